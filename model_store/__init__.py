@@ -1,0 +1,41 @@
+"""What the trainer writes and the service reads: networks, manifests, and the store that holds them."""
+
+from model_store.errors import CorruptModel, GoldenMismatch, StoreError, UnknownModel
+from model_store.golden import Golden
+from model_store.manifest import NAME_PATTERN, Draft, Manifest, Provenance
+from model_store.networks import (
+    STYLE,
+    UPSCALE_4,
+    UPSCALE_8,
+    Architecture,
+    ArchitectureError,
+    NetworkSpec,
+    TransformNetwork,
+    for_inference,
+    has_fast_bf16,
+)
+from model_store.store import SHIPPED_STORE, ModelStore, StoredModel
+
+__all__ = [
+    "NAME_PATTERN",
+    "SHIPPED_STORE",
+    "STYLE",
+    "UPSCALE_4",
+    "UPSCALE_8",
+    "Architecture",
+    "ArchitectureError",
+    "CorruptModel",
+    "Draft",
+    "Golden",
+    "GoldenMismatch",
+    "Manifest",
+    "ModelStore",
+    "NetworkSpec",
+    "Provenance",
+    "StoreError",
+    "StoredModel",
+    "TransformNetwork",
+    "UnknownModel",
+    "for_inference",
+    "has_fast_bf16",
+]

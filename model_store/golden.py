@@ -1,0 +1,69 @@
+"""An input and the output that it must give: how a device proves that it computes a network rightly."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model_store.errors import GoldenMismatch
+from model_store.networks.transform import TransformNetwork
+
+FP32_TOLERANCE = 1e-4
+HALF_PRECISION_PSNR = 45.0
+"""Decibels that bf16 and fp16 reach against fp32; measured values are 53 and more."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """`input`: uint8 (H, W, 3). `output`: float32 (1, 3, H × scale, W × scale) in [0, 1], computed in fp32."""
+
+    input: Tensor
+    output: Tensor
+
+    @classmethod
+    def of(cls, network: TransformNetwork, image: Tensor | None = None) -> "Golden":
+        """What `network` makes of `image`, uint8 (H, W, 3), or of a picture with edges, ramps and noise."""
+        pixels = pattern() if image is None else image
+        with torch.inference_mode():
+            return cls(pixels, network.eval()(as_batch(pixels)).clone())
+
+    def batch(self) -> Tensor:
+        """The input as the network takes it: float32 (1, 3, H, W) in [0, 1]."""
+        return as_batch(self.input)
+
+    def check(self, output: Tensor, precision: torch.dtype = torch.float32) -> None:
+        """Raise GoldenMismatch where `output` is not what a sound computation in `precision` gives."""
+        if output.shape != self.output.shape:
+            raise GoldenMismatch(f"the output is {tuple(output.shape)}, not {tuple(self.output.shape)}")
+        difference = output.detach().float().cpu() - self.output
+        if precision == torch.float32:
+            _check_largest(difference)
+        else:
+            _check_psnr(difference)
+
+
+def as_batch(pixels: Tensor) -> Tensor:
+    """uint8 (H, W, 3) → float32 (1, 3, H, W) in [0, 1]."""
+    return pixels.permute(2, 0, 1)[None].float() / 255
+
+
+def pattern(height: int = 61, width: int = 83) -> Tensor:
+    """A deterministic uint8 (H, W, 3) picture with ramps, rings and noise; its sides are no multiples of 4."""
+    rows = torch.linspace(0, 1, height)[:, None].expand(height, width)
+    columns = torch.linspace(0, 1, width)[None, :].expand(height, width)
+    rings = 0.5 + 0.5 * torch.cos(40 * ((rows - 0.5) ** 2 + (columns - 0.5) ** 2))
+    noise = torch.rand(height, width, generator=torch.Generator().manual_seed(0))
+    picture = torch.stack([rows, rings, 0.7 * columns + 0.3 * noise], dim=-1)
+    return (picture * 255).round().to(torch.uint8)
+
+
+def _check_largest(difference: Tensor) -> None:
+    largest = difference.abs().max().item()
+    if not largest <= FP32_TOLERANCE:
+        raise GoldenMismatch(f"the largest difference is {largest:.2e}, over {FP32_TOLERANCE:.0e} (fp32)")
+
+
+def _check_psnr(difference: Tensor) -> None:
+    psnr = -10 * torch.log10(difference.square().mean().clamp_min(1e-12)).item()
+    if not psnr >= HALF_PRECISION_PSNR:
+        raise GoldenMismatch(f"the output agrees to {psnr:.1f} dB, under {HALF_PRECISION_PSNR:.0f} dB")

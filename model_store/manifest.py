@@ -1,0 +1,67 @@
+"""What is known of one version of one network."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from model_store.networks.transform import NetworkSpec
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Task = Literal["style", "super-resolution"]
+
+
+class Provenance(BaseModel):
+    """Where a network comes from: enough to judge it and to train it again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = Field(description="the images that it was trained on, in words")
+    style_image: str = Field("", description="the painting, in words: painter, title, year")
+    style_digest: str = Field("", description="sha256:… of the painting's file")
+    loss_network: str = Field("", description="the loss network: layout and digest of its weights")
+    recipe: dict[str, Any] = Field(default_factory=dict, description="every option of the training run")
+    losses: dict[str, float] = Field(default_factory=dict, description="the last mean of each loss term")
+    metrics: dict[str, float] = Field(default_factory=dict, description="measured results, such as psnr_set5")
+    steps: int = Field(0, ge=0, description="optimisation steps")
+    software: dict[str, str] = Field(default_factory=dict, description="versions of torch and of the trainer")
+
+
+class Draft(BaseModel):
+    """What whoever publishes says of a network; the store adds the rest and makes a Manifest of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    task: Task
+    title: str = Field("", description="for people: “The Great Wave (Hokusai)”")
+    description: str = ""
+    license: str = Field("Apache-2.0", description="SPDX identifier of the licence of the weights")
+    provenance: Provenance = Field(default_factory=lambda: Provenance(data="not stated"))
+
+
+class Manifest(Draft):
+    """One version of one network. Written once, never edited."""
+
+    version: int = Field(ge=1)
+    network: NetworkSpec
+    scale: int = Field(ge=1, description="output side over input side")
+    tileable: bool = Field(description="whether tiles of an image give exactly what the whole image gives")
+    halo: int = Field(ge=0, description="input pixels to each side on which an output pixel depends, if tileable")
+    parameters: int = Field(ge=1)
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$", description="of weights.safetensors")
+    golden_digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$", description="of golden.safetensors")
+    created: datetime
+
+    @property
+    def label(self) -> str:
+        """name@version, as answers and logs name it."""
+        return f"{self.name}@{self.version}"
+
+
+def valid_name(name: str) -> bool:
+    """Whether a network may have that name: it is a folder's name and part of a URL."""
+    return re.match(NAME_PATTERN, name) is not None

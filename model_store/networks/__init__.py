@@ -1,0 +1,20 @@
+"""Transform networks: described by notation, built in three forms of padding, rewritten to be fast."""
+
+from model_store.networks.architecture import STYLE, UPSCALE_4, UPSCALE_8, Architecture, ArchitectureError
+from model_store.networks.geometry import Geometry
+from model_store.networks.inference import for_inference
+from model_store.networks.precision import has_fast_bf16
+from model_store.networks.transform import NetworkSpec, TransformNetwork
+
+__all__ = [
+    "STYLE",
+    "UPSCALE_4",
+    "UPSCALE_8",
+    "Architecture",
+    "ArchitectureError",
+    "Geometry",
+    "NetworkSpec",
+    "TransformNetwork",
+    "for_inference",
+    "has_fast_bf16",
+]

@@ -1,0 +1,153 @@
+"""Transform networks: RGB [0, 1] NCHW in, RGB [0, 1] NCHW out, side × scale, for every size from 1×1 up."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model_store.networks.architecture import Architecture, Convolution, Layer, Residual, Upsampling
+from model_store.networks.geometry import Geometry
+from model_store.networks.layers import (
+    ConvLayer,
+    Norm,
+    Padding,
+    ResidualBlock,
+    ScaledTanh,
+    TransposedLayer,
+    UpsampleLayer,
+    reflect,
+)
+
+Form = Literal["paper", "same", "native"]
+
+_BICUBIC_REACH = 2
+
+
+class NetworkSpec(BaseModel):
+    """Everything needed to build a transform network, but its weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str = Field(description="layers in the notation of model_store.networks.architecture")
+    norm: Norm = Field("batch", description="normalisation after each convolution but the last")
+    form: Form = Field(
+        "native",
+        description="native: reflected once by a margin, then valid convolutions (tileable unless norm is instance); "
+        "same: reflection inside the layers, the same weights; paper: as in the paper's tables",
+    )
+    output: Literal["tanh", "linear"] = Field("tanh", description="the map after the last layer")
+    skip: Literal["none", "bicubic"] = Field("none", description="what is added to the output: the enlarged input")
+
+    @field_validator("architecture")
+    @classmethod
+    def _canonical(cls, notation: str) -> str:
+        return str(Architecture.parse(notation))
+
+    @property
+    def scale(self) -> int:
+        """Output side over input side."""
+        return Architecture.parse(self.architecture).scale
+
+    @property
+    def tileable(self) -> bool:
+        """Whether an output pixel depends on its neighbourhood alone, never on the size of the plane."""
+        return self.form == "native" and self.norm != "instance"
+
+    @property
+    def geometry(self) -> Geometry:
+        """Margins, crop and alignment of the native form."""
+        reach = _BICUBIC_REACH if self.skip == "bicubic" else 0
+        return Geometry.of(Architecture.parse(self.architecture), at_least=reach)
+
+
+class TransformNetwork(nn.Module):
+    """An image transformation network (paper §3.1, supplementary tables 1 and 2).
+
+    Input and output are float32 RGB (N, 3, H, W) in [0, 1]; the output has scale × the side. Inside, the layers work
+    in the precision of their weights. The output is clamped except in training mode, where losses need its gradient.
+    *same* and *native* networks of one architecture share their weights and agree away from the border.
+    """
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        architecture = Architecture.parse(spec.architecture)
+        self.spec = spec
+        self.scale = architecture.scale
+        self.geometry = spec.geometry
+        self.layers = nn.Sequential(*_build(architecture, spec))
+        self.output = ScaledTanh() if spec.output == "tanh" else nn.Identity()
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        left, right = self.margins(width)
+        top, bottom = self.margins(height)
+        result = self.transform(reflect(image, left, right, top, bottom))
+        result = result[..., : height * self.scale, : width * self.scale]
+        return result if self.training else result.clamp(0.0, 1.0)
+
+    def margins(self, side: int) -> tuple[int, int]:
+        """Pixels by which this form reflects an image of `side` pixels before its first layer."""
+        match self.spec.form:
+            case "native":
+                return self.geometry.margins(side)
+            case "paper":
+                around = _paper_margin(Architecture.parse(self.spec.architecture))
+                return around, around
+            case "same":
+                return 0, 0
+
+    def transform(self, plane: Tensor) -> Tensor:
+        """The layers alone, on an image that has its margins, unclamped; its first pixel is the image's first.
+
+        For a native, tileable network any part of the plane that begins at a multiple of `geometry.stride` gives
+        the corresponding part of the result.
+        """
+        weight = next(self.layers.parameters())
+        features = self.layers((plane * 2 - 1).to(weight.dtype))
+        crop = self.geometry.crop if self.spec.form == "native" else 0
+        result: Tensor = self.output(features[..., crop:, crop:].float())
+        return result + self._enlarged(plane, result) if self.spec.skip == "bicubic" else result
+
+    def _enlarged(self, plane: Tensor, like: Tensor) -> Tensor:
+        """The plane enlarged bicubically (Keys 1981, a = -1/2) and cropped as `like` is."""
+        height, width = like.shape[-2:]
+        enlarged = F.interpolate(plane, scale_factor=float(self.scale), mode="bicubic", antialias=True)
+        begin = (self.geometry.margin if self.spec.form == "native" else 0) * self.scale
+        return enlarged[..., begin : begin + height, begin : begin + width]
+
+
+def _build(architecture: Architecture, spec: NetworkSpec) -> list[nn.Module]:
+    last = max(i for i, layer in enumerate(architecture.layers) if isinstance(layer, Convolution | Upsampling))
+    built = []
+    for i, (layer, channels) in enumerate(architecture.channels()):
+        norm = spec.norm if i != last else "none"
+        built.append(_layer(layer, channels, norm, spec.form, _padding(layer, architecture, spec.form), i != last))
+    return built
+
+
+def _layer(layer: Layer, channels: int, norm: Norm, form: Form, padding: Padding, relu: bool) -> nn.Module:
+    match layer:
+        case Convolution(kernel, stride, filters):
+            return ConvLayer(channels, filters, kernel, stride, padding=padding, norm=norm, relu=relu)
+        case Residual(filters):
+            return ResidualBlock(filters, padding=padding, norm=norm)
+        case Upsampling(filters) if form == "paper":
+            return TransposedLayer(channels, filters, norm=norm)
+        case Upsampling(filters):
+            return UpsampleLayer(channels, filters, padding=padding, norm=norm)
+    return nn.PixelShuffle(layer.factor)
+
+
+def _padding(layer: Layer, architecture: Architecture, form: Form) -> Padding:
+    if form == "native":
+        return "valid"
+    if form == "same":
+        return "reflection"
+    return "valid" if isinstance(layer, Residual) and architecture.scale == 1 else "zero"
+
+
+def _paper_margin(architecture: Architecture) -> int:
+    """What the valid residual blocks of the style network take: 2 px each, times the stride (40 in the paper)."""
+    blocks = sum(isinstance(layer, Residual) for layer in architecture.layers)
+    return 2 * blocks * architecture.stride if architecture.scale == 1 else 0

@@ -1,0 +1,40 @@
+import pytest
+
+from model_store import STYLE, UPSCALE_4, UPSCALE_8, Architecture, ArchitectureError
+
+
+@pytest.mark.parametrize("notation", [STYLE, UPSCALE_4, UPSCALE_8, "c3s1-64,R64*8,c3s1-48,p4", "c5s1-3"])
+def test_prints_what_it_parsed(notation: str) -> None:
+    assert str(Architecture.parse(notation)) == notation
+
+
+def test_runs_of_equal_layers_are_abbreviated() -> None:
+    assert str(Architecture.parse("c3s1-8, R8, R8*2 ,c3s2-8,u8,c3s1-3")) == "c3s1-8,R8*3,d8,u8,c3s1-3"
+
+
+@pytest.mark.parametrize(
+    ("notation", "scale", "stride"),
+    [(STYLE, 1, 4), (UPSCALE_4, 4, 1), (UPSCALE_8, 8, 1), ("c3s1-12,p2", 2, 1), ("d8,u8,u8,c3s1-3", 2, 2)],
+)
+def test_scale_and_stride(notation: str, scale: int, stride: int) -> None:
+    architecture = Architecture.parse(notation)
+    assert (architecture.scale, architecture.stride) == (scale, stride)
+
+
+@pytest.mark.parametrize(
+    ("notation", "complaint"),
+    [
+        ("c9s1-32,x5,c9s1-3", "'x5' is no layer"),
+        ("", "'' is no layer"),
+        ("c4s1-3", "odd sides"),
+        ("c3s1-8,R16,c3s1-3", "receives 8 channels"),
+        ("c3s1-8,c3s1-7,p2", "multiple of 4"),
+        ("c3s1-8", "ends with 8 channels"),
+        ("d8,c3s1-3", "not 1/2"),
+        ("R0*2,c3s1-3", "at least 1"),
+        ("c3s1-3*0", "at least 1"),
+    ],
+)
+def test_refuses_what_is_no_network(notation: str, complaint: str) -> None:
+    with pytest.raises(ArchitectureError, match=complaint):
+        Architecture.parse(notation)

@@ -1,0 +1,30 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_store import STYLE, UPSCALE_4, Architecture
+from model_store.networks import Geometry
+
+
+def test_style_network_of_the_paper() -> None:
+    geometry = Geometry.of(Architecture.parse(STYLE))
+    assert (geometry.margin, geometry.crop, geometry.stride) == (55, 1, 4)
+    assert geometry.plane(512) == 619
+
+
+def test_upscaling_network_of_the_paper() -> None:
+    geometry = Geometry.of(Architecture.parse(UPSCALE_4))
+    assert (geometry.margin, geometry.crop, geometry.stride) == (14, 1, 1)
+
+
+def test_margin_respects_its_lower_bound() -> None:
+    assert Geometry.of(Architecture.parse("c3s1-12,p2")).margin == 1
+    assert Geometry.of(Architecture.parse("c3s1-12,p2"), at_least=2).margin == 2
+
+
+@given(side=st.integers(1, 5000), more=st.integers(0, 8))
+def test_planes_grow_with_the_side_by_the_stride(side: int, more: int) -> None:
+    geometry = Geometry.of(Architecture.parse(STYLE))
+    assert geometry.plane(side + 4 * more) == geometry.plane(side) + 4 * more
+    before, after = geometry.margins(side)
+    assert before + side + after == geometry.plane(side)
+    assert after >= 0

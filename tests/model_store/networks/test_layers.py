@@ -1,0 +1,42 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from model_store.networks.layers import InstanceNorm, reflect
+
+
+@given(
+    height=st.integers(2, 9),
+    width=st.integers(2, 9),
+    margins=st.tuples(*[st.integers(0, 8)] * 4),
+)
+def test_reflection_is_torchs_where_torch_has_one(height: int, width: int, margins: tuple[int, int, int, int]) -> None:
+    left, right, top, bottom = margins
+    image = torch.rand(1, 2, height, width)
+    if max(left, right) < width and max(top, bottom) < height:
+        assert torch.equal(reflect(image, *margins), F.pad(image, margins, mode="reflect"))
+
+
+@given(side=st.integers(2, 6), margin=st.integers(0, 40))
+def test_reflection_swings_between_the_borders(side: int, margin: int) -> None:
+    row = torch.arange(side).float().expand(1, 1, 1, side)
+    period = list(range(side)) + list(range(side - 2, 0, -1))
+    expected = [period[i % len(period)] for i in range(-margin, side + margin)]
+    assert reflect(row, margin, margin, 0, 0).flatten().tolist() == expected
+
+
+def test_reflection_of_one_pixel_is_constant() -> None:
+    assert torch.equal(reflect(torch.full((1, 3, 1, 1), 0.3), 5, 2, 9, 1), torch.full((1, 3, 11, 8), 0.3))
+
+
+def test_instance_norm_of_one_pixel_is_its_shift() -> None:
+    norm = InstanceNorm(2).eval()
+    torch.nn.init.constant_(norm.bias, 0.25)
+    assert torch.equal(norm(torch.rand(1, 2, 1, 1)), torch.full((1, 2, 1, 1), 0.25))
+
+
+def test_instance_norm_of_one_pixel_is_the_limit_of_a_constant_plane() -> None:
+    norm = InstanceNorm(1).eval()
+    torch.nn.init.constant_(norm.bias, 0.5)
+    assert torch.allclose(norm(torch.full((1, 1, 1, 2), 0.7)), norm(torch.full((1, 1, 1, 1), 0.7)))

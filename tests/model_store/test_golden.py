@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from model_store import Golden, GoldenMismatch
+from model_store.golden import pattern
+from tests.networks import network
+
+
+def test_the_default_picture_is_the_same_everywhere() -> None:
+    picture = pattern()
+    assert torch.equal(picture, pattern())
+    assert picture.dtype == torch.uint8
+    assert picture.float().std(dim=(0, 1)).min() > 20  # every channel has structure
+
+
+def test_accepts_rounding_and_refuses_more() -> None:
+    golden = Golden.of(network())
+    golden.check(golden.output + 5e-5)
+    with pytest.raises(GoldenMismatch, match="largest difference"):
+        golden.check(golden.output + 5e-4)
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_half_precisions_are_judged_by_psnr(precision: torch.dtype) -> None:
+    golden = Golden.of(network())
+    golden.check(golden.output + 0.005, precision)  # 46 dB
+    with pytest.raises(GoldenMismatch, match=r"44\.\d dB"):
+        golden.check(golden.output + 0.006, precision)
+
+
+def test_refuses_another_shape_and_what_is_no_number() -> None:
+    golden = Golden.of(network())
+    with pytest.raises(GoldenMismatch, match="not"):
+        golden.check(golden.output[..., 1:])
+    with pytest.raises(GoldenMismatch):
+        golden.check(golden.output * float("nan"))
+    with pytest.raises(GoldenMismatch):
+        golden.check(golden.output * float("nan"), torch.bfloat16)

@@ -1,0 +1,48 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from model_store import Draft, ModelStore
+from model_store.__main__ import main
+from tests.networks import network
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for _ in range(2):
+        ModelStore(tmp_path).publish(network("c3s1-4,c3s1-3"), Draft(name="wave", task="style", title="The Wave"))
+    return tmp_path
+
+
+def run(root: Path, *arguments: str) -> int:
+    return main(["--store", str(root), *arguments])
+
+
+def test_list_names_models_and_versions(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "list") == 0
+    line = capsys.readouterr().out
+    assert "wave@2" in line
+    assert "1, 2" in line
+    assert "The Wave" in line
+
+
+def test_show_prints_the_manifest(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "show", "wave", "1") == 0
+    assert json.loads(capsys.readouterr().out)["version"] == 1
+
+
+def test_verify_checks_all_and_fails_on_a_changed_file(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "verify") == 0
+    (root / "wave/2/weights.safetensors").write_bytes(b"")
+    assert run(root, "verify", "wave") == 1
+    assert "wave@2" in capsys.readouterr().err
+    assert run(root, "verify", "wave", "1") == 0
+
+
+def test_rollback_and_promote(root: Path) -> None:
+    assert run(root, "rollback", "wave") == 0
+    assert ModelStore(root).current("wave") == 1
+    assert run(root, "promote", "wave", "2") == 0
+    assert ModelStore(root).current("wave") == 2
+    assert run(root, "promote", "wave", "9") == 1

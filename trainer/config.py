@@ -1,0 +1,101 @@
+"""Every option of a training run, once: its default, its bounds, its meaning.
+
+Defaults are the paper's where it has one (paper §4.1, §4.2), and say so where ours differ.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from model_store import STYLE, Architecture
+from model_store.manifest import Name
+
+Precision = Literal["auto", "fp32", "bf16"]
+Norm = Literal["batch", "instance", "none"]
+
+STORY = ("title", "description", "license", "data", "style_title")
+"""Options that tell people of a network and do not change it."""
+
+MACHINE = ("store", "run", "device", "threads", "cache_mb", "preview_every", "save_every", "log_every", "steps")
+"""Options that may differ when a run is resumed."""
+
+
+class TrainConfig(BaseModel):
+    """What both tasks have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name = Field(description="name of the network in the store and in the service's URLs")
+    content: Path = Field(description="folder of photographs to train on, searched recursively")
+    store: Path = Field(Path("models"), description="model store to publish into")
+    run: Path | None = Field(None, description="folder of the run's state, metrics and previews (runs/<name>)")
+    steps: int = Field(40_000, ge=1, description="optimisation steps")
+    batch: int = Field(4, ge=1, description="images per step")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's learning rate at its highest")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate (paper: constant)")
+    warmup: int = Field(100, ge=0, description="steps over which the learning rate rises from zero (paper: 0)")
+    clip: float = Field(1.0, gt=0, description="norm to which gradients are clipped (paper: not)")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are published (paper: 0)")
+    warm_start: str = Field("", description="begin with the weights of this model of the store: NAME or NAME@VERSION")
+    seed: int = Field(0, ge=0, description="of the first weights and of the order and crops of the images")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    precision: Precision = Field("auto", description="of the networks; losses are always computed in fp32")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
+    cache_mb: int = Field(1024, ge=0, description="memory for decoded photographs")
+    log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
+    preview_every: int = Field(250, ge=1, description="steps between preview pictures")
+    save_every: int = Field(250, ge=1, description="steps between saved states")
+    title: str = Field("", description="title for people")
+    description: str = Field("", description="a sentence for people")
+    license: str = Field("Apache-2.0", description="SPDX identifier of the licence of the weights")
+    data: str = Field("", description="the photographs in words, for the manifest")
+
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps its state."""
+        return self.run or Path("runs") / self.name
+
+    @field_validator("architecture", check_fields=False)
+    @classmethod
+    def _known(cls, notation: str) -> str:
+        return str(Architecture.parse(notation))
+
+
+class StyleConfig(TrainConfig):
+    """Train a network that paints photographs in the style of one painting."""
+
+    style_image: Path = Field(description="the painting")
+    style_title: str = Field("", description="the painting in words: painter, title, year")
+    style_size: int = Field(384, ge=32, description="longer side at which the painting is seen; sets the stroke size")
+    image_size: int = Field(256, ge=32, description="side of the square crops of photographs")
+    architecture: str = Field(STYLE, description="layers of the network in the paper's notation")
+    norm: Norm = Field("batch", description="normalisation; instance depends on the whole plane and cannot be tiled")
+    loss_network: str = Field("torchvision", description="torchvision (VGG-16, downloaded) or a safetensors file")
+    loss_layout: str = Field("auto", description="vgg16, vgg19-distilled or squeezenet1_1; auto recognises the file")
+    content_layer: str = Field("", description="layer of the content loss (default: of the layout; VGG-16: relu3_3)")
+    style_layers: str = Field("", description="layers of the style loss and weights: relu1_2:0.3,relu2_2:1")
+    content_weight: float = Field(1.0, ge=0, description="of the content loss, a fraction of the painting's energy")
+    style_weight: float = Field(5.0, ge=0, description="of the style loss, a fraction of the painting's Gram energy")
+    tv_weight: float = Field(0.5, ge=0, description="of total variation, per pixel and channel")
+
+
+class SuperResolutionConfig(TrainConfig):
+    """Train a network that enlarges photographs."""
+
+    scale: Literal[2, 4, 8] = Field(4, description="output side over input side")
+    batch: int = Field(16, ge=1, description="images per step (paper: 4)")
+    steps: int = Field(200_000, ge=1, description="optimisation steps")
+    image_size: int = Field(192, ge=16, description="side of the high-resolution crops (paper: 288)")
+    architecture: str = Field(
+        "", description="layers in the paper's notation (c3s1-64,R64*4,c3s1-48,p4 for ×4; paper: c9s1-64,R64*4,u64,…)"
+    )
+    norm: Norm = Field("none", description="normalisation (paper: batch)")
+    skip: Literal["bicubic", "none"] = Field("bicubic", description="add the enlarged input (paper: none)")
+    blur: float = Field(0.0, ge=0, description="σ of a Gaussian blur before the bicubic reduction (paper: 1.0)")
+    pixel_loss: Annotated[Literal["l1", "l2"], Field(description="pixel loss (paper: l2)")] = "l1"
+    pixel_weight: float = Field(1.0, ge=0, description="of the pixel loss (paper: 1, or 0 with the feature loss)")
+    feature_weight: float = Field(0.0, ge=0, description="of the feature reconstruction loss (paper: 0 or 1)")
+    feature_layer: str = Field("relu2_2", description="layer of the feature reconstruction loss")
+    loss_network: str = Field("torchvision", description="torchvision (VGG-16, downloaded) or a safetensors file")
+    loss_layout: str = Field("auto", description="vgg16, vgg19-distilled or squeezenet1_1; auto recognises the file")

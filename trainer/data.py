@@ -1,0 +1,157 @@
+"""Photographs as training batches: every batch is a function of the seed and the step alone."""
+
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from trainer.errors import DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+Pixels = NDArray[np.uint8]
+"""RGB (H, W, 3)."""
+
+Cut = Callable[[Pixels, int, np.random.Generator], Pixels]
+"""Makes a square of a photograph; raises DataError where the photograph cannot give one."""
+
+log = logging.getLogger(__name__)
+
+
+class Photographs:
+    """The images of a folder, cut into batches.
+
+    A batch depends on `seed` and its number alone, so a resumed run sees what an uninterrupted one sees. Files that
+    cannot be used are logged once, listed in `skipped`, and replaced by the next.
+    """
+
+    def __init__(self, folder: Path, size: int, batch: int, cut: Cut, *, seed: int, cache_mb: int = 1024) -> None:
+        self.files = image_files(folder)
+        self.skipped: dict[Path, str] = {}
+        self._size, self._batch, self._cut, self._seed = size, batch, cut, seed
+        self._cache: dict[Path, Pixels] = {}
+        self._cache_left = cache_mb * 2**20
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def batch(self, step: int) -> Tensor:
+        """The batch of a step: uint8 (N, 3, S, S)."""
+        rng = np.random.default_rng((self._seed, step))
+        crops = [self._crop(step * self._batch + i, rng) for i in range(self._batch)]
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+
+    def batches(self, begin: int, end: int) -> Iterator[Tensor]:
+        """The batches of steps `begin` to `end` - 1, each prepared while the one before is used."""
+        with ThreadPoolExecutor(1, thread_name_prefix="photographs") as pool:
+            following = pool.submit(self.batch, begin)
+            for step in range(begin, end):
+                current = following.result()
+                if step + 1 < end:
+                    following = pool.submit(self.batch, step + 1)
+                yield current
+
+    def _crop(self, position: int, rng: np.random.Generator) -> Pixels:
+        """The crop at a position of the endless shuffled sequence of files, or of the next usable file."""
+        epoch, index = divmod(position, len(self.files))
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, np.random.default_rng((self._seed, epoch, 1)).permutation(len(self.files))
+        for offset in range(len(self.files)):
+            path = self.files[self._order[(index + offset) % len(self.files)]]
+            if path not in self.skipped:
+                try:
+                    return self._cut(self._pixels(path), self._size, rng)
+                except (OSError, DataError, Image.DecompressionBombError) as error:
+                    self._skip(path, error)
+        raise DataError(f"none of the {len(self.files)} images can be used; the last: {_last(self.skipped)}")
+
+    def _pixels(self, path: Path) -> Pixels:
+        pixels = self._cache.get(path)
+        if pixels is None:
+            pixels = read_rgb(path)
+            if pixels.nbytes <= self._cache_left:
+                self._cache[path] = pixels
+                self._cache_left -= pixels.nbytes
+        return pixels
+
+    def _skip(self, path: Path, error: Exception) -> None:
+        self.skipped[path] = str(error)
+        log.warning("skipped %s (%d so far): %s", path, len(self.skipped), error)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files under a folder, sorted; raises DataError where there are none."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; --content takes a folder of photographs")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise DataError(f"no images in {folder}; these are read: {', '.join(SUFFIXES)}")
+    return files
+
+
+def read_rgb(path: Path) -> Pixels:
+    """An image file as RGB, upright; raises OSError where it cannot be read."""
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def read_painting(path: Path, longer_side: int) -> Pixels:
+    """A painting as RGB, reduced to `longer_side`; transparency becomes white, grey and CMYK are converted, with a
+    warning. Raises DataError where the file is no image."""
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            upright.load()
+    except OSError as error:
+        raise DataError(f"{path}: {error}; --style-image takes an image: {', '.join(SUFFIXES)}") from error
+    rgb = _opaque_rgb(upright, path)
+    factor = longer_side / max(rgb.size)
+    if factor < 1:
+        sides = (max(1, round(rgb.width * factor)), max(1, round(rgb.height * factor)))
+        rgb = rgb.resize(sides, Image.Resampling.LANCZOS)
+    return np.asarray(rgb)
+
+
+def scaled_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
+    """A random square of the photograph at a random scale: its shorter side is 1 to 1.5 times the crop's.
+
+    Photographs are enlarged only where their shorter side is less than `size`.
+    """
+    height, width = pixels.shape[:2]
+    shorter = min(height, width)
+    target = round(size * rng.uniform(1.0, max(1.0, min(1.5, shorter / size))))
+    sides = (max(size, round(width * target / shorter)), max(size, round(height * target / shorter)))
+    left, top = rng.integers(sides[0] - size + 1), rng.integers(sides[1] - size + 1)
+    scaled = np.asarray(Image.fromarray(pixels).resize(sides, Image.Resampling.BILINEAR, reducing_gap=2.0))
+    crop = scaled[top : top + size, left : left + size]
+    return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+
+def exact_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
+    """A random square of the photograph's own pixels, in one of its eight orientations."""
+    height, width = pixels.shape[:2]
+    if min(height, width) < size:
+        raise DataError(f"{width}×{height} is smaller than a crop of {size}×{size} pixels")
+    left, top = rng.integers(width - size + 1), rng.integers(height - size + 1)
+    crop = np.rot90(pixels[top : top + size, left : left + size], int(rng.integers(4)))
+    return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+
+def _opaque_rgb(image: Image.Image, path: Path) -> Image.Image:
+    if image.has_transparency_data:
+        log.warning("%s: its transparent parts are taken as white", path)
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    elif image.mode in ("1", "L", "I", "I;16", "F"):
+        log.warning("%s: a grey painting; its style has no colours", path)
+    elif image.mode == "CMYK":
+        log.warning("%s: CMYK, converted to RGB without its profile; colours may differ", path)
+    return image.convert("RGB")
+
+
+def _last(skipped: dict[Path, str]) -> str:
+    return "; ".join(f"{path}: {reason}" for path, reason in list(skipped.items())[-1:])

@@ -1,0 +1,78 @@
+"""How good a super-resolution network is, by the field's protocol.
+
+High-resolution images are cropped to a multiple of the scale, reduced bicubically (antialiased, 8-bit), enlarged by
+the network and compared on luma (ITU-R BT.601, 16 to 235) without a border of `scale` pixels. Bicubic enlargement
+reaches 28.43 dB and SSIM 0.811 on Set5 ×4 in this protocol.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trainer.data import image_files, read_rgb
+from trainer.tasks import reduced
+
+Enlarge = Callable[[Tensor], Tensor]
+"""RGB (1, 3, H, W) in [0, 1] → the same, side × scale."""
+
+
+def evaluate(enlarge: Enlarge, folder: Path, scale: int) -> dict[str, float]:
+    """Mean PSNR (dB) and SSIM over the images of a folder."""
+    scores = [_scores(enlarge, _cropped(path, scale), scale) for path in image_files(folder)]
+    return {name: sum(score[name] for score in scores) / len(scores) for name in ("psnr", "ssim")}
+
+
+def bicubic(scale: int) -> Enlarge:
+    """Bicubic enlargement, the baseline."""
+
+    def enlarge(low: Tensor) -> Tensor:
+        return F.interpolate(low, scale_factor=float(scale), mode="bicubic", antialias=True)
+
+    return enlarge
+
+
+def luma(image: Tensor) -> Tensor:
+    """RGB (N, 3, H, W) in [0, 1] → Y (N, 1, H, W) in [16, 235] (ITU-R BT.601, as MATLAB's rgb2ycbcr), float64."""
+    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=image.device)
+    return 16 + torch.einsum("nchw,c->nhw", image.double(), weights)[:, None]
+
+
+def psnr(one: Tensor, other: Tensor) -> float:
+    """Peak signal-to-noise ratio of two planes of 8-bit range, in dB."""
+    return float(10 * torch.log10(255**2 / (one - other).square().mean()))
+
+
+def ssim(one: Tensor, other: Tensor) -> float:
+    """Structural similarity (Wang et al. 2004): Gaussian window 11×11, σ 1.5, no downsampling."""
+    kernel = torch.exp(-((torch.arange(11, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
+    window = torch.outer(kernel, kernel)[None, None] / kernel.sum() ** 2
+
+    def local(plane: Tensor) -> Tensor:
+        return F.conv2d(plane, window.to(plane.device))
+
+    mean_one, mean_other = local(one), local(other)
+    variance_one = local(one * one) - mean_one**2
+    variance_other = local(other * other) - mean_other**2
+    covariance = local(one * other) - mean_one * mean_other
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    similarity = ((2 * mean_one * mean_other + c1) * (2 * covariance + c2)) / (
+        (mean_one**2 + mean_other**2 + c1) * (variance_one + variance_other + c2)
+    )
+    return float(similarity.mean())
+
+
+def _scores(enlarge: Enlarge, sharp: Tensor, scale: int) -> dict[str, float]:
+    with torch.inference_mode():
+        enlarged = enlarge(reduced(sharp, scale))
+    quantised = (enlarged.clamp(0, 1) * 255).round() / 255
+    planes = [luma(image)[..., scale:-scale, scale:-scale] for image in (quantised, sharp)]
+    return {"psnr": psnr(*planes), "ssim": ssim(*planes)}
+
+
+def _cropped(path: Path, scale: int) -> Tensor:
+    pixels = torch.from_numpy(read_rgb(path).copy()).permute(2, 0, 1)[None].float() / 255
+    height, width = (side - side % scale for side in pixels.shape[-2:])
+    return pixels[..., :height, :width]

@@ -1,0 +1,42 @@
+"""Where a run computes, and in what precision."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model_store import has_fast_bf16
+from trainer.config import Precision
+from trainer.errors import TrainerError
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A device and the precision that networks (never losses) use on it."""
+
+    device: torch.device
+    precision: torch.dtype
+
+    @classmethod
+    def of(cls, device: str, precision: Precision, threads: int = 0) -> "Hardware":
+        """The device of that name; "auto" takes a GPU where there is one, and bf16 where it is fast."""
+        if threads:
+            torch.set_num_threads(threads)
+        chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        if chosen.type == "cuda" and not torch.cuda.is_available():
+            raise TrainerError(f"--device {device}: torch finds no GPU here; --device cpu works everywhere")
+        bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(chosen))
+        return cls(chosen, torch.bfloat16 if bf16 else torch.float32)
+
+    def autocast(self) -> torch.autocast:
+        """The context in which networks are evaluated."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16)
+
+    def images(self, batch: Tensor) -> Tensor:
+        """uint8 (N, 3, H, W) → float32 in [0, 1] on the device, channels last."""
+        moved = batch.to(self.device, non_blocking=True)
+        return (moved.float() / 255).contiguous(memory_format=torch.channels_last)
+
+    def place(self, network: nn.Module) -> None:
+        """Move a network to the device, channels last."""
+        network.to(self.device).to(memory_format=torch.channels_last)

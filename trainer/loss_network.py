@@ -1,0 +1,195 @@
+"""The loss network φ: a classifier's convolutional layers, fixed, whose features judge images (paper §3.2).
+
+VGG-16 with torchvision's weights is the paper's choice and the default. Others come as safetensors files, whose
+layout (layers, widths, padding, preprocessing) is recognised by its keys or named by an option.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_safetensors
+from torch import Tensor, nn
+
+from trainer.errors import LossNetworkError
+
+Weights = Mapping[str, Tensor]
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file's weights make a network, and which of its layers the losses use by default."""
+
+    name: str
+    build: Callable[[Weights], tuple[nn.Sequential, dict[str, int]]]
+    recognised_by: str
+    content_layer: str
+    style_layers: Mapping[str, float]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+class LossNetwork(nn.Module):
+    """Features of RGB images in [0, 1], (N, 3, H, W), by the paper's layer names; its weights never change."""
+
+    def __init__(self, layout: Layout, weights: Weights, source: str) -> None:
+        """`source` says where the weights come from, for manifests."""
+        super().__init__()
+        self.layout = layout
+        self.source = source
+        self.features, self.index = layout.build(weights)
+        self.mean = nn.Buffer(torch.tensor(layout.mean)[:, None, None])
+        self.std = nn.Buffer(torch.tensor(layout.std)[:, None, None])
+        self.eval().requires_grad_(False)
+
+    def forward(self, image: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
+        """The features at `layers`; nothing behind the deepest of them is computed."""
+        wanted = {self._position(layer): layer for layer in layers}
+        x = (image - self.mean) / self.std
+        found = {}
+        for position, module in enumerate(self.features[: max(wanted) + 1]):
+            x = module(x)
+            if position in wanted:
+                found[wanted[position]] = x
+        return found
+
+    def _position(self, layer: str) -> int:
+        if layer not in self.index:
+            known = ", ".join(self.index)
+            raise LossNetworkError(f"{self.layout.name} has no layer {layer!r}; it has: {known}")
+        return self.index[layer]
+
+
+def load_loss_network(source: str, layout: str = "auto") -> LossNetwork:
+    """torchvision's VGG-16 for "torchvision" (downloaded once), else the safetensors file of that path."""
+    if source == "torchvision":
+        weights = torchvision.models.VGG16_Weights.IMAGENET1K_V1
+        state = weights.get_state_dict(progress=True, check_hash=True)
+        return LossNetwork(LAYOUTS["vgg16"], state, f"vgg16, torchvision {weights}")
+    try:
+        content = Path(source).read_bytes()
+        state = parse_safetensors(content)
+    except (OSError, SafetensorError) as error:
+        raise LossNetworkError(f"{source}: {error}; --loss-network takes torchvision or a safetensors file") from error
+    chosen = _layout(state, layout, source)
+    return LossNetwork(chosen, state, f"{chosen.name}, sha256:{hashlib.sha256(content).hexdigest()}")
+
+
+def _layout(weights: Weights, name: str, source: str) -> Layout:
+    known = ", ".join(LAYOUTS)
+    if name != "auto":
+        if name not in LAYOUTS:
+            raise LossNetworkError(f"no layout {name!r}; there are: {known}")
+        return LAYOUTS[name]
+    for layout in LAYOUTS.values():
+        if layout.recognised_by in weights:
+            return layout
+    raise LossNetworkError(f"{source}: its layout is not recognised; --loss-layout takes: {known}")
+
+
+def _vgg16(weights: Weights) -> tuple[nn.Sequential, dict[str, int]]:
+    with torch.device("meta"):
+        features = torchvision.models.vgg16(weights=None).features
+    _fill(features, weights)
+    return _plain(features), _relu_names(features)
+
+
+def _squeezenet(weights: Weights) -> tuple[nn.Sequential, dict[str, int]]:
+    with torch.device("meta"):
+        features = torchvision.models.squeezenet1_1(weights=None).features
+    _fill(features, weights)
+    fires = [i for i, module in enumerate(features) if type(module).__name__ == "Fire"]
+    return _plain(features), {"relu1": 1} | {f"fire{n}": i for n, i in enumerate(fires, start=2)}
+
+
+_VGG19_BLOCKS = ((1, 2), (2, 2), (3, 4), (4, 4), (5, 1))
+
+
+def _vgg19_distilled(weights: Weights) -> tuple[nn.Sequential, dict[str, int]]:
+    """VGG-19's shape to conv5_1 in any width, keys conv11 … conv51; conv0 (1×1) does the preprocessing."""
+    modules: list[nn.Module] = [_conv(weights, "conv0", padding=0)]
+    names = {}
+    for block, count in _VGG19_BLOCKS:
+        if block > 1:
+            modules.append(nn.MaxPool2d(2))
+        for layer in range(1, count + 1):
+            modules += [_conv(weights, f"conv{block}{layer}", padding=1), nn.ReLU()]
+            names[f"relu{block}_{layer}"] = len(modules) - 1
+    return nn.Sequential(*modules), names
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        Layout(
+            "vgg16",
+            _vgg16,
+            recognised_by="features.28.weight",
+            content_layer="relu3_3",
+            style_layers={"relu1_2": 1.0, "relu2_2": 1.0, "relu3_3": 1.0, "relu4_3": 1.0},
+        ),
+        Layout(
+            "vgg19-distilled",
+            _vgg19_distilled,
+            recognised_by="conv11.weight",
+            content_layer="relu3_3",
+            style_layers={"relu1_2": 0.3, "relu2_2": 1.0, "relu3_3": 1.0, "relu4_1": 1.0},
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+        ),
+        Layout(
+            "squeezenet1_1",
+            _squeezenet,
+            recognised_by="features.12.squeeze.weight",
+            content_layer="fire5",
+            style_layers={"relu1": 0.3, "fire3": 1.0, "fire5": 1.0, "fire7": 1.0},
+        ),
+    )
+}
+
+
+def _fill(features: nn.Sequential, weights: Weights) -> None:
+    """Load the `features.` part of a classifier's weights; its head is not needed."""
+    prefix = "features."
+    state = {key.removeprefix(prefix): value.float() for key, value in weights.items() if key.startswith(prefix)}
+    try:
+        features.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        raise LossNetworkError(f"the weights do not fit the layout: {error}") from error
+
+
+def _conv(weights: Weights, name: str, padding: int) -> nn.Conv2d:
+    try:
+        weight, bias = weights[f"{name}.weight"].float(), weights[f"{name}.bias"].float()
+    except KeyError as error:
+        raise LossNetworkError(f"the weights do not fit the layout: no {error}") from error
+    filters, channels, kernel, _ = weight.shape
+    conv = nn.Conv2d(channels, filters, kernel, padding=padding, padding_mode="reflect" if padding else "zeros")
+    conv.load_state_dict({"weight": weight, "bias": bias})
+    return conv
+
+
+def _plain(features: nn.Sequential) -> nn.Sequential:
+    """ReLUs that do not overwrite their input: features that were asked for stay as they are."""
+    for module in features.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    return features
+
+
+def _relu_names(features: nn.Sequential) -> dict[str, int]:
+    """relu1_1 … relu5_3: the ReLUs of VGG, counted within the blocks that poolings divide."""
+    names, block, layer = {}, 1, 0
+    for position, module in enumerate(features):
+        if isinstance(module, nn.MaxPool2d):
+            block, layer = block + 1, 0
+        elif isinstance(module, nn.ReLU):
+            layer += 1
+            names[f"relu{block}_{layer}"] = position
+    return names

@@ -1,0 +1,83 @@
+"""The paper's losses, as pure functions of tensors (paper §3.2), and the objective of style transfer made of them.
+
+Features are (N, C, H, W). Sums and products are computed in fp32 whatever the features' precision: a Gram matrix of
+fp16 features of an 8-bit scale overflows.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def feature_reconstruction(features: Tensor, target: Tensor) -> Tensor:
+    """Equation 2: ‖φ(ŷ) - φ(y)‖² / (C·H·W), averaged over the batch; also the pixel loss, of images."""
+    return (features.float() - target.float()).square().mean()
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    """Equation 3: ψψᵀ / (C·H·W) with ψ the features as (C, H·W); (N, C, C) in fp32."""
+    _, channels, height, width = features.shape
+    flat = features.float().flatten(2)
+    return flat @ flat.transpose(1, 2) / (channels * height * width)
+
+
+def style_reconstruction(features: Tensor, target_gram: Tensor) -> Tensor:
+    """Equation 4: ‖G(ŷ) - G(y)‖²_F, summed over the C² entries, averaged over the batch."""
+    return (gram_matrix(features) - target_gram).square().sum(dim=(1, 2)).mean()
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """Squared differences of neighbouring pixels, summed over (C, H, W), averaged over the batch (paper §3.2)."""
+    across = (image[..., :, 1:] - image[..., :, :-1]).float().square().sum()
+    down = (image[..., 1:, :] - image[..., :-1, :]).float().square().sum()
+    return (across + down) / image.shape[0]
+
+
+class StyleObjective:
+    """Equation 5, made dimensionless: one set of weights serves every painting and every loss network.
+
+    The content loss is divided by the mean square of the painting's features, the loss of each style layer by the
+    painting's own ‖G‖²_F and the sum of the layers' weights, total variation by the number of values. A style term
+    of 1 is an image without any style; one of 0 has the painting's own Gram matrices.
+    """
+
+    def __init__(
+        self,
+        painting: Mapping[str, Tensor],
+        content_layer: str,
+        style_layers: Mapping[str, float],
+        *,
+        content_weight: float,
+        style_weight: float,
+        tv_weight: float,
+    ) -> None:
+        """`painting`: the features of the style image, by layer."""
+        self.content_layer = content_layer
+        self.style_layers = dict(style_layers)
+        self.content_weight, self.style_weight, self.tv_weight = content_weight, style_weight, tv_weight
+        self._grams = {layer: gram_matrix(painting[layer]) for layer in style_layers}
+        self._energy = painting[content_layer].float().square().mean()
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """The layers whose features the objective needs."""
+        return frozenset({self.content_layer, *self.style_layers})
+
+    def __call__(self, image: Tensor, features: Mapping[str, Tensor], content: Tensor) -> dict[str, Tensor]:
+        """The weighted terms for output images, their features, and the photographs' features at the content layer."""
+        share = self.style_weight / sum(self.style_layers.values())
+        return {
+            "content": self.content_weight
+            * feature_reconstruction(features[self.content_layer], content)
+            / self._energy,
+            **{
+                f"style_{layer}": share * weight * self._style(layer, features[layer])
+                for layer, weight in self.style_layers.items()
+            },
+            "tv": self.tv_weight * total_variation(image) / image[0].numel(),
+        }
+
+    def _style(self, layer: str, features: Tensor) -> Tensor:
+        gram = self._grams[layer]
+        return style_reconstruction(features, gram) / gram.square().sum().clamp_min(torch.finfo(torch.float32).tiny)

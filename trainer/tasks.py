@@ -1,0 +1,244 @@
+"""What is trained: a network, its images, its losses. The training loop knows no more of a task than `Task` says."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms.functional import gaussian_blur
+
+from model_store import Draft, ModelStore, NetworkSpec, Provenance, TransformNetwork
+from trainer.config import MACHINE, STORY, StyleConfig, SuperResolutionConfig, TrainConfig
+from trainer.data import Photographs, Pixels, exact_crop, read_painting, scaled_crop
+from trainer.errors import TrainerError
+from trainer.hardware import Hardware
+from trainer.loss_network import LossNetwork, load_loss_network
+from trainer.losses import StyleObjective, feature_reconstruction
+
+PREVIEW_STEP = 2**31
+"""The batch of this number, which no run reaches, is what previews show."""
+
+UPSCALERS = {2: "c3s1-64,R64*4,c3s1-12,p2", 4: "c3s1-64,R64*4,c3s1-48,p4", 8: "c3s1-64,R64*4,c3s1-192,p8"}
+"""Default networks for super-resolution: no enlargement before the last layer, where the paper's spend their time."""
+
+
+class Task(Protocol):
+    """One of the two problems of the paper."""
+
+    network: TransformNetwork
+    photographs: Photographs
+
+    def losses(self, batch: Tensor) -> dict[str, Tensor]:
+        """The weighted terms of the loss for uint8 photographs (N, 3, S, S); their sum is minimised."""
+
+    def preview(self, network: TransformNetwork) -> Tensor:
+        """A picture of what `network` does, float RGB (3, H, W)."""
+
+    def draft(self, steps: int, losses: Mapping[str, float]) -> Draft:
+        """What the manifest says of the trained network."""
+
+
+class StyleTask:
+    """Paint photographs in the style of one painting (paper §4.1)."""
+
+    def __init__(self, config: StyleConfig, hardware: Hardware) -> None:
+        self.config, self.hardware = config, hardware
+        cut = config.image_size
+        self.photographs = Photographs(
+            config.content, cut, config.batch, scaled_crop, seed=config.seed, cache_mb=config.cache_mb
+        )
+        self.network = _network(config, NetworkSpec(architecture=config.architecture, norm=config.norm, form="same"))
+        hardware.place(self.network)
+        self.loss_network = load_loss_network(config.loss_network, config.loss_layout)
+        hardware.place(self.loss_network)
+        self.painting = hardware.images(_nchw(read_painting(config.style_image, config.style_size)))
+        self.objective = self._objective()
+
+    def losses(self, batch: Tensor) -> dict[str, Tensor]:
+        photographs = self.hardware.images(batch)
+        with self.hardware.autocast():
+            painted = self.network(photographs)
+            features = self.loss_network(painted, self.objective.layers)
+            with torch.no_grad():
+                content = self.loss_network(photographs, [self.objective.content_layer])
+        return self.objective(painted, features, content[self.objective.content_layer])
+
+    def preview(self, network: TransformNetwork) -> Tensor:
+        """Photographs above, painted below."""
+        photographs = self.hardware.images(self.photographs.batch(PREVIEW_STEP))
+        with torch.inference_mode(), self.hardware.autocast():
+            painted = network(photographs)
+        return torch.cat([_row(photographs), _row(painted)], dim=1)
+
+    def draft(self, steps: int, losses: Mapping[str, float]) -> Draft:
+        digest = hashlib.sha256(self.config.style_image.read_bytes()).hexdigest()
+        return _draft(
+            self.config,
+            "style",
+            _provenance(self.config, self.photographs, steps, losses).model_copy(
+                update={
+                    "style_image": self.config.style_title or self.config.style_image.name,
+                    "style_digest": f"sha256:{digest}",
+                    "loss_network": self.loss_network.source,
+                }
+            ),
+        )
+
+    def _objective(self) -> StyleObjective:
+        config, layout = self.config, self.loss_network.layout
+        content_layer = config.content_layer or layout.content_layer
+        style_layers = _layer_weights(config.style_layers) if config.style_layers else layout.style_layers
+        with torch.no_grad(), self.hardware.autocast():
+            features = self.loss_network(self.painting, {content_layer, *style_layers})
+        return StyleObjective(
+            features,
+            content_layer,
+            style_layers,
+            content_weight=config.content_weight,
+            style_weight=config.style_weight,
+            tv_weight=config.tv_weight,
+        )
+
+
+class SuperResolutionTask:
+    """Enlarge photographs (paper §4.2)."""
+
+    def __init__(self, config: SuperResolutionConfig, hardware: Hardware) -> None:
+        self.config, self.hardware = config, hardware
+        if config.image_size % config.scale:
+            raise TrainerError(f"--image-size {config.image_size} is no multiple of the scale, {config.scale}")
+        self.photographs = Photographs(
+            config.content, config.image_size, config.batch, exact_crop, seed=config.seed, cache_mb=config.cache_mb
+        )
+        architecture = config.architecture or UPSCALERS[config.scale]
+        spec = NetworkSpec(architecture=architecture, norm=config.norm, form="same", output="linear", skip=config.skip)
+        if spec.scale != config.scale:
+            raise TrainerError(f"--architecture {architecture} enlarges ×{spec.scale}, not ×{config.scale}")
+        self.network = _network(config, spec)
+        hardware.place(self.network)
+        self.loss_network = self._loss_network()
+
+    def losses(self, batch: Tensor) -> dict[str, Tensor]:
+        sharp = self.hardware.images(batch)
+        low = reduced(sharp, self.config.scale, self.config.blur)
+        with self.hardware.autocast():
+            enlarged = self.network(low)
+        terms = {"pixel": self.config.pixel_weight * self._pixel_loss(enlarged, sharp)}
+        if self.loss_network:
+            terms["feature"] = self.config.feature_weight * self._feature_loss(self.loss_network, enlarged, sharp)
+        return terms
+
+    def preview(self, network: TransformNetwork) -> Tensor:
+        """Bicubic above, enlarged in the middle, the photographs below."""
+        sharp = self.hardware.images(self.photographs.batch(PREVIEW_STEP))[:4]
+        low = reduced(sharp, self.config.scale, self.config.blur)
+        with torch.inference_mode(), self.hardware.autocast():
+            enlarged = network(low)
+        bicubic = F.interpolate(low, size=sharp.shape[-2:], mode="bicubic", antialias=True)
+        return torch.cat([_row(bicubic), _row(enlarged), _row(sharp)], dim=1)
+
+    def draft(self, steps: int, losses: Mapping[str, float]) -> Draft:
+        provenance = _provenance(self.config, self.photographs, steps, losses)
+        source = self.loss_network.source if self.loss_network else ""
+        return _draft(self.config, "super-resolution", provenance.model_copy(update={"loss_network": source}))
+
+    def _loss_network(self) -> LossNetwork | None:
+        if not self.config.feature_weight:
+            return None
+        network = load_loss_network(self.config.loss_network, self.config.loss_layout)
+        self.hardware.place(network)
+        return network
+
+    def _pixel_loss(self, enlarged: Tensor, sharp: Tensor) -> Tensor:
+        if self.config.pixel_loss == "l1":
+            return (enlarged - sharp).abs().mean()
+        return feature_reconstruction(enlarged, sharp)
+
+    def _feature_loss(self, loss_network: LossNetwork, enlarged: Tensor, sharp: Tensor) -> Tensor:
+        layer = self.config.feature_layer
+        with self.hardware.autocast():
+            features = loss_network(enlarged, [layer])[layer]
+            with torch.no_grad():
+                target = loss_network(sharp, [layer])[layer]
+        return feature_reconstruction(features, target)
+
+
+def reduced(sharp: Tensor, scale: int, blur: float = 0.0) -> Tensor:
+    """The low-resolution images of (N, 3, H, W): an optional Gaussian blur, bicubic reduction, 8-bit rounding.
+
+    The reduction is antialiased, as MATLAB's and Pillow's are; without that, networks learn another problem.
+    """
+    if blur:
+        sharp = gaussian_blur(sharp, 2 * round(3 * blur) + 1, blur)
+    side = [length // scale for length in sharp.shape[-2:]]
+    low = F.interpolate(sharp, size=side, mode="bicubic", antialias=True)
+    return (low.clamp(0, 1) * 255).round() / 255
+
+
+def build(config: TrainConfig, hardware: Hardware) -> Task:
+    """The task that a configuration describes."""
+    if isinstance(config, StyleConfig):
+        return StyleTask(config, hardware)
+    if isinstance(config, SuperResolutionConfig):
+        return SuperResolutionTask(config, hardware)
+    raise TrainerError(f"no task for a {type(config).__name__}")
+
+
+def _network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:
+    torch.manual_seed(config.seed)
+    network = TransformNetwork(spec)
+    if config.warm_start:
+        name, _, version = config.warm_start.partition("@")
+        stored = ModelStore(config.store).load(name, int(version) if version else None).network
+        try:
+            network.load_state_dict(stored.state_dict())
+        except RuntimeError as error:
+            raise TrainerError(f"--warm-start {config.warm_start} is another architecture: {stored.spec}") from error
+    return network
+
+
+def _layer_weights(text: str) -> dict[str, float]:
+    """relu1_2:0.3,relu2_2 → {"relu1_2": 0.3, "relu2_2": 1.0}"""
+    try:
+        pairs = [part.strip().partition(":") for part in text.split(",")]
+        return {layer: float(weight or 1.0) for layer, _, weight in pairs}
+    except ValueError as error:
+        raise TrainerError(f"--style-layers {text!r}: expected layers and weights, relu1_2:0.3,relu2_2:1") from error
+
+
+def _draft(config: TrainConfig, task: str, provenance: Provenance) -> Draft:
+    return Draft.model_validate(
+        {
+            "name": config.name,
+            "task": task,
+            "title": config.title,
+            "description": config.description,
+            "license": config.license,
+            "provenance": provenance,
+        }
+    )
+
+
+def _provenance(config: TrainConfig, photographs: Photographs, steps: int, losses: Mapping[str, float]) -> Provenance:
+    paths = {name for name, value in config if isinstance(value, Path)} | {"loss_network"}
+    recipe = config.model_dump(mode="json", exclude={*paths, *STORY, *MACHINE})
+    count = len(photographs.files) - len(photographs.skipped)
+    return Provenance(
+        data=config.data or f"{count} photographs",
+        recipe=recipe | {"steps": config.steps},
+        losses=dict(losses),
+        steps=steps,
+        software={"torch": torch.__version__},
+    )
+
+
+def _nchw(pixels: Pixels) -> Tensor:
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
+
+
+def _row(images: Tensor) -> Tensor:
+    """(N, 3, H, W) side by side: (3, H, N · W)."""
+    return images.clamp(0, 1).permute(1, 2, 0, 3).flatten(2)

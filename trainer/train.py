@@ -1,0 +1,121 @@
+"""The training loop: one for both tasks, and it knows neither."""
+
+import copy
+import math
+from collections import deque
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from model_store import Manifest, ModelStore, NetworkSpec, TransformNetwork
+from trainer.config import TrainConfig
+from trainer.errors import TrainingDiverged
+from trainer.run import Run, State, png
+from trainer.tasks import Task
+
+
+def train(task: Task, config: TrainConfig, run: Run, *, resume: bool = False) -> TransformNetwork:
+    """Train `task.network` for `config.steps` steps and return the averaged network.
+
+    The state is saved every `save_every` steps, at the end and on an interruption; a resumed run continues exactly
+    where the state was saved. Raises TrainingDiverged where the loss is no finite number.
+    """
+    saved = run.begin(config, resume=resume)
+    network = task.network.train()
+    average = copy.deepcopy(network).eval().requires_grad_(False)
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    begin = _restore(saved, network, average, optimizer) if saved else 0
+    recent: deque[dict[str, float]] = deque(maxlen=config.log_every)
+
+    step = begin
+    bar = tqdm(task.photographs.batches(begin, config.steps), initial=begin, total=config.steps, unit="step")
+    try:
+        for batch in bar:
+            started = perf_counter()
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step)
+            terms = task.losses(batch)
+            loss = torch.stack(list(terms.values())).sum()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+            optimizer.step()
+            step += 1
+            _average(average, network, min(config.ema, step / (step + 10)))
+
+            recent.append({name: term.item() for name, term in terms.items()})
+            if not math.isfinite(loss.item()):
+                raise TrainingDiverged(f"step {step}: the loss is {loss.item()}; a lower --learning-rate may help")
+            if step % config.log_every == 0:
+                seconds = perf_counter() - started
+                run.log(step, means(recent) | {"lr": learning_rate(config, step), "seconds": round(seconds, 4)})
+                bar.set_postfix({name: f"{value:.4g}" for name, value in means(recent).items()})
+            if step % config.preview_every == 0:
+                run.preview(step, task.preview(average))
+            if step % config.save_every == 0:
+                run.save(_state(step, network, average, optimizer, means(recent)))
+    except KeyboardInterrupt:
+        run.save(_state(step, network, average, optimizer, means(recent)))
+        raise
+    if step > begin:
+        run.save(_state(step, network, average, optimizer, means(recent)))
+    return average
+
+
+def publish(task: Task, config: TrainConfig, state: State) -> Manifest:
+    """Publish the averaged network of a saved state into the store, in the form that is served."""
+    served = served_form(task.network.spec, state["average"])
+    draft = task.draft(state["step"], state["losses"])
+    return ModelStore(config.store).publish(served, draft, preview=png(task.preview(served)))
+
+
+def served_form(spec: NetworkSpec, weights: dict[str, Tensor]) -> TransformNetwork:
+    """The network that is served: *native* (tileable) where its normalisation is local, else as trained."""
+    form = spec.form if spec.norm == "instance" else "native"
+    network = TransformNetwork(spec.model_copy(update={"form": form}))
+    network.load_state_dict(weights)
+    return network.eval()
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """A linear rise over `warmup` steps, then constant, or half a cosine down to zero at `steps`."""
+    rise = min(1.0, (step + 1) / (config.warmup + 1))
+    if config.schedule == "constant":
+        return config.learning_rate * rise
+    return config.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
+
+
+def means(lines: deque[dict[str, float]]) -> dict[str, float]:
+    """The mean of each term over the last steps."""
+    return {name: sum(line[name] for line in lines) / len(lines) for name in (lines[0] if lines else {})}
+
+
+@torch.no_grad()
+def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Exponential moving average of weights and running statistics."""
+    for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+def _state(
+    step: int, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, losses: dict[str, float]
+) -> State:
+    return {
+        "step": step,
+        "network": network.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "losses": losses,
+    }
+
+
+def _restore(saved: State, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    network.load_state_dict(saved["network"])
+    average.load_state_dict(saved["average"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return int(saved["step"])
