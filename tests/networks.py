@@ -16,7 +16,7 @@ def network(
     norm: str = "batch",
     form: str = "native",
     output: str = "tanh",
-    skip: str = "none",
+    skip: bool = False,
     seed: int = 0,
 ) -> TransformNetwork:
     """A network in evaluation mode with random weights, scales, shifts and running statistics."""

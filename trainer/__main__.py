@@ -1,8 +1,9 @@
-"""python -m trainer style | super-resolution | publish: train a network and publish it into the model store."""
+"""python -m trainer style | super-resolution | publish | evaluate: train networks, publish them, measure them."""
 
 import argparse
 import json
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
-from model_store import Manifest, StoreError
+from model_store import Manifest, ModelStore, StoreError
 from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.errors import RunError, TrainerError
+from trainer.evaluate import bicubic, evaluate
 from trainer.hardware import Hardware
 from trainer.run import Run
 from trainer.tasks import build
@@ -25,17 +27,35 @@ COMMANDS: dict[str, type[TrainConfig]] = {"style": StyleConfig, "super-resolutio
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 on success, 1 with a message on stderr, 130 when interrupted (the state is saved)."""
     options = vars(_parser().parse_args(arguments))
+    signal.signal(signal.SIGTERM, _interrupt)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        manifest = _publish(options["run"]) if options["command"] == "publish" else _train(options)
+        print(_run(options))
     except (TrainerError, StoreError, ValidationError) as error:
         print(f"error: {_message(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the state is saved: the same command with --resume goes on", file=sys.stderr)
         return 130
-    print(f"published {manifest.label} ({manifest.digest})")
     return 0
+
+
+def _interrupt(*_: object) -> None:
+    """SIGTERM ends a run as Ctrl-C does: with its state saved."""
+    raise KeyboardInterrupt
+
+
+def _run(options: dict[str, Any]) -> str:
+    match options["command"]:
+        case "publish":
+            return _published(_publish(options["run"]))
+        case "evaluate":
+            return _evaluate(options["store"], options["model"], options["images"])
+    return _published(_train(options))
+
+
+def _published(manifest: Manifest) -> str:
+    return f"published {manifest.label} ({manifest.digest})"
 
 
 def _train(options: dict[str, Any]) -> Manifest:
@@ -59,6 +79,16 @@ def _publish(folder: Path) -> Manifest:
     return publish(build(config, Hardware.of(config.device, config.precision, config.threads)), config, run.load())
 
 
+def _evaluate(store: Path, model: str, images: Path) -> str:
+    """PSNR and SSIM of a stored network and of bicubic enlargement."""
+    name, _, version = model.partition("@")
+    stored = ModelStore(store).load(name, int(version) if version else None)
+    scale = stored.manifest.scale
+    rows = {stored.manifest.label: evaluate(stored.network, images, scale)}
+    rows["bicubic"] = evaluate(bicubic(scale), images, scale)
+    return "\n".join(f"{row:24} {s['psnr']:6.2f} dB  SSIM {s['ssim']:.4f}" for row, s in rows.items())
+
+
 def _message(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
@@ -80,6 +110,10 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--resume", action="store_true", help="go on with the run of this folder")
     sub = commands.add_parser("publish", help="publish the saved state of a run, finished or not")
     sub.add_argument("--run", type=Path, required=True, help="folder of the run, such as runs/wave")
+    sub = commands.add_parser("evaluate", help="PSNR and SSIM of a super-resolution network, beside bicubic's")
+    sub.add_argument("--model", required=True, help="NAME or NAME@VERSION")
+    sub.add_argument("--images", type=Path, required=True, help="folder of high-resolution images, such as Set5")
+    sub.add_argument("--store", type=Path, default=Path("models"), help="model store (default: models)")
     return parser
 
 

@@ -17,7 +17,18 @@ Norm = Literal["batch", "instance", "none"]
 STORY = ("title", "description", "license", "data", "style_title")
 """Options that tell people of a network and do not change it."""
 
-MACHINE = ("store", "run", "device", "threads", "cache_mb", "preview_every", "save_every", "log_every", "steps")
+MACHINE = (
+    "store",
+    "run",
+    "validation",
+    "device",
+    "threads",
+    "cache_mb",
+    "preview_every",
+    "save_every",
+    "log_every",
+    "steps",
+)
 """Options that may differ when a run is resumed."""
 
 
@@ -67,10 +78,12 @@ class StyleConfig(TrainConfig):
 
     style_image: Path = Field(description="the painting")
     style_title: str = Field("", description="the painting in words: painter, title, year")
-    style_size: int = Field(384, ge=32, description="longer side at which the painting is seen; sets the stroke size")
-    image_size: int = Field(256, ge=32, description="side of the square crops of photographs")
+    style_size: int = Field(512, ge=16, description="longer side at which the painting is seen; sets the stroke size")
+    image_size: int = Field(256, ge=16, description="side of the square crops of photographs")
     architecture: str = Field(STYLE, description="layers of the network in the paper's notation")
     norm: Norm = Field("batch", description="normalisation; instance depends on the whole plane and cannot be tiled")
+    skip: bool = Field(True, description="add the photograph to the output, so that training begins at it (paper: no)")
+    output: Literal["tanh", "linear"] = Field("linear", description="map of the last layer (paper: tanh)")
     loss_network: str = Field("torchvision", description="torchvision (VGG-16, downloaded) or a safetensors file")
     loss_layout: str = Field("auto", description="vgg16, vgg19-distilled or squeezenet1_1; auto recognises the file")
     content_layer: str = Field("", description="layer of the content loss (default: of the layout; VGG-16: relu3_3)")
@@ -83,7 +96,7 @@ class StyleConfig(TrainConfig):
 class SuperResolutionConfig(TrainConfig):
     """Train a network that enlarges photographs."""
 
-    scale: Literal[2, 4, 8] = Field(4, description="output side over input side")
+    scale: int = Field(4, ge=2, le=16, description="output side over input side")
     batch: int = Field(16, ge=1, description="images per step (paper: 4)")
     steps: int = Field(200_000, ge=1, description="optimisation steps")
     image_size: int = Field(192, ge=16, description="side of the high-resolution crops (paper: 288)")
@@ -91,11 +104,12 @@ class SuperResolutionConfig(TrainConfig):
         "", description="layers in the paper's notation (c3s1-64,R64*4,c3s1-48,p4 for ×4; paper: c9s1-64,R64*4,u64,…)"
     )
     norm: Norm = Field("none", description="normalisation (paper: batch)")
-    skip: Literal["bicubic", "none"] = Field("bicubic", description="add the enlarged input (paper: none)")
+    skip: bool = Field(True, description="add the enlarged input to the output (paper: no)")
     blur: float = Field(0.0, ge=0, description="σ of a Gaussian blur before the bicubic reduction (paper: 1.0)")
     pixel_loss: Annotated[Literal["l1", "l2"], Field(description="pixel loss (paper: l2)")] = "l1"
     pixel_weight: float = Field(1.0, ge=0, description="of the pixel loss (paper: 1, or 0 with the feature loss)")
     feature_weight: float = Field(0.0, ge=0, description="of the feature reconstruction loss (paper: 0 or 1)")
+    validation: Path | None = Field(None, description="folder of images whose PSNR and SSIM go into the manifest")
     feature_layer: str = Field("relu2_2", description="layer of the feature reconstruction loss")
     loss_network: str = Field("torchvision", description="torchvision (VGG-16, downloaded) or a safetensors file")
     loss_layout: str = Field("auto", description="vgg16, vgg19-distilled or squeezenet1_1; auto recognises the file")

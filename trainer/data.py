@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms.functional import gaussian_blur
 
 from trainer.errors import DataError
 
@@ -139,6 +141,18 @@ def exact_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
     left, top = rng.integers(width - size + 1), rng.integers(height - size + 1)
     crop = np.rot90(pixels[top : top + size, left : left + size], int(rng.integers(4)))
     return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+
+def reduced(sharp: Tensor, scale: int, blur: float = 0.0) -> Tensor:
+    """The low-resolution images of (N, 3, H, W): an optional Gaussian blur, bicubic reduction, 8-bit rounding.
+
+    The reduction is antialiased, as MATLAB's and Pillow's are; without that, networks learn another problem.
+    """
+    if blur:
+        sharp = gaussian_blur(sharp, 2 * round(3 * blur) + 1, blur)
+    side = [length // scale for length in sharp.shape[-2:]]
+    low = F.interpolate(sharp, size=side, mode="bicubic", antialias=True)
+    return (low.clamp(0, 1) * 255).round() / 255
 
 
 def _opaque_rgb(image: Image.Image, path: Path) -> Image.Image:

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.data import image_files, read_rgb
-from trainer.tasks import reduced
+from trainer.data import image_files, read_rgb, reduced
 
 Enlarge = Callable[[Tensor], Tensor]
 """RGB (1, 3, H, W) in [0, 1] → the same, side × scale."""

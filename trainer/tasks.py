@@ -8,12 +8,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.functional import gaussian_blur
 
 from model_store import Draft, ModelStore, NetworkSpec, Provenance, TransformNetwork
 from trainer.config import MACHINE, STORY, StyleConfig, SuperResolutionConfig, TrainConfig
-from trainer.data import Photographs, Pixels, exact_crop, read_painting, scaled_crop
+from trainer.data import Photographs, Pixels, exact_crop, read_painting, reduced, scaled_crop
 from trainer.errors import TrainerError
+from trainer.evaluate import evaluate
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import StyleObjective, feature_reconstruction
@@ -37,7 +37,7 @@ class Task(Protocol):
     def preview(self, network: TransformNetwork) -> Tensor:
         """A picture of what `network` does, float RGB (3, H, W)."""
 
-    def draft(self, steps: int, losses: Mapping[str, float]) -> Draft:
+    def draft(self, network: TransformNetwork, /, steps: int, losses: Mapping[str, float]) -> Draft:
         """What the manifest says of the trained network."""
 
 
@@ -50,7 +50,14 @@ class StyleTask:
         self.photographs = Photographs(
             config.content, cut, config.batch, scaled_crop, seed=config.seed, cache_mb=config.cache_mb
         )
-        self.network = _network(config, NetworkSpec(architecture=config.architecture, norm=config.norm, form="same"))
+        spec = NetworkSpec(
+            architecture=config.architecture,
+            norm=config.norm,
+            form="same",
+            output=config.output,
+            skip=config.skip,
+        )
+        self.network = _network(config, spec)
         hardware.place(self.network)
         self.loss_network = load_loss_network(config.loss_network, config.loss_layout)
         hardware.place(self.loss_network)
@@ -73,7 +80,7 @@ class StyleTask:
             painted = network(photographs)
         return torch.cat([_row(photographs), _row(painted)], dim=1)
 
-    def draft(self, steps: int, losses: Mapping[str, float]) -> Draft:
+    def draft(self, _: TransformNetwork, steps: int, losses: Mapping[str, float]) -> Draft:
         digest = hashlib.sha256(self.config.style_image.read_bytes()).hexdigest()
         return _draft(
             self.config,
@@ -113,7 +120,9 @@ class SuperResolutionTask:
         self.photographs = Photographs(
             config.content, config.image_size, config.batch, exact_crop, seed=config.seed, cache_mb=config.cache_mb
         )
-        architecture = config.architecture or UPSCALERS[config.scale]
+        architecture = config.architecture or UPSCALERS.get(config.scale)
+        if architecture is None:
+            raise TrainerError(f"--scale {config.scale} needs --architecture; defaults are there for {[*UPSCALERS]}")
         spec = NetworkSpec(architecture=architecture, norm=config.norm, form="same", output="linear", skip=config.skip)
         if spec.scale != config.scale:
             raise TrainerError(f"--architecture {architecture} enlarges ×{spec.scale}, not ×{config.scale}")
@@ -140,10 +149,20 @@ class SuperResolutionTask:
         bicubic = F.interpolate(low, size=sharp.shape[-2:], mode="bicubic", antialias=True)
         return torch.cat([_row(bicubic), _row(enlarged), _row(sharp)], dim=1)
 
-    def draft(self, steps: int, losses: Mapping[str, float]) -> Draft:
+    def draft(self, network: TransformNetwork, steps: int, losses: Mapping[str, float]) -> Draft:
+        facts = {
+            "loss_network": self.loss_network.source if self.loss_network else "",
+            "metrics": self._metrics(network),
+        }
         provenance = _provenance(self.config, self.photographs, steps, losses)
-        source = self.loss_network.source if self.loss_network else ""
-        return _draft(self.config, "super-resolution", provenance.model_copy(update={"loss_network": source}))
+        return _draft(self.config, "super-resolution", provenance.model_copy(update=facts))
+
+    def _metrics(self, network: TransformNetwork) -> dict[str, float]:
+        folder = self.config.validation
+        if folder is None:
+            return {}
+        scores = evaluate(network, folder, self.config.scale)
+        return {f"{name}_{folder.name.lower()}": round(score, 4) for name, score in scores.items()}
 
     def _loss_network(self) -> LossNetwork | None:
         if not self.config.feature_weight:
@@ -164,18 +183,6 @@ class SuperResolutionTask:
             with torch.no_grad():
                 target = loss_network(sharp, [layer])[layer]
         return feature_reconstruction(features, target)
-
-
-def reduced(sharp: Tensor, scale: int, blur: float = 0.0) -> Tensor:
-    """The low-resolution images of (N, 3, H, W): an optional Gaussian blur, bicubic reduction, 8-bit rounding.
-
-    The reduction is antialiased, as MATLAB's and Pillow's are; without that, networks learn another problem.
-    """
-    if blur:
-        sharp = gaussian_blur(sharp, 2 * round(3 * blur) + 1, blur)
-    side = [length // scale for length in sharp.shape[-2:]]
-    low = F.interpolate(sharp, size=side, mode="bicubic", antialias=True)
-    return (low.clamp(0, 1) * 255).round() / 255
 
 
 def build(config: TrainConfig, hardware: Hardware) -> Task:

@@ -67,7 +67,7 @@ def train(task: Task, config: TrainConfig, run: Run, *, resume: bool = False) ->
 def publish(task: Task, config: TrainConfig, state: State) -> Manifest:
     """Publish the averaged network of a saved state into the store, in the form that is served."""
     served = served_form(task.network.spec, state["average"])
-    draft = task.draft(state["step"], state["losses"])
+    draft = task.draft(served, state["step"], state["losses"])
     return ModelStore(config.store).publish(served, draft, preview=png(task.preview(served)))
 
 

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -37,7 +38,7 @@ class NetworkSpec(BaseModel):
         "same: reflection inside the layers, the same weights; paper: as in the paper's tables",
     )
     output: Literal["tanh", "linear"] = Field("tanh", description="the map after the last layer")
-    skip: Literal["none", "bicubic"] = Field("none", description="what is added to the output: the enlarged input")
+    skip: bool = Field(False, description="add the input, enlarged bicubically, to the output")
 
     @field_validator("architecture")
     @classmethod
@@ -57,7 +58,7 @@ class NetworkSpec(BaseModel):
     @property
     def geometry(self) -> Geometry:
         """Margins, crop and alignment of the native form."""
-        reach = _BICUBIC_REACH if self.skip == "bicubic" else 0
+        reach = _BICUBIC_REACH if self.skip and self.scale > 1 else 0
         return Geometry.of(Architecture.parse(self.architecture), at_least=reach)
 
 
@@ -77,6 +78,7 @@ class TransformNetwork(nn.Module):
         self.geometry = spec.geometry
         self.layers = nn.Sequential(*_build(architecture, spec))
         self.output = ScaledTanh() if spec.output == "tanh" else nn.Identity()
+        self._begin_small()
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
@@ -85,6 +87,14 @@ class TransformNetwork(nn.Module):
         result = self.transform(reflect(image, left, right, top, bottom))
         result = result[..., : height * self.scale, : width * self.scale]
         return result if self.training else result.clamp(0.0, 1.0)
+
+    @torch.no_grad()
+    def _begin_small(self) -> None:
+        """A tenth of the usual weights in the last convolution: training begins near grey, not in saturation."""
+        last = [module for module in self.layers.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)][-1]
+        last.weight.mul_(0.1)
+        if last.bias is not None:
+            nn.init.constant_(last.bias, 0.5 if self.spec.output == "linear" and not self.spec.skip else 0.0)
 
     def margins(self, side: int) -> tuple[int, int]:
         """Pixels by which this form reflects an image of `side` pixels before its first layer."""
@@ -107,14 +117,19 @@ class TransformNetwork(nn.Module):
         features = self.layers((plane * 2 - 1).to(weight.dtype))
         crop = self.geometry.crop if self.spec.form == "native" else 0
         result: Tensor = self.output(features[..., crop:, crop:].float())
-        return result + self._enlarged(plane, result) if self.spec.skip == "bicubic" else result
+        return self._added(result, plane) if self.spec.skip else result
 
-    def _enlarged(self, plane: Tensor, like: Tensor) -> Tensor:
-        """The plane enlarged bicubically (Keys 1981, a = -1/2) and cropped as `like` is."""
-        height, width = like.shape[-2:]
-        enlarged = F.interpolate(plane, scale_factor=float(self.scale), mode="bicubic", antialias=True)
-        begin = (self.geometry.margin if self.spec.form == "native" else 0) * self.scale
-        return enlarged[..., begin : begin + height, begin : begin + width]
+    def _added(self, result: Tensor, plane: Tensor) -> Tensor:
+        """The sum of the result and the plane, enlarged bicubically (Keys 1981, a = -1/2) where the scale is not 1."""
+        enlarged = plane if self.scale == 1 else _bicubic(plane, self.scale)
+        begin = self.margins(1)[0] * self.scale
+        enlarged = enlarged[..., begin:, begin:]
+        height, width = (min(sides) for sides in zip(result.shape[-2:], enlarged.shape[-2:], strict=True))
+        return result[..., :height, :width] + enlarged[..., :height, :width]
+
+
+def _bicubic(plane: Tensor, scale: int) -> Tensor:
+    return F.interpolate(plane, scale_factor=float(scale), mode="bicubic", antialias=True)
 
 
 def _build(architecture: Architecture, spec: NetworkSpec) -> list[nn.Module]:

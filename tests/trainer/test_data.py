@@ -1,0 +1,111 @@
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.trainer.samples import photograph, photographs
+from trainer.data import Photographs, exact_crop, image_files, read_painting, scaled_crop
+from trainer.errors import DataError
+
+
+def test_batches_depend_on_the_seed_and_the_step_alone(tmp_path: Path) -> None:
+    folder = photographs(tmp_path)
+    one = Photographs(folder, 16, 3, scaled_crop, seed=1)
+    other = Photographs(folder, 16, 3, scaled_crop, seed=1, cache_mb=0)
+    assert torch.equal(one.batch(7), other.batch(7))
+    later = list(one.batches(5, 8))
+    assert torch.equal(later[2], other.batch(7))
+    assert len(later) == 3
+    assert not torch.equal(one.batch(7), Photographs(folder, 16, 3, scaled_crop, seed=2).batch(7))
+
+
+def test_every_photograph_is_seen_once_an_epoch(tmp_path: Path) -> None:
+    for value in range(6):
+        Image.new("RGB", (20, 20), (value, 0, 0)).save(tmp_path / f"{value}.png")
+    seen = Photographs(tmp_path, 16, 3, exact_crop, seed=0)
+    for epoch in range(3):
+        values = torch.cat([seen.batch(2 * epoch), seen.batch(2 * epoch + 1)])[:, 0, 0, 0]
+        assert sorted(values.tolist()) == [0, 1, 2, 3, 4, 5]
+
+
+def test_unreadable_images_are_skipped_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = photographs(tmp_path, count=2)
+    (folder / "broken.jpg").write_bytes(b"no image")
+    truncated = photograph(folder / "cut.png").read_bytes()
+    (folder / "cut.png").write_bytes(truncated[: len(truncated) // 2])
+    seen = Photographs(folder, 16, 4, scaled_crop, seed=0)
+    with caplog.at_level(logging.WARNING):
+        for step in range(3):
+            assert seen.batch(step).shape == (4, 3, 16, 16)
+    assert {path.name for path in seen.skipped} == {"broken.jpg", "cut.png"}
+    assert len(caplog.records) == 2
+    assert "broken.jpg" in caplog.text
+
+
+def test_folders_without_images_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(DataError, match=r"no images in .*; these are read: \.jpg"):
+        image_files(tmp_path)
+    with pytest.raises(DataError, match="takes a folder"):
+        image_files(tmp_path / "none")
+    (tmp_path / "a.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"none of the 1 images can be used; the last: .*a\.jpg"):
+        Photographs(tmp_path, 16, 1, scaled_crop, seed=0).batch(0)
+
+
+def test_scaled_crops_fill_the_square_from_any_size() -> None:
+    rng = np.random.default_rng(0)
+    for sides in ((3, 200), (200, 3), (16, 16), (15, 40), (300, 400)):
+        pixels = rng.integers(0, 256, (*sides, 3), dtype=np.uint8)
+        assert scaled_crop(pixels, 16, rng).shape == (16, 16, 3)
+
+
+def test_exact_crops_are_pieces_of_the_photograph() -> None:
+    pixels = np.arange(40 * 30 * 3, dtype=np.uint32).reshape(40, 30, 3).view(np.uint8).reshape(40, 30, 12)[..., ::4]
+    values = set(map(tuple, pixels.reshape(-1, 3).tolist()))
+    crop = exact_crop(pixels, 16, np.random.default_rng(3))
+    assert crop.shape == (16, 16, 3)
+    assert set(map(tuple, crop.reshape(-1, 3).tolist())) <= values
+
+
+def test_photographs_smaller_than_an_exact_crop_are_skipped(tmp_path: Path) -> None:
+    photograph(tmp_path / "small.png", 10, 40)
+    photograph(tmp_path / "large.png", 40, 40)
+    seen = Photographs(tmp_path, 16, 4, exact_crop, seed=0)
+    seen.batch(0)
+    assert [path.name for path in seen.skipped] == ["small.png"]
+
+
+def test_photographs_are_turned_upright(tmp_path: Path) -> None:
+    image = Image.new("RGB", (40, 20))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    assert read_painting(tmp_path / "turned.jpg", 40).shape == (40, 20, 3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "warning"), [("RGBA", "transparent"), ("LA", "transparent"), ("L", "grey"), ("CMYK", "CMYK"), ("RGB", "")]
+)
+def test_paintings_of_every_kind_become_rgb(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: str, warning: str
+) -> None:
+    path = tmp_path / ("painting.tif" if mode == "CMYK" else "painting.png")
+    Image.new(mode, (80, 40)).save(path)
+    with caplog.at_level(logging.WARNING):
+        pixels = read_painting(path, 40)
+    assert pixels.shape == (20, 40, 3)
+    assert (warning in caplog.text) if warning else not caplog.text
+    if warning == "transparent":
+        assert pixels.min() == 255
+
+
+def test_what_is_no_painting_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_text("x")
+    with pytest.raises(DataError, match="--style-image takes an image"):
+        read_painting(tmp_path / "x.jpg", 64)
+    with pytest.raises(DataError, match=r"none\.jpg"):
+        read_painting(tmp_path / "none.jpg", 64)

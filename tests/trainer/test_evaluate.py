@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.trainer.samples import photographs
+from trainer.data import reduced
+from trainer.evaluate import bicubic, evaluate, luma, psnr, ssim
+
+
+def test_luma_is_bt601_of_studio_range() -> None:
+    colours = torch.tensor([[0.0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]).T[None, :, :, None]
+    assert luma(colours).flatten().tolist() == pytest.approx([16, 235, 81.481, 144.553, 40.966])
+
+
+def test_psnr_of_a_known_error() -> None:
+    plane = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
+    assert psnr(plane, plane + 255) == pytest.approx(0)
+    assert psnr(plane, plane + 25.5) == pytest.approx(20)
+
+
+def test_ssim_of_known_planes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    plane = 255 * torch.rand(1, 1, 32, 32, generator=generator, dtype=torch.float64)
+    assert ssim(plane, plane) == pytest.approx(1)
+    flat = torch.full_like(plane, 100.0)
+    c1 = (0.01 * 255) ** 2
+    assert ssim(flat, flat + 20) == pytest.approx((2 * 100 * 120 + c1) / (100**2 + 120**2 + c1))  # luminance alone
+    assert ssim(plane, 255 - plane) < 0
+
+
+def test_reduction_is_pillows_bicubic() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    pillow = np.asarray(Image.fromarray(pixels).resize((16, 12), Image.Resampling.BICUBIC)).astype(int)
+    ours = reduced(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255, 4)
+    difference = (ours[0].permute(1, 2, 0) * 255).round().numpy().astype(int) - pillow
+    assert np.abs(difference).max() <= 1
+
+
+def test_blur_removes_detail_before_the_reduction() -> None:
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert reduced(image, 2, blur=1.0).std() < 0.8 * reduced(image, 2).std()
+
+
+def test_a_better_network_scores_better(tmp_path: Path) -> None:
+    folder = photographs(tmp_path, 2, 61, 47)  # sides that are no multiples of the scale
+
+    def constant(low: torch.Tensor) -> torch.Tensor:
+        return torch.full((1, 3, low.shape[2] * 2, low.shape[3] * 2), 0.5)
+
+    good, bad = evaluate(bicubic(2), folder, 2), evaluate(constant, folder, 2)
+    assert good["psnr"] > bad["psnr"] + 10
+    assert good["ssim"] > bad["ssim"]

@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from tests.trainer.samples import loss_network_file
+from trainer.errors import LossNetworkError
+from trainer.loss_network import LAYOUTS, LossNetwork, load_loss_network
+
+
+def vgg16_weights() -> dict[str, torch.Tensor]:
+    with torch.device("meta"):
+        features = torchvision.models.vgg16(weights=None).features
+    generator = torch.Generator().manual_seed(0)
+    return {
+        f"features.{key}": torch.randn(value.shape, generator=generator) * 0.02
+        for key, value in features.state_dict().items()
+    }
+
+
+def test_vgg16_has_the_papers_layers() -> None:
+    weights = vgg16_weights()
+    network = LossNetwork(LAYOUTS["vgg16"], weights, "random")
+    assert {network.index[layer] for layer in ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1", "relu5_3")} == {
+        3, 8, 15, 22, 25, 29,
+    }  # fmt: skip
+    features = network(torch.rand(2, 3, 32, 48), ["relu1_2", "relu4_3"])
+    assert features["relu1_2"].shape == (2, 64, 32, 48)
+    assert features["relu4_3"].shape == (2, 512, 4, 6)
+
+
+def test_vgg16_normalises_as_torchvision_does() -> None:
+    weights = vgg16_weights()
+    image = torch.rand(1, 3, 16, 16)
+    before = image.clone()
+    preset = torchvision.models.VGG16_Weights.IMAGENET1K_V1.transforms()
+    normalised = torchvision.transforms.functional.normalize(image, preset.mean, preset.std)
+    conv = nn.functional.conv2d(normalised, weights["features.0.weight"], weights["features.0.bias"], padding=1)
+    network = LossNetwork(LAYOUTS["vgg16"], weights, "random")
+    assert torch.allclose(network(image, ["relu1_1"])["relu1_1"], conv.relu(), atol=1e-6)
+    assert torch.equal(image, before)
+
+
+def test_distilled_vgg19_of_any_width_is_recognised(tmp_path: Path) -> None:
+    network = load_loss_network(str(loss_network_file(tmp_path / "l.safetensors", width=5)))
+    assert network.layout.name == "vgg19-distilled"
+    assert network.source.startswith("vgg19-distilled, sha256:")
+    features = network(torch.rand(1, 3, 32, 32), ["relu1_2", "relu3_4", "relu5_1"])
+    assert [tuple(value.shape) for value in features.values()] == [(1, 5, 32, 32), (1, 5, 8, 8), (1, 5, 2, 2)]
+
+
+def test_squeezenet_is_recognised_in_half_precision(tmp_path: Path) -> None:
+    state = torchvision.models.squeezenet1_1(weights=None).state_dict()
+    save_file({key: value.half() for key, value in state.items()}, tmp_path / "s.safetensors")
+    network = load_loss_network(str(tmp_path / "s.safetensors"))
+    assert network.layout.name == "squeezenet1_1"
+    features = network(torch.rand(1, 3, 64, 64), network.layout.style_layers)
+    assert [value.shape[1] for value in features.values()] == [64, 128, 256, 384]
+
+
+def test_features_that_were_asked_for_are_not_overwritten(tmp_path: Path) -> None:
+    network = load_loss_network(str(loss_network_file(tmp_path / "l.safetensors")))
+    image = torch.rand(1, 3, 16, 16)
+    alone = network(image, ["relu1_1"])["relu1_1"]
+    assert torch.equal(network(image, ["relu1_1", "relu2_2"])["relu1_1"], alone)
+
+
+def test_no_gradient_reaches_the_weights_but_the_image(tmp_path: Path) -> None:
+    network = load_loss_network(str(loss_network_file(tmp_path / "l.safetensors")))
+    image = torch.rand(1, 3, 16, 16, requires_grad=True)
+    network(image, ["relu3_3"])["relu3_3"].sum().backward()
+    assert image.grad is not None
+    assert image.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_clear_errors(tmp_path: Path) -> None:
+    file = loss_network_file(tmp_path / "l.safetensors")
+    with pytest.raises(LossNetworkError, match=r"no layer 'relu9_9'; it has: relu1_1"):
+        load_loss_network(str(file))(torch.rand(1, 3, 8, 8), ["relu9_9"])
+    with pytest.raises(LossNetworkError, match="takes torchvision or a safetensors file"):
+        load_loss_network(str(tmp_path / "none"))
+    with pytest.raises(LossNetworkError, match="there are: vgg16, vgg19-distilled, squeezenet1_1"):
+        load_loss_network(str(file), "vgg13")
+    with pytest.raises(LossNetworkError, match="do not fit the layout"):
+        load_loss_network(str(file), "vgg16")
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+    with pytest.raises(LossNetworkError, match="not recognised"):
+        load_loss_network(str(tmp_path / "a.safetensors"))
+    weights = load_file(file)
+    del weights["conv33.bias"]
+    save_file(weights, tmp_path / "b.safetensors")
+    with pytest.raises(LossNetworkError, match=r"conv33\.bias"):
+        load_loss_network(str(tmp_path / "b.safetensors"))

@@ -1,0 +1,87 @@
+import pytest
+import torch
+
+from trainer.losses import (
+    StyleObjective,
+    feature_reconstruction,
+    gram_matrix,
+    style_reconstruction,
+    total_variation,
+)
+
+
+def test_feature_reconstruction_is_equation_2() -> None:
+    one, other = torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5)
+    per_image = [torch.linalg.vector_norm(a - b) ** 2 / (3 * 4 * 5) for a, b in zip(one, other, strict=True)]
+    assert torch.isclose(feature_reconstruction(one, other), sum(per_image, torch.zeros(())) / 2)
+
+
+def test_gram_matrix_is_equation_3() -> None:
+    features = torch.rand(2, 3, 4, 5)
+    gram = gram_matrix(features)
+    assert gram.shape == (2, 3, 3)
+    expected = sum(features[1, 0, h, w] * features[1, 2, h, w] for h in range(4) for w in range(5)) / (3 * 4 * 5)
+    assert torch.isclose(gram[1, 0, 2], torch.as_tensor(expected))
+
+
+def test_style_reconstruction_is_equation_4_and_sums_over_entries() -> None:
+    features, target = torch.rand(2, 3, 4, 5), torch.rand(1, 3, 3)
+    expected = torch.stack([torch.linalg.matrix_norm(gram - target[0]) ** 2 for gram in gram_matrix(features)]).mean()
+    assert torch.isclose(style_reconstruction(features, target), expected)
+
+
+def test_gram_matrices_ignore_where_things_are() -> None:
+    features = torch.rand(1, 3, 4, 5)
+    shuffled = features.flatten(2)[..., torch.randperm(20)].unflatten(2, (4, 5))
+    assert torch.allclose(gram_matrix(features), gram_matrix(shuffled))
+
+
+def test_gram_matrices_of_half_precision_do_not_overflow() -> None:
+    features = torch.full((1, 2, 64, 64), 300.0, dtype=torch.float16)
+    gram = gram_matrix(features)
+    assert gram.dtype == torch.float32
+    assert torch.allclose(gram, torch.full((1, 2, 2), 45_000.0))
+
+
+def test_total_variation_sums_squared_differences() -> None:
+    image = torch.tensor([[0.0, 1.0], [3.0, 7.0]]).expand(2, 1, 2, 2)
+    assert total_variation(image) == 1 + 16 + 9 + 36
+    assert total_variation(torch.full((1, 3, 5, 5), 0.4)) == 0
+
+
+def objective(painting: dict[str, torch.Tensor]) -> StyleObjective:
+    return StyleObjective(
+        painting, "deep", {"deep": 1.0, "shallow": 3.0}, content_weight=2.0, style_weight=5.0, tv_weight=0.5
+    )
+
+
+def painted(scale: float = 1.0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {layer: scale * torch.rand(1, 3, 8, 8, generator=generator) for layer in ("deep", "shallow")}
+
+
+def test_the_painting_itself_has_no_style_loss() -> None:
+    features = painted()
+    terms = objective(features)(torch.rand(1, 3, 8, 8), features, features["deep"])
+    assert terms["style_deep"] == terms["style_shallow"] == terms["content"] == 0
+    assert terms["tv"] > 0
+
+
+def test_an_image_without_features_has_a_style_loss_of_one() -> None:
+    nothing = {layer: torch.zeros(1, 3, 8, 8) for layer in ("deep", "shallow")}
+    terms = objective(painted())(torch.zeros(1, 3, 8, 8), nothing, painted()["deep"])
+    assert terms["style_deep"].item() == pytest.approx(5.0 * 1 / 4)
+    assert terms["style_shallow"].item() == pytest.approx(5.0 * 3 / 4)
+    assert terms["content"].item() == pytest.approx(2.0)
+
+
+def test_the_objective_does_not_depend_on_the_scale_of_the_loss_network() -> None:
+    image = torch.rand(1, 3, 8, 8)
+    features = {layer: torch.rand(1, 3, 8, 8) for layer in ("deep", "shallow")}
+    content = torch.rand(1, 3, 8, 8)
+    small = objective(painted())(image, features, content)
+    scaled = {layer: 255 * value for layer, value in features.items()}
+    large = objective(painted(255.0))(image, scaled, 255 * content)
+    assert small.keys() == large.keys()
+    for name, term in small.items():
+        assert torch.isclose(term, large[name], rtol=1e-4)

@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_store import ModelStore
+from tests.trainer.samples import loss_network_file, photograph, photographs
+from trainer.__main__ import main
+
+
+def style(folder: Path, *more: str) -> list[str]:
+    options = {
+        "name": "wave",
+        "content": photographs(folder / "photos"),
+        "style-image": photograph(folder / "painting.png", 64, 64),
+        "loss-network": loss_network_file(folder / "loss.safetensors"),
+        "store": folder / "models",
+        "run": folder / "run",
+        "architecture": "c3s1-4,d6,u4,c3s1-3",
+        "image-size": 16,
+        "batch": 2,
+        "steps": 3,
+        "device": "cpu",
+    }
+    return ["style", *(part for name, value in options.items() for part in (f"--{name}", str(value))), *more]
+
+
+def test_one_command_trains_and_publishes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(style(tmp_path)) == 0
+    assert "published wave@1 (sha256:" in capsys.readouterr().out
+    assert ModelStore(tmp_path / "models").verify("wave").task == "style"
+
+
+def test_a_run_can_be_resumed_and_published_at_any_time(tmp_path: Path) -> None:
+    assert main(style(tmp_path)) == 0
+    assert main(style(tmp_path, "--steps", "5", "--resume")) == 0
+    assert main(["publish", "--run", str(tmp_path / "run")]) == 0
+    store = ModelStore(tmp_path / "models")
+    assert store.versions("wave") == [1, 2, 3]
+    assert store.manifest("wave").provenance.steps == 5
+
+
+def test_super_resolution_is_the_other_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["super-resolution", "--name", "x2", "--scale", "2", "--content", str(photographs(tmp_path / "p"))]
+    arguments += ["--architecture", "c3s1-12,p2", "--image-size", "16", "--steps", "2", "--device", "cpu"]
+    assert main([*arguments, "--store", str(tmp_path / "models"), "--run", str(tmp_path / "run")]) == 0
+    assert ModelStore(tmp_path / "models").manifest("x2").scale == 2
+    assert "SSIM" in evaluated(tmp_path, capsys)
+
+
+def evaluated(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    command = ["evaluate", "--model", "x2@1", "--images", str(folder / "p"), "--store", str(folder / "models")]
+    assert main(command) == 0
+    return capsys.readouterr().out
+
+
+def test_validation_goes_into_the_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = photographs(tmp_path / "p")
+    arguments = [
+        "super-resolution",
+        "--name",
+        "x2",
+        "--scale",
+        "2",
+        "--content",
+        str(photos),
+        "--validation",
+        str(photos),
+    ]
+    arguments += ["--architecture", "c3s1-12,p2", "--image-size", "16", "--steps", "2", "--device", "cpu"]
+    assert main([*arguments, "--store", str(tmp_path / "models"), "--run", str(tmp_path / "run")]) == 0
+    metrics = ModelStore(tmp_path / "models").manifest("x2").provenance.metrics
+    assert f"{metrics['psnr_p']:.2f} dB" in evaluated(tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("--steps", "0", "--steps: Input should be greater than or equal to 1"),
+        ("--name", "Wave!", "--name: String should match"),
+        ("--content", "nowhere", "nowhere is no folder"),
+        ("--architecture", "c3s1-3,x", "'x' is no layer"),
+        ("--style-layers", "relu1_2:much", "expected layers and weights"),
+        ("--loss-network", "nowhere", "takes torchvision or a safetensors file"),
+        ("--device", "tpu", "--device: String should match"),
+    ],
+)
+def test_mistakes_are_explained_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, complaint: str
+) -> None:
+    assert main(style(tmp_path, option, value)) == 1
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(style(tmp_path, "--device", "cuda")) == 1
+    assert "torch finds no GPU here" in capsys.readouterr().err
+
+
+def test_publishing_needs_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["publish", "--run", str(tmp_path)]) == 1
+    assert "holds no run" in capsys.readouterr().err
