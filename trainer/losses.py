@@ -56,7 +56,8 @@ class StyleObjective:
         self.content_layer = content_layer
         self.style_layers = dict(style_layers)
         self.content_weight, self.style_weight, self.tv_weight = content_weight, style_weight, tv_weight
-        self._grams = {layer: gram_matrix(painting[layer]) for layer in style_layers}
+        self._means = {layer: painting[layer].float().mean(dim=(2, 3), keepdim=True) for layer in style_layers}
+        self._grams = {layer: gram_matrix(self._centred(layer, painting[layer])) for layer in style_layers}
         self._energy = painting[content_layer].float().square().mean()
 
     @property
@@ -80,4 +81,7 @@ class StyleObjective:
 
     def _style(self, layer: str, features: Tensor) -> Tensor:
         gram = self._grams[layer]
-        return style_reconstruction(features, gram) / gram.square().sum().clamp_min(torch.finfo(torch.float32).tiny)
+        return style_reconstruction(self._centred(layer, features), gram) / gram.square().sum().clamp_min(torch.finfo(torch.float32).tiny)
+
+    def _centred(self, layer: str, features: Tensor) -> Tensor:
+        return features.float() - self._means[layer]

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections import deque
+from collections.abc import Collection
 from time import perf_counter
 
 import torch
@@ -20,20 +21,20 @@ def train(task: Task, config: TrainConfig, run: Run, *, resume: bool = False) ->
     """Train `task.network` for `config.steps` steps and return the averaged network.
 
     The state is saved every `save_every` steps, at the end and on an interruption; a resumed run continues exactly
-    where the state was saved. Raises TrainingDiverged where the loss is no finite number.
+    where the state was saved. Raises TrainingDiverged where the loss is no finite number; that state is not saved.
     """
     saved = run.begin(config, resume=resume)
     network = task.network.train()
     average = copy.deepcopy(network).eval().requires_grad_(False)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     begin = _restore(saved, network, average, optimizer) if saved else 0
-    recent: deque[dict[str, float]] = deque(maxlen=config.log_every)
+    recent: deque[dict[str, Tensor]] = deque(maxlen=config.log_every)
+    clock = perf_counter()
 
     step = begin
     bar = tqdm(task.photographs.batches(begin, config.steps), initial=begin, total=config.steps, unit="step")
     try:
         for batch in bar:
-            started = perf_counter()
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
             terms = task.losses(batch)
@@ -45,22 +46,20 @@ def train(task: Task, config: TrainConfig, run: Run, *, resume: bool = False) ->
             step += 1
             _average(average, network, min(config.ema, step / (step + 10)))
 
-            recent.append({name: term.item() for name, term in terms.items()})
-            if not math.isfinite(loss.item()):
-                raise TrainingDiverged(f"step {step}: the loss is {loss.item()}; a lower --learning-rate may help")
+            recent.append({name: term.detach() for name, term in terms.items()})
             if step % config.log_every == 0:
-                seconds = perf_counter() - started
-                run.log(step, means(recent) | {"lr": learning_rate(config, step), "seconds": round(seconds, 4)})
-                bar.set_postfix({name: f"{value:.4g}" for name, value in means(recent).items()})
+                losses = means(recent, step)
+                seconds, clock = perf_counter() - clock, perf_counter()
+                speed = {"images_per_second": round(config.batch * len(recent) / seconds, 2)}
+                run.log(step, losses | {"learning_rate": learning_rate(config, step)} | speed)
+                bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()})
             if step % config.preview_every == 0:
                 run.preview(step, task.preview(average))
             if step % config.save_every == 0:
-                run.save(_state(step, network, average, optimizer, means(recent)))
-    except KeyboardInterrupt:
-        run.save(_state(step, network, average, optimizer, means(recent)))
-        raise
-    if step > begin:
-        run.save(_state(step, network, average, optimizer, means(recent)))
+                run.save(_state(step, network, average, optimizer, means(recent, step)))
+    finally:
+        if step > begin:
+            run.save(_state(step, network, average, optimizer, means(recent, step)))
     return average
 
 
@@ -87,9 +86,13 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
 
 
-def means(lines: deque[dict[str, float]]) -> dict[str, float]:
-    """The mean of each term over the last steps."""
-    return {name: sum(line[name] for line in lines) / len(lines) for name in (lines[0] if lines else {})}
+def means(recent: Collection[dict[str, Tensor]], step: int) -> dict[str, float]:
+    """The mean of each term over the last steps; raises TrainingDiverged where one is no finite number."""
+    names = next(iter(recent))
+    losses = {name: torch.stack([terms[name] for terms in recent]).mean().item() for name in names}
+    if not all(math.isfinite(value) for value in losses.values()):
+        raise TrainingDiverged(f"step {step}: the losses are {losses}; a lower --learning-rate may help")
+    return losses
 
 
 @torch.no_grad()

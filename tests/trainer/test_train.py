@@ -165,10 +165,11 @@ def test_a_run_is_not_overwritten_nor_continued_with_other_options(tmp_path: Pat
         run_training(style_config(tmp_path, style_weight=6.0), resume=True)
 
 
-def test_divergence_is_reported_at_once(tmp_path: Path) -> None:
+def test_divergence_is_reported_and_not_saved(tmp_path: Path) -> None:
     config = style_config(tmp_path, content_weight=float("inf"))
-    with pytest.raises(TrainingDiverged, match="step 1"):
+    with pytest.raises(TrainingDiverged, match="step 2: the losses are"):
         run_training(config)
+    assert not Run(config.folder).state_file.exists()
 
 
 def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
