@@ -82,7 +82,7 @@ class StyleConfig(TrainConfig):
     image_size: int = Field(256, ge=16, description="side of the square crops of photographs")
     architecture: str = Field(STYLE, description="layers of the network in the paper's notation")
     norm: Norm = Field("batch", description="normalisation; instance depends on the whole plane and cannot be tiled")
-    skip: bool = Field(True, description="add the photograph to the output, so that training begins at it (paper: no)")
+    skip: bool = Field(False, description="add the photograph to the output")
     output: Literal["tanh", "linear"] = Field("linear", description="map of the last layer (paper: tanh)")
     loss_network: str = Field("torchvision", description="torchvision (VGG-16, downloaded) or a safetensors file")
     loss_layout: str = Field("auto", description="vgg16, vgg19-distilled or squeezenet1_1; auto recognises the file")

@@ -1,0 +1,1 @@
+"""Serves the networks of a model store over HTTP."""

@@ -1,0 +1,92 @@
+"""`pastiche-serve`: one process, one device, until it is told to stop."""
+
+import asyncio
+import math
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from time import monotonic
+
+import uvicorn
+from pydantic import ValidationError
+
+from service import log
+from service.app import create_app
+from service.lifespan import Lifespan
+from service.settings import Settings
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the minute after which load balancers drop an idle connection: they must be the first to close."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which leaves signals alone: by itself it would close the port before /readyz can say so."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Capture nothing."""
+        yield
+
+
+def main() -> int:
+    """Serve with the settings of the command line and the environment. The exit status is 0 after a requested stop."""
+    try:
+        settings = Settings(_cli_parse_args=True, _cli_prog_name="pastiche-serve", _cli_kebab_case=True)
+    except ValidationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    log.configure(settings)
+    return asyncio.run(serve(settings))
+
+
+async def serve(settings: Settings) -> int:
+    """Serve until a signal, or until a part of the service breaks; then drain and stop. A second signal kills."""
+    app = create_app(settings)
+    lifespan: Lifespan = app.state.lifespan
+    server = Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        )
+    )
+    serving = asyncio.create_task(server.serve())
+    ending = asyncio.create_task(_reason_to_end(lifespan))
+    await asyncio.wait((serving, ending), return_when=asyncio.FIRST_COMPLETED)
+    began = monotonic()
+    await lifespan.drain()
+    left = settings.shutdown_delay_seconds + settings.drain_seconds - (monotonic() - began)
+    server.config.timeout_graceful_shutdown = max(1, math.ceil(left))
+    server.should_exit = True
+    await serving
+    return ending.result() if ending.done() else 1
+
+
+async def _reason_to_end(lifespan: Lifespan) -> int:
+    """Wait for a signal (0) or a broken service (1)."""
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+
+    def stop() -> None:
+        told.set()
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, stop)
+    broken = asyncio.create_task(lifespan.broken.wait())
+    signalled = asyncio.create_task(told.wait())
+    await asyncio.wait((broken, signalled), return_when=asyncio.FIRST_COMPLETED)
+    broken.cancel()
+    signalled.cancel()
+    return 0 if told.is_set() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

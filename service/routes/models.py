@@ -1,0 +1,113 @@
+"""`GET /v1/models`: what is served, what is known of it, and what could not be loaded."""
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel, Field
+
+from model_store import Manifest
+from service.errors import NoPreview
+from service.routes.problems import problems
+from service.served_models import Failure, ServedModel, ServedModels
+
+Name = Annotated[str, Path(description="the name of a model")]
+
+
+class LoadFailure(BaseModel):
+    """A version that was promoted, but is not served."""
+
+    version: int | None
+    reason: str
+    at: datetime
+    attempts: int
+
+    @classmethod
+    def of(cls, failure: Failure | None) -> Self | None:
+        """The public part of a failure."""
+        if failure is None:
+            return None
+        return cls(version=failure.version.number, reason=failure.reason, at=failure.at, attempts=failure.attempts)
+
+
+class ModelSummary(BaseModel):
+    """A model in the list: what a client needs to choose one."""
+
+    name: str
+    state: Literal["ready", "failed"] = Field(description="failed: no version of it could be loaded")
+    version: int | None = Field(description="the version that answers requests")
+    task: Literal["style", "super-resolution"] | None = None
+    scale: int | None = Field(None, description="output side over input side")
+    title: str = ""
+    license: str = Field("", description="SPDX identifier of the licence of the weights")
+    tileable: bool | None = Field(None, description="whether an output pixel depends on its neighbourhood alone")
+    digest: str | None = None
+    created: datetime | None = None
+    preview: str | None = Field(None, description="path of a picture of what it does")
+    failure: LoadFailure | None = Field(None, description="why a newer or only version is not served")
+
+    @classmethod
+    def of(cls, model: ServedModel, failure: Failure | None) -> Self:
+        """A served model; `failure` is that of the version which should have replaced it."""
+        known = model.manifest.model_dump(include=set(cls.model_fields))
+        preview = f"/v1/models/{model.name}/preview" if model.preview else None
+        return cls(**known, state="ready", preview=preview, failure=LoadFailure.of(failure))
+
+
+class ModelList(BaseModel):
+    """Every model of the stores."""
+
+    models: list[ModelSummary]
+
+
+class ModelDetails(ModelSummary):
+    """A model, and everything that its manifest says."""
+
+    manifest: Manifest | None = None
+
+
+class Models:
+    """What can be read about the models."""
+
+    def __init__(self, models: ServedModels) -> None:
+        self._models = models
+        self.router = APIRouter(prefix="/v1/models", tags=["models"])
+        self.router.add_api_route("", self.every)
+        self.router.add_api_route("/{name}", self.one, responses=problems(404))
+        self.router.add_api_route(
+            "/{name}/preview",
+            self.preview,
+            response_class=Response,
+            responses={200: {"description": "A picture", "content": {"image/png": {}}}, **problems(404, 503)},
+        )
+
+    async def every(self) -> ModelList:
+        """The models that are served, and those that could not be loaded with the reason."""
+        served = [ModelSummary.of(model, self._models.failure(model.name)) for model in self._models.all()]
+        known = {model.name for model in served}
+        failed = [_failed(failure) for failure in self._models.failures() if failure.version.name not in known]
+        return ModelList(models=sorted(served + failed, key=lambda model: model.name))
+
+    async def one(self, name: Name) -> ModelDetails:
+        """One model with its whole manifest."""
+        failure = self._models.failure(name)
+        if failure is not None and not any(model.name == name for model in self._models.all()):
+            return ModelDetails(**dict(_failed(failure)))
+        model = self._models.find(name)
+        return ModelDetails(**dict(ModelSummary.of(model, failure)), manifest=model.manifest)
+
+    async def preview(self, name: Name) -> Response:
+        """A picture of what a model does."""
+        model = self._models.find(name)
+        try:
+            content = await asyncio.to_thread(model.preview.read_bytes) if model.preview else None
+        except OSError:
+            content = None
+        if content is None:
+            raise NoPreview(f"{model.label} was published without a preview")
+        return Response(content, media_type="image/png", headers={"ETag": f'"{model.manifest.digest}"'})
+
+
+def _failed(failure: Failure) -> ModelSummary:
+    return ModelSummary(name=failure.version.name, state="failed", version=None, failure=LoadFailure.of(failure))

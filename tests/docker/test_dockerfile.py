@@ -1,0 +1,143 @@
+"""docker/Dockerfile: both images run the service unprivileged, with valid settings, and know whether it is alive."""
+
+import http.server
+import json
+import re
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from service.settings import Settings
+from tests.service.live import serving
+
+ROOT = Path(__file__).parents[2]
+TARGETS = ("cpu", "cuda")
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions in their order: keyword and arguments, comments dropped and lines joined."""
+    lines = (ROOT / "docker" / "Dockerfile").read_text().splitlines()
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("#")).replace("\\\n", "")
+    return [(line.split()[0], line.split(maxsplit=1)[1]) for line in text.splitlines() if line.strip()]
+
+
+def image(target: str) -> list[tuple[str, str]]:
+    """The instructions that make the image `target`, those of the stages it is built on first."""
+    stages: dict[str, list[tuple[str, str]]] = {}
+    for keyword, arguments in instructions():
+        if keyword == "FROM":
+            base, _, name = arguments.split()
+            stages[name] = list(stages.get(base, []))
+        elif stages:
+            stages[name].append((keyword, arguments))
+    return stages[target]
+
+
+def last(target: str, keyword: str) -> str:
+    """The arguments of the instruction that is in force: the last one of its kind."""
+    return [arguments for found, arguments in image(target) if found == keyword][-1]
+
+
+def environment(target: str) -> dict[str, str]:
+    pairs = (pair for keyword, arguments in image(target) if keyword == "ENV" for pair in shlex.split(arguments))
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+@contextmanager
+def answering(status: int) -> Iterator[int]:
+    """A server on this machine that gives everything that status; yields its port."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def health(target: str, port: int) -> int:
+    """The exit status of the image's own health check, for a service on `port`."""
+    command: list[str] = json.loads(last(target, "HEALTHCHECK").split("CMD", 1)[1])
+    assert command[0] == "python"
+    variables = {"PASTICHE_PORT": str(port), "http_proxy": "http://127.0.0.1:9"}
+    done = subprocess.run([sys.executable, *command[1:]], check=False, env=variables, capture_output=True)
+    return done.returncode
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_image_runs_the_service_unprivileged_in_exec_form(target: str) -> None:
+    assert last(target, "USER") == "pastiche"
+    assert json.loads(last(target, "CMD")) == ["pastiche-serve"]
+    assert last(target, "STOPSIGNAL") == "SIGTERM"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_environment_is_valid_settings(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {key: value for key, value in environment(target).items() if key.startswith("PASTICHE_")}
+    assert {key.removeprefix("PASTICHE_").lower() for key in variables} <= Settings.model_fields.keys()
+    for key, value in variables.items():
+        monkeypatch.setenv(key, value)
+    settings = Settings()
+    assert settings.host == "0.0.0.0"
+    assert settings.port == int(last(target, "EXPOSE"))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_default_stores_reach_the_volume(target: str) -> None:
+    assert Path(last(target, "VOLUME")) in {Path(last(target, "WORKDIR")) / store for store in Settings().stores}
+
+
+def test_compose_publishes_the_exposed_port() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    built = [service for service in services.values() if "build" in service]
+    published = {port.rsplit(":", 1)[1] for service in built for port in service["ports"]}
+    assert published == {last(target, "EXPOSE") for target in TARGETS}
+
+
+def test_allocator_is_set_as_make_serve_sets_it() -> None:
+    made = dict(re.findall(r"^serve: export (\w+) \?= (\w+)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {key: value for key, value in environment("cpu").items() if key.startswith("MALLOC")} == made
+    assert made
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_health_check_passes_while_the_service_lives_whatever_the_proxy(target: str, tmp_path: Path) -> None:
+    with serving(tmp_path) as live:
+        port = int(live.url.rsplit(":", 1)[1])
+        assert health(target, port) == 0
+    assert health(target, port) != 0
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_health_check_fails_on_any_other_status(target: str) -> None:
+    with answering(503) as port:
+        assert health(target, port) != 0
+
+
+def test_only_what_the_wheel_needs_is_sent_to_the_builder() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == {
+        "LICENSE",
+        "README.md",
+        "pyproject.toml",
+        "model_store",
+        "service",
+        "trainer",
+    }

@@ -1,0 +1,166 @@
+"""The real service over real HTTP, on the smallest networks there are, for the length of a block."""
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import numpy as np
+import torch
+import uvicorn
+from fastapi import FastAPI
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+from torch import nn
+
+from model_store import Draft, Manifest, ModelStore, TransformNetwork
+from service.app import create_app
+from service.codec import Pixels
+from service.lifespan import Lifespan
+from service.settings import Settings
+from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, network
+
+PATIENCE = 60.0
+"""Seconds after which a test that waits for something gives up; nothing is measured with it."""
+
+Seen = TypeVar("Seen")
+
+
+@dataclass(frozen=True)
+class Live:
+    """A service that runs: its application, for what cannot be seen from outside, and a client."""
+
+    app: FastAPI
+    client: httpx.Client
+    url: str
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a series as it is scraped, 0 where it is not there yet."""
+        families = text_string_to_metric_families(self.client.get("/metrics").text)
+        samples = [sample for family in families for sample in family.samples]
+        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+    def until(self, path: str, condition: Callable[[httpx.Response], bool]) -> httpx.Response:
+        """The first answer at `path` for which the condition holds."""
+        return wait_for(lambda: self.client.get(path), condition)
+
+
+def wait_for(look: Callable[[], Seen], condition: Callable[[Seen], bool]) -> Seen:
+    """What `look` gives as soon as the condition holds for it."""
+    end = time.monotonic() + PATIENCE
+    while not condition(seen := look()):
+        assert time.monotonic() < end, f"not within {PATIENCE} s; last seen: {seen}"
+        time.sleep(0.01)
+    return seen
+
+
+@contextmanager
+def held(live: Live) -> Iterator[None]:
+    """The device does something else for the length of the block; what is asked for meanwhile waits."""
+    lifespan: Lifespan = live.app.state.lifespan
+    go_on = threading.Event()
+    lifespan._runner.submit(go_on.wait)
+    try:
+        yield
+    finally:
+        go_on.set()
+
+
+def vivid(architecture: str = NARROW_STYLE, seed: int = 0) -> TransformNetwork:
+    """A random network whose output depends on its input, as a trained one's does.
+
+    With torch's default weights the signal fades from layer to layer, the output is one grey, and a test that compares
+    outputs could not fail. He's weights and the statistics of some photos keep it.
+    """
+    made = network(architecture, seed=seed)
+    convolutions = [module for module in made.modules() if isinstance(module, nn.Conv2d)]
+    for convolution in convolutions:
+        nn.init.kaiming_normal_(convolution.weight)
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        convolutions[-1].weight *= 0.3
+        made.train()(torch.stack([torch.from_numpy(photo(seed)).permute(2, 0, 1) / 255 for seed in range(8)]))
+    return made.eval()
+
+
+def publish(
+    root: Path,
+    name: str = "wave",
+    built: TransformNetwork | None = None,
+    preview: bytes | None = None,
+) -> Manifest:
+    """Publish a narrow network, by default a style, as the next version of `name`."""
+    made = built if built is not None else vivid()
+    task = "style" if made.scale == 1 else "super-resolution"
+    return ModelStore(root).publish(made, Draft.model_validate({"name": name, "task": task}), preview)
+
+
+def publish_upscaler(root: Path, name: str = "x4", seed: int = 0) -> Manifest:
+    """Publish a narrow ×4 network."""
+    return publish(root, name, vivid(NARROW_UPSCALE_4, seed))
+
+
+def settings(root: Path, **options: Any) -> Settings:
+    """Settings for a test: one thread each, fp32, a store that is looked at often."""
+    chosen = {"device": "cpu", "precision": "fp32", "threads": 1, "codec_threads": 2, "store_poll_seconds": 0.05}
+    return Settings.model_validate({"stores": (root,), "port": 0, **chosen, **options})
+
+
+@contextmanager
+def serving(root: Path, **options: Any) -> Iterator[Live]:
+    """Serve the store at `root` on a free port of this machine; ready when the block begins."""
+    app = create_app(settings(root, **options))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_for(lambda: server.started, lambda started: started)
+        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        with httpx.Client(base_url=url, timeout=PATIENCE) as client:
+            live = Live(app, client, url)
+            live.until("/readyz", lambda answer: "the models are being loaded" not in answer.json()["problems"])
+            yield live
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def photo(seed: int = 0, height: int = 24, width: int = 32) -> Pixels:
+    """A smooth random picture: uint8 (height, width, 3)."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+    return np.array(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def file(image: Image.Image | Pixels, kind: str = "PNG", **options: Any) -> bytes:
+    """The image as a file of that format."""
+    made = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    stream = io.BytesIO()
+    made.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def pixels(content: bytes) -> Pixels:
+    """What a file shows, RGB."""
+    return np.array(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+def same(one: Pixels, other: Pixels) -> bool:
+    """Whether two pictures are equal but for rounding: one level of 256, in one value of a hundred."""
+    difference = np.abs(one.astype(int) - other)
+    return bool(difference.max() <= 1 and (difference > 0).mean() <= 0.01)
+
+
+@torch.inference_mode()
+def painted(root: Path, image: Pixels, name: str = "wave", version: int | None = None) -> Pixels:
+    """What the stored network itself makes of an image, without any service."""
+    batch = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    output = ModelStore(root).load(name, version).network(batch)[0].permute(1, 2, 0)
+    result: Pixels = (output * 255).round().to(torch.uint8).numpy()
+    return result

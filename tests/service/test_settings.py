@@ -1,0 +1,69 @@
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from model_store import SHIPPED_STORE
+from service.settings import Settings
+
+
+def test_defaults_serve_the_shipped_models_to_this_machine_only() -> None:
+    settings = Settings()
+    assert settings.host == "127.0.0.1"
+    assert settings.stores == (SHIPPED_STORE, Path("models"))
+
+
+def test_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASTICHE_PORT", "9000")
+    monkeypatch.setenv("PASTICHE_STORES", os.pathsep.join(["/one", "/two"]))
+    monkeypatch.setenv("PASTICHE_PRECISION", "bf16")
+    settings = Settings()
+    assert settings.port == 9000
+    assert settings.stores == (Path("/one"), Path("/two"))
+    assert settings.precision == "bf16"
+
+
+def test_command_line_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASTICHE_PORT", "9000")
+    monkeypatch.setenv("PASTICHE_THREADS", "3")
+    settings = Settings(_cli_parse_args=["--port", "9001", "--stores", "/one:/two"], _cli_kebab_case=True)
+    assert (settings.port, settings.threads) == (9001, 3)
+    assert settings.stores == (Path("/one"), Path("/two"))
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "70000"),
+        ("STORES", ""),
+        ("DEVICE", "tpu"),
+        ("DEVICE", "cuda:x"),
+        ("PRECISION", "int8"),
+        ("THREADS", "0"),
+        ("MAX_BODY_BYTES", "0"),
+        ("REQUEST_TIMEOUT", "0"),
+        ("STORE_POLL_SECONDS", "0"),
+        ("DRAIN_SECONDS", "-1"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_values_out_of_bounds_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"PASTICHE_{name}", value)
+    with pytest.raises(ValidationError, match=name.lower()):
+        Settings()
+
+
+def test_queue_must_hold_the_largest_image() -> None:
+    with pytest.raises(ValidationError, match="largest image never runs"):
+        Settings(max_output_pixels=100, max_queue_pixels=99)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_option_says_what_it_means(name: str) -> None:
+    assert Settings.model_fields[name].description

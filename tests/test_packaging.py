@@ -1,0 +1,43 @@
+"""What is installed is what is in the tree."""
+
+import pkgutil
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("model_store", "service", "trainer")
+
+
+def files(root: Path) -> set[str]:
+    """Every file of the three packages but those that Python itself makes."""
+    found = (file for package in PACKAGES for file in (root / package).rglob("*") if file.is_file())
+    return {file.relative_to(root).as_posix() for file in found if "__pycache__" not in file.parts}
+
+
+def built_wheel(tree: Path) -> zipfile.ZipFile:
+    build = "import sys, setuptools.build_meta; print(setuptools.build_meta.build_wheel(sys.argv[1]))"
+    command = [sys.executable, "-c", build, "dist"]
+    done = subprocess.run(command, cwd=tree, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return zipfile.ZipFile(tree / "dist" / done.stdout.splitlines()[-1])
+
+
+def test_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "LICENSE", "README.md"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    expected = files(tmp_path)
+    with built_wheel(tmp_path) as wheel:
+        packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert packed == expected
+
+
+def test_scripts_point_at_functions_that_exist() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert set(scripts) == {"pastiche-serve", "pastiche-train", "pastiche-models"}
+    assert all(callable(pkgutil.resolve_name(target)) for target in scripts.values())
