@@ -87,7 +87,7 @@ class ModelStore:
         try:
             manifest = Manifest.model_validate_json((folder / _MANIFEST).read_bytes())
         except (OSError, ValidationError) as error:
-            raise CorruptModel(f"{name}@{folder.name}: unreadable {_MANIFEST}: {error}") from error
+            raise CorruptModel(f"{name}@{folder.name}: unreadable {_MANIFEST}: {_reason(error)}") from error
         if (manifest.name, str(manifest.version)) != (name, folder.name):
             raise CorruptModel(f"{name}@{folder.name}: {_MANIFEST} describes {manifest.label}")
         return manifest
@@ -215,7 +215,12 @@ def _tensors(path: Path, digest: str, label: str) -> dict[str, Tensor]:
             raise CorruptModel(f"{label}: {path.name} is {_digest(content)}, its manifest says {digest}")
         return parse_safetensors(content)
     except (OSError, SafetensorError) as error:
-        raise CorruptModel(f"{label}: unreadable {path.name}: {error}") from error
+        raise CorruptModel(f"{label}: unreadable {path.name}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the path, which is not for the clients of a service."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _digest(content: bytes) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from time import monotonic
 
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 
 from service import log
@@ -39,12 +40,16 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     log.configure(settings)
-    return asyncio.run(serve(settings))
+    try:
+        app = create_app(settings)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return asyncio.run(serve(app, settings))
 
 
-async def serve(settings: Settings) -> int:
+async def serve(app: FastAPI, settings: Settings) -> int:
     """Serve until a signal, or until a part of the service breaks; then drain and stop. A second signal kills."""
-    app = create_app(settings)
     lifespan: Lifespan = app.state.lifespan
     server = Server(
         uvicorn.Config(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_store import StoredModel, TransformNetwork, for_inference
+from model_store import StoredModel, TransformNetwork, for_inference, has_fast_bf16
 from service.codec import Pixels
 from service.errors import DeviceLost, InferenceFailed, OutOfDeviceMemory
 from service.metrics import Metrics
@@ -157,9 +157,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         return PRECISIONS[name]
     if device.type == "cuda":
         return torch.float16
-    able = torch.cpu.get_capabilities()
-    native = any(able.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))  # the last is ARM's
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if has_fast_bf16(device) else torch.float32
 
 
 def _to_bytes(output: Tensor) -> Tensor:

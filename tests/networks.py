@@ -1,6 +1,8 @@
-"""Small networks with weights and statistics that make every layer matter."""
+"""Small networks in which every layer matters."""
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model_store import NetworkSpec, TransformNetwork
 
@@ -19,17 +21,24 @@ def network(
     skip: bool = False,
     seed: int = 0,
 ) -> TransformNetwork:
-    """A network in evaluation mode with random weights, scales, shifts and running statistics."""
+    """A network in evaluation mode with random weights, scales, shifts and running statistics.
+
+    Its output varies with its input, as a trained one's does. With torch's default weights the signal fades from
+    layer to layer, the output is one grey, and a test that compares outputs could not fail.
+    """
     torch.manual_seed(seed)
-    spec = NetworkSpec.model_validate(
-        {"architecture": architecture, "norm": norm, "form": form, "output": output, "skip": skip}
-    )
-    built = TransformNetwork(spec)
+    spec = {"architecture": architecture, "norm": norm, "form": form, "output": output, "skip": skip}
+    built = TransformNetwork(NetworkSpec.model_validate(spec))
+    convolutions = [module for module in built.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
+    for convolution in convolutions:
+        nn.init.kaiming_normal_(convolution.weight)
+    nn.init.xavier_normal_(convolutions[-1].weight, 0.5)
     for key, value in built.state_dict().items():
-        if key.endswith(("norm.weight", "running_var")):
+        if key.endswith("norm.weight"):
             value.uniform_(0.5, 1.5)
-        elif key.endswith(("norm.bias", "running_mean")):
+        elif key.endswith("norm.bias"):
             value.normal_(0, 0.2)
+    _measure_statistics(built)
     return built.eval()
 
 
@@ -38,3 +47,16 @@ def in_form(original: TransformNetwork, form: str) -> TransformNetwork:
     other = TransformNetwork(NetworkSpec.model_validate(original.spec.model_dump() | {"form": form}))
     other.load_state_dict(original.state_dict())
     return other.eval()
+
+
+def pictures(count: int, height: int, width: int) -> Tensor:
+    """Smooth random pictures, float32 (N, 3, H, W) in [0, 1]."""
+    return F.interpolate(torch.rand(count, 3, 4, 5), size=(height, width), mode="bicubic").clamp(0, 1)
+
+
+@torch.no_grad()
+def _measure_statistics(built: TransformNetwork) -> None:
+    for module in built.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    built.train()(pictures(8, 24, 32))

@@ -81,7 +81,9 @@ class StyleObjective:
 
     def _style(self, layer: str, features: Tensor) -> Tensor:
         gram = self._grams[layer]
-        return style_reconstruction(self._centred(layer, features), gram) / gram.square().sum().clamp_min(torch.finfo(torch.float32).tiny)
+        return style_reconstruction(self._centred(layer, features), gram) / gram.square().sum().clamp_min(
+            torch.finfo(torch.float32).tiny
+        )
 
     def _centred(self, layer: str, features: Tensor) -> Tensor:
         return features.float() - self._means[layer]

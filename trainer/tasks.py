@@ -25,6 +25,9 @@ UPSCALERS = {2: "c3s1-64,R64*4,c3s1-12,p2", 4: "c3s1-64,R64*4,c3s1-48,p4", 8: "c
 """Default networks for super-resolution: no enlargement before the last layer, where the paper's spend their time."""
 
 
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
 class Task(Protocol):
     """One of the two problems of the paper."""
 
@@ -198,13 +201,19 @@ def _network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:
     torch.manual_seed(config.seed)
     network = TransformNetwork(spec)
     if config.warm_start:
-        name, _, version = config.warm_start.partition("@")
-        stored = ModelStore(config.store).load(name, int(version) if version else None).network
-        try:
-            network.load_state_dict(stored.state_dict())
-        except RuntimeError as error:
-            raise TrainerError(f"--warm-start {config.warm_start} is another architecture: {stored.spec}") from error
+        _warm_start(network, config)
     return network
+
+
+def _warm_start(network: TransformNetwork, config: TrainConfig) -> None:
+    """Take over a stored network's weights; normalisations may differ, for they share their scales and shifts."""
+    name, _, version = config.warm_start.partition("@")
+    stored = ModelStore(config.store).load(name, int(version) if version else None).network
+    weights = {key: value for key, value in stored.state_dict().items() if not key.endswith(_STATISTICS)}
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items() if not key.endswith(_STATISTICS)}
+    if own != {key: tuple(value.shape) for key, value in weights.items()}:
+        raise TrainerError(f"--warm-start {config.warm_start} is another architecture: {stored.spec.architecture}")
+    network.load_state_dict(weights, strict=False)
 
 
 def _layer_weights(text: str) -> dict[str, float]:

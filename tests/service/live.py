@@ -16,14 +16,13 @@ import uvicorn
 from fastapi import FastAPI
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
-from torch import nn
 
 from model_store import Draft, Manifest, ModelStore, TransformNetwork
 from service.app import create_app
 from service.codec import Pixels
 from service.lifespan import Lifespan
 from service.settings import Settings
-from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, network
+from tests.networks import NARROW_UPSCALE_4, network
 
 PATIENCE = 60.0
 """Seconds after which a test that waits for something gives up; nothing is measured with it."""
@@ -71,25 +70,6 @@ def held(live: Live) -> Iterator[None]:
         go_on.set()
 
 
-def vivid(architecture: str = NARROW_STYLE, seed: int = 0) -> TransformNetwork:
-    """A random network whose output depends on its input, as a trained one's does.
-
-    With torch's default weights the signal fades from layer to layer, the output is one grey, and a test that compares
-    outputs could not fail. He's weights and the statistics of some photos keep it.
-    """
-    made = network(architecture, seed=seed)
-    convolutions = [module for module in made.modules() if isinstance(module, nn.Conv2d)]
-    for convolution in convolutions:
-        nn.init.kaiming_normal_(convolution.weight)
-    for module in made.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        convolutions[-1].weight *= 0.3
-        made.train()(torch.stack([torch.from_numpy(photo(seed)).permute(2, 0, 1) / 255 for seed in range(8)]))
-    return made.eval()
-
-
 def publish(
     root: Path,
     name: str = "wave",
@@ -97,14 +77,14 @@ def publish(
     preview: bytes | None = None,
 ) -> Manifest:
     """Publish a narrow network, by default a style, as the next version of `name`."""
-    made = built if built is not None else vivid()
+    made = built if built is not None else network()
     task = "style" if made.scale == 1 else "super-resolution"
     return ModelStore(root).publish(made, Draft.model_validate({"name": name, "task": task}), preview)
 
 
 def publish_upscaler(root: Path, name: str = "x4", seed: int = 0) -> Manifest:
     """Publish a narrow ×4 network."""
-    return publish(root, name, vivid(NARROW_UPSCALE_4, seed))
+    return publish(root, name, network(NARROW_UPSCALE_4, seed=seed))
 
 
 def settings(root: Path, **options: Any) -> Settings:

@@ -105,6 +105,14 @@ def test_wrong_option_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "greater than or equal to 1" in written
 
 
+def test_device_that_does_not_exist_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--device", "cuda:99"])
+    assert main() == 2
+    assert capsys.readouterr().err.startswith("error: device cuda:99 does not exist here")
+
+
 def test_help_names_every_option(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--help"])
     with pytest.raises(SystemExit) as ended:

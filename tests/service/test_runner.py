@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from model_store import Golden, GoldenMismatch, ModelStore, StoredModel, TransformNetwork
+from model_store import Golden, GoldenMismatch, ModelStore, StoredModel, TransformNetwork, has_fast_bf16
 from service.errors import DeviceLost, InferenceFailed, OutOfDeviceMemory
 from service.metrics import Metrics
 from service.runner import LoadedNetwork, Runner, choose_device, choose_precision
-from tests.networks import NARROW_UPSCALE_4
-from tests.service.live import painted, photo, publish, same, vivid
+from tests.networks import NARROW_UPSCALE_4, network
+from tests.service.live import painted, photo, publish, same
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -48,7 +48,7 @@ class Limited(TransformNetwork):
 
 
 def limited(capacity: int) -> Limited:
-    original = vivid()
+    original = network()
     made = Limited(original.spec)
     made.load_state_dict(original.state_dict())
     made.capacity, made.sizes = capacity, []
@@ -65,7 +65,7 @@ class Overflowing(TransformNetwork):
 
 
 def overflowing() -> Overflowing:
-    original = vivid()
+    original = network()
     made = Overflowing(original.spec)
     made.load_state_dict(original.state_dict())
     return made.eval()
@@ -80,7 +80,7 @@ def test_output_is_that_of_the_stored_network(tmp_path: Path, runner: Runner) ->
 
 
 def test_upscaler_grows_the_sides(tmp_path: Path, runner: Runner) -> None:
-    publish(tmp_path, "x4", vivid(NARROW_UPSCALE_4))
+    publish(tmp_path, "x4", network(NARROW_UPSCALE_4))
     (result,) = runner.run(runner.load(stored(tmp_path, "x4")), [photo(height=5, width=7)])
     assert result.shape == (20, 28, 3)
     assert result.flags.c_contiguous
@@ -139,7 +139,7 @@ def test_image_that_does_not_fit_alone_is_refused(runner: Runner) -> None:
 
 def test_picture_that_is_not_finite_is_computed_again_in_fp32() -> None:
     runner = Runner(CPU, torch.bfloat16, 1, Metrics())
-    sound = vivid()
+    sound = network()
     broken = LoadedNetwork(overflowing(), sound)
     images = [photo(1), np.zeros((24, 32, 3), np.uint8), photo(2)]
     results = runner.run(broken, images)
@@ -162,7 +162,7 @@ def test_failed_device_is_lost_for_good(runner: Runner) -> None:
         def forward(self, image: Tensor) -> Tensor:
             raise torch.AcceleratorError(f"device-side assert triggered by {tuple(image.shape)}")
 
-    failing, sound = Failing(vivid().spec).eval(), vivid()
+    failing, sound = Failing(network().spec).eval(), network()
     assert runner.lost is None
     with pytest.raises(DeviceLost):
         runner.run(LoadedNetwork(failing, failing), [photo()])
@@ -226,9 +226,7 @@ def test_choice_of_the_precision() -> None:
     assert choose_precision("fp32", CPU) == torch.float32
     assert choose_precision("bf16", CPU) == torch.bfloat16
     assert choose_precision("auto", torch.device("cuda")) == torch.float16
-    able = torch.cpu.get_capabilities()
-    native = able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16")
-    assert choose_precision("auto", CPU) == (torch.bfloat16 if native else torch.float32)
+    assert choose_precision("auto", CPU) == (torch.bfloat16 if has_fast_bf16(CPU) else torch.float32)
 
 
 @pytest.mark.gpu

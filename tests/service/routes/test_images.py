@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from service.errors import PROBLEM_MEDIA_TYPE
+from tests.networks import network
 from tests.service.live import (
     Live,
     file,
@@ -23,7 +24,6 @@ from tests.service.live import (
     publish_upscaler,
     same,
     serving,
-    vivid,
     wait_for,
 )
 
@@ -279,7 +279,7 @@ def test_answer_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
 
 def test_new_version_is_swapped_in_while_requests_run(tmp_path: Path) -> None:
     """No request fails or gets a mixture: each answer is that of the version which it names."""
-    publish(tmp_path, built=vivid(seed=1))
+    publish(tmp_path, built=network(seed=1))
     swapped = threading.Event()
     answers: list[httpx.Response] = []
     with serving(tmp_path) as live:
@@ -291,7 +291,7 @@ def test_new_version_is_swapped_in_while_requests_run(tmp_path: Path) -> None:
         with ThreadPoolExecutor(3) as clients:
             for _ in range(3):
                 clients.submit(ask)
-            publish(tmp_path, built=vivid(seed=2))
+            publish(tmp_path, built=network(seed=2))
             live.until("/v1/models/wave", lambda answer: answer.json()["version"] == 2)
             answers.append(post(live, "/v1/stylize/wave", file(photo())))
             swapped.set()
