@@ -26,6 +26,7 @@ UPSCALERS = {2: "c3s1-64,R64*4,c3s1-12,p2", 4: "c3s1-64,R64*4,c3s1-48,p4", 8: "c
 
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""What batch normalisation has and instance normalisation has not."""
 
 
 class Task(Protocol):
@@ -209,11 +210,13 @@ def _warm_start(network: TransformNetwork, config: TrainConfig) -> None:
     """Take over a stored network's weights; normalisations may differ, for they share their scales and shifts."""
     name, _, version = config.warm_start.partition("@")
     stored = ModelStore(config.store).load(name, int(version) if version else None).network
-    weights = {key: value for key, value in stored.state_dict().items() if not key.endswith(_STATISTICS)}
-    own = {key: tuple(value.shape) for key, value in network.state_dict().items() if not key.endswith(_STATISTICS)}
-    if own != {key: tuple(value.shape) for key, value in weights.items()}:
-        raise TrainerError(f"--warm-start {config.warm_start} is another architecture: {stored.spec.architecture}")
-    network.load_state_dict(weights, strict=False)
+    wrong = TrainerError(f"--warm-start {config.warm_start} is another architecture: {stored.spec.architecture}")
+    try:
+        keys = network.load_state_dict(stored.state_dict(), strict=False)
+    except RuntimeError as error:
+        raise wrong from error
+    if not all(key.endswith(_STATISTICS) for key in (*keys.missing_keys, *keys.unexpected_keys)):
+        raise wrong
 
 
 def _layer_weights(text: str) -> dict[str, float]:

@@ -182,6 +182,7 @@ def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
     assert all(torch.equal(value, stored[key]) for key, value in warm.network.state_dict().items())
     other = build(style_config(tmp_path, warm_start="wave", norm="instance"), Hardware.of("cpu", "fp32"))
     assert all(torch.equal(value, stored[key]) for key, value in other.network.state_dict().items())
+    assert len(other.network.state_dict()) < len(stored)
     with pytest.raises(TrainerError, match="another architecture"):
         build(style_config(tmp_path, warm_start="wave", architecture="c3s1-3"), Hardware.of("cpu", "fp32"))
 
