@@ -90,6 +90,12 @@ class StyleConfig(TrainConfig):
     style_layers: str = Field("", description="layers of the style loss and weights: relu1_2:0.3,relu2_2:1")
     content_weight: float = Field(1.0, ge=0, description="of the content loss, a fraction of the painting's energy")
     style_weight: float = Field(5.0, ge=0, description="of the style loss, a fraction of the painting's Gram energy")
+    style_ramp: int = Field(
+        2000,
+        ge=0,
+        description="steps over which the style weight rises from zero (paper: 0): who learns to keep the photograph "
+        "first does not lose it among brush strokes",
+    )
     tv_weight: float = Field(0.5, ge=0, description="of total variation, per pixel and channel")
 
 

@@ -37,9 +37,10 @@ def total_variation(image: Tensor) -> Tensor:
 class StyleObjective:
     """Equation 5, made dimensionless: one set of weights serves every painting and every loss network.
 
-    The content loss is divided by the mean square of the painting's features, the loss of each style layer by the
-    painting's own ‖G‖²_F and the sum of the layers' weights, total variation by the number of values. A style term
-    of 1 is an image without any style; one of 0 has the painting's own Gram matrices.
+    Features are taken about the painting's mean features, so that its colours and its brightness, not their sum alone,
+    decide. The content loss is divided by the painting's variance, the loss of each style layer by the painting's own
+    ‖G‖²_F and the sum of the layers' weights, total variation by the number of values. A grey plane has a content and a
+    style term near 1; the painting has the style term 0, the photograph the content term 0.
     """
 
     def __init__(
@@ -58,20 +59,25 @@ class StyleObjective:
         self.content_weight, self.style_weight, self.tv_weight = content_weight, style_weight, tv_weight
         self._means = {layer: painting[layer].float().mean(dim=(2, 3), keepdim=True) for layer in style_layers}
         self._grams = {layer: gram_matrix(self._centred(layer, painting[layer])) for layer in style_layers}
-        self._energy = painting[content_layer].float().square().mean()
+        self._variance = painting[content_layer].float().var(dim=(2, 3), correction=0).mean()
 
     @property
     def layers(self) -> frozenset[str]:
         """The layers whose features the objective needs."""
         return frozenset({self.content_layer, *self.style_layers})
 
-    def __call__(self, image: Tensor, features: Mapping[str, Tensor], content: Tensor) -> dict[str, Tensor]:
-        """The weighted terms for output images, their features, and the photographs' features at the content layer."""
-        share = self.style_weight / sum(self.style_layers.values())
+    def __call__(
+        self, image: Tensor, features: Mapping[str, Tensor], content: Tensor, style: float = 1.0
+    ) -> dict[str, Tensor]:
+        """The weighted terms for output images, their features, and the photographs' features at the content layer.
+
+        `style` scales the style terms.
+        """
+        share = style * self.style_weight / sum(self.style_layers.values())
         return {
             "content": self.content_weight
             * feature_reconstruction(features[self.content_layer], content)
-            / self._energy,
+            / self._variance,
             **{
                 f"style_{layer}": share * weight * self._style(layer, features[layer])
                 for layer, weight in self.style_layers.items()

@@ -35,8 +35,8 @@ class Task(Protocol):
     network: TransformNetwork
     photographs: Photographs
 
-    def losses(self, batch: Tensor) -> dict[str, Tensor]:
-        """The weighted terms of the loss for uint8 photographs (N, 3, S, S); their sum is minimised."""
+    def losses(self, batch: Tensor, step: int, /) -> dict[str, Tensor]:
+        """The weighted terms of the loss of a step for uint8 photographs (N, 3, S, S); their sum is minimised."""
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """A picture of what `network` does, float RGB (3, H, W)."""
@@ -68,14 +68,15 @@ class StyleTask:
         self.painting = hardware.images(_nchw(read_painting(config.style_image, config.style_size)))
         self.objective = self._objective()
 
-    def losses(self, batch: Tensor) -> dict[str, Tensor]:
+    def losses(self, batch: Tensor, step: int) -> dict[str, Tensor]:
         photographs = self.hardware.images(batch)
         with self.hardware.autocast():
             painted = self.network(photographs)
             features = self.loss_network(painted, self.objective.layers)
             with torch.no_grad():
                 content = self.loss_network(photographs, [self.objective.content_layer])
-        return self.objective(painted, features, content[self.objective.content_layer])
+        style = min(1.0, (step + 1) / (self.config.style_ramp + 1))
+        return self.objective(painted, features, content[self.objective.content_layer], style)
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """Photographs above, painted below."""
@@ -134,7 +135,7 @@ class SuperResolutionTask:
         hardware.place(self.network)
         self.loss_network = self._loss_network()
 
-    def losses(self, batch: Tensor) -> dict[str, Tensor]:
+    def losses(self, batch: Tensor, _: int) -> dict[str, Tensor]:
         sharp = self.hardware.images(batch)
         low = reduced(sharp, self.config.scale, self.config.blur)
         with self.hardware.autocast():

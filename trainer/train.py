@@ -37,7 +37,7 @@ def train(task: Task, config: TrainConfig, run: Run, *, resume: bool = False) ->
         for batch in bar:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
-            terms = task.losses(batch)
+            terms = task.losses(batch, step)
             loss = torch.stack(list(terms.values())).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

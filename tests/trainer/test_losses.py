@@ -67,12 +67,19 @@ def test_the_painting_itself_has_no_style_loss() -> None:
     assert terms["tv"] > 0
 
 
-def test_an_image_without_features_has_a_style_loss_of_one() -> None:
-    nothing = {layer: torch.zeros(1, 3, 8, 8) for layer in ("deep", "shallow")}
-    terms = objective(painted())(torch.zeros(1, 3, 8, 8), nothing, painted()["deep"])
+def test_a_featureless_image_has_terms_of_its_weights() -> None:
+    painting = painted()
+    flat = {layer: value.mean(dim=(2, 3), keepdim=True).expand_as(value) for layer, value in painting.items()}
+    terms = objective(painting)(torch.zeros(1, 3, 8, 8), flat, painting["deep"])
     assert terms["style_deep"].item() == pytest.approx(5.0 * 1 / 4)
     assert terms["style_shallow"].item() == pytest.approx(5.0 * 3 / 4)
     assert terms["content"].item() == pytest.approx(2.0)
+
+
+def test_other_mean_features_are_another_style() -> None:
+    painting = painted()
+    brighter = {layer: value + 0.5 for layer, value in painting.items()}
+    assert objective(painting)(torch.zeros(1, 3, 8, 8), brighter, painting["deep"])["style_deep"] > 0.1
 
 
 def test_the_objective_does_not_depend_on_the_scale_of_the_loss_network() -> None:

@@ -30,6 +30,7 @@ def style_config(folder: Path, **options: object) -> StyleConfig:
             "batch": 2,
             "steps": 6,
             "warmup": 2,
+            "style_ramp": 0,
             "log_every": 2,
             "preview_every": 3,
             "save_every": 3,
@@ -84,10 +85,10 @@ def test_an_interrupted_run_keeps_its_state(tmp_path: Path) -> None:
     losses = task.losses
     calls = iter(range(100))
 
-    def interrupted(batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    def interrupted(batch: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
         if next(calls) == 4:
             raise KeyboardInterrupt
-        return losses(batch)
+        return losses(batch, step)
 
     task.losses = interrupted  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
@@ -135,6 +136,16 @@ def test_the_published_network_is_the_averaged_one_in_its_served_form(tmp_path: 
     assert ModelStore(config.store).preview("wave") is not None
 
 
+def test_the_style_weight_rises_over_its_ramp(tmp_path: Path) -> None:
+    task = build(style_config(tmp_path, style_ramp=9), Hardware.of("cpu", "fp32"))
+    batch = task.photographs.batch(0)
+    with torch.no_grad():
+        first, middle, after = (task.losses(batch, step) for step in (0, 4, 20))
+    assert (first["style_relu1_2"] / after["style_relu1_2"]).item() == pytest.approx(0.1)
+    assert (middle["style_relu1_2"] / after["style_relu1_2"]).item() == pytest.approx(0.5)
+    assert torch.equal(first["content"], after["content"])
+
+
 def test_instance_norm_is_served_as_it_was_trained(tmp_path: Path) -> None:
     config = style_config(tmp_path, norm="instance")
     task = build(config, Hardware.of("cpu", "fp32"))
@@ -147,7 +158,7 @@ def test_the_feature_loss_can_replace_the_pixel_loss(tmp_path: Path) -> None:
     network = str(loss_network_file(tmp_path / "loss.safetensors"))
     config = upscale_config(tmp_path, loss_network=network, feature_weight=1.0, pixel_weight=0.0, blur=1.0)
     task = build(config, Hardware.of("cpu", "fp32"))
-    terms = task.losses(task.photographs.batch(0))
+    terms = task.losses(task.photographs.batch(0), 0)
     assert terms["pixel"] == 0
     assert terms["feature"] > 0
     train(task, config, Run(config.folder))
