@@ -27,6 +27,8 @@ serve: $(RUNTIME) ## serve on http://127.0.0.1:8000 (PASTICHE_PORT=… and the l
 train: $(RUNTIME) ## train a network: make train ARGS="style --style-image wave.jpg …"; bare, its options
 	$(BIN)/pastiche-train $(or $(ARGS),--help)
 
+# The tests' networks are so small that the threads of one operation would only wait for each other.
+test: export OMP_NUM_THREADS ?= 1
 test: lint ## everything that must pass: lint, types, tests (ARGS="-k tiling" goes to pytest)
 	$(BIN)/pytest $(ARGS)
 

@@ -13,7 +13,7 @@ MEGA = 1_000_000
 
 
 def available_cpus() -> int:
-    """The processors that this process may use, which in a container can be fewer than the machine has."""
+    """The processors that this process is bound to, which can be fewer than the machine has; not a quota of time."""
     return len(os.sched_getaffinity(0))
 
 

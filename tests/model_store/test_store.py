@@ -187,7 +187,7 @@ def _publish_forever(root: Path) -> None:
 
 
 def test_a_killed_publisher_leaves_only_whole_versions(tmp_path: Path) -> None:
-    publisher = multiprocessing.get_context("fork").Process(target=_publish_forever, args=(tmp_path,))
+    publisher = multiprocessing.get_context("spawn").Process(target=_publish_forever, args=(tmp_path,))
     publisher.start()
     store = ModelStore(tmp_path)
     while len(store.versions("wave")) < 5:
