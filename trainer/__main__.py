@@ -3,7 +3,7 @@
 import argparse
 import json
 import logging
-import signal
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
 from model_store import Manifest, ModelStore, StoreError
-from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
-from trainer.errors import RunError, TrainerError
+from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig, model_reference
+from trainer.errors import Interrupted, RunError, TrainerError
 from trainer.evaluate import bicubic, evaluate
 from trainer.hardware import Hardware
 from trainer.run import Run
@@ -25,24 +25,18 @@ COMMANDS: dict[str, type[TrainConfig]] = {"style": StyleConfig, "super-resolutio
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 on success, 1 with a message on stderr, 130 when interrupted (the state is saved)."""
+    """Run one command; 0 on success, 1 with a message on stderr, 130 when interrupted."""
     options = vars(_parser().parse_args(arguments))
-    signal.signal(signal.SIGTERM, _interrupt)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         print(_run(options))
-    except (TrainerError, StoreError, ValidationError) as error:
+    except (Interrupted, KeyboardInterrupt) as error:
+        print(str(error) or "interrupted", file=sys.stderr)
+        return 130
+    except (TrainerError, StoreError, ValidationError, OSError) as error:
         print(f"error: {_message(error)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted; the state is saved: the same command with --resume goes on", file=sys.stderr)
-        return 130
     return 0
-
-
-def _interrupt(*_: object) -> None:
-    """SIGTERM ends a run as Ctrl-C does: with its state saved."""
-    raise KeyboardInterrupt
 
 
 def _run(options: dict[str, Any]) -> str:
@@ -61,6 +55,10 @@ def _published(manifest: Manifest) -> str:
 def _train(options: dict[str, Any]) -> Manifest:
     config_type = COMMANDS[options.pop("command")]
     resume = options.pop("resume")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TrainerError(
+            "one process trains a network; start it without torchrun, and several styles on several GPUs"
+        )
     config = config_type.model_validate({name: value for name, value in options.items() if value is not None})
     run = Run(config.folder)
     task = build(config, Hardware.of(config.device, config.precision, config.threads))
@@ -81,8 +79,7 @@ def _publish(folder: Path) -> Manifest:
 
 def _evaluate(store: Path, model: str, images: Path) -> str:
     """PSNR and SSIM of a stored network and of bicubic enlargement."""
-    name, _, version = model.partition("@")
-    stored = ModelStore(store).load(name, int(version) if version else None)
+    stored = ModelStore(store).load(*model_reference(model))
     scale = stored.manifest.scale
     rows = {stored.manifest.label: evaluate(stored.network, images, scale)}
     rows["bicubic"] = evaluate(bicubic(scale), images, scale)

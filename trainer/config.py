@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from model_store import STYLE, Architecture
 from model_store.manifest import Name
+from trainer.errors import TrainerError
 
 Precision = Literal["auto", "fp32", "bf16"]
 Norm = Literal["batch", "instance", "none"]
@@ -17,25 +18,17 @@ Norm = Literal["batch", "instance", "none"]
 STORY = ("title", "description", "license", "data", "style_title")
 """Options that tell people of a network and do not change it."""
 
-MACHINE = (
-    "store",
-    "run",
-    "validation",
-    "device",
-    "threads",
-    "cache_mb",
-    "preview_every",
-    "save_every",
-    "log_every",
-    "steps",
-)
+PLACES = ("store", "run", "content", "style_image", "loss_network", "validation")
+"""Options that say where something lies; what lies there is compared by its digest."""
+
+FREE = ("device", "threads", "cache_mb", "preview_every", "save_every", "log_every", "steps")
 """Options that may differ when a run is resumed."""
 
 
 class TrainConfig(BaseModel):
     """What both tasks have in common."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Name = Field(description="name of the network in the store and in the service's URLs")
     content: Path = Field(description="folder of photographs to train on, searched recursively")
@@ -46,7 +39,7 @@ class TrainConfig(BaseModel):
     learning_rate: float = Field(1e-3, gt=0, description="Adam's learning rate at its highest")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate (paper: constant)")
     warmup: int = Field(100, ge=0, description="steps over which the learning rate rises from zero (paper: 0)")
-    clip: float = Field(1.0, gt=0, description="norm to which gradients are clipped (paper: not)")
+    clip: float = Field(1.0, ge=0, description="norm to which gradients are clipped; 0: not at all (paper: 0)")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are published (paper: 0)")
     warm_start: str = Field("", description="begin with the weights of this model of the store: NAME or NAME@VERSION")
     seed: int = Field(0, ge=0, description="of the first weights and of the order and crops of the images")
@@ -59,7 +52,7 @@ class TrainConfig(BaseModel):
     save_every: int = Field(250, ge=1, description="steps between saved states")
     title: str = Field("", description="title for people")
     description: str = Field("", description="a sentence for people")
-    license: str = Field("Apache-2.0", description="SPDX identifier of the licence of the weights")
+    license: str = Field("", description="SPDX identifier of the licence of the weights")
     data: str = Field("", description="the photographs in words, for the manifest")
 
     @property
@@ -90,12 +83,14 @@ class StyleConfig(TrainConfig):
     style_layers: str = Field("", description="layers of the style loss and weights: relu1_2:0.3,relu2_2:1")
     content_weight: float = Field(1.0, ge=0, description="of the content loss, a fraction of the painting's energy")
     style_weight: float = Field(5.0, ge=0, description="of the style loss, a fraction of the painting's Gram energy")
-    style_ramp: int = Field(
-        2000,
+    style_ramp: float = Field(
+        0.3,
         ge=0,
-        description="steps over which the style weight rises from zero (paper: 0): who learns to keep the photograph "
-        "first does not lose it among brush strokes",
+        le=1,
+        description="share of the steps over which the style weight rises from zero (paper: 0): a network that learns "
+        "to keep the photograph first does not lose it among brush strokes",
     )
+    centred: bool = Field(True, description="Gram matrices about the painting's mean features (paper: false)")
     tv_weight: float = Field(0.5, ge=0, description="of total variation, per pixel and channel")
 
 
@@ -119,3 +114,11 @@ class SuperResolutionConfig(TrainConfig):
     feature_layer: str = Field("relu2_2", description="layer of the feature reconstruction loss")
     loss_network: str = Field("torchvision", description="torchvision (VGG-16, downloaded) or a safetensors file")
     loss_layout: str = Field("auto", description="vgg16, vgg19-distilled or squeezenet1_1; auto recognises the file")
+
+
+def model_reference(text: str) -> tuple[str, int | None]:
+    """NAME or NAME@VERSION → name and version, None for the current one; raises TrainerError for anything else."""
+    name, at, version = text.partition("@")
+    if not name or (at and not version.isdecimal()):
+        raise TrainerError(f"{text!r} names no model; expected NAME or NAME@VERSION, such as great-wave@2")
+    return name, int(version) if version else None

@@ -1,8 +1,11 @@
 """Photographs as training batches: every batch is a function of the seed and the step alone."""
 
+import hashlib
 import logging
+import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,9 @@ from torchvision.transforms.functional import gaussian_blur
 from trainer.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+NARROWEST = 32
+"""Pixels of a painting's shorter side, below which the deeper layers of loss networks have nothing to look at."""
 
 Pixels = NDArray[np.uint8]
 """RGB (H, W, 3)."""
@@ -35,11 +41,17 @@ class Photographs:
 
     def __init__(self, folder: Path, size: int, batch: int, cut: Cut, *, seed: int, cache_mb: int = 1024) -> None:
         self.files = image_files(folder)
+        self._folder = folder
         self.skipped: dict[Path, str] = {}
         self._size, self._batch, self._cut, self._seed = size, batch, cut, seed
         self._cache: dict[Path, Pixels] = {}
         self._cache_left = cache_mb * 2**20
-        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    @property
+    def digest(self) -> str:
+        """Of the names and the order of the files: two folders of one digest give the same batches."""
+        names = "\n".join(path.relative_to(self._folder).as_posix() for path in self.files)
+        return hashlib.sha256(names.encode()).hexdigest()
 
     def batch(self, step: int) -> Tensor:
         """The batch of a step: uint8 (N, 3, S, S)."""
@@ -60,14 +72,13 @@ class Photographs:
     def _crop(self, position: int, rng: np.random.Generator) -> Pixels:
         """The crop at a position of the endless shuffled sequence of files, or of the next usable file."""
         epoch, index = divmod(position, len(self.files))
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, np.random.default_rng((self._seed, epoch, 1)).permutation(len(self.files))
+        order = _permutation(self._seed, epoch, len(self.files))
         for offset in range(len(self.files)):
-            path = self.files[self._order[(index + offset) % len(self.files)]]
+            path = self.files[order[(index + offset) % len(self.files)]]
             if path not in self.skipped:
                 try:
                     return self._cut(self._pixels(path), self._size, rng)
-                except (OSError, DataError, Image.DecompressionBombError) as error:
+                except DataError as error:
                     self._skip(path, error)
         raise DataError(f"none of the {len(self.files)} images can be used; the last: {_last(self.skipped)}")
 
@@ -85,37 +96,43 @@ class Photographs:
         log.warning("skipped %s (%d so far): %s", path, len(self.skipped), error)
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The image files under a folder, sorted; raises DataError where there are none."""
+def image_files(folder: Path, option: str = "--content") -> list[Path]:
+    """The image files under a folder, sorted; raises DataError, which names the option, where there are none."""
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; --content takes a folder of photographs")
+        raise DataError(f"{folder} is no folder; {option} takes a folder of images")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
-        raise DataError(f"no images in {folder}; these are read: {', '.join(SUFFIXES)}")
+        raise DataError(f"no images in {folder}; {option} takes a folder of images: {', '.join(SUFFIXES)}")
     return files
 
 
 def read_rgb(path: Path) -> Pixels:
-    """An image file as RGB, upright; raises OSError where it cannot be read."""
-    with Image.open(path) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    """An image file as RGB, upright; raises DataError where it cannot be read."""
+    return np.asarray(_to_rgb(read_image(path)))
+
+
+def read_image(path: Path) -> Image.Image:
+    """An image file, decoded and upright; raises DataError with its name where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return _upright(image)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's plugins raise whatever their parsing stumbles upon
+        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def read_painting(path: Path, longer_side: int) -> Pixels:
     """A painting as RGB, reduced to `longer_side`; transparency becomes white, grey and CMYK are converted, with a
-    warning. Raises DataError where the file is no image."""
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            upright.load()
-    except OSError as error:
-        raise DataError(f"{path}: {error}; --style-image takes an image: {', '.join(SUFFIXES)}") from error
-    rgb = _opaque_rgb(upright, path)
-    factor = longer_side / max(rgb.size)
-    if factor < 1:
-        sides = (max(1, round(rgb.width * factor)), max(1, round(rgb.height * factor)))
-        rgb = rgb.resize(sides, Image.Resampling.LANCZOS)
-    return np.asarray(rgb)
+    warning. Raises DataError where the file is no image, or too narrow to have a style."""
+    rgb = _opaque_rgb(read_image(path), path)
+    factor = min(1.0, longer_side / max(rgb.size))
+    sides = (round(rgb.width * factor), round(rgb.height * factor))
+    if min(sides) < NARROWEST:
+        size = f"{path} is {sides[0]}×{sides[1]} pixels when its longer side is {max(sides)}"
+        raise DataError(f"{size}; --style-image takes a painting whose shorter side is then {NARROWEST} or more")
+    return np.asarray(rgb if factor == 1 else rgb.resize(sides, Image.Resampling.LANCZOS))
 
 
 def scaled_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
@@ -137,7 +154,7 @@ def exact_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
     """A random square of the photograph's own pixels, in one of its eight orientations."""
     height, width = pixels.shape[:2]
     if min(height, width) < size:
-        raise DataError(f"{width}×{height} is smaller than a crop of {size}×{size} pixels")
+        raise DataError(f"{width}×{height} pixels are fewer than a crop's {size}×{size}")
     left, top = rng.integers(width - size + 1), rng.integers(height - size + 1)
     crop = np.rot90(pixels[top : top + size, left : left + size], int(rng.integers(4)))
     return crop[:, ::-1] if rng.random() < 0.5 else crop
@@ -155,6 +172,13 @@ def reduced(sharp: Tensor, scale: int, blur: float = 0.0) -> Tensor:
     return (low.clamp(0, 1) * 255).round() / 255
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except (SyntaxError, ValueError, OSError, struct.error):  # a photograph is not lost for its damaged EXIF block
+        return image
+
+
 def _opaque_rgb(image: Image.Image, path: Path) -> Image.Image:
     if image.has_transparency_data:
         log.warning("%s: its transparent parts are taken as white", path)
@@ -164,8 +188,20 @@ def _opaque_rgb(image: Image.Image, path: Path) -> Image.Image:
         log.warning("%s: a grey painting; its style has no colours", path)
     elif image.mode == "CMYK":
         log.warning("%s: CMYK, converted to RGB without its profile; colours may differ", path)
+    return _to_rgb(image)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """RGB; 16-bit grey, which Pillow would clip, is rounded to 8 bits."""
+    if image.mode.startswith("I"):
+        image = Image.fromarray(np.rint(np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8))
     return image.convert("RGB")
 
 
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch, 1)).permutation(count)
+
+
 def _last(skipped: dict[Path, str]) -> str:
-    return "; ".join(f"{path}: {reason}" for path, reason in list(skipped.items())[-1:])
+    return list(skipped.values())[-1]

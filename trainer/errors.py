@@ -19,3 +19,7 @@ class RunError(TrainerError):
 
 class TrainingDiverged(TrainerError):
     """The loss is no longer a finite number."""
+
+
+class Interrupted(TrainerError):
+    """The run was asked to stop, and has saved its state."""

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.data import image_files, read_rgb, reduced
+from trainer.data import image_files, read_image, read_rgb, reduced
+from trainer.errors import DataError
+
+HIGHEST_PSNR = 100.0
+"""Decibels that an image without any error counts as; without a bound, one flat image would decide the mean."""
+
+SSIM_WINDOW = 11
 
 Enlarge = Callable[[Tensor], Tensor]
 """RGB (1, 3, H, W) in [0, 1] → the same, side × scale."""
@@ -20,8 +26,19 @@ Enlarge = Callable[[Tensor], Tensor]
 
 def evaluate(enlarge: Enlarge, folder: Path, scale: int) -> dict[str, float]:
     """Mean PSNR (dB) and SSIM over the images of a folder."""
-    scores = [_scores(enlarge, _cropped(path, scale), scale) for path in image_files(folder)]
+    scores = [_scores(enlarge, _cropped(path, scale), scale) for path in judged_images(folder, scale, "--images")]
     return {name: sum(score[name] for score in scores) / len(scores) for name in ("psnr", "ssim")}
+
+
+def judged_images(folder: Path, scale: int, option: str) -> list[Path]:
+    """The images of a folder; raises DataError, naming it, for one that cannot be read or is too small to judge."""
+    files = image_files(folder, option)
+    least = SSIM_WINDOW + 3 * scale
+    for path in files:
+        width, height = read_image(path).size
+        if min(width, height) < least:
+            raise DataError(f"{path} is {width}×{height}; {option} takes images of {least}×{least} pixels or more")
+    return files
 
 
 def bicubic(scale: int) -> Enlarge:
@@ -40,13 +57,13 @@ def luma(image: Tensor) -> Tensor:
 
 
 def psnr(one: Tensor, other: Tensor) -> float:
-    """Peak signal-to-noise ratio of two planes of 8-bit range, in dB."""
-    return float(10 * torch.log10(255**2 / (one - other).square().mean()))
+    """Peak signal-to-noise ratio of two planes of 8-bit range, in dB, at most HIGHEST_PSNR."""
+    return min(HIGHEST_PSNR, float(10 * torch.log10(255**2 / (one - other).square().mean())))
 
 
 def ssim(one: Tensor, other: Tensor) -> float:
     """Structural similarity (Wang et al. 2004): Gaussian window 11×11, σ 1.5, no downsampling."""
-    kernel = torch.exp(-((torch.arange(11, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
+    kernel = torch.exp(-((torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2) ** 2) / (2 * 1.5**2))
     window = torch.outer(kernel, kernel)[None, None] / kernel.sum() ** 2
 
     def local(plane: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 import torchvision
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as parse_safetensors
 from torch import Tensor, nn
 
@@ -69,24 +69,38 @@ class LossNetwork(nn.Module):
 def load_loss_network(source: str, layout: str = "auto") -> LossNetwork:
     """torchvision's VGG-16 for "torchvision" (downloaded once), else the safetensors file of that path."""
     if source == "torchvision":
-        weights = torchvision.models.VGG16_Weights.IMAGENET1K_V1
-        state = weights.get_state_dict(progress=True, check_hash=True)
-        return LossNetwork(LAYOUTS["vgg16"], state, f"vgg16, torchvision {weights}")
+        return LossNetwork(LAYOUTS["vgg16"], _torchvision_weights(), f"vgg16, {_TORCHVISION}")
     try:
         content = Path(source).read_bytes()
         state = parse_safetensors(content)
+        with safe_open(source, "pt") as file:
+            metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise LossNetworkError(f"{source}: {error}; --loss-network takes torchvision or a safetensors file") from error
-    chosen = _layout(state, layout, source)
+    chosen = _layout(state, metadata.get("layout", ""), layout, source)
     return LossNetwork(chosen, state, f"{chosen.name}, sha256:{hashlib.sha256(content).hexdigest()}")
 
 
-def _layout(weights: Weights, name: str, source: str) -> Layout:
+_TORCHVISION = torchvision.models.VGG16_Weights.IMAGENET1K_V1
+
+
+def _torchvision_weights() -> Weights:
+    try:
+        weights: Weights = _TORCHVISION.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        advice = "--loss-network takes a safetensors file where there is no network"
+        raise LossNetworkError(f"torchvision's VGG-16 could not be downloaded: {error}; {advice}") from error
+    return weights
+
+
+def _layout(weights: Weights, stated: str, asked: str, source: str) -> Layout:
+    """The layout that was asked for, else the one that the file's metadata state, else the one that its keys show."""
     known = ", ".join(LAYOUTS)
-    if name != "auto":
-        if name not in LAYOUTS:
-            raise LossNetworkError(f"no layout {name!r}; there are: {known}")
-        return LAYOUTS[name]
+    if asked != "auto" and asked not in LAYOUTS:
+        raise LossNetworkError(f"no layout {asked!r}; there are: auto, {known}")
+    named = LAYOUTS.get(asked) or LAYOUTS.get(stated)
+    if named:
+        return named
     for layout in LAYOUTS.values():
         if layout.recognised_by in weights:
             return layout

@@ -35,12 +35,15 @@ def total_variation(image: Tensor) -> Tensor:
 
 
 class StyleObjective:
-    """Equation 5, made dimensionless: one set of weights serves every painting and every loss network.
+    """Equation 5, made dimensionless: its weights do not depend on the scale of the loss network's features.
 
-    Features are taken about the painting's mean features, so that its colours and its brightness, not their sum alone,
-    decide. The content loss is divided by the painting's variance, the loss of each style layer by the painting's own
-    ‖G‖²_F and the sum of the layers' weights, total variation by the number of values. A grey plane has a content and a
-    style term near 1; the painting has the style term 0, the photograph the content term 0.
+    The content loss is divided by the variance of the painting's features, the loss of each style layer by the
+    painting's own ‖G‖²_F and the sum of the layers' weights, total variation by the number of values. The painting has
+    the style term 0, a plane of its mean features 1; the photograph has the content term 0.
+
+    `centred` Gram matrices are those of the features' differences from the painting's mean features. The paper's are
+    dominated by these means, that is by brightness, and hardly see colours; the centred ones are zero at the same
+    images, and see both.
     """
 
     def __init__(
@@ -52,13 +55,16 @@ class StyleObjective:
         content_weight: float,
         style_weight: float,
         tv_weight: float,
+        centred: bool = True,
     ) -> None:
-        """`painting`: the features of the style image, by layer."""
+        """`painting`: the features of the style image, (1, C, H, W), by layer."""
         self.content_layer = content_layer
         self.style_layers = dict(style_layers)
         self.content_weight, self.style_weight, self.tv_weight = content_weight, style_weight, tv_weight
-        self._means = {layer: painting[layer].float().mean(dim=(2, 3), keepdim=True) for layer in style_layers}
-        self._grams = {layer: gram_matrix(self._centred(layer, painting[layer])) for layer in style_layers}
+        self._origins = {
+            layer: painting[layer].float().mean(dim=(2, 3), keepdim=True) * float(centred) for layer in style_layers
+        }
+        self._grams = {layer: gram_matrix(self._from_origin(layer, painting[layer])) for layer in style_layers}
         self._variance = painting[content_layer].float().var(dim=(2, 3), correction=0).mean()
 
     @property
@@ -87,9 +93,9 @@ class StyleObjective:
 
     def _style(self, layer: str, features: Tensor) -> Tensor:
         gram = self._grams[layer]
-        return style_reconstruction(self._centred(layer, features), gram) / gram.square().sum().clamp_min(
+        return style_reconstruction(self._from_origin(layer, features), gram) / gram.square().sum().clamp_min(
             torch.finfo(torch.float32).tiny
         )
 
-    def _centred(self, layer: str, features: Tensor) -> Tensor:
-        return features.float() - self._means[layer]
+    def _from_origin(self, layer: str, features: Tensor) -> Tensor:
+        return features.float() - self._origins[layer]

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainer.config import MACHINE, STORY, TrainConfig
+from trainer.config import FREE, PLACES, STORY, TrainConfig
 from trainer.errors import RunError
 
 State = dict[str, Any]
@@ -26,29 +26,25 @@ class Run:
         self.config_file = folder / "config.json"
         self.metrics_file = folder / "metrics.jsonl"
 
-    def begin(self, config: TrainConfig, *, resume: bool) -> State | None:
+    def begin(self, config: TrainConfig, fingerprint: str, *, resume: bool) -> State | None:
         """Prepare the folder; the saved state where `resume` asks for it, None for a fresh start.
 
-        Raises RunError where a state would be overwritten or was made by another configuration.
+        `fingerprint` identifies the images. Raises RunError where a state would be overwritten, or was made with other
+        options or other images.
         """
-        if resume:
-            self._require_same(config)
-            return self.load()
-        if self.state_file.exists():
+        state = self._resumed(config, fingerprint) if resume else None
+        if state is None and self.state_file.exists():
             raise RunError(f"{self.folder} holds a run already; pass --resume to go on with it, or another --run")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.config_file.write_text(config.model_dump_json(indent=2))
-        self.metrics_file.unlink(missing_ok=True)
-        return None
+        _replace(self.config_file, config.model_dump_json(indent=2).encode())
+        self._keep_metrics_until(state["step"] if state else 0)
+        return state
 
     def save(self, state: State) -> None:
         """Replace the saved state: written beside, synced, renamed."""
-        temporary = self.state_file.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.state_file)
+        content = io.BytesIO()
+        torch.save(state, content)
+        _replace(self.state_file, content.getbuffer())
 
     def load(self) -> State:
         """The saved state; only tensors and plain values are read, never code."""
@@ -68,16 +64,37 @@ class Run:
         path.write_bytes(png(picture))
         return path
 
+    def _resumed(self, config: TrainConfig, fingerprint: str) -> State:
+        self._require_same(config)
+        state = self.load()
+        if state["fingerprint"] != fingerprint:
+            raise RunError(f"{self.folder} was begun with other images; resume it with the same, or use another --run")
+        return state
+
     def _require_same(self, config: TrainConfig) -> None:
         if not self.config_file.exists():
             raise RunError(f"{self.folder} holds no run to go on with; start without --resume")
         before = json.loads(self.config_file.read_text())
         now = json.loads(config.model_dump_json())
-        free = {*MACHINE, *STORY}
-        changed = [key for key in now if key not in free and now[key] != before.get(key)]
+        changed = [key for key in now if key not in {*FREE, *PLACES, *STORY} and now[key] != before.get(key)]
         if changed:
             changes = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
             raise RunError(f"{self.folder} was begun with other options: {changes}")
+
+    def _keep_metrics_until(self, step: int) -> None:
+        """Drop the lines that a killed run wrote after its last saved state: they will be written again."""
+        lines = self.metrics_file.read_text().splitlines(keepends=True) if self.metrics_file.exists() else []
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        _replace(self.metrics_file, "".join(kept).encode())
+
+
+def _replace(path: Path, content: bytes | memoryview) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def png(picture: Tensor) -> bytes:

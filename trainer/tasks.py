@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model_store import Draft, ModelStore, NetworkSpec, Provenance, TransformNetwork
-from trainer.config import MACHINE, STORY, StyleConfig, SuperResolutionConfig, TrainConfig
+from model_store import SHIPPED_STORE, Draft, ModelStore, NetworkSpec, Provenance, TransformNetwork
+from trainer.config import FREE, PLACES, STORY, StyleConfig, SuperResolutionConfig, TrainConfig, model_reference
 from trainer.data import Photographs, Pixels, exact_crop, read_painting, reduced, scaled_crop
 from trainer.errors import TrainerError
-from trainer.evaluate import evaluate
+from trainer.evaluate import evaluate, judged_images
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import StyleObjective, feature_reconstruction
@@ -25,15 +25,15 @@ UPSCALERS = {2: "c3s1-64,R64*4,c3s1-12,p2", 4: "c3s1-64,R64*4,c3s1-48,p4", 8: "c
 """Default networks for super-resolution: no enlargement before the last layer, where the paper's spend their time."""
 
 
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-"""What batch normalisation has and instance normalisation has not."""
-
-
 class Task(Protocol):
     """One of the two problems of the paper."""
 
     network: TransformNetwork
     photographs: Photographs
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the images: equal where a run can be resumed."""
 
     def losses(self, batch: Tensor, step: int, /) -> dict[str, Tensor]:
         """The weighted terms of the loss of a step for uint8 photographs (N, 3, S, S); their sum is minimised."""
@@ -68,6 +68,10 @@ class StyleTask:
         self.painting = hardware.images(_nchw(read_painting(config.style_image, config.style_size)))
         self.objective = self._objective()
 
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.photographs.digest} {_digest(self.config.style_image)}"
+
     def losses(self, batch: Tensor, step: int) -> dict[str, Tensor]:
         photographs = self.hardware.images(batch)
         with self.hardware.autocast():
@@ -75,29 +79,24 @@ class StyleTask:
             features = self.loss_network(painted, self.objective.layers)
             with torch.no_grad():
                 content = self.loss_network(photographs, [self.objective.content_layer])
-        style = min(1.0, (step + 1) / (self.config.style_ramp + 1))
+        style = min(1.0, (step + 1) / (self.config.style_ramp * self.config.steps + 1))
         return self.objective(painted, features, content[self.objective.content_layer], style)
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """Photographs above, painted below."""
-        photographs = self.hardware.images(self.photographs.batch(PREVIEW_STEP))
+        photographs = _on_device_of(network, self.hardware.images(self.photographs.batch(PREVIEW_STEP)))
         with torch.inference_mode(), self.hardware.autocast():
             painted = network(photographs)
         return torch.cat([_row(photographs), _row(painted)], dim=1)
 
     def draft(self, _: TransformNetwork, steps: int, losses: Mapping[str, float]) -> Draft:
-        digest = hashlib.sha256(self.config.style_image.read_bytes()).hexdigest()
-        return _draft(
-            self.config,
-            "style",
-            _provenance(self.config, self.photographs, steps, losses).model_copy(
-                update={
-                    "style_image": self.config.style_title or self.config.style_image.name,
-                    "style_digest": f"sha256:{digest}",
-                    "loss_network": self.loss_network.source,
-                }
-            ),
-        )
+        facts = {
+            "style_image": self.config.style_title or self.config.style_image.name,
+            "style_digest": _digest(self.config.style_image),
+            "loss_network": self.loss_network.source,
+        }
+        provenance = _provenance(self.config, self.hardware, self.photographs, steps, losses)
+        return _draft(self.config, "style", provenance.model_copy(update=facts))
 
     def _objective(self) -> StyleObjective:
         config, layout = self.config, self.loss_network.layout
@@ -112,6 +111,7 @@ class StyleTask:
             content_weight=config.content_weight,
             style_weight=config.style_weight,
             tv_weight=config.tv_weight,
+            centred=config.centred,
         )
 
 
@@ -120,6 +120,8 @@ class SuperResolutionTask:
 
     def __init__(self, config: SuperResolutionConfig, hardware: Hardware) -> None:
         self.config, self.hardware = config, hardware
+        if config.validation:
+            judged_images(config.validation, config.scale, "--validation")
         if config.image_size % config.scale:
             raise TrainerError(f"--image-size {config.image_size} is no multiple of the scale, {config.scale}")
         self.photographs = Photographs(
@@ -135,6 +137,10 @@ class SuperResolutionTask:
         hardware.place(self.network)
         self.loss_network = self._loss_network()
 
+    @property
+    def fingerprint(self) -> str:
+        return self.photographs.digest
+
     def losses(self, batch: Tensor, _: int) -> dict[str, Tensor]:
         sharp = self.hardware.images(batch)
         low = reduced(sharp, self.config.scale, self.config.blur)
@@ -147,7 +153,7 @@ class SuperResolutionTask:
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """Bicubic above, enlarged in the middle, the photographs below."""
-        sharp = self.hardware.images(self.photographs.batch(PREVIEW_STEP))[:4]
+        sharp = _on_device_of(network, self.hardware.images(self.photographs.batch(PREVIEW_STEP)))[:4]
         low = reduced(sharp, self.config.scale, self.config.blur)
         with torch.inference_mode(), self.hardware.autocast():
             enlarged = network(low)
@@ -159,7 +165,7 @@ class SuperResolutionTask:
             "loss_network": self.loss_network.source if self.loss_network else "",
             "metrics": self._metrics(network),
         }
-        provenance = _provenance(self.config, self.photographs, steps, losses)
+        provenance = _provenance(self.config, self.hardware, self.photographs, steps, losses)
         return _draft(self.config, "super-resolution", provenance.model_copy(update=facts))
 
     def _metrics(self, network: TransformNetwork) -> dict[str, float]:
@@ -208,16 +214,22 @@ def _network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:
 
 
 def _warm_start(network: TransformNetwork, config: TrainConfig) -> None:
-    """Take over a stored network's weights; normalisations may differ, for they share their scales and shifts."""
-    name, _, version = config.warm_start.partition("@")
-    stored = ModelStore(config.store).load(name, int(version) if version else None).network
-    wrong = TrainerError(f"--warm-start {config.warm_start} is another architecture: {stored.spec.architecture}")
-    try:
-        keys = network.load_state_dict(stored.state_dict(), strict=False)
-    except RuntimeError as error:
-        raise wrong from error
-    if not all(key.endswith(_STATISTICS) for key in (*keys.missing_keys, *keys.unexpected_keys)):
-        raise wrong
+    """Take over a network's weights, from the run's store or from those shipped.
+
+    Batch and instance normalisation may stand for each other: they share scales and shifts, and the statistics, which
+    one of them lacks, are measured anew.
+    """
+    name, version = model_reference(config.warm_start)
+    own = ModelStore(config.store)
+    stored = (own if own.versions(name) else ModelStore(SHIPPED_STORE)).load(name, version).network
+    differing = [
+        f"{field} {getattr(stored.spec, field)}"
+        for field in ("architecture", "output", "skip")
+        if getattr(stored.spec, field) != getattr(network.spec, field)
+    ]
+    if differing:
+        raise TrainerError(f"--warm-start {config.warm_start} is another network; it has {', '.join(differing)}")
+    network.load_state_dict(stored.state_dict(), strict=False)
 
 
 def _layer_weights(text: str) -> dict[str, float]:
@@ -242,17 +254,25 @@ def _draft(config: TrainConfig, task: str, provenance: Provenance) -> Draft:
     )
 
 
-def _provenance(config: TrainConfig, photographs: Photographs, steps: int, losses: Mapping[str, float]) -> Provenance:
-    paths = {name for name, value in config if isinstance(value, Path)} | {"loss_network"}
-    recipe = config.model_dump(mode="json", exclude={*paths, *STORY, *MACHINE})
-    count = len(photographs.files) - len(photographs.skipped)
+def _provenance(
+    config: TrainConfig, hardware: Hardware, photographs: Photographs, steps: int, losses: Mapping[str, float]
+) -> Provenance:
+    recipe = config.model_dump(mode="json", exclude={*PLACES, *STORY, *FREE})
     return Provenance(
-        data=config.data or f"{count} photographs",
-        recipe=recipe | {"steps": config.steps},
+        data=config.data or f"{len(photographs.files)} photographs",
+        recipe=recipe | {"steps": config.steps, "precision": str(hardware.precision).removeprefix("torch.")},
         losses=dict(losses),
         steps=steps,
-        software={"torch": torch.__version__},
+        software={"torch": torch.__version__, "device": hardware.device.type},
     )
+
+
+def _digest(path: Path) -> str:
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def _on_device_of(network: TransformNetwork, images: Tensor) -> Tensor:
+    return images.to(next(network.parameters()).device)
 
 
 def _nchw(pixels: Pixels) -> Tensor:

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from model_store import Manifest, ModelStore, NetworkSpec, TransformNetwork
 from trainer.config import TrainConfig
-from trainer.errors import TrainingDiverged
+from trainer.errors import Interrupted, TrainingDiverged
+from trainer.interruption import interruption
 from trainer.run import Run, State, png
 from trainer.tasks import Task
 
@@ -20,10 +21,11 @@ from trainer.tasks import Task
 def train(task: Task, config: TrainConfig, run: Run, *, resume: bool = False) -> TransformNetwork:
     """Train `task.network` for `config.steps` steps and return the averaged network.
 
-    The state is saved every `save_every` steps, at the end and on an interruption; a resumed run continues exactly
-    where the state was saved. Raises TrainingDiverged where the loss is no finite number; that state is not saved.
+    The state is saved every `save_every` steps and at the end, and when the first Ctrl-C or SIGTERM comes, between two
+    steps; Interrupted is raised then. A resumed run continues exactly where the state was saved. Raises
+    TrainingDiverged where a loss or the gradient is no finite number; such a state is never saved.
     """
-    saved = run.begin(config, resume=resume)
+    saved = run.begin(config, task.fingerprint, resume=resume)
     network = task.network.train()
     average = copy.deepcopy(network).eval().requires_grad_(False)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
@@ -31,22 +33,30 @@ def train(task: Task, config: TrainConfig, run: Run, *, resume: bool = False) ->
     recent: deque[dict[str, Tensor]] = deque(maxlen=config.log_every)
     clock = perf_counter()
 
-    step = begin
+    def state(step: int) -> State:
+        return {
+            "step": step,
+            "network": network.state_dict(),
+            "average": average.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "losses": means(recent, step),
+            "fingerprint": task.fingerprint,
+        }
+
     bar = tqdm(task.photographs.batches(begin, config.steps), initial=begin, total=config.steps, unit="step")
-    try:
-        for batch in bar:
+    with interruption() as wish:
+        for step, batch in enumerate(bar, start=begin + 1):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(config, step)
-            terms = task.losses(batch, step)
+                group["lr"] = learning_rate(config, step - 1)
+            terms = task.losses(batch, step - 1)
             loss = torch.stack(list(terms.values())).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+            norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip or math.inf)
             optimizer.step()
-            step += 1
             _average(average, network, min(config.ema, step / (step + 10)))
 
-            recent.append({name: term.detach() for name, term in terms.items()})
+            recent.append({name: term.detach() for name, term in {**terms, "gradient": norm}.items()})
             if step % config.log_every == 0:
                 losses = means(recent, step)
                 seconds, clock = perf_counter() - clock, perf_counter()
@@ -55,11 +65,10 @@ def train(task: Task, config: TrainConfig, run: Run, *, resume: bool = False) ->
                 bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()})
             if step % config.preview_every == 0:
                 run.preview(step, task.preview(average))
-            if step % config.save_every == 0:
-                run.save(_state(step, network, average, optimizer, means(recent, step)))
-    finally:
-        if step > begin:
-            run.save(_state(step, network, average, optimizer, means(recent, step)))
+            if step % config.save_every == 0 or step == config.steps or wish.is_set():
+                run.save(state(step))
+            if wish.is_set():
+                raise Interrupted(f"interrupted at step {step}; the same command with --resume goes on from there")
     return average
 
 
@@ -87,11 +96,11 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def means(recent: Collection[dict[str, Tensor]], step: int) -> dict[str, float]:
-    """The mean of each term over the last steps; raises TrainingDiverged where one is no finite number."""
+    """The mean of each value over the last steps; raises TrainingDiverged where one is no finite number."""
     names = next(iter(recent))
     losses = {name: torch.stack([terms[name] for terms in recent]).mean().item() for name in names}
     if not all(math.isfinite(value) for value in losses.values()):
-        raise TrainingDiverged(f"step {step}: the losses are {losses}; a lower --learning-rate may help")
+        raise TrainingDiverged(f"step {step}: {losses}; a new run with a lower --learning-rate may help")
     return losses
 
 
@@ -103,18 +112,6 @@ def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
             mean.lerp_(value, 1 - decay)
         else:
             mean.copy_(value)
-
-
-def _state(
-    step: int, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, losses: dict[str, float]
-) -> State:
-    return {
-        "step": step,
-        "network": network.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "losses": losses,
-    }
 
 
 def _restore(saved: State, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from tests.trainer.samples import photograph, photographs
-from trainer.data import Photographs, exact_crop, image_files, read_painting, scaled_crop
+from trainer.data import Photographs, exact_crop, image_files, read_painting, read_rgb, scaled_crop
 from trainer.errors import DataError
 
 
@@ -47,7 +47,7 @@ def test_unreadable_images_are_skipped_counted_and_named(tmp_path: Path, caplog:
 
 def test_folders_without_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(DataError, match=r"no images in .*; these are read: \.jpg"):
+    with pytest.raises(DataError, match=r"no images in .*; --content takes a folder of images: \.jpg"):
         image_files(tmp_path)
     with pytest.raises(DataError, match="takes a folder"):
         image_files(tmp_path / "none")
@@ -80,11 +80,11 @@ def test_photographs_smaller_than_an_exact_crop_are_skipped(tmp_path: Path) -> N
 
 
 def test_photographs_are_turned_upright(tmp_path: Path) -> None:
-    image = Image.new("RGB", (40, 20))
+    image = Image.new("RGB", (80, 40))
     exif = image.getexif()
     exif[0x0112] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
-    assert read_painting(tmp_path / "turned.jpg", 40).shape == (40, 20, 3)
+    assert read_painting(tmp_path / "turned.jpg", 80).shape == (80, 40, 3)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_paintings_of_every_kind_become_rgb(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: str, warning: str
 ) -> None:
     path = tmp_path / ("painting.tif" if mode == "CMYK" else "painting.png")
-    Image.new(mode, (80, 40)).save(path)
+    Image.new(mode, (80, 64)).save(path)
     with caplog.at_level(logging.WARNING):
         pixels = read_painting(path, 40)
-    assert pixels.shape == (20, 40, 3)
+    assert pixels.shape == (32, 40, 3)
     assert (warning in caplog.text) if warning else not caplog.text
     if warning == "transparent":
         assert pixels.min() == 255
@@ -105,7 +105,46 @@ def test_paintings_of_every_kind_become_rgb(
 
 def test_what_is_no_painting_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_text("x")
-    with pytest.raises(DataError, match="--style-image takes an image"):
+    with pytest.raises(DataError, match=r"x\.jpg cannot be read"):
         read_painting(tmp_path / "x.jpg", 64)
     with pytest.raises(DataError, match=r"none\.jpg"):
         read_painting(tmp_path / "none.jpg", 64)
+
+
+def test_damaged_files_of_every_kind_are_skipped(tmp_path: Path) -> None:
+    folder = photographs(tmp_path, count=2)
+    whole = photograph(tmp_path / "model.png").read_bytes()
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        damaged = bytearray(whole[: rng.integers(20, len(whole))])
+        damaged[rng.integers(8, len(damaged))] ^= 0xFF
+        (folder / f"damaged{i}.png").write_bytes(damaged)
+    seen = Photographs(folder, 16, 8, scaled_crop, seed=0)
+    for step in range(8):
+        assert seen.batch(step).shape == (8, 3, 16, 16)
+    assert len(seen.skipped) > 20
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_damaged_exif_does_not_lose_a_photograph(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 20)).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0garbage")
+    assert read_rgb(tmp_path / "a.jpg").shape == (20, 40, 3)
+
+
+def test_sixteen_bit_grey_keeps_its_tones(tmp_path: Path) -> None:
+    Image.fromarray(np.full((40, 40), 32_768, dtype=np.uint16)).save(tmp_path / "grey.png")
+    assert read_painting(tmp_path / "grey.png", 40).mean() == 128
+
+
+def test_paintings_too_narrow_for_the_loss_network_are_refused(tmp_path: Path) -> None:
+    photograph(tmp_path / "narrow.png", 600, 8)
+    with pytest.raises(DataError, match=r"narrow\.png is 600×8 pixels .* 32 or more"):
+        read_painting(tmp_path / "narrow.png", 600)
+
+
+def test_the_digest_is_that_of_the_names(tmp_path: Path) -> None:
+    one, other = (photographs(tmp_path / name) for name in ("one", "other"))
+    digest = Photographs(one, 16, 1, scaled_crop, seed=0).digest
+    assert Photographs(other, 16, 1, scaled_crop, seed=0).digest == digest
+    photograph(other / "more.png")
+    assert Photographs(other, 16, 1, scaled_crop, seed=0).digest != digest

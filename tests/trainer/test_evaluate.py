@@ -7,7 +7,7 @@ from PIL import Image
 
 from tests.trainer.samples import photographs
 from trainer.data import reduced
-from trainer.evaluate import bicubic, evaluate, luma, psnr, ssim
+from trainer.evaluate import HIGHEST_PSNR, bicubic, evaluate, luma, psnr, ssim
 
 
 def test_luma_is_bt601_of_studio_range() -> None:
@@ -54,3 +54,25 @@ def test_a_better_network_scores_better(tmp_path: Path) -> None:
     good, bad = evaluate(bicubic(2), folder, 2), evaluate(constant, folder, 2)
     assert good["psnr"] > bad["psnr"] + 10
     assert good["ssim"] > bad["ssim"]
+
+
+def test_low_resolution_images_have_eight_bits() -> None:
+    low = reduced(torch.rand(1, 3, 32, 32), 4) * 255
+    assert torch.allclose(low, low.round(), atol=1e-4)
+
+
+def test_borders_do_not_count(tmp_path: Path) -> None:
+    folder = photographs(tmp_path, 1, 64, 48)
+
+    def framed(low: torch.Tensor) -> torch.Tensor:
+        enlarged = bicubic(2)(low)
+        frame = torch.ones_like(enlarged)
+        frame[..., 2:-2, 2:-2] = 0
+        return torch.where(frame == 1, 0.0, enlarged)
+
+    assert evaluate(framed, folder, 2) == evaluate(bicubic(2), folder, 2)
+
+
+def test_an_exact_result_has_a_finite_psnr() -> None:
+    plane = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
+    assert psnr(plane, plane) == HIGHEST_PSNR

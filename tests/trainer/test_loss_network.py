@@ -77,13 +77,32 @@ def test_no_gradient_reaches_the_weights_but_the_image(tmp_path: Path) -> None:
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+def test_the_layout_can_be_stated_by_metadata(tmp_path: Path) -> None:
+    weights = load_file(loss_network_file(tmp_path / "l.safetensors"))
+    save_file(
+        weights | {"features.28.weight": torch.zeros(1)}, tmp_path / "m.safetensors", {"layout": "vgg19-distilled"}
+    )
+    assert load_loss_network(str(tmp_path / "m.safetensors")).layout.name == "vgg19-distilled"
+    with pytest.raises(LossNetworkError, match="do not fit"):
+        load_loss_network(str(tmp_path / "m.safetensors"), "vgg16")
+
+
+def test_a_failed_download_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for proxy in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(LossNetworkError, match=r"could not be downloaded: .*takes a safetensors file"):
+        load_loss_network("torchvision")
+
+
 def test_clear_errors(tmp_path: Path) -> None:
     file = loss_network_file(tmp_path / "l.safetensors")
     with pytest.raises(LossNetworkError, match=r"no layer 'relu9_9'; it has: relu1_1"):
         load_loss_network(str(file))(torch.rand(1, 3, 8, 8), ["relu9_9"])
     with pytest.raises(LossNetworkError, match="takes torchvision or a safetensors file"):
         load_loss_network(str(tmp_path / "none"))
-    with pytest.raises(LossNetworkError, match="there are: vgg16, vgg19-distilled, squeezenet1_1"):
+    with pytest.raises(LossNetworkError, match="there are: auto, vgg16, vgg19-distilled, squeezenet1_1"):
         load_loss_network(str(file), "vgg13")
     with pytest.raises(LossNetworkError, match="do not fit the layout"):
         load_loss_network(str(file), "vgg16")

@@ -67,6 +67,23 @@ def test_the_painting_itself_has_no_style_loss() -> None:
     assert terms["tv"] > 0
 
 
+def test_total_variation_counts_per_value() -> None:
+    features = painted()
+    image = torch.zeros(1, 3, 8, 8)
+    image[..., 4:] = 1.0  # one step in each of 8 rows of 3 channels
+    assert objective(features)(image, features, features["deep"])["tv"] == pytest.approx(0.5 * 24 / 192)
+
+
+def test_without_centring_the_style_loss_is_the_papers() -> None:
+    painting, features = painted(), painted(0.7)
+    plain = StyleObjective(
+        painting, "deep", {"deep": 1.0}, content_weight=1, style_weight=1, tv_weight=0, centred=False
+    )
+    gram = gram_matrix(painting["deep"])
+    expected = style_reconstruction(features["deep"], gram) / torch.linalg.matrix_norm(gram) ** 2
+    assert torch.isclose(plain(torch.zeros(1, 3, 8, 8), features, painting["deep"])["style_deep"], expected)
+
+
 def test_a_featureless_image_has_terms_of_its_weights() -> None:
     painting = painted()
     flat = {layer: value.mean(dim=(2, 3), keepdim=True).expand_as(value) for layer, value in painting.items()}

@@ -83,6 +83,9 @@ def test_validation_goes_into_the_manifest(tmp_path: Path, capsys: pytest.Captur
         ("--style-layers", "relu1_2:much", "expected layers and weights"),
         ("--loss-network", "nowhere", "takes torchvision or a safetensors file"),
         ("--device", "tpu", "--device: String should match"),
+        ("--clip", "inf", "--clip: Input should be a finite number"),
+        ("--warm-start", "wave@abc", "expected NAME or NAME@VERSION"),
+        ("--run", "/dev/null/run", "Not a directory"),
     ],
 )
 def test_mistakes_are_explained_in_one_line(
@@ -103,3 +106,20 @@ def test_a_missing_gpu_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_publishing_needs_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["publish", "--run", str(tmp_path)]) == 1
     assert "holds no run" in capsys.readouterr().err
+
+
+def test_several_processes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(style(tmp_path)) == 1
+    assert "without torchrun" in capsys.readouterr().err
+
+
+def test_validation_is_looked_at_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["super-resolution", "--name", "x2", "--scale", "2", "--content", str(photographs(tmp_path / "p"))]
+    assert main([*arguments, "--validation", str(tmp_path / "none")]) == 1
+    assert "--validation takes a folder of images" in capsys.readouterr().err
+    photograph(tmp_path / "small/a.png", 16, 40)
+    assert main([*arguments, "--validation", str(tmp_path / "small")]) == 1
+    assert "a.png is 16×40; --validation takes images of 17×17 pixels or more" in capsys.readouterr().err

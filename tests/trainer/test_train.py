@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,11 +9,11 @@ import torch
 from model_store import ModelStore
 from tests.trainer.samples import loss_network_file, photograph, photographs
 from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
-from trainer.errors import RunError, TrainerError, TrainingDiverged
+from trainer.errors import Interrupted, RunError, TrainerError, TrainingDiverged
 from trainer.hardware import Hardware
 from trainer.run import Run
 from trainer.tasks import build
-from trainer.train import learning_rate, publish, train
+from trainer.train import _average, learning_rate, publish, train
 
 TINY = "c3s1-4,d6,R6,u4,c3s1-3"
 
@@ -79,24 +81,57 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, norm: str, pr
     assert all(torch.equal(states[0]["network"][key], states[1]["network"][key]) for key in expected)
 
 
-def test_an_interrupted_run_keeps_its_state(tmp_path: Path) -> None:
+class Interrupting(torch.autograd.Function):
+    """Passes a value on, and sends a signal to this process while its gradient is computed."""
+
+    @staticmethod
+    def forward(ctx: object, value: torch.Tensor, number: signal.Signals) -> torch.Tensor:
+        ctx.number = number  # type: ignore[attr-defined]
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: object, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        os.kill(os.getpid(), ctx.number)  # type: ignore[attr-defined]
+        return gradients[0], None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on_exactly_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
     config = style_config(tmp_path, save_every=100, precision="fp32")
     task = build(config, Hardware.of("cpu", "fp32"))
     losses = task.losses
-    calls = iter(range(100))
 
     def interrupted(batch: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
-        if next(calls) == 4:
-            raise KeyboardInterrupt
-        return losses(batch, step)
+        terms = losses(batch, step)
+        return terms | {"content": Interrupting.apply(terms["content"], number)} if step == 3 else terms
 
-    task.losses = interrupted  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(task, "losses", interrupted)
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="interrupted at step 4; the same command with --resume"):
         train(task, config, Run(config.folder))
+    assert signal.getsignal(number) == before
     assert Run(config.folder).load()["step"] == 4
     whole = run_training(style_config(tmp_path / "whole", precision="fp32"))
-    resumed = run_training(style_config(tmp_path, save_every=100, precision="fp32"), resume=True)
+    resumed = run_training(config, resume=True)
     assert all(torch.equal(whole.state_dict()[key], value) for key, value in resumed.state_dict().items())
+
+
+def test_a_failing_step_leaves_the_last_saved_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = style_config(tmp_path)
+    task = build(config, Hardware.of("cpu", "fp32"))
+    losses = task.losses
+
+    def failing(batch: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+        if step == 4:
+            raise MemoryError
+        return losses(batch, step)
+
+    monkeypatch.setattr(task, "losses", failing)
+    with pytest.raises(MemoryError):
+        train(task, config, Run(config.folder))
+    assert Run(config.folder).load()["step"] == 3
 
 
 def test_training_lowers_the_loss_and_writes_metrics_and_previews(tmp_path: Path) -> None:
@@ -122,9 +157,9 @@ def test_the_published_network_is_the_averaged_one_in_its_served_form(tmp_path: 
     manifest = publish(task, config, Run(config.folder).load())
     model = ModelStore(config.store).load("wave")
     assert (model.manifest.network.form, model.manifest.tileable) == ("native", True)
-    assert torch.allclose(
-        model.network.state_dict()["layers.0.conv.weight"], average.state_dict()["layers.0.conv.weight"], atol=1e-3
-    )
+    stored = model.network.state_dict()["layers.0.conv.weight"]
+    assert torch.equal(stored, average.state_dict()["layers.0.conv.weight"].half().float())
+    assert not torch.equal(stored, task.network.state_dict()["layers.0.conv.weight"].half().float())
     provenance = manifest.provenance
     assert provenance.steps == 6
     assert provenance.style_image == "A painting"
@@ -137,7 +172,7 @@ def test_the_published_network_is_the_averaged_one_in_its_served_form(tmp_path: 
 
 
 def test_the_style_weight_rises_over_its_ramp(tmp_path: Path) -> None:
-    task = build(style_config(tmp_path, style_ramp=9), Hardware.of("cpu", "fp32"))
+    task = build(style_config(tmp_path, style_ramp=0.9, steps=10), Hardware.of("cpu", "fp32"))
     batch = task.photographs.batch(0)
     with torch.no_grad():
         first, middle, after = (task.losses(batch, step) for step in (0, 4, 20))
@@ -174,13 +209,73 @@ def test_a_run_is_not_overwritten_nor_continued_with_other_options(tmp_path: Pat
         run_training(config)
     with pytest.raises(RunError, match=r"style_weight was 5\.0, now 6\.0"):
         run_training(style_config(tmp_path, style_weight=6.0), resume=True)
+    photograph(config.content / "another.png")
+    with pytest.raises(RunError, match="with other images"):
+        run_training(config, resume=True)
+
+
+def test_a_resumed_run_does_not_repeat_its_metrics_and_remembers_its_options(tmp_path: Path) -> None:
+    run_training(style_config(tmp_path, steps=4, save_every=4, log_every=1))
+    metrics = tmp_path / "run/metrics.jsonl"
+    with metrics.open("a") as file:
+        file.write('{"step": 5}\n{"step": 6}\n{"ste')  # a run that was killed after its last saved state
+    run_training(style_config(tmp_path, log_every=1, title="New"), resume=True)
+    assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == [1, 2, 3, 4, 5, 6]
+    assert json.loads(Run(tmp_path / "run").config_file.read_text())["title"] == "New"
+
+
+def test_a_run_may_move(tmp_path: Path) -> None:
+    config = style_config(tmp_path / "old", steps=3)
+    run_training(config)
+    (tmp_path / "old").rename(tmp_path / "new")
+    run_training(style_config(tmp_path / "new"), resume=True)
+    assert Run(tmp_path / "new/run").load()["step"] == 6
 
 
 def test_divergence_is_reported_and_not_saved(tmp_path: Path) -> None:
-    config = style_config(tmp_path, content_weight=float("inf"))
-    with pytest.raises(TrainingDiverged, match="step 2: the losses are"):
+    config = style_config(tmp_path, learning_rate=1e30, warmup=0)
+    with pytest.raises(TrainingDiverged, match=r"step [23]: .*a new run with a lower --learning-rate"):
         run_training(config)
     assert not Run(config.folder).state_file.exists()
+
+
+def test_a_gradient_that_is_no_number_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = style_config(tmp_path, log_every=100, save_every=2)
+    task = build(config, Hardware.of("cpu", "fp32"))
+    losses = task.losses
+
+    def exploding(batch: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+        terms = losses(batch, step)
+        return terms | {"tv": (terms["tv"] * 0).sqrt()} if step == 3 else terms  # 0, with an infinite slope
+
+    monkeypatch.setattr(task, "losses", exploding)
+    with pytest.raises(TrainingDiverged, match="step 4"):
+        train(task, config, Run(config.folder))
+    assert Run(config.folder).load()["step"] == 2
+
+
+def test_the_average_follows_the_weights_slowly(tmp_path: Path) -> None:
+    network = torch.nn.BatchNorm2d(2)
+    average = torch.nn.BatchNorm2d(2)
+    network.weight.data.fill_(3.0)
+    network.running_mean = torch.tensor([10.0, 20.0])
+    network.num_batches_tracked = torch.tensor(7)
+    _average(average, network, 0.75)
+    assert average.weight.tolist() == [1.5, 1.5]
+    assert average.running_mean is not None
+    assert average.running_mean.tolist() == [2.5, 5.0]
+    assert average.num_batches_tracked is not None
+    assert average.num_batches_tracked.item() == 7
+
+
+@pytest.mark.parametrize(("clip", "clipped"), [(0.001, True), (0, False)])
+def test_gradients_are_clipped_unless_told_not_to(tmp_path: Path, clip: float, clipped: bool) -> None:
+    config = upscale_config(tmp_path, steps=1, clip=clip, learning_rate=1e-9)
+    task = build(config, Hardware.of("cpu", "fp32"))
+    train(task, config, Run(config.folder))
+    gradients = [parameter.grad for parameter in task.network.parameters() if parameter.grad is not None]
+    norm = torch.linalg.vector_norm(torch.cat([gradient.flatten() for gradient in gradients]))
+    assert (norm <= 0.0011) == clipped
 
 
 def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
@@ -194,7 +289,7 @@ def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
     other = build(style_config(tmp_path, warm_start="wave", norm="instance"), Hardware.of("cpu", "fp32"))
     assert all(torch.equal(value, stored[key]) for key, value in other.network.state_dict().items())
     assert len(other.network.state_dict()) < len(stored)
-    with pytest.raises(TrainerError, match="another architecture"):
+    with pytest.raises(TrainerError, match="is another network; it has architecture"):
         build(style_config(tmp_path, warm_start="wave", architecture="c3s1-3"), Hardware.of("cpu", "fp32"))
 
 
