@@ -18,7 +18,7 @@ Norm = Literal["batch", "instance", "none"]
 STORY = ("title", "description", "license", "data", "style_title")
 """Options that tell people of a network and do not change it."""
 
-PLACES = ("store", "run", "content", "style_image", "loss_network", "validation")
+PLACES = ("store", "run", "content", "style_image", "loss_network", "validation", "preview")
 """Options that say where something lies; what lies there is compared by its digest."""
 
 FREE = ("device", "threads", "cache_mb", "preview_every", "save_every", "log_every", "steps")
@@ -50,6 +50,7 @@ class TrainConfig(BaseModel):
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     preview_every: int = Field(250, ge=1, description="steps between preview pictures")
     save_every: int = Field(250, ge=1, description="steps between saved states")
+    preview: Path | None = Field(None, description="folder of photographs that previews show (default: --content)")
     title: str = Field("", description="title for people")
     description: str = Field("", description="a sentence for people")
     license: str = Field("", description="SPDX identifier of the licence of the weights")

@@ -35,15 +35,16 @@ log = logging.getLogger(__name__)
 class Photographs:
     """The images of a folder, cut into batches.
 
-    A batch depends on `seed` and its number alone, so a resumed run sees what an uninterrupted one sees. Files that
-    cannot be used are logged once, listed in `skipped`, and replaced by the next.
+    A batch has `size` squares of `side` pixels. It depends on `seed` and its number alone, so a resumed run sees what
+    an uninterrupted one sees. Files that cannot be used are logged once, listed in `skipped`, and replaced by the next.
     """
 
-    def __init__(self, folder: Path, size: int, batch: int, cut: Cut, *, seed: int, cache_mb: int = 1024) -> None:
+    def __init__(self, folder: Path, side: int, size: int, cut: Cut, *, seed: int, cache_mb: int = 1024) -> None:
         self.files = image_files(folder)
         self._folder = folder
         self.skipped: dict[Path, str] = {}
-        self._size, self._batch, self._cut, self._seed = size, batch, cut, seed
+        self.size = size
+        self._side, self._cut, self._seed = side, cut, seed
         self._cache: dict[Path, Pixels] = {}
         self._cache_left = cache_mb * 2**20
 
@@ -56,7 +57,7 @@ class Photographs:
     def batch(self, step: int) -> Tensor:
         """The batch of a step: uint8 (N, 3, S, S)."""
         rng = np.random.default_rng((self._seed, step))
-        crops = [self._crop(step * self._batch + i, rng) for i in range(self._batch)]
+        crops = [self._crop(step * self.size + i, rng) for i in range(self.size)]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
     def batches(self, begin: int, end: int) -> Iterator[Tensor]:
@@ -77,7 +78,7 @@ class Photographs:
             path = self.files[order[(index + offset) % len(self.files)]]
             if path not in self.skipped:
                 try:
-                    return self._cut(self._pixels(path), self._size, rng)
+                    return self._cut(self._pixels(path), self._side, rng)
                 except DataError as error:
                     self._skip(path, error)
         raise DataError(f"none of the {len(self.files)} images can be used; the last: {_last(self.skipped)}")

@@ -11,15 +11,14 @@ from torch.nn import functional as F
 
 from model_store import SHIPPED_STORE, Draft, ModelStore, NetworkSpec, Provenance, TransformNetwork
 from trainer.config import FREE, PLACES, STORY, StyleConfig, SuperResolutionConfig, TrainConfig, model_reference
-from trainer.data import Photographs, Pixels, exact_crop, read_painting, reduced, scaled_crop
+from trainer.data import Cut, Photographs, Pixels, exact_crop, read_painting, reduced, scaled_crop
 from trainer.errors import TrainerError
 from trainer.evaluate import evaluate, judged_images
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import StyleObjective, feature_reconstruction
 
-PREVIEW_STEP = 2**31
-"""The batch of this number, which no run reaches, is what previews show."""
+PREVIEW_IMAGES = 4
 
 UPSCALERS = {2: "c3s1-64,R64*4,c3s1-12,p2", 4: "c3s1-64,R64*4,c3s1-48,p4", 8: "c3s1-64,R64*4,c3s1-192,p8"}
 """Default networks for super-resolution: no enlargement before the last layer, where the paper's spend their time."""
@@ -50,10 +49,8 @@ class StyleTask:
 
     def __init__(self, config: StyleConfig, hardware: Hardware) -> None:
         self.config, self.hardware = config, hardware
-        cut = config.image_size
-        self.photographs = Photographs(
-            config.content, cut, config.batch, scaled_crop, seed=config.seed, cache_mb=config.cache_mb
-        )
+        self.photographs = _photographs(config, config.content, scaled_crop, config.image_size)
+        self.shown = _photographs(config, config.preview or config.content, scaled_crop, config.image_size)
         spec = NetworkSpec(
             architecture=config.architecture,
             norm=config.norm,
@@ -84,7 +81,7 @@ class StyleTask:
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """Photographs above, painted below."""
-        photographs = _on_device_of(network, self.hardware.images(self.photographs.batch(PREVIEW_STEP)))
+        photographs = _shown(network, self.hardware, self.shown)
         with torch.inference_mode(), self.hardware.autocast():
             painted = network(photographs)
         return torch.cat([_row(photographs), _row(painted)], dim=1)
@@ -124,9 +121,8 @@ class SuperResolutionTask:
             judged_images(config.validation, config.scale, "--validation")
         if config.image_size % config.scale:
             raise TrainerError(f"--image-size {config.image_size} is no multiple of the scale, {config.scale}")
-        self.photographs = Photographs(
-            config.content, config.image_size, config.batch, exact_crop, seed=config.seed, cache_mb=config.cache_mb
-        )
+        self.photographs = _photographs(config, config.content, exact_crop, config.image_size)
+        self.shown = _photographs(config, config.preview or config.content, exact_crop, config.image_size)
         architecture = config.architecture or UPSCALERS.get(config.scale)
         if architecture is None:
             raise TrainerError(f"--scale {config.scale} needs --architecture; defaults are there for {[*UPSCALERS]}")
@@ -153,7 +149,7 @@ class SuperResolutionTask:
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """Bicubic above, enlarged in the middle, the photographs below."""
-        sharp = _on_device_of(network, self.hardware.images(self.photographs.batch(PREVIEW_STEP)))[:4]
+        sharp = _shown(network, self.hardware, self.shown)
         low = reduced(sharp, self.config.scale, self.config.blur)
         with torch.inference_mode(), self.hardware.autocast():
             enlarged = network(low)
@@ -271,8 +267,14 @@ def _digest(path: Path) -> str:
     return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
-def _on_device_of(network: TransformNetwork, images: Tensor) -> Tensor:
-    return images.to(next(network.parameters()).device)
+def _photographs(config: TrainConfig, folder: Path, cut: Cut, size: int) -> Photographs:
+    return Photographs(folder, size, config.batch, cut, seed=config.seed, cache_mb=config.cache_mb)
+
+
+def _shown(network: TransformNetwork, hardware: Hardware, photographs: Photographs) -> Tensor:
+    """The same few crops for every preview of a run, where the network is."""
+    crops = torch.cat([photographs.batch(step) for step in range(-(-PREVIEW_IMAGES // photographs.size))])
+    return hardware.images(crops[:PREVIEW_IMAGES]).to(next(network.parameters()).device)
 
 
 def _nchw(pixels: Pixels) -> Tensor:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from model_store import ModelStore
 from tests.trainer.samples import loss_network_file, photograph, photographs
@@ -179,6 +180,16 @@ def test_the_style_weight_rises_over_its_ramp(tmp_path: Path) -> None:
     assert (first["style_relu1_2"] / after["style_relu1_2"]).item() == pytest.approx(0.1)
     assert (middle["style_relu1_2"] / after["style_relu1_2"]).item() == pytest.approx(0.5)
     assert torch.equal(first["content"], after["content"])
+
+
+def test_previews_show_the_photographs_of_their_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "white").mkdir()
+    Image.new("RGB", (40, 40), "white").save(tmp_path / "white/white.png")
+    task = build(style_config(tmp_path, preview=tmp_path / "white"), Hardware.of("cpu", "fp32"))
+    picture = task.preview(task.network.eval())
+    assert picture.shape == (3, 32, 64)  # four photographs of 16 pixels above what became of them
+    assert picture[:, :16].min() == 1
+    assert picture[:, 16:].min() < 1
 
 
 def test_instance_norm_is_served_as_it_was_trained(tmp_path: Path) -> None:
