@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from model_store.errors import StoreError
@@ -10,41 +10,67 @@ from model_store.store import ModelStore
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 on success, 1 with a message on stderr where the store refuses."""
+    """Run one command; 0 on success, 1 with a message on stderr for whatever the store refuses."""
     options = _parser().parse_args(arguments)
     try:
-        options.command(ModelStore(options.store), options)
+        if not options.store.is_dir():
+            raise StoreError(f"{options.store} is no folder; --store says where the models are")
+        command: Callable[[ModelStore, argparse.Namespace], int] = options.command
+        return command(ModelStore(options.store), options)
     except StoreError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _complain(error)
+
+
+def _list(store: ModelStore, _: argparse.Namespace) -> int:
+    def line(name: str) -> str:
+        manifest = store.manifest(name)
+        others = ", ".join(str(version) for version in store.versions(name))
+        return f"{manifest.label:32} ×{manifest.scale}  {manifest.task:16}  versions {others:8}  {manifest.title}"
+
+    return _for_each(store.names(), line)
+
+
+def _show(store: ModelStore, options: argparse.Namespace) -> int:
+    print(store.manifest(options.name, options.version).model_dump_json(indent=2))
     return 0
 
 
-def _list(store: ModelStore, _: argparse.Namespace) -> None:
-    for name in store.names():
-        manifest = store.manifest(name)
-        others = ", ".join(str(version) for version in store.versions(name))
-        print(f"{manifest.label:32} ×{manifest.scale}  {manifest.task:16}  versions {others:8}  {manifest.title}")
+def _verify(store: ModelStore, options: argparse.Namespace) -> int:
+    def verdict(name: str) -> str:
+        manifest = store.verify(name, options.version)
+        return f"{manifest.label}: files, weights and golden output are sound ({manifest.digest})"
+
+    names = [options.name] if options.name else store.names()
+    if not names:
+        raise StoreError(f"{store.root} holds no models: there is nothing to verify")
+    return _for_each(names, verdict)
 
 
-def _show(store: ModelStore, options: argparse.Namespace) -> None:
-    print(store.manifest(options.name, options.version).model_dump_json(indent=2))
-
-
-def _verify(store: ModelStore, options: argparse.Namespace) -> None:
-    named = [(options.name, options.version)] if options.name else [(name, None) for name in store.names()]
-    for name, version in named:
-        manifest = store.verify(name, version)
-        print(f"{manifest.label}: files, weights and golden output are sound ({manifest.digest})")
-
-
-def _promote(store: ModelStore, options: argparse.Namespace) -> None:
+def _promote(store: ModelStore, options: argparse.Namespace) -> int:
     store.promote(options.name, options.version)
     print(f"{options.name}@{options.version} is current")
+    return 0
 
 
-def _rollback(store: ModelStore, options: argparse.Namespace) -> None:
+def _rollback(store: ModelStore, options: argparse.Namespace) -> int:
     print(f"{options.name}@{store.rollback(options.name)} is current")
+    return 0
+
+
+def _for_each(names: Sequence[str], line: Callable[[str], str]) -> int:
+    """Print a line for each model; one that is broken is complained about, and the others go on."""
+    status = 0
+    for name in names:
+        try:
+            print(line(name))
+        except StoreError as error:
+            status = _complain(error)
+    return status
+
+
+def _complain(error: StoreError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

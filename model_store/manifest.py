@@ -15,9 +15,9 @@ Task = Literal["style", "super-resolution"]
 
 
 class Provenance(BaseModel):
-    """Where a network comes from: enough to judge it and to train it again."""
+    """Where a network comes from: enough to judge it and to train it again. Every number is finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: str = Field(description="the images that it was trained on, in words")
     style_image: str = Field("", description="the painting, in words: painter, title, year")
@@ -46,11 +46,16 @@ class Draft(BaseModel):
 class Manifest(Draft):
     """One version of one network. Written once, never edited."""
 
+    format: Literal[1] = Field(1, description="of the manifest itself and of the files beside it")
     version: int = Field(ge=1)
     network: NetworkSpec
     scale: int = Field(ge=1, description="output side over input side")
     tileable: bool = Field(description="whether tiles of an image give exactly what the whole image gives")
-    halo: int = Field(ge=0, description="input pixels to each side on which an output pixel depends, if tileable")
+    halo: int = Field(
+        ge=0,
+        description="input pixels by which the native form reflects an image to the left and above; a tile that begins "
+        "at a multiple of the architecture's stride depends on so many pixels before it",
+    )
     parameters: int = Field(ge=1)
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$", description="of weights.safetensors")
     golden_digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$", description="of golden.safetensors")
@@ -64,4 +69,4 @@ class Manifest(Draft):
 
 def valid_name(name: str) -> bool:
     """Whether a network may have that name: it is a folder's name and part of a URL."""
-    return re.match(NAME_PATTERN, name) is not None
+    return re.fullmatch(NAME_PATTERN, name) is not None

@@ -9,13 +9,17 @@
 
 import hashlib
 import os
+import re
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -24,7 +28,7 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as format_safetensors
 from torch import Tensor, nn
 
-from model_store.errors import CorruptModel, UnknownModel
+from model_store.errors import CorruptModel, GoldenMismatch, StoreError, UnknownModel
 from model_store.golden import Golden
 from model_store.manifest import Draft, Manifest, valid_name
 from model_store.networks.layers import InstanceNorm
@@ -41,6 +45,9 @@ _MANIFEST, _WEIGHTS, _GOLDEN, _PREVIEW, _CURRENT = (
     "current",
 )
 
+_ABANDONED_SECONDS = 3600
+"""Age from which a temporary file or folder is taken for that of a publisher which was killed."""
+
 
 @dataclass(frozen=True)
 class StoredModel:
@@ -50,9 +57,16 @@ class StoredModel:
     network: TransformNetwork
     golden: Golden
 
+    def check(self, output: Tensor, precision: torch.dtype = torch.float32) -> None:
+        """Raise GoldenMismatch where `output`, computed in `precision`, is not the recorded one; see Golden."""
+        try:
+            self.golden.check(output, precision)
+        except GoldenMismatch as error:
+            raise GoldenMismatch(f"{self.manifest.label}: {error}") from error
+
 
 class ModelStore:
-    """Named, versioned networks under `root`. Readers and one publisher per name may work at the same time."""
+    """Named, versioned networks under `root`. Readers and publishers may work at the same time."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -68,28 +82,31 @@ class ModelStore:
         folder = self.root / name
         if not valid_name(name) or not folder.is_dir():
             return []
-        return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal() and entry.is_dir())
+        numbered = (entry for entry in folder.iterdir() if re.fullmatch(r"[1-9][0-9]*", entry.name))
+        return sorted(int(entry.name) for entry in numbered if entry.is_dir())
 
     def current(self, name: str) -> int:
         """The promoted version; raises UnknownModel where there is none."""
         versions = self.versions(name)
         if not versions:
             raise UnknownModel(f"no model {name!r} in {self.root}; there are: {', '.join(self.names()) or 'none'}")
-        pointer = self.root / name / _CURRENT
-        chosen = pointer.read_text().strip() if pointer.is_file() else str(versions[-1])
-        if not chosen.isdecimal() or int(chosen) not in versions:
-            raise CorruptModel(f"{name}: {_CURRENT} says {chosen!r}, but there are the versions {versions}")
+        chosen = self._pointer(name)
+        if chosen is None:
+            return versions[-1]
+        if chosen not in map(str, versions):
+            raise CorruptModel(f"{name}: {_CURRENT} says {chosen[:20]!r}, but there are the versions {versions}")
         return int(chosen)
 
     def manifest(self, name: str, version: int | None = None) -> Manifest:
         """The manifest of a version, by default of the current one."""
         folder = self._folder(name, version)
+        label = f"{name}@{folder.name}"
         try:
-            manifest = Manifest.model_validate_json((folder / _MANIFEST).read_bytes())
-        except (OSError, ValidationError) as error:
-            raise CorruptModel(f"{name}@{folder.name}: unreadable {_MANIFEST}: {_reason(error)}") from error
+            manifest = _parsed((folder / _MANIFEST).read_bytes(), label)
+        except OSError as error:
+            raise CorruptModel(f"{label}: unreadable {_MANIFEST}: {_reason(error)}") from error
         if (manifest.name, str(manifest.version)) != (name, folder.name):
-            raise CorruptModel(f"{name}@{folder.name}: {_MANIFEST} describes {manifest.label}")
+            raise CorruptModel(f"{label}: {_MANIFEST} describes {manifest.label}")
         return manifest
 
     def preview(self, name: str, version: int | None = None) -> Path | None:
@@ -98,23 +115,24 @@ class ModelStore:
         return path if path.is_file() else None
 
     def load(self, name: str, version: int | None = None) -> StoredModel:
-        """A verified version, by default the current one: digests and the names of all weights are checked."""
+        """A verified version, by default the current one: its files are whole and agree with one another."""
         manifest = self.manifest(name, version)
         folder = self._folder(name, manifest.version)
         network = TransformNetwork(manifest.network)
+        _check_derived(manifest, network)
         tensors = _tensors(folder / _WEIGHTS, manifest.digest, manifest.label)
         try:
             network.load_state_dict(tensors, strict=True)
         except RuntimeError as error:
             raise CorruptModel(f"{manifest.label}: weights do not fit {manifest.network}: {error}") from error
-        golden = _tensors(folder / _GOLDEN, manifest.golden_digest, manifest.label)
-        return StoredModel(manifest, network.eval(), Golden(golden["input"], golden["output"]))
+        golden = _golden(_tensors(folder / _GOLDEN, manifest.golden_digest, manifest.label), manifest)
+        return StoredModel(manifest, network.eval(), golden)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
         """Load a version and recompute its golden output here in fp32; raises StoreError where it differs."""
         model = self.load(name, version)
         with torch.inference_mode():
-            model.golden.check(model.network(model.golden.batch()))
+            model.check(model.network(model.golden.batch()))
         return model.manifest
 
     def publish(
@@ -128,18 +146,16 @@ class ModelStore:
 
         `preview` is a PNG file; `picture`, uint8 (H, W, 3), becomes the golden input. What is stored is what later
         readers get: the golden output and the manifest are made from the reloaded weights. A reader sees the version
-        complete or not at all.
+        complete or not at all. Raises StoreError, and writes nothing, where a stored value would not be finite.
         """
-        version = max(self.versions(draft.name), default=0) + 1
-        weights = format_safetensors(_storable(network))
+        weights = _formatted(_storable(network), draft.name)
         stored = TransformNetwork(network.spec)
         stored.load_state_dict(parse_safetensors(weights))
         golden = Golden.of(stored, picture)
-        pair = format_safetensors({"input": golden.input.contiguous(), "output": golden.output.contiguous()})
-        manifest = _manifest(draft, version, stored, _digest(weights), _digest(pair))
-        files = {_WEIGHTS: weights, _GOLDEN: pair, _MANIFEST: manifest.model_dump_json(indent=2).encode()}
-        self._write(draft.name, version, files if preview is None else files | {_PREVIEW: preview})
-        self.promote(draft.name, version)
+        pair = _formatted({"input": golden.input, "output": golden.output}, draft.name)
+        files = {_WEIGHTS: weights, _GOLDEN: pair} | ({} if preview is None else {_PREVIEW: preview})
+        manifest = self._write_next(draft, stored, files)
+        self.promote(draft.name, manifest.version)
         return manifest
 
     def promote(self, name: str, version: int) -> None:
@@ -163,10 +179,35 @@ class ModelStore:
             raise UnknownModel(f"no version {chosen} of {name!r}; there are: {self.versions(name)}")
         return self.root / name / str(chosen)
 
-    def _write(self, name: str, version: int, files: dict[str, bytes]) -> None:
+    def _pointer(self, name: str) -> str | None:
+        """What the file `current` says, None where there is none."""
+        try:
+            return (self.root / name / _CURRENT).read_text("ascii", "replace").strip()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise CorruptModel(f"{name}: unreadable {_CURRENT}: {_reason(error)}") from error
+
+    def _write_next(self, draft: Draft, network: TransformNetwork, files: Mapping[str, bytes]) -> Manifest:
+        """Write the next version, or the one after it where another publisher was first."""
+        while True:
+            version = max(self.versions(draft.name), default=0) + 1
+            content = _manifest(draft, version, network, files).model_dump_json(indent=2).encode()
+            manifest = _parsed(content, f"{draft.name}@{version}")
+            try:
+                self._write(draft.name, version, {**files, _MANIFEST: content})
+            except OSError:
+                if version not in self.versions(draft.name):
+                    raise
+            else:
+                return manifest
+
+    def _write(self, name: str, version: int, files: Mapping[str, bytes]) -> None:
         """All files or none: written to a sibling, synced, renamed."""
         folder = self.root / name
         folder.mkdir(parents=True, exist_ok=True)
+        _sync(self.root)
+        _remove_abandoned(folder)
         temporary = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=folder))
         try:
             temporary.chmod(0o755)
@@ -180,20 +221,64 @@ class ModelStore:
         _sync(folder)
 
 
-def _manifest(draft: Draft, version: int, network: TransformNetwork, digest: str, golden_digest: str) -> Manifest:
-    spec = network.spec
+def _manifest(draft: Draft, version: int, network: TransformNetwork, files: Mapping[str, bytes]) -> Manifest:
     return Manifest(
         **dict(draft),
+        **_derived(network),
         version=version,
-        network=spec,
-        scale=spec.scale,
-        tileable=spec.tileable,
-        halo=spec.geometry.margin,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        digest=digest,
-        golden_digest=golden_digest,
+        network=network.spec,
+        digest=_digest(files[_WEIGHTS]),
+        golden_digest=_digest(files[_GOLDEN]),
         created=datetime.now(UTC),
     )
+
+
+def _derived(network: TransformNetwork) -> dict[str, Any]:
+    """The fields of a manifest that follow from its network."""
+    return {
+        "scale": network.spec.scale,
+        "tileable": network.spec.tileable,
+        "halo": network.spec.geometry.margin,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+    }
+
+
+def _check_derived(manifest: Manifest, network: TransformNetwork) -> None:
+    for field, value in _derived(network).items():
+        said = getattr(manifest, field)
+        if said != value:
+            raise CorruptModel(f"{manifest.label}: {_MANIFEST} says {field} {said}, its network has {value}")
+
+
+def _parsed(content: bytes, label: str) -> Manifest:
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        raise CorruptModel(f"{label}: unreadable {_MANIFEST}: {_complaints(error)}") from error
+
+
+def _complaints(error: ValidationError) -> str:
+    """Each field and what is wrong with it, in one line."""
+    found = ((".".join(map(str, complaint["loc"])), complaint["msg"]) for complaint in error.errors())
+    return "; ".join(f"{field}: {message}" if field else message for field, message in found)
+
+
+def _golden(tensors: dict[str, Tensor], manifest: Manifest) -> Golden:
+    found = {name: (tensor.dtype, *tensor.shape) for name, tensor in tensors.items()}
+    match found:
+        case {"input": (torch.uint8, int(height), int(width), 3), "output": output, **others} if height * width:
+            if not others and output == (torch.float32, 1, 3, height * manifest.scale, width * manifest.scale):
+                return Golden(tensors["input"], tensors["output"])
+    raise CorruptModel(f"{manifest.label}: {_GOLDEN} holds {found}, which is no picture and its output")
+
+
+def _formatted(tensors: dict[str, Tensor], name: str) -> bytes:
+    """The tensors as safetensors; raises StoreError where one holds what is no number."""
+    for key, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            raise StoreError(f"{name}: {key} has values that are not finite in {dtype}; nothing was published")
+    return format_safetensors({key: tensor.contiguous() for key, tensor in tensors.items()})
 
 
 def _storable(network: nn.Module) -> dict[str, Tensor]:
@@ -203,8 +288,7 @@ def _storable(network: nn.Module) -> dict[str, Tensor]:
     }
     state = network.state_dict().items()
     return {
-        key: (value if key.rpartition(".")[0] in normalization else value.half()).detach().cpu().contiguous()
-        for key, value in state
+        key: (value if key.rpartition(".")[0] in normalization else value.half()).detach().cpu() for key, value in state
     }
 
 
@@ -236,7 +320,7 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -245,6 +329,13 @@ def _replacing(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for entry in (entry for entry in folder.iterdir() if re.fullmatch(r"\.([0-9]+|current)-.+", entry.name)):
+        with suppress(OSError):  # it is another publisher's, who renames or removes it
+            if time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _sync(folder: Path) -> None:

@@ -43,6 +43,7 @@ class Runner:
         self.lost: str | None = None
         self._metrics = metrics
         self._began: float | None = None
+        _compute_fp32_exactly()
         # Threads of OpenMP belong to the thread that starts them: one device thread, one team of them.
         self._thread = ThreadPoolExecutor(1, "device", torch.set_num_threads, (threads,))
         metrics.device_operation_age.set_function(self.operation_age)
@@ -67,7 +68,7 @@ class Runner:
         """
         network = LoadedNetwork(self._placed(model.network, self.precision), model.network)
         with torch.inference_mode():
-            model.golden.check(network.fast(model.golden.batch().to(self.device)), self.precision)
+            model.check(network.fast(model.golden.batch().to(self.device)), self.precision)
         self.run(network, [model.golden.input.numpy()])
         return network
 
@@ -81,12 +82,14 @@ class Runner:
             raise DeviceLost(self.lost)
         try:
             return self._forward(network, images)
-        except torch.OutOfMemoryError:
-            self._metrics.out_of_memory.inc()
         except torch.AcceleratorError as error:  # sticky: every later call in this process fails as well
             self.lost = f"the device failed and the service restarts: {type(error).__name__}"
             logger.critical("device %s is lost", self.device, exc_info=error)
             raise DeviceLost(self.lost) from error
+        except (MemoryError, RuntimeError) as error:
+            if not _lacks_memory(error):
+                raise
+            self._metrics.out_of_memory.inc()
         # Outside the handler, where the traceback no longer holds the tensors that filled the memory.
         return self._in_halves(network, images)
 
@@ -139,6 +142,17 @@ class Runner:
             self._began = None
             self._metrics.device_busy.inc(monotonic() - began)
             self._metrics.device_heartbeat.set(time())
+
+
+def _compute_fp32_exactly() -> None:
+    """No TF32 in this process: convolutions rounded to its ten bits miss the tolerance to which fp32 is held."""
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether memory ran out; of the processor's, torch says so in words only."""
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
 
 
 def choose_device(name: str) -> torch.device:

@@ -214,7 +214,7 @@ class ServedModels:
 def _current(store: ModelStore, name: str) -> int | None:
     try:
         return store.current(name)
-    except (StoreError, OSError, ValueError):
+    except (StoreError, OSError):
         return None
 
 

@@ -10,8 +10,11 @@ An architecture is a comma-separated list of layers, in the notation of the auth
 ``p4``       pixel shuffle (sub-pixel convolution, Shi et al. 2016): 16 channels become one, side × 4
 ``R128*5``   any layer, five times
 ======== ==========================================================================================
+
+Every number has a bound, so that a manifest cannot ask for a network that no machine could hold.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,10 +81,22 @@ class Shuffle:
 
 Layer = Convolution | Residual | Upsampling | Shuffle
 
+_N = "[0-9]{1,9}"
 _TOKEN = re.compile(
-    r"(?:c(?P<kernel>\d+)s(?P<stride>\d+)-(?P<c>\d+)|d(?P<d>\d+)|R(?P<R>\d+)|u(?P<u>\d+)|p(?P<p>\d+))"
-    r"(?:\*(?P<times>\d+))?"
+    rf"(?:c(?P<kernel>{_N})s(?P<stride>{_N})-(?P<c>{_N})|d(?P<d>{_N})|R(?P<R>{_N})|u(?P<u>{_N})|p(?P<p>{_N}))"
+    rf"(?:\*(?P<times>{_N}))?"
 )
+
+_BOUNDS = {
+    "kernel": ("its kernel is", 15),
+    "stride": ("its stride is", 8),
+    "p": ("its factor is", 8),
+    "times": ("its repetitions are", 64),
+}
+_FILTERS = ("its filters are", 1024)
+
+_MAX_CHANGE = 64
+"""How much finer or coarser than the input any plane may be."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +122,8 @@ class Architecture:
 
     @property
     def stride(self) -> int:
-        """Input pixels per pixel of the coarsest plane: tiles begin at multiples of it."""
-        scales = [Fraction(1), *(scale for scale in _running_scale(self.layers))]
-        return int(max(1 / scale for scale in scales))
+        """The fewest input pixels that are whole pixels of every plane: tiles begin at multiples of it."""
+        return math.lcm(*(scale.denominator for scale in _running_scale(self.layers)))
 
     def channels(self) -> Iterator[tuple[Layer, int]]:
         """Each layer with the number of channels it receives."""
@@ -124,6 +138,8 @@ class Architecture:
     def _check(self) -> None:
         for layer, width in self.channels():
             _check_layer(layer, width)
+        if self.stride > _MAX_CHANGE or max(_running_scale(self.layers)) > _MAX_CHANGE:
+            raise ArchitectureError(f"{self}: planes are at most {_MAX_CHANGE} times finer or coarser than the input")
         if self._scale().denominator != 1:
             raise ArchitectureError(f"{self}: the output must be 1, 2, 3 … times the input, not {self._scale()}")
         last, width = list(self.channels())[-1]
@@ -140,6 +156,10 @@ def _layers(token: str) -> list[Layer]:
     times = found.pop("times", 1)
     if min(times, *found.values()) < 1:
         raise ArchitectureError(f"{token!r}: every number of a layer is at least 1")
+    for name, number in (found | {"times": times}).items():
+        what, bound = _BOUNDS.get(name, _FILTERS)
+        if number > bound:
+            raise ArchitectureError(f"{token!r}: {what} at most {bound}")
     return [_layer(found)] * times
 
 

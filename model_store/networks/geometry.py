@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from model_store.networks.architecture import Architecture, Convolution, Residual, Shuffle
+from model_store.networks.architecture import Architecture, ArchitectureError, Convolution, Residual, Shuffle
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,22 @@ class Geometry:
     crop: int
     stride: int
     scale: int
+    at_least: int
     steps: tuple[_Step, ...]
 
     @classmethod
     def of(cls, architecture: Architecture, at_least: int = 0) -> "Geometry":
-        """The smallest margin, not below `at_least`, for which every layer's pixels fall on the grid."""
-        steps = tuple(_steps(architecture))
-        margin = at_least
-        while (origin := _origin(steps, margin)) is None or origin > 0:
-            margin += 1
-        return cls(margin, -origin, architecture.stride, architecture.scale, steps)
+        """The smallest margin for which every layer's pixels fall on the grid, on no side below `at_least`.
+
+        Margins that do so are one `stride` apart. Raises ArchitectureError where there are none.
+        """
+        steps, stride, scale = tuple(_steps(architecture)), architecture.stride, architecture.scale
+        origins = {margin: _origin(steps, margin) for margin in range(at_least, at_least + stride)}
+        for margin, origin in origins.items():
+            if origin is not None:
+                more = max(0, -(-origin // (stride * scale)))
+                return cls(margin + more * stride, more * stride * scale - origin, stride, scale, at_least, steps)
+        raise ArchitectureError(f"{architecture}: with every margin, some stride falls between pixels")
 
     def plane(self, side: int) -> int:
         """Pixels of the padded plane that give `side` × scale output pixels."""
@@ -58,7 +64,7 @@ class Geometry:
                     length = (length - 1) * stride + kernel
                 case _Enlarge(factor):
                     length = -(-length // factor)
-        return max(length, self.margin + side)
+        return max(length, self.margin + side + self.at_least)
 
     def margins(self, side: int) -> tuple[int, int]:
         """Pixels to reflect before and after an image of `side` pixels."""

@@ -76,10 +76,13 @@ class FusedUpsample(nn.Module):
     def __init__(self, layer: UpsampleLayer) -> None:
         super().__init__()
         conv = layer.conv
-        fold = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], dtype=torch.float64)
-        weight = torch.einsum("ai,bj,ocij->coab", fold, fold, conv.weight.double())
+        weight = conv.weight.double()
+        fold = weight.new_tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+        weight = torch.einsum("ai,bj,ocij->coab", fold, fold, weight)
         self.repeat = 0 if isinstance(layer.pad, nn.Identity) else 1
-        self.conv = nn.ConvTranspose2d(conv.in_channels, conv.out_channels, 4, 2, padding=2 + self.repeat)
+        self.conv = nn.ConvTranspose2d(
+            conv.in_channels, conv.out_channels, 4, 2, padding=2 + self.repeat, device=weight.device
+        )
         self.conv.weight = nn.Parameter(weight.float(), requires_grad=False)
         self.conv.bias = conv.bias
         self.norm = layer.norm
@@ -101,7 +104,7 @@ class BlockedConv(nn.Module):
         kernel = conv.kernel_size[0]
         self.pad = layer.pad
         self.around = int(conv.padding[0])
-        self.conv = nn.Conv2d(conv.in_channels, 4 * conv.out_channels, kernel + 1, stride=2)
+        self.conv = nn.Conv2d(conv.in_channels, 4 * conv.out_channels, kernel + 1, stride=2, device=conv.weight.device)
         shifted = [F.pad(conv.weight, (dx, 1 - dx, dy, 1 - dy)) for dy in (0, 1) for dx in (0, 1)]
         self.conv.weight = nn.Parameter(torch.stack(shifted, 1).flatten(0, 1), requires_grad=False)
         self.conv.bias = nn.Parameter(_bias(conv).repeat_interleave(4), requires_grad=False)
@@ -118,4 +121,4 @@ class BlockedConv(nn.Module):
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:
-    return conv.bias if conv.bias is not None else torch.zeros(conv.out_channels)
+    return conv.bias if conv.bias is not None else conv.weight.new_zeros(conv.out_channels)

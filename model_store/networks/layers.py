@@ -145,7 +145,14 @@ class TransposedLayer(nn.Module):
 
 
 class ScaledTanh(nn.Module):
-    """The paper's output: 0.5 + 150/255 · tanh, a little more than [0, 1], which keeps tanh off saturation."""
+    """The paper's output: 0.5 + 150/255 · tanh, a little more than [0, 1], which keeps tanh off saturation.
+
+    What is added to an image is centred on 0 instead.
+    """
+
+    def __init__(self, centre: float = 0.5) -> None:
+        super().__init__()
+        self.centre = centre
 
     def forward(self, x: Tensor) -> Tensor:
-        return 0.5 + 150 / 255 * torch.tanh(x)
+        return self.centre + 150 / 255 * torch.tanh(x)

@@ -1,6 +1,6 @@
 """Which precision is fast where."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -9,6 +9,11 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether bf16 products run in hardware there: AVX-512 BF16, AMX or ARM's on a CPU, Ampere or newer on a GPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # torch older than its capability query computes in fp32: right, if slower
-    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    query: Callable[[], Mapping[str, object]] = getattr(torch.cpu, "get_capabilities", _capabilities_of_older_torch)
+    capabilities = query()
     return any(capabilities.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))  # the last is ARM's
+
+
+def _capabilities_of_older_torch() -> dict[str, object]:
+    query: Callable[[], bool] = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)
+    return {"avx512_bf16": query()}

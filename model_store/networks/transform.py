@@ -37,13 +37,17 @@ class NetworkSpec(BaseModel):
         description="native: reflected once by a margin, then valid convolutions (tileable unless norm is instance); "
         "same: reflection inside the layers, the same weights; paper: as in the paper's tables",
     )
-    output: Literal["tanh", "linear"] = Field("tanh", description="the map after the last layer")
+    output: Literal["tanh", "linear"] = Field(
+        "tanh", description="the map after the last layer; tanh is centred on 0.5, with skip on 0"
+    )
     skip: bool = Field(False, description="add the input, enlarged bicubically, to the output")
 
     @field_validator("architecture")
     @classmethod
     def _canonical(cls, notation: str) -> str:
-        return str(Architecture.parse(notation))
+        architecture = Architecture.parse(notation)
+        Geometry.of(architecture)  # raises where the native form is impossible
+        return str(architecture)
 
     @property
     def scale(self) -> int:
@@ -77,7 +81,7 @@ class TransformNetwork(nn.Module):
         self.scale = architecture.scale
         self.geometry = spec.geometry
         self.layers = nn.Sequential(*_build(architecture, spec))
-        self.output = ScaledTanh() if spec.output == "tanh" else nn.Identity()
+        self.output = ScaledTanh(0.0 if spec.skip else 0.5) if spec.output == "tanh" else nn.Identity()
         self._begin_small()
 
     def forward(self, image: Tensor) -> Tensor:

@@ -40,6 +40,29 @@ def test_verify_checks_all_and_fails_on_a_changed_file(root: Path, capsys: pytes
     assert run(root, "verify", "wave", "1") == 0
 
 
+@pytest.mark.parametrize("command", ["list", "verify"])
+def test_a_broken_model_does_not_hide_the_others(root: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    ModelStore(root).publish(network("c3s1-4,c3s1-3"), Draft(name="aurora", task="style"))
+    (root / "aurora/1/manifest.json").write_text("{")
+    assert run(root, command) == 1
+    printed = capsys.readouterr()
+    assert "wave@2" in printed.out
+    assert printed.err.startswith("error: aurora@1: unreadable manifest.json")
+
+
+@pytest.mark.parametrize("command", ["list", "verify"])
+def test_a_store_that_does_not_exist_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert run(tmp_path / "absent", command) == 1
+    assert "absent is no folder" in capsys.readouterr().err
+
+
+def test_nothing_to_verify_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "verify") == 1
+    assert "holds no models" in capsys.readouterr().err
+
+
 def test_rollback_and_promote(root: Path) -> None:
     assert run(root, "rollback", "wave") == 0
     assert ModelStore(root).current("wave") == 1

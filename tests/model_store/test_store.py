@@ -1,13 +1,16 @@
 import hashlib
 import json
 import multiprocessing
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model_store import CorruptModel, Draft, ModelStore, StoreError, UnknownModel
+from model_store import CorruptModel, Draft, GoldenMismatch, ModelStore, Provenance, StoreError, UnknownModel
 from tests.networks import network
 
 
@@ -142,7 +145,45 @@ def test_weights_must_fit_the_architecture(tmp_path: Path, change: str) -> None:
 def test_a_broken_manifest_is_refused(tmp_path: Path) -> None:
     store = published(tmp_path, "wave")
     (tmp_path / "wave/1/manifest.json").write_text("{}")
-    with pytest.raises(CorruptModel, match=r"wave@1: unreadable manifest\.json"):
+    with pytest.raises(CorruptModel, match=r"wave@1: unreadable manifest\.json: name: Field required; ") as error:
+        store.load("wave")
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("format", 2), ("network", {"architecture": "c3s1-12,p2,c3s2-3"}), ("task", "poetry")]
+)
+def test_a_manifest_that_cannot_be_served_says_which_field(tmp_path: Path, field: str, value: object) -> None:
+    store = published(tmp_path, "wave")
+    _edit(tmp_path / "wave/1", {field: value})
+    with pytest.raises(CorruptModel, match=rf"wave@1: unreadable manifest\.json: {field}\b"):
+        store.load("wave")
+
+
+@pytest.mark.parametrize(("field", "value"), [("scale", 2), ("tileable", False), ("halo", 9), ("parameters", 1)])
+def test_a_manifest_that_contradicts_its_network_is_refused(tmp_path: Path, field: str, value: object) -> None:
+    store = published(tmp_path, "wave")
+    _edit(tmp_path / "wave/1", {field: value})
+    with pytest.raises(CorruptModel, match=rf"wave@1: manifest\.json says {field} {value}, its network has"):
+        store.load("wave")
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"input": torch.zeros(4, 5, 3, dtype=torch.uint8)},
+        {"input": torch.zeros(4, 5, 3), "output": torch.zeros(1, 3, 4, 5)},
+        {"input": torch.zeros(4, 5, 4, dtype=torch.uint8), "output": torch.zeros(1, 3, 4, 5)},
+        {"input": torch.zeros(4, 5, 3, dtype=torch.uint8), "output": torch.zeros(1, 3, 5, 4)},
+        {"input": torch.zeros(4, 5, 3, dtype=torch.uint8), "output": torch.zeros(1, 3, 4, 5).half()},
+        {"input": torch.zeros(0, 5, 3, dtype=torch.uint8), "output": torch.zeros(1, 3, 0, 5)},
+    ],
+)
+def test_a_golden_file_must_hold_a_picture_and_its_output(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    store = published(tmp_path, "wave")
+    save_file(tensors, tmp_path / "wave/1/golden.safetensors")
+    _sign(tmp_path / "wave/1")
+    with pytest.raises(CorruptModel, match=r"wave@1: golden\.safetensors holds"):
         store.load("wave")
 
 
@@ -160,6 +201,21 @@ def test_a_pointer_to_nowhere_is_refused(tmp_path: Path) -> None:
         store.load("wave")
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"01", b"\xd9\xa1", b"9" * 5000])
+def test_a_pointer_that_is_no_version_is_refused(tmp_path: Path, content: bytes) -> None:
+    store = published(tmp_path, "wave")
+    (tmp_path / "wave/current").write_bytes(content)
+    with pytest.raises(CorruptModel, match="wave: current says"):
+        store.load("wave")
+
+
+@pytest.mark.parametrize("folder", ["07", "\N{ARABIC-INDIC DIGIT SEVEN}", "0", "7x", "-7"])
+def test_folders_that_are_not_numbered_by_the_store_are_no_versions(tmp_path: Path, folder: str) -> None:
+    store = published(tmp_path, "wave")
+    (tmp_path / "wave" / folder).mkdir()
+    assert store.versions("wave") == [1]
+
+
 def test_verify_recomputes_the_golden_output(tmp_path: Path) -> None:
     store = published(tmp_path, "wave")
     assert store.verify("wave").label == "wave@1"
@@ -167,7 +223,7 @@ def test_verify_recomputes_the_golden_output(tmp_path: Path) -> None:
     golden = load_file(folder / "golden.safetensors")
     save_file(golden | {"output": golden["output"] + 0.001}, folder / "golden.safetensors")
     _sign(folder)
-    with pytest.raises(StoreError, match=r"largest difference is 1\.0"):
+    with pytest.raises(GoldenMismatch, match=r"wave@1: the largest difference is 1\.0"):
         store.verify("wave")
 
 
@@ -178,6 +234,72 @@ def test_a_failed_publication_leaves_nothing(tmp_path: Path) -> None:
         store.publish(network(), draft())
     assert store.versions("wave") == [1]
     assert sorted(entry.name for entry in (tmp_path / "wave").iterdir()) == ["1", "2", "current"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e5])
+def test_weights_that_are_not_finite_as_stored_are_refused(tmp_path: Path, value: float) -> None:
+    broken = network("c3s1-4,R4,c3s1-3")
+    broken.state_dict()["layers.2.conv.weight"][0, 0, 0, 0] = value  # 1e5 is beyond fp16
+    with pytest.raises(StoreError, match=r"wave: layers\.2\.conv\.weight has values that are not finite in float16"):
+        ModelStore(tmp_path / "store").publish(broken, draft())
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_golden_output_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    broken = network()
+    broken.state_dict()["layers.0.norm.running_var"].fill_(-1.0)
+    with pytest.raises(StoreError, match=r"wave: output has values that are not finite in float32"):
+        ModelStore(tmp_path / "store").publish(broken, draft())
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_manifest_that_could_not_be_read_is_not_written(tmp_path: Path) -> None:
+    unread = Provenance.model_construct(data="photographs", losses={"total": float("nan")})
+    with pytest.raises(StoreError, match=r"wave@1: unreadable manifest\.json: provenance\.losses\.total"):
+        ModelStore(tmp_path / "store").publish(network(), draft().model_copy(update={"provenance": unread}))
+    assert not (tmp_path / "store").exists()
+
+
+def test_what_killed_publishers_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    store = published(tmp_path, "wave")
+    names = (".2-abcd", ".3-efgh", ".notes-mine", ".current-1f")
+    old, new, foreign, pointer = (tmp_path / "wave" / name for name in names)
+    for folder in (old, new, foreign):
+        folder.mkdir()
+        (folder / "weights.safetensors").write_bytes(b"half")
+    pointer.touch()
+    for stale in (old, foreign, pointer):
+        os.utime(stale, (time.time() - 3700,) * 2)
+    store.publish(network("c3s1-4,c3s1-3"), draft())
+    left = sorted(entry.name for entry in (tmp_path / "wave").iterdir())
+    assert left == [".3-efgh", ".notes-mine", "1", "2", "current"]
+
+
+def test_publishers_of_one_name_do_not_disturb_each_other(tmp_path: Path) -> None:
+    def publish(_: int) -> int:
+        return ModelStore(tmp_path).publish(small, draft()).version
+
+    small = network("c3s1-4,c3s1-3")
+    with ThreadPoolExecutor(3) as publishers:
+        assert sorted(publishers.map(publish, range(15))) == list(range(1, 16))
+    store = ModelStore(tmp_path)
+    assert store.versions("wave") == list(range(1, 16))
+    assert all(store.verify("wave", version).version == version for version in store.versions("wave"))
+
+
+def test_a_publication_is_synced_up_to_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    root = tmp_path / "store"
+    published(root, "wave")
+    assert {root, root / "wave"} <= set(synced)
+    assert {path.name for path in synced} >= {"weights.safetensors", "golden.safetensors", "manifest.json"}
 
 
 def _publish_forever(root: Path) -> None:
@@ -201,8 +323,13 @@ def test_a_killed_publisher_leaves_only_whole_versions(tmp_path: Path) -> None:
 
 def _sign(folder: Path) -> None:
     """Give the manifest the digests that the files now have."""
+    contents = {
+        key: (folder / f"{file}.safetensors").read_bytes()
+        for key, file in (("digest", "weights"), ("golden_digest", "golden"))
+    }
+    _edit(folder, {key: f"sha256:{hashlib.sha256(content).hexdigest()}" for key, content in contents.items()})
+
+
+def _edit(folder: Path, changes: dict[str, object]) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
-    for key, file in (("digest", "weights"), ("golden_digest", "golden")):
-        content = (folder / f"{file}.safetensors").read_bytes()
-        manifest[key] = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest | changes))

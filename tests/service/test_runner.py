@@ -115,7 +115,7 @@ def test_network_that_gives_another_output_here_is_refused(tmp_path: Path, runne
     publish(tmp_path)
     model = stored(tmp_path)
     wrong = Golden(model.golden.input, 1 - model.golden.output)
-    with pytest.raises(GoldenMismatch):
+    with pytest.raises(GoldenMismatch, match="wave@1: the largest difference"):
         runner.load(StoredModel(model.manifest, model.network, wrong))
 
 
@@ -135,6 +135,42 @@ def test_image_that_does_not_fit_alone_is_refused(runner: Runner) -> None:
     small = limited(capacity=0)
     with pytest.raises(OutOfDeviceMemory, match="32×24"):
         runner.run(LoadedNetwork(small, small), [photo()])
+
+
+def test_out_of_memory_of_the_processor_is_the_same(runner: Runner) -> None:
+    class Greedy(Limited):
+        def forward(self, image: Tensor) -> Tensor:
+            if len(image) > self.capacity:
+                torch.empty(2**50)  # more than any address space holds
+            return super().forward(image)
+
+    original = network()
+    greedy = Greedy(original.spec)
+    greedy.load_state_dict(original.state_dict())
+    greedy.eval().sizes = []
+    greedy.capacity = 1
+    assert len(runner.run(LoadedNetwork(greedy, greedy), [photo(0), photo(1)])) == 2
+    assert value(runner, "out_of_memory_total") == 1
+    greedy.capacity = 0
+    with pytest.raises(OutOfDeviceMemory, match="32×24"):
+        runner.run(LoadedNetwork(greedy, greedy), [photo()])
+
+
+def test_other_failures_are_not_taken_for_a_lack_of_memory(runner: Runner) -> None:
+    class Failing(TransformNetwork):
+        def forward(self, image: Tensor) -> Tensor:
+            raise RuntimeError(f"no kernel for {tuple(image.shape)}")
+
+    failing = Failing(network().spec).eval()
+    with pytest.raises(RuntimeError, match="no kernel"):
+        runner.run(LoadedNetwork(failing, failing), [photo()])
+    assert value(runner, "out_of_memory_total") == 0
+
+
+def test_fp32_is_not_rounded_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # torch's default
+    Runner(CPU, torch.bfloat16, 1, Metrics()).close()
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_picture_that_is_not_finite_is_computed_again_in_fp32() -> None:

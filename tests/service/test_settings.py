@@ -59,6 +59,13 @@ def test_values_out_of_bounds_are_refused(monkeypatch: pytest.MonkeyPatch, name:
         Settings()
 
 
+def test_largest_image_by_default_needs_memory_that_servers_have() -> None:
+    settings = Settings()
+    assert settings.max_pixels * 318 < 6 * 10**9  # bytes; the peak of the paper's style network in fp32
+    assert settings.max_output_pixels == settings.max_pixels * 4
+    assert settings.max_queue_pixels >= settings.max_output_pixels
+
+
 def test_queue_must_hold_the_largest_image() -> None:
     with pytest.raises(ValidationError, match="largest image never runs"):
         Settings(max_output_pixels=100, max_queue_pixels=99)

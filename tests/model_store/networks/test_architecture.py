@@ -14,7 +14,14 @@ def test_runs_of_equal_layers_are_abbreviated() -> None:
 
 @pytest.mark.parametrize(
     ("notation", "scale", "stride"),
-    [(STYLE, 1, 4), (UPSCALE_4, 4, 1), (UPSCALE_8, 8, 1), ("c3s1-12,p2", 2, 1), ("d8,u8,u8,c3s1-3", 2, 2)],
+    [
+        (STYLE, 1, 4),
+        (UPSCALE_4, 4, 1),
+        (UPSCALE_8, 8, 1),
+        ("c3s1-12,p2", 2, 1),
+        ("d8,u8,u8,c3s1-3", 2, 2),
+        ("c3s3-36,p2,c3s3-81,p3,c3s1-27,p3,c3s1-3", 2, 9),
+    ],
 )
 def test_scale_and_stride(notation: str, scale: int, stride: int) -> None:
     architecture = Architecture.parse(notation)
@@ -33,6 +40,14 @@ def test_scale_and_stride(notation: str, scale: int, stride: int) -> None:
         ("d8,c3s1-3", "not 1/2"),
         ("R0*2,c3s1-3", "at least 1"),
         ("c3s1-3*0", "at least 1"),
+        ("c3s1-8,R8*65,c3s1-3", "repetitions are at most 64"),
+        ("d1025,u8,c3s1-3", "filters are at most 1024"),
+        ("c17s1-3", "kernel is at most 15"),
+        ("c3s9-8,u8,c3s1-3", "stride is at most 8"),
+        ("c3s1-243,p9", "factor is at most 8"),
+        ("c3s1-3*99999999999", "is no layer"),
+        ("u4*7,c3s1-3", "at most 64 times"),
+        ("d4*7,u4*7,c3s1-3", "at most 64 times"),
     ],
 )
 def test_refuses_what_is_no_network(notation: str, complaint: str) -> None:

@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_store import STYLE, UPSCALE_4, Architecture
+from model_store import STYLE, UPSCALE_4, Architecture, ArchitectureError
 from model_store.networks import Geometry
 
 
@@ -19,6 +20,13 @@ def test_upscaling_network_of_the_paper() -> None:
 def test_margin_respects_its_lower_bound() -> None:
     assert Geometry.of(Architecture.parse("c3s1-12,p2")).margin == 1
     assert Geometry.of(Architecture.parse("c3s1-12,p2"), at_least=2).margin == 2
+    assert Geometry.of(Architecture.parse("c3s1-12,p2"), at_least=2).margins(7) == (2, 2)
+
+
+@pytest.mark.parametrize("notation", ["c3s1-12,p2,c3s2-3", "u8,c5s2-8,c3s1-3"])
+def test_strides_that_no_margin_can_align_are_refused(notation: str) -> None:
+    with pytest.raises(ArchitectureError, match="between pixels"):
+        Geometry.of(Architecture.parse(notation))
 
 
 @given(side=st.integers(1, 5000), more=st.integers(0, 8))

@@ -62,6 +62,13 @@ def test_rewrites_every_costly_layer_and_leaves_the_original_alone() -> None:
     assert all(torch.equal(value, trained.state_dict()[key]) for key, value in before.items())
 
 
+@pytest.mark.parametrize("form", ["paper", "same", "native"])
+def test_what_it_makes_is_on_the_networks_device(form: str) -> None:
+    fast = for_inference(network("c9s1-4,d6,R6,u4,c9s1-3", form=form).to("meta"))
+    assert {tensor.device.type for tensor in fast.state_dict().values()} == {"meta"}
+    assert fast(torch.rand(1, 3, 9, 14, device="meta")).shape == (1, 3, 9, 14)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize(("precision", "psnr"), [(torch.float16, 45.0), (torch.bfloat16, 45.0), (torch.float32, 80.0)])

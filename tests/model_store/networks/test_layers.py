@@ -3,19 +3,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from model_store.networks.layers import InstanceNorm, reflect
+from model_store.networks.layers import InstanceNorm, _reflected, reflect
 
 
-@given(
-    height=st.integers(2, 9),
-    width=st.integers(2, 9),
-    margins=st.tuples(*[st.integers(0, 8)] * 4),
-)
-def test_reflection_is_torchs_where_torch_has_one(height: int, width: int, margins: tuple[int, int, int, int]) -> None:
-    left, right, top, bottom = margins
-    image = torch.rand(1, 2, height, width)
-    if max(left, right) < width and max(top, bottom) < height:
-        assert torch.equal(reflect(image, *margins), F.pad(image, margins, mode="reflect"))
+@given(side=st.integers(2, 9), before=st.integers(0, 8), after=st.integers(0, 8))
+def test_index_map_is_torchs_where_torch_has_one(side: int, before: int, after: int) -> None:
+    before, after = before % side, after % side
+    row = torch.arange(side).float()[None]
+    expected = F.pad(row, (before, after), mode="reflect")
+    assert torch.equal(row[:, _reflected(side, before, after, row.device)], expected)
+
+
+def test_reflection_by_four_margins_longer_than_the_sides() -> None:
+    image = torch.arange(6.0).view(1, 1, 3, 2)
+    rows = [0, 1, 2, 1, *[0, 1, 2], 1, 0, 1, 2, 1, 0, 1]
+    columns = [1, 0, 1, 0, 1, *[0, 1], 0, 1, 0]
+    expected = [[image[0, 0, row, column].item() for column in columns] for row in rows]
+    assert reflect(image, left=5, right=3, top=4, bottom=7)[0, 0].tolist() == expected
 
 
 @given(side=st.integers(2, 6), margin=st.integers(0, 40))

@@ -98,7 +98,17 @@ def test_native_equals_the_interior_of_same(architecture: str, norm: str, skip: 
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-@pytest.mark.parametrize(("architecture", "skip"), [(NARROW_STYLE, False), ("c3s1-6,R6,c3s1-48,p4", True)])
+@pytest.mark.parametrize(
+    ("architecture", "skip"),
+    [
+        (NARROW_STYLE, False),
+        ("c3s3-36,p2,c3s3-81,p3,c3s1-27,p3,c3s1-3", False),
+        ("c3s1-6,R6,c3s1-48,p4", True),
+        ("c1s1-12,p2", True),  # the bicubic reaches further than the layers
+        ("c3s1-12,p2", True),
+        ("c3s1-48,p4", True),
+    ],
+)
 def test_a_tile_of_the_plane_gives_its_part_of_the_result(architecture: str, skip: bool, data: st.DataObject) -> None:
     native = network(architecture, skip=skip)
     geometry, scale = native.geometry, native.scale
@@ -114,6 +124,15 @@ def test_a_tile_of_the_plane_gives_its_part_of_the_result(architecture: str, ski
         part = native.transform(tile)
     area = (..., slice(rows * scale), slice(columns * scale))
     assert (part[area] - whole[area]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("output", ["tanh", "linear"])
+def test_a_skip_connection_adds_nothing_where_the_layers_give_nothing(output: str) -> None:
+    built = network("c3s1-4,c3s1-3", norm="none", output=output, skip=True)
+    for parameter in built.parameters():
+        parameter.data.zero_()
+    image = torch.rand(1, 3, 8, 8)
+    assert torch.equal(built(image), image)
 
 
 def test_only_training_leaves_the_range() -> None:
@@ -136,3 +155,5 @@ def test_the_spec_is_canonical_and_strict() -> None:
     assert NetworkSpec(architecture="c3s1-8,R8,R8,c3s1-3").architecture == "c3s1-8,R8*2,c3s1-3"
     with pytest.raises(ValidationError, match="is no layer"):
         NetworkSpec(architecture="nonsense")
+    with pytest.raises(ValidationError, match="between pixels"):
+        NetworkSpec(architecture="c3s1-12,p2,c3s2-3")

@@ -1,0 +1,26 @@
+import pytest
+from pydantic import ValidationError
+
+from model_store import Draft, Provenance
+from model_store.manifest import valid_name
+
+
+@pytest.mark.parametrize("name", ["wave", "x4", "2-waves", "a.b_c", "a" * 64])
+def test_names_are_folders_and_parts_of_urls(name: str) -> None:
+    assert valid_name(name)
+    assert Draft(name=name, task="style").name == name
+
+
+@pytest.mark.parametrize("name", ["", "Wave", "a/b", "..", ".wave", "-wave", "wave\n", "a" * 65, "été"])
+def test_other_names_are_refused(name: str) -> None:
+    assert not valid_name(name)
+    with pytest.raises(ValidationError, match="pattern"):
+        Draft(name=name, task="style")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_measured_is_finite(value: float) -> None:
+    with pytest.raises(ValidationError, match="finite number"):
+        Provenance(data="photographs", losses={"total": value})
+    with pytest.raises(ValidationError, match="finite number"):
+        Provenance(data="photographs", metrics={"psnr_set5": value})
