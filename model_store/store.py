@@ -8,14 +8,8 @@
 """
 
 import hashlib
-import os
 import re
-import secrets
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +22,7 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as format_safetensors
 from torch import Tensor, nn
 
+from model_store.durable import replace_file, write_folder
 from model_store.errors import CorruptModel, GoldenMismatch, StoreError, UnknownModel
 from model_store.golden import Golden
 from model_store.manifest import Draft, Manifest, valid_name
@@ -44,9 +39,6 @@ _MANIFEST, _WEIGHTS, _GOLDEN, _PREVIEW, _CURRENT = (
     "preview.png",
     "current",
 )
-
-_ABANDONED_SECONDS = 3600
-"""Age from which a temporary file or folder is taken for that of a publisher which was killed."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +153,7 @@ class ModelStore:
     def promote(self, name: str, version: int) -> None:
         """Make an existing version the current one."""
         folder = self._folder(name, version).parent
-        with _replacing(folder / _CURRENT) as temporary:
-            temporary.write_text(f"{version}\n")
+        replace_file(folder / _CURRENT, f"{version}\n".encode())
 
     def rollback(self, name: str) -> int:
         """Make the version before the current one current and return it."""
@@ -195,30 +186,12 @@ class ModelStore:
             content = _manifest(draft, version, network, files).model_dump_json(indent=2).encode()
             manifest = _parsed(content, f"{draft.name}@{version}")
             try:
-                self._write(draft.name, version, {**files, _MANIFEST: content})
+                write_folder(self.root / draft.name / str(version), {**files, _MANIFEST: content})
             except OSError:
                 if version not in self.versions(draft.name):
                     raise
             else:
                 return manifest
-
-    def _write(self, name: str, version: int, files: Mapping[str, bytes]) -> None:
-        """All files or none: written to a sibling, synced, renamed."""
-        folder = self.root / name
-        folder.mkdir(parents=True, exist_ok=True)
-        _sync(self.root)
-        _remove_abandoned(folder)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=folder))
-        try:
-            temporary.chmod(0o755)
-            for file, content in files.items():
-                _write_synced(temporary / file, content)
-            _sync(temporary)
-            temporary.rename(folder / str(version))
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        _sync(folder)
 
 
 def _manifest(draft: Draft, version: int, network: TransformNetwork, files: Mapping[str, bytes]) -> Manifest:
@@ -309,38 +282,3 @@ def _reason(error: Exception) -> str:
 
 def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    for entry in (entry for entry in folder.iterdir() if re.fullmatch(r"\.([0-9]+|current)-.+", entry.name)):
-        with suppress(OSError):  # it is another publisher's, who renames or removes it
-            if time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

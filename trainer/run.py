@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from model_store.durable import replace_file
 from trainer.config import FREE, PLACES, STORY, TrainConfig
 from trainer.errors import RunError
 
@@ -36,7 +36,7 @@ class Run:
         if state is None and self.state_file.exists():
             raise RunError(f"{self.folder} holds a run already; pass --resume to go on with it, or another --run")
         self.folder.mkdir(parents=True, exist_ok=True)
-        _replace(self.config_file, config.model_dump_json(indent=2).encode())
+        replace_file(self.config_file, config.model_dump_json(indent=2).encode())
         self._keep_metrics_until(state["step"] if state else 0)
         return state
 
@@ -44,7 +44,7 @@ class Run:
         """Replace the saved state: written beside, synced, renamed."""
         content = io.BytesIO()
         torch.save(state, content)
-        _replace(self.state_file, content.getbuffer())
+        replace_file(self.state_file, content.getbuffer())
 
     def load(self) -> State:
         """The saved state; only tensors and plain values are read, never code."""
@@ -85,16 +85,7 @@ class Run:
         """Drop the lines that a killed run wrote after its last saved state: they will be written again."""
         lines = self.metrics_file.read_text().splitlines(keepends=True) if self.metrics_file.exists() else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        _replace(self.metrics_file, "".join(kept).encode())
-
-
-def _replace(path: Path, content: bytes | memoryview) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+        replace_file(self.metrics_file, "".join(kept).encode())
 
 
 def png(picture: Tensor) -> bytes:

@@ -2,7 +2,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -258,21 +257,6 @@ def test_a_manifest_that_could_not_be_read_is_not_written(tmp_path: Path) -> Non
     with pytest.raises(StoreError, match=r"wave@1: unreadable manifest\.json: provenance\.losses\.total"):
         ModelStore(tmp_path / "store").publish(network(), draft().model_copy(update={"provenance": unread}))
     assert not (tmp_path / "store").exists()
-
-
-def test_what_killed_publishers_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
-    store = published(tmp_path, "wave")
-    names = (".2-abcd", ".3-efgh", ".notes-mine", ".current-1f")
-    old, new, foreign, pointer = (tmp_path / "wave" / name for name in names)
-    for folder in (old, new, foreign):
-        folder.mkdir()
-        (folder / "weights.safetensors").write_bytes(b"half")
-    pointer.touch()
-    for stale in (old, foreign, pointer):
-        os.utime(stale, (time.time() - 3700,) * 2)
-    store.publish(network("c3s1-4,c3s1-3"), draft())
-    left = sorted(entry.name for entry in (tmp_path / "wave").iterdir())
-    assert left == [".3-efgh", ".notes-mine", "1", "2", "current"]
 
 
 def test_publishers_of_one_name_do_not_disturb_each_other(tmp_path: Path) -> None:

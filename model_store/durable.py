@@ -1,0 +1,72 @@
+"""Files and folders that appear on the disk whole or not at all, whenever the power fails."""
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+_ABANDONED_SECONDS = 3600
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Create `folder` with these files: written to a sibling, synced, renamed.
+
+    Raises OSError, and leaves nothing, where it cannot be written or exists already.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _sync(folder.parent.parent)
+    _remove_abandoned(folder.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        temporary.chmod(0o755)
+        for name, content in files.items():
+            _write_synced(temporary / name, content)
+        _sync(temporary)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync(folder.parent)
+
+
+def replace_file(path: Path, content: bytes | memoryview) -> None:
+    """Give `path` this content: written to a sibling, synced, renamed."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        _write_synced(temporary, content)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def _write_synced(path: Path, content: bytes | memoryview) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what writers that were killed have left here."""
+    for entry in (entry for entry in folder.iterdir() if _TEMPORARY.fullmatch(entry.name)):
+        with suppress(OSError):  # it is another writer's, who renames or removes it
+            if time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

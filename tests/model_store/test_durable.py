@@ -1,0 +1,59 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from model_store.durable import replace_file, write_folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_a_folder_appears_with_its_files(tmp_path: Path) -> None:
+    write_folder(tmp_path / "wave/1", {"a": b"one", "b": b"two"})
+    assert names(tmp_path / "wave") == ["1"]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "wave/1").iterdir()} == {"a": b"one", "b": b"two"}
+    assert (tmp_path / "wave/1").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
+    write_folder(tmp_path / "wave/1", {"a": b"one"})
+    with pytest.raises(OSError, match="1"):
+        write_folder(tmp_path / "wave/1", {"a": b"other"})
+    assert (tmp_path / "wave/1/a").read_bytes() == b"one"
+    assert names(tmp_path / "wave") == ["1"]
+
+
+def test_a_file_is_replaced(tmp_path: Path) -> None:
+    for content in (b"one", b"two"):
+        replace_file(tmp_path / "current", content)
+        assert (tmp_path / "current").read_bytes() == content
+    assert names(tmp_path) == ["current"]
+    assert (tmp_path / "current").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_replacement_that_fails_leaves_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_file(tmp_path / "current", b"one")
+
+    def full(_: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        replace_file(tmp_path / "current", b"two")
+    assert (tmp_path / "current").read_bytes() == b"one"
+    assert names(tmp_path) == ["current"]
+
+
+def test_what_killed_writers_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    left = [".2.abcd_123", ".3.efgh5678", ".notes.mine", ".current.0a1b2c3d"]
+    for name in left[:3]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_bytes(b"half")
+    (tmp_path / left[3]).touch()
+    for name in (left[0], left[2], left[3]):
+        os.utime(tmp_path / name, (time.time() - 3700,) * 2)
+    write_folder(tmp_path / "1", {"a": b"one"})
+    assert names(tmp_path) == [".3.efgh5678", ".notes.mine", "1"]
