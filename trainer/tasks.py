@@ -201,15 +201,7 @@ def build(config: TrainConfig, hardware: Hardware) -> Task:
     raise TrainerError(f"no task for a {type(config).__name__}")
 
 
-def _network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:
-    torch.manual_seed(config.seed)
-    network = TransformNetwork(spec)
-    if config.warm_start:
-        _warm_start(network, config)
-    return network
-
-
-def _warm_start(network: TransformNetwork, config: TrainConfig) -> None:
+def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
     """Take over a network's weights, from the run's store or from those shipped.
 
     Batch and instance normalisation may stand for each other: they share scales and shifts, and the statistics, which
@@ -226,6 +218,11 @@ def _warm_start(network: TransformNetwork, config: TrainConfig) -> None:
     if differing:
         raise TrainerError(f"--warm-start {config.warm_start} is another network; it has {', '.join(differing)}")
     network.load_state_dict(stored.state_dict(), strict=False)
+
+
+def _network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:
+    torch.manual_seed(config.seed)
+    return TransformNetwork(spec)
 
 
 def _layer_weights(text: str) -> dict[str, float]:

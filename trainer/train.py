@@ -15,7 +15,7 @@ from trainer.config import TrainConfig
 from trainer.errors import Interrupted, TrainingDiverged
 from trainer.interruption import interruption
 from trainer.run import Run, State, png
-from trainer.tasks import Task
+from trainer.tasks import Task, warm_start
 
 
 def train(task: Task, config: TrainConfig, run: Run, *, resume: bool = False) -> TransformNetwork:
@@ -27,6 +27,8 @@ def train(task: Task, config: TrainConfig, run: Run, *, resume: bool = False) ->
     """
     saved = run.begin(config, task.fingerprint, resume=resume)
     network = task.network.train()
+    if config.warm_start and not saved:
+        warm_start(network, config)
     average = copy.deepcopy(network).eval().requires_grad_(False)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     begin = _restore(saved, network, average, optimizer) if saved else 0

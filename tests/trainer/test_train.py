@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -7,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from model_store import ModelStore
+from model_store import ModelStore, NetworkSpec, TransformNetwork
 from tests.trainer.samples import loss_network_file, photograph, photographs
 from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.errors import Interrupted, RunError, TrainerError, TrainingDiverged
 from trainer.hardware import Hardware
 from trainer.run import Run
-from trainer.tasks import build
+from trainer.tasks import build, warm_start
 from trainer.train import _average, learning_rate, publish, train
 
 TINY = "c3s1-4,d6,R6,u4,c3s1-3"
@@ -294,14 +295,28 @@ def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
     task = build(config, Hardware.of("cpu", "fp32"))
     train(task, config, Run(config.folder))
     publish(task, config, Run(config.folder).load())
-    warm = build(style_config(tmp_path, warm_start="wave@1"), Hardware.of("cpu", "fp32"))
     stored = ModelStore(config.store).load("wave").network.state_dict()
-    assert all(torch.equal(value, stored[key]) for key, value in warm.network.state_dict().items())
-    other = build(style_config(tmp_path, warm_start="wave", norm="instance"), Hardware.of("cpu", "fp32"))
-    assert all(torch.equal(value, stored[key]) for key, value in other.network.state_dict().items())
-    assert len(other.network.state_dict()) < len(stored)
+    same, other = task.network, TransformNetwork(task.network.spec.model_copy(update={"norm": "instance"}))
+    for network in (same, other):
+        warm_start(network, style_config(tmp_path, warm_start="wave@1"))
+        assert all(torch.equal(value, stored[key]) for key, value in network.state_dict().items())
+    assert len(other.state_dict()) < len(stored)
+    wider = TransformNetwork(NetworkSpec(architecture="c3s1-3"))
     with pytest.raises(TrainerError, match="is another network; it has architecture"):
-        build(style_config(tmp_path, warm_start="wave", architecture="c3s1-3"), Hardware.of("cpu", "fp32"))
+        warm_start(wider, style_config(tmp_path, warm_start="wave"))
+
+
+def test_a_warm_start_is_not_repeated_when_a_run_goes_on_or_is_published(tmp_path: Path) -> None:
+    first = style_config(tmp_path, steps=3)
+    run_training(first)
+    task = build(first, Hardware.of("cpu", "fp32"))
+    publish(task, first, Run(first.folder).load())
+    second = style_config(tmp_path, warm_start="wave", run=tmp_path / "second", steps=3)
+    run_training(second)
+    shutil.rmtree(first.store)
+    run_training(style_config(tmp_path, warm_start="wave", run=tmp_path / "second"), resume=True)
+    task = build(second, Hardware.of("cpu", "fp32"))
+    assert publish(task, second, Run(second.folder).load()).provenance.recipe["warm_start"] == "wave"
 
 
 def test_the_architecture_must_have_the_scale(tmp_path: Path) -> None:
