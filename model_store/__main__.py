@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from model_store.errors import StoreError
-from model_store.store import ModelStore
+from model_store.store import SHIPPED_STORE, ModelStore
+
+SHIPPED = "shipped"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,9 +75,14 @@ def _complain(error: StoreError) -> int:
     return 1
 
 
+def _root(store: str) -> Path:
+    return SHIPPED_STORE if store == SHIPPED else Path(store)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pastiche-models", description="Look into a model store.")
-    parser.add_argument("--store", type=Path, default=Path("models"), help="the store's folder (default: models)")
+    help_store = f"the store's folder (default: models); {SHIPPED!r} for the networks that come with Pastiche"
+    parser.add_argument("--store", type=_root, default=Path("models"), help=help_store)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command, name, version, summary in (
         (_list, None, None, "the models and their versions"),

@@ -146,6 +146,7 @@ class Batcher(Generic[Model]):
         `deadline` is a time of `time.monotonic`. Raises Draining, or Overloaded with the time until there is room.
         """
         self.check(output_pixels)
+        self._check_time(output_pixels, deadline)
         job = Job(model, output_pixels, deadline)
         self._admitted[job] = None
         try:
@@ -190,6 +191,13 @@ class Batcher(Generic[Model]):
         except TimeoutError:
             self._fail(list(self._admitted), Draining())
             await asyncio.sleep(0)  # let the waiters go on with that
+
+    def _check_time(self, output_pixels: int, deadline: float) -> None:
+        """Refuse now what would wait in vain. What finds the service empty is let in: the pace may be wrong for it."""
+        seconds = self._pace.seconds(self.admitted_pixels() + output_pixels)
+        left = deadline - monotonic()
+        if self._admitted and 0 < left < seconds:
+            raise self._overloaded("seconds of work", math.ceil(seconds), math.floor(left))
 
     async def _until_empty(self) -> None:
         while self._admitted:

@@ -96,7 +96,7 @@ class TraceMiddleware:
             self.metrics.stage_duration.labels(stage, trace.model).observe(duration)
         if trace.status == ClientGone.status:
             self.metrics.cancelled.labels(trace.reached).inc()
-        elif trace.status >= 400:
+        elif trace.problem or trace.status == ServiceError.status:  # not the probes' 503, which refuses nobody
             self.metrics.rejected.labels(trace.problem or ServiceError.kind).inc()
 
 

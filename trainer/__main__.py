@@ -12,13 +12,13 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
-from model_store import Manifest, ModelStore, StoreError
-from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig, model_reference
+from model_store import Manifest, StoreError
+from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.errors import Interrupted, RunError, TrainerError
 from trainer.evaluate import bicubic, evaluate
 from trainer.hardware import Hardware
 from trainer.run import Run
-from trainer.tasks import build
+from trainer.tasks import build, find_model
 from trainer.train import publish, train
 
 COMMANDS: dict[str, type[TrainConfig]] = {"style": StyleConfig, "super-resolution": SuperResolutionConfig}
@@ -79,7 +79,7 @@ def _publish(folder: Path) -> Manifest:
 
 def _evaluate(store: Path, model: str, images: Path) -> str:
     """PSNR and SSIM of a stored network and of bicubic enlargement."""
-    stored = ModelStore(store).load(*model_reference(model))
+    stored = find_model(store, model)
     scale = stored.manifest.scale
     rows = {stored.manifest.label: evaluate(stored.network, images, scale)}
     rows["bicubic"] = evaluate(bicubic(scale), images, scale)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model_store import SHIPPED_STORE, Draft, ModelStore, NetworkSpec, Provenance, TransformNetwork
+from model_store import SHIPPED_STORE, Draft, ModelStore, NetworkSpec, Provenance, StoredModel, TransformNetwork
 from trainer.config import FREE, PLACES, STORY, StyleConfig, SuperResolutionConfig, TrainConfig, model_reference
 from trainer.data import Cut, Photographs, Pixels, exact_crop, read_painting, reduced, scaled_crop
 from trainer.errors import TrainerError
@@ -201,15 +201,23 @@ def build(config: TrainConfig, hardware: Hardware) -> Task:
     raise TrainerError(f"no task for a {type(config).__name__}")
 
 
+def find_model(store: Path, reference: str) -> StoredModel:
+    """NAME or NAME@VERSION in a store, or else among the shipped networks."""
+    name, version = model_reference(reference)
+    own, shipped = ModelStore(store), ModelStore(SHIPPED_STORE)
+    if not own.versions(name) and not shipped.versions(name):
+        known = ", ".join(sorted({*own.names(), *shipped.names()}))
+        raise TrainerError(f"no model {name!r} in {store} or among the shipped ones; there are: {known}")
+    return (own if own.versions(name) else shipped).load(name, version)
+
+
 def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
     """Take over a network's weights, from the run's store or from those shipped.
 
     Batch and instance normalisation may stand for each other: they share scales and shifts, and the statistics, which
     one of them lacks, are measured anew.
     """
-    name, version = model_reference(config.warm_start)
-    own = ModelStore(config.store)
-    stored = (own if own.versions(name) else ModelStore(SHIPPED_STORE)).load(name, version).network
+    stored = find_model(config.store, config.warm_start).network
     differing = [
         f"{field} {getattr(stored.spec, field)}"
         for field in ("architecture", "output", "skip")

@@ -65,7 +65,7 @@ def train(task: Task, config: TrainConfig, run: Run, *, resume: bool = False) ->
                 speed = {"images_per_second": round(config.batch * len(recent) / seconds, 2)}
                 run.log(step, losses | {"learning_rate": learning_rate(config, step)} | speed)
                 bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()})
-            if step % config.preview_every == 0:
+            if step % config.preview_every == 0 or step == config.steps:
                 run.preview(step, task.preview(average))
             if step % config.save_every == 0 or step == config.steps or wish.is_set():
                 run.save(state(step))

@@ -69,3 +69,8 @@ def test_rollback_and_promote(root: Path) -> None:
     assert run(root, "promote", "wave", "2") == 0
     assert ModelStore(root).current("wave") == 2
     assert run(root, "promote", "wave", "9") == 1
+
+
+def test_the_shipped_networks_have_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--store", "shipped", "list"]) == 0
+    assert "great-wave@" in capsys.readouterr().out

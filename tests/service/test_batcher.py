@@ -94,6 +94,21 @@ def test_lone_image_runs_at_once() -> None:
     serving(scenario)
 
 
+def test_work_that_would_come_too_late_is_refused_at_once() -> None:
+    async def scenario(_: Device, subject: Batcher[Model]) -> None:
+        subject._pace.measured(pixels=10, seconds=100.0)
+        with subject.admit(Model(), 5, monotonic() + 20):  # found the service empty
+            with (
+                pytest.raises(Overloaded, match="70 seconds of work would be admitted, 19 are accepted; retry in 50 s"),
+                subject.admit(Model(), 2, monotonic() + 20),
+            ):
+                pass
+            with subject.admit(Model(), 2, monotonic() + 100):
+                assert subject.admitted_pixels() == 7
+
+    serving(scenario)
+
+
 def test_batches_grow_while_the_device_is_busy() -> None:
     async def scenario(device: Device, subject: Batcher[Model]) -> None:
         model = Model()

@@ -123,3 +123,11 @@ def test_validation_is_looked_at_before_training(tmp_path: Path, capsys: pytest.
     photograph(tmp_path / "small/a.png", 16, 40)
     assert main([*arguments, "--validation", str(tmp_path / "small")]) == 1
     assert "a.png is 16×40; --validation takes images of 17×17 pixels or more" in capsys.readouterr().err
+
+
+def test_shipped_networks_can_be_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["evaluate", "--images", str(photographs(tmp_path / "p", count=1)), "--store", str(tmp_path / "none")]
+    assert main([*command, "--model", "x4"]) == 0
+    assert "x4@" in capsys.readouterr().out
+    assert main([*command, "--model", "x5"]) == 1
+    assert "no model 'x5'" in capsys.readouterr().err
