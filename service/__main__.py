@@ -3,9 +3,10 @@
 import asyncio
 import math
 import signal
+import socket
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 
 import uvicorn
@@ -24,7 +25,15 @@ KEEP_ALIVE_SECONDS = 75
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which leaves signals alone: by itself it would close the port before /readyz can say so."""
+    """uvicorn's server, which leaves signals and the end of the process alone.
+
+    By itself it would close the port before /readyz can say so, and raise SystemExit where it cannot begin.
+    """
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve; return at once, with the reason in the log, where the port cannot be had."""
+        with suppress(SystemExit):
+            await super().serve(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -37,7 +46,9 @@ def main() -> int:
     try:
         settings = Settings(_cli_parse_args=True, _cli_prog_name="pastiche-serve", _cli_kebab_case=True)
     except ValidationError as error:
-        print(error, file=sys.stderr)
+        for fault in error.errors():
+            option = "-".join(str(part) for part in fault["loc"]).replace("_", "-")
+            print(f"error: --{option}: {fault['msg']}", file=sys.stderr)
         return 2
     log.configure(settings)
     try:

@@ -2,6 +2,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.__main__ import _reason_to_end, main
+from service.__main__ import _reason_to_end, main, serve
 from service.app import create_app
 from service.lifespan import Lifespan
 from service.settings import Settings
@@ -111,6 +112,15 @@ def test_device_that_does_not_exist_is_one_line(
     monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--device", "cuda:99"])
     assert main() == 2
     assert capsys.readouterr().err.startswith("error: device cuda:99 does not exist here")
+
+
+def test_port_in_use_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        chosen = settings(tmp_path, port=taken.getsockname()[1])
+        assert asyncio.run(serve(create_app(chosen), chosen)) == 1
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert "address already in use" in errors[0].getMessage()
 
 
 def test_help_names_every_option(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
