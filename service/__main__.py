@@ -47,8 +47,8 @@ def main() -> int:
         settings = Settings(_cli_parse_args=True, _cli_prog_name="pastiche-serve", _cli_kebab_case=True)
     except ValidationError as error:
         for fault in error.errors():
-            option = "-".join(str(part) for part in fault["loc"]).replace("_", "-")
-            print(f"error: --{option}: {fault['msg']}", file=sys.stderr)
+            option = "".join(f"--{part}: ".replace("_", "-") for part in fault["loc"][:1])
+            print(f"error: {option}{fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         return 2
     log.configure(settings)
     try:

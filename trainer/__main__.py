@@ -90,7 +90,7 @@ def _message(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     return "; ".join(
-        f"--{'-'.join(str(part) for part in fault['loc']).replace('_', '-')}: {fault['msg']}"
+        f"--{'-'.join(str(part) for part in fault['loc']).replace('_', '-')}: {fault['msg'].removeprefix('Value error, ')}"
         for fault in error.errors()
     )
 
