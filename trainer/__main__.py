@@ -89,10 +89,11 @@ def _evaluate(store: Path, model: str, images: Path) -> str:
 def _message(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
-    return "; ".join(
-        f"--{'-'.join(str(part) for part in fault['loc']).replace('_', '-')}: {fault['msg'].removeprefix('Value error, ')}"
-        for fault in error.errors()
-    )
+    return "; ".join(_complaint(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors())
+
+
+def _complaint(option: str, message: str) -> str:
+    return f"--{option.replace('_', '-')}: {message.removeprefix('Value error, ')}"
 
 
 def _parser() -> argparse.ArgumentParser:
