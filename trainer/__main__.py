@@ -17,8 +17,9 @@ from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.errors import Interrupted, RunError, TrainerError
 from trainer.evaluate import bicubic, evaluate
 from trainer.hardware import Hardware
+from trainer.models import find_model
 from trainer.run import Run
-from trainer.tasks import build, find_model
+from trainer.tasks import build
 from trainer.train import publish, train
 
 COMMANDS: dict[str, type[TrainConfig]] = {"style": StyleConfig, "super-resolution": SuperResolutionConfig}

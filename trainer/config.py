@@ -10,10 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from model_store import STYLE, Architecture
 from model_store.manifest import Name
-from trainer.errors import TrainerError
+from model_store.networks.layers import Norm
 
 Precision = Literal["auto", "fp32", "bf16"]
-Norm = Literal["batch", "instance", "none"]
 
 STORY = ("title", "description", "license", "data", "style_title")
 """Options that tell people of a network and do not change it."""
@@ -82,7 +81,7 @@ class StyleConfig(TrainConfig):
     loss_layout: str = Field("auto", description="vgg16, vgg19-distilled or squeezenet1_1; auto recognises the file")
     content_layer: str = Field("", description="layer of the content loss (default: of the layout; VGG-16: relu3_3)")
     style_layers: str = Field("", description="layers of the style loss and weights: relu1_2:0.3,relu2_2:1")
-    content_weight: float = Field(1.0, ge=0, description="of the content loss, a fraction of the painting's energy")
+    content_weight: float = Field(1.0, ge=0, description="of the content loss, a fraction of the painting's variance")
     style_weight: float = Field(5.0, ge=0, description="of the style loss, a fraction of the painting's Gram energy")
     style_ramp: float = Field(
         0.3,
@@ -115,11 +114,3 @@ class SuperResolutionConfig(TrainConfig):
     feature_layer: str = Field("relu2_2", description="layer of the feature reconstruction loss")
     loss_network: str = Field("torchvision", description="torchvision (VGG-16, downloaded) or a safetensors file")
     loss_layout: str = Field("auto", description="vgg16, vgg19-distilled or squeezenet1_1; auto recognises the file")
-
-
-def model_reference(text: str) -> tuple[str, int | None]:
-    """NAME or NAME@VERSION → name and version, None for the current one; raises TrainerError for anything else."""
-    name, at, version = text.partition("@")
-    if not name or (at and not version.isdecimal()):
-        raise TrainerError(f"{text!r} names no model; expected NAME or NAME@VERSION, such as great-wave@2")
-    return name, int(version) if version else None

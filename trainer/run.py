@@ -29,8 +29,8 @@ class Run:
     def begin(self, config: TrainConfig, fingerprint: str, *, resume: bool) -> State | None:
         """Prepare the folder; the saved state where `resume` asks for it, None for a fresh start.
 
-        `fingerprint` identifies the images. Raises RunError where a state would be overwritten, or was made with other
-        options or other images.
+        `fingerprint` identifies the images and the loss network. Raises RunError where a state would be overwritten, or
+        was made with other ones or with other options.
         """
         state = self._resumed(config, fingerprint) if resume else None
         if state is None and self.state_file.exists():
@@ -68,7 +68,8 @@ class Run:
         self._require_same(config)
         state = self.load()
         if state["fingerprint"] != fingerprint:
-            raise RunError(f"{self.folder} was begun with other images; resume it with the same, or use another --run")
+            other = "was begun with other images or another loss network"
+            raise RunError(f"{self.folder} {other}; resume it with the same, or use another --run")
         return state
 
     def _require_same(self, config: TrainConfig) -> None:

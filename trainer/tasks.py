@@ -7,13 +7,12 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from model_store import SHIPPED_STORE, Draft, ModelStore, NetworkSpec, Provenance, StoredModel, TransformNetwork
-from trainer.config import FREE, PLACES, STORY, StyleConfig, SuperResolutionConfig, TrainConfig, model_reference
+from model_store import Draft, NetworkSpec, Provenance, TransformNetwork
+from trainer.config import FREE, PLACES, STORY, StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.data import Cut, Photographs, Pixels, exact_crop, read_painting, reduced, scaled_crop
 from trainer.errors import TrainerError
-from trainer.evaluate import evaluate, judged_images
+from trainer.evaluate import bicubic, evaluate, judged_images
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import StyleObjective, feature_reconstruction
@@ -32,7 +31,7 @@ class Task(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the images: equal where a run can be resumed."""
+        """Of the images and of the loss network: equal where a run can be resumed."""
 
     def losses(self, batch: Tensor, step: int, /) -> dict[str, Tensor]:
         """The weighted terms of the loss of a step for uint8 photographs (N, 3, S, S); their sum is minimised."""
@@ -67,7 +66,7 @@ class StyleTask:
 
     @property
     def fingerprint(self) -> str:
-        return f"{self.photographs.digest} {_digest(self.config.style_image)}"
+        return f"{self.photographs.digest} {_digest(self.config.style_image)} {self.loss_network.source}"
 
     def losses(self, batch: Tensor, step: int) -> dict[str, Tensor]:
         photographs = self.hardware.images(batch)
@@ -135,7 +134,7 @@ class SuperResolutionTask:
 
     @property
     def fingerprint(self) -> str:
-        return self.photographs.digest
+        return f"{self.photographs.digest} {self.loss_network.source if self.loss_network else ''}"
 
     def losses(self, batch: Tensor, _: int) -> dict[str, Tensor]:
         sharp = self.hardware.images(batch)
@@ -153,8 +152,7 @@ class SuperResolutionTask:
         low = reduced(sharp, self.config.scale, self.config.blur)
         with torch.inference_mode(), self.hardware.autocast():
             enlarged = network(low)
-        bicubic = F.interpolate(low, size=sharp.shape[-2:], mode="bicubic", antialias=True)
-        return torch.cat([_row(bicubic), _row(enlarged), _row(sharp)], dim=1)
+        return torch.cat([_row(bicubic(self.config.scale)(low)), _row(enlarged), _row(sharp)], dim=1)
 
     def draft(self, network: TransformNetwork, steps: int, losses: Mapping[str, float]) -> Draft:
         facts = {
@@ -199,33 +197,6 @@ def build(config: TrainConfig, hardware: Hardware) -> Task:
     if isinstance(config, SuperResolutionConfig):
         return SuperResolutionTask(config, hardware)
     raise TrainerError(f"no task for a {type(config).__name__}")
-
-
-def find_model(store: Path, reference: str) -> StoredModel:
-    """NAME or NAME@VERSION in a store, or else among the shipped networks."""
-    name, version = model_reference(reference)
-    own, shipped = ModelStore(store), ModelStore(SHIPPED_STORE)
-    if not own.versions(name) and not shipped.versions(name):
-        known = ", ".join(sorted({*own.names(), *shipped.names()}))
-        raise TrainerError(f"no model {name!r} in {store} or among the shipped ones; there are: {known}")
-    return (own if own.versions(name) else shipped).load(name, version)
-
-
-def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
-    """Take over a network's weights, from the run's store or from those shipped.
-
-    Batch and instance normalisation may stand for each other: they share scales and shifts, and the statistics, which
-    one of them lacks, are measured anew.
-    """
-    stored = find_model(config.store, config.warm_start).network
-    differing = [
-        f"{field} {getattr(stored.spec, field)}"
-        for field in ("architecture", "output", "skip")
-        if getattr(stored.spec, field) != getattr(network.spec, field)
-    ]
-    if differing:
-        raise TrainerError(f"--warm-start {config.warm_start} is another network; it has {', '.join(differing)}")
-    network.load_state_dict(stored.state_dict(), strict=False)
 
 
 def _network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:

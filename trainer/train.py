@@ -14,8 +14,9 @@ from model_store import Manifest, ModelStore, NetworkSpec, TransformNetwork
 from trainer.config import TrainConfig
 from trainer.errors import Interrupted, TrainingDiverged
 from trainer.interruption import interruption
+from trainer.models import warm_start
 from trainer.run import Run, State, png
-from trainer.tasks import Task, warm_start
+from trainer.tasks import Task
 
 
 def train(task: Task, config: TrainConfig, run: Run, *, resume: bool = False) -> TransformNetwork:

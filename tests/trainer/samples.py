@@ -1,4 +1,4 @@
-"""Small data that the trainer's tests train on."""
+"""Small data and short runs for the trainer's tests."""
 
 from pathlib import Path
 
@@ -7,6 +7,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
+
+from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
+from trainer.hardware import Hardware
+from trainer.run import Run
+from trainer.tasks import build
+from trainer.train import train
 
 
 def photograph(path: Path, width: int = 60, height: int = 48, seed: int = 0) -> Path:
@@ -38,3 +44,54 @@ def loss_network_file(path: Path, width: int = 3) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, path)
     return path
+
+
+def style_config(folder: Path, **options: object) -> StyleConfig:
+    """A run of six steps for a narrow style network."""
+    return StyleConfig.model_validate(
+        {
+            "name": "wave",
+            "content": photographs(folder / "photos"),
+            "style_image": photograph(folder / "painting.png", 64, 64, seed=99),
+            "loss_network": str(loss_network_file(folder / "loss.safetensors")),
+            "store": folder / "models",
+            "run": folder / "run",
+            "architecture": "c3s1-4,d6,R6,u4,c3s1-3",
+            "image_size": 16,
+            "batch": 2,
+            "steps": 6,
+            "warmup": 2,
+            "style_ramp": 0,
+            "log_every": 2,
+            "preview_every": 3,
+            "save_every": 3,
+            "device": "cpu",
+        }
+        | options
+    )
+
+
+def upscale_config(folder: Path, **options: object) -> SuperResolutionConfig:
+    """A run of six steps for a narrow ×2 network."""
+    return SuperResolutionConfig.model_validate(
+        {
+            "name": "x2",
+            "scale": 2,
+            "content": photographs(folder / "photos"),
+            "store": folder / "models",
+            "run": folder / "run",
+            "architecture": "c3s1-8,R8,c3s1-12,p2",
+            "image_size": 32,
+            "batch": 2,
+            "steps": 6,
+            "warmup": 0,
+            "device": "cpu",
+        }
+        | options
+    )
+
+
+def run_training(config: TrainConfig, *, resume: bool = False) -> torch.nn.Module:
+    """Carry out a run, or the rest of one; the averaged network."""
+    task = build(config, Hardware.of(config.device, config.precision))
+    return train(task, config, Run(config.folder), resume=resume)

@@ -1,6 +1,5 @@
 import json
 import os
-import shutil
 import signal
 from pathlib import Path
 
@@ -8,64 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from model_store import ModelStore, NetworkSpec, TransformNetwork
-from tests.trainer.samples import loss_network_file, photograph, photographs
-from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
+from model_store import ModelStore
+from tests.trainer.samples import loss_network_file, photograph, run_training, style_config, upscale_config
 from trainer.errors import Interrupted, RunError, TrainerError, TrainingDiverged
 from trainer.hardware import Hardware
 from trainer.run import Run
-from trainer.tasks import build, warm_start
+from trainer.tasks import build
 from trainer.train import _average, learning_rate, publish, train
-
-TINY = "c3s1-4,d6,R6,u4,c3s1-3"
-
-
-def style_config(folder: Path, **options: object) -> StyleConfig:
-    return StyleConfig.model_validate(
-        {
-            "name": "wave",
-            "content": photographs(folder / "photos"),
-            "style_image": photograph(folder / "painting.png", 64, 64, seed=99),
-            "loss_network": str(loss_network_file(folder / "loss.safetensors")),
-            "store": folder / "models",
-            "run": folder / "run",
-            "architecture": TINY,
-            "image_size": 16,
-            "batch": 2,
-            "steps": 6,
-            "warmup": 2,
-            "style_ramp": 0,
-            "log_every": 2,
-            "preview_every": 3,
-            "save_every": 3,
-            "device": "cpu",
-        }
-        | options
-    )
-
-
-def upscale_config(folder: Path, **options: object) -> SuperResolutionConfig:
-    return SuperResolutionConfig.model_validate(
-        {
-            "name": "x2",
-            "scale": 2,
-            "content": photographs(folder / "photos"),
-            "store": folder / "models",
-            "run": folder / "run",
-            "architecture": "c3s1-8,R8,c3s1-12,p2",
-            "image_size": 32,
-            "batch": 2,
-            "steps": 6,
-            "warmup": 0,
-            "device": "cpu",
-        }
-        | options
-    )
-
-
-def run_training(config: TrainConfig, *, resume: bool = False) -> torch.nn.Module:
-    task = build(config, Hardware.of(config.device, config.precision))
-    return train(task, config, Run(config.folder), resume=resume)
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
@@ -221,6 +169,9 @@ def test_a_run_is_not_overwritten_nor_continued_with_other_options(tmp_path: Pat
         run_training(config)
     with pytest.raises(RunError, match=r"style_weight was 5\.0, now 6\.0"):
         run_training(style_config(tmp_path, style_weight=6.0), resume=True)
+    other = loss_network_file(tmp_path / "other.safetensors", width=4)
+    with pytest.raises(RunError, match="another loss network"):
+        run_training(style_config(tmp_path, loss_network=str(other)), resume=True)
     photograph(config.content / "another.png")
     with pytest.raises(RunError, match="with other images"):
         run_training(config, resume=True)
@@ -288,35 +239,6 @@ def test_gradients_are_clipped_unless_told_not_to(tmp_path: Path, clip: float, c
     gradients = [parameter.grad for parameter in task.network.parameters() if parameter.grad is not None]
     norm = torch.linalg.vector_norm(torch.cat([gradient.flatten() for gradient in gradients]))
     assert (norm <= 0.0011) == clipped
-
-
-def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
-    config = style_config(tmp_path)
-    task = build(config, Hardware.of("cpu", "fp32"))
-    train(task, config, Run(config.folder))
-    publish(task, config, Run(config.folder).load())
-    stored = ModelStore(config.store).load("wave").network.state_dict()
-    same, other = task.network, TransformNetwork(task.network.spec.model_copy(update={"norm": "instance"}))
-    for network in (same, other):
-        warm_start(network, style_config(tmp_path, warm_start="wave@1"))
-        assert all(torch.equal(value, stored[key]) for key, value in network.state_dict().items())
-    assert len(other.state_dict()) < len(stored)
-    wider = TransformNetwork(NetworkSpec(architecture="c3s1-3"))
-    with pytest.raises(TrainerError, match="is another network; it has architecture"):
-        warm_start(wider, style_config(tmp_path, warm_start="wave"))
-
-
-def test_a_warm_start_is_not_repeated_when_a_run_goes_on_or_is_published(tmp_path: Path) -> None:
-    first = style_config(tmp_path, steps=3)
-    run_training(first)
-    task = build(first, Hardware.of("cpu", "fp32"))
-    publish(task, first, Run(first.folder).load())
-    second = style_config(tmp_path, warm_start="wave", run=tmp_path / "second", steps=3)
-    run_training(second)
-    shutil.rmtree(first.store)
-    run_training(style_config(tmp_path, warm_start="wave", run=tmp_path / "second"), resume=True)
-    task = build(second, Hardware.of("cpu", "fp32"))
-    assert publish(task, second, Run(second.folder).load()).provenance.recipe["warm_start"] == "wave"
 
 
 def test_the_architecture_must_have_the_scale(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_store import ModelStore, NetworkSpec, TransformNetwork
+from tests.trainer.samples import run_training, style_config
+from trainer.errors import TrainerError
+from trainer.hardware import Hardware
+from trainer.models import warm_start
+from trainer.run import Run
+from trainer.tasks import build
+from trainer.train import publish, train
+
+
+def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
+    config = style_config(tmp_path)
+    task = build(config, Hardware.of("cpu", "fp32"))
+    train(task, config, Run(config.folder))
+    publish(task, config, Run(config.folder).load())
+    stored = ModelStore(config.store).load("wave").network.state_dict()
+    same, other = task.network, TransformNetwork(task.network.spec.model_copy(update={"norm": "instance"}))
+    for network in (same, other):
+        warm_start(network, style_config(tmp_path, warm_start="wave@1"))
+        assert all(torch.equal(value, stored[key]) for key, value in network.state_dict().items())
+    assert len(other.state_dict()) < len(stored)
+    wider = TransformNetwork(NetworkSpec(architecture="c3s1-3"))
+    with pytest.raises(TrainerError, match="is another network; it has architecture"):
+        warm_start(wider, style_config(tmp_path, warm_start="wave"))
+
+
+def test_a_warm_start_is_not_repeated_when_a_run_goes_on_or_is_published(tmp_path: Path) -> None:
+    first = style_config(tmp_path, steps=3)
+    run_training(first)
+    task = build(first, Hardware.of("cpu", "fp32"))
+    publish(task, first, Run(first.folder).load())
+    second = style_config(tmp_path, warm_start="wave", run=tmp_path / "second", steps=3)
+    run_training(second)
+    shutil.rmtree(first.store)
+    run_training(style_config(tmp_path, warm_start="wave", run=tmp_path / "second"), resume=True)
+    task = build(second, Hardware.of("cpu", "fp32"))
+    assert publish(task, second, Run(second.folder).load()).provenance.recipe["warm_start"] == "wave"
