@@ -8,19 +8,15 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
+PEERS   := $(VENV)/.benchmarks-installed
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # one pip at a time in one environment
-.PHONY: help serve train test lint format clean
+.PHONY: help serve train test lint bench format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
 
-# glibc gives the activations' memory back to the kernel after each batch and takes the page faults again in the
-# next, a sixth of the time of a 512-pixel image on two cores. It reads these before the program starts.
-serve: export MALLOC_ARENA_MAX ?= 1
-serve: export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
-serve: export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 serve: $(RUNTIME) ## serve on http://127.0.0.1:8000 (PASTICHE_PORT=… and the like are its settings)
 	$(BIN)/pastiche-serve $(ARGS)
 
@@ -36,6 +32,13 @@ lint: $(DEV) ## style, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: $(PEERS) ## measure speed and memory, an hour on an idle machine (ARGS=--quick: a smoke run)
+	$(BIN)/python -m benchmarks engine $(ARGS)
+	$(BIN)/python -m benchmarks serve $(ARGS)
+	$(BIN)/python -m benchmarks overload $(ARGS)
+	$(BIN)/python -m benchmarks interference $(ARGS)
+	$(BIN)/python -m benchmarks memory $(ARGS)
 
 format: $(DEV) ## rewrite the sources in the project's format
 	$(BIN)/ruff check --fix-only
@@ -58,4 +61,8 @@ $(RUNTIME): pyproject.toml | $(BIN)/pip
 
 $(DEV): pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@ $(RUNTIME)
+
+$(PEERS): pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable '.[benchmarks]'
 	@touch $@ $(RUNTIME)

@@ -11,8 +11,10 @@ from model_store.networks import (
     ArchitectureError,
     NetworkSpec,
     TransformNetwork,
+    area_reduced,
     for_inference,
     has_fast_bf16,
+    thumbnail,
 )
 from model_store.store import SHIPPED_STORE, ModelStore, StoredModel
 
@@ -36,6 +38,8 @@ __all__ = [
     "StoredModel",
     "TransformNetwork",
     "UnknownModel",
+    "area_reduced",
     "for_inference",
     "has_fast_bf16",
+    "thumbnail",
 ]

@@ -13,12 +13,16 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 
-from service import log
+from service import allocator, log
 from service.app import create_app
 from service.lifespan import Lifespan
 from service.settings import Settings
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+SWITCH_SECONDS = 0.0005
+"""After so long a thread gives way to another one that waits for the interpreter. A forward pass waits for it between
+any two operations; at Python's 5 ms, a busy event loop makes a pass several times as long."""
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the minute after which load balancers drop an idle connection: they must be the first to close."""
@@ -51,28 +55,21 @@ def main() -> int:
             print(f"error: {option}{fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         return 2
     log.configure(settings)
+    allocator.keep_memory()
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         app = create_app(settings)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return asyncio.run(serve(app, settings))
+    with asyncio.Runner(loop_factory=_server(app, settings).config.get_loop_factory()) as runner:
+        return runner.run(serve(app, settings))
 
 
 async def serve(app: FastAPI, settings: Settings) -> int:
     """Serve until a signal, or until a part of the service breaks; then drain and stop. A second signal kills."""
     lifespan: Lifespan = app.state.lifespan
-    server = Server(
-        uvicorn.Config(
-            app,
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        )
-    )
+    server = _server(app, settings)
     serving = asyncio.create_task(server.serve())
     ending = asyncio.create_task(_reason_to_end(lifespan))
     await asyncio.wait((serving, ending), return_when=asyncio.FIRST_COMPLETED)
@@ -83,6 +80,19 @@ async def serve(app: FastAPI, settings: Settings) -> int:
     server.should_exit = True
     await serving
     return ending.result() if ending.done() else 1
+
+
+def _server(app: FastAPI, settings: Settings) -> Server:
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
+    return Server(config)
 
 
 async def _reason_to_end(lifespan: Lifespan) -> int:

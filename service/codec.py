@@ -69,10 +69,14 @@ class Limits:
 
     max_pixels: int
     max_output_pixels: int
+    max_whole_pixels: int
+    """Of an input that cannot be cut into tiles."""
 
-    def check(self, header: "Header", scale: int, output: ImageFormat) -> None:
+    def check(self, header: "Header", scale: int, output: ImageFormat, *, tileable: bool) -> None:
         """Raise ImageTooLarge where the image, or its enlargement by `scale` as `output`, exceeds a limit."""
         _check("max_pixels", header.pixels, self.max_pixels, "pixels in the input")
+        if not tileable:
+            _check("max_whole_pixels", header.pixels, self.max_whole_pixels, "pixels in the input of this model")
         _check("max_output_pixels", header.pixels * scale**2, self.max_output_pixels, "pixels in the output")
         side = max(header.width, header.height) * scale
         _check(f"{output}_side", side, output.largest_side, f"pixels on a side of a {output} image")

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from service.admission import Admission
 from service.batcher import Batcher
 from service.runner import Runner
 from service.served_models import ServedModel, ServedModels
@@ -23,12 +24,14 @@ class Lifespan:
         self,
         settings: Settings,
         models: ServedModels,
+        admission: Admission[ServedModel],
         batcher: Batcher[ServedModel],
         runner: Runner,
         codecs: Executor,
     ) -> None:
         self._settings = settings
         self._models = models
+        self._admission = admission
         self._batcher = batcher
         self._runner = runner
         self._codecs = codecs
@@ -58,7 +61,7 @@ class Lifespan:
         """Turn readiness off, then admission, and let what was admitted finish, as long as the settings allow."""
         self.stopping = True
         await asyncio.sleep(self._settings.shutdown_delay_seconds)
-        await self._batcher.drain(self._settings.drain_seconds)
+        await self._admission.drain(self._settings.drain_seconds)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
@@ -66,7 +69,7 @@ class Lifespan:
             self.broken.set()
 
     async def _stop(self) -> None:
-        await self._batcher.drain(0)
+        await self._admission.drain(0)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

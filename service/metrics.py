@@ -14,6 +14,7 @@ REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5
 """OpenTelemetry's advice for HTTP durations, and two steps for large images."""
 
 STAGE_SECONDS = tuple(0.0005 * 2**n for n in range(16))
+PREDICTION_RATIOS = (0.25, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4)
 BATCH_SIZES = tuple(2**n for n in range(7))
 BATCH_PIXELS = tuple(2**n for n in range(14, 29))
 
@@ -51,14 +52,17 @@ class Metrics:
         )
         self.output_pixels = counter("output_pixels", "Pixels of answers", "model")
 
-        self.batch_size = histogram("batch_size", "Images that ran together", BATCH_SIZES, "model")
-        self.batch_pixels = histogram("batch_pixels", "Output pixels that ran together", BATCH_PIXELS, "model")
+        self.batch_size = histogram("batch_size", "Tiles that ran together", BATCH_SIZES, "model")
+        self.batch_pixels = histogram("batch_pixels", "Pixels of their planes", BATCH_PIXELS, "model")
         self.batches_bisected = counter("batches_bisected", "Batches that failed and were split", "model")
         self.admitted_requests = gauge("admitted_requests", "Requests admitted and not yet answered")
         self.admitted_pixels = gauge("admitted_pixels", "Output pixels of the requests admitted")
         self.queue_requests = gauge("queue_requests", "Images that wait for the device")
         self.queue_oldest_age = gauge("queue_oldest_age_seconds", "How long the first of them has waited")
         self.backlog = gauge("backlog_seconds", "Predicted seconds until everything admitted is done")
+        self.prediction_ratio = histogram(
+            "prediction_ratio", "Predicted over actual time from queueing to the last tile", PREDICTION_RATIOS
+        )
         self.rejected = counter("rejected", "Requests refused or failed, by kind of problem", "reason")
         self.cancelled = counter("cancelled", "Requests whose client left, by the stage they were in", "stage")
 
@@ -69,6 +73,9 @@ class Metrics:
         )
 
         self.device_busy = counter("device_busy_seconds", "Seconds in which the device worked")
+        self.device_wasted = counter(
+            "device_wasted_seconds", "Seconds of the whole device spent on answers that nobody received"
+        )
         self.device_heartbeat = gauge(
             "device_heartbeat_timestamp_seconds", "When the device's thread last began or ended an operation"
         )

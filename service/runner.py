@@ -1,12 +1,13 @@
-"""One batch on one device. No HTTP, no asyncio.
+"""One batch of tiles on one device. No HTTP, no asyncio.
 
-Everything that touches the device happens in one thread, in the order it was asked for, so that networks need no locks
-and a forward pass has all processor threads to itself.
+A device has lanes: threads in each of which one batch runs. On a CPU a lane is a share of the cores, and a batch that
+is alone has all of them; on a GPU lanes are batches in flight, one computed while the other is copied.
 """
 
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import get_ident
 from time import monotonic, time
 from typing import TypeVar
 
@@ -14,12 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_store import StoredModel, TransformNetwork, for_inference, has_fast_bf16
+from model_store import StoredModel, TransformNetwork, for_inference, has_fast_bf16, thumbnail
 from service.codec import Pixels
+from service.cost import Cost
 from service.errors import DeviceLost, InferenceFailed, OutOfDeviceMemory
+from service.forward import Forward
 from service.metrics import Metrics
+from service.tiling import Canvas, Piece, TileSizes, Tiling
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+CALIBRATION = (1 / 64, 1 / 16)
+"""Areas of the pictures by which a network's cost is found, as parts of the largest tile."""
 
 Result = TypeVar("Result")
 
@@ -27,53 +34,74 @@ logger = logging.getLogger(__name__)
 
 
 class LoadedNetwork:
-    """A network on the device in the runner's precision, and the same in fp32 on the host as a second opinion."""
+    """A network on the device in the runner's precision, how its images are cut, and what its passes cost."""
 
-    def __init__(self, fast: TransformNetwork, reference: TransformNetwork) -> None:
+    def __init__(self, fast: TransformNetwork, reference: TransformNetwork, sizes: TileSizes) -> None:
         self.fast = fast
         self.reference = reference
+        """The same in fp32 on the host: a second opinion."""
+        self.tiling = Tiling(fast, sizes)
+        self.cost = Cost(0.0, 0.0)
 
 
 class Runner:
-    """Owns the device and its thread. `close` it to end the thread."""
+    """Owns the device and its threads. `close` it to end them."""
 
-    def __init__(self, device: torch.device, precision: torch.dtype, threads: int, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        precision: torch.dtype,
+        forward: Forward,
+        lanes: int,
+        sizes: TileSizes,
+        metrics: Metrics,
+    ) -> None:
+        """`forward` runs on `device`, at most `lanes` batches at a time."""
         self.device = device
         self.precision = precision
+        self.lanes = lanes
         self.lost: str | None = None
+        self._sizes = sizes
         self._metrics = metrics
-        self._began: float | None = None
+        self._forward = forward
+        self._began: dict[int, float] = {}
         _compute_fp32_exactly()
-        # Threads of OpenMP belong to the thread that starts them: one device thread, one team of them.
-        self._thread = ThreadPoolExecutor(1, "device", torch.set_num_threads, (threads,))
+        self._lane_threads = ThreadPoolExecutor(lanes, "lane")
+        self._loading_thread = ThreadPoolExecutor(1, "loading")
         metrics.device_operation_age.set_function(self.operation_age)
 
-    def submit(self, operation: Callable[..., Result], *arguments: object) -> Future[Result]:
-        """Have an operation done in the device's thread, after those submitted before it."""
-        return self._thread.submit(self._observed, operation, *arguments)
+    def submit(self, network: LoadedNetwork, pieces: Sequence[Piece], alone: bool) -> Future[None]:
+        """Have a batch run as soon as a lane is free; see `run`."""
+        share = 1.0 if alone else 1 / self.lanes
+        return self._lane_threads.submit(self._observed, share, self.run, network, pieces, alone)
+
+    def loading(self, model: StoredModel) -> Future[LoadedNetwork]:
+        """Have a network loaded beside the batches; see `load`."""
+        return self._loading_thread.submit(self._observed, 1 / self.lanes, self.load, model)
 
     def close(self) -> None:
-        """Wait for the running operation, drop those that have not begun and end the thread."""
-        self._thread.shutdown(cancel_futures=True)
+        """Wait for the running operations, drop those that have not begun and end the threads."""
+        for threads in (self._loading_thread, self._lane_threads):
+            threads.shutdown(cancel_futures=True)
 
     def operation_age(self) -> float:
-        """Seconds that the running operation has taken, 0 while the device is idle."""
-        began = self._began
-        return 0.0 if began is None else monotonic() - began
+        """Seconds that the longest running operation has taken, 0 while the device is idle."""
+        began = list(self._began.values())
+        return monotonic() - min(began) if began else 0.0
 
     def load(self, model: StoredModel) -> LoadedNetwork:
-        """Put a network on the device, check that it computes rightly there, and warm it up.
+        """Put a network on the device, check that it computes rightly there, warm it up and find what it costs.
 
         Raises GoldenMismatch where this device, in this precision, does not reproduce the recorded output.
         """
-        network = LoadedNetwork(self._placed(model.network, self.precision), model.network)
-        with torch.inference_mode():
+        network = LoadedNetwork(self._placed(model.network, self.precision), model.network, self._sizes)
+        with torch.inference_mode(), self._forward.place(alone=False):
             model.check(network.fast(model.golden.batch().to(self.device)), self.precision)
-        self.run(network, [model.golden.input.numpy()])
+        network.cost = self._cost(network)
         return network
 
-    def run(self, network: LoadedNetwork, images: Sequence[Pixels]) -> list[Pixels]:
-        """What the network makes of images of one shape: uint8 (H, W, 3) in and (H × scale, W × scale, 3) out.
+    def run(self, network: LoadedNetwork, pieces: Sequence[Piece], alone: bool = False) -> None:
+        """Compute tiles whose planes have one shape, and paste them on their canvases.
 
         Out of memory, the batch is halved. A picture that is not finite is computed again in fp32. Raises
         OutOfDeviceMemory or InferenceFailed where that does not help, and DeviceLost where nothing will.
@@ -81,7 +109,8 @@ class Runner:
         if self.lost:
             raise DeviceLost(self.lost)
         try:
-            return self._forward(network, images)
+            self._run(network, pieces, alone)
+            return
         except torch.AcceleratorError as error:  # sticky: every later call in this process fails as well
             self.lost = f"the device failed and the service restarts: {type(error).__name__}"
             logger.critical("device %s is lost", self.device, exc_info=error)
@@ -91,57 +120,83 @@ class Runner:
                 raise
             self._metrics.out_of_memory.inc()
         # Outside the handler, where the traceback no longer holds the tensors that filled the memory.
-        return self._in_halves(network, images)
+        self._in_halves(network, pieces, alone)
 
-    def _in_halves(self, network: LoadedNetwork, images: Sequence[Pixels]) -> list[Pixels]:
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if len(images) == 1:
-            height, width, _ = images[0].shape
-            raise OutOfDeviceMemory(f"{width}×{height} px do not fit into the memory of {self.device}; send fewer")
-        half = len(images) // 2
-        return self.run(network, images[:half]) + self.run(network, images[half:])
+    def _in_halves(self, network: LoadedNetwork, pieces: Sequence[Piece], alone: bool) -> None:
+        self._forward.shrink()
+        if len(pieces) == 1:
+            tile = pieces[0].tile
+            raise OutOfDeviceMemory(f"{tile.width}×{tile.height} px do not fit into the memory of {self.device}")
+        half = len(pieces) // 2
+        self.run(network, pieces[:half], alone)
+        self.run(network, pieces[half:], alone)
 
     @torch.inference_mode()
-    def _forward(self, network: LoadedNetwork, images: Sequence[Pixels]) -> list[Pixels]:
-        batch = self._to_device(images)
-        output = network.fast(batch)
-        finite = torch.isfinite(output.sum((1, 2, 3))).tolist()
-        if not all(finite):
-            output = torch.stack(
-                [output[i] if sound else self._again(network, batch[i]) for i, sound in enumerate(finite)]
-            )
-        return list(_to_bytes(output).permute(0, 2, 3, 1).contiguous().cpu().numpy())
+    def _run(self, network: LoadedNetwork, pieces: Sequence[Piece], alone: bool) -> None:
+        planes = [piece.canvas.cut(piece.tile) for piece in pieces]
+        with self._forward.place(alone):
+            statistics = self._statistics(network, pieces)
+            outputs = self._forward(network.fast, planes, statistics)
+        for piece, plane, output in zip(pieces, planes, outputs, strict=True):
+            piece.canvas.paste(piece.tile, self._again(network, piece, plane) if output is None else output)
 
-    def _to_device(self, images: Sequence[Pixels]) -> Tensor:
-        """uint8 (H, W, 3) images as float32 (N, 3, H, W) in [0, 1], channels last: bytes cross the bus, not floats."""
-        host = torch.from_numpy(np.stack(images))
-        if self.device.type == "cuda":
-            host = host.pin_memory()
-        return host.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+    def _statistics(self, network: LoadedNetwork, pieces: Sequence[Piece]) -> Tensor | None:
+        """Of each piece's whole image, computed when its first tile runs, one image at a time; (N, 2, K)."""
+        if not network.fast.needs_statistics:
+            return None
+        for canvas in (piece.canvas for piece in pieces):
+            if canvas.statistics is None:
+                canvas.statistics = network.fast.statistics(self._thumbnail(network.fast, canvas))
+        return torch.cat([piece.canvas.statistics for piece in pieces if piece.canvas.statistics is not None])
 
-    def _again(self, network: LoadedNetwork, image: Tensor) -> Tensor:
-        """One image, (3, H, W), in fp32: half precision can overflow where fp32 does not."""
+    def _thumbnail(self, network: TransformNetwork, canvas: Canvas) -> Tensor:
+        return thumbnail(canvas.image, network.spec.thumbnail).to(self.device)
+
+    def _again(self, network: LoadedNetwork, piece: Piece, plane: Pixels) -> Pixels:
+        """One tile in fp32: half precision can overflow where fp32 does not."""
         exact = network.fast if self.precision == torch.float32 else self._placed(network.reference, torch.float32)
-        output: Tensor = exact(image[None])[0]
-        sound = bool(torch.isfinite(output).all())
-        self._metrics.nonfinite_outputs.labels("recovered" if sound else "failed").inc()
-        if not sound:
+        with self._forward.place(alone=False):
+            statistics = exact.statistics(self._thumbnail(exact, piece.canvas)) if exact.needs_statistics else None
+            (output,) = self._forward.eager(exact, [plane], statistics)
+        self._metrics.nonfinite_outputs.labels("recovered" if output is not None else "failed").inc()
+        if output is None:
             raise InferenceFailed("the network gives values that are not finite for this image; try another model")
         return output
+
+    def _cost(self, network: LoadedNetwork) -> Cost:
+        """Fitted to passes of two sizes on one lane, the larger one repeated on all of them."""
+        areas = [part * network.tiling.most for part in CALIBRATION]
+        canvases = [Canvas(_picture(int(area**0.5)), network.tiling) for area in areas]
+        passes = [self._timed(network, canvas, alone=False) for canvas in canvases]
+        _, alone = self._timed(network, canvases[-1], alone=True)
+        return Cost.fitted(passes, speed_up=passes[-1][1] / alone)
+
+    def _timed(self, network: LoadedNetwork, canvas: Canvas, *, alone: bool) -> tuple[int, float]:
+        """Plane pixels and seconds of the second pass over a canvas: the first one warms up."""
+        pieces = [Piece(canvas, canvas.tiles[0])]
+        self.run(network, pieces, alone)
+        began = monotonic()
+        self.run(network, pieces, alone)
+        return canvas.tiles[0].pixels, monotonic() - began
 
     def _placed(self, network: TransformNetwork, precision: torch.dtype) -> TransformNetwork:
         return for_inference(network, precision).to(self.device)
 
-    def _observed(self, operation: Callable[..., Result], *arguments: object) -> Result:
-        self._began = began = monotonic()
+    def _observed(self, share: float, operation: Callable[..., Result], *arguments: object) -> Result:
+        """`share` is that of the device which the operation takes."""
+        self._began[get_ident()] = began = monotonic()
         self._metrics.device_heartbeat.set(time())
         try:
             return operation(*arguments)
         finally:
-            self._began = None
-            self._metrics.device_busy.inc(monotonic() - began)
+            del self._began[get_ident()]
+            self._metrics.device_busy.inc((monotonic() - began) * share)
             self._metrics.device_heartbeat.set(time())
+
+
+def _picture(side: int) -> Pixels:
+    """Noise, square: what a network is warmed up and timed on."""
+    return np.random.default_rng(0).integers(0, 256, (max(side, 1), max(side, 1), 3), np.uint8)
 
 
 def _compute_fp32_exactly() -> None:
@@ -172,8 +227,3 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.float16
     return torch.bfloat16 if has_fast_bf16(device) else torch.float32
-
-
-def _to_bytes(output: Tensor) -> Tensor:
-    """[0, 1] → uint8, rounded."""
-    return output.mul(255).round_().clamp_(0, 255).to(torch.uint8)

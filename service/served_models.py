@@ -9,9 +9,11 @@ from pathlib import Path
 from time import monotonic
 
 from model_store import Manifest, ModelStore, StoreError
+from service.cost import Cost
 from service.errors import ModelUnavailable, UnknownModel
 from service.metrics import Metrics
 from service.runner import LoadedNetwork, Runner
+from service.tiling import Tiling
 
 LONGEST_RETRY = 300.0
 """Seconds between attempts to load a version that keeps failing."""
@@ -42,6 +44,16 @@ class ServedModel:
     def label(self) -> str:
         """name@version."""
         return self.manifest.label
+
+    @property
+    def tiling(self) -> Tiling:
+        """How its images are cut."""
+        return self.network.tiling
+
+    @property
+    def cost(self) -> Cost:
+        """How long its passes take."""
+        return self.network.cost
 
 
 @dataclass(frozen=True)
@@ -186,10 +198,10 @@ class ServedModels:
         logger.info("serving %s (%s)", model.label, model.manifest.digest)
 
     async def _loaded(self, version: Version) -> ServedModel:
-        """Read and verify off the event loop; prove, warm up and hold in the device's thread."""
+        """Read and verify off the event loop; prove and warm up beside the batches."""
         store = ModelStore(version.root)
         stored = await asyncio.to_thread(store.load, version.name, version.number)
-        network = await asyncio.wrap_future(self._runner.submit(self._runner.load, stored))
+        network = await asyncio.wrap_future(self._runner.loading(stored))
         preview = await asyncio.to_thread(store.preview, version.name, version.number)
         return ServedModel(stored.manifest, network, version, preview)
 

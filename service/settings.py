@@ -41,7 +41,14 @@ class Settings(BaseSettings):
         "auto", description="of the networks; auto: fp16 on a GPU, bf16 on processors that compute in it, else fp32"
     )
     threads: int = Field(
-        default_factory=available_cpus, ge=1, le=1024, description="processor threads that one forward pass uses"
+        default_factory=available_cpus, ge=1, le=1024, description="processor threads that a lone forward pass uses"
+    )
+    lanes: int = Field(
+        default_factory=lambda: min(available_cpus(), 4),
+        ge=1,
+        le=64,
+        description="forward passes side by side on a CPU, each with its share of the threads: more images per second "
+        "than one after the other on all threads, which is how a lone image runs",
     )
     codec_threads: int = Field(
         default_factory=available_cpus, ge=1, le=1024, description="images decoded or encoded at the same time"
@@ -49,24 +56,37 @@ class Settings(BaseSettings):
     batch_pixels: int | None = Field(
         None,
         ge=1,
-        description="output pixels up to which images share a batch; by default 4 megapixels on a GPU, and on a CPU, "
-        "where batches gain nothing, one image at a time",
+        description="pixels, margins included, up to which tiles share a batch; by default 2 megapixels on a GPU, and "
+        "on a CPU, where batches gain nothing, one tile at a time",
+    )
+    tile_values: int = Field(
+        64 * MEGA,
+        ge=2**10,
+        description="numbers in the two widest neighbouring planes of a forward pass, which bounds the size of tiles "
+        "and so the memory of a pass; the paper's style network needs 48 per pixel, its ×4 network 1280",
     )
 
-    max_body_bytes: int = Field(32 * 2**20, ge=1, description="largest request body")
-    max_pixels: int = Field(
+    max_body_bytes: int = Field(64 * 2**20, ge=1, description="largest request body")
+    max_pixels: int = Field(100 * MEGA, ge=1, description="largest input image, width × height")
+    max_whole_pixels: int = Field(
         16 * MEGA,
         ge=1,
-        description="largest input image, width × height; the paper's style network takes 203 bytes per pixel in bf16 "
-        "and 318 in fp32 at its peak, so that 16 megapixels need 5 GB",
+        description="largest input image for networks that cannot be cut into tiles; one of the paper's size takes 203 "
+        "bytes per pixel in bf16 and 318 in fp32, so that 16 megapixels need 5 GB",
     )
-    max_output_pixels: int = Field(64 * MEGA, ge=1, description="largest output image, width × height")
+    max_output_pixels: int = Field(160 * MEGA, ge=1, description="largest output image, width × height")
     max_queue_requests: int = Field(64, ge=1, description="requests admitted at the same time, those running included")
     max_queue_pixels: int = Field(
-        128 * MEGA, ge=1, description="output pixels admitted at the same time; at least max_output_pixels"
+        320 * MEGA, ge=1, description="output pixels admitted at the same time; at least max_output_pixels"
     )
     request_timeout: float = Field(
-        60.0, gt=0, le=3600, description="seconds for a body to arrive, and then for its answer"
+        60.0,
+        gt=0,
+        le=3600,
+        description="seconds for a body to arrive, and then for its answer, where X-Request-Timeout does not say",
+    )
+    max_request_timeout: float = Field(
+        600.0, gt=0, le=86400, description="most seconds that X-Request-Timeout may ask for"
     )
     stall_seconds: float = Field(300.0, gt=0, description="seconds in one device operation after which /livez fails")
 

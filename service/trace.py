@@ -64,7 +64,7 @@ class TraceMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        trace = Trace(_request_id(Headers(scope=scope)))
+        trace = Trace(request_id(Headers(scope=scope)))
         scope.setdefault("state", {})["trace"] = trace
 
         async def send_traced(message: Message) -> None:
@@ -106,6 +106,7 @@ def _log(facts: dict[str, object], durations: dict[str, float]) -> None:
     access.info(line, extra={"facts": facts | {"seconds": durations}})
 
 
-def _request_id(headers: Headers) -> str:
+def request_id(headers: Headers) -> str:
+    """The id of a request: its own, where that cannot harm a log, or a new one."""
     offered = headers.get("X-Request-ID", "")
     return offered if REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex

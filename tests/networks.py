@@ -20,6 +20,7 @@ def network(
     output: str = "tanh",
     skip: bool = False,
     seed: int = 0,
+    thumbnail: int = 256,
 ) -> TransformNetwork:
     """A network in evaluation mode with random weights, scales, shifts and running statistics.
 
@@ -28,7 +29,7 @@ def network(
     """
     torch.manual_seed(seed)
     spec = {"architecture": architecture, "norm": norm, "form": form, "output": output, "skip": skip}
-    built = TransformNetwork(NetworkSpec.model_validate(spec))
+    built = TransformNetwork(NetworkSpec.model_validate(spec | {"thumbnail": thumbnail}))
     convolutions = [module for module in built.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
     for convolution in convolutions:
         nn.init.kaiming_normal_(convolution.weight)

@@ -74,7 +74,21 @@ class StyleConfig(TrainConfig):
     style_size: int = Field(512, ge=16, description="longer side at which the painting is seen; sets the stroke size")
     image_size: int = Field(256, ge=16, description="side of the square crops of photographs")
     architecture: str = Field(STYLE, description="layers of the network in the paper's notation")
-    norm: Norm = Field("batch", description="normalisation; instance depends on the whole plane and cannot be tiled")
+    norm: Norm = Field(
+        "thumbnail",
+        description="normalisation: thumbnail looks like instance and can be tiled; instance depends on the whole plane "
+        "and cannot (paper: batch)",
+    )
+    thumbnail: int = Field(
+        256, ge=16, le=1024, description="longest side of the thumbnail that --norm thumbnail is measured on"
+    )
+    zoom: float = Field(
+        4.0,
+        ge=1,
+        le=16,
+        description="how many times the crops' side a photograph's may be, by a random factor in each step: a network "
+        "with thumbnail normalisation that has not seen parts of large photographs paints them feebly (paper: 1)",
+    )
     skip: bool = Field(False, description="add the photograph to the output")
     output: Literal["tanh", "linear"] = Field("linear", description="map of the last layer (paper: tanh)")
     loss_network: str = Field("torchvision", description="torchvision (VGG-16, downloaded) or a safetensors file")

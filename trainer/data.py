@@ -35,16 +35,19 @@ log = logging.getLogger(__name__)
 class Photographs:
     """The images of a folder, cut into batches.
 
-    A batch has `size` squares of `side` pixels. It depends on `seed` and its number alone, so a resumed run sees what
-    an uninterrupted one sees. Files that cannot be used are logged once, listed in `skipped`, and replaced by the next.
+    A batch has `size` squares of `side` pixels, or up to `zoom` times larger ones: one factor for a batch, whose
+    logarithm is evenly distributed. It depends on `seed` and its number alone, so a resumed run sees what an
+    uninterrupted one sees. Files that cannot be used are logged once, listed in `skipped`, and replaced by the next.
     """
 
-    def __init__(self, folder: Path, side: int, size: int, cut: Cut, *, seed: int, cache_mb: int = 1024) -> None:
+    def __init__(
+        self, folder: Path, side: int, size: int, cut: Cut, *, seed: int, cache_mb: int = 1024, zoom: float = 1.0
+    ) -> None:
         self.files = image_files(folder)
         self._folder = folder
         self.skipped: dict[Path, str] = {}
         self.size = size
-        self._side, self._cut, self._seed = side, cut, seed
+        self._side, self._zoom, self._cut, self._seed = side, zoom, cut, seed
         self._cache: dict[Path, Pixels] = {}
         self._cache_left = cache_mb * 2**20
 
@@ -57,7 +60,8 @@ class Photographs:
     def batch(self, step: int) -> Tensor:
         """The batch of a step: uint8 (N, 3, S, S)."""
         rng = np.random.default_rng((self._seed, step))
-        crops = [self._crop(step * self.size + i, rng) for i in range(self.size)]
+        side = self._side if self._zoom == 1 else round(self._side * self._zoom ** rng.random())
+        crops = [self._crop(step * self.size + i, side, rng) for i in range(self.size)]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
     def batches(self, begin: int, end: int) -> Iterator[Tensor]:
@@ -70,7 +74,7 @@ class Photographs:
                     following = pool.submit(self.batch, step + 1)
                 yield current
 
-    def _crop(self, position: int, rng: np.random.Generator) -> Pixels:
+    def _crop(self, position: int, side: int, rng: np.random.Generator) -> Pixels:
         """The crop at a position of the endless shuffled sequence of files, or of the next usable file."""
         epoch, index = divmod(position, len(self.files))
         order = _permutation(self._seed, epoch, len(self.files))
@@ -78,7 +82,7 @@ class Photographs:
             path = self.files[order[(index + offset) % len(self.files)]]
             if path not in self.skipped:
                 try:
-                    return self._cut(self._pixels(path), self._side, rng)
+                    return self._cut(self._pixels(path), side, rng)
                 except DataError as error:
                     self._skip(path, error)
         raise DataError(f"none of the {len(self.files)} images can be used; the last: {_last(self.skipped)}")
@@ -159,6 +163,12 @@ def exact_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
     left, top = rng.integers(width - size + 1), rng.integers(height - size + 1)
     crop = np.rot90(pixels[top : top + size, left : left + size], int(rng.integers(4)))
     return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+
+def part(squares: Tensor, side: int, rng: np.random.Generator) -> Tensor:
+    """One random square of `side` pixels of all (N, C, S, S); themselves where they have no more."""
+    top, left = (int(rng.integers(length - side + 1)) for length in squares.shape[-2:])
+    return squares[..., top : top + side, left : left + side] if squares.shape[-1] > side else squares
 
 
 def reduced(sharp: Tensor, scale: int, blur: float = 0.0) -> Tensor:

@@ -20,8 +20,8 @@ def find_model(store: Path, reference: str) -> StoredModel:
 def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
     """Take over a network's weights, from the run's store or from those shipped.
 
-    Batch and instance normalisation may stand for each other: they share scales and shifts, and the statistics, which
-    one of them lacks, are measured anew.
+    Batch, instance and thumbnail normalisation may stand for one another: they share scales and shifts, and batch
+    normalisation's statistics, which the others lack, are measured anew.
     """
     stored = find_model(config.store, config.warm_start).network
     differing = [

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from model_store import Draft, NetworkSpec, Provenance, TransformNetwork
+from model_store import Draft, NetworkSpec, Provenance, TransformNetwork, area_reduced
 from trainer.config import FREE, PLACES, STORY, StyleConfig, SuperResolutionConfig, TrainConfig
-from trainer.data import Cut, Photographs, Pixels, exact_crop, read_painting, reduced, scaled_crop
+from trainer.data import Cut, Photographs, Pixels, exact_crop, part, read_painting, reduced, scaled_crop
 from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, judged_images
 from trainer.hardware import Hardware
@@ -48,7 +49,7 @@ class StyleTask:
 
     def __init__(self, config: StyleConfig, hardware: Hardware) -> None:
         self.config, self.hardware = config, hardware
-        self.photographs = _photographs(config, config.content, scaled_crop, config.image_size)
+        self.photographs = _photographs(config, config.content, scaled_crop, config.image_size, config.zoom)
         self.shown = _photographs(config, config.preview or config.content, scaled_crop, config.image_size)
         spec = NetworkSpec(
             architecture=config.architecture,
@@ -56,6 +57,7 @@ class StyleTask:
             form="same",
             output=config.output,
             skip=config.skip,
+            thumbnail=config.thumbnail,
         )
         self.network = _network(config, spec)
         hardware.place(self.network)
@@ -69,14 +71,22 @@ class StyleTask:
         return f"{self.photographs.digest} {_digest(self.config.style_image)} {self.loss_network.source}"
 
     def losses(self, batch: Tensor, step: int) -> dict[str, Tensor]:
-        photographs = self.hardware.images(batch)
+        """As `Task`; of photographs larger than --image-size, for one random part, given the thumbnail of the whole."""
+        whole = self.hardware.images(batch)
+        photographs = part(whole, self.config.image_size, np.random.default_rng((self.config.seed, step, 2)))
         with self.hardware.autocast():
-            painted = self.network(photographs)
+            painted = self.network(photographs, self._statistics(whole, photographs))
             features = self.loss_network(painted, self.objective.layers)
             with torch.no_grad():
                 content = self.loss_network(photographs, [self.objective.content_layer])
         style = min(1.0, (step + 1) / (self.config.style_ramp * self.config.steps + 1))
         return self.objective(painted, features, content[self.objective.content_layer], style)
+
+    def _statistics(self, whole: Tensor, photographs: Tensor) -> Tensor | None:
+        """Those of the whole photographs, None where the network finds them itself or needs none."""
+        if whole is photographs or not self.network.needs_statistics:
+            return None
+        return self.network.statistics(area_reduced(whole, self.config.thumbnail))
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """Photographs above, painted below."""
@@ -243,8 +253,8 @@ def _digest(path: Path) -> str:
     return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
-def _photographs(config: TrainConfig, folder: Path, cut: Cut, size: int) -> Photographs:
-    return Photographs(folder, size, config.batch, cut, seed=config.seed, cache_mb=config.cache_mb)
+def _photographs(config: TrainConfig, folder: Path, cut: Cut, size: int, zoom: float = 1.0) -> Photographs:
+    return Photographs(folder, size, config.batch, cut, seed=config.seed, cache_mb=config.cache_mb, zoom=zoom)
 
 
 def _shown(network: TransformNetwork, hardware: Hardware, photographs: Photographs) -> Tensor:

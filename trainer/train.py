@@ -83,7 +83,7 @@ def publish(task: Task, config: TrainConfig, state: State) -> Manifest:
 
 
 def served_form(spec: NetworkSpec, weights: dict[str, Tensor]) -> TransformNetwork:
-    """The network that is served: *native* (tileable) where its normalisation is local, else as trained."""
+    """The network that is served: *native*, which is tileable, but as trained with instance normalisation."""
     form = spec.form if spec.norm == "instance" else "native"
     network = TransformNetwork(spec.model_copy(update={"form": form}))
     network.load_state_dict(weights)

@@ -4,6 +4,7 @@ from model_store.networks.architecture import STYLE, UPSCALE_4, UPSCALE_8, Archi
 from model_store.networks.geometry import Geometry
 from model_store.networks.inference import for_inference
 from model_store.networks.precision import has_fast_bf16
+from model_store.networks.reduction import area_reduced, thumbnail
 from model_store.networks.transform import NetworkSpec, TransformNetwork
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "Geometry",
     "NetworkSpec",
     "TransformNetwork",
+    "area_reduced",
     "for_inference",
     "has_fast_bf16",
+    "thumbnail",
 ]

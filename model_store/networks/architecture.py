@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby
+from itertools import groupby, pairwise
 
 STYLE = "c9s1-32,d64,d128,R128*5,u64,u32,c9s1-3"
 """The paper's network for style transfer (supplementary table 1)."""
@@ -124,6 +124,14 @@ class Architecture:
     def stride(self) -> int:
         """The fewest input pixels that are whole pixels of every plane: tiles begin at multiples of it."""
         return math.lcm(*(scale.denominator for scale in _running_scale(self.layers)))
+
+    @property
+    def values_per_pixel(self) -> float:
+        """Numbers per input pixel in the two widest neighbouring planes: what a forward pass must hold at once."""
+        scales = [Fraction(1), *_running_scale(self.layers)]
+        widths = [*(width for _, width in self.channels()), 3]
+        planes = [width * scale**2 for width, scale in zip(widths, scales, strict=True)]
+        return float(max(before + after for before, after in pairwise(planes)))
 
     def channels(self) -> Iterator[tuple[Layer, int]]:
         """Each layer with the number of channels it receives."""

@@ -1,8 +1,9 @@
 """The same function, made fast: what runs on the request path.
 
-Three exact rewrites of a trained network (differences are rounding only):
+Exact rewrites of a trained network (differences are rounding only):
 
-- batch normalisation in evaluation mode is an affine map and folds into the convolution before it;
+- batch normalisation in evaluation mode is an affine map and folds into the convolution before it; in fp32 so does
+  thumbnail normalisation by the statistics of one image, in every call anew;
 - nearest-neighbour enlargement and a 3×3 convolution are one 4×4 transposed convolution of stride 2, whose taps are
   sums of the 3×3 taps: 2.25 times fewer operations;
 - a convolution to three channels wastes a vector unit; a stride-2 convolution with a kernel one pixel larger computes
@@ -17,7 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from model_store.networks.layers import ConvLayer, ResidualBlock, TransposedLayer, UpsampleLayer
+from model_store.networks.layers import (
+    ConvLayer,
+    NormalizedConv,
+    ResidualBlock,
+    ThumbnailNorm,
+    TransposedLayer,
+    UpsampleLayer,
+    reflect,
+)
 from model_store.networks.transform import TransformNetwork
 
 _Normalized = TypeVar("_Normalized", ConvLayer, UpsampleLayer, TransposedLayer)
@@ -34,6 +43,11 @@ def for_inference(network: TransformNetwork, precision: torch.dtype = torch.floa
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     fast.layers = nn.Sequential(*(_rewritten(layer) for layer in fast.layers))
     fast.layers.to(precision).to(memory_format=torch.channels_last)
+    for module in fast.layers.modules():
+        if isinstance(module, ThumbnailNorm):
+            module.float()  # what it computes are fp32 statistics
+        if isinstance(module, NormalizedConv):
+            module.folds = precision == torch.float32
     return fast
 
 
@@ -66,58 +80,52 @@ def _worth_blocking(conv: nn.Conv2d) -> bool:
     return conv.out_channels == 3 and conv.stride == (1, 1) and conv.kernel_size[0] >= _BLOCK_FROM_KERNEL
 
 
-class FusedUpsample(nn.Module):
+class FusedUpsample(NormalizedConv):
     """`UpsampleLayer` as one transposed convolution 4×4 of stride 2.
 
     Per axis, taps (w0, w1, w2) on the doubled pixels become (w2, w1 + w2, w0 + w1, w0) on the original ones. Reflecting
     a doubled plane by one pixel repeats its border pixel, so the reflecting form repeats it before.
     """
 
+    conv: nn.ConvTranspose2d
+
     def __init__(self, layer: UpsampleLayer) -> None:
-        super().__init__()
-        conv = layer.conv
-        weight = conv.weight.double()
+        weight = layer.conv.weight.double()
         fold = weight.new_tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
         weight = torch.einsum("ai,bj,ocij->coab", fold, fold, weight)
-        self.repeat = 0 if isinstance(layer.pad, nn.Identity) else 1
-        self.conv = nn.ConvTranspose2d(
-            conv.in_channels, conv.out_channels, 4, 2, padding=2 + self.repeat, device=weight.device
-        )
-        self.conv.weight = nn.Parameter(weight.float(), requires_grad=False)
-        self.conv.bias = conv.bias
-        self.norm = layer.norm
-        self.relu = layer.relu
+        conv = nn.ConvTranspose2d(layer.conv.in_channels, layer.conv.out_channels, 4, 2, device=weight.device)
+        conv.weight = nn.Parameter(weight.float(), requires_grad=False)
+        conv.bias = layer.conv.bias
+        super().__init__(conv, layer.norm, layer.relu, reflected=layer.reflected)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.repeat:
+    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
+        if reflected:
             x = F.pad(x, (1, 1, 1, 1), mode="replicate")
-        result: Tensor = self.relu(self.norm(self.conv(x)))
-        return result
+        return F.conv_transpose2d(x, weight, bias, stride=2, padding=3 if reflected else 2)
 
 
-class BlockedConv(nn.Module):
+class BlockedConv(NormalizedConv):
     """A stride-1 `ConvLayer` to few channels, computed in 2×2 blocks of output pixels."""
 
-    def __init__(self, layer: ConvLayer) -> None:
-        super().__init__()
-        conv = layer.conv
-        kernel = conv.kernel_size[0]
-        self.pad = layer.pad
-        self.around = int(conv.padding[0])
-        self.conv = nn.Conv2d(conv.in_channels, 4 * conv.out_channels, kernel + 1, stride=2, device=conv.weight.device)
-        shifted = [F.pad(conv.weight, (dx, 1 - dx, dy, 1 - dy)) for dy in (0, 1) for dx in (0, 1)]
-        self.conv.weight = nn.Parameter(torch.stack(shifted, 1).flatten(0, 1), requires_grad=False)
-        self.conv.bias = nn.Parameter(_bias(conv).repeat_interleave(4), requires_grad=False)
-        self.norm = layer.norm
-        self.relu = layer.relu
+    conv: nn.Conv2d
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.pad(x)
-        height, width = (side + 2 * self.around - self.conv.kernel_size[0] + 2 for side in x.shape[-2:])
-        even = F.pad(x, (self.around, self.around + width % 2, self.around, self.around + height % 2))
-        blocks: Tensor = F.pixel_shuffle(self.conv(even), 2)
-        result: Tensor = self.relu(self.norm(blocks[..., :height, :width]))
-        return result
+    def __init__(self, layer: ConvLayer) -> None:
+        kernel = layer.conv.kernel_size[0]
+        shifted = [F.pad(layer.conv.weight, (dx, 1 - dx, dy, 1 - dy)) for dy in (0, 1) for dx in (0, 1)]
+        weight = torch.stack(shifted, 1).flatten(0, 1)
+        conv = nn.Conv2d(layer.conv.in_channels, len(weight), kernel + 1, stride=2, device=weight.device)
+        conv.weight = nn.Parameter(weight, requires_grad=False)
+        conv.bias = nn.Parameter(_bias(layer.conv).repeat_interleave(4), requires_grad=False)
+        super().__init__(conv, layer.norm, layer.relu, reflected=layer.reflected)
+        self.around = layer.around
+        self.zeros = int(layer.conv.padding[0])
+
+    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
+        if reflected:
+            x = reflect(x, self.around, self.around, self.around, self.around)
+        height, width = (side + 2 * self.zeros - self.conv.kernel_size[0] + 2 for side in x.shape[-2:])
+        even = F.pad(x, (self.zeros, self.zeros + width % 2, self.zeros, self.zeros + height % 2))
+        return F.pixel_shuffle(F.conv2d(even, weight, bias, stride=2), 2)[..., :height, :width]
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:

@@ -1,9 +1,10 @@
 """Transform networks: RGB [0, 1] NCHW in, RGB [0, 1] NCHW out, side × scale, for every size from 1×1 up."""
 
-from typing import Literal
+from itertools import repeat
+from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,10 +16,13 @@ from model_store.networks.layers import (
     Padding,
     ResidualBlock,
     ScaledTanh,
+    ShuffleLayer,
+    TransformLayer,
     TransposedLayer,
     UpsampleLayer,
     reflect,
 )
+from model_store.networks.reduction import area_reduced
 
 Form = Literal["paper", "same", "native"]
 
@@ -41,6 +45,12 @@ class NetworkSpec(BaseModel):
         "tanh", description="the map after the last layer; tanh is centred on 0.5, with skip on 0"
     )
     skip: bool = Field(False, description="add the input, enlarged bicubically, to the output")
+    thumbnail: int = Field(
+        256,
+        ge=16,
+        le=1024,
+        description="longest side, in pixels, of the thumbnail that thumbnail normalisation is measured on",
+    )
 
     @field_validator("architecture")
     @classmethod
@@ -49,6 +59,12 @@ class NetworkSpec(BaseModel):
         Geometry.of(architecture)  # raises where the native form is impossible
         return str(architecture)
 
+    @model_validator(mode="after")
+    def _reflected_thumbnail(self) -> Self:
+        if self.norm == "thumbnail" and self.form == "paper":
+            raise ValueError("thumbnail normalisation has the forms native and same, not paper")
+        return self
+
     @property
     def scale(self) -> int:
         """Output side over input side."""
@@ -56,7 +72,8 @@ class NetworkSpec(BaseModel):
 
     @property
     def tileable(self) -> bool:
-        """Whether an output pixel depends on its neighbourhood alone, never on the size of the plane."""
+        """Whether an output pixel depends on its neighbourhood alone (with thumbnail normalisation: and on the
+        statistics of the image), never on the size of the plane."""
         return self.form == "native" and self.norm != "instance"
 
     @property
@@ -72,6 +89,11 @@ class TransformNetwork(nn.Module):
     Input and output are float32 RGB (N, 3, H, W) in [0, 1]; the output has scale × the side. Inside, the layers work
     in the precision of their weights. The output is clamped except in training mode, where losses need its gradient.
     *same* and *native* networks of one architecture share their weights and agree away from the border.
+
+    With thumbnail normalisation an image is first reduced to a thumbnail (see `area_reduced`), which runs through the
+    network in the *same* form with instance normalisation. The mean and the variance of each channel there give a scale
+    and a shift that take the place of the image's own: the network is as local as one with batch normalisation, and of
+    an image that is its own thumbnail it makes exactly what instance normalisation makes in the *same* form.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
@@ -84,13 +106,38 @@ class TransformNetwork(nn.Module):
         self.output = ScaledTanh(0.0 if spec.skip else 0.5) if spec.output == "tanh" else nn.Identity()
         self._begin_small()
 
-    def forward(self, image: Tensor) -> Tensor:
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether `transform` takes the statistics of the image's thumbnail."""
+        return self.spec.norm == "thumbnail"
+
+    def forward(self, image: Tensor, statistics: Tensor | None = None) -> Tensor:
+        """The image painted or enlarged; of a part of a larger image, with that one's statistics where they are needed.
+
+        Without them, a network that needs statistics finds those of the image's own thumbnail.
+        """
         height, width = image.shape[-2:]
         left, right = self.margins(width)
         top, bottom = self.margins(height)
-        result = self.transform(reflect(image, left, right, top, bottom))
+        given = self._statistics(image) if statistics is None else statistics
+        result = self._transformed(reflect(image, left, right, top, bottom), given)
         result = result[..., : height * self.scale, : width * self.scale]
         return result if self.training else result.clamp(0.0, 1.0)
+
+    def statistics(self, thumbnail: Tensor) -> Tensor:
+        """What thumbnails, float32 (N, 3, h, w) in [0, 1], fix for their images: (N, 2, K) in float32.
+
+        These are the scales and the shifts of the K normalised channels, from the first layer to the last: there,
+        scale × convolution + shift is normalised, with the weight and the bias of the normalisation.
+        """
+        features = self._begun(thumbnail)
+        found = [thumbnail.new_empty(len(thumbnail), 2, 0)]
+        layers = self._each_layer()
+        last = max((i for i, layer in enumerate(layers, start=1) if layer.channels), default=0)
+        for layer in layers[:last]:
+            features, affine = layer.measured(features)
+            found.append(affine)
+        return torch.cat(found, dim=2)
 
     @torch.no_grad()
     def _begin_small(self) -> None:
@@ -111,14 +158,37 @@ class TransformNetwork(nn.Module):
             case "same":
                 return 0, 0
 
-    def transform(self, plane: Tensor) -> Tensor:
+    def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:
         """The layers alone, on an image that has its margins, unclamped; its first pixel is the image's first.
 
         For a native, tileable network any part of the plane that begins at a multiple of `geometry.stride` gives
-        the corresponding part of the result.
+        the corresponding part of the result. A network that needs statistics takes those of the thumbnails of the N
+        images of the plane, (N, 2, K), or (1, 2, K) where all are parts of one image, and raises ValueError without.
         """
-        weight = next(self.layers.parameters())
-        features = self.layers((plane * 2 - 1).to(weight.dtype))
+        if self.needs_statistics and statistics is None:
+            raise ValueError("a network with thumbnail normalisation takes the statistics of the image's thumbnail")
+        return self._transformed(plane, statistics)
+
+    def _statistics(self, image: Tensor) -> Tensor | None:
+        """Those of the image's thumbnail; None where the plane itself gives them, or where none are needed."""
+        if not self.needs_statistics or (self.spec.form == "same" and max(image.shape[-2:]) <= self.spec.thumbnail):
+            return None
+        return self.statistics(area_reduced(image, self.spec.thumbnail))
+
+    def _each_layer(self) -> list[TransformLayer]:
+        return [layer for layer in self.layers if isinstance(layer, TransformLayer)]
+
+    def _begun(self, image: Tensor) -> Tensor:
+        """An image as the first layer takes it."""
+        return (image * 2 - 1).to(next(self.layers.parameters()).dtype)
+
+    def _transformed(self, plane: Tensor, statistics: Tensor | None) -> Tensor:
+        """As `transform`; without statistics the plane's own are taken."""
+        features = self._begun(plane)
+        layers = self._each_layer()
+        parts = repeat(None) if statistics is None else statistics.split([layer.channels for layer in layers], dim=2)
+        for layer, affine in zip(layers, parts, strict=False):
+            features = layer(features, affine)
         crop = self.geometry.crop if self.spec.form == "native" else 0
         result: Tensor = self.output(features[..., crop:, crop:].float())
         return self._added(result, plane) if self.spec.skip else result
@@ -136,7 +206,7 @@ def _bicubic(plane: Tensor, scale: int) -> Tensor:
     return F.interpolate(plane, scale_factor=float(scale), mode="bicubic", antialias=True)
 
 
-def _build(architecture: Architecture, spec: NetworkSpec) -> list[nn.Module]:
+def _build(architecture: Architecture, spec: NetworkSpec) -> list[TransformLayer]:
     last = max(i for i, layer in enumerate(architecture.layers) if isinstance(layer, Convolution | Upsampling))
     built = []
     for i, (layer, channels) in enumerate(architecture.channels()):
@@ -145,7 +215,7 @@ def _build(architecture: Architecture, spec: NetworkSpec) -> list[nn.Module]:
     return built
 
 
-def _layer(layer: Layer, channels: int, norm: Norm, form: Form, padding: Padding, relu: bool) -> nn.Module:
+def _layer(layer: Layer, channels: int, norm: Norm, form: Form, padding: Padding, relu: bool) -> TransformLayer:
     match layer:
         case Convolution(kernel, stride, filters):
             return ConvLayer(channels, filters, kernel, stride, padding=padding, norm=norm, relu=relu)
@@ -155,7 +225,7 @@ def _layer(layer: Layer, channels: int, norm: Norm, form: Form, padding: Padding
             return TransposedLayer(channels, filters, norm=norm)
         case Upsampling(filters):
             return UpsampleLayer(channels, filters, padding=padding, norm=norm)
-    return nn.PixelShuffle(layer.factor)
+    return ShuffleLayer(layer.factor)
 
 
 def _padding(layer: Layer, architecture: Architecture, form: Form) -> Padding:

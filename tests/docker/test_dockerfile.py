@@ -2,7 +2,6 @@
 
 import http.server
 import json
-import re
 import shlex
 import subprocess
 import sys
@@ -107,12 +106,6 @@ def test_compose_publishes_the_exposed_port() -> None:
     built = [service for service in services.values() if "build" in service]
     published = {port.rsplit(":", 1)[1] for service in built for port in service["ports"]}
     assert published == {last(target, "EXPOSE") for target in TARGETS}
-
-
-def test_allocator_is_set_as_make_serve_sets_it() -> None:
-    made = dict(re.findall(r"^serve: export (\w+) \?= (\w+)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert {key: value for key, value in environment("cpu").items() if key.startswith("MALLOC")} == made
-    assert made
 
 
 @pytest.mark.parametrize("target", TARGETS)

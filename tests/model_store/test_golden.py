@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from model_store import Golden, GoldenMismatch
+from model_store import SHIPPED_STORE, Golden, GoldenMismatch, ModelStore, NetworkSpec, TransformNetwork, for_inference
 from model_store.golden import pattern
 from tests.networks import network
 
@@ -26,6 +26,18 @@ def test_half_precisions_are_judged_by_psnr(precision: torch.dtype) -> None:
     golden.check(golden.output + 0.005, precision)  # 46 dB
     with pytest.raises(GoldenMismatch, match=r"44\.\d dB"):
         golden.check(golden.output + 0.006, precision)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("form", ["native", "same"])
+def test_fast_networks_with_thumbnail_normalisation_reproduce_it(precision: torch.dtype, form: str) -> None:
+    trained = ModelStore(SHIPPED_STORE).load("starry-night").network
+    spec = trained.spec.model_dump() | {"norm": "thumbnail", "form": form, "thumbnail": 64}
+    built = TransformNetwork(NetworkSpec.model_validate(spec))
+    built.load_state_dict(trained.state_dict(), strict=False)
+    golden = Golden.of(built)
+    with torch.inference_mode():
+        golden.check(for_inference(built, precision)(golden.batch()), precision)
 
 
 def test_refuses_another_shape_and_what_is_no_number() -> None:

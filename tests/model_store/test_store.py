@@ -57,6 +57,26 @@ def test_normalisation_is_stored_exactly(tmp_path: Path) -> None:
         assert torch.equal(stored[key], value if exact else value.half())
 
 
+def test_networks_with_thumbnail_normalisation_are_published_and_loaded(tmp_path: Path) -> None:
+    original = network(norm="thumbnail", thumbnail=48)
+    store = ModelStore(tmp_path)
+    manifest = store.publish(original, draft())
+    assert (manifest.tileable, manifest.halo, manifest.network.thumbnail) == (True, 55, 48)
+    stored = load_file(tmp_path / "wave/1/weights.safetensors")
+    assert torch.equal(stored["layers.1.norm.weight"], original.state_dict()["layers.1.norm.weight"])
+    assert store.verify("wave") == manifest
+    assert store.load("wave").network.needs_statistics
+
+
+def test_manifests_from_before_thumbnails_are_read(tmp_path: Path) -> None:
+    store = published(tmp_path, "wave")
+    path = tmp_path / "wave/1/manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["network"]["thumbnail"]
+    path.write_text(json.dumps(manifest))
+    assert store.verify("wave").network == network("c3s1-4,R4,c3s1-3").spec
+
+
 def test_the_golden_output_comes_from_the_stored_weights(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     picture = torch.randint(0, 256, (20, 30, 3), dtype=torch.uint8)

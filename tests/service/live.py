@@ -60,10 +60,11 @@ def wait_for(look: Callable[[], Seen], condition: Callable[[Seen], bool]) -> See
 
 @contextmanager
 def held(live: Live) -> Iterator[None]:
-    """The device does something else for the length of the block; what is asked for meanwhile waits."""
+    """All lanes of the device do something else for the length of the block; what is asked for meanwhile waits."""
     lifespan: Lifespan = live.app.state.lifespan
-    go_on = threading.Event()
-    lifespan._runner.submit(go_on.wait)
+    runner, go_on = lifespan._runner, threading.Event()
+    for _ in range(runner.lanes):
+        runner._lane_threads.submit(runner._observed, 1 / runner.lanes, go_on.wait)
     try:
         yield
     finally:
@@ -88,7 +89,7 @@ def publish_upscaler(root: Path, name: str = "x4", seed: int = 0) -> Manifest:
 
 
 def settings(root: Path, **options: Any) -> Settings:
-    """Settings for a test: one thread each, fp32, a store that is looked at often."""
+    """Settings for a test: one thread and so one lane, fp32, a store that is looked at often."""
     chosen = {"device": "cpu", "precision": "fp32", "threads": 1, "codec_threads": 2, "store_poll_seconds": 0.05}
     return Settings.model_validate({"stores": (root,), "port": 0, **chosen, **options})
 

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -8,53 +8,102 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.batcher import Batcher, Job, Pace, QueueLimits
+from service.admission import Admission, QueueLimits
+from service.batcher import Batcher, Lanes
 from service.codec import Pixels
-from service.errors import DeadlineExceeded, DeviceLost, Draining, Overloaded
+from service.errors import ClientGone, DeadlineExceeded, DeviceLost, Draining
+from service.jobs import Priority
 from service.metrics import Metrics
+from service.tiling import Piece
+from tests.service.live import photo
+from tests.service.pointwise import Model, model
 
 LATER = 1e9
-
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    name: str = "wave"
-    scale: int = 1
+SECOND_PER_TILE: dict[str, Any] = {"tile": 1, "fixed": 1.0}
 
 
 def image(value: int, height: int = 1, width: int = 1) -> Pixels:
     return np.full((height, width, 3), value, np.uint8)
 
 
+@dataclass(eq=False)
+class Started:
+    """A pass on the device; it goes on when it is let."""
+
+    model: Model
+    values: list[int]
+    alone: bool
+    go_on: asyncio.Event
+
+
 class Device:
-    """Takes batches when it is let, remembers them, and gives every image back with one added to its pixels."""
+    """Takes passes, remembers them, ends them when it is let, and adds one to every pixel."""
 
-    def __init__(self, *, idle: bool = True) -> None:
-        self.batches: list[list[int]] = []
-        self.models: list[Model] = []
+    def __init__(self) -> None:
+        self.passes: list[Started] = []
+        self.running: list[Started] = []
+        self.idle = False
         self.poison: set[int] = set()
-        self.room = asyncio.Event()
-        if idle:
-            self.room.set()
 
-    async def run(self, model: Model, images: list[Pixels]) -> list[Pixels]:
-        values = [int(one[0, 0, 0]) for one in images]
-        self.batches.append(values)
-        self.models.append(model)
-        await self.room.wait()
-        if self.poison & set(values):
-            raise ValueError(f"poison in {values}")
-        return [one + 1 for one in images]
+    async def run(self, subject: Model, pieces: Sequence[Piece], alone: bool) -> None:
+        planes = [piece.canvas.cut(piece.tile) for piece in pieces]
+        this = Started(subject, [int(plane[0, 0, 0]) for plane in planes], alone, asyncio.Event())
+        self.passes.append(this)
+        self.running.append(this)
+        if not self.idle:
+            await this.go_on.wait()
+        self.running.remove(this)
+        if self.poison & set(this.values):
+            raise ValueError(f"poison in {this.values}")
+        for piece, plane in zip(pieces, planes, strict=True):
+            piece.canvas.paste(piece.tile, (plane + 1).repeat(subject.scale, 0).repeat(subject.scale, 1))
+
+    @property
+    def batches(self) -> list[list[int]]:
+        return [one.values for one in self.passes]
+
+    def free(self) -> None:
+        """Whatever comes runs at once from now on."""
+        self.idle = True
+        for one in self.running:
+            one.go_on.set()
+
+    async def finish(self, *values: int) -> None:
+        """Let the first running pass with these values end, and what follows begin."""
+        next(one for one in self.running if one.values == list(values)).go_on.set()
+        await settle()
 
 
-def batcher(device: Device, requests: int = 100, pixels: int = 1000, batch_pixels: int = 1000) -> Batcher[Model]:
-    return Batcher(device.run, QueueLimits(requests, pixels, batch_pixels), Metrics())
+class Service:
+    """A batcher at work before a device that is busy until it is let."""
 
+    def __init__(self, lanes: Lanes) -> None:
+        self.device = Device()
+        self.metrics = Metrics()
+        self.admission: Admission[Model] = Admission(QueueLimits(1000, 10**9), lanes.count, self.metrics)
+        self.batcher = Batcher(self.device.run, self.admission, lanes, self.metrics)
 
-async def ask(batcher: Batcher[Model], model: Model, picture: Pixels, deadline: float = LATER) -> int:
-    height, width, _ = picture.shape
-    with batcher.admit(model, height * width * model.scale**2, deadline) as job:
-        return int((await batcher.submit(job, picture))[0, 0, 0])
+    async def paint(self, subject: Model, picture: Pixels, deadline: float = LATER, **options: Any) -> Pixels:
+        height, width, _ = picture.shape
+        with self.admission.admit(subject, height, width, deadline, **options) as job:
+            return await self.batcher.submit(job, picture)
+
+    async def ask(self, subject: Model, picture: Pixels, deadline: float = LATER, **options: Any) -> int:
+        """The one value of the answer."""
+        (value,) = np.unique(await self.paint(subject, picture, deadline, **options))
+        return int(value)
+
+    async def post(
+        self, subject: Model, *values: int, height: int = 1, width: int = 1, **options: Any
+    ) -> list[asyncio.Task[int]]:
+        """Requests for pictures of one value each, which have got as far as they can."""
+        pictures = [image(value, height, width) for value in values]
+        tasks = [asyncio.create_task(self.ask(subject, picture, **options)) for picture in pictures]
+        await settle()
+        return tasks
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"pastiche_{name}", labels) or 0.0
 
 
 async def settle() -> None:
@@ -63,16 +112,17 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def serving(scenario: Callable[[Device, Batcher[Model]], Awaitable[None]], **limits: Any) -> None:
-    """Run a scenario beside a batcher at work, whose device is busy until `room` is set."""
+def serving(
+    scenario: Callable[[Service], Awaitable[None]], lanes: int = 1, batch_pixels: int = 1, mergeable: bool = True
+) -> None:
+    """Run a scenario beside a batcher at work."""
 
     async def run() -> None:
-        device = Device(idle=False)
-        subject = batcher(device, **limits)
-        loop = asyncio.create_task(subject.serve())
+        service = Service(Lanes(lanes, mergeable, batch_pixels))
+        loop = asyncio.create_task(service.batcher.serve())
         try:
             async with asyncio.timeout(30):
-                await scenario(device, subject)
+                await scenario(service)
         finally:
             loop.cancel()
             with suppress(asyncio.CancelledError, DeviceLost):
@@ -81,300 +131,490 @@ def serving(scenario: Callable[[Device, Batcher[Model]], Awaitable[None]], **lim
     asyncio.run(run())
 
 
-def start(subject: Batcher[Model], model: Model, *values: int, **options: Any) -> list[asyncio.Task[int]]:
-    return [asyncio.create_task(ask(subject, model, image(value, **options))) for value in values]
-
-
 def test_lone_image_runs_at_once() -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        device.room.set()
-        assert await ask(subject, Model(), image(7)) == 8
-        assert device.batches == [[7]]
+    async def scenario(service: Service) -> None:
+        service.device.free()
+        assert await service.ask(model(), image(7)) == 8
+        assert service.device.batches == [[7]]
 
     serving(scenario)
 
 
-def test_work_that_would_come_too_late_is_refused_at_once() -> None:
-    async def scenario(_: Device, subject: Batcher[Model]) -> None:
-        subject._pace.measured(pixels=10, seconds=100.0)
-        with subject.admit(Model(), 5, monotonic() + 20):  # found the service empty
-            with (
-                pytest.raises(Overloaded, match="70 seconds of work would be admitted, 19 are accepted; retry in 50 s"),
-                subject.admit(Model(), 2, monotonic() + 20),
-            ):
-                pass
-            with subject.admit(Model(), 2, monotonic() + 100):
-                assert subject.admitted_pixels() == 7
+@pytest.mark.parametrize("scale", [1, 2])
+def test_result_is_put_together_from_tiles(scale: int) -> None:
+    async def scenario(service: Service) -> None:
+        service.device.free()
+        result = await service.paint(model(scale=scale, tile=9), photo(3, 20, 31))
+        assert np.array_equal(result, (photo(3, 20, 31) + 1).repeat(scale, 0).repeat(scale, 1))
+        assert len(service.device.passes) > 50
 
-    serving(scenario)
+    serving(scenario, lanes=3)
 
 
 def test_batches_grow_while_the_device_is_busy() -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        model = Model()
-        first = start(subject, model, 1)
-        await settle()
-        rest = start(subject, model, 2, 3, 4)
-        await settle()
-        assert device.batches == [[1]]
-        device.room.set()
+    async def scenario(service: Service) -> None:
+        subject = model()
+        first = await service.post(subject, 1)
+        rest = await service.post(subject, 2, 3, 4)
+        assert service.device.batches == [[1]]
+        service.device.free()
         assert await asyncio.gather(*first, *rest) == [2, 3, 4, 5]
-        assert device.batches == [[1], [2, 3, 4]]
+        assert service.device.batches == [[1], [2, 3, 4]]
 
-    serving(scenario)
+    serving(scenario, batch_pixels=1000)
 
 
 def test_only_equal_shapes_of_one_model_share_a_batch() -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        wave, other = Model(), Model()
-        tasks = start(subject, wave, 0)
-        await settle()
-        tasks += start(subject, wave, 1) + start(subject, other, 2) + start(subject, wave, 3, width=2)
-        tasks += start(subject, wave, 4) + start(subject, other, 5) + start(subject, wave, 6, height=2)
-        await settle()
-        device.room.set()
+    async def scenario(service: Service) -> None:
+        wave, other = model(), model()
+        tasks = await service.post(wave, 0)
+        for subject, value, height, width in ((wave, 1, 1, 1), (other, 2, 1, 1), (wave, 3, 1, 2), (wave, 4, 1, 1)):
+            tasks += await service.post(subject, value, height=height, width=width)
+        tasks += await service.post(other, 5) + await service.post(wave, 6, height=2)
+        service.device.free()
         assert await asyncio.gather(*tasks) == [1, 2, 3, 4, 5, 6, 7]
-        assert device.batches == [[0], [1, 4], [2, 5], [3], [6]]
-        assert device.models == [wave, wave, other, wave, wave]
+        assert service.device.batches == [[0], [1, 4], [2, 5], [3], [6]]
+        assert [one.model for one in service.device.passes] == [wave, wave, other, wave, wave]
 
-    serving(scenario)
+    serving(scenario, batch_pixels=1000)
+
+
+def test_tiles_of_different_images_share_a_batch_up_to_the_budget() -> None:
+    async def scenario(service: Service) -> None:
+        subject = model(tile=4)
+        tasks = await service.post(subject, 0)
+        tasks += await service.post(subject, 1, height=4, width=6)
+        tasks += await service.post(subject, 2, height=2, width=2)
+        tasks += await service.post(subject, 3, height=4, width=4)
+        service.device.free()
+        assert await asyncio.gather(*tasks) == [1, 2, 3, 4]
+        assert service.device.batches == [[0], [1] * 4, [1, 1, 2, 3], [3] * 3]
+
+    serving(scenario, batch_pixels=16)
 
 
 def test_batch_keeps_to_the_pixel_budget_except_for_its_first() -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        model = Model()
-        tasks = start(subject, model, 0)
-        await settle()
-        tasks += start(subject, model, 1, 2, 3, width=4) + start(subject, model, 4, width=30)
-        await settle()
-        device.room.set()
+    async def scenario(service: Service) -> None:
+        subject = model()
+        tasks = await service.post(subject, 0)
+        tasks += await service.post(subject, 1, 2, 3, width=4) + await service.post(subject, 4, width=30)
+        service.device.free()
         await asyncio.gather(*tasks)
-        assert device.batches == [[0], [1, 2], [3], [4]]
+        assert service.device.batches == [[0], [1, 2], [3], [4]]
 
     serving(scenario, batch_pixels=8)
 
 
-def test_budget_counts_output_pixels() -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        model = Model(scale=4)
-        tasks = start(subject, model, 0)
-        await settle()
-        tasks += start(subject, model, 1, 2, 3)
-        await settle()
-        device.room.set()
+def test_most_urgent_is_always_in_the_next_batch() -> None:
+    async def scenario(service: Service) -> None:
+        subject = model()
+        tasks = await service.post(subject, 0) + await service.post(subject, 1, width=3)
+        tasks += await service.post(subject, *range(10, 20))
+        service.device.free()
         await asyncio.gather(*tasks)
-        assert device.batches == [[0], [1, 2], [3]]
+        assert service.device.batches[1] == [1]
 
-    serving(scenario, batch_pixels=32)
+    serving(scenario, batch_pixels=1000)
 
 
-def test_oldest_is_always_in_the_next_batch() -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        model = Model()
-        tasks = start(subject, model, 0)
-        await settle()
-        tasks += start(subject, model, 1, width=3)
-        for value in range(10, 20):
-            tasks += start(subject, model, value)
-        await settle()
-        device.room.set()
-        await asyncio.gather(*tasks)
-        assert device.batches[1] == [1]
+def test_thumbnail_behind_a_hundred_tiles_runs_next() -> None:
+    async def scenario(service: Service) -> None:
+        (poster,) = await service.post(model(**SECOND_PER_TILE), 1, height=10, width=10)
+        (thumbnail,) = await service.post(model(fixed=0.01), 2)
+        await service.device.finish(1)
+        assert service.device.batches == [[1], [2]]
+        await service.device.finish(2)
+        assert await thumbnail == 3
+        assert not poster.done()
+        service.device.free()
+        assert await poster == 2
+        assert len(service.device.passes) == 101
 
     serving(scenario)
 
 
+def test_poster_that_can_just_be_done_in_time_lets_thumbnails_through() -> None:
+    async def scenario(service: Service) -> None:
+        poster = model(**SECOND_PER_TILE)
+        tasks = await service.post(poster, 1, height=10, width=10, deadline=monotonic() + 75)  # it takes 50 s
+        tasks += await service.post(model(fixed=0.01), 2)
+        await service.device.finish(1)
+        assert service.device.batches == [[1], [1], [2]]
+        service.device.free()
+        assert await asyncio.gather(*tasks) == [2, 3]
+
+    serving(scenario, lanes=2)
+
+
+def test_poster_is_not_put_off_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(service: Service) -> None:
+        monkeypatch.setattr("service.jobs.LONGEST_PAUSE", 0.0)
+        poster, thumbnail = model(**SECOND_PER_TILE), model(fixed=10.0)
+        tasks = await service.post(poster, 1, height=2, width=2)
+        tasks += await service.post(thumbnail, 2, 3)
+        service.device.free()
+        await asyncio.gather(*tasks)
+        assert service.device.batches == [[1], [1], [2], [3], [1], [1]]
+
+    serving(scenario)
+
+
+def test_interactive_work_runs_before_bulk() -> None:
+    async def scenario(service: Service) -> None:
+        subject = model(fixed=0.01)
+        tasks = await service.post(subject, 0)
+        tasks += await service.post(subject, 1, 2, priority=Priority.BULK) + await service.post(subject, 3)
+        service.device.free()
+        await asyncio.gather(*tasks)
+        assert service.device.batches == [[0], [3], [1], [2]]
+
+    serving(scenario)
+
+
+def test_nearer_deadline_runs_first() -> None:
+    async def scenario(service: Service) -> None:
+        subject = model(fixed=1.0)
+        tasks = await service.post(subject, 0, 1)
+        tasks += await service.post(subject, 2, deadline=monotonic() + 5)
+        service.device.free()
+        await asyncio.gather(*tasks)
+        assert service.device.batches == [[0], [2], [1]]
+
+    serving(scenario)
+
+
+def test_lone_pass_has_all_lanes_and_nothing_starts_beside_it() -> None:
+    async def scenario(service: Service) -> None:
+        subject = model()
+        tasks = await service.post(subject, 1) + await service.post(subject, 2, 3, 4)
+        assert service.device.batches == [[1]]
+        await service.device.finish(1)
+        assert service.device.batches == [[1], [2], [3]]
+        assert [one.alone for one in service.device.passes] == [True, False, False]
+        service.device.free()
+        await asyncio.gather(*tasks)
+
+    serving(scenario, lanes=2)
+
+
+def test_pass_has_one_lane_where_anything_else_is_admitted() -> None:
+    async def scenario(service: Service) -> None:
+        with service.admission.admit(model(), 1, 1, LATER):  # being decoded
+            (task,) = await service.post(model(), 1)
+            service.device.free()
+            await task
+        await service.ask(model(), image(2))
+        await service.ask(model(tile=1), image(3, width=2))
+        assert [one.alone for one in service.device.passes] == [False, True, False, False]
+
+    serving(scenario, lanes=2)
+
+
+def test_lanes_of_a_gpu_do_not_become_one() -> None:
+    async def scenario(service: Service) -> None:
+        tasks = await service.post(model(), 1) + await service.post(model(), 2)
+        assert [one.alone for one in service.device.running] == [False, False]
+        service.device.free()
+        await asyncio.gather(*tasks)
+
+    serving(scenario, lanes=2, mergeable=False)
+
+
+def test_tiles_of_one_image_run_on_all_lanes() -> None:
+    async def scenario(service: Service) -> None:
+        (task,) = await service.post(model(tile=1), 1, width=8)
+        assert len(service.device.running) == 3
+        service.device.free()
+        assert await task == 2
+
+    serving(scenario, lanes=3)
+
+
+def test_lane_is_kept_for_small_jobs_while_they_come() -> None:
+    async def scenario(service: Service) -> None:
+        small, poster = model(fixed=0.01), model(**SECOND_PER_TILE)
+        tasks = await service.post(small, 0)
+        await service.device.finish(0)
+        tasks += await service.post(poster, 1, height=10, width=10)
+        for value in range(2, 6):
+            assert [one.values for one in service.device.running] == [[1]]
+            tasks += await service.post(small, value)
+            assert [one.values for one in service.device.running] == [[1], [value]]
+            await service.device.finish(value)
+        service.batcher._small_traffic = monotonic()  # no more of them for a while
+        await service.device.finish(1)
+        assert [one.values for one in service.device.running] == [[1], [1]]
+        service.device.free()
+        await asyncio.gather(*tasks)
+
+    serving(scenario, lanes=2)
+
+
+def test_kept_lane_is_used_when_the_small_jobs_have_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.batcher.SMALL_TRAFFIC", 0.05)
+
+    async def scenario(service: Service) -> None:
+        tasks = await service.post(model(fixed=0.01), 0)
+        await service.device.finish(0)
+        tasks += await service.post(model(**SECOND_PER_TILE), 1, height=10, width=10)
+        assert [one.values for one in service.device.running] == [[1]]
+        while len(service.device.running) < 2:  # noqa: ASYNC110 # by itself: nothing else happens
+            await asyncio.sleep(0.01)
+        service.device.free()
+        await asyncio.gather(*tasks)
+
+    serving(scenario, lanes=2)
+
+
+def test_bulky_job_has_all_lanes_where_no_small_ones_come() -> None:
+    async def scenario(service: Service) -> None:
+        (task,) = await service.post(model(**SECOND_PER_TILE), 1, height=10, width=10)
+        assert len(service.device.running) == 2
+        service.device.free()
+        await task
+
+    serving(scenario, lanes=2)
+
+
+def test_bulky_job_that_is_due_takes_the_last_lane() -> None:
+    async def scenario(service: Service) -> None:
+        small, poster = model(fixed=0.01), model(**SECOND_PER_TILE)
+        tasks = await service.post(small, 0)
+        await service.device.finish(0)
+        tasks += await service.post(poster, 1, height=10, width=10)
+        assert len(service.device.running) == 1
+        for job in service.admission.jobs:
+            job.admitted -= 10_000
+        tasks += await service.post(small, 2)
+        assert [one.values for one in service.device.running] == [[1], [1]]
+        service.device.free()
+        await asyncio.gather(*tasks)
+
+    serving(scenario, lanes=2)
+
+
 @pytest.mark.parametrize("poison", [{3}, {1}, {8}, {2, 7}, {1, 2, 3, 4, 5, 6, 7, 8}, {5, 6}])
-def test_poisonous_image_fails_alone(poison: set[int]) -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        device.poison = poison
-        model = Model()
-        first = start(subject, model, 0)
-        await settle()
-        tasks = start(subject, model, *range(1, 9))
-        await settle()
-        device.room.set()
+def test_poisonous_tile_fails_its_image_alone(poison: set[int]) -> None:
+    async def scenario(service: Service) -> None:
+        service.device.poison = poison
+        subject = model()
+        first = await service.post(subject, 0)
+        tasks = await service.post(subject, *range(1, 9))
+        service.device.free()
         await asyncio.gather(*first)
         results = await asyncio.gather(*tasks, return_exceptions=True)
         for value, result in zip(range(1, 9), results, strict=True):
             assert (str(result) == f"poison in [{value}]") if value in poison else (result == value + 1)
-        assert await ask(subject, model, image(50)) == 51
+        assert await service.ask(subject, image(50)) == 51
+        assert service.value("batches_bisected_total", model="wave") >= 3
+        assert service.value("admitted_requests") == service.value("queue_requests") == 0
 
-    serving(scenario)
-
-
-def test_device_that_forgets_a_result_fails_the_batch_and_not_the_loop() -> None:
-    async def scenario(device: Device, _: Batcher[Model]) -> None:
-        async def forgetful(model: Model, images: list[Pixels]) -> list[Pixels]:
-            return images[1:] if int(images[0][0, 0, 0]) == 1 else images
-
-        subject = Batcher(forgetful, QueueLimits(9, 99, 99), Metrics())
-        loop = asyncio.create_task(subject.serve())
-        with pytest.raises(ValueError, match="shorter"):
-            await ask(subject, Model(), image(1))
-        assert await ask(subject, Model(), image(2)) == 2
-        loop.cancel()
-
-    serving(scenario)
+    serving(scenario, batch_pixels=1000)
 
 
-def test_too_many_requests_are_refused_until_one_is_answered() -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        tasks = start(subject, Model(), 1, 2)
+def test_poisonous_tile_ends_its_whole_job() -> None:
+    async def scenario(service: Service) -> None:
+        service.device.poison = {9}
+        subject, picture = model(tile=1), image(1, 1, 50)
+        picture[0, 3] = 9
+        sick = asyncio.create_task(service.paint(subject, picture))
         await settle()
-        with pytest.raises(Overloaded, match="2 are accepted") as refusal:
-            await ask(subject, Model(), image(3))
-        assert refusal.value.headers == {"Retry-After": "1"}
-        device.room.set()
-        await asyncio.gather(*tasks)
-        assert await ask(subject, Model(), image(4)) == 5
+        sound = await service.post(subject, 5, width=4)
+        service.device.free()
+        with pytest.raises(ValueError, match="poison in \\[9\\]"):
+            await sick
+        assert await asyncio.gather(*sound) == [6]
+        assert (
+            len(service.device.passes) < 20
+        )  # of the 46 tiles behind the poison only those that were on their way ran
+        assert service.value("device_wasted_seconds_total") > 0
 
-    serving(scenario, requests=2)
-
-
-def test_too_many_pixels_are_refused() -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        tasks = start(subject, Model(), 1, width=6)
-        await settle()
-        subject.check(4)
-        with pytest.raises(Overloaded, match="11 output pixels"):
-            await ask(subject, Model(), image(2, width=5))
-        device.room.set()
-        assert await ask(subject, Model(), image(2, width=4)) == 3
-        await asyncio.gather(*tasks)
-
-    serving(scenario, pixels=10)
-
-
-def test_retry_after_is_the_backlog_at_the_measured_pace() -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        subject._pace.measured(pixels=10, seconds=3.0)
-        tasks = start(subject, Model(), 1, width=80)
-        await settle()
-        with pytest.raises(Overloaded) as refusal:
-            subject.check(50)
-        assert refusal.value.headers == {"Retry-After": "24"}
-        assert refusal.value.members == {"retry_after": 24}
-        device.room.set()
-        await asyncio.gather(*tasks)
-
-    serving(scenario, pixels=100)
-
-
-def test_pace_follows_the_device() -> None:
-    pace = Pace()
-    assert pace.seconds(1000) == 0
-    for _ in range(100):
-        pace.measured(10, 1.0)
-    assert pace.seconds(20) == pytest.approx(2.0)
-    for _ in range(100):
-        pace.measured(10, 3.0)
-    assert pace.seconds(20) == pytest.approx(6.0, rel=1e-3)
+    serving(scenario, lanes=2, batch_pixels=4)
 
 
 def test_client_that_leaves_frees_its_place_and_never_runs() -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        model = Model()
-        (first,) = start(subject, model, 1)
-        await settle()
-        leaving, staying = start(subject, model, 2, 3)
-        await settle()
+    async def scenario(service: Service) -> None:
+        subject = model()
+        first = await service.post(subject, 1)
+        leaving, staying = await service.post(subject, 2, 3)
         leaving.cancel()
         await settle()
-        assert subject.admitted_pixels() == 2
-        assert subject._metrics.registry.get_sample_value("pastiche_queue_requests") == 1
-        device.room.set()
-        assert list(await asyncio.gather(first, staying)) == [2, 4]
-        assert device.batches == [[1], [3]]
+        assert service.admission.pixels() == 2
+        assert service.value("queue_requests") == 1
+        service.device.free()
+        assert list(await asyncio.gather(*first, staying)) == [2, 4]
+        assert service.device.batches == [[1], [3]]
         assert leaving.cancelled()
 
     serving(scenario)
 
 
-def test_client_that_leaves_while_it_runs_harms_nobody() -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        model = Model()
-        (leaving,) = start(subject, model, 1)
-        await settle()
+def test_tiles_of_an_abandoned_job_never_run() -> None:
+    async def scenario(service: Service) -> None:
+        leaving, staying = await service.post(model(tile=1), 1, 2, width=50)
+        assert service.device.batches == [[1], [1]]
         leaving.cancel()
         await settle()
-        device.room.set()
-        assert await ask(subject, model, image(2)) == 3
+        assert service.value("queue_requests") == 1
+        service.device.free()
+        assert await staying == 3
+        assert service.device.batches == [[1], [1], *[[2]] * 50]
+        assert service.value("device_wasted_seconds_total") > 0  # by the two that were on the device
+
+    serving(scenario, lanes=2)
+
+
+def test_device_time_of_answers_that_are_received_is_not_wasted() -> None:
+    async def scenario(service: Service) -> None:
+        service.device.free()
+        await service.ask(model(tile=1), image(1, width=9))
+        assert service.value("device_wasted_seconds_total") == 0
+
+    serving(scenario)
+
+
+def test_device_time_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tiles before the client left and one after it, each for 8 s on one of two lanes."""
+    clock = [1000.0]
+    monkeypatch.setattr("service.batcher.monotonic", lambda: clock[0])
+
+    async def scenario(service: Service) -> None:
+        with service.admission.admit(model(), 1, 1, LATER):  # beside it nothing has the device alone
+            (leaving,) = await service.post(model(tile=1), 1, width=4)
+            clock[0] += 8
+            await service.device.finish(1)
+            await service.device.finish(1)
+            assert len(service.device.running) == 2
+            leaving.cancel()
+            await settle()
+            assert service.value("device_wasted_seconds_total") == 8
+            clock[0] += 8
+            service.device.free()
+            await settle()
+            assert service.value("device_wasted_seconds_total") == 16
+
+    serving(scenario, lanes=2)
+
+
+def test_client_that_leaves_while_it_runs_harms_nobody() -> None:
+    async def scenario(service: Service) -> None:
+        (leaving,) = await service.post(model(), 1)
+        leaving.cancel()
+        await settle()
+        service.device.free()
+        assert await service.ask(model(), image(2)) == 3
 
     serving(scenario)
 
 
 def test_what_is_late_never_runs() -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        model = Model()
-        tasks = start(subject, model, 1)
-        await settle()
-        late = asyncio.create_task(ask(subject, model, image(2), deadline=monotonic()))
-        await settle()
-        device.room.set()
+    async def scenario(service: Service) -> None:
+        tasks = await service.post(model(), 1)
+        (late,) = await service.post(model(), 2, deadline=monotonic())
+        service.device.free()
         with pytest.raises(DeadlineExceeded):
             await late
         await asyncio.gather(*tasks)
-        assert device.batches == [[1]]
+        assert service.device.batches == [[1]]
 
     serving(scenario)
 
 
-def test_drain_admits_nothing_and_finishes_what_was_admitted() -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        tasks = start(subject, Model(), 1, 2)
-        await settle()
-        draining = asyncio.create_task(subject.drain(LATER))
-        await settle()
-        assert subject.draining
-        with pytest.raises(Draining):
-            await ask(subject, Model(), image(3))
-        assert not draining.done()
-        device.room.set()
-        assert await asyncio.gather(*tasks) == [2, 3]
-        await draining
+def test_what_could_not_be_done_in_time_is_given_up_between_its_tiles() -> None:
+    async def scenario(service: Service) -> None:
+        (task,) = await service.post(model(**SECOND_PER_TILE), 1, height=10, width=10)
+        with service.admission.admit(model(), 1, 1, LATER):
+            for job in service.admission.jobs:
+                job.deadline = monotonic() + 20  # 99 s of work are left
+            await service.device.finish(1)
+            with pytest.raises(DeadlineExceeded):
+                await task
+        assert service.device.batches == [[1]]
+        assert service.value("queue_requests") == 0
+        assert service.value("device_wasted_seconds_total") > 0
 
     serving(scenario)
 
 
-def test_drain_answers_what_does_not_finish_in_time() -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        running, waiting = start(subject, Model(), 1) + start(subject, Model(), 2)
-        await settle()
-        with subject.admit(Model(), 1, LATER) as decoding:
-            await subject.drain(0)
-            for task in (running, waiting):
-                with pytest.raises(Draining):
-                    await task
+def test_lone_job_is_tried_however_long_it_seems_to_take() -> None:
+    async def scenario(service: Service) -> None:
+        service.device.free()
+        assert await service.ask(model(fixed=1000.0), image(1), deadline=monotonic() + 60) == 2
+
+    serving(scenario)
+
+
+def test_cost_follows_the_passes() -> None:
+    async def scenario(service: Service) -> None:
+        service.device.free()
+        subject = model(fixed=1.0)
+        await service.ask(subject, image(1))
+        assert subject.cost.seconds(1, alone=True) < 1
+        assert subject.cost.seconds(1) == 1
+        await asyncio.gather(*await service.post(subject, 2, 3))
+        assert subject.cost.seconds(1) < 1
+
+    serving(scenario, lanes=2)
+
+
+def test_predictions_are_compared_with_what_came() -> None:
+    async def scenario(service: Service) -> None:
+        service.device.free()
+        await service.ask(model(fixed=1000.0), image(1))
+        assert service.value("prediction_ratio_count") == 1
+        assert service.value("prediction_ratio_bucket", le="4.0") == 0
+
+    serving(scenario)
+
+
+def test_job_that_was_drained_while_it_was_decoded_never_runs() -> None:
+    async def scenario(service: Service) -> None:
+        with service.admission.admit(model(), 1, 1, LATER) as decoding:
+            await service.admission.drain(0)
             with pytest.raises(Draining):
-                await subject.submit(decoding, image(3))
+                await service.batcher.submit(decoding, image(3))
+        assert service.device.batches == []
 
     serving(scenario)
 
 
-def test_drained_job_that_nobody_waits_for_is_silent() -> None:
-    """Asyncio reports exceptions that were never retrieved, and a report is a failure here (warnings are errors)."""
-
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        reports: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
-        with subject.admit(Model(), 1, LATER):
-            await subject.drain(0)
-        await settle()
-        assert reports == []
+@pytest.mark.parametrize("moments", range(6))
+def test_loop_survives_a_drain_at_any_moment(moments: int) -> None:
+    async def scenario(service: Service) -> None:
+        tasks = await service.post(model(tile=1), 1, 2, width=9)
+        service.device.free()
+        for _ in range(moments):
+            await asyncio.sleep(0)
+        for job in service.admission.jobs:
+            job.fail(Draining())
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert await service.ask(model(), image(3)) == 4
 
     serving(scenario)
+
+
+def test_end_of_the_loop_answers_what_is_on_the_device() -> None:
+    async def run() -> None:
+        service = Service(Lanes(1, False, 1))
+        loop = asyncio.create_task(service.batcher.serve())
+        (task,) = await service.post(model(), 1)
+        loop.cancel()
+        with pytest.raises(Draining):
+            await task
+
+    asyncio.run(run())
 
 
 def test_lost_device_reaches_every_waiter_and_ends_the_loop() -> None:
     async def run() -> None:
-        async def lost(model: Model, images: list[Pixels]) -> list[Pixels]:
+        async def lost(subject: Model, pieces: Sequence[Piece], alone: bool) -> None:
             await asyncio.sleep(0)
             raise DeviceLost("gone")
 
-        subject = Batcher(lost, QueueLimits(9, 99, 1), Metrics())
-        loop = asyncio.create_task(subject.serve())
-        results = await asyncio.gather(*start(subject, Model(), 1, 2, 3), return_exceptions=True)
+        service = Service(Lanes(1, False, 1))
+        service.batcher = Batcher(lost, service.admission, Lanes(1, False, 1), Metrics())
+        loop = asyncio.create_task(service.batcher.serve())
+        results = await asyncio.gather(*await service.post(model(), 1, 2, 3), return_exceptions=True)
         assert [type(result) for result in results] == [DeviceLost] * 3
         with pytest.raises(DeviceLost):
             await loop
@@ -382,33 +622,55 @@ def test_lost_device_reaches_every_waiter_and_ends_the_loop() -> None:
     asyncio.run(run())
 
 
-def test_gauges_and_histograms_tell_what_happens() -> None:
-    async def scenario(device: Device, subject: Batcher[Model]) -> None:
-        value = subject._metrics.registry.get_sample_value
-        model = Model()
-        tasks = start(subject, model, 1)
-        await settle()
-        tasks += start(subject, model, 2, 3, width=2)
-        await settle()
-        assert value("pastiche_admitted_requests") == 3
-        assert value("pastiche_admitted_pixels") == 5
-        assert value("pastiche_queue_requests") == 2
-        assert (value("pastiche_queue_oldest_age_seconds") or 0) > 0
-        device.room.set()
-        await asyncio.gather(*tasks)
-        assert value("pastiche_queue_requests") == value("pastiche_admitted_requests") == 0
-        assert value("pastiche_batch_size_sum", {"model": "wave"}) == 3
-        assert value("pastiche_batch_size_count", {"model": "wave"}) == 2
-        assert value("pastiche_batch_pixels_sum", {"model": "wave"}) == 5
-
-    serving(scenario)
-
-
-def test_job_knows_where_its_time_went() -> None:
+def test_lost_device_ends_what_runs_on_the_other_lane() -> None:
     async def run() -> None:
-        job = Job(Model(), 1, LATER)
-        assert job.durations() == {"queue": 0.0}
-        job.queued, job.started, job.finished = 1.0, 3.0, 7.0
-        assert job.durations() == {"queue": 2.0, "infer": 4.0}
+        service = Service(Lanes(2, False, 1))
+
+        async def lost(subject: Model, pieces: Sequence[Piece], alone: bool) -> None:
+            if subject.name == "lost":
+                raise DeviceLost("gone")
+            await service.device.run(subject, pieces, alone)
+
+        service.batcher = Batcher(lost, service.admission, Lanes(2, False, 1), Metrics())
+        loop = asyncio.create_task(service.batcher.serve())
+        tasks = await service.post(model(), 1) + await service.post(model("lost"), 2)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(result) for result in results] == [DeviceLost] * 2
+        with pytest.raises(DeviceLost):
+            await loop
 
     asyncio.run(run())
+
+
+def test_gauges_and_histograms_tell_what_happens() -> None:
+    async def scenario(service: Service) -> None:
+        subject = model()
+        tasks = await service.post(subject, 1)
+        tasks += await service.post(subject, 2, 3, width=2)
+        assert service.value("admitted_requests") == 3
+        assert service.value("admitted_pixels") == 5
+        assert service.value("queue_requests") == 2
+        assert service.value("queue_oldest_age_seconds") > 0
+        service.device.free()
+        await asyncio.gather(*tasks)
+        assert service.value("queue_requests") == service.value("admitted_requests") == 0
+        assert service.value("queue_oldest_age_seconds") == 0
+        assert service.value("batch_size_sum", model="wave") == 3
+        assert service.value("batch_size_count", model="wave") == 2
+        assert service.value("batch_pixels_sum", model="wave") == 5
+
+    serving(scenario, batch_pixels=1000)
+
+
+def test_client_that_leaves_is_seen_by_admission() -> None:
+    async def scenario(service: Service) -> None:
+        for _ in range(20):
+            with suppress(ClientGone), service.admission.admit(model(), 1, 1, LATER) as job:
+                waiting = asyncio.create_task(service.batcher.submit(job, image(1)))
+                await settle()
+                waiting.cancel()
+                await settle()
+                raise ClientGone("gone")
+        assert service.admission._patience.seconds() < 30
+
+    serving(scenario)

@@ -99,23 +99,31 @@ def test_photo_with_embedded_previews_is_its_first_picture() -> None:
 
 
 def test_limit_on_input_pixels() -> None:
-    Limits(600, 10**9).check(Header(JPEG, 30, 20, has_alpha=False), 1, JPEG)
+    Limits(600, 10**9, 600).check(Header(JPEG, 30, 20, has_alpha=False), 1, JPEG, tileable=True)
     with pytest.raises(ImageTooLarge) as failure:
-        Limits(599, 10**9).check(Header(JPEG, 30, 20, has_alpha=False), 1, JPEG)
+        Limits(599, 10**9, 599).check(Header(JPEG, 30, 20, has_alpha=False), 1, JPEG, tileable=True)
     assert failure.value.members == {"limit": "max_pixels", "actual": 600, "max_accepted": 599}
 
 
 def test_limit_on_output_pixels() -> None:
     with pytest.raises(ImageTooLarge) as failure:
-        Limits(600, 9599).check(Header(JPEG, 30, 20, has_alpha=False), 4, JPEG)
+        Limits(600, 9599, 600).check(Header(JPEG, 30, 20, has_alpha=False), 4, JPEG, tileable=True)
     assert failure.value.members == {"limit": "max_output_pixels", "actual": 9600, "max_accepted": 9599}
+
+
+def test_limit_on_what_cannot_be_cut_into_tiles() -> None:
+    limits = Limits(10**9, 10**9, 599)
+    limits.check(Header(JPEG, 30, 20, has_alpha=False), 1, JPEG, tileable=True)
+    with pytest.raises(ImageTooLarge) as failure:
+        limits.check(Header(JPEG, 30, 20, has_alpha=False), 1, JPEG, tileable=False)
+    assert failure.value.members == {"limit": "max_whole_pixels", "actual": 600, "max_accepted": 599}
 
 
 def test_limit_of_the_output_format() -> None:
     header = Header(WEBP, 5000, 1, has_alpha=False)
-    Limits(10**9, 10**9).check(header, 4, PNG)
+    Limits(10**9, 10**9, 10**9).check(header, 4, PNG, tileable=True)
     with pytest.raises(ImageTooLarge) as failure:
-        Limits(10**9, 10**9).check(header, 4, WEBP)
+        Limits(10**9, 10**9, 10**9).check(header, 4, WEBP, tileable=True)
     assert failure.value.members == {"limit": "webp_side", "actual": 20_000, "max_accepted": 16_383}
 
 

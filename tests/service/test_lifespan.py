@@ -31,9 +31,9 @@ def test_drain_turns_readiness_off_before_admission(tmp_path: Path) -> None:
         async with lifespan(app):
             draining = asyncio.create_task(lifespan.drain())
             await asyncio.sleep(0)
-            assert (lifespan.stopping, lifespan._batcher.draining) == (True, False)
+            assert (lifespan.stopping, lifespan._admission.draining) == (True, False)
             await draining
-            assert lifespan._batcher.draining
+            assert lifespan._admission.draining
 
     asyncio.run(run())
 

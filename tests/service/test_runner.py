@@ -1,6 +1,7 @@
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -8,21 +9,41 @@ import torch
 from torch import Tensor
 
 from model_store import Golden, GoldenMismatch, ModelStore, StoredModel, TransformNetwork, has_fast_bf16
+from service.codec import Pixels
+from service.cuda import OnCuda
 from service.errors import DeviceLost, InferenceFailed, OutOfDeviceMemory
+from service.forward import Forward, OnCpu
 from service.metrics import Metrics
 from service.runner import LoadedNetwork, Runner, choose_device, choose_precision
+from service.tiling import Canvas, Piece, TileSizes
 from tests.networks import NARROW_UPSCALE_4, network
 from tests.service.live import painted, photo, publish, same
 
 CPU = torch.device("cpu")
+WHOLE = TileSizes(10**9)
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def made(precision: torch.dtype = torch.float32, forward: Forward | None = None, lanes: int = 1) -> Runner:
+    return Runner(CPU, precision, forward or OnCpu(threads=1, lanes=lanes), lanes, WHOLE, Metrics())
 
 
 @pytest.fixture
 def runner() -> Iterator[Runner]:
-    made = Runner(CPU, torch.float32, 1, Metrics())
-    yield made
-    made.close()
+    subject = made()
+    yield subject
+    subject.close()
+
+
+def run(runner: Runner, network: LoadedNetwork, images: Sequence[Pixels]) -> list[Pixels]:
+    """What the network makes of the images, each a tile of its own, in one batch."""
+    canvases = [Canvas(image, network.tiling) for image in images]
+    runner.run(network, [Piece(canvas, canvas.tiles[0]) for canvas in canvases])
+    return [canvas.result for canvas in canvases]
+
+
+def loaded(fast: TransformNetwork, reference: TransformNetwork | None = None) -> LoadedNetwork:
+    return LoadedNetwork(fast, reference or fast, WHOLE)
 
 
 def value(runner: Runner, name: str, **labels: str) -> float | None:
@@ -33,81 +54,110 @@ def stored(root: Path, name: str = "wave") -> StoredModel:
     return ModelStore(root).load(name)
 
 
-class Limited(TransformNetwork):
-    """A network on a device whose memory holds so many images at a time."""
+class Limited(OnCpu):
+    """A device whose memory holds so many planes at a time."""
 
-    capacity = 0
-    sizes: list[int]
+    def __init__(self, capacity: int) -> None:
+        super().__init__(threads=1, lanes=1)
+        self.capacity = capacity
+        self.sizes: list[int] = []
+        self.shrunk = 0
 
-    def forward(self, image: Tensor) -> Tensor:
-        self.sizes.append(len(image))
-        if len(image) > self.capacity:
+    def __call__(
+        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
+    ) -> list[Pixels | None]:
+        self.sizes.append(len(planes))
+        if len(planes) > self.capacity:
             raise torch.OutOfMemoryError("out of memory")
-        result: Tensor = super().forward(image)
-        return result
+        return super().__call__(network, planes, statistics)
+
+    def shrink(self) -> None:
+        self.shrunk += 1
 
 
-def limited(capacity: int) -> Limited:
+class Changed(TransformNetwork):
+    """A network that does something else with some planes."""
+
+    def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:
+        return self.change(plane, super().transform(plane, statistics))
+
+    def change(self, plane: Tensor, result: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def changed(kind: type[Changed]) -> Changed:
     original = network()
-    made = Limited(original.spec)
-    made.load_state_dict(original.state_dict())
-    made.capacity, made.sizes = capacity, []
-    return made.eval()
+    subject = kind(original.spec)
+    subject.load_state_dict(original.state_dict())
+    return subject.eval()
 
 
-class Overflowing(TransformNetwork):
-    """A network whose half-precision form gives no numbers for images that are black."""
+class NotFinite(Changed):
+    """Its half-precision form gives no numbers for images that are black."""
 
-    def forward(self, image: Tensor) -> Tensor:
-        result: Tensor = super().forward(image)
-        black = image.amax((1, 2, 3), keepdim=True) == 0
-        return torch.where(black, torch.nan, result)
+    def change(self, plane: Tensor, result: Tensor) -> Tensor:
+        return torch.where(plane.amax((1, 2, 3), keepdim=True) == 0, torch.nan, result)
 
 
-def overflowing() -> Overflowing:
-    original = network()
-    made = Overflowing(original.spec)
-    made.load_state_dict(original.state_dict())
-    return made.eval()
+class Overflowing(Changed):
+    """Its half-precision form overflows for images that are black."""
+
+    def change(self, plane: Tensor, result: Tensor) -> Tensor:
+        return torch.where(plane.amax((1, 2, 3), keepdim=True) == 0, torch.inf, result)
 
 
 def test_output_is_that_of_the_stored_network(tmp_path: Path, runner: Runner) -> None:
     publish(tmp_path)
-    loaded = runner.load(stored(tmp_path))
-    (result,) = runner.run(loaded, [photo()])
+    (result,) = run(runner, runner.load(stored(tmp_path)), [photo()])
     assert result.dtype == np.uint8
     assert same(result, painted(tmp_path, photo()))
 
 
 def test_upscaler_grows_the_sides(tmp_path: Path, runner: Runner) -> None:
     publish(tmp_path, "x4", network(NARROW_UPSCALE_4))
-    (result,) = runner.run(runner.load(stored(tmp_path, "x4")), [photo(height=5, width=7)])
+    (result,) = run(runner, runner.load(stored(tmp_path, "x4")), [photo(height=5, width=7)])
     assert result.shape == (20, 28, 3)
     assert result.flags.c_contiguous
 
 
+@pytest.mark.parametrize("norm", ["batch", "instance", "thumbnail"])
+def test_every_norm_is_served_as_the_network_defines_it(tmp_path: Path, runner: Runner, norm: str) -> None:
+    publish(tmp_path, built=network(norm=norm, form="same" if norm == "instance" else "native", thumbnail=16))
+    image = photo(height=40, width=52)
+    (result,) = run(runner, runner.load(stored(tmp_path)), [image])
+    assert same(result, painted(tmp_path, image))
+
+
 def test_batch_keeps_its_order(tmp_path: Path, runner: Runner) -> None:
     publish(tmp_path)
-    loaded = runner.load(stored(tmp_path))
+    network = runner.load(stored(tmp_path))
     images = [photo(seed) for seed in range(5)]
-    for image, result in zip(images, runner.run(loaded, images), strict=True):
-        (alone,) = runner.run(loaded, [image])
-        assert same(result, alone)
+    for image, result in zip(images, run(runner, network, images), strict=True):
+        assert np.array_equal(result, run(runner, network, [image])[0])
 
 
 def test_images_are_not_changed(tmp_path: Path, runner: Runner) -> None:
     publish(tmp_path)
     image = photo()
-    runner.run(runner.load(stored(tmp_path)), [image])
+    run(runner, runner.load(stored(tmp_path)), [image])
     assert np.array_equal(image, photo())
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_network_is_proven_in_the_precision_it_runs_in(tmp_path: Path, precision: torch.dtype) -> None:
     publish(tmp_path)
-    runner = Runner(CPU, precision, 1, Metrics())
-    loaded = runner.load(stored(tmp_path))
-    assert next(loaded.fast.layers.parameters()).dtype == precision
+    runner = made(precision)
+    network = runner.loading(stored(tmp_path)).result()
+    assert next(network.fast.layers.parameters()).dtype == precision
+    runner.close()
+
+
+def test_cost_is_known_once_a_network_is_loaded(tmp_path: Path) -> None:
+    publish(tmp_path)
+    runner = made(lanes=2)
+    cost = runner.load(stored(tmp_path)).cost
+    assert 0 < cost.seconds(100) <= cost.seconds(1_000_000)
+    assert cost.seconds(1_000_000, alone=True) > 0
     runner.close()
 
 
@@ -119,135 +169,145 @@ def test_network_that_gives_another_output_here_is_refused(tmp_path: Path, runne
         runner.load(StoredModel(model.manifest, model.network, wrong))
 
 
-def test_out_of_memory_halves_the_batch(runner: Runner) -> None:
-    small = limited(capacity=2)
+def test_out_of_memory_halves_the_batch() -> None:
+    device = Limited(capacity=2)
+    runner, sound = made(forward=device), loaded(network())
     images = [photo(seed) for seed in range(5)]
-    results = runner.run(LoadedNetwork(small, small), images)
-    assert small.sizes == [5, 2, 3, 1, 2]
-    assert len(results) == 5
+    results = run(runner, sound, images)
+    assert device.sizes == [5, 2, 3, 1, 2]
+    assert device.shrunk == value(runner, "out_of_memory_total") == 2
     for image, result in zip(images, results, strict=True):
-        (alone,) = runner.run(LoadedNetwork(small, small), [image])
-        assert same(result, alone)
-    assert value(runner, "out_of_memory_total") == 2
+        assert np.array_equal(result, run(runner, sound, [image])[0])
+    runner.close()
 
 
-def test_image_that_does_not_fit_alone_is_refused(runner: Runner) -> None:
-    small = limited(capacity=0)
+def test_image_that_does_not_fit_alone_is_refused() -> None:
+    runner = made(forward=Limited(capacity=0))
     with pytest.raises(OutOfDeviceMemory, match="32×24"):
-        runner.run(LoadedNetwork(small, small), [photo()])
+        run(runner, loaded(network()), [photo()])
+    runner.close()
 
 
 def test_out_of_memory_of_the_processor_is_the_same(runner: Runner) -> None:
-    class Greedy(Limited):
-        def forward(self, image: Tensor) -> Tensor:
-            if len(image) > self.capacity:
-                torch.empty(2**50)  # more than any address space holds
-            return super().forward(image)
+    class Greedy(Changed):
+        def change(self, plane: Tensor, result: Tensor) -> Tensor:  # noqa: ARG002
+            return torch.empty(2**50)  # more than any address space holds
 
-    original = network()
-    greedy = Greedy(original.spec)
-    greedy.load_state_dict(original.state_dict())
-    greedy.eval().sizes = []
-    greedy.capacity = 1
-    assert len(runner.run(LoadedNetwork(greedy, greedy), [photo(0), photo(1)])) == 2
-    assert value(runner, "out_of_memory_total") == 1
-    greedy.capacity = 0
     with pytest.raises(OutOfDeviceMemory, match="32×24"):
-        runner.run(LoadedNetwork(greedy, greedy), [photo()])
+        run(runner, loaded(changed(Greedy)), [photo()])
+    assert value(runner, "out_of_memory_total") == 1
 
 
 def test_other_failures_are_not_taken_for_a_lack_of_memory(runner: Runner) -> None:
-    class Failing(TransformNetwork):
-        def forward(self, image: Tensor) -> Tensor:
-            raise RuntimeError(f"no kernel for {tuple(image.shape)}")
+    class Failing(Changed):
+        def change(self, plane: Tensor, result: Tensor) -> Tensor:  # noqa: ARG002
+            raise RuntimeError(f"no kernel for {tuple(plane.shape)}")
 
-    failing = Failing(network().spec).eval()
     with pytest.raises(RuntimeError, match="no kernel"):
-        runner.run(LoadedNetwork(failing, failing), [photo()])
+        run(runner, loaded(changed(Failing)), [photo()])
     assert value(runner, "out_of_memory_total") == 0
 
 
 def test_fp32_is_not_rounded_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # torch's default
-    Runner(CPU, torch.bfloat16, 1, Metrics()).close()
+    made(torch.bfloat16).close()
     assert not torch.backends.cudnn.allow_tf32
 
 
-def test_picture_that_is_not_finite_is_computed_again_in_fp32() -> None:
-    runner = Runner(CPU, torch.bfloat16, 1, Metrics())
-    sound = network()
-    broken = LoadedNetwork(overflowing(), sound)
+@pytest.mark.parametrize("kind", [NotFinite, Overflowing])
+def test_picture_that_is_not_finite_is_computed_again_in_fp32(kind: type[Changed]) -> None:
+    runner, sound = made(torch.bfloat16), network()
     images = [photo(1), np.zeros((24, 32, 3), np.uint8), photo(2)]
-    results = runner.run(broken, images)
-    exact = Runner(CPU, torch.float32, 1, Metrics())
+    results = run(runner, loaded(changed(kind), sound), images)
     for image, result in zip(images, results, strict=True):
-        (expected,) = exact.run(LoadedNetwork(sound, sound), [image])
-        assert same(result, expected)
+        assert same(result, run(runner, loaded(sound), [image])[0])
     assert value(runner, "nonfinite_outputs_total", result="recovered") == 1
+    runner.close()
 
 
 def test_picture_that_is_not_finite_in_fp32_either_fails(runner: Runner) -> None:
-    broken = overflowing()
     with pytest.raises(InferenceFailed, match="not finite"):
-        runner.run(LoadedNetwork(broken, broken), [photo(), np.zeros((24, 32, 3), np.uint8)])
+        run(runner, loaded(changed(NotFinite)), [photo(), np.zeros((24, 32, 3), np.uint8)])
     assert value(runner, "nonfinite_outputs_total", result="failed") == 1
 
 
 def test_failed_device_is_lost_for_good(runner: Runner) -> None:
-    class Failing(TransformNetwork):
-        def forward(self, image: Tensor) -> Tensor:
-            raise torch.AcceleratorError(f"device-side assert triggered by {tuple(image.shape)}")
+    class Failing(Changed):
+        def change(self, plane: Tensor, result: Tensor) -> Tensor:  # noqa: ARG002
+            raise torch.AcceleratorError(f"device-side assert triggered by {tuple(plane.shape)}")
 
-    failing, sound = Failing(network().spec).eval(), network()
     assert runner.lost is None
     with pytest.raises(DeviceLost):
-        runner.run(LoadedNetwork(failing, failing), [photo()])
+        run(runner, loaded(changed(Failing)), [photo()])
     with pytest.raises(DeviceLost, match="AcceleratorError"):
-        runner.run(LoadedNetwork(sound, sound), [photo()])
+        run(runner, loaded(network()), [photo()])
     assert runner.lost is not None
 
 
-def test_operations_run_in_one_thread_in_order(runner: Runner) -> None:
-    names: list[str] = []
-    futures = [runner.submit(lambda: names.append(threading.current_thread().name)) for _ in range(5)]
-    for future in futures:
-        future.result()
-    assert len(set(names)) == 1
-    assert names[0].startswith("device")
-    assert names[0] != threading.current_thread().name
+class Threads(Changed):
+    """Remembers how many threads its passes had."""
+
+    seen: ClassVar[list[int]] = []
+
+    def change(self, plane: Tensor, result: Tensor) -> Tensor:  # noqa: ARG002
+        self.seen.append(torch.get_num_threads())
+        return result
 
 
-def test_device_thread_uses_the_threads_of_the_settings() -> None:
+def test_lone_pass_has_all_threads_and_a_lane_its_share() -> None:
     before = torch.get_num_threads()
-    runner = Runner(CPU, torch.float32, 2, Metrics())
-    assert runner.submit(torch.get_num_threads).result() == 2
+    runner = made(forward=OnCpu(threads=4, lanes=2), lanes=2)
+    subject = changed(Threads)
+    Threads.seen.clear()
+    canvas = Canvas(photo(), loaded(subject).tiling)
+    for alone in (True, False):
+        runner.submit(loaded(subject), [Piece(canvas, canvas.tiles[0])], alone).result()
+    assert Threads.seen == [4, 2]
     runner.close()
     torch.set_num_threads(before)
 
 
-def test_age_of_the_running_operation_is_seen_from_outside(runner: Runner) -> None:
-    began, go_on = threading.Event(), threading.Event()
+class Held(Changed):
+    """Takes as long as it is let."""
 
-    def operation() -> None:
-        began.set()
-        go_on.wait()
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        self.began, self.go_on = threading.Semaphore(0), threading.Event()
 
+    def change(self, plane: Tensor, result: Tensor) -> Tensor:  # noqa: ARG002
+        self.began.release()
+        self.go_on.wait()
+        return result
+
+
+def test_lanes_run_side_by_side_and_their_age_is_seen_from_outside() -> None:
+    runner = made(lanes=2)
+    subject = changed(Held)
+    assert isinstance(subject, Held)
+    canvas = Canvas(photo(), loaded(subject).tiling)
     assert runner.operation_age() == 0
-    future = runner.submit(operation)
-    began.wait()
+    futures = [runner.submit(loaded(subject), [Piece(canvas, canvas.tiles[0])], False) for _ in range(2)]
+    for _ in futures:
+        subject.began.acquire()
     first = runner.operation_age()
     assert runner.operation_age() > first > 0
-    go_on.set()
-    future.result()
+    subject.go_on.set()
+    for future in futures:
+        future.result()
     assert runner.operation_age() == 0
     assert (value(runner, "device_busy_seconds_total") or 0) > 0
     assert (value(runner, "device_heartbeat_timestamp_seconds") or 0) > 1e9
+    runner.close()
 
 
-def test_operation_that_fails_does_not_end_the_thread(runner: Runner) -> None:
-    with pytest.raises(ZeroDivisionError):
-        runner.submit(lambda: 1 / 0).result()
-    assert runner.submit(lambda: 42).result() == 42
+def test_pass_that_fails_does_not_end_its_lane(runner: Runner) -> None:
+    sound = loaded(network())
+    canvas = Canvas(photo(), sound.tiling)
+    piece = Piece(canvas, canvas.tiles[0])
+    with pytest.raises(AttributeError):
+        runner.submit(None, [piece], False).result()  # type: ignore[arg-type]
+    runner.submit(sound, [piece], False).result()
+    assert canvas.result.shape == (24, 32, 3)
     assert runner.operation_age() == 0
 
 
@@ -265,16 +325,21 @@ def test_choice_of_the_precision() -> None:
     assert choose_precision("auto", CPU) == (torch.bfloat16 if has_fast_bf16(CPU) else torch.float32)
 
 
+def on_gpu(precision: torch.dtype, batch_pixels: int = 2**20) -> Runner:
+    device = torch.device("cuda")
+    return Runner(device, precision, OnCuda(device, batch_pixels), 2, TileSizes(10**8, (64, 128)), Metrics())
+
+
 @pytest.mark.gpu
 @GPU
 @pytest.mark.parametrize("precision", [torch.float32, torch.float16, torch.bfloat16])
 def test_gpu_gives_the_picture_of_the_cpu(tmp_path: Path, precision: torch.dtype) -> None:
     publish(tmp_path)
-    runner = Runner(torch.device("cuda"), precision, 1, Metrics())
+    runner = on_gpu(precision)
+    network = runner.loading(stored(tmp_path)).result()
+    assert next(network.fast.layers.parameters()).device.type == "cuda"
     images = [photo(seed, 64, 96) for seed in range(4)]
-    loaded = runner.submit(runner.load, stored(tmp_path)).result()
-    assert next(loaded.fast.layers.parameters()).device.type == "cuda"
-    for image, result in zip(images, runner.submit(runner.run, loaded, images).result(), strict=True):
+    for image, result in zip(images, on_canvas(runner, network, images), strict=True):
         error = np.square(result.astype(float) - painted(tmp_path, image)).mean()
         assert error <= (0.3 if precision == torch.float32 else 4.0)
     runner.close()
@@ -282,19 +347,45 @@ def test_gpu_gives_the_picture_of_the_cpu(tmp_path: Path, precision: torch.dtype
 
 @pytest.mark.gpu
 @GPU
+def test_gpu_bytes_do_not_depend_on_batch_mates_and_styles_share_a_graph(tmp_path: Path) -> None:
+    runner = on_gpu(torch.float16)
+    for name, seed in (("wave", 0), ("night", 1)):
+        publish(tmp_path, name, network(seed=seed))
+    styles = [runner.load(stored(tmp_path, name)) for name in ("wave", "night")]
+    images = [photo(seed, 64, 64) for seed in range(6)]
+    alone = [[on_canvas(runner, style, [image])[0] for image in images] for style in styles]
+    for style, expected in zip(styles, alone, strict=True):
+        together = on_canvas(runner, style, images)
+        assert all(np.array_equal(one, other) for one, other in zip(together, expected, strict=True))
+    assert not np.array_equal(alone[0][0], alone[1][0])
+    forward = runner._forward
+    assert isinstance(forward, OnCuda)
+    assert len({key[2:] for key in forward._slots}) == len(forward._slots)
+    runner.close()
+
+
+def on_canvas(runner: Runner, network: LoadedNetwork, images: Sequence[Pixels]) -> list[Pixels]:
+    """All tiles of all images, in batches of one shape."""
+    canvases = [Canvas(image, network.tiling) for image in images]
+    pieces = [Piece(canvas, tile) for canvas in canvases for tile in canvas.tiles]
+    for shape in {(piece.tile.plane_height, piece.tile.plane_width) for piece in pieces}:
+        equal = [piece for piece in pieces if (piece.tile.plane_height, piece.tile.plane_width) == shape]
+        runner.submit(network, equal, False).result()
+    return [canvas.result for canvas in canvases]
+
+
+@pytest.mark.gpu
+@GPU
 def test_gpu_memory_that_does_not_suffice_is_survived(tmp_path: Path) -> None:
     publish(tmp_path)
-    runner = Runner(torch.device("cuda"), torch.float32, 1, Metrics())
-    loaded = runner.load(stored(tmp_path))
+    runner = on_gpu(torch.float32, batch_pixels=2**26)
+    network = runner.load(stored(tmp_path))
     share = torch.cuda.memory_reserved() + 200 * 2**20
     torch.cuda.set_per_process_memory_fraction(share / torch.cuda.get_device_properties(0).total_memory)
     try:
         images = [photo(seed, 512, 512) for seed in range(16)]
-        assert len(runner.run(loaded, images)) == 16
+        assert len(on_canvas(runner, network, images)) == 16
         assert (value(runner, "out_of_memory_total") or 0) > 0
-        with pytest.raises(OutOfDeviceMemory):
-            runner.run(loaded, [np.zeros((8192, 8192, 3), np.uint8)])
-        assert len(runner.run(loaded, images[:1])) == 1
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         runner.close()

@@ -12,9 +12,11 @@ from safetensors.torch import load, save
 
 from model_store import ModelStore
 from service.errors import ModelUnavailable, UnknownModel
+from service.forward import OnCpu
 from service.metrics import Metrics
 from service.runner import Runner
 from service.served_models import ServedModels
+from service.tiling import Canvas, Piece, TileSizes
 from tests.networks import network
 from tests.service.live import painted, photo, publish, publish_upscaler, same
 
@@ -24,7 +26,7 @@ Scenario = Callable[[ServedModels], Coroutine[Any, Any, None]]
 def following(scenario: Scenario, *roots: Path, poll_seconds: float = 0.01) -> Metrics:
     """Run a scenario with the models of some stores; the test says when they are looked through."""
     metrics = Metrics()
-    runner = Runner(torch.device("cpu"), torch.float32, 1, metrics)
+    runner = Runner(torch.device("cpu"), torch.float32, OnCpu(1, 1), 1, TileSizes(2**20), metrics)
     try:
         asyncio.run(scenario(ServedModels([ModelStore(root) for root in roots], runner, metrics, poll_seconds)))
     finally:
@@ -89,13 +91,27 @@ def test_new_version_replaces_the_old_one_but_not_for_who_holds_it(tmp_path: Pat
         publish(tmp_path, built=network(seed=2))
         await models.refresh()
         assert (held.label, models.style("wave").label) == ("wave@1", "wave@2")
-        (result,) = models._runner.run(held.network, [photo()])
-        assert same(result, painted(tmp_path, photo(), version=1))
+        canvas = Canvas(photo(), held.tiling)
+        models._runner.run(held.network, [Piece(canvas, tile) for tile in canvas.tiles])
+        assert same(canvas.result, painted(tmp_path, photo(), version=1))
 
     metrics = following(scenario, tmp_path)
     value = metrics.registry.get_sample_value
     assert value("pastiche_model_loads_total", {"model": "wave", "result": "ok"}) == 2
     assert value("pastiche_model_load_duration_seconds_count", {"model": "wave"}) == 2
+
+
+def test_served_model_knows_how_it_is_cut_and_what_it_costs(tmp_path: Path) -> None:
+    async def scenario(models: ServedModels) -> None:
+        publish(tmp_path)
+        publish(tmp_path, "night", network(norm="instance"))
+        await models.refresh()
+        wave, night = models.style("wave"), models.style("night")
+        assert len(wave.tiling.plan(1000, 1000)) > 1
+        assert len(night.tiling.plan(1000, 1000)) == 1
+        assert 0 < wave.cost.seconds(10_000) < wave.cost.seconds(10_000_000)
+
+    following(scenario, tmp_path)
 
 
 def test_version_that_is_served_is_not_loaded_again(tmp_path: Path) -> None:

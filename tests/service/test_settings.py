@@ -61,8 +61,9 @@ def test_values_out_of_bounds_are_refused(monkeypatch: pytest.MonkeyPatch, name:
 
 def test_largest_image_by_default_needs_memory_that_servers_have() -> None:
     settings = Settings()
-    assert settings.max_pixels * 318 < 6 * 10**9  # bytes; the peak of the paper's style network in fp32
-    assert settings.max_output_pixels == settings.max_pixels * 4
+    assert settings.max_whole_pixels * 318 < 6 * 10**9  # bytes; the peak of the paper's style network in fp32
+    assert settings.tile_values * 4 < 10**9  # bytes, in fp32, of what a pass over a tile must hold at once
+    assert (settings.max_pixels + settings.max_output_pixels) * 3 < 10**9  # bytes of the decoded input and the answer
     assert settings.max_queue_pixels >= settings.max_output_pixels
 
 

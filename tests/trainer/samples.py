@@ -62,6 +62,7 @@ def style_config(folder: Path, **options: object) -> StyleConfig:
             "steps": 6,
             "warmup": 2,
             "style_ramp": 0,
+            "zoom": 1,
             "log_every": 2,
             "preview_every": 3,
             "save_every": 3,

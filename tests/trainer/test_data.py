@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from tests.trainer.samples import photograph, photographs
-from trainer.data import Photographs, exact_crop, image_files, read_painting, read_rgb, scaled_crop
+from trainer.data import Photographs, exact_crop, image_files, part, read_painting, read_rgb, scaled_crop
 from trainer.errors import DataError
 
 
@@ -20,6 +20,28 @@ def test_batches_depend_on_the_seed_and_the_step_alone(tmp_path: Path) -> None:
     assert torch.equal(later[2], other.batch(7))
     assert len(later) == 3
     assert not torch.equal(one.batch(7), Photographs(folder, 16, 3, scaled_crop, seed=2).batch(7))
+
+
+def test_zoomed_batches_depend_on_the_seed_and_the_step_alone_too(tmp_path: Path) -> None:
+    folder = photographs(tmp_path)
+    one, other = (Photographs(folder, 16, 2, scaled_crop, seed=1, zoom=4.0) for _ in range(2))
+    squares = list(one.batches(0, 40))
+    assert torch.equal(squares[7], other.batch(7))
+    sides = sorted(square.shape[-1] for square in squares)
+    assert all(square.shape == (2, 3, square.shape[-1], square.shape[-1]) for square in squares)
+    assert 16 <= sides[0] < 20
+    assert 28 < sides[20] < 36  # half of the logarithms of the factors lie below that of 2
+    assert 56 < sides[-1] <= 64
+
+
+def test_a_part_is_one_square_of_all_images() -> None:
+    squares = torch.arange(2 * 3 * 40 * 40).view(2, 3, 40, 40)
+    parts = [part(squares, 16, np.random.default_rng(seed)) for seed in range(8)]
+    corners = [divmod(int(found[0, 0, 0, 0]), 40) for found in parts]
+    for found, (top, left) in zip(parts, corners, strict=True):
+        assert torch.equal(found, squares[..., top : top + 16, left : left + 16])
+    assert len(set(corners)) > 5
+    assert part(squares, 40, np.random.default_rng(0)) is squares
 
 
 def test_every_photograph_is_seen_once_an_epoch(tmp_path: Path) -> None:

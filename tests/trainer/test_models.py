@@ -30,6 +30,20 @@ def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
         warm_start(wider, style_config(tmp_path, warm_start="wave"))
 
 
+@pytest.mark.parametrize("stored", ["instance", "batch", "thumbnail"])
+def test_thumbnail_normalisation_begins_with_the_weights_of_every_other(tmp_path: Path, stored: str) -> None:
+    config = style_config(tmp_path, norm=stored)
+    task = build(config, Hardware.of("cpu", "fp32"))
+    train(task, config, Run(config.folder))
+    publish(task, config, Run(config.folder).load())
+    expected = ModelStore(config.store).load("wave").network.state_dict()
+    local = build(style_config(tmp_path, norm="thumbnail", thumbnail=64), Hardware.of("cpu", "fp32")).network
+    warm_start(local, style_config(tmp_path, warm_start="wave"))
+    assert local.spec.thumbnail == 64
+    assert local.state_dict().keys() <= expected.keys()
+    assert all(torch.equal(value, expected[key]) for key, value in local.state_dict().items())
+
+
 def test_a_warm_start_is_not_repeated_when_a_run_goes_on_or_is_published(tmp_path: Path) -> None:
     first = style_config(tmp_path, steps=3)
     run_training(first)

@@ -7,19 +7,19 @@ import pytest
 import torch
 from PIL import Image
 
-from model_store import ModelStore
+from model_store import ModelStore, area_reduced
 from tests.trainer.samples import loss_network_file, photograph, run_training, style_config, upscale_config
 from trainer.errors import Interrupted, RunError, TrainerError, TrainingDiverged
 from trainer.hardware import Hardware
 from trainer.run import Run
-from trainer.tasks import build
+from trainer.tasks import StyleTask, build
 from trainer.train import _average, learning_rate, publish, train
 
 
-@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize(("norm", "zoom"), [("batch", 1.0), ("instance", 1.0), ("thumbnail", 3.0)])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, norm: str, precision: str) -> None:
-    options = {"norm": norm, "precision": precision, "schedule": "constant"}
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, norm: str, zoom: float, precision: str) -> None:
+    options = {"norm": norm, "thumbnail": 24, "zoom": zoom, "precision": precision, "schedule": "constant"}
     whole = run_training(style_config(tmp_path / "whole", **options))
     run_training(style_config(tmp_path / "parts", steps=3, **options))
     resumed = run_training(style_config(tmp_path / "parts", **options), resume=True)
@@ -147,6 +147,37 @@ def test_instance_norm_is_served_as_it_was_trained(tmp_path: Path) -> None:
     train(task, config, Run(config.folder))
     manifest = publish(task, config, Run(config.folder).load())
     assert (manifest.network.form, manifest.tileable) == ("same", False)
+
+
+def test_thumbnail_normalisation_is_served_in_the_native_form(tmp_path: Path) -> None:
+    config = style_config(tmp_path, norm="thumbnail", thumbnail=24, zoom=2.0)
+    run_training(config)
+    task = build(config, Hardware.of("cpu", "fp32"))
+    manifest = publish(task, config, Run(config.folder).load())
+    assert (manifest.network.form, manifest.tileable, manifest.network.thumbnail) == ("native", True, 24)
+    assert (manifest.provenance.recipe["thumbnail"], manifest.provenance.recipe["zoom"]) == (24, 2.0)
+    assert ModelStore(config.store).verify("wave") == manifest
+
+
+def test_a_part_of_a_large_photograph_is_seen_with_the_statistics_of_the_whole(tmp_path: Path) -> None:
+    task = build(style_config(tmp_path, norm="thumbnail", thumbnail=24), Hardware.of("cpu", "fp32"))
+    assert isinstance(task, StyleTask)
+    seen: list[tuple[torch.Size, torch.Tensor | None]] = []
+
+    def record(_: torch.nn.Module, inputs: tuple[torch.Tensor, torch.Tensor | None]) -> None:
+        seen.append((inputs[0].shape, inputs[1]))
+
+    task.network.register_forward_pre_hook(record)
+    whole = task.photographs.batch(0).repeat(1, 1, 3, 2)[..., :40, :32]
+    task.losses(whole[..., :32, :], 0)
+    task.losses(whole[..., :16, :16], 0)
+    with torch.no_grad():
+        expected = task.network.statistics(area_reduced(whole[..., :32, :].float() / 255, 24))
+    (large, given), (small, own) = seen
+    assert large == small == (2, 3, 16, 16)
+    assert given is not None
+    assert torch.allclose(given, expected, rtol=1e-4, atol=1e-4)
+    assert own is None
 
 
 def test_the_feature_loss_can_replace_the_pixel_loss(tmp_path: Path) -> None:

@@ -2,7 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from model_store import STYLE, UPSCALE_4, for_inference
+from model_store import (
+    SHIPPED_STORE,
+    STYLE,
+    UPSCALE_4,
+    ModelStore,
+    TransformNetwork,
+    area_reduced,
+    for_inference,
+)
 from model_store.networks.inference import BlockedConv, FusedUpsample
 from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, network, pictures
 
@@ -29,6 +37,77 @@ def test_is_the_same_function_at_full_width(architecture: str) -> None:
     image = torch.rand(1, 3, 37, 50)
     with torch.inference_mode():
         assert (for_inference(trained)(image) - trained(image)).abs().max() < 1e-5
+
+
+THUMBNAIL_ARCHITECTURES = [NARROW_STYLE, NARROW_UPSCALE_4, "c5s1-6,R6,c5s1-3,c7s1-3", "c3s1-12,p2,c5s1-3,c3s1-3"]
+
+
+@pytest.mark.parametrize("form", ["same", "native"])
+@pytest.mark.parametrize("architecture", THUMBNAIL_ARCHITECTURES)
+def test_is_the_same_function_of_given_statistics(architecture: str, form: str) -> None:
+    trained = network(architecture, "thumbnail", form)
+    fast = for_inference(trained)
+    assert fast.needs_statistics
+    for side in ((31, 46), (64, 57)):
+        small, plane = pictures(2, 23, 30), torch.rand(2, 3, 100 + side[0], 100 + side[1])
+        with torch.inference_mode():
+            statistics = trained.statistics(small)
+            assert (fast.statistics(small) - statistics).abs().max() < 1e-5 * statistics.abs().max()
+            expected = trained.transform(plane, statistics)
+            assert (fast.transform(plane, statistics) - expected).abs().max() < 1e-5
+            for i in range(2):  # one image, whose statistics are folded into the weights
+                part = fast.transform(plane[i : i + 1], statistics[i : i + 1])
+                assert (part - expected[i : i + 1]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("form", ["same", "native"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_finds_the_statistics_of_an_image_itself(form: str, count: int) -> None:
+    trained = network(norm="thumbnail", form=form, thumbnail=32)
+    fast = for_inference(trained)
+    for side in ((20, 32), (70, 90)):
+        image = pictures(count, *side)
+        with torch.inference_mode():
+            assert (fast(image) - trained(image)).abs().max() < 1e-4  # a variance of nearly 0 enlarges rounding errors
+
+
+def test_statistics_may_change_from_call_to_call() -> None:
+    fast = for_inference(network(norm="thumbnail"))
+    before = {key: value.clone() for key, value in fast.state_dict().items()}
+    plane, small = torch.rand(1, 3, 130, 130), pictures(2, 20, 20)
+    with torch.inference_mode():
+        statistics = fast.statistics(small)
+        first = fast.transform(plane, statistics[:1])
+        second = fast.transform(plane, statistics[1:])
+        assert torch.equal(fast.transform(plane, statistics[:1]), first)
+    assert (first - second).abs().max() > 0.01
+    assert all(torch.equal(value, fast.state_dict()[key]) for key, value in before.items())
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("count", [1, 3])
+def test_half_precisions_stay_close_with_statistics(precision: torch.dtype, count: int) -> None:
+    trained = network(norm="thumbnail", thumbnail=64)
+    fast = for_inference(trained, precision)
+    image = pictures(count, 122, 166)
+    with torch.inference_mode():
+        error = (fast(image) - trained(image)).square().mean()
+        assert fast.statistics(area_reduced(image, 64)).dtype == torch.float32
+    assert -10 * torch.log10(error) > 40  # as without
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("count", [1, 2])
+def test_nearly_flat_pictures_keep_their_colours(precision: torch.dtype, count: int) -> None:
+    stored = ModelStore(SHIPPED_STORE).load("starry-night").network
+    trained = TransformNetwork(stored.spec.model_copy(update={"norm": "thumbnail", "form": "native", "thumbnail": 64}))
+    trained.load_state_dict(stored.state_dict(), strict=False)
+    image = torch.ones(1, 3, 200, 200)
+    image[..., 96:100, 40:160] = 0  # a line on white paper
+    with torch.inference_mode():
+        fast = for_inference(trained.eval(), precision)(image.expand(count, -1, -1, -1))
+        error = (fast - trained(image)).square().mean()
+    assert -10 * torch.log10(error) > 40
 
 
 def test_a_skip_connection_survives() -> None:
@@ -67,6 +146,22 @@ def test_what_it_makes_is_on_the_networks_device(form: str) -> None:
     fast = for_inference(network("c9s1-4,d6,R6,u4,c9s1-3", form=form).to("meta"))
     assert {tensor.device.type for tensor in fast.state_dict().values()} == {"meta"}
     assert fast(torch.rand(1, 3, 9, 14, device="meta")).shape == (1, 3, 9, 14)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("count", [1, 2])
+def test_statistics_and_transform_can_be_captured_in_a_graph(count: int) -> None:
+    fast = for_inference(network(norm="thumbnail"), torch.float16).to("cuda")
+    small, plane = pictures(count, 40, 40).cuda(), pictures(count, 200, 200).cuda()
+    with torch.inference_mode():
+        expected = fast.transform(plane, fast.statistics(small))
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = fast.transform(plane, fast.statistics(small))
+        graph.replay()
+    assert (result - expected).abs().max() < 1e-2
 
 
 @pytest.mark.gpu

@@ -4,10 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
+from torch.nn import functional as F
 
-from model_store import STYLE, UPSCALE_4, UPSCALE_8, NetworkSpec, TransformNetwork
+from model_store import STYLE, UPSCALE_4, UPSCALE_8, NetworkSpec, TransformNetwork, area_reduced
 from model_store.networks.layers import reflect
-from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, in_form, network
+from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, in_form, network, pictures
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,16 @@ def test_shapes_of_the_papers_upscaling_networks() -> None:
 def test_every_size_gives_scale_times_the_side(
     form: str, architecture: str, norm: str, skip: bool, side: tuple[int, int]
 ) -> None:
-    built = network(architecture, norm, form, skip=skip)
+    check_size(network(architecture, norm, form, skip=skip), side)
+
+
+@pytest.mark.parametrize("form", ["same", "native"])
+@pytest.mark.parametrize("side", [(1, 1), (1, 9), (2, 1), (3, 5), (17, 8), (1, 200)])
+def test_every_size_has_a_thumbnail(form: str, side: tuple[int, int]) -> None:
+    check_size(network(NARROW_STYLE, "thumbnail", form, skip=True, thumbnail=16), side)
+
+
+def check_size(built: TransformNetwork, side: tuple[int, int]) -> None:
     image = torch.rand(2, 3, *side)
     before = image.clone()
     with torch.inference_mode():
@@ -145,7 +155,14 @@ def test_only_training_leaves_the_range() -> None:
 
 @pytest.mark.parametrize(
     ("norm", "form", "tileable"),
-    [("batch", "native", True), ("none", "native", True), ("instance", "native", False), ("batch", "same", False)],
+    [
+        ("batch", "native", True),
+        ("none", "native", True),
+        ("thumbnail", "native", True),
+        ("instance", "native", False),
+        ("batch", "same", False),
+        ("thumbnail", "same", False),
+    ],
 )
 def test_only_local_networks_are_tileable(norm: str, form: str, tileable: bool) -> None:
     assert network(norm=norm, form=form).spec.tileable == tileable
@@ -157,3 +174,152 @@ def test_the_spec_is_canonical_and_strict() -> None:
         NetworkSpec(architecture="nonsense")
     with pytest.raises(ValidationError, match="between pixels"):
         NetworkSpec(architecture="c3s1-12,p2,c3s2-3")
+    with pytest.raises(ValidationError, match="native and same, not paper"):
+        NetworkSpec(architecture="c3s1-3", norm="thumbnail", form="paper")
+
+
+def with_norm(original: TransformNetwork, norm: str) -> TransformNetwork:
+    """The same weights with another normalisation of the same parameters, in the *same* form."""
+    spec = original.spec.model_dump() | {"norm": norm, "form": "same"}
+    other = TransformNetwork(NetworkSpec.model_validate(spec))
+    other.load_state_dict(original.state_dict())
+    return other.eval()
+
+
+THUMBNAIL_ARCHITECTURES = [
+    (NARROW_STYLE, False),
+    (NARROW_STYLE, True),
+    (NARROW_UPSCALE_4, False),
+    ("c3s1-9,R9,c3s1-12,p2", True),
+    ("c3s1-12,p2,c5s1-3,c3s1-3", False),
+]
+
+
+@pytest.mark.parametrize(("architecture", "skip"), THUMBNAIL_ARCHITECTURES)
+@pytest.mark.parametrize("training", [False, True])
+def test_of_its_own_thumbnail_it_makes_what_instance_normalisation_makes(
+    architecture: str, skip: bool, training: bool
+) -> None:
+    thumbnail = network(architecture, "thumbnail", "same", skip=skip).train(training)
+    instance = with_norm(thumbnail, "instance").train(training)
+    image = pictures(2, 61, 83)
+    with torch.no_grad():
+        one, two = thumbnail(image), thumbnail.transform(image, thumbnail.statistics(image))
+        two = two[..., : one.shape[2], : one.shape[3]]
+        assert (one - instance(image)).abs().max() < 1e-5
+        assert (two.clamp(0, 1) - one.clamp(0, 1)).abs().max() < 1e-5
+
+
+def test_statistics_pass_gradients_on_as_instance_normalisation_does() -> None:
+    thumbnail = network("c3s1-4,d6,R6,u4,c3s1-3", "thumbnail", "same").train()
+    instance = with_norm(thumbnail, "instance").train()
+    image, target = pictures(2, 24, 32), torch.rand(2, 3, 24, 32)
+    results = thumbnail.transform(image, thumbnail.statistics(image)), instance(image)
+    for result in results:
+        (result - target).square().sum().backward()
+    gradients = [
+        torch.cat([parameter.grad.flatten() for parameter in built.parameters() if parameter.grad is not None])
+        for built in (thumbnail, instance)
+    ]
+    assert gradients[0].numel() == sum(parameter.numel() for parameter in thumbnail.parameters())
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-5 * gradients[1].abs().max()
+
+
+@pytest.mark.parametrize("form", ["native", "same"])
+def test_large_images_take_the_statistics_of_their_thumbnail(form: str) -> None:
+    built = network(norm="thumbnail", form=form, thumbnail=32)
+    image = pictures(2, 90, 120)
+    small = area_reduced(image, 32)
+    assert small.shape == (2, 3, 24, 32)
+    plane = reflect(image, *built.margins(120), *built.margins(90))
+    with torch.inference_mode():
+        expected = built.transform(plane, built.statistics(small)).clamp(0, 1)[..., :90, :120]
+        own = built.transform(plane, built.statistics(image)).clamp(0, 1)[..., :90, :120]
+        assert torch.equal(built(image), expected)
+    assert (own - expected).abs().max() > 0.01  # the comparison can fail
+
+
+@pytest.mark.parametrize(("architecture", "skip"), THUMBNAIL_ARCHITECTURES)
+def test_statistics_are_those_of_the_same_form(architecture: str, skip: bool) -> None:
+    native = network(architecture, "thumbnail", skip=skip)
+    small = pictures(2, 30, 41)
+    with torch.inference_mode():
+        statistics = native.statistics(small)
+        assert torch.equal(statistics, in_form(native, "same").statistics(small))
+    assert statistics.shape == (2, 2, sum(layer.channels for layer in native._each_layer()))
+    assert statistics.dtype == torch.float32
+
+
+def test_statistics_normalise_the_convolution() -> None:
+    built = network("c3s1-4,c3s1-3", "thumbnail", "same")
+    small = pictures(1, 20, 30)
+    weight, bias = (built.state_dict()[f"layers.0.conv.{name}"] for name in ("weight", "bias"))
+    convolution = F.conv2d(F.pad(small * 2 - 1, (1, 1, 1, 1), mode="reflect"), weight, bias)
+    with torch.inference_mode():
+        scale, shift = built.statistics(small)[0, :, :, None, None]
+    normalised = scale * convolution[0] + shift
+    norm = built.state_dict()
+    assert torch.allclose(normalised.mean((1, 2)), norm["layers.0.norm.bias"], atol=1e-5)
+    assert torch.allclose(normalised.std((1, 2), correction=0), norm["layers.0.norm.weight"], atol=1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize(("architecture", "skip"), THUMBNAIL_ARCHITECTURES)
+def test_tiles_with_the_images_statistics_make_the_whole(architecture: str, skip: bool, data: st.DataObject) -> None:
+    native = network(architecture, "thumbnail", skip=skip, thumbnail=32)
+    geometry, scale = native.geometry, native.scale
+    height, width = data.draw(st.integers(20, 150)), data.draw(st.integers(20, 150))
+    top = geometry.stride * data.draw(st.integers(0, (height - 1) // geometry.stride))
+    left = geometry.stride * data.draw(st.integers(0, (width - 1) // geometry.stride))
+    rows, columns = data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left))
+    image = pictures(1, height, width)
+    plane = reflect(image, *geometry.margins(width), *geometry.margins(height))
+    tile = plane[..., top : top + geometry.plane(rows), left : left + geometry.plane(columns)]
+    with torch.inference_mode():
+        whole = native(image)[..., top * scale : (top + rows) * scale, left * scale : (left + columns) * scale]
+        part = native.transform(tile, native.statistics(area_reduced(image, 32))).clamp(0, 1)
+    assert (part[..., : rows * scale, : columns * scale] - whole).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("form", ["native", "same"])
+def test_each_image_of_a_batch_has_its_own_statistics(form: str) -> None:
+    built = network(norm="thumbnail", form=form, thumbnail=32)
+    images = torch.cat([pictures(1, 130, 140), 1 - 0.5 * pictures(1, 130, 140)])
+    with torch.inference_mode():
+        statistics = built.statistics(area_reduced(images, 32))
+        together = built.transform(images, statistics)
+        alone = [built.transform(images[i : i + 1], statistics[i : i + 1]) for i in range(2)]
+        assert (together - torch.cat(alone)).abs().max() < 1e-5
+        assert (built(images) - torch.cat([built(image[None]) for image in images])).abs().max() < 1e-4
+    assert (statistics[0] - statistics[1]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("form", ["native", "same"])
+def test_one_image_may_give_the_statistics_of_a_whole_batch(form: str) -> None:
+    built = network(norm="thumbnail", form=form)
+    images, statistics = pictures(2, 130, 140), built.statistics(pictures(1, 20, 30))
+    with torch.inference_mode():
+        shared = built.transform(images, statistics)
+        each = built.transform(images, statistics.expand(2, -1, -1))
+    assert (shared - each).abs().max() < 1e-5
+
+
+def test_statistics_are_required_where_they_are_needed() -> None:
+    built = network(norm="thumbnail")
+    assert built.needs_statistics
+    with pytest.raises(ValueError, match="takes the statistics"):
+        built.transform(torch.rand(1, 3, 150, 150))
+    for norm in ("batch", "instance", "none"):
+        other = network(norm=norm)
+        assert not other.needs_statistics
+        assert other.statistics(torch.rand(2, 3, 9, 9)).shape == (2, 2, 0)
+
+
+@pytest.mark.parametrize(("side", "valid"), [(15, False), (16, True), (1024, True), (1025, False)])
+def test_the_size_of_the_thumbnail_is_bounded(side: int, valid: bool) -> None:
+    if valid:
+        assert NetworkSpec(architecture="c3s1-3", thumbnail=side).thumbnail == side
+    else:
+        with pytest.raises(ValidationError, match="thumbnail"):
+            NetworkSpec(architecture="c3s1-3", thumbnail=side)

@@ -1,10 +1,9 @@
-import threading
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.lifespan import Lifespan
-from tests.service.live import file, photo, publish, serving, wait_for
+from tests.service.live import file, held, photo, publish, serving, wait_for
 
 
 def test_service_with_a_model_is_alive_and_ready(tmp_path: Path) -> None:
@@ -38,15 +37,12 @@ def test_service_that_stops_is_alive_but_not_ready(tmp_path: Path) -> None:
 
 def test_device_that_hangs_is_a_dead_service(tmp_path: Path) -> None:
     publish(tmp_path)
-    go_on = threading.Event()
     with serving(tmp_path, stall_seconds=0.2) as live:
-        lifespan: Lifespan = live.app.state.lifespan
-        lifespan._runner.submit(go_on.wait)
-        dead = live.until("/livez", lambda answer: answer.status_code == 503)
-        assert "one device operation has taken" in dead.json()["problems"][0]
-        assert live.client.get("/readyz").status_code == 503
-        assert live.metric("pastiche_device_operation_age_seconds") > 0.2
-        go_on.set()
+        with held(live):
+            dead = live.until("/livez", lambda answer: answer.status_code == 503)
+            assert "one device operation has taken" in dead.json()["problems"][0]
+            assert live.client.get("/readyz").status_code == 503
+            assert live.metric("pastiche_device_operation_age_seconds") > 0.2
         live.until("/livez", lambda answer: answer.status_code == 200)
 
 

@@ -1,0 +1,247 @@
+"""The load: closed-loop HTTP/1.1 clients in a process of their own, light enough to share two cores with a server.
+
+`python -m benchmarks.load` reads a Plan as JSON from standard input and writes its Answers when the plan is done, or
+when it is told to stop by SIGTERM. It imports no torch.
+"""
+
+import asyncio
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import uvloop
+
+Kind = Literal["ok", "refused", "expired", "timeout", "failed"]
+"""A picture; 503 or 429; 504; the client left after its timeout; anything else."""
+
+JPEG = b"\xff\xd8"
+PATIENCE = 60.0
+"""Seconds that the requests in flight get at the end of a plan that has no timeout, beyond its own time."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A POST: the lines of its head but the first, Host and Content-Length, and the file that is its body."""
+
+    path: str
+    body: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`clients` closed loops that take the `requests` in turn, again and again, each with one request in flight.
+
+    It ends after `count` requests or after `seconds`, whichever comes first; what is in flight then is still awaited
+    (`cut`: it is not). After `timeout` seconds a client closes its connection and goes on. After a refusal it waits for
+    Retry-After, if it honours that, and then goes on.
+    """
+
+    port: int
+    requests: tuple[Request, ...]
+    clients: int
+    seconds: float
+    count: int | None = None
+    timeout: float = 120.0
+    honour_retry_after: bool = True
+    cut: bool = False
+
+
+class Answer(NamedTuple):
+    """One attempt: when it began after the start of the plan, and how long it took, in seconds."""
+
+    kind: Kind
+    began: float
+    seconds: float
+    request: int
+    status: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a plan led to, in seconds: `elapsed` until the last answer, `cpu` computed by the clients themselves.
+
+    `others` are the processors that processes used meanwhile which have nothing to do with it.
+    """
+
+    answers: tuple[Answer, ...]
+    elapsed: float
+    cpu: float
+    others: float = 0.0
+
+    def of(self, kind: Kind) -> list[Answer]:
+        """The answers of a kind."""
+        return [answer for answer in self.answers if answer.kind == kind]
+
+    def seconds(self, kind: Kind = "ok") -> list[float]:
+        """How long the answers of a kind took."""
+        return [answer.seconds for answer in self.of(kind)]
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second."""
+        return len(self.of("ok")) / self.elapsed if self.elapsed else 0.0
+
+
+def drive(plan: Plan) -> Outcome:
+    """Carry the plan out in another process. Raises RuntimeError where that fails."""
+    with driving(plan) as process:
+        return outcome(process)
+
+
+@contextmanager
+def driving(plan: Plan) -> Iterator["subprocess.Popen[str]"]:
+    """A plan that is being carried out for the length of the block, at whose end its process ends."""
+    command = [sys.executable, "-m", "benchmarks.load"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(asdict(plan)) + "\n")
+        process.stdin.flush()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def outcome(process: "subprocess.Popen[str]", *, stop: bool = False) -> Outcome:
+    """What the process found, when its plan is done or, to `stop` it, now."""
+    if stop:
+        process.terminate()
+    written, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"the load generator failed with status {process.returncode}")
+    found = json.loads(written)
+    return Outcome(tuple(Answer(*answer) for answer in found["answers"]), found["elapsed"], found["cpu"])
+
+
+class Clients:
+    """The closed loops of one plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.answers: list[Answer] = []
+        self._plan = plan
+        self._bodies = [_message(request, plan.port) for request in plan.requests]
+        self._taken = 0
+        self._began = time.monotonic()
+
+    async def run(self) -> None:
+        """Until the plan ends, or the task is cancelled."""
+        end = self._plan.seconds + (0 if self._plan.cut else self._plan.timeout + PATIENCE)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(end), asyncio.TaskGroup() as clients:
+                for _ in range(self._plan.clients):
+                    clients.create_task(self._loop())
+
+    async def _loop(self) -> None:
+        connection = Connection(self._plan.port)
+        try:
+            while (number := self._next()) is not None:
+                wait = await self._attempt(connection, number)
+                if wait and self._plan.honour_retry_after:
+                    await asyncio.sleep(min(wait, max(0.0, self._plan.seconds - self._now())))
+        finally:
+            connection.close()
+
+    def _next(self) -> int | None:
+        """The number of the next request, None at the end of the plan."""
+        if self._now() >= self._plan.seconds or self._taken == self._plan.count:
+            return None
+        self._taken += 1
+        return (self._taken - 1) % len(self._bodies)
+
+    async def _attempt(self, connection: "Connection", number: int) -> float:
+        """Send one request and note what came of it; the seconds of its Retry-After, 0 without one."""
+        began, status, wait = self._now(), 0, 0.0
+        kind: Kind
+        try:
+            async with asyncio.timeout(self._plan.timeout):
+                status, wait, body = await connection.send(self._bodies[number])
+            kind = _kind(status, body)
+        except TimeoutError:
+            kind = "timeout"
+        except (OSError, EOFError, ValueError):
+            kind = "failed"
+        if kind in ("timeout", "failed"):
+            connection.close()
+        self.answers.append(Answer(kind, began, self._now() - began, number, status))
+        return wait
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began
+
+
+class Connection:
+    """A connection that is kept, and opened again where it was closed."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def send(self, message: bytes) -> tuple[int, float, bytes]:
+        """The status, the seconds of Retry-After (0 without it) and the body of the answer."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        writer.write(message)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+        body = await reader.readexactly(int(fields["content-length"]))
+        if fields.get("connection", "").lower() == "close":
+            self.close()
+        return int(head[0].split()[1]), float(fields.get("retry-after", 0)), body
+
+    def close(self) -> None:
+        """Close it, whatever is under way."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+def _kind(status: int, body: bytes) -> Kind:
+    if status == 200 and body.startswith(JPEG):
+        return "ok"
+    kinds: dict[int, Kind] = {503: "refused", 429: "refused", 504: "expired"}
+    return kinds.get(status, "failed")
+
+
+def _message(request: Request, port: int) -> bytes:
+    body = Path(request.body).read_bytes()
+    fields = {"Host": f"127.0.0.1:{port}", "Content-Length": str(len(body)), **request.headers}
+    lines = [f"POST {request.path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def _parsed(text: str) -> Plan:
+    fields = json.loads(text)
+    return Plan(**fields | {"requests": tuple(Request(**request) for request in fields["requests"])})
+
+
+async def _carry_out(plan: Plan) -> Sequence[Answer]:
+    clients = Clients(plan)
+    running = asyncio.create_task(clients.run())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    with suppress(asyncio.CancelledError):
+        await running
+    return clients.answers
+
+
+def main() -> None:
+    """Carry out the plan on standard input."""
+    plan = _parsed(sys.stdin.readline())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        answers = runner.run(_carry_out(plan))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    elapsed = max((answer.began + answer.seconds for answer in answers), default=0.0)
+    json.dump({"answers": answers, "elapsed": elapsed, "cpu": used.ru_utime + used.ru_stime}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

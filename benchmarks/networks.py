@@ -1,0 +1,88 @@
+"""The paper's networks at full width, with random weights that behave as trained ones, and the work that they are."""
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import photos
+from model_store import STYLE, UPSCALE_4, Draft, ModelStore, NetworkSpec, TransformNetwork
+
+STYLE_NAME, UPSCALE_NAME = "bench-style", "bench-x4"
+
+SPREAD = 0.3
+"""Standard deviation of what enters tanh. It is nearly linear there, and bf16 differs from fp32 by 50 dB."""
+
+
+def style() -> TransformNetwork:
+    """The network for style transfer: native form, batch normalisation, evaluation mode."""
+    return calibrated(STYLE)
+
+
+def upscale_4() -> TransformNetwork:
+    """The network for ×4 super-resolution: native form, batch normalisation, evaluation mode."""
+    return calibrated(UPSCALE_4)
+
+
+def calibrated(architecture: str, seed: int = 0) -> TransformNetwork:
+    """A network whose planes are normalised and whose output spreads over [0, 1] without saturating.
+
+    Its running statistics are those of two photos and its last convolution is scaled by them: with torch's weights
+    as they come the picture is one grey, and precision could not be judged.
+    """
+    torch.manual_seed(seed)
+    network = TransformNetwork(NetworkSpec(architecture=architecture))
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    for convolution in convolutions:
+        nn.init.kaiming_normal_(convolution.weight)
+    _calibrate(network, convolutions[-1], _photos())
+    return network.eval().requires_grad_(False)
+
+
+def publish(root: Path) -> ModelStore:
+    """A store at `root` that holds both networks."""
+    store = ModelStore(root)
+    store.publish(style(), Draft(name=STYLE_NAME, task="style"))
+    store.publish(upscale_4(), Draft(name=UPSCALE_NAME, task="super-resolution"))
+    return store
+
+
+def flops(network: TransformNetwork, height: int, width: int) -> int:
+    """Floating-point operations of the convolutions for one image of that size: two for each tap, border included.
+
+    They are counted on the shapes of a forward pass that computes nothing (torch's meta device).
+    """
+    ghost = copy.deepcopy(network).to("meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        ghost(torch.empty(1, 3, height, width, device="meta"))
+    return int(counter.get_total_flops())
+
+
+def _photos() -> Tensor:
+    """Two photos, float32 (2, 3, 192, 192) in [0, 1]."""
+    pictures = torch.stack([torch.from_numpy(photos.photo(192, 192, seed)) for seed in range(2)])
+    return pictures.permute(0, 3, 1, 2).float() / 255
+
+
+@torch.no_grad()
+def _calibrate(network: TransformNetwork, last: nn.Conv2d, images: Tensor) -> None:
+    """Measure the statistics, then scale the last convolution so that what enters tanh has mean 0 and deviation SPREAD.
+
+    What enters it is found from the output, 0.5 + 150/255 · tanh, which is not clamped in training mode.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    last.weight.mul_(0.1)
+    bias = nn.init.zeros_(_bias(last))
+    spread, mean = torch.std_mean(torch.atanh((network.train()(images) - 0.5) * 255 / 150), (0, 2, 3))
+    last.weight.mul_(SPREAD / spread[:, None, None, None])
+    bias.copy_(-mean * SPREAD / spread)
+
+
+def _bias(convolution: nn.Conv2d) -> Tensor:
+    if convolution.bias is None:
+        raise TypeError("a transform network's convolutions have a bias")
+    return convolution.bias

@@ -1,0 +1,44 @@
+"""What everyone writes: `python -m benchmarks.peers.naive STORE PORT`.
+
+FastAPI and uvicorn, a sync endpoint in the default pool of 40 threads, Pillow, eager fp32 PyTorch as trained.
+"""
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import uvicorn
+from fastapi import FastAPI, Response, UploadFile
+from PIL import Image
+
+from model_store import ModelStore
+
+
+def create_app(store: ModelStore) -> FastAPI:
+    """A service of every network of the store."""
+    networks = {name: store.load(name).network.eval() for name in store.names()}
+    app = FastAPI()
+
+    @app.get("/health")
+    def health() -> str:
+        return "ok"
+
+    @app.post("/stylize/{name}")
+    def stylize(name: str, request: UploadFile) -> Response:
+        image = np.array(Image.open(request.file).convert("RGB"))
+        batch = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+        with torch.no_grad():
+            output = networks[name](batch)
+        pixels = (output[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "JPEG", quality=90)
+        return Response(stream.getvalue(), media_type="image/jpeg")
+
+    return app
+
+
+if __name__ == "__main__":
+    root, port = sys.argv[1:]
+    uvicorn.run(create_app(ModelStore(Path(root))), host="127.0.0.1", port=int(port), log_level="warning")

@@ -1,0 +1,67 @@
+"""What a run found: Markdown for people, JSON for machines, both from the same rows."""
+
+import json
+import math
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+Value = str | int | float | bool | None
+Row = Mapping[str, Value]
+Tables = Mapping[str, Sequence[Row]]
+"""Rows by the title of their table. The columns are the keys of the rows, in the order of their first appearance."""
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A Markdown table, as wide as its cells; a key that a row lacks is an empty cell."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    cells = [columns, *([_text(row.get(column, "")) for column in columns] for row in rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)] if columns else []
+    lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in cells]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def show(tables: Tables) -> str:
+    """Every table under its title."""
+    return "\n\n".join(f"## {title}\n\n{markdown(rows)}" for title, rows in tables.items() if rows)
+
+
+def save(path: Path, tables: Tables, machine: Mapping[str, object]) -> None:
+    """Write the tables with the command, the date and the machine as JSON. NaN becomes null."""
+    found = {title: [_finite(row) for row in rows] for title, rows in tables.items()}
+    record = {"command": command(), "date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record | {"tables": found}, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def command() -> str:
+    """The command line of this run, as a person would type it."""
+    return shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+
+
+def default_path(benchmark: str) -> Path:
+    """A file of its own for each run, under benchmarks/results/."""
+    moment = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    return Path(__file__).parent / "results" / f"{moment}-{benchmark}.json"
+
+
+def _finite(row: Row) -> Row:
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+
+
+def _text(value: Value) -> str:
+    """Three significant digits of what is not whole; a dash for what was not measured."""
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case float() if not math.isfinite(value):
+            return "–"
+        case float() if abs(value) >= 100:
+            return f"{value:.0f}"
+        case float():
+            return f"{value:.3g}"
+    return str(value)

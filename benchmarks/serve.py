@@ -1,0 +1,208 @@
+"""`serve`: whole services under closed-loop load over HTTP, beside the floor of what their work costs."""
+
+import io
+import itertools
+import math
+import os
+import tempfile
+from argparse import ArgumentParser, Namespace
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks import load, networks, photos, servers, stats
+from benchmarks.floor import Floor, floor
+from benchmarks.load import Outcome, Plan
+from benchmarks.processes import Disturbance
+from benchmarks.report import Row, Tables
+from benchmarks.servers import Server
+from model_store import ModelStore
+
+LEVELS = (1, 4, 16, 64)
+LOADS = ("uniform", "mixed")
+
+SAME_PICTURE = 30.0
+"""Decibels between two servers' answers: what bf16 and two passes of JPEG leave, and another picture does not."""
+
+MIXED_SECONDS = 240.0
+"""Bound of a measurement of mixed photos, which otherwise ends with the last photo of its last turn."""
+
+Contestant = Callable[[int, float, int | None], Outcome]
+"""Carries out a load of so many clients for so many seconds, or so many requests."""
+
+Outcomes = Mapping[int, Mapping[str, Sequence[Outcome]]]
+"""By concurrency and by contestant, one for each round."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The photos of a load, and how many of them are sent: for `None`, as many as the time allows."""
+
+    files: list[bytes]
+    whole_turns: bool
+
+    def count(self, clients: int) -> int | None:
+        """Mixed photos are sent in whole turns, so that every server has the same work."""
+        return len(self.files) * (1 + clients // 32) if self.whole_turns else None
+
+    def megapixels(self, outcome: Outcome) -> float:
+        """Of the photos that were painted."""
+        sizes = [Image.open(io.BytesIO(file)).size for file in self.files]
+        return sum(math.prod(sizes[answer.request]) for answer in outcome.of("ok")) / 1e6
+
+
+def declare(parser: ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--loads", nargs="+", choices=LOADS, default=LOADS, help="512×512, or 256–1536 px mixed")
+    parser.add_argument("--levels", nargs="+", type=int, default=LEVELS, help="closed-loop clients")
+    parser.add_argument(
+        "--servers", nargs="+", choices=tuple(servers.CHOICES), default=("pastiche", "naive", "litserve")
+    )
+    parser.add_argument("--seconds", type=float, default=12, help="of each measurement with uniform photos")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each, in turn with the others")
+
+
+def run(chosen: Namespace) -> Tables:
+    """Measure each load; a table for each concurrency, and one of memory."""
+    if chosen.quick:
+        chosen.levels, chosen.seconds, chosen.rounds = (1, 4), 2, 1
+    tables: dict[str, list[Row]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        store = networks.publish(Path(folder) / "store")
+        for name in chosen.loads:
+            tables |= _measured(name, _photos(name, quick=chosen.quick), store, chosen, Path(folder))
+    return tables
+
+
+def _photos(name: str, *, quick: bool) -> Photos:
+    if name == "uniform":
+        return Photos(photos.uniform(), whole_turns=False)
+    return Photos(photos.mixed(4, largest=768) if quick else photos.mixed(), whole_turns=True)
+
+
+def _measured(name: str, sent: Photos, store: ModelStore, chosen: Namespace, folder: Path) -> dict[str, list[Row]]:
+    with _contestants(sent, store, chosen.servers, folder) as (contestants, running):
+        outcomes = _outcomes(name, sent, contestants, chosen)
+        memory = [_memory(server) for server in running.values()]
+    tables = {f"{name}, concurrency {clients}": list(_rows(sent, found)) for clients, found in outcomes.items()}
+    return tables | {f"{name}, memory afterwards": memory}
+
+
+def _memory(server: Server) -> Row:
+    found = server.memory()
+    return {"server": server.recipe.name, "RSS MB": found.rss, "PSS MB": found.pss, "peak RSS MB": found.peak}
+
+
+@contextmanager
+def _contestants(
+    sent: Photos, store: ModelStore, names: Sequence[str], folder: Path
+) -> Iterator[tuple[dict[str, Contestant], dict[str, Server]]]:
+    """The floors and the servers, warmed up with every photo, ready to go on; and the servers alone."""
+    files = [_written(folder / f"photo-{number}.jpg", file) for number, file in enumerate(sent.files)]
+    contestants: dict[str, Contestant] = {}
+    with ExitStack() as stack:
+        for processes, threads in dict.fromkeys([(1, _cpus()), (_cpus(), 1)]):
+            bare = stack.enter_context(floor(processes, threads, store.root, networks.STYLE_NAME, files))
+            contestants[f"floor {processes}×{threads}"] = _unserved(bare)
+        running = stack.enter_context(servers.all_running([servers.CHOICES[name](store.root) for name in names]))
+        with tempfile.TemporaryDirectory(dir=folder) as bodies:
+            for name, server in running.items():
+                contestants[name] = _served(server, sent, Path(bodies))
+            _check_pictures(running, sent, Path(bodies))
+            yield contestants, running
+
+
+def _unserved(bare: Floor) -> Contestant:
+    return lambda _clients, seconds, count: bare.run(seconds, count)
+
+
+def _served(server: Server, sent: Photos, folder: Path) -> Contestant:
+    requests = tuple(servers.request(server.recipe, photo, folder) for photo in sent.files)
+
+    def contest(clients: int, seconds: float, count: int | None) -> Outcome:
+        with server.awake():
+            found = load.drive(Plan(server.port, requests, clients, seconds, count))
+            if found.of("timeout"):
+                server.post(requests[0])  # is answered when what the clients left behind is done
+            return found
+
+    with server.awake():
+        for request in requests:
+            server.post(request)
+    return contest
+
+
+def _check_pictures(running: Mapping[str, Server], sent: Photos, folder: Path) -> None:
+    """Raise RuntimeError where a server's answer is not the picture that another's is."""
+    pictures = {name: _picture(server, sent.files[0], folder) for name, server in running.items()}
+    for (one, first), (other, second) in itertools.pairwise(pictures.items()):
+        agreement = 20 * math.log10(255) - 10 * math.log10(max(1e-9, float(np.square(first - second).mean())))
+        if agreement < SAME_PICTURE:
+            raise RuntimeError(f"{one} and {other} answer different pictures: {agreement:.1f} dB")
+
+
+def _picture(server: Server, photo: bytes, folder: Path) -> NDArray[np.float32]:
+    with server.awake():
+        answer = server.post(servers.request(server.recipe, photo, folder))
+    return np.asarray(Image.open(io.BytesIO(answer)), np.float32)
+
+
+def _outcomes(name: str, sent: Photos, contestants: Mapping[str, Contestant], chosen: Namespace) -> Outcomes:
+    """Round by round, concurrency by concurrency, all contestants one after another; who begins changes."""
+    found: dict[int, dict[str, list[Outcome]]] = {clients: defaultdict(list) for clients in chosen.levels}
+    seconds = MIXED_SECONDS if sent.whole_turns else chosen.seconds
+    for turn, clients in itertools.product(range(chosen.rounds), chosen.levels):
+        first = turn % len(contestants)
+        for who in [*contestants][first:] + [*contestants][:first]:
+            others = Disturbance()
+            outcome = contestants[who](clients, seconds, sent.count(clients))
+            found[clients][who].append(replace(outcome, others=others.cpus()))
+            print(f"{name}, {clients} clients, round {turn + 1}: {who} {outcome.rate:.2f}/s", flush=True)
+    return found
+
+
+def _rows(sent: Photos, outcomes: Mapping[str, Sequence[Outcome]]) -> Iterator[Row]:
+    """One for each contestant, the fastest first. Ratios are medians of those of each round.
+
+    `× floor` is in requests/s of the floor with the most; `p50 × floor` in latency of the floor with the least.
+    """
+    rates = {name: [outcome.rate for outcome in found] for name, found in outcomes.items()}
+    floors = [name for name in rates if name.startswith("floor")]
+    best = max(floors, key=lambda name: stats.middle(rates[name]))
+    fastest = min(stats.middle(_seconds(outcomes[name])) for name in floors)
+    for name in sorted(rates, key=lambda name: -stats.middle(rates[name])):
+        found, seconds = outcomes[name], _seconds(outcomes[name])
+        yield {
+            "server": name,
+            "requests/s": stats.middle(rates[name]),
+            "Mpx/s": stats.middle([sent.megapixels(outcome) / outcome.elapsed for outcome in found]),
+            **stats.in_milliseconds(seconds),
+            "errors": sum(len(outcome.answers) - len(outcome.of("ok")) for outcome in found),
+            "× floor": _ratio(rates, name, best),
+            **{f"× {other}": _ratio(rates, name, other) for other in rates if other not in floors},
+            "p50 × floor": stats.middle(seconds) / fastest,
+            "others' CPUs": max(outcome.others for outcome in found),
+        }
+
+
+def _seconds(outcomes: Sequence[Outcome]) -> list[float]:
+    return [second for outcome in outcomes for second in outcome.seconds()]
+
+
+def _ratio(rates: Mapping[str, Sequence[float]], name: str, other: str) -> float:
+    return stats.middle([one / two for one, two in zip(rates[name], rates[other], strict=True) if two])
+
+
+def _written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0))

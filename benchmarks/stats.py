@@ -1,0 +1,25 @@
+"""Medians and percentiles of measured times."""
+
+import math
+from collections.abc import Sequence
+from statistics import median
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` (0 to 1) of all values do not exceed (nearest rank); NaN for none.
+
+    Unlike an interpolated one it is always a measured value.
+    """
+    if not values:
+        return math.nan
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def middle(values: Sequence[float]) -> float:
+    """The median; NaN for no values."""
+    return median(values) if values else math.nan
+
+
+def in_milliseconds(seconds: Sequence[float]) -> dict[str, float]:
+    """p50, p95 and p99 of `seconds` as columns of a table, in milliseconds."""
+    return {f"p{share} ms": 1000 * percentile(seconds, share / 100) for share in (50, 95, 99)}

@@ -1,0 +1,167 @@
+"""Forward passes on a GPU: bytes over the bus, graphs in place of launches, copies beside the computing.
+
+A CUDA graph is captured for each (architecture, shape of plane), on weights of its own: those of a network are copied
+into them before it runs, unless they are there already. All styles of one architecture share one graph, whatever their
+number. Each shape has one size of batch, and what lacks to it is filled up, because libraries choose their algorithms,
+and with them the last bits of a result, by the size of the batch.
+"""
+
+import copy
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model_store import TransformNetwork
+from service.codec import Pixels
+from service.forward import computed
+
+WARM_UP = 3
+"""Passes before a capture, in which libraries choose and allocate."""
+
+Key = tuple[str, torch.dtype, torch.Size]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Slots:
+    """Where a graph finds its input, its weights and leaves its output: the same memory in every replay."""
+
+    network: TransformNetwork
+    planes: Tensor
+    statistics: Tensor | None
+    holds: TransformNetwork
+    """Whose weights are in `network`."""
+    pixels: Tensor
+    finite: Tensor
+    graph: torch.cuda.CUDAGraph
+
+
+class OnCuda:
+    """Networks on one GPU, from several threads; launches come one after the other, waiting for them does not."""
+
+    def __init__(self, device: torch.device, batch_pixels: int) -> None:
+        torch.backends.cudnn.deterministic = True
+        self._device = device
+        self._batch_pixels = batch_pixels
+        self._computing = torch.cuda.Stream(device)
+        self._capturing = torch.cuda.Stream(device)
+        """Of its own: what another thread launches on a stream that is being captured becomes part of the graph."""
+        self._uploads = torch.cuda.Stream(device)
+        self._downloads = torch.cuda.Stream(device)
+        self._launching = Lock()
+        self._memory = torch.cuda.graph_pool_handle()
+        self._slots: dict[Key, Slots] = {}
+
+    @contextmanager
+    def place(self, alone: bool) -> Iterator[None]:  # noqa: ARG002 # a GPU has no lanes of its own
+        with torch.cuda.device(self._device), torch.cuda.stream(self._computing):
+            yield
+
+    def __call__(
+        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
+    ) -> list[Pixels | None]:
+        """As `Forward` says. A network that is not local runs whole images, each alone: their shapes do not repeat."""
+        if not network.spec.tileable:
+            return [result for plane in planes for result in self.eager(network, [plane], None)]
+        height, width, _ = planes[0].shape
+        size = max(1, self._batch_pixels // (height * width))
+        results: list[Pixels | None] = []
+        for begin in range(0, len(planes), size):
+            own = None if statistics is None else statistics[begin : begin + size]
+            results += self._replayed(network, planes[begin : begin + size], own, size)
+        return results
+
+    def eager(
+        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
+    ) -> list[Pixels | None]:
+        """As `Forward` says."""
+        with self._launching:
+            return _landed(*self._downloaded(*computed(network, self._uploaded(planes, len(planes)), statistics)))
+
+    def shrink(self) -> None:
+        """As `Forward` says: batches of half the size from now on."""
+        with self._launching:
+            self._slots.clear()
+            self._batch_pixels = max(1, self._batch_pixels // 2)
+            torch.cuda.empty_cache()
+
+    def _replayed(
+        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, size: int
+    ) -> list[Pixels | None]:
+        with self._launching:
+            batch = self._uploaded(planes, size)
+            slots = self._captured(network, batch, statistics)
+            slots.planes.copy_(batch)
+            if slots.statistics is not None and statistics is not None:
+                slots.statistics[: len(planes)].copy_(statistics)
+            if slots.holds is not network:
+                _copy_weights(network, slots.network)
+                slots.holds = network
+            slots.graph.replay()
+            landing = self._downloaded(slots.pixels.clone(), slots.finite.clone())
+        return _landed(*landing)[: len(planes)]
+
+    def _captured(self, network: TransformNetwork, batch: Tensor, statistics: Tensor | None) -> Slots:
+        """The graph for the network's architecture and the batch's shape, captured at the first use."""
+        key = (network.spec.model_dump_json(), _dtype(network), batch.shape)
+        if key not in self._slots:
+            own = copy.deepcopy(network)
+            each = None if statistics is None else statistics[:1].expand(len(batch), -1, -1).contiguous()
+            planes = batch.clone()
+            self._capturing.wait_stream(self._computing)
+            with torch.cuda.stream(self._capturing):
+                for _ in range(WARM_UP):
+                    computed(own, planes, each)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._memory, stream=self._capturing, capture_error_mode="thread_local"):
+                pixels, finite = computed(own, planes, each)
+            self._computing.wait_stream(self._capturing)
+            self._slots[key] = Slots(own, planes, each, network, pixels, finite, graph)
+            logger.debug("captured %s", key)
+        return self._slots[key]
+
+    def _uploaded(self, planes: Sequence[Pixels], size: int) -> Tensor:
+        """uint8 (size, H, W, 3) on the device, copied beside the computing; the rest of it is black."""
+        host = torch.zeros((size, *planes[0].shape), dtype=torch.uint8, pin_memory=True)
+        np.stack(planes, out=host.numpy()[: len(planes)])
+        with torch.cuda.stream(self._uploads):
+            batch = host.to(self._device, non_blocking=True)
+        batch.record_stream(self._computing)
+        self._computing.wait_stream(self._uploads)
+        return batch
+
+    def _downloaded(self, pixels: Tensor, finite: Tensor) -> tuple[Tensor, Tensor, torch.cuda.Event]:
+        """The same in the host's memory, once the event has come."""
+        self._downloads.wait_stream(self._computing)
+        done = torch.cuda.Event()
+        with torch.cuda.stream(self._downloads):
+            host = tuple(_pinned(tensor) for tensor in (pixels, finite))
+            for tensor in (pixels, finite):
+                tensor.record_stream(self._downloads)
+            done.record()
+        return host[0], host[1], done
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def _landed(pixels: Tensor, finite: Tensor, done: torch.cuda.Event) -> list[Pixels | None]:
+    done.synchronize()
+    return [result if sound else None for result, sound in zip(pixels.numpy(), finite.tolist(), strict=True)]
+
+
+def _copy_weights(source: TransformNetwork, target: TransformNetwork) -> None:
+    tensors = [[*network.parameters(), *network.buffers()] for network in (target, source)]
+    torch._foreach_copy_(tensors[0], tensors[1])
+
+
+def _dtype(network: TransformNetwork) -> torch.dtype:
+    return next(network.parameters()).dtype

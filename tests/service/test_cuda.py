@@ -1,0 +1,189 @@
+"""What only a GPU can show: graphs, weights as data, batches of a fixed size, streams."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model_store import TransformNetwork, for_inference, thumbnail
+from service.codec import Pixels
+from service.cuda import OnCuda
+from service.forward import OnCpu
+from service.tiling import Canvas, TileSizes, Tiling
+from tests.networks import NARROW_UPSCALE_4, network
+from tests.service.live import photo, same
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+LADDER = TileSizes(10**8, (64, 128))
+PRECISIONS = [torch.float32, torch.float16, torch.bfloat16]
+BATCH_PIXELS = 6 * 171**2
+"""Planes of six tiles of 64 pixels of the narrow style network, whose margins are 107 pixels."""
+
+
+@pytest.fixture(autouse=True)
+def inference() -> Iterator[None]:
+    with torch.inference_mode():
+        yield
+
+
+def placed(subject: TransformNetwork, precision: torch.dtype = torch.float16) -> TransformNetwork:
+    return for_inference(subject, precision).to("cuda")
+
+
+def planes(subject: TransformNetwork, count: int, first: int = 0) -> list[Pixels]:
+    """Of so many images of one tile each."""
+    tiling = Tiling(subject, LADDER)
+    canvases = [Canvas(photo(first + seed, 64 // subject.scale, 60 // subject.scale), tiling) for seed in range(count)]
+    return [canvas.cut(canvas.tiles[0]) for canvas in canvases]
+
+
+def statistics(subject: TransformNetwork, count: int) -> Tensor:
+    device = next(subject.parameters()).device
+    images = [thumbnail(photo(seed, 64, 60), subject.spec.thumbnail).to(device) for seed in range(count)]
+    return torch.cat([subject.statistics(image) for image in images])
+
+
+def run(
+    forward: OnCuda, subject: TransformNetwork, *arguments: list[Pixels], own: Tensor | None = None
+) -> list[Pixels]:
+    """As a lane does it; every picture is finite."""
+    with torch.inference_mode(), forward.place(alone=False):
+        results = [result for images in arguments for result in forward(subject, images, own)]
+    assert all(result is not None for result in results)
+    return [result for result in results if result is not None]
+
+
+def on_cpu(subject: TransformNetwork, images: list[Pixels], own: Tensor | None = None) -> list[Pixels]:
+    return [result for result in OnCpu(1, 1)(for_inference(subject), images, own) if result is not None]
+
+
+def mean_square(one: Pixels, other: Pixels) -> float:
+    return float(np.square(one.astype(float) - other).mean())
+
+
+def equal(ones: list[Pixels], others: list[Pixels]) -> bool:
+    return all(np.array_equal(one, other) for one, other in zip(ones, others, strict=True))
+
+
+@pytest.fixture
+def forward() -> OnCuda:
+    return OnCuda(torch.device("cuda"), BATCH_PIXELS)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("architecture", [network().spec.architecture, NARROW_UPSCALE_4])
+def test_pictures_are_those_of_the_processor(forward: OnCuda, architecture: str, precision: torch.dtype) -> None:
+    subject = network(architecture, skip=True)
+    images = planes(subject, 9)
+    results = run(forward, placed(subject, precision), images)
+    for result, expected in zip(results, on_cpu(subject, images), strict=True):
+        assert mean_square(result, expected) <= (0.3 if precision == torch.float32 else 4.0)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_bytes_do_not_depend_on_batch_mates_size_or_place(forward: OnCuda, precision: torch.dtype) -> None:
+    subject = placed(network(), precision)
+    images = planes(subject, 15)
+    together = run(forward, subject, images)
+    assert equal([run(forward, subject, [image])[0] for image in images], together)
+    assert equal(run(forward, subject, images[::-1])[::-1], together)
+    assert equal(run(forward, subject, images[:4], images[4:5], images[5:]), together)
+    assert len({image.tobytes() for image in together}) == 15
+
+
+def test_styles_of_one_architecture_share_a_graph_and_keep_their_weights(forward: OnCuda) -> None:
+    styles = [placed(network(seed=seed)) for seed in range(3)]
+    images = planes(styles[0], 4)
+    alone = [run(OnCuda(torch.device("cuda"), BATCH_PIXELS), style, images) for style in styles]
+    for turn in (0, 1, 2, 1, 0, 0, 2):
+        assert equal(run(forward, styles[turn], images), alone[turn])
+    assert len(forward._slots) == 1
+    assert not np.array_equal(alone[0][0], alone[1][0])
+
+
+def test_graphs_of_other_architectures_shapes_and_precisions_do_not_mix(forward: OnCuda) -> None:
+    subjects = [placed(network()), placed(network(), torch.float32), placed(network(NARROW_UPSCALE_4))]
+    images = [planes(subject, 3) for subject in subjects]
+    first = [run(forward, subject, own) for subject, own in zip(subjects, images, strict=True)]
+    for subject, own, expected in zip(subjects, images, first, strict=True):
+        assert equal(run(forward, subject, own), expected)
+    assert len(forward._slots) == 3
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_image_has_its_own_statistics(forward: OnCuda, precision: torch.dtype) -> None:
+    subject = network(norm="thumbnail", thumbnail=32)
+    images, expected = planes(subject, 8), on_cpu(subject, planes(subject, 8), statistics(subject, 8))
+    fast = placed(subject, precision)
+    with forward.place(alone=False):
+        own = statistics(fast, 8)
+    results = run(forward, fast, images, own=own)
+    for i, (result, wanted) in enumerate(zip(results, expected, strict=True)):
+        assert mean_square(result, wanted) <= (0.3 if precision == torch.float32 else 6.0)
+        assert np.array_equal(run(forward, fast, images[i : i + 1], own=own[i : i + 1])[0], result)
+    assert not np.array_equal(run(forward, fast, images, own=own.flip(0))[0], results[0])
+
+
+def test_picture_that_is_not_finite_is_told_apart(forward: OnCuda) -> None:
+    class Broken(TransformNetwork):
+        def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:
+            black = plane.amax((1, 2, 3), keepdim=True) == 0
+            return torch.where(black, torch.inf, super().transform(plane, statistics))
+
+    broken = Broken(network().spec).eval()
+    broken.load_state_dict(network().state_dict())
+    images = planes(broken, 3)
+    images[1] = np.zeros_like(images[1])
+    with forward.place(alone=False):
+        results = forward(placed(broken), images, None)
+    assert [result is None for result in results] == [False, True, False]
+
+
+def test_network_that_is_not_local_runs_whole_images(forward: OnCuda) -> None:
+    subject = network(norm="instance")
+    image = Canvas(photo(1, 90, 130), Tiling(subject, LADDER))
+    plane = image.cut(image.tiles[0])
+    (result,) = run(forward, placed(subject, torch.float32), [plane])
+    assert same(result, on_cpu(subject, [plane])[0])
+    assert not forward._slots
+
+
+def test_smaller_batches_after_a_lack_of_memory(forward: OnCuda) -> None:
+    subject = network()
+    fast, images = placed(subject, torch.float32), planes(subject, 7)
+    run(forward, fast, images)
+    for _ in range(4):
+        forward.shrink()
+        for result, expected in zip(run(forward, fast, images), on_cpu(subject, images), strict=True):
+            assert mean_square(result, expected) <= 0.3
+
+
+def test_lanes_share_the_device_while_graphs_are_captured_and_networks_are_loaded(forward: OnCuda) -> None:
+    """New shapes and new networks come while others run: nothing becomes part of a graph that does not belong there."""
+    subjects = [placed(network(seed=seed)) for seed in range(2)] + [placed(network(NARROW_UPSCALE_4))]
+    subjects.append(placed(network(norm="thumbnail", thumbnail=32)))
+    with forward.place(alone=False):
+        own = [statistics(subject, 4) if subject.needs_statistics else None for subject in subjects]
+    images = [planes(subject, 4) for subject in subjects]
+    quiet = OnCuda(torch.device("cuda"), BATCH_PIXELS)
+    expected = [
+        run(quiet, subject, each, own=these) for subject, each, these in zip(subjects, images, own, strict=True)
+    ]
+
+    def lane(turn: int) -> bool:
+        which = turn % len(subjects)
+        subject = subjects[which]
+        with torch.inference_mode(), forward.place(alone=False):
+            these = statistics(subject, 4) if subject.needs_statistics else None
+            subject(torch.rand(1, 3, 24, 32, device="cuda"))  # as when a network is proven
+        return equal(run(forward, subject, images[which], own=these), expected[which])
+
+    with ThreadPoolExecutor(3) as lanes:
+        assert all(lanes.map(lane, range(40)))

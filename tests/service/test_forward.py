@@ -1,0 +1,113 @@
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model_store import TransformNetwork, for_inference, thumbnail
+from service.codec import Pixels
+from service.forward import OnCpu, computed
+from service.tiling import Canvas, TileSizes, Tiling
+from tests.networks import NARROW_UPSCALE_4, network
+from tests.service.live import photo, same
+
+WHOLE = TileSizes(10**9)
+
+
+@pytest.fixture(autouse=True)
+def inference() -> Iterator[None]:
+    with torch.inference_mode():
+        yield
+
+
+def planes(subject: TransformNetwork, *images: Pixels) -> list[Pixels]:
+    canvases = [Canvas(image, Tiling(subject, WHOLE)) for image in images]
+    return [canvas.cut(canvas.tiles[0]) for canvas in canvases]
+
+
+def statistics(subject: TransformNetwork, *images: Pixels) -> Tensor:
+    return torch.cat([subject.statistics(thumbnail(image, subject.spec.thumbnail)) for image in images])
+
+
+def painted(subject: TransformNetwork, image: Pixels) -> Pixels:
+    output = subject(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+    result: Pixels = (output[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    return result
+
+
+@pytest.mark.parametrize("architecture", [network().spec.architecture, NARROW_UPSCALE_4])
+def test_bytes_are_those_of_the_network(architecture: str) -> None:
+    subject = network(architecture, skip=True)
+    (result,) = OnCpu(1, 1)(for_inference(subject), planes(subject, photo()), None)
+    expected = painted(subject, photo())
+    assert result is not None
+    assert result.dtype == np.uint8
+    assert same(result[: len(expected), : expected.shape[1]], expected)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_bytes_do_not_depend_on_batch_mates(precision: torch.dtype) -> None:
+    subject, forward = for_inference(network(), precision), OnCpu(1, 1)
+    images = planes(subject, *(photo(seed) for seed in range(5)))
+    together = forward(subject, images, None)
+    for image, result in zip(images, together, strict=True):
+        (alone,) = forward(subject, [image], None)
+        assert np.array_equal(np.array(result), np.array(alone))
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("norm", ["batch", "thumbnail"])
+def test_bytes_do_not_depend_on_the_number_of_threads(precision: torch.dtype, norm: str) -> None:
+    subject, forward = for_inference(network(norm=norm, thumbnail=64), precision), OnCpu(2, 2)
+    image = photo(1, 150, 203)
+    before, results = torch.get_num_threads(), []
+    for alone in (False, True):
+        with forward.place(alone):
+            assert torch.get_num_threads() == (2 if alone else 1)
+            own = statistics(subject, image) if norm == "thumbnail" else None
+            results += forward(subject, planes(subject, image), own)
+    torch.set_num_threads(before)
+    assert np.array_equal(np.array(results[0]), np.array(results[1]))
+
+
+def test_every_plane_has_its_own_statistics() -> None:
+    subject = for_inference(network(norm="thumbnail", thumbnail=16))
+    images = [photo(seed, 40, 52) for seed in range(3)]
+    results = OnCpu(1, 1)(subject, planes(subject, *images), statistics(subject, *images))
+    for image, result in zip(images, results, strict=True):
+        assert result is not None
+        assert same(result[:40, :52], painted(subject, image))
+    exchanged = OnCpu(1, 1)(subject, planes(subject, *images), statistics(subject, *images[::-1]))
+    assert not np.array_equal(np.array(exchanged[0]), np.array(results[0]))
+
+
+class Broken(TransformNetwork):
+    """Gives a single value that is no number, or too large for one, for planes that are black."""
+
+    value = torch.nan
+
+    def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:
+        result = super().transform(plane, statistics)
+        result[plane.amax((1, 2, 3)) == 0, 1, 3, 5] = self.value
+        return result
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_one_value_that_is_not_finite_is_seen_before_it_is_clamped(value: float) -> None:
+    subject = Broken(network().spec).eval()
+    subject.value = value
+    black = np.zeros((24, 32, 3), np.uint8)
+    results = OnCpu(1, 1)(subject, planes(subject, photo(1), black, photo(2)), None)
+    assert [result is None for result in results] == [False, True, False]
+
+
+def test_values_are_clamped_and_rounded() -> None:
+    class Fixed(TransformNetwork):
+        def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:  # noqa: ARG002
+            values = torch.tensor([-3.0, 0.4 / 255, 0.6 / 255, 254.4 / 255, 1.2, 900.0])
+            return values.expand(len(plane), 3, 1, -1).clone()
+
+    pixels, finite = computed(Fixed(network().spec), torch.zeros(2, 9, 9, 3, dtype=torch.uint8), None)
+    assert pixels.tolist() == [[[[value] * 3 for value in (0, 0, 1, 254, 255, 255)]]] * 2
+    assert finite.tolist() == [True, True]
