@@ -76,8 +76,8 @@ class StyleConfig(TrainConfig):
     architecture: str = Field(STYLE, description="layers of the network in the paper's notation")
     norm: Norm = Field(
         "thumbnail",
-        description="normalisation: thumbnail looks like instance and can be tiled; instance depends on the whole plane "
-        "and cannot (paper: batch)",
+        description="normalisation: thumbnail looks like instance and can be tiled; instance depends on the whole "
+        "plane and cannot (paper: batch)",
     )
     thumbnail: int = Field(
         256, ge=16, le=1024, description="longest side of the thumbnail that --norm thumbnail is measured on"

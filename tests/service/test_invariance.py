@@ -9,11 +9,15 @@ import torch
 
 from model_store import has_fast_bf16
 from tests.networks import network
-from tests.service.live import PATIENCE, Live, file, photo, publish, publish_upscaler, serving
+from tests.service.live import PATIENCE, Live, file, photo, publish, serving
 
 REQUESTS = 1000
 SIZES = ((1, 1), (7, 40), (16, 16), (24, 32), (33, 21), (48, 64))
-PATHS = ("/v1/stylize/wave", "/v1/stylize/thumb", "/v1/upscale/4")
+PATHS = ("/v1/stylize/wave", "/v1/stylize/thumb", "/v1/upscale/2")
+STYLE = "c9s1-4,d6,R6,u4,c9s1-3"
+UPSCALE = "c9s1-6,R6,u6,c9s1-3"
+MANY_TILES = {"tile_values": 2**14}
+"""The largest of the images are two tiles for a style, and eight or more for the upscaler."""
 
 
 async def storm(live: Live, pictures: list[bytes]) -> list[tuple[int, str, bytes]]:
@@ -32,9 +36,9 @@ async def storm(live: Live, pictures: list[bytes]) -> list[tuple[int, str, bytes
 
 
 def check(root: Path, **options: object) -> None:
-    publish(root, "wave")
-    publish(root, "thumb", network(norm="thumbnail", seed=1))
-    publish_upscaler(root)
+    publish(root, "wave", network(STYLE))
+    publish(root, "thumb", network(STYLE, norm="thumbnail", seed=1))
+    publish(root, "x2", network(UPSCALE, skip=True))
     pictures = [file(photo(seed, *SIZES[seed % len(SIZES)])) for seed in range(31)]
     with serving(root, max_queue_requests=2 * REQUESTS, request_timeout=600, **options) as live:
         alone = {
@@ -53,7 +57,7 @@ def check(root: Path, **options: object) -> None:
 def test_thousand_requests_at_once_get_the_bytes_that_each_gets_alone(tmp_path: Path, precision: str) -> None:
     if precision == "bf16" and not has_fast_bf16(torch.device("cpu")):
         pytest.skip("this processor does not compute in bf16")
-    check(tmp_path, precision=precision, threads=2, lanes=2, tile_values=16 * 40 * 24)
+    check(tmp_path, precision=precision, threads=2, lanes=2, **MANY_TILES)
 
 
 @pytest.mark.gpu

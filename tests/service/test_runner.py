@@ -20,7 +20,7 @@ from tests.networks import NARROW_UPSCALE_4, network
 from tests.service.live import painted, photo, publish, same
 
 CPU = torch.device("cpu")
-WHOLE = TileSizes(10**9)
+WHOLE = TileSizes(2**22)
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 

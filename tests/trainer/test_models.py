@@ -15,7 +15,7 @@ from trainer.train import publish, train
 
 
 def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
-    config = style_config(tmp_path)
+    config = style_config(tmp_path, norm="batch")
     task = build(config, Hardware.of("cpu", "fp32"))
     train(task, config, Run(config.folder))
     publish(task, config, Run(config.folder).load())

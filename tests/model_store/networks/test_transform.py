@@ -267,9 +267,9 @@ def test_statistics_normalise_the_convolution() -> None:
 @given(data=st.data())
 @pytest.mark.parametrize(("architecture", "skip"), THUMBNAIL_ARCHITECTURES)
 def test_tiles_with_the_images_statistics_make_the_whole(architecture: str, skip: bool, data: st.DataObject) -> None:
-    native = network(architecture, "thumbnail", skip=skip, thumbnail=32)
+    native = network(architecture, "thumbnail", skip=skip, thumbnail=48)
     geometry, scale = native.geometry, native.scale
-    height, width = data.draw(st.integers(20, 150)), data.draw(st.integers(20, 150))
+    height, width = data.draw(st.integers(49, 150)), data.draw(st.integers(49, 150))
     top = geometry.stride * data.draw(st.integers(0, (height - 1) // geometry.stride))
     left = geometry.stride * data.draw(st.integers(0, (width - 1) // geometry.stride))
     rows, columns = data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left))
@@ -278,7 +278,7 @@ def test_tiles_with_the_images_statistics_make_the_whole(architecture: str, skip
     tile = plane[..., top : top + geometry.plane(rows), left : left + geometry.plane(columns)]
     with torch.inference_mode():
         whole = native(image)[..., top * scale : (top + rows) * scale, left * scale : (left + columns) * scale]
-        part = native.transform(tile, native.statistics(area_reduced(image, 32))).clamp(0, 1)
+        part = native.transform(tile, native.statistics(area_reduced(image, 48))).clamp(0, 1)
     assert (part[..., : rows * scale, : columns * scale] - whole).abs().max() < 1e-5
 
 
