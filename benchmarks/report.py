@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,14 +32,19 @@ def show(tables: Tables) -> str:
 def save(path: Path, tables: Tables, machine: Mapping[str, object]) -> None:
     """Write the tables with the command, the date and the machine as JSON. NaN becomes null."""
     found = {title: [_finite(row) for row in rows] for title, rows in tables.items()}
-    record = {"command": command(), "date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine}
+    record = {
+        "command": command(sys.argv[1:]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record | {"tables": found}, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def command() -> str:
-    """The command line of this run, as a person would type it."""
-    return shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+def command(arguments: Sequence[str]) -> str:
+    """The command line with these arguments, as a person would type it, but for the file that it wrote to."""
+    written = re.sub(r" --json[ =]('[^']*'|\S+)", "", f" {shlex.join(arguments)}")
+    return f"python -m benchmarks{written}"
 
 
 def default_path(benchmark: str) -> Path:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks.report import Row, markdown, save
+from benchmarks.report import Row, command, markdown, save
 
 ROWS: list[Row] = [{"engine": "eager", "ms": 512.345, "ok": True}, {"engine": "ours", "ms": 0.0123456, "wasted": None}]
 
@@ -24,3 +24,12 @@ def test_json_is_whole_and_has_no_nan(tmp_path: Path) -> None:
     assert found["tables"] == {"style": [{"engine": "ours", "ms": None, "rate": 5.25}]}
     assert found["machine"] == {"cpus": 2}
     assert set(found) == {"command", "date", "machine", "tables"}
+
+
+def test_command_is_recorded_without_the_file_that_it_wrote_to() -> None:
+    assert (
+        command(["serve", "--json", "/some where/a.json", "--levels", "1"]) == "python -m benchmarks serve --levels 1"
+    )
+    assert command(["overload", "--modes", "retrying at once", "--json=a.json"]) == (
+        "python -m benchmarks overload --modes 'retrying at once'"
+    )
