@@ -146,7 +146,9 @@ class Clients:
             while (number := self._next()) is not None:
                 wait = await self._attempt(connection, number)
                 if wait and self._plan.honour_retry_after:
-                    await asyncio.sleep(min(wait, max(0.0, self._plan.seconds - self._now())))
+                    if self._now() + wait >= self._plan.seconds:  # a timer may ring a little before its time
+                        return
+                    await asyncio.sleep(wait)
         finally:
             connection.close()
 

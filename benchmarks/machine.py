@@ -11,10 +11,11 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.report import Row
+from service.allocator import SETTINGS
 
 PACKAGES = ("pastiche", "torch", "pillow", "fastapi", "uvicorn", "uvloop", "litserve", "openvino")
 
-ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
+ALLOCATOR = {variable: str(value) for variable, (_, value) in SETTINGS.items()}
 """What our service tells glibc when it starts: keep the memory of activations, do not return it after each image."""
 
 MATRIX_SIDES = (1024, 2048, 4096)

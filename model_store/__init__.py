@@ -14,6 +14,7 @@ from model_store.networks import (
     area_reduced,
     for_inference,
     has_fast_bf16,
+    reflected,
     thumbnail,
 )
 from model_store.store import SHIPPED_STORE, ModelStore, StoredModel
@@ -41,5 +42,6 @@ __all__ = [
     "area_reduced",
     "for_inference",
     "has_fast_bf16",
+    "reflected",
     "thumbnail",
 ]

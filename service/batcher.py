@@ -8,7 +8,7 @@ waits.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 from typing import Generic
 
@@ -22,7 +22,7 @@ from service.tiling import Piece
 Run = Callable[[Model, Sequence[Piece], bool], Awaitable[None]]
 """Runs one batch of planes of equal shape on the device, on all of its lanes or on one, and pastes the results."""
 
-BULKY = 2
+BULKY = 1
 """A job with more than so many tiles for each lane keeps off the last lane while small ones come."""
 
 SMALL_TRAFFIC = 1.0
@@ -53,7 +53,6 @@ class Pass(Generic[Model]):
     pieces: list[Entry[Model]]
     alone: bool
     bulky: bool
-    began: float = field(default_factory=monotonic)
 
     @property
     def pixels(self) -> int:
@@ -72,6 +71,7 @@ class Batcher(Generic[Model]):
         self._waiting: dict[Job[Model], None] = {}
         self._running: dict[asyncio.Task[None], Pass[Model]] = {}
         self._small_traffic = 0.0
+        self._waking: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         metrics.queue_requests.set_function(lambda: len(self._waiting))
         metrics.queue_oldest_age.set_function(self.oldest_age)
@@ -116,6 +116,8 @@ class Batcher(Generic[Model]):
             return None
         urgent = sorted((job for job in self._waiting if job.tiles), key=Job.due)
         first = next((job for job in urgent if self._may_start(job)), None)
+        if first is None and urgent:
+            self._look_again()
         return self._batch(first, urgent) if first else None
 
     def _may_start(self, job: Job[Model]) -> bool:
@@ -123,10 +125,14 @@ class Batcher(Generic[Model]):
         now = monotonic()
         if not self._bulky(job) or self._lanes.count == 1 or now > self._small_traffic or job.due() <= now:
             return True
-        if sum(running.bulky for running in self._running.values()) < self._lanes.count - 1:
-            return True
-        asyncio.get_running_loop().call_later(self._small_traffic - now, self._changed.set)  # none may come any more
-        return False
+        return sum(running.bulky for running in self._running.values()) < self._lanes.count - 1
+
+    def _look_again(self) -> None:
+        """When small jobs have stopped coming, for which a lane is kept now."""
+        if self._waking is not None:
+            self._waking.cancel()
+        wait = max(0.0, self._small_traffic - monotonic())
+        self._waking = asyncio.get_running_loop().call_later(wait, self._changed.set)
 
     def _bulky(self, job: Job[Model]) -> bool:
         return job.count > BULKY * self._lanes.count
@@ -205,6 +211,7 @@ class Batcher(Generic[Model]):
             del self._running[task]
             error = task.exception()
             if isinstance(error, Exception):
+                self._admission.draining = True
                 for job in list(self._admission.jobs):
                     job.fail(error)
                 raise error

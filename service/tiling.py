@@ -9,10 +9,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from model_store import Architecture, TransformNetwork
+from model_store import Architecture, TransformNetwork, reflected
 from service.codec import Pixels
 
 PER_TILE = 96**2
@@ -74,9 +73,10 @@ class Tiling:
         height, width, _ = image.shape
         if 0 <= top <= height - tile.plane_height and 0 <= left <= width - tile.plane_width:
             return image[top : top + tile.plane_height, left : left + tile.plane_width]
-        rows = _reflected(height, top, tile.plane_height)
-        columns = _reflected(width, left, tile.plane_width)
-        return image[rows[:, None], columns]
+        rows = reflected(height, top, top + tile.plane_height).numpy()
+        columns = reflected(width, left, left + tile.plane_width).numpy()
+        plane: Pixels = image[rows[:, None], columns]
+        return plane
 
     def _parts(self, height: int, width: int) -> list[Tile]:
         """As equal as can be, nearly square, none larger than the most; thin ones count as wide as their margins."""
@@ -154,10 +154,3 @@ class Piece:
 
 def _cost(tiles: list[Tile]) -> int:
     return sum(tile.pixels + PER_TILE for tile in tiles)
-
-
-def _reflected(side: int, begin: int, length: int) -> NDArray[np.intp]:
-    """Which pixels of a side stand at `length` coordinates from `begin` on: reflected about both border pixels."""
-    period = max(2 * (side - 1), 1)
-    index = np.arange(begin, begin + length) % period
-    return np.where(index < side, index, period - index)

@@ -1,4 +1,4 @@
-"""Refuses at the door while the service is full, for a tenth of what it costs to find that out inside.
+"""Refuses at the door while the service is full, for less than it costs to find that out inside.
 
 Clients that retry at once would else take from those who wait the processor that their answers need. A refusal stands
 for a moment (`Admission.standing`), and is given after a pause that bounds how often each connection can ask. What is
@@ -53,7 +53,7 @@ class Turnstile:
             length = int(headers.get("Content-Length", 0))
         except ValueError:
             return None
-        return self._admission.standing(seconds, scope["path"], length)
+        return self._admission.standing(seconds, scope["path"], length) if seconds > 0 else None
 
 
 def _guarded(scope: Scope) -> str:

@@ -3,6 +3,7 @@
 from model_store.networks.architecture import STYLE, UPSCALE_4, UPSCALE_8, Architecture, ArchitectureError
 from model_store.networks.geometry import Geometry
 from model_store.networks.inference import for_inference
+from model_store.networks.layers import reflected
 from model_store.networks.precision import has_fast_bf16
 from model_store.networks.reduction import area_reduced, thumbnail
 from model_store.networks.transform import NetworkSpec, TransformNetwork
@@ -19,5 +20,6 @@ __all__ = [
     "area_reduced",
     "for_inference",
     "has_fast_bf16",
+    "reflected",
     "thumbnail",
 ]

@@ -13,21 +13,22 @@ Padding = Literal["zero", "reflection", "valid"]
 
 
 def reflect(image: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
-    """Extend (…, H, W) by its reflection about the border pixels, by any number of pixels.
-
-    The index map has period 2(N - 1) and is constant for N = 1, so margins may exceed the side.
-    """
+    """Extend (…, H, W) by its reflection about the border pixels, by any number of pixels."""
     height, width = image.shape[-2:]
     if max(left, right) < width and max(top, bottom) < height:
         return F.pad(image, (left, right, top, bottom), mode="reflect")
-    rows = _reflected(height, top, bottom, image.device)
-    columns = _reflected(width, left, right, image.device)
+    rows = reflected(height, -top, height + bottom, image.device)
+    columns = reflected(width, -left, width + right, image.device)
     return image.index_select(-2, rows).index_select(-1, columns)
 
 
-def _reflected(side: int, before: int, after: int, device: torch.device) -> Tensor:
+def reflected(side: int, begin: int, end: int, device: torch.device | None = None) -> Tensor:
+    """Which of the pixels 0 … `side` - 1 stand at the coordinates from `begin` up to `end`, reflected about both ends.
+
+    The map has period 2(side - 1) and is constant for a side of 1, so the coordinates may be anywhere.
+    """
     period = max(2 * (side - 1), 1)
-    index = torch.arange(-before, side + after, device=device) % period
+    index = torch.arange(begin, end, device=device) % period
     return torch.where(index < side, index, period - index)
 
 

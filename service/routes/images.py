@@ -9,8 +9,8 @@ from functools import partial
 from time import monotonic
 from typing import Annotated, Any, TypeVar
 
-import fastapi
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Header as RequestHeader
 
 from service.admission import Admission
 from service.allocator import give_back
@@ -46,7 +46,7 @@ Quality = Annotated[int, Query(ge=1, le=100, description="of a JPEG or WebP answ
 Urgency = Annotated[Priority, Query(description="bulk: nobody waits for it; interactive work goes first")]
 Within = Annotated[
     float | None,
-    fastapi.Header(
+    RequestHeader(
         alias="X-Request-Timeout",
         gt=0,
         allow_inf_nan=False,

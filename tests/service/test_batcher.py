@@ -618,6 +618,9 @@ def test_lost_device_reaches_every_waiter_and_ends_the_loop() -> None:
         assert [type(result) for result in results] == [DeviceLost] * 3
         with pytest.raises(DeviceLost):
             await loop
+        (late,) = await service.post(model(), 4)
+        with pytest.raises(Draining):
+            await late
 
     asyncio.run(run())
 

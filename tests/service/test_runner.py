@@ -1,4 +1,5 @@
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -75,14 +76,15 @@ class Limited(OnCpu):
         self.shrunk += 1
 
 
-class Changed(TransformNetwork):
+class Changed(TransformNetwork, ABC):
     """A network that does something else with some planes."""
 
     def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:
         return self.change(plane, super().transform(plane, statistics))
 
+    @abstractmethod
     def change(self, plane: Tensor, result: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What becomes of the result for a plane."""
 
 
 def changed(kind: type[Changed]) -> Changed:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from model_store.networks.layers import InstanceNorm, _reflected, reflect
+from model_store.networks.layers import InstanceNorm, reflect, reflected
 
 
 @given(side=st.integers(2, 9), before=st.integers(0, 8), after=st.integers(0, 8))
@@ -11,7 +11,7 @@ def test_index_map_is_torchs_where_torch_has_one(side: int, before: int, after: 
     before, after = before % side, after % side
     row = torch.arange(side).float()[None]
     expected = F.pad(row, (before, after), mode="reflect")
-    assert torch.equal(row[:, _reflected(side, before, after, row.device)], expected)
+    assert torch.equal(row[:, reflected(side, -before, side + after)], expected)
 
 
 def test_reflection_by_four_margins_longer_than_the_sides() -> None:
