@@ -1,0 +1,67 @@
+"""Line charts, by matplotlib, which the extra `paper` installs."""
+
+import importlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.errors import TrainerError
+
+ADVICE = "charts need matplotlib: pip install 'pastiche[paper]'"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve, or a level where it has no `x`."""
+
+    label: str
+    y: Sequence[float]
+    x: Sequence[float] = ()
+    style: str = "-"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes."""
+
+    title: str
+    lines: Sequence[Line]
+
+
+def require_charts() -> None:
+    """Raise TrainerError, before hours of computing, where matplotlib is not installed."""
+    _matplotlib()
+
+
+def chart(panels: Sequence[Panel], x: str, y: str, *, log_x: bool = False) -> bytes:
+    """Panels side by side, the y axis logarithmic, as a PNG file."""
+    figure = _matplotlib().Figure(figsize=(4.2 * len(panels) + 0.6, 3.6), layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for number, line in enumerate(panel.lines):
+            if line.x:
+                axes.plot(line.x, line.y, line.style, color=f"C{number}", label=line.label)
+            else:
+                axes.axhline(line.y[0], linestyle=line.style, color=f"C{number}", label=line.label)
+        axes.set(title=panel.title, xlabel=x, ylabel=y, yscale="log", xscale="log" if log_x else "linear")
+        if log_x:
+            axes.set_xticks(*_ticks(panel.lines))
+            axes.minorticks_off()
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=90)
+    return file.getvalue()
+
+
+def _ticks(lines: Sequence[Line]) -> tuple[list[float], list[str]]:
+    """Every x there is, and how it is written."""
+    places = sorted({x for line in lines for x in line.x})
+    return places, [f"{x:g}" for x in places]
+
+
+def _matplotlib() -> Any:
+    try:
+        return importlib.import_module("matplotlib.figure")
+    except ImportError as error:
+        raise TrainerError(ADVICE) from error

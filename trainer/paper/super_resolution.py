@@ -1,0 +1,142 @@
+"""Figures 8 and 9: PSNR and SSIM of enlarging networks and of bicubic enlargement, beside the paper's."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import Field
+from torch import Tensor
+from tqdm import tqdm
+
+from trainer.errors import TrainerError
+from trainer.evaluate import Enlarge, again, bicubic, judged_images, scores, sharp_image
+from trainer.hardware import Hardware
+from trainer.models import find_model
+from trainer.paper.published import ANCHOR, SUPER_RESOLUTION, SUSPECTED, Score
+from trainer.paper.report import Report, Row, TableConfig, command
+from trainer.pictures import labelled_row
+from trainer.run import png
+
+BICUBIC = "bicubic"
+
+DETAIL = 128
+"""Pixels of the side of the square in the middle of a picture that the figure shows, twice as large."""
+
+
+class SuperResolutionTableConfig(TableConfig):
+    """Figures 8 and 9: PSNR and SSIM on Y of enlarging networks, beside bicubic's and the paper's."""
+
+    sets: tuple[Path, ...] = Field(description="folders of sharp images, named as the sets: Set5 Set14 BSD100")
+    models: tuple[str, ...] = Field(("x4",), description="networks: NAME or NAME@VERSION")
+    scales: tuple[int, ...] = Field((4, 8), description="scales of the tables; each network is in that of its own")
+    store: Path = Field(Path("models"), description="model store")
+    picture: Path | None = Field(None, description="image whose middle the figure shows (default: the sets' first)")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
+
+
+Scores = Mapping[str, Mapping[str, Mapping[str, Score]]]
+"""By method, by set, by image."""
+
+
+def super_resolution(config: SuperResolutionTableConfig) -> str:
+    """Measure and write both tables; the Markdown."""
+    hardware = Hardware.of(config.device, "fp32", config.threads)
+    methods = {scale: _methods(config, scale, hardware) for scale in config.scales}
+    found = {scale: _scores(config, scale, methods[scale], hardware) for scale in config.scales}
+    picture = config.picture or judged_images(config.sets[0], max(config.scales), "--sets")[0]
+    report = Report(
+        "super-resolution",
+        "Figures 8 and 9: super-resolution",
+        command("super-resolution", config),
+        {f"×{scale}, PSNR in dB / SSIM (dB above bicubic)": list(_table(scale, found[scale])) for scale in found},
+        {"super-resolution": list(_data(found))},
+        {f"super-resolution-x{scale}": _figure(picture, scale, methods[scale], hardware) for scale in found},
+        [_anchor(found), *(note for scale in found for note in SUSPECTED.get(scale, ()))],
+    )
+    return report.save(config.out)
+
+
+def _methods(config: SuperResolutionTableConfig, scale: int, hardware: Hardware) -> Mapping[str, Enlarge]:
+    """Bicubic enlargement, and the networks of a scale."""
+    methods: dict[str, Enlarge] = {BICUBIC: bicubic(scale)}
+    for reference in config.models:
+        stored = find_model(config.store, reference)
+        if stored.manifest.scale not in config.scales:
+            raise TrainerError(f"{reference} enlarges ×{stored.manifest.scale}, which --scales does not have")
+        if stored.manifest.scale == scale:
+            hardware.place(stored.network)
+            methods[stored.manifest.label] = stored.network
+    return methods
+
+
+def _scores(
+    config: SuperResolutionTableConfig, scale: int, methods: Mapping[str, Enlarge], hardware: Hardware
+) -> Scores:
+    found: dict[str, dict[str, dict[str, Score]]] = {name: {} for name in methods}
+    for folder in config.sets:
+        for path in tqdm(judged_images(folder, scale, "--sets"), f"{folder.name} ×{scale}", unit="image"):
+            sharp = sharp_image(path, scale).to(hardware.device)
+            for name, enlarge in methods.items():
+                score = scores(enlarge, sharp, scale)
+                found[name].setdefault(folder.name, {})[path.stem] = (score["psnr"], score["ssim"])
+    return found
+
+
+def mean(scored: Mapping[str, Score]) -> Score:
+    """Of the PSNR and of the SSIM."""
+    psnr, ssim = (sum(values) / len(values) for values in zip(*scored.values(), strict=True))
+    return psnr, ssim
+
+
+def _table(scale: int, found: Scores) -> Iterator[Row]:
+    """A row for each method, ours first; in brackets the difference to the bicubic row of the same source."""
+    ours = {name: {of: mean(images) for of, images in sets.items()} for name, sets in found.items()}
+    for name, sets in ours.items():
+        yield {"method": name, **{of: _cell(score, ours[BICUBIC][of]) for of, score in sets.items()}}
+    paper = SUPER_RESOLUTION.get(scale, {})
+    for name, published in paper.items():
+        base = paper[BICUBIC]
+        shared = {of: _cell(published[of], base[of]) if of in published else None for of in found[BICUBIC]}
+        yield {"method": f"paper: {name}", **shared}
+
+
+def _cell(score: Score, base: Score) -> str:
+    difference = "" if score == base else f" ({score[0] - base[0]:+.2f})"
+    return f"{score[0]:.2f} / {score[1]:.4f}{difference}"
+
+
+def _data(found: Mapping[int, Scores]) -> Iterator[Row]:
+    for scale, methods in found.items():
+        for method, sets in methods.items():
+            for of, images in sets.items():
+                for image, (psnr, ssim) in images.items():
+                    yield {"scale": scale, "method": method, "set": of, "image": image, "psnr": psnr, "ssim": ssim}
+
+
+def _anchor(found: Mapping[int, Scores]) -> str:
+    """What bicubic enlargement says of the protocol."""
+    if 4 not in found or "Set5" not in found[4][BICUBIC]:
+        return "Without Set5 at ×4 there is nothing to anchor the protocol on: bicubic has 28.43 dB and 0.8113 there."
+    expected, (psnr, ssim) = ANCHOR["Set5"], mean(found[4][BICUBIC]["Set5"])
+    holds = (round(psnr, 2), round(ssim, 4)) == expected
+    verdict = (
+        "as it should" if holds else f"where {expected[0]} and {expected[1]} are expected: another set or protocol"
+    )
+    return f"Bicubic enlargement of Set5 ×4 has {psnr:.2f} dB and SSIM {ssim:.4f}, {verdict}."
+
+
+def _figure(picture: Path, scale: int, methods: Mapping[str, Enlarge], hardware: Hardware) -> bytes:
+    """The middle of a picture, and what is left of it by each method."""
+    sharp = sharp_image(picture, scale).to(hardware.device)
+    row = [("original", _middle(sharp))]
+    for name, enlarge in methods.items():
+        score = scores(enlarge, sharp, scale)
+        row.append((f"{name} {score['psnr']:.2f} / {score['ssim']:.4f}", _middle(again(enlarge, sharp, scale))))
+    return png(labelled_row(row, 2 * DETAIL))
+
+
+def _middle(image: Tensor) -> Tensor:
+    """A square of at most DETAIL pixels, (3, H, W)."""
+    side = min(DETAIL, *image.shape[-2:])
+    top, left = ((length - side) // 2 for length in image.shape[-2:])
+    return image[0, :, top : top + side, left : left + side]
