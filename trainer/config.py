@@ -4,13 +4,14 @@ Defaults are the paper's where it has one (paper §4.1, §4.2), and say so where
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from model_store import STYLE, Architecture
 from model_store.manifest import Name
 from model_store.networks.layers import Norm
+from trainer.objective import StyleWeights
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -35,10 +36,22 @@ class TrainConfig(BaseModel):
     run: Path | None = Field(None, description="folder of the run's state, metrics and previews (runs/<name>)")
     steps: int = Field(40_000, ge=1, description="optimisation steps")
     batch: int = Field(4, ge=1, description="images per step")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="parts in which a batch is computed, one after the other, for less memory; statistics of the batch "
+        "(batch normalisation, the pooled Gram matrices of --zoom) become those of a part",
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Adam's learning rate at its highest")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate (paper: constant)")
     warmup: int = Field(100, ge=0, description="steps over which the learning rate rises from zero (paper: 0)")
     clip: float = Field(1.0, ge=0, description="norm to which gradients are clipped; 0: not at all (paper: 0)")
+    shift: int = Field(
+        8,
+        ge=1,
+        description="the loss network sees images without their first 0 to N - 1 rows and columns, at random: a "
+        "network that always meets the same phase of its pooling learns to please it with a grid (paper: 1)",
+    )
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are published (paper: 0)")
     warm_start: str = Field("", description="begin with the weights of this model of the store: NAME or NAME@VERSION")
     seed: int = Field(0, ge=0, description="of the first weights and of the order and crops of the images")
@@ -60,13 +73,19 @@ class TrainConfig(BaseModel):
         """Where the run keeps its state."""
         return self.run or Path("runs") / self.name
 
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.batch % self.accumulate:
+            raise ValueError(f"--accumulate {self.accumulate} does not divide a batch of {self.batch}")
+        return self
+
     @field_validator("architecture", check_fields=False)
     @classmethod
     def _known(cls, notation: str) -> str:
         return str(Architecture.parse(notation))
 
 
-class StyleConfig(TrainConfig):
+class StyleConfig(StyleWeights, TrainConfig):
     """Train a network that paints photographs in the style of one painting."""
 
     style_image: Path = Field(description="the painting")
@@ -83,20 +102,23 @@ class StyleConfig(TrainConfig):
         256, ge=16, le=1024, description="longest side of the thumbnail that --norm thumbnail is measured on"
     )
     zoom: float = Field(
-        4.0,
+        3.0,
         ge=1,
         le=16,
         description="how many times the crops' side a photograph's may be, by a random factor in each step: a network "
         "with thumbnail normalisation that has not seen parts of large photographs paints them feebly (paper: 1)",
     )
+    zoom_from: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="share of the steps before the first larger photograph: until then thumbnail normalisation is "
+        "instance normalisation, which learns faster, and a short while at low rates makes it local",
+    )
     skip: bool = Field(False, description="add the photograph to the output")
     output: Literal["tanh", "linear"] = Field("linear", description="map of the last layer (paper: tanh)")
     loss_network: str = Field("torchvision", description="torchvision (VGG-16, downloaded) or a safetensors file")
     loss_layout: str = Field("auto", description="vgg16, vgg19-distilled or squeezenet1_1; auto recognises the file")
-    content_layer: str = Field("", description="layer of the content loss (default: of the layout; VGG-16: relu3_3)")
-    style_layers: str = Field("", description="layers of the style loss and weights: relu1_2:0.3,relu2_2:1")
-    content_weight: float = Field(1.0, ge=0, description="of the content loss, a fraction of the painting's variance")
-    style_weight: float = Field(5.0, ge=0, description="of the style loss, a fraction of the painting's Gram energy")
     style_ramp: float = Field(
         0.3,
         ge=0,
@@ -104,8 +126,6 @@ class StyleConfig(TrainConfig):
         description="share of the steps over which the style weight rises from zero (paper: 0): a network that learns "
         "to keep the photograph first does not lose it among brush strokes",
     )
-    centred: bool = Field(True, description="Gram matrices about the painting's mean features (paper: false)")
-    tv_weight: float = Field(0.5, ge=0, description="of total variation, per pixel and channel")
 
 
 class SuperResolutionConfig(TrainConfig):

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -35,19 +35,30 @@ log = logging.getLogger(__name__)
 class Photographs:
     """The images of a folder, cut into batches.
 
-    A batch has `size` squares of `side` pixels, or up to `zoom` times larger ones: one factor for a batch, whose
-    logarithm is evenly distributed. It depends on `seed` and its number alone, so a resumed run sees what an
-    uninterrupted one sees. Files that cannot be used are logged once, listed in `skipped`, and replaced by the next.
+    A batch has `size` squares of `side` pixels, or, from step `zoom_from` on, up to `zoom` times larger ones: one
+    factor for a batch, whose logarithm is evenly distributed. It depends on `seed` and its number alone, so a resumed
+    run sees what an uninterrupted one sees. Files that cannot be used are logged once, listed in `skipped`, and
+    replaced by the next.
     """
 
     def __init__(
-        self, folder: Path, side: int, size: int, cut: Cut, *, seed: int, cache_mb: int = 1024, zoom: float = 1.0
+        self,
+        folder: Path,
+        side: int,
+        size: int,
+        cut: Cut,
+        *,
+        seed: int,
+        cache_mb: int = 1024,
+        zoom: float = 1.0,
+        zoom_from: int = 0,
     ) -> None:
         self.files = image_files(folder)
         self._folder = folder
         self.skipped: dict[Path, str] = {}
         self.size = size
-        self._side, self._zoom, self._cut, self._seed = side, zoom, cut, seed
+        self._side, self._cut, self._seed = side, cut, seed
+        self._zoom, self._zoom_from = zoom, zoom_from
         self._cache: dict[Path, Pixels] = {}
         self._cache_left = cache_mb * 2**20
 
@@ -60,7 +71,8 @@ class Photographs:
     def batch(self, step: int) -> Tensor:
         """The batch of a step: uint8 (N, 3, S, S)."""
         rng = np.random.default_rng((self._seed, step))
-        side = self._side if self._zoom == 1 else round(self._side * self._zoom ** rng.random())
+        zoomed = self._zoom > 1 and step >= self._zoom_from
+        side = round(self._side * self._zoom ** rng.random()) if zoomed else self._side
         crops = [self._crop(step * self.size + i, side, rng) for i in range(self.size)]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
@@ -169,6 +181,12 @@ def part(squares: Tensor, side: int, rng: np.random.Generator) -> Tensor:
     """One random square of `side` pixels of all (N, C, S, S); themselves where they have no more."""
     top, left = (int(rng.integers(length - side + 1)) for length in squares.shape[-2:])
     return squares[..., top : top + side, left : left + side] if squares.shape[-1] > side else squares
+
+
+def shifted(squares: Sequence[Tensor], most: int, rng: np.random.Generator) -> list[Tensor]:
+    """Images (N, C, S, S) without their first 0 to `most` - 1 rows and columns, as many of all, and S / 16 at most."""
+    top, left = (int(rng.integers(max(1, min(most, squares[0].shape[-1] // 16)))) for _ in range(2))
+    return [images[..., top:, left:] for images in squares]
 
 
 def reduced(sharp: Tensor, scale: int, blur: float = 0.0) -> Tensor:

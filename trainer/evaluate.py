@@ -26,8 +26,8 @@ Enlarge = Callable[[Tensor], Tensor]
 
 def evaluate(enlarge: Enlarge, folder: Path, scale: int) -> dict[str, float]:
     """Mean PSNR (dB) and SSIM over the images of a folder."""
-    scores = [_scores(enlarge, _cropped(path, scale), scale) for path in judged_images(folder, scale, "--images")]
-    return {name: sum(score[name] for score in scores) / len(scores) for name in ("psnr", "ssim")}
+    found = [scores(enlarge, sharp_image(path, scale), scale) for path in judged_images(folder, scale, "--images")]
+    return {name: sum(score[name] for score in found) / len(found) for name in ("psnr", "ssim")}
 
 
 def judged_images(folder: Path, scale: int, option: str) -> list[Path]:
@@ -80,15 +80,21 @@ def ssim(one: Tensor, other: Tensor) -> float:
     return float(similarity.mean())
 
 
-def _scores(enlarge: Enlarge, sharp: Tensor, scale: int) -> dict[str, float]:
-    with torch.inference_mode():
-        enlarged = enlarge(reduced(sharp, scale))
-    quantised = (enlarged.clamp(0, 1) * 255).round() / 255
-    planes = [luma(image)[..., scale:-scale, scale:-scale] for image in (quantised, sharp)]
+def scores(enlarge: Enlarge, sharp: Tensor, scale: int) -> dict[str, float]:
+    """PSNR (dB) and SSIM of one image, (1, 3, H, W) with sides that are multiples of the scale."""
+    planes = [luma(image)[..., scale:-scale, scale:-scale] for image in (again(enlarge, sharp, scale), sharp)]
     return {"psnr": psnr(*planes), "ssim": ssim(*planes)}
 
 
-def _cropped(path: Path, scale: int) -> Tensor:
+def again(enlarge: Enlarge, sharp: Tensor, scale: int) -> Tensor:
+    """What is left of an image that was reduced and enlarged, in 8 bits."""
+    with torch.inference_mode():
+        enlarged = enlarge(reduced(sharp, scale))
+    return (enlarged.clamp(0, 1) * 255).round() / 255
+
+
+def sharp_image(path: Path, scale: int) -> Tensor:
+    """An image, (1, 3, H, W) in [0, 1], cropped to a multiple of the scale."""
     pixels = torch.from_numpy(read_rgb(path).copy()).permute(2, 0, 1)[None].float() / 255
     height, width = (side - side % scale for side in pixels.shape[-2:])
     return pixels[..., :height, :width]

@@ -5,6 +5,7 @@ layout (layers, widths, padding, preprocessing) is recognised by its keys or nam
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +68,12 @@ class LossNetwork(nn.Module):
 
 
 def load_loss_network(source: str, layout: str = "auto") -> LossNetwork:
-    """torchvision's VGG-16 for "torchvision" (downloaded once), else the safetensors file of that path."""
+    """torchvision's VGG-16 for "torchvision" (downloaded once), VGG-16 with random weights for "random", which has its
+    speed and the scale of its losses, else the safetensors file of that path."""
     if source == "torchvision":
         return LossNetwork(LAYOUTS["vgg16"], _torchvision_weights(), f"vgg16, {_TORCHVISION}")
+    if source == "random":
+        return LossNetwork(LAYOUTS["vgg16"], _random_vgg16(), "vgg16, random weights")
     try:
         content = Path(source).read_bytes()
         state = parse_safetensors(content)
@@ -93,6 +97,20 @@ def _torchvision_weights() -> Weights:
     return weights
 
 
+def _random_vgg16(seed: int = 0) -> Weights:
+    """He's initialisation (2015), which keeps the variance from layer to layer, and no biases."""
+    with torch.device("meta"):
+        shapes = torchvision.models.vgg16(weights=None).features.state_dict()
+    generator = torch.Generator().manual_seed(seed)
+    return {f"features.{key}": _he(value.shape, generator) for key, value in shapes.items()}
+
+
+def _he(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    if len(shape) == 1:
+        return torch.zeros(shape)
+    return torch.randn(shape, generator=generator) * math.sqrt(2 / math.prod(shape[1:]))
+
+
 def _layout(weights: Weights, stated: str, asked: str, source: str) -> Layout:
     """The layout that was asked for, else the one that the file's metadata state, else the one that its keys show."""
     known = ", ".join(LAYOUTS)
@@ -110,6 +128,16 @@ def _layout(weights: Weights, stated: str, asked: str, source: str) -> Layout:
 def _vgg16(weights: Weights) -> tuple[nn.Sequential, dict[str, int]]:
     with torch.device("meta"):
         features = torchvision.models.vgg16(weights=None).features
+    _fill(features, weights)
+    return _plain(features), _relu_names(features)
+
+
+def _vgg11(weights: Weights) -> tuple[nn.Sequential, dict[str, int]]:
+    """As many of VGG-11's layers as there are weights for."""
+    with torch.device("meta"):
+        features = torchvision.models.vgg11(weights=None).features
+    last = max(int(key.split(".")[1]) for key in weights if key.startswith("features."))
+    features = features[: last + 2]
     _fill(features, weights)
     return _plain(features), _relu_names(features)
 
@@ -147,6 +175,13 @@ LAYOUTS: Mapping[str, Layout] = {
             recognised_by="features.28.weight",
             content_layer="relu3_3",
             style_layers={"relu1_2": 1.0, "relu2_2": 1.0, "relu3_3": 1.0, "relu4_3": 1.0},
+        ),
+        Layout(
+            "vgg11",
+            _vgg11,
+            recognised_by="features.8.weight",
+            content_layer="relu3_2",
+            style_layers={"relu1_1": 0.3, "relu2_1": 1.0, "relu3_1": 1.0, "relu3_2": 1.0},
         ),
         Layout(
             "vgg19-distilled",

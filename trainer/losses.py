@@ -22,9 +22,15 @@ def gram_matrix(features: Tensor) -> Tensor:
     return flat @ flat.transpose(1, 2) / (channels * height * width)
 
 
-def style_reconstruction(features: Tensor, target_gram: Tensor) -> Tensor:
-    """Equation 4: ‖G(ŷ) - G(y)‖²_F, summed over the C² entries, averaged over the batch."""
-    return (gram_matrix(features) - target_gram).square().sum(dim=(1, 2)).mean()
+def style_reconstruction(features: Tensor, target_gram: Tensor, *, pooled: bool = False) -> Tensor:
+    """Equation 4: ‖G(ŷ) - G(y)‖²_F, summed over the C² entries, averaged over the batch.
+
+    `pooled`: of the batch's mean Gram matrix, which is that of all its images side by side. Parts of large photographs
+    are judged so: together they must have the painting's statistics, but a part that shows only sky need not.
+    """
+    gram = gram_matrix(features)
+    found = gram.mean(dim=0, keepdim=True) if pooled else gram
+    return (found - target_gram).square().sum(dim=(1, 2)).mean()
 
 
 def total_variation(image: Tensor) -> Tensor:
@@ -73,11 +79,17 @@ class StyleObjective:
         return frozenset({self.content_layer, *self.style_layers})
 
     def __call__(
-        self, image: Tensor, features: Mapping[str, Tensor], content: Tensor, style: float = 1.0
+        self,
+        image: Tensor,
+        features: Mapping[str, Tensor],
+        content: Tensor,
+        style: float = 1.0,
+        *,
+        pooled: bool = False,
     ) -> dict[str, Tensor]:
         """The weighted terms for output images, their features, and the photographs' features at the content layer.
 
-        `style` scales the style terms.
+        `style` scales the style terms; `pooled` is that of `style_reconstruction`.
         """
         share = style * self.style_weight / sum(self.style_layers.values())
         return {
@@ -85,17 +97,16 @@ class StyleObjective:
             * feature_reconstruction(features[self.content_layer], content)
             / self._variance,
             **{
-                f"style_{layer}": share * weight * self._style(layer, features[layer])
+                f"style_{layer}": share * weight * self._style(layer, features[layer], pooled)
                 for layer, weight in self.style_layers.items()
             },
             "tv": self.tv_weight * total_variation(image) / image[0].numel(),
         }
 
-    def _style(self, layer: str, features: Tensor) -> Tensor:
+    def _style(self, layer: str, features: Tensor, pooled: bool) -> Tensor:
         gram = self._grams[layer]
-        return style_reconstruction(self._from_origin(layer, features), gram) / gram.square().sum().clamp_min(
-            torch.finfo(torch.float32).tiny
-        )
+        energy = gram.square().sum().clamp_min(torch.finfo(torch.float32).tiny)
+        return style_reconstruction(self._from_origin(layer, features), gram, pooled=pooled) / energy
 
     def _from_origin(self, layer: str, features: Tensor) -> Tensor:
         return features.float() - self._origins[layer]

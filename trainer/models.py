@@ -1,10 +1,14 @@
 """Networks that exist already: found by name, and taken over as the beginning of a run."""
 
+import logging
+from itertools import takewhile
 from pathlib import Path
 
-from model_store import SHIPPED_STORE, ModelStore, StoredModel, TransformNetwork
+from model_store import SHIPPED_STORE, Architecture, ModelStore, NetworkSpec, StoredModel, TransformNetwork
 from trainer.config import TrainConfig
 from trainer.errors import TrainerError
+
+log = logging.getLogger(__name__)
 
 
 def find_model(store: Path, reference: str) -> StoredModel:
@@ -20,18 +24,38 @@ def find_model(store: Path, reference: str) -> StoredModel:
 def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
     """Take over a network's weights, from the run's store or from those shipped.
 
-    Batch, instance and thumbnail normalisation may stand for one another: they share scales and shifts, and batch
-    normalisation's statistics, which the others lack, are measured anew.
+    Of another architecture the layers up to the first that differs are taken, so that an ×8 network can begin as an ×4
+    one of its width. Batch, instance and thumbnail normalisation may stand for one another: they share scales and
+    shifts, and batch normalisation's statistics, which the others lack, are measured anew. Raises TrainerError where
+    not even the first layer agrees, or where the outputs mean something else.
     """
     stored = find_model(config.store, config.warm_start).network
+    agreeing = _agreeing(stored.spec, network.spec)
+    fields = ("output", "skip") if agreeing else ("architecture",)
     differing = [
         f"{field} {getattr(stored.spec, field)}"
-        for field in ("architecture", "output", "skip")
+        for field in fields
         if getattr(stored.spec, field) != getattr(network.spec, field)
     ]
     if differing:
         raise TrainerError(f"--warm-start {config.warm_start} is another network; it has {', '.join(differing)}")
-    network.load_state_dict(stored.state_dict(), strict=False)
+    own = network.state_dict()
+    taken = {key: value for key, value in stored.state_dict().items() if key in own and _layer(key) < agreeing}
+    network.load_state_dict(own | taken)
+    log.info("%d of %d layers begin as those of %s", agreeing, len(network.layers), config.warm_start)
+
+
+def _agreeing(one: NetworkSpec, other: NetworkSpec) -> int:
+    """How many layers, from the first on, two networks have in common."""
+    pairs = zip(
+        Architecture.parse(one.architecture).layers, Architecture.parse(other.architecture).layers, strict=False
+    )
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _layer(key: str) -> int:
+    """The number of the layer that an entry of a network's state belongs to: layers.3.convolution.weight → 3."""
+    return int(key.split(".")[1])
 
 
 def _reference(text: str) -> tuple[str, int | None]:

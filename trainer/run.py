@@ -8,17 +8,18 @@ from typing import Any
 
 import torch
 from PIL import Image
+from pydantic import BaseModel
 from torch import Tensor
 
 from model_store.durable import replace_file
-from trainer.config import FREE, PLACES, STORY, TrainConfig
+from trainer.config import FREE, PLACES, STORY
 from trainer.errors import RunError
 
 State = dict[str, Any]
 
 
 class Run:
-    """Files of one training run under `folder`; the state is replaced as a whole or not at all."""
+    """Files of one run under `folder`; the state is replaced as a whole or not at all."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -26,7 +27,7 @@ class Run:
         self.config_file = folder / "config.json"
         self.metrics_file = folder / "metrics.jsonl"
 
-    def begin(self, config: TrainConfig, fingerprint: str, *, resume: bool) -> State | None:
+    def begin(self, config: BaseModel, fingerprint: str, *, resume: bool) -> State | None:
         """Prepare the folder; the saved state where `resume` asks for it, None for a fresh start.
 
         `fingerprint` identifies the images and the loss network. Raises RunError where a state would be overwritten, or
@@ -37,7 +38,7 @@ class Run:
             raise RunError(f"{self.folder} holds a run already; pass --resume to go on with it, or another --run")
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_file(self.config_file, config.model_dump_json(indent=2).encode())
-        self._keep_metrics_until(state["step"] if state else 0)
+        self._keep_metrics_until(state["step"] if state else -1)
         return state
 
     def save(self, state: State) -> None:
@@ -64,7 +65,7 @@ class Run:
         path.write_bytes(png(picture))
         return path
 
-    def _resumed(self, config: TrainConfig, fingerprint: str) -> State:
+    def _resumed(self, config: BaseModel, fingerprint: str) -> State:
         self._require_same(config)
         state = self.load()
         if state["fingerprint"] != fingerprint:
@@ -72,7 +73,7 @@ class Run:
             raise RunError(f"{self.folder} {other}; resume it with the same, or use another --run")
         return state
 
-    def _require_same(self, config: TrainConfig) -> None:
+    def _require_same(self, config: BaseModel) -> None:
         if not self.config_file.exists():
             raise RunError(f"{self.folder} holds no run to go on with; start without --resume")
         before = json.loads(self.config_file.read_text())

@@ -1,6 +1,5 @@
 """What is trained: a network, its images, its losses. The training loop knows no more of a task than `Task` says."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -11,12 +10,14 @@ from torch import Tensor
 
 from model_store import Draft, NetworkSpec, Provenance, TransformNetwork, area_reduced
 from trainer.config import FREE, PLACES, STORY, StyleConfig, SuperResolutionConfig, TrainConfig
-from trainer.data import Cut, Photographs, Pixels, exact_crop, part, read_painting, reduced, scaled_crop
+from trainer.data import Cut, Photographs, exact_crop, part, reduced, scaled_crop, shifted
 from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, judged_images
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
-from trainer.losses import StyleObjective, feature_reconstruction
+from trainer.losses import feature_reconstruction
+from trainer.objective import style_objective
+from trainer.pictures import digest, painting
 
 PREVIEW_IMAGES = 4
 
@@ -49,7 +50,8 @@ class StyleTask:
 
     def __init__(self, config: StyleConfig, hardware: Hardware) -> None:
         self.config, self.hardware = config, hardware
-        self.photographs = _photographs(config, config.content, scaled_crop, config.image_size, config.zoom)
+        zoom_from = round(config.zoom_from * config.steps)
+        self.photographs = _photographs(config, config.content, scaled_crop, config.image_size, config.zoom, zoom_from)
         self.shown = _photographs(config, config.preview or config.content, scaled_crop, config.image_size)
         spec = NetworkSpec(
             architecture=config.architecture,
@@ -63,24 +65,28 @@ class StyleTask:
         hardware.place(self.network)
         self.loss_network = load_loss_network(config.loss_network, config.loss_layout)
         hardware.place(self.loss_network)
-        self.painting = hardware.images(_nchw(read_painting(config.style_image, config.style_size)))
-        self.objective = self._objective()
+        self.painting = painting(config.style_image, config.style_size, hardware)
+        with hardware.autocast():
+            self.objective = style_objective(config, self.loss_network, self.painting)
 
     @property
     def fingerprint(self) -> str:
-        return f"{self.photographs.digest} {_digest(self.config.style_image)} {self.loss_network.source}"
+        return f"{self.photographs.digest} {digest(self.config.style_image)} {self.loss_network.source}"
 
     def losses(self, batch: Tensor, step: int) -> dict[str, Tensor]:
         """As `Task`; of photographs larger than --image-size, for one random part, given the thumbnail of the whole."""
+        rng = np.random.default_rng((self.config.seed, step, 2))
         whole = self.hardware.images(batch)
-        photographs = part(whole, self.config.image_size, np.random.default_rng((self.config.seed, step, 2)))
+        photographs = part(whole, self.config.image_size, rng)
         with self.hardware.autocast():
             painted = self.network(photographs, self._statistics(whole, photographs))
-            features = self.loss_network(painted, self.objective.layers)
+            seen, original = shifted([painted, photographs], self.config.shift, rng)
+            features = self.loss_network(seen, self.objective.layers)
             with torch.no_grad():
-                content = self.loss_network(photographs, [self.objective.content_layer])
+                content = self.loss_network(original, [self.objective.content_layer])
         style = min(1.0, (step + 1) / (self.config.style_ramp * self.config.steps + 1))
-        return self.objective(painted, features, content[self.objective.content_layer], style)
+        target = content[self.objective.content_layer]
+        return self.objective(painted, features, target, style, pooled=photographs is not whole)
 
     def _statistics(self, whole: Tensor, photographs: Tensor) -> Tensor | None:
         """Those of the whole photographs, None where the network finds them itself or needs none."""
@@ -98,27 +104,11 @@ class StyleTask:
     def draft(self, _: TransformNetwork, steps: int, losses: Mapping[str, float]) -> Draft:
         facts = {
             "style_image": self.config.style_title or self.config.style_image.name,
-            "style_digest": _digest(self.config.style_image),
+            "style_digest": digest(self.config.style_image),
             "loss_network": self.loss_network.source,
         }
         provenance = _provenance(self.config, self.hardware, self.photographs, steps, losses)
         return _draft(self.config, "style", provenance.model_copy(update=facts))
-
-    def _objective(self) -> StyleObjective:
-        config, layout = self.config, self.loss_network.layout
-        content_layer = config.content_layer or layout.content_layer
-        style_layers = _layer_weights(config.style_layers) if config.style_layers else layout.style_layers
-        with torch.no_grad(), self.hardware.autocast():
-            features = self.loss_network(self.painting, {content_layer, *style_layers})
-        return StyleObjective(
-            features,
-            content_layer,
-            style_layers,
-            content_weight=config.content_weight,
-            style_weight=config.style_weight,
-            tv_weight=config.tv_weight,
-            centred=config.centred,
-        )
 
 
 class SuperResolutionTask:
@@ -146,14 +136,16 @@ class SuperResolutionTask:
     def fingerprint(self) -> str:
         return f"{self.photographs.digest} {self.loss_network.source if self.loss_network else ''}"
 
-    def losses(self, batch: Tensor, _: int) -> dict[str, Tensor]:
+    def losses(self, batch: Tensor, step: int) -> dict[str, Tensor]:
         sharp = self.hardware.images(batch)
         low = reduced(sharp, self.config.scale, self.config.blur)
         with self.hardware.autocast():
             enlarged = self.network(low)
         terms = {"pixel": self.config.pixel_weight * self._pixel_loss(enlarged, sharp)}
         if self.loss_network:
-            terms["feature"] = self.config.feature_weight * self._feature_loss(self.loss_network, enlarged, sharp)
+            rng = np.random.default_rng((self.config.seed, step, 2))
+            seen = shifted([enlarged, sharp], self.config.shift, rng)
+            terms["feature"] = self.config.feature_weight * self._feature_loss(self.loss_network, *seen)
         return terms
 
     def preview(self, network: TransformNetwork) -> Tensor:
@@ -214,15 +206,6 @@ def _network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:
     return TransformNetwork(spec)
 
 
-def _layer_weights(text: str) -> dict[str, float]:
-    """relu1_2:0.3,relu2_2 → {"relu1_2": 0.3, "relu2_2": 1.0}"""
-    try:
-        pairs = [part.strip().partition(":") for part in text.split(",")]
-        return {layer: float(weight or 1.0) for layer, _, weight in pairs}
-    except ValueError as error:
-        raise TrainerError(f"--style-layers {text!r}: expected layers and weights, relu1_2:0.3,relu2_2:1") from error
-
-
 def _draft(config: TrainConfig, task: str, provenance: Provenance) -> Draft:
     return Draft.model_validate(
         {
@@ -249,22 +232,25 @@ def _provenance(
     )
 
 
-def _digest(path: Path) -> str:
-    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-
-
-def _photographs(config: TrainConfig, folder: Path, cut: Cut, size: int, zoom: float = 1.0) -> Photographs:
-    return Photographs(folder, size, config.batch, cut, seed=config.seed, cache_mb=config.cache_mb, zoom=zoom)
+def _photographs(
+    config: TrainConfig, folder: Path, cut: Cut, side: int, zoom: float = 1.0, zoom_from: int = 0
+) -> Photographs:
+    return Photographs(
+        folder,
+        side,
+        config.batch,
+        cut,
+        seed=config.seed,
+        cache_mb=config.cache_mb,
+        zoom=zoom,
+        zoom_from=zoom_from,
+    )
 
 
 def _shown(network: TransformNetwork, hardware: Hardware, photographs: Photographs) -> Tensor:
     """The same few crops for every preview of a run, where the network is."""
     crops = torch.cat([photographs.batch(step) for step in range(-(-PREVIEW_IMAGES // photographs.size))])
     return hardware.images(crops[:PREVIEW_IMAGES]).to(next(network.parameters()).device)
-
-
-def _nchw(pixels: Pixels) -> Tensor:
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
 
 
 def _row(images: Tensor) -> Tensor:

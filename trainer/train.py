@@ -31,7 +31,7 @@ def train(task: Task, config: TrainConfig, run: Run, *, resume: bool = False) ->
     if config.warm_start and not saved:
         warm_start(network, config)
     average = copy.deepcopy(network).eval().requires_grad_(False)
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
     begin = _restore(saved, network, average, optimizer) if saved else 0
     recent: deque[dict[str, Tensor]] = deque(maxlen=config.log_every)
     clock = perf_counter()
@@ -51,21 +51,19 @@ def train(task: Task, config: TrainConfig, run: Run, *, resume: bool = False) ->
         for step, batch in enumerate(bar, start=begin + 1):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step - 1)
-            terms = task.losses(batch, step - 1)
-            loss = torch.stack(list(terms.values())).sum()
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            terms = _backward(task, batch, step - 1, config.accumulate)
             norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip or math.inf)
             optimizer.step()
             _average(average, network, min(config.ema, step / (step + 10)))
 
-            recent.append({name: term.detach() for name, term in {**terms, "gradient": norm}.items()})
+            recent.append({**terms, "gradient": norm.detach()})
             if step % config.log_every == 0:
                 losses = means(recent, step)
                 seconds, clock = perf_counter() - clock, perf_counter()
                 speed = {"images_per_second": round(config.batch * len(recent) / seconds, 2)}
                 run.log(step, losses | {"learning_rate": learning_rate(config, step)} | speed)
-                bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()})
+                bar.set_postfix({name: f"{value:.4g}" for name, value in (speed | losses).items()})
             if step % config.preview_every == 0 or step == config.steps:
                 run.preview(step, task.preview(average))
             if step % config.save_every == 0 or step == config.steps or wish.is_set():
@@ -105,6 +103,16 @@ def means(recent: Collection[dict[str, Tensor]], step: int) -> dict[str, float]:
     if not all(math.isfinite(value) for value in losses.values()):
         raise TrainingDiverged(f"step {step}: {losses}; a new run with a lower --learning-rate may help")
     return losses
+
+
+def _backward(task: Task, batch: Tensor, step: int, parts: int) -> dict[str, Tensor]:
+    """The gradient of the mean loss of a batch, which is computed in equal parts; the terms of that loss."""
+    shares: list[dict[str, Tensor]] = []
+    for part in batch.chunk(parts):
+        terms = {name: term / parts for name, term in task.losses(part, step).items()}
+        torch.stack(list(terms.values())).sum().backward()
+        shares.append({name: term.detach() for name, term in terms.items()})
+    return {name: torch.stack([share[name] for share in shares]).sum() for name in shares[0]}
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from model_store.networks.layers import (
     ConvLayer,
     NormalizedConv,
     ResidualBlock,
+    ScaledTanh,
     ThumbnailNorm,
     TransposedLayer,
     UpsampleLayer,
@@ -38,11 +39,14 @@ _BLOCK_FROM_KERNEL = 5
 def for_inference(network: TransformNetwork, precision: torch.dtype = torch.float32) -> TransformNetwork:
     """A copy of `network` for inference: same contract, folded and rewritten, channels_last, weights in `precision`.
 
-    In float32 it equals the network in evaluation mode to 1e-5. It takes and gives float32 in every precision.
+    In float32 it equals the network in evaluation mode to 1e-5. It takes and gives float32 in every precision. Where
+    the features of an image overflow, its output is not finite.
     """
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     fast.layers = nn.Sequential(*(_rewritten(layer) for layer in fast.layers))
     fast.layers.to(precision).to(memory_format=torch.channels_last)
+    if isinstance(fast.output, ScaledTanh):
+        fast.output = FrankTanh(fast.output.centre)
     for module in fast.layers.modules():
         if isinstance(module, ThumbnailNorm):
             module.float()  # what it computes are fp32 statistics
@@ -78,6 +82,14 @@ def _folded(layer: _Normalized) -> _Normalized:
 
 def _worth_blocking(conv: nn.Conv2d) -> bool:
     return conv.out_channels == 3 and conv.stride == (1, 1) and conv.kernel_size[0] >= _BLOCK_FROM_KERNEL
+
+
+class FrankTanh(ScaledTanh):
+    """Gives no numbers for an image in which any value before it is not finite, where tanh would make white of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = x.sum((1, 2, 3), keepdim=True)
+        return torch.tanh(x).mul_(150 / 255).add_(self.centre + (total - total))
 
 
 class FusedUpsample(NormalizedConv):

@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Pixels = NDArray[np.uint8]
-"""RGB (H, W, 3)."""
+Pixels = NDArray[np.uint8 | np.uint16]
+"""RGB (H, W, 3), over the whole range of the type."""
 
 _LANDSCAPE = 4
 """Width over height from which an image is cut into strips from left to right, for its rows are too long."""
 
 
 def thumbnail(pixels: Pixels, side: int) -> Tensor:
-    """The thumbnail of uint8 RGB (H, W, 3), the longer side at most `side`: float32 (1, 3, h, w) in [0, 1].
+    """The thumbnail of RGB (H, W, 3), the longer side at most `side`: float32 (1, 3, h, w) in [0, 1].
 
     It is that of `area_reduced`, to 1e-6, without the image in float: only strips, as high as a pixel of the thumbnail,
     and their means are, which for an image of 100 megapixels are some tens of megabytes, whatever its sides.
@@ -29,7 +29,7 @@ def thumbnail(pixels: Pixels, side: int) -> Tensor:
     rows, columns = reduced_sides(height, width, side)
     strips = torch.from_numpy(np.stack([_mean_row(pixels, row, rows) for row in range(rows)]))
     reduced = strips.permute(2, 0, 1) @ _shares(width, columns, strips.device).T
-    return reduced[None] / 255
+    return reduced[None] / np.iinfo(pixels.dtype).max
 
 
 def area_reduced(image: Tensor, side: int) -> Tensor:
@@ -50,10 +50,11 @@ def reduced_sides(height: int, width: int, side: int) -> tuple[int, int]:
 
 
 def _mean_row(pixels: Pixels, row: int, rows: int) -> NDArray[np.float32]:
-    """One of so many rows of the reduced image, (W, 3), in units of a byte."""
+    """One of so many rows of the reduced image, (W, 3), in units of the type."""
     begin, end = row * len(pixels) / rows, (row + 1) * len(pixels) / rows
     first, last = int(begin), min(math.ceil(end), len(pixels))
-    total = pixels[first:last].sum(axis=0, dtype=np.uint32)  # exact up to 2²⁴ rows
+    exact = np.uint32 if pixels.itemsize == 1 else np.uint64  # for up to 2²⁴ rows, or 2⁴⁸
+    total = pixels[first:last].sum(axis=0, dtype=exact)
     outside = (begin - first) * pixels[first] + (last - end) * pixels[last - 1]
     mean: NDArray[np.float32] = ((total - outside) / (end - begin)).astype(np.float32)
     return mean

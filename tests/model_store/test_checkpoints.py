@@ -8,13 +8,16 @@ from model_store import SHIPPED_STORE, ModelStore, for_inference
 STORE = ModelStore(SHIPPED_STORE)
 NAMES = STORE.names()
 
+BICUBIC_ON_SET5 = {4: 28.43, 8: 24.40}
+"""Decibels of bicubic enlargement, by scale."""
 
-def test_there_are_two_styles_and_an_upscaler_and_a_style_can_be_tiled() -> None:
+
+def test_there_are_styles_and_upscalers_and_all_can_be_tiled() -> None:
     manifests = [STORE.manifest(name) for name in NAMES]
     styles = [manifest for manifest in manifests if manifest.task == "style"]
     assert len(styles) >= 2
-    assert any(manifest.tileable for manifest in styles)
-    assert any((manifest.task, manifest.scale) == ("super-resolution", 4) for manifest in manifests)
+    assert all(manifest.tileable for manifest in manifests)
+    assert {manifest.scale for manifest in manifests if manifest.task == "super-resolution"} >= {4, 8}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -31,7 +34,7 @@ def test_each_is_sound_and_says_where_it_comes_from(name: str) -> None:
         assert provenance.style_image
         assert provenance.style_digest.startswith("sha256:")
     else:
-        assert provenance.metrics["psnr_set5"] >= 30.8
+        assert provenance.metrics["psnr_set5"] >= BICUBIC_ON_SET5[manifest.scale] + 1.6
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,11 +8,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from model_store import Manifest
 from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.hardware import Hardware
 from trainer.run import Run
 from trainer.tasks import build
-from trainer.train import train
+from trainer.train import publish, train
 
 
 def photograph(path: Path, width: int = 60, height: int = 48, seed: int = 0) -> Path:
@@ -96,3 +97,9 @@ def run_training(config: TrainConfig, *, resume: bool = False) -> torch.nn.Modul
     """Carry out a run, or the rest of one; the averaged network."""
     task = build(config, Hardware.of(config.device, config.precision))
     return train(task, config, Run(config.folder), resume=resume)
+
+
+def published(config: TrainConfig) -> Manifest:
+    """What a run publishes into its store."""
+    run_training(config)
+    return publish(build(config, Hardware.of(config.device, config.precision)), config, Run(config.folder).load())

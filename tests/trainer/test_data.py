@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from tests.trainer.samples import photograph, photographs
-from trainer.data import Photographs, exact_crop, image_files, part, read_painting, read_rgb, scaled_crop
+from trainer.data import Photographs, exact_crop, image_files, part, read_painting, read_rgb, scaled_crop, shifted
 from trainer.errors import DataError
 
 
@@ -32,6 +32,30 @@ def test_zoomed_batches_depend_on_the_seed_and_the_step_alone_too(tmp_path: Path
     assert 16 <= sides[0] < 20
     assert 28 < sides[20] < 36  # half of the logarithms of the factors lie below that of 2
     assert 56 < sides[-1] <= 64
+
+
+def test_photographs_are_larger_from_a_step_on(tmp_path: Path) -> None:
+    folder = photographs(tmp_path)
+    late = Photographs(folder, 16, 2, scaled_crop, seed=1, zoom=4.0, zoom_from=3)
+    always = Photographs(folder, 16, 2, scaled_crop, seed=1, zoom=4.0)
+    assert [late.batch(step).shape[-1] for step in range(3)] == [16, 16, 16]
+    assert all(torch.equal(late.batch(step), always.batch(step)) for step in (3, 4))
+    assert max(late.batch(step).shape[-1] for step in range(3, 9)) > 16
+
+
+def test_images_are_shifted_together_by_every_distance_below_the_most() -> None:
+    squares = torch.arange(2 * 3 * 48 * 48).view(2, 3, 48, 48)
+    corners = set()
+    for seed in range(60):
+        one, other = shifted([squares, -squares], 3, np.random.default_rng(seed))
+        assert torch.equal(one, -other)
+        top, left = (48 - side for side in one.shape[-2:])
+        assert torch.equal(one, squares[..., top:, left:])
+        corners.add((top, left))
+    assert corners == {(top, left) for top in range(3) for left in range(3)}
+    assert shifted([squares], 1, np.random.default_rng(0))[0].shape == squares.shape
+    small = squares[..., :16, :16]
+    assert shifted([small], 8, np.random.default_rng(0))[0].shape == small.shape
 
 
 def test_a_part_is_one_square_of_all_images() -> None:

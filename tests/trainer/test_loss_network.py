@@ -102,7 +102,7 @@ def test_clear_errors(tmp_path: Path) -> None:
         load_loss_network(str(file))(torch.rand(1, 3, 8, 8), ["relu9_9"])
     with pytest.raises(LossNetworkError, match="takes torchvision or a safetensors file"):
         load_loss_network(str(tmp_path / "none"))
-    with pytest.raises(LossNetworkError, match="there are: auto, vgg16, vgg19-distilled, squeezenet1_1"):
+    with pytest.raises(LossNetworkError, match="there are: auto, vgg16, vgg11, vgg19-distilled, squeezenet1_1"):
         load_loss_network(str(file), "vgg13")
     with pytest.raises(LossNetworkError, match="do not fit the layout"):
         load_loss_network(str(file), "vgg16")
@@ -114,3 +114,26 @@ def test_clear_errors(tmp_path: Path) -> None:
     save_file(weights, tmp_path / "b.safetensors")
     with pytest.raises(LossNetworkError, match=r"conv33\.bias"):
         load_loss_network(str(tmp_path / "b.safetensors"))
+
+
+def test_vgg11_has_as_many_layers_as_there_are_weights_for(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        shapes = torchvision.models.vgg11(weights=None).features[:9].state_dict()
+    save_file({f"features.{key}": torch.rand(value.shape) for key, value in shapes.items()}, tmp_path / "v.safetensors")
+    network = load_loss_network(str(tmp_path / "v.safetensors"))
+    assert network.layout.name == "vgg11"
+    assert set(network.index) == {"relu1_1", "relu2_1", "relu3_1", "relu3_2"}
+    features = network(torch.rand(1, 3, 32, 32), network.layout.style_layers)
+    assert [tuple(value.shape[1:]) for value in features.values()] == [
+        (64, 32, 32), (128, 16, 16), (256, 8, 8), (256, 8, 8),
+    ]  # fmt: skip
+
+
+def test_random_weights_keep_the_variance_of_features_and_are_the_same_every_time() -> None:
+    one, other = load_loss_network("random"), load_loss_network("random")
+    image = torch.rand(1, 3, 64, 64)
+    layers = ["relu1_2", "relu4_3"]
+    features = one(image, layers)
+    assert all(0.1 < value.std() < 10 for value in features.values())
+    assert torch.equal(features["relu4_3"], other(image, layers)["relu4_3"])
+    assert one.source == "vgg16, random weights"

@@ -30,6 +30,14 @@ def test_style_reconstruction_is_equation_4_and_sums_over_entries() -> None:
     assert torch.isclose(style_reconstruction(features, target), expected)
 
 
+def test_parts_of_one_image_are_judged_together_by_their_pooled_gram_matrix() -> None:
+    image = torch.rand(1, 3, 8, 8)
+    parts = torch.cat([image[..., :4], image[..., 4:]])
+    target = gram_matrix(image)
+    assert style_reconstruction(parts, target, pooled=True).item() == pytest.approx(0, abs=1e-12)
+    assert style_reconstruction(parts, target).item() > 1e-5
+
+
 def test_gram_matrices_ignore_where_things_are() -> None:
     features = torch.rand(1, 3, 4, 5)
     shuffled = features.flatten(2)[..., torch.randperm(20)].unflatten(2, (4, 5))

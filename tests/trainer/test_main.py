@@ -131,3 +131,18 @@ def test_shipped_networks_can_be_evaluated(tmp_path: Path, capsys: pytest.Captur
     assert "x4@" in capsys.readouterr().out
     assert main([*command, "--model", "x5"]) == 1
     assert "no model 'x5'" in capsys.readouterr().err
+
+
+def test_style_networks_can_be_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(style(tmp_path)) == 0
+    capsys.readouterr()
+    command = ["judge", "--models", "wave", "wave@1", "--store", str(tmp_path / "models"), "--sizes", "48", "64"]
+    command += ["--images", str(photographs(tmp_path / "judged", count=2))]
+    command += ["--style-image", str(tmp_path / "painting.png"), "--loss-network", str(tmp_path / "loss.safetensors")]
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["wave@1", "48"], ["wave@1", "64"]] * 2
+    assert all("total" in line and "content" in line for line in lines)
+    assert lines[0] != lines[1]
+    assert main([*command, "--images", str(tmp_path / "none")]) == 1
+    assert "--images takes a folder of images" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model_store import ModelStore, NetworkSpec, TransformNetwork
-from tests.trainer.samples import run_training, style_config
+from tests.trainer.samples import run_training, style_config, upscale_config
 from trainer.errors import TrainerError
 from trainer.hardware import Hardware
 from trainer.models import warm_start
@@ -28,6 +28,22 @@ def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
     wider = TransformNetwork(NetworkSpec(architecture="c3s1-3"))
     with pytest.raises(TrainerError, match="is another network; it has architecture"):
         warm_start(wider, style_config(tmp_path, warm_start="wave"))
+    bounded = TransformNetwork(task.network.spec.model_copy(update={"output": "tanh"}))
+    with pytest.raises(TrainerError, match="is another network; it has output linear"):
+        warm_start(bounded, style_config(tmp_path, warm_start="wave"))
+
+
+def test_a_network_of_another_scale_begins_with_the_layers_that_agree(tmp_path: Path) -> None:
+    config = upscale_config(tmp_path, scale=4, architecture="c3s1-6,R6*2,c3s1-48,p4")
+    task = build(config, Hardware.of("cpu", "fp32"))
+    train(task, config, Run(config.folder))
+    publish(task, config, Run(config.folder).load())
+    stored = ModelStore(config.store).load(config.name).network.state_dict()
+    twice = TransformNetwork(task.network.spec.model_copy(update={"architecture": "c3s1-6,R6*2,c3s1-12,p2"}))
+    before = {key: value.clone() for key, value in twice.state_dict().items()}
+    warm_start(twice, upscale_config(tmp_path, warm_start=config.name))
+    for key, value in twice.state_dict().items():
+        assert torch.equal(value, before[key] if key.startswith("layers.3.") else stored[key])
 
 
 @pytest.mark.parametrize("stored", ["instance", "batch", "thumbnail"])

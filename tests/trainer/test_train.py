@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from model_store import ModelStore, area_reduced
 from tests.trainer.samples import loss_network_file, photograph, run_training, style_config, upscale_config
@@ -19,7 +20,8 @@ from trainer.train import _average, learning_rate, publish, train
 @pytest.mark.parametrize(("norm", "zoom"), [("batch", 1.0), ("instance", 1.0), ("thumbnail", 3.0)])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, norm: str, zoom: float, precision: str) -> None:
-    options = {"norm": norm, "thumbnail": 24, "zoom": zoom, "precision": precision, "schedule": "constant"}
+    zooming = {"zoom": zoom, "zoom_from": 0.0}
+    options = {"norm": norm, "thumbnail": 24, "precision": precision, "schedule": "constant"} | zooming
     whole = run_training(style_config(tmp_path / "whole", **options))
     run_training(style_config(tmp_path / "parts", steps=3, **options))
     resumed = run_training(style_config(tmp_path / "parts", **options), resume=True)
@@ -270,6 +272,29 @@ def test_gradients_are_clipped_unless_told_not_to(tmp_path: Path, clip: float, c
     gradients = [parameter.grad for parameter in task.network.parameters() if parameter.grad is not None]
     norm = torch.linalg.vector_norm(torch.cat([gradient.flatten() for gradient in gradients]))
     assert (norm <= 0.0011) == clipped
+
+
+@pytest.mark.parametrize("norm", ["instance", "thumbnail"])
+def test_a_batch_computed_in_parts_makes_the_same_step(tmp_path: Path, norm: str) -> None:
+    options = {"norm": norm, "batch": 4, "steps": 1, "zoom": 1.0, "precision": "fp32", "warmup": 0}
+    gradients, losses = [], []
+    for parts in (1, 2, 4):
+        config = style_config(tmp_path / str(parts), accumulate=parts, **options)
+        task = build(config, Hardware.of("cpu", "fp32"))
+        train(task, config, Run(config.folder))
+        gradients.append(
+            torch.cat([value.grad.flatten() for value in task.network.parameters() if value.grad is not None])
+        )
+        losses.append(Run(config.folder).load()["losses"])
+    for gradient, terms in zip(gradients[1:], losses[1:], strict=True):
+        assert torch.allclose(gradient, gradients[0], rtol=1e-3, atol=1e-5)
+        assert terms == pytest.approx(losses[0], rel=1e-3)
+    assert gradients[0].abs().max() > 1e-3
+
+
+def test_parts_divide_the_batch(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="--accumulate 3 does not divide a batch of 4"):
+        style_config(tmp_path, batch=4, accumulate=3)
 
 
 def test_the_architecture_must_have_the_scale(tmp_path: Path) -> None:

@@ -175,3 +175,22 @@ def test_is_the_same_function_on_a_gpu(architecture: str, precision: torch.dtype
         fast = for_inference(trained, precision).to("cuda")(image.to("cuda")).cpu()
         error = (fast - trained(image)).square().mean().clamp_min(1e-12)
     assert -10 * torch.log10(error) > psnr
+
+
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+@pytest.mark.parametrize("output", ["tanh", "linear"])
+def test_overflow_before_the_output_map_is_not_hidden_by_it(output: str, value: float) -> None:
+    subject = network(output=output)
+    last = [module for module in subject.layers.modules() if isinstance(module, nn.Conv2d)][-1]
+    assert last.bias is not None
+    last.bias.data[2] = value
+    with torch.inference_mode():
+        assert not torch.isfinite(for_inference(subject).transform(pictures(1, 120, 132))).all()
+
+
+def test_overflow_of_one_image_is_not_that_of_its_neighbours() -> None:
+    images = pictures(3, 120, 132)
+    images[1, 0, 55, 70] = torch.inf
+    with torch.inference_mode():
+        results = for_inference(network()).transform(images)
+    assert [bool(torch.isfinite(result).all()) for result in results] == [True, False, True]

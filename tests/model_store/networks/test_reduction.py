@@ -29,6 +29,15 @@ def test_reduction_of_pixels_is_that_of_the_tensor(height: int, width: int, side
     assert (reduced - area_reduced(as_tensor(pixels), side)).abs().max() < 1e-6
 
 
+@pytest.mark.parametrize("size", [(90, 70), (40, 300)])
+def test_sixteen_bits_count_as_they_are(size: tuple[int, int]) -> None:
+    deep = np.random.default_rng(1).integers(0, 65_536, (*size, 3), np.uint16)
+    expected = area_reduced(torch.from_numpy(deep.astype(np.float32)).permute(2, 0, 1)[None] / 65_535, 16)
+    assert (thumbnail(deep, 16) - expected).abs().max() < 1e-6
+    white = np.full((70_000, 1, 3), 65_535, np.uint16)  # more than 2³² in a column
+    assert thumbnail(white, 1).eq(1).all()
+
+
 def test_a_pixel_is_the_mean_of_its_area_also_between_pixels() -> None:
     image = torch.tensor([[0.0, 0.3, 0.9]]).expand(1, 3, 1, 3)
     reduced = area_reduced(image, 2)

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from model_store import NetworkSpec, TransformNetwork
+from tests.trainer.samples import loss_network_file, photograph, photographs
+from trainer.judgement import Judge, shown
+from trainer.loss_network import load_loss_network
+from trainer.objective import StyleWeights
+
+
+def identity() -> TransformNetwork:
+    """A network that gives every picture back."""
+    network = TransformNetwork(NetworkSpec(architecture="c3s1-3", norm="none", output="linear", skip=True))
+    for parameter in network.parameters():
+        nn.init.zeros_(parameter)
+    return network.eval()
+
+
+def judge(folder: Path, painting: Path, weights: StyleWeights | None = None) -> Judge:
+    network = load_loss_network(str(loss_network_file(folder / "loss.safetensors")))
+    return Judge(network, painting, 64, weights or StyleWeights())
+
+
+def test_the_painting_given_back_has_neither_content_nor_style_loss(tmp_path: Path) -> None:
+    painting = photograph(tmp_path / "painting.png", 64, 64, seed=9)
+    terms = judge(tmp_path, painting).terms(identity(), painting, 64)
+    assert terms["content"] == 0
+    assert all(value == pytest.approx(0, abs=1e-9) for name, value in terms.items() if name.startswith("style_"))
+    assert terms["total"] == pytest.approx(terms["tv"], abs=1e-8)
+
+
+def test_a_folder_is_judged_by_the_mean_of_its_photographs_at_one_size(tmp_path: Path) -> None:
+    painting = photograph(tmp_path / "painting.png", 64, 64, seed=9)
+    folder = photographs(tmp_path / "photos", count=3, width=60, height=48)
+    one = judge(tmp_path, painting)
+    single = [one.terms(identity(), path, 60) for path in sorted(folder.iterdir())]
+    mean = one.mean(identity(), folder, 60)
+    assert mean.keys() == single[0].keys()
+    for name, value in mean.items():
+        assert value == pytest.approx(sum(terms[name] for terms in single) / 3)
+    assert one.mean(identity(), folder, 40)["total"] != pytest.approx(mean["total"])
+
+
+def test_weights_weigh_their_terms(tmp_path: Path) -> None:
+    painting = photograph(tmp_path / "painting.png", 64, 64, seed=9)
+    photo = photograph(tmp_path / "photo.png", 60, 48, seed=1)
+    blurred = identity()
+    with torch.no_grad():
+        blurred.layers[0].get_parameter("conv.bias").fill_(0.2)
+    even = StyleWeights(content_weight=1, style_weight=1, tv_weight=1)
+    uneven = StyleWeights(content_weight=2, style_weight=3, tv_weight=4)
+    before = judge(tmp_path, painting, even).terms(blurred, photo, 60)
+    after = judge(tmp_path, painting, uneven).terms(blurred, photo, 60)
+    for name, value in before.items():
+        factor = {"content": 2, "tv": 4}.get(name, 3)
+        if name != "total":
+            assert after[name] == pytest.approx(factor * value, rel=1e-5)
+    assert min(before["content"], before["tv"], before["style_relu1_2"], before["style_relu2_2"]) > 0
+    assert shown(after).startswith(f"total {after['total']:.3f}  content {after['content']:.3f}")

@@ -1,0 +1,53 @@
+import pytest
+import torch
+from torch import Tensor
+
+from trainer.spectrum import grid_level
+
+
+def texture(side: int = 256, seed: int = 0) -> Tensor:
+    """Noise with the 1/f amplitudes of photographs, standard deviation 30."""
+    generator = torch.Generator().manual_seed(seed)
+    frequency = torch.hypot(torch.fft.fftfreq(side)[:, None], torch.fft.fftfreq(side)[None])
+    frequency[0, 0] = torch.inf
+    plane = torch.fft.ifft2(torch.fft.fft2(torch.randn(side, side, generator=generator)) / frequency).real
+    result: Tensor = 128 + 30 * plane / plane.std()
+    return result
+
+
+def grid(side: int, period: int) -> Tensor:
+    """A dot of height 1 every `period` pixels of both axes."""
+    plane = torch.zeros(side, side)
+    plane[::period, ::period] = 1
+    return plane
+
+
+@pytest.mark.parametrize("period", [2, 4, 8])
+def test_a_faint_grid_stands_out(period: int) -> None:
+    plain = texture()
+    assert grid_level(plain, period) < 3
+    assert grid_level(plain + 3 * period * grid(256, period), period) > 6
+
+
+def test_a_grid_that_fades_in_and_out_is_found() -> None:
+    waves = torch.sin(torch.arange(256) / 40)[:, None]
+    assert grid_level(texture() + 12 * waves * grid(256, 4), 4) > 6
+
+
+def test_a_grid_of_lines_is_found_on_its_axis() -> None:
+    lines = (torch.arange(256) % 4 == 0).float()[None].expand(256, 256)
+    assert grid_level(texture() + 3 * lines, 4) > 6
+    assert grid_level(texture() + 3 * lines.T, 4) > 6
+
+
+def test_a_grid_of_another_period_is_no_grid_of_this_one() -> None:
+    lines = 3 * (torch.arange(256) % 8 < 2).float()[None].expand(256, 256)  # of no power at two pixels a period
+    assert grid_level(texture() + 2 * lines, 2) < 3
+    assert grid_level(texture() + 2 * lines, 8) > 6
+
+
+def test_what_cannot_be_judged_is_said() -> None:
+    with pytest.raises(ValueError, match="divisor of 64"):
+        grid_level(texture(), 3)
+    with pytest.raises(ValueError, match="64 pixels a side or more, not 63×80"):
+        grid_level(torch.zeros(80, 63), 4)

@@ -1,0 +1,51 @@
+"""Whether an enlarged image shows a grid: the paper's feature loss leaves one (paper §4.2).
+
+Welch's method (1967): the power spectrum is averaged over overlapping windows, so that a pattern is found even where it
+fades in and out over the image. In photographs the spectrum is smooth; a grid stands out at multiples of its frequency.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+WINDOW = 64
+"""Side of the windows in pixels; periods must divide it."""
+
+NEAR, FAR = 2, 4
+"""Distances, in bins, of the frequencies that a bin is compared with: beyond the main lobe of the Hann window."""
+
+
+def grid_level(plane: Tensor, period: int) -> float:
+    """By how many decibels a plane (H, W) has more power at the frequencies of a grid than beside them, at most.
+
+    About 0 (up to 3 for a single small photograph) where there is no grid. `period` is in pixels and divides 64. Raises
+    ValueError for other periods, and for planes of less than 64 pixels a side.
+    """
+    if period < 2 or WINDOW % period:
+        raise ValueError(f"a period is a divisor of {WINDOW} from 2 up, not {period}")
+    if min(plane.shape) < WINDOW:
+        raise ValueError(f"a plane has {WINDOW} pixels a side or more, not {plane.shape[1]}×{plane.shape[0]}")
+    power = _spectrum(plane.double())
+    multiples = range(0, WINDOW, WINDOW // period)
+    levels = [_level(power, down, across) for down in multiples for across in multiples if (down, across) != (0, 0)]
+    return float(torch.stack(levels).max())
+
+
+def _spectrum(plane: Tensor) -> Tensor:
+    """Mean power of the windows of a plane, (64, 64), circular in both frequencies."""
+    windows = plane.unfold(0, WINDOW, WINDOW // 2).unfold(1, WINDOW, WINDOW // 2).reshape(-1, WINDOW, WINDOW)
+    hann = torch.hann_window(WINDOW, dtype=plane.dtype, device=plane.device)
+    centred = windows - windows.mean(dim=(1, 2), keepdim=True)
+    power: Tensor = torch.fft.fft2(centred * torch.outer(hann, hann)).abs().square().mean(dim=0)
+    return power
+
+
+def _level(power: Tensor, down: int, across: int) -> Tensor:
+    """Decibels of a bin over the mean of those around it; on an axis, where photographs have more, of those on it."""
+    around = torch.roll(power, (FAR - down, FAR - across), (0, 1))[: 2 * FAR + 1, : 2 * FAR + 1]
+    offsets = torch.arange(-FAR, FAR + 1, device=power.device).abs()
+    distance = torch.maximum(offsets[:, None], offsets[None])
+    beside = (distance >= NEAR) & (offsets[:, None] <= (0 if down == 0 else FAR))
+    beside &= offsets[None] <= (0 if across == 0 else FAR)
+    floor = around[beside].mean().clamp_min(torch.finfo(power.dtype).tiny)
+    return 10 * torch.log10(F.relu(around[FAR, FAR]) / floor)
