@@ -13,7 +13,8 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 
-from service import allocator, log
+from model_store.allocator import keep_memory
+from service import log
 from service.app import create_app
 from service.lifespan import Lifespan
 from service.settings import Settings
@@ -55,7 +56,7 @@ def main() -> int:
             print(f"error: {option}{fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         return 2
     log.configure(settings)
-    allocator.keep_memory()
+    keep_memory()
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         app = create_app(settings)

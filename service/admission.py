@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -25,6 +25,9 @@ STILL_THERE = 0.2
 STANDING_SECONDS = 0.25
 """For so long a refusal holds for the next ones, unless something is answered before."""
 
+MOST_STANDING = 256
+"""So many refusals at most are held at a time."""
+
 FEWEST_SEEN = 3
 """So many clients at least must have been seen at that age."""
 
@@ -39,21 +42,51 @@ class QueueLimits:
 
 
 @dataclass(frozen=True)
+class Work(Generic[Model]):
+    """One image of that size for one network: a job before it is one."""
+
+    model: Model
+    height: int
+    width: int
+    answer_pixels: int = 0
+    """Of the answer, where the network's result is enlarged to it."""
+
+    @property
+    def output_pixels(self) -> int:
+        """Of its result or of the answer, whichever is larger."""
+        return max(self.height * self.width * self.model.scale**2, self.answer_pixels)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What can be known of a request before it is let in: by it, a refusal may hold for the next one."""
+
+    asked: tuple[str, ...]
+    """What the same refusal is given to: the path, and all that could make another failure of it."""
+    seconds: float
+    """Within which the answer is wanted."""
+    silent: bool
+    """Whether the client has not said so."""
+    length: int
+    """Of the body, which stands for the size of the image."""
+
+
+@dataclass(frozen=True)
 class Standing:
     """A refusal that holds for requests like the one that was refused, until `end` (`time.monotonic`)."""
 
     refusal: Overloaded
     end: float
-    seconds: float
-    length: int
+    question: Question
 
 
 class Patience:
-    """How long clients wait before they leave, as they have shown lately.
+    """How long clients wait before they leave that do not say it, as they have shown lately.
 
-    A request says how long it may take (X-Request-Timeout), or its client just leaves. Where nearly all leave at some
-    age, work that would end later is work for nobody. Those who were answered before they could lose patience count as
-    present until then (the estimator of Kaplan and Meier, 1958); a few impatient ones therefore decide nothing.
+    A request says how long it may take (X-Request-Timeout), or its client just leaves. Where nearly all of those that
+    have not said it leave at some age, work that would end later is work for nobody. Those who were answered before
+    they could lose patience count as present until then (the estimator of Kaplan and Meier, 1958); a few impatient ones
+    therefore decide nothing.
     """
 
     def __init__(self) -> None:
@@ -84,11 +117,12 @@ class Admission(Generic[Model]):
         self._patience = Patience()
         self.jobs: dict[Job[Model], None] = {}
         """What was admitted and is not answered yet."""
+        self._requests = 0
         self._released = asyncio.Event()
-        self._standing: dict[str, Standing] = {}
+        self._standing: dict[tuple[tuple[str, ...], bool], Standing] = {}
         self.draining = False
         """Whether nothing is admitted any more."""
-        metrics.admitted_requests.set_function(lambda: len(self.jobs))
+        metrics.admitted_requests.set_function(lambda: self._requests)
         metrics.admitted_pixels.set_function(self.pixels)
         metrics.backlog.set_function(self.backlog_seconds)
 
@@ -101,69 +135,106 @@ class Admission(Generic[Model]):
         now = monotonic()
         return sum(job.remaining(now) for job in self.jobs) / self._lanes
 
-    def finish(self, job: Job[Model]) -> float:
-        """When a job will be finished, as predicted from what is admitted and more urgent."""
-        now, due = monotonic(), job.due()
-        others = [other for other in self.jobs if other is not job]
-        ahead = sum(other.remaining(now) for other in others if other.due() <= due)
-        alone = not others and job.count == 1
-        own = sum(job.model.cost.seconds(tile.pixels, alone=alone) for tile in job.tiles)
-        return now + ahead / self._lanes + own / min(job.count, self._lanes)
+    def finish(self, *jobs: Job[Model]) -> float:
+        """When all of a request's jobs will be finished, as predicted from what is admitted and more urgent."""
+        return monotonic() + sum(self.forecast(*jobs))
 
-    def check(self, model: Model, height: int, width: int, deadline: float, priority: Priority) -> Job[Model]:
-        """A job for an image of that size, not yet admitted; raises Draining, or Overloaded where it cannot be."""
+    def forecast(self, *jobs: Job[Model]) -> tuple[float, float]:
+        """Seconds of what is admitted and more urgent than a request's jobs, and seconds of the jobs themselves."""
+        now, due = monotonic(), max(job.due() for job in jobs)
+        others = [other for other in self.jobs if other not in jobs]
+        ahead = sum(other.remaining(now) for other in others if other.due() <= due)
+        count = sum(job.count for job in jobs)
+        alone = not others and count == 1
+        longest = max(job.least_seconds(alone=alone) for job in jobs)
+        together = 0.0 if alone else sum(job.waiting_seconds for job in jobs) / self._lanes
+        return ahead / self._lanes, max(longest, together)
+
+    def jobs_of(
+        self, work: Sequence[Work[Model]], deadline: float, priority: Priority, *, silent: bool = False
+    ) -> list[Job[Model]]:
+        """Jobs for the images of one request, not admitted, and not checked."""
+        return [
+            Job(
+                one.model,
+                one.height,
+                one.width,
+                deadline,
+                priority,
+                self._lanes,
+                silent=silent and priority is Priority.INTERACTIVE,
+                output_pixels=one.output_pixels,
+            )
+            for one in work
+        ]
+
+    def check(
+        self,
+        work: Sequence[Work[Model]],
+        deadline: float,
+        priority: Priority = Priority.INTERACTIVE,
+        *,
+        silent: bool = False,
+    ) -> list[Job[Model]]:
+        """Jobs for the images of one request, not yet admitted; raises Draining, or Overloaded where they cannot be."""
         if self.draining:
             raise Draining
-        job = Job(model, height, width, deadline, priority, self._lanes)
-        limits, pixels = self._limits, self.pixels() + job.output_pixels
-        if len(self.jobs) >= limits.requests:
-            raise self._overloaded("requests", len(self.jobs) + 1, limits.requests)
+        jobs = self.jobs_of(work, deadline, priority, silent=silent)
+        limits, pixels = self._limits, self.pixels() + sum(job.output_pixels for job in jobs)
+        if self._requests >= limits.requests:
+            raise self._overloaded("requests", self._requests + 1, limits.requests)
         if pixels > limits.pixels:
             raise self._overloaded("output pixels", pixels, limits.pixels)
-        self._check_time(job)
-        return job
+        if self.jobs:  # what finds the service empty is let in: the prediction may be wrong
+            self._check_time(jobs)
+            self._check_others(jobs)
+        return jobs
 
-    def remember(self, refusal: Overloaded, seconds: float, path: str, length: int) -> None:
-        """Let a refusal stand for requests like that one: to a path, with so many seconds, a body of such a length."""
-        self._standing[path] = Standing(refusal, monotonic() + STANDING_SECONDS, seconds, length)
+    def remember(self, refusal: Overloaded, question: Question) -> None:
+        """Let a refusal stand for requests like that one."""
+        if len(self._standing) >= MOST_STANDING:
+            self._standing.clear()
+        held = Overloaded(refusal.detail, headers=refusal.headers, **refusal.members)  # its traceback holds the body
+        self._standing[question.asked, question.silent] = Standing(held, monotonic() + STANDING_SECONDS, question)
 
-    def standing(self, seconds: float, path: str, length: int) -> Overloaded | None:
+    def standing(self, question: Question) -> Overloaded | None:
         """The refusal of a moment ago, where it holds for a request that gives no more time and asks for no less.
 
-        The length of a body stands for the size of its image, which is not known before it is read.
+        What was refused to a client that has not said how long it waits is not refused to one that has.
         """
-        last = self._standing.get(path)
-        if last is None or monotonic() > last.end or seconds > last.seconds or length < last.length:
+        last = self._standing.get((question.asked, question.silent))
+        if last is None or monotonic() > last.end:
             return None
-        return last.refusal
+        no_more_time = question.seconds <= last.question.seconds
+        return last.refusal if no_more_time and question.length >= last.question.length else None
 
     @contextmanager
     def admit(
         self,
-        model: Model,
-        height: int,
-        width: int,
+        work: Sequence[Work[Model]],
         deadline: float,
         priority: Priority = Priority.INTERACTIVE,
-    ) -> Iterator[Job[Model]]:
-        """Room for one image, from before it is decoded until its answer is encoded; the block's end gives it back.
+        *,
+        silent: bool = False,
+    ) -> Iterator[list[Job[Model]]]:
+        """Room for the images of one request, all or none, from before they are decoded until the answer is encoded.
 
-        `deadline` is a time of `time.monotonic`. Raises Draining, or Overloaded with the time until there is room.
+        A job for each of them, in order; the block's end gives the room back. `deadline` is a time of `time.monotonic`;
+        a `silent` client has not said it. Raises Draining, or Overloaded with the time until there is room.
         """
-        job = self.check(model, height, width, deadline, priority)
-        self.jobs[job] = None
+        jobs = self.check(work, deadline, priority, silent=silent)
+        self.jobs |= dict.fromkeys(jobs)
+        self._requests += 1
         try:
-            yield job
-            self._patience.saw(monotonic() - job.admitted, left=False)
+            yield jobs
+            self._saw(jobs[0], left=False)
         except BaseException as error:
-            self._abandon(job, error)
+            self._abandon(jobs)
+            if isinstance(error, ClientGone | asyncio.CancelledError):  # work whose client has left is cancelled
+                self._saw(jobs[0], left=True)
             raise
         finally:
-            del self.jobs[job]
-            self._standing.clear()
-            self._released.set()
-            if not job.result.cancel() and not job.result.cancelled():
-                job.result.exception()  # seen, though nobody may have waited for it
+            self._release(jobs)
 
     async def drain(self, seconds: float) -> None:
         """Admit nothing more, wait so long for what was admitted, and answer the rest with Draining."""
@@ -181,24 +252,49 @@ class Admission(Generic[Model]):
             self._released.clear()
             await self._released.wait()
 
-    def _abandon(self, job: Job[Model], error: BaseException) -> None:
-        job.abandoned = True
-        job.tiles.clear()
-        self._metrics.device_wasted.inc(job.device_seconds)
-        if isinstance(error, ClientGone):
-            self._patience.saw(monotonic() - job.admitted, left=True)
+    def _abandon(self, jobs: Sequence[Job[Model]]) -> None:
+        for job in jobs:
+            job.abandoned = True
+            job.drop()
+            self._metrics.device_wasted.inc(job.device_seconds)
 
-    def _check_time(self, job: Job[Model]) -> None:
-        """Refuse now what would wait in vain. What finds the service empty is let in: the model may be wrong for it."""
-        if not self.jobs:
-            return
+    def _release(self, jobs: Sequence[Job[Model]]) -> None:
+        self._requests -= 1
+        for job in jobs:
+            del self.jobs[job]
+            if not job.result.cancel() and not job.result.cancelled():
+                job.result.exception()  # seen, though nobody may have waited for it
+        self._standing.clear()
+        self._released.set()
+
+    def _saw(self, job: Job[Model], *, left: bool) -> None:
+        if job.silent:
+            self._patience.saw(monotonic() - job.admitted, left=left)
+
+    def _check_time(self, jobs: Sequence[Job[Model]]) -> None:
+        """Refuse now what would wait in vain."""
         now = monotonic()
-        needed = (self.finish(job) - now) * RESERVE
-        accepted = min(job.deadline - now, self._patience.seconds())
+        needed = (self.finish(*jobs) - now) * RESERVE
+        accepted = min(jobs[0].deadline - now, self._patience.seconds() if jobs[0].silent else math.inf)
         if needed > accepted > 0:
             wait = max(1, math.ceil(needed - accepted))
             detail = f"the answer would take {needed:.1f} s, and there are {accepted:.1f} s for it; retry in {wait} s"
             raise _refusal(detail, wait)
+
+    def _check_others(self, newcomers: Sequence[Job[Model]]) -> None:
+        """Refuse what is more urgent than something admitted, and would have that given up for lack of time.
+
+        What would be given up anyway refuses nobody.
+        """
+        now, due, ahead = monotonic(), min(job.due() for job in newcomers), 0.0
+        work = sum(job.work for job in newcomers)
+        for other in sorted(self.jobs, key=Job.due):
+            needed = ahead / self._lanes + other.least_seconds() * RESERVE
+            ahead += other.remaining(now)
+            left = other.deadline - now - needed
+            if other.tiles and other.due() > due and 0 <= left < work / self._lanes:
+                wait = max(1, math.ceil(needed))
+                raise _refusal(f"it would make an answer late that another client waits for; retry in {wait} s", wait)
 
     def _overloaded(self, what: str, actual: int, accepted: int) -> Overloaded:
         """Room for what is too much comes when its share of everything admitted is done."""

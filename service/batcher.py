@@ -6,6 +6,7 @@ waits.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from time import monotonic
 from typing import Generic
 
 from service.admission import RESERVE, Admission
-from service.codec import Pixels
 from service.errors import DeadlineExceeded, DeviceLost, Draining
-from service.jobs import Job, Model, Priority
+from service.jobs import Job, Model, Network, Priority
 from service.metrics import Metrics
+from service.photographs import Pixels
 from service.tiling import Piece
 
 Run = Callable[[Model, Sequence[Piece], bool], Awaitable[None]]
@@ -37,8 +38,6 @@ class Lanes:
     """Passes that run side by side: parts of a processor's cores, or batches in flight on a GPU."""
     mergeable: bool
     """Whether a pass that is alone runs on all lanes at once, and faster."""
-    batch_pixels: int
-    """Plane pixels up to which tiles share a pass."""
 
 
 Entry = tuple[Job[Model], Piece]
@@ -56,8 +55,8 @@ class Pass(Generic[Model]):
 
     @property
     def pixels(self) -> int:
-        """Of its planes."""
-        return _pixels(self.pieces)
+        """Of its tiles' planes."""
+        return sum(piece.tile.pixels for _, piece in self.pieces)
 
 
 class Batcher(Generic[Model]):
@@ -138,26 +137,25 @@ class Batcher(Generic[Model]):
         return job.count > BULKY * self._lanes.count
 
     def _batch(self, first: Job[Model], urgent: Sequence[Job[Model]]) -> Pass[Model]:
-        """One pass: the first job's next tile and, the most urgent first, all of that shape up to the pixel budget."""
-        shape = _shape(first)
+        """One pass: the first job's next tile and, the most urgent first, as many of that shape as may share it."""
+        shape, room = _shape(first), first.model.tiling.together(first.tiles[0])
         alone = self._lanes.mergeable and first.count == 1 and len(self._admission.jobs) == 1 and not self._running
         batch = Pass(first.model, [], alone, self._bulky(first))
-        budget = max(self._lanes.batch_pixels, first.tiles[0].pixels)
         for job in [first, *urgent]:
-            while job.tiles and job.model is first.model and _shape(job) == shape:
-                if (budget := budget - job.tiles[0].pixels) < 0:
-                    return batch
-                seconds = job.model.cost.seconds(job.tiles[0].pixels, alone=alone)
-                batch.pieces.append((job, job.begin(seconds)))
+            while len(batch.pieces) < room and job.tiles and job.model is first.model and _shape(job) == shape:
+                batch.pieces.append((job, job.begin()))
             if not job.tiles:
                 self._waiting.pop(job, None)
+        seconds = batch.model.cost.seconds(*_computed(batch.model, batch.pieces), alone=alone)
+        for job, piece in batch.pieces:
+            job.expect(piece.tile, seconds, len(batch.pieces))
         return batch
 
     def _give_up_what_is_late(self) -> None:
         """What could not be done before its deadline never reaches the device; alone it may: that can be wrong."""
         now = monotonic()
         for job in list(self._waiting):
-            least = 0.0 if len(self._admission.jobs) == 1 else job.least_seconds * RESERVE
+            least = 0.0 if len(self._admission.jobs) == 1 else job.least_seconds() * RESERVE
             if job.deadline <= now + least:
                 self._waiting.pop(job)
                 job.fail(DeadlineExceeded("the time for this request ran out while it waited for the device"))
@@ -181,8 +179,8 @@ class Batcher(Generic[Model]):
             await self._split(batch, pieces, error)
         else:
             seconds = monotonic() - began
-            pixels = _pixels(pieces)
-            batch.model.cost.measured(pixels, seconds, alone=batch.alone)
+            pixels, passes = _computed(batch.model, pieces)
+            batch.model.cost.measured(pixels, seconds, passes, alone=batch.alone)
             self._finished(batch, pieces, seconds)
 
     async def _split(self, batch: Pass[Model], pieces: Sequence[Entry[Model]], error: Exception) -> None:
@@ -226,8 +224,12 @@ class Batcher(Generic[Model]):
                 await task
 
 
-def _pixels(pieces: Sequence[Entry[Model]]) -> int:
-    return sum(piece.tile.pixels for _, piece in pieces)
+def _computed(model: Network, pieces: Sequence[Entry[Model]]) -> tuple[int, int]:
+    """Pixels and passes that planes of one shape take: each its own pass, or all of them one that is filled up."""
+    tile = pieces[0][1].tile
+    full = model.tiling.full(tile)
+    passes = math.ceil(len(pieces) / full)
+    return passes * full * tile.pixels, passes
 
 
 def _shape(job: Job[Model]) -> tuple[int, int]:

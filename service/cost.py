@@ -11,7 +11,10 @@ LARGEST_SURPRISE = math.log(8)
 
 
 class Cost:
-    """Seconds of a pass: (a + b · pixels of its planes) · correction, for a pass on one lane and for one on all."""
+    """Seconds of passes: (a · passes + b · pixels of their planes) · correction, on one lane and on all.
+
+    The time of several passes is therefore that of their sums, whatever the shapes of their planes.
+    """
 
     def __init__(self, fixed: float, per_pixel: float, speed_up: float = 1.0) -> None:
         """`fixed` (a) and `per_pixel` (b) in seconds on one lane; `speed_up` is what all lanes together gain."""
@@ -32,12 +35,15 @@ class Cost:
             return cls(0.0, mean * count / pixels, speed_up)
         return cls(fixed, slope, speed_up)
 
-    def seconds(self, pixels: int, *, alone: bool = False) -> float:
-        """The prediction for one pass over planes of so many pixels; `alone` where it has all lanes."""
-        return (self._fixed + self._per_pixel * pixels) * self._correction[alone]
+    def seconds(self, pixels: float, passes: float = 1, *, alone: bool = False) -> float:
+        """The prediction for so many passes, one after another, over planes of so many pixels in all.
 
-    def measured(self, pixels: int, seconds: float, *, alone: bool = False) -> None:
-        """Correct the predictions by a pass that took so long."""
-        surprise = math.log(max(seconds, 1e-9) / max(self.seconds(pixels, alone=alone), 1e-9))
+        `alone` where they have all lanes; a share of a pass is a fraction of it.
+        """
+        return (self._fixed * passes + self._per_pixel * pixels) * self._correction[alone]
+
+    def measured(self, pixels: float, seconds: float, passes: float = 1, *, alone: bool = False) -> None:
+        """Correct the predictions by passes that took so long."""
+        surprise = math.log(max(seconds, 1e-9) / max(self.seconds(pixels, passes, alone=alone), 1e-9))
         surprise = min(max(surprise, -LARGEST_SURPRISE), LARGEST_SURPRISE)
         self._correction[alone] *= math.exp((1 - MEMORY) * surprise)

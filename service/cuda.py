@@ -3,30 +3,69 @@
 A CUDA graph is captured for each (architecture, shape of plane), on weights of its own: those of a network are copied
 into them before it runs, unless they are there already. All styles of one architecture share one graph, whatever their
 number. Each shape has one size of batch, and what lacks to it is filled up, because libraries choose their algorithms,
-and with them the last bits of a result, by the size of the batch.
+and with them the last bits of a result, by the size of the batch. The shapes are those of a ladder (`service.tiling`),
+so that graphs are few; those that were not used for the longest time make room for new ones.
 """
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from model_store import TransformNetwork
-from service.codec import Pixels
 from service.forward import computed
+from service.photographs import Pixels
 
 WARM_UP = 3
 """Passes before a capture, in which libraries choose and allocate."""
 
-Key = tuple[str, torch.dtype, torch.Size]
+MOST_GRAPHS = 32
+"""Each has weights, an input and an output of its own; their intermediate planes share one memory."""
+
+Key = tuple[str, torch.dtype, torch.Size, torch.dtype]
+"""Architecture with all that makes another computation of it, precision, shape of the batch (N, H, W, 3), depth."""
+
+Name = TypeVar("Name", bound=Hashable)
+Thing = TypeVar("Thing")
 
 logger = logging.getLogger(__name__)
+
+
+class Kept(Generic[Name, Thing]):
+    """Things that are costly to make, by name: at most so many, the least recently used one goes first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._things: OrderedDict[Name, Thing] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def __iter__(self) -> Iterator[Name]:
+        """The names, the least recently used one first."""
+        return iter(self._things)
+
+    def get(self, name: Name, make: Callable[[], Thing], part_with: Callable[[], object]) -> Thing:
+        """The thing of that name, made where it is not there; `part_with` is called before one goes for it."""
+        if name not in self._things:
+            while len(self._things) >= self._most:
+                part_with()
+                self._things.popitem(last=False)
+            self._things[name] = make()
+        self._things.move_to_end(name)
+        return self._things[name]
+
+    def clear(self) -> None:
+        """Part with everything."""
+        self._things.clear()
 
 
 @dataclass
@@ -46,10 +85,11 @@ class Slots:
 class OnCuda:
     """Networks on one GPU, from several threads; launches come one after the other, waiting for them does not."""
 
-    def __init__(self, device: torch.device, batch_pixels: int) -> None:
+    def __init__(self, device: torch.device) -> None:
         torch.backends.cudnn.deterministic = True
         self._device = device
-        self._batch_pixels = batch_pixels
+        self._shrunk = 1
+        """By what full passes are divided since memory ran out."""
         self._computing = torch.cuda.Stream(device)
         self._capturing = torch.cuda.Stream(device)
         """Of its own: what another thread launches on a stream that is being captured becomes part of the graph."""
@@ -57,7 +97,7 @@ class OnCuda:
         self._downloads = torch.cuda.Stream(device)
         self._launching = Lock()
         self._memory = torch.cuda.graph_pool_handle()
-        self._slots: dict[Key, Slots] = {}
+        self._slots: Kept[Key, Slots] = Kept(MOST_GRAPHS)
 
     @contextmanager
     def place(self, alone: bool) -> Iterator[None]:  # noqa: ARG002 # a GPU has no lanes of its own
@@ -65,13 +105,12 @@ class OnCuda:
             yield
 
     def __call__(
-        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
+        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, full: int = 1
     ) -> list[Pixels | None]:
         """As `Forward` says. A network that is not local runs whole images, each alone: their shapes do not repeat."""
         if not network.spec.tileable:
             return [result for plane in planes for result in self.eager(network, [plane], None)]
-        height, width, _ = planes[0].shape
-        size = max(1, self._batch_pixels // (height * width))
+        size = max(1, full // self._shrunk)
         results: list[Pixels | None] = []
         for begin in range(0, len(planes), size):
             own = None if statistics is None else statistics[begin : begin + size]
@@ -88,8 +127,9 @@ class OnCuda:
     def shrink(self) -> None:
         """As `Forward` says: batches of half the size from now on."""
         with self._launching:
+            self._shrunk *= 2
+            torch.cuda.synchronize(self._device)  # a graph that runs keeps its memory
             self._slots.clear()
-            self._batch_pixels = max(1, self._batch_pixels // 2)
             torch.cuda.empty_cache()
 
     def _replayed(
@@ -110,26 +150,28 @@ class OnCuda:
 
     def _captured(self, network: TransformNetwork, batch: Tensor, statistics: Tensor | None) -> Slots:
         """The graph for the network's architecture and the batch's shape, captured at the first use."""
-        key = (network.spec.model_dump_json(), _dtype(network), batch.shape)
-        if key not in self._slots:
-            own = copy.deepcopy(network)
-            each = None if statistics is None else statistics[:1].expand(len(batch), -1, -1).contiguous()
-            planes = batch.clone()
-            self._capturing.wait_stream(self._computing)
-            with torch.cuda.stream(self._capturing):
-                for _ in range(WARM_UP):
-                    computed(own, planes, each)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._memory, stream=self._capturing, capture_error_mode="thread_local"):
-                pixels, finite = computed(own, planes, each)
-            self._computing.wait_stream(self._capturing)
-            self._slots[key] = Slots(own, planes, each, network, pixels, finite, graph)
-            logger.debug("captured %s", key)
-        return self._slots[key]
+        key = (network.spec.model_dump_json(), _dtype(network), batch.shape, batch.dtype)
+        return self._slots.get(key, lambda: self._capture(network, batch, statistics), self._computing.synchronize)
+
+    def _capture(self, network: TransformNetwork, batch: Tensor, statistics: Tensor | None) -> Slots:
+        own = copy.deepcopy(network)
+        each = None if statistics is None else statistics[:1].expand(len(batch), -1, -1).contiguous()
+        planes = batch.clone()
+        self._capturing.wait_stream(self._computing)
+        with torch.cuda.stream(self._capturing):
+            for _ in range(WARM_UP):
+                computed(own, planes, each)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._memory, stream=self._capturing, capture_error_mode="thread_local"):
+            pixels, finite = computed(own, planes, each)
+        self._computing.wait_stream(self._capturing)
+        logger.debug("captured %s, %s", network.spec.architecture, tuple(batch.shape))
+        return Slots(own, planes, each, network, pixels, finite, graph)
 
     def _uploaded(self, planes: Sequence[Pixels], size: int) -> Tensor:
-        """uint8 (size, H, W, 3) on the device, copied beside the computing; the rest of it is black."""
-        host = torch.zeros((size, *planes[0].shape), dtype=torch.uint8, pin_memory=True)
+        """(size, H, W, 3) on the device, copied beside the computing; the rest of it is black."""
+        depth = torch.uint8 if planes[0].dtype == np.uint8 else torch.uint16
+        host = torch.zeros((size, *planes[0].shape), dtype=depth, pin_memory=True)
         np.stack(planes, out=host.numpy()[: len(planes)])
         with torch.cuda.stream(self._uploads):
             batch = host.to(self._device, non_blocking=True)

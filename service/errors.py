@@ -5,10 +5,10 @@ A failure is raised where it is found, with a detail that says what would have b
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,6 +44,11 @@ class ServiceError(Exception):
         self.headers = dict(headers or {})
         self.members = members
 
+    def problem(self, instance: str) -> Problem:
+        """The failure as the body of an answer to the request of that id."""
+        known = {"type": f"/problems/{self.kind}", "title": self.title, "status": self.status}
+        return Problem.model_validate({**self.members, **known, "detail": self.detail, "instance": instance})
+
 
 class InvalidRequest(ServiceError):
     """A parameter of the path or the query is missing or out of bounds."""
@@ -54,11 +59,19 @@ class InvalidRequest(ServiceError):
 
 
 class MalformedBody(ServiceError):
-    """The body is empty, or a multipart form which is not exactly one part named `image`."""
+    """The body is empty, or a multipart form which has not one part `image` (and, to stylize, one `mask` at most)."""
 
     status = 400
     kind = "malformed-body"
     title = "The body does not hold one image"
+
+
+class MalformedJson(ServiceError):
+    """The body is no JSON, or not in UTF-8."""
+
+    status = 400
+    kind = "malformed-json"
+    title = "The body is no JSON"
 
 
 class BodyTimeout(ServiceError):
@@ -149,6 +162,62 @@ class MethodNotAllowed(ServiceError):
     title = "The path has no such method"
 
 
+class UnknownJob(ServiceError):
+    """There is no job of that id: it never was, was deleted, or its result has been kept as long as it is kept."""
+
+    status = 404
+    kind = "unknown-job"
+    title = "No such job"
+
+
+class JobConflict(ServiceError):
+    """A job of that id exists, for another image or with other parameters."""
+
+    status = 409
+    kind = "job-conflict"
+    title = "The id belongs to another job"
+
+
+class JobUnfinished(ServiceError):
+    """The job has no result yet; Retry-After says when to look again."""
+
+    status = 409
+    kind = "job-unfinished"
+    title = "The job is not finished"
+
+
+class JobLost(ServiceError):
+    """The job was begun several times, and each time the service ended before it was done."""
+
+    status = 500
+    kind = "job-lost"
+    title = "The job was interrupted too often"
+
+
+class ResultTooLarge(ServiceError):
+    """The result of the job alone exceeds the bytes that are kept of all jobs."""
+
+    status = 507
+    kind = "result-too-large"
+    title = "The result is too large to be kept"
+
+
+class TooManyJobs(ServiceError):
+    """As many jobs are unfinished as are accepted, in number or in bytes; Retry-After says when to try again."""
+
+    status = 503
+    kind = "too-many-jobs"
+    title = "Too many jobs are unfinished"
+
+
+class JobsUnavailable(ServiceError):
+    """The folder of the jobs cannot be used: it cannot be written, or belongs to another service."""
+
+    status = 503
+    kind = "jobs-unavailable"
+    title = "Jobs are not available"
+
+
 class Overloaded(ServiceError):
     """As much work is admitted as the service takes on; Retry-After says when that will be done."""
 
@@ -208,6 +277,10 @@ class DeviceLost(ServiceError):
     title = "The device no longer works"
 
 
+Shape = Callable[[ServiceError, str], Response]
+"""Answers a failure of the request of that id."""
+
+
 def kinds(root: type[ServiceError] = ServiceError) -> Iterator[type[ServiceError]]:
     """Every kind of failure there is, the unexpected one first."""
     yield root
@@ -215,13 +288,14 @@ def kinds(root: type[ServiceError] = ServiceError) -> Iterator[type[ServiceError
         yield from kinds(kind)
 
 
-def install(app: FastAPI) -> None:
-    """Answer every failure of `app`, the framework's own included, by `render`."""
+def install(app: FastAPI, shapes: Mapping[str, Shape] | None = None) -> None:
+    """Answer every failure of `app`, the framework's own included, by `render`, or as the path's own shape has it."""
 
-    async def answer(request: Request, error: Exception) -> JSONResponse:
+    async def answer(request: Request, error: Exception) -> Response:
         failure = translate(request, error)
         request.state.trace.problem = failure.kind
-        return render(failure, request.state.trace.request_id)
+        shape = (shapes or {}).get(request.url.path, render)
+        return shape(failure, request.state.trace.request_id)
 
     for failure in (ServiceError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(failure, answer)
@@ -229,15 +303,8 @@ def install(app: FastAPI) -> None:
 
 def render(error: ServiceError, instance: str) -> JSONResponse:
     """The answer to a failure: problem+json, whose `instance` is the request's id."""
-    known = Problem(
-        type=f"/problems/{error.kind}",
-        title=error.title,
-        status=error.status,
-        detail=error.detail,
-        instance=instance,
-    )
     headers = {"X-Request-ID": instance, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-    problem = known.model_dump() | error.members
+    problem = error.problem(instance).model_dump()
     return JSONResponse(problem, error.status, headers | error.headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
@@ -248,11 +315,14 @@ def translate(request: Request, error: Exception) -> ServiceError:
             return error
         case RequestValidationError():
             return _invalid(error)
+        case HTTPException(status_code=400):
+            return MalformedJson("the body cannot be parsed; send JSON in UTF-8, as /openapi.json describes it")
         case HTTPException(status_code=404):
             return NotFound(f"there is nothing at {request.url.path}; /openapi.json lists the paths")
         case HTTPException(status_code=405):
-            allowed = (error.headers or {}).get("Allow", "")
-            return MethodNotAllowed(f"{request.url.path} accepts {allowed}", headers=error.headers, allowed=allowed)
+            allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD")
+            headers = {"Allow": allowed}
+            return MethodNotAllowed(f"{request.url.path} accepts {allowed}", headers=headers, allowed=allowed)
         case _:
             return ServiceError("the service failed; its log has the cause under this request's id")
 

@@ -7,6 +7,7 @@ that each shape of plane runs in batches of one fixed size, filled up where ther
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from queue import Empty, PriorityQueue
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor
 
 from model_store import TransformNetwork
-from service.codec import Pixels
+from model_store.allocator import give_back
+from service.photographs import Pixels
 
 
 class Forward(Protocol):
@@ -24,14 +26,14 @@ class Forward(Protocol):
         """A lane, or the whole device where a pass is alone on it, for the length of the block."""
 
     def __call__(
-        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
+        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, full: int = 1
     ) -> list[Pixels | None]:
-        """What the network makes of planes of one shape; None for one that is not finite."""
+        """What the network makes of planes of one shape, of which a full pass has so many; None for one not finite."""
 
     def eager(
         self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
     ) -> list[Pixels | None]:
-        """The same, once, without preparations that pay only when they are repeated."""
+        """The same, once and in the least memory, without what pays only when it is repeated."""
 
     def shrink(self) -> None:
         """Memory has run out: give back what is only kept for later, and take less from now on."""
@@ -42,16 +44,32 @@ class OnCpu:
 
     def __init__(self, threads: int, lanes: int) -> None:
         self._threads = threads
-        self._per_lane = max(1, threads // lanes)
+        self._least = max(1, threads // lanes)
+        self._shares: PriorityQueue[int] = PriorityQueue()
+        """Threads of each lane on which nothing runs, negative, for the largest comes first; together all there are."""
+        for lane in range(lanes):
+            self._shares.put(-max(1, threads // lanes + (lane < threads % lanes)))
 
     @contextmanager
     def place(self, alone: bool) -> Iterator[None]:
-        """OpenMP's threads belong to the thread that starts them, and so does their number."""
-        torch.set_num_threads(self._threads if alone else self._per_lane)
-        yield
+        """OpenMP's threads belong to the thread that starts them, and so does their number.
+
+        What comes when all lanes are taken, as a network that is being loaded does, has the share of the smallest.
+        """
+        if alone:
+            torch.set_num_threads(self._threads)
+            yield
+            return
+        with self._lane() as threads:
+            torch.set_num_threads(threads)
+            yield
 
     def __call__(
-        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
+        self,
+        network: TransformNetwork,
+        planes: Sequence[Pixels],
+        statistics: Tensor | None,
+        full: int = 1,  # noqa: ARG002 # there is nothing to fill up
     ) -> list[Pixels | None]:
         each = [None] * len(planes) if statistics is None else statistics.split(1)
         return [self._one(network, plane, own) for plane, own in zip(planes, each, strict=True)]
@@ -60,6 +78,20 @@ class OnCpu:
 
     def shrink(self) -> None:
         """As `Forward` says; a single plane cannot become less."""
+        give_back()
+
+    @contextmanager
+    def _lane(self) -> Iterator[int]:
+        """The threads of a lane that is free."""
+        try:
+            share = self._shares.get_nowait()
+        except Empty:
+            yield self._least
+            return
+        try:
+            yield -share
+        finally:
+            self._shares.put(share)
 
     def _one(self, network: TransformNetwork, plane: Pixels, statistics: Tensor | None) -> Pixels | None:
         output, finite = computed(network, torch.from_numpy(np.stack([plane])), statistics)
@@ -68,8 +100,9 @@ class OnCpu:
 
 
 def computed(network: TransformNetwork, planes: Tensor, statistics: Tensor | None) -> tuple[Tensor, Tensor]:
-    """uint8 (N, H, W, 3) through the network: uint8 (N, H', W', 3), and whether each of the N is finite."""
-    output = network.transform(planes.permute(0, 3, 1, 2).float().div_(255), statistics)
+    """Integers (N, H, W, 3) through the network: the same, (N, H', W', 3), and whether each of the N is finite."""
+    most = torch.iinfo(planes.dtype).max
+    output = network.transform(planes.permute(0, 3, 1, 2).float().div_(most), statistics)
     finite = torch.isfinite(output.sum((1, 2, 3)))
-    pixels = output.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+    pixels = output.mul_(most).round_().clamp_(0, most).to(planes.dtype)
     return pixels.permute(0, 2, 3, 1).contiguous(), finite

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from service.admission import Admission
 from service.batcher import Batcher
+from service.commissions import Commissions
 from service.runner import Runner
 from service.served_models import ServedModel, ServedModels
 from service.settings import Settings
@@ -28,6 +29,7 @@ class Lifespan:
         batcher: Batcher[ServedModel],
         runner: Runner,
         codecs: Executor,
+        commissions: Commissions,
     ) -> None:
         self._settings = settings
         self._models = models
@@ -35,6 +37,7 @@ class Lifespan:
         self._batcher = batcher
         self._runner = runner
         self._codecs = codecs
+        self._commissions = commissions
         self._tasks: list[asyncio.Task[None]] = []
         self.broken = asyncio.Event()
         """Set when a background task has ended by itself: the device is lost, and the process should end."""
@@ -49,7 +52,9 @@ class Lifespan:
     @asynccontextmanager
     async def __call__(self, _app: FastAPI) -> AsyncIterator[None]:
         """Serve for the length of the block."""
-        self._tasks = [asyncio.create_task(self._batcher.serve()), asyncio.create_task(self._models.follow())]
+        await self._commissions.open()
+        work = (self._batcher.serve(), self._models.follow(), self._commissions.keep())
+        self._tasks = [asyncio.create_task(part) for part in work]
         for task in self._tasks:
             task.add_done_callback(self._ended)
         try:
@@ -70,6 +75,7 @@ class Lifespan:
 
     async def _stop(self) -> None:
         await self._admission.drain(0)
+        await self._commissions.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -45,12 +45,21 @@ class Metrics:
         self.requests_in_progress = gauge("http_requests_in_progress", "Requests being answered")
         self.stage_duration = histogram(
             "stage_duration_seconds",
-            "Parts of a request: read, decode, queue, infer, encode",
+            "Parts of a request: read, decode, queue, infer, encode; shared: waiting for an identical one",
             STAGE_SECONDS,
             "stage",
             "model",
         )
         self.output_pixels = counter("output_pixels", "Pixels of answers", "model")
+        self.cache_requests = counter(
+            "cache_requests",
+            "Orders: miss (computed), coalesced (with an identical one in flight)",
+            "result",
+        )
+
+        self.jobs = gauge("jobs", "Jobs that are kept, by state", "state")
+        self.jobs_ended = counter("jobs_ended", "Jobs by how they ended: succeeded, failed, cancelled", "state")
+        self.jobs_bytes = gauge("jobs_bytes", "Bytes on the disk of the jobs that are kept")
 
         self.batch_size = histogram("batch_size", "Tiles that ran together", BATCH_SIZES, "model")
         self.batch_pixels = histogram("batch_pixels", "Pixels of their planes", BATCH_PIXELS, "model")

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 from model_store import StoredModel, TransformNetwork, for_inference, has_fast_bf16, thumbnail
-from service.codec import Pixels
 from service.cost import Cost
 from service.errors import DeviceLost, InferenceFailed, OutOfDeviceMemory
 from service.forward import Forward
 from service.metrics import Metrics
+from service.photographs import Pixels
 from service.tiling import Canvas, Piece, TileSizes, Tiling
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 CALIBRATION = (1 / 64, 1 / 16)
-"""Areas of the pictures by which a network's cost is found, as parts of the largest tile."""
+"""Areas of the pictures by which a network's cost is found, as parts of the largest tile, where shapes are free."""
 
 Result = TypeVar("Result")
 
@@ -36,10 +36,10 @@ logger = logging.getLogger(__name__)
 class LoadedNetwork:
     """A network on the device in the runner's precision, how its images are cut, and what its passes cost."""
 
-    def __init__(self, fast: TransformNetwork, reference: TransformNetwork, sizes: TileSizes) -> None:
+    def __init__(self, fast: TransformNetwork, sizes: TileSizes, exact: "LoadedNetwork | None" = None) -> None:
         self.fast = fast
-        self.reference = reference
-        """The same in fp32 on the host: a second opinion."""
+        self.exact = exact or self
+        """The same in fp32: for pictures of 16 bits, and a second opinion on others."""
         self.tiling = Tiling(fast, sizes)
         self.cost = Cost(0.0, 0.0)
 
@@ -92,25 +92,42 @@ class Runner:
     def load(self, model: StoredModel) -> LoadedNetwork:
         """Put a network on the device, check that it computes rightly there, warm it up and find what it costs.
 
-        Raises GoldenMismatch where this device, in this precision, does not reproduce the recorded output.
+        Raises GoldenMismatch where this device, in this precision or in fp32, does not reproduce the recorded output.
         """
-        network = LoadedNetwork(self._placed(model.network, self.precision), model.network, self._sizes)
-        with torch.inference_mode(), self._forward.place(alone=False):
-            model.check(network.fast(model.golden.batch().to(self.device)), self.precision)
-        network.cost = self._cost(network)
+        exact = LoadedNetwork(self._proven(model, torch.float32), self._sizes)
+        exact.cost = self._cost(exact, np.uint16)
+        if self.precision == torch.float32:
+            network = LoadedNetwork(exact.fast, self._sizes, exact)
+            network.cost = exact.cost
+            return network
+        network = LoadedNetwork(self._proven(model, self.precision), self._sizes, exact)
+        network.cost = self._cost(network, np.uint8)
         return network
 
     def run(self, network: LoadedNetwork, pieces: Sequence[Piece], alone: bool = False) -> None:
         """Compute tiles whose planes have one shape, and paste them on their canvases.
 
-        Out of memory, the batch is halved. A picture that is not finite is computed again in fp32. Raises
-        OutOfDeviceMemory or InferenceFailed where that does not help, and DeviceLost where nothing will.
+        Out of memory, the batch is halved, and a single tile runs once more by itself, when nothing is kept for later:
+        never in parts, for its bytes are those of its plan. A picture that is not finite is computed again in fp32.
+        Raises OutOfDeviceMemory or InferenceFailed where that does not help, and DeviceLost where nothing will.
         """
+        if self._fits(network, pieces, alone):
+            return
+        self._forward.shrink()
+        if len(pieces) > 1:
+            half = len(pieces) // 2
+            self.run(network, pieces[:half], alone)
+            self.run(network, pieces[half:], alone)
+        elif not self._fits(network, pieces, alone, eagerly=True):
+            tile = pieces[0].tile
+            raise OutOfDeviceMemory(f"{tile.width}×{tile.height} px do not fit into the memory of {self.device}")
+
+    def _fits(self, network: LoadedNetwork, pieces: Sequence[Piece], alone: bool, *, eagerly: bool = False) -> bool:
+        """Whether the memory sufficed. Once this returns, no traceback holds the tensors that filled it."""
         if self.lost:
             raise DeviceLost(self.lost)
         try:
-            self._run(network, pieces, alone)
-            return
+            self._run(network, pieces, alone, eagerly=eagerly)
         except torch.AcceleratorError as error:  # sticky: every later call in this process fails as well
             self.lost = f"the device failed and the service restarts: {type(error).__name__}"
             logger.critical("device %s is lost", self.device, exc_info=error)
@@ -119,24 +136,19 @@ class Runner:
             if not _lacks_memory(error):
                 raise
             self._metrics.out_of_memory.inc()
-        # Outside the handler, where the traceback no longer holds the tensors that filled the memory.
-        self._in_halves(network, pieces, alone)
-
-    def _in_halves(self, network: LoadedNetwork, pieces: Sequence[Piece], alone: bool) -> None:
-        self._forward.shrink()
-        if len(pieces) == 1:
-            tile = pieces[0].tile
-            raise OutOfDeviceMemory(f"{tile.width}×{tile.height} px do not fit into the memory of {self.device}")
-        half = len(pieces) // 2
-        self.run(network, pieces[:half], alone)
-        self.run(network, pieces[half:], alone)
+            return False
+        return True
 
     @torch.inference_mode()
-    def _run(self, network: LoadedNetwork, pieces: Sequence[Piece], alone: bool) -> None:
+    def _run(self, network: LoadedNetwork, pieces: Sequence[Piece], alone: bool, *, eagerly: bool) -> None:
         planes = [piece.canvas.cut(piece.tile) for piece in pieces]
         with self._forward.place(alone):
             statistics = self._statistics(network, pieces)
-            outputs = self._forward(network.fast, planes, statistics)
+            if eagerly:
+                outputs = self._forward.eager(network.fast, planes, statistics)
+            else:
+                full = network.tiling.full(pieces[0].tile)
+                outputs = self._forward(network.fast, planes, statistics, full)
         for piece, plane, output in zip(pieces, planes, outputs, strict=True):
             piece.canvas.paste(piece.tile, self._again(network, piece, plane) if output is None else output)
 
@@ -154,7 +166,7 @@ class Runner:
 
     def _again(self, network: LoadedNetwork, piece: Piece, plane: Pixels) -> Pixels:
         """One tile in fp32: half precision can overflow where fp32 does not."""
-        exact = network.fast if self.precision == torch.float32 else self._placed(network.reference, torch.float32)
+        exact = network.exact.fast
         with self._forward.place(alone=False):
             statistics = exact.statistics(self._thumbnail(exact, piece.canvas)) if exact.needs_statistics else None
             (output,) = self._forward.eager(exact, [plane], statistics)
@@ -163,24 +175,32 @@ class Runner:
             raise InferenceFailed("the network gives values that are not finite for this image; try another model")
         return output
 
-    def _cost(self, network: LoadedNetwork) -> Cost:
-        """Fitted to passes of two sizes on one lane, the larger one repeated on all of them."""
-        areas = [part * network.tiling.most for part in CALIBRATION]
-        canvases = [Canvas(_picture(int(area**0.5)), network.tiling) for area in areas]
+    def _proven(self, model: StoredModel, precision: torch.dtype) -> TransformNetwork:
+        """The network on the device, in a precision in which it reproduces the recorded output."""
+        fast = for_inference(model.network, precision).to(self.device)
+        with torch.inference_mode(), self._forward.place(alone=False):
+            model.check(fast(model.golden.batch().to(self.device)), precision)
+        return fast
+
+    def _cost(self, network: LoadedNetwork, depth: type[np.uint8 | np.uint16]) -> Cost:
+        """Fitted to passes of several sizes on one lane, the largest one repeated on all of them.
+
+        Where shapes repeat, these are all there are: none is prepared while somebody waits for it.
+        """
+        sides = network.tiling.sides or [int((part * network.tiling.most) ** 0.5) for part in CALIBRATION]
+        canvases = [Canvas(_picture(side, depth), network.tiling) for side in sides]
         passes = [self._timed(network, canvas, alone=False) for canvas in canvases]
         _, alone = self._timed(network, canvases[-1], alone=True)
         return Cost.fitted(passes, speed_up=passes[-1][1] / alone)
 
     def _timed(self, network: LoadedNetwork, canvas: Canvas, *, alone: bool) -> tuple[int, float]:
-        """Plane pixels and seconds of the second pass over a canvas: the first one warms up."""
-        pieces = [Piece(canvas, canvas.tiles[0])]
+        """Plane pixels and seconds of the second pass over a canvas's first tile: the first pass warms up."""
+        tile = canvas.tiles[0]
+        pieces = [Piece(canvas, tile)]
         self.run(network, pieces, alone)
         began = monotonic()
         self.run(network, pieces, alone)
-        return canvas.tiles[0].pixels, monotonic() - began
-
-    def _placed(self, network: TransformNetwork, precision: torch.dtype) -> TransformNetwork:
-        return for_inference(network, precision).to(self.device)
+        return tile.pixels * network.tiling.full(tile), monotonic() - began
 
     def _observed(self, share: float, operation: Callable[..., Result], *arguments: object) -> Result:
         """`share` is that of the device which the operation takes."""
@@ -194,9 +214,10 @@ class Runner:
             self._metrics.device_heartbeat.set(time())
 
 
-def _picture(side: int) -> Pixels:
+def _picture(side: int, depth: type[np.uint8 | np.uint16]) -> Pixels:
     """Noise, square: what a network is warmed up and timed on."""
-    return np.random.default_rng(0).integers(0, 256, (max(side, 1), max(side, 1), 3), np.uint8)
+    shape = (max(side, 1), max(side, 1), 3)
+    return np.random.default_rng(0).integers(0, np.iinfo(depth).max, shape, depth, endpoint=True)
 
 
 def _compute_fp32_exactly() -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
+from math import prod
 from pathlib import Path
 from time import monotonic
 
@@ -17,6 +19,9 @@ from service.tiling import Tiling
 
 LONGEST_RETRY = 300.0
 """Seconds between attempts to load a version that keeps failing."""
+
+LARGEST_SCALE = 16
+"""To which the sides of a picture can be multiplied."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +59,16 @@ class ServedModel:
     def cost(self) -> Cost:
         """How long its passes take."""
         return self.network.cost
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether it enlarges; else it paints."""
+        return self.manifest.task == "super-resolution"
+
+    @cached_property
+    def exact(self) -> "ServedModel":
+        """The same in fp32, for pictures of 16 bits, which share no batch with others."""
+        return replace(self, network=self.network.exact)
 
 
 @dataclass(frozen=True)
@@ -119,17 +134,23 @@ class ServedModels:
         """The style network of that name; raises UnknownModel or ModelUnavailable."""
         return self._find(name, [model for model in self.all() if model.manifest.task == "style"], "style")
 
-    def upscaler(self, scale: int, name: str | None = None) -> ServedModel:
-        """The super-resolution network for that scale: of that name, else `x4` (for 4), else the newest."""
-        upscalers = [model for model in self.all() if model.manifest.task == "super-resolution"]
-        suitable = [model for model in upscalers if model.scale == scale]
-        if name is not None:
-            return self._find(name, suitable, f"model that enlarges ×{scale}")
-        if not suitable:
-            self._refuse_while_unknown()
-            scales = sorted({model.scale for model in upscalers})
-            raise UnknownModel(f"no model enlarges ×{scale}; scales there are: {scales}", available=list(scales))
-        return max(suitable, key=lambda model: (model.name == f"x{scale}", model.manifest.created))
+    def upscalers(self, scale: int, names: str | None = None) -> tuple[ServedModel, ...]:
+        """Super-resolution networks that enlarge by `scale` together: the fewest, those of larger scale first.
+
+        `names`, separated by commas, come before them. Of several for one scale it is `x4` (for 4), else the newest.
+        Raises UnknownModel, or ModelUnavailable.
+        """
+        every = [model for model in self.all() if model.enlarges]
+        chosen: list[ServedModel] = []
+        for name in names.split(",") if names is not None else []:
+            rest = scale // prod(model.scale for model in chosen)
+            suitable = [model for model in every if rest % model.scale == 0]
+            chosen.append(self._find(name.strip(), suitable, f"model that enlarges ×{rest}, or by a divisor of that,"))
+        rest = scale // prod(model.scale for model in chosen)
+        factors = factorised(rest, {model.scale for model in every})
+        if factors is None:
+            raise self._no_scale(rest, every)
+        return tuple(chosen) + tuple(_preferred(every, factor) for factor in factors)
 
     async def follow(self) -> None:
         """Serve what the stores promote, until cancelled. No failure ends this."""
@@ -162,6 +183,13 @@ class ServedModels:
         self._refuse_while_unknown()
         names = [model.name for model in models]
         raise UnknownModel(f"no {what} is named {name!r}; there are: {', '.join(names) or 'none'}", available=names)
+
+    def _no_scale(self, scale: int, upscalers: Sequence[ServedModel]) -> UnknownModel:
+        self._refuse_while_unknown()
+        scales = {model.scale for model in upscalers}
+        available = [product for product in range(2, LARGEST_SCALE + 1) if factorised(product, scales) is not None]
+        detail = f"no model enlarges ×{scale}, nor do several in turn; scales there are: {available}"
+        return UnknownModel(detail, available=available)
 
     def _refuse_while_unknown(self) -> None:
         if self._trouble is not None:
@@ -233,3 +261,20 @@ def _current(store: ModelStore, name: str) -> int | None:
 def _model_labels(model: ServedModel) -> tuple[str, ...]:
     manifest = model.manifest
     return model.name, str(manifest.version), manifest.digest, manifest.task, str(model.scale)
+
+
+def factorised(scale: int, scales: Collection[int]) -> tuple[int, ...] | None:
+    """The fewest of the scales, the largest first, whose product is `scale`; None where there are none."""
+    if scale == 1:
+        return ()
+    chains = [
+        (factor, *rest)
+        for factor in sorted(scales, reverse=True)
+        if factor > 1 and scale % factor == 0 and (rest := factorised(scale // factor, scales)) is not None
+    ]
+    return min(chains, key=len, default=None)
+
+
+def _preferred(upscalers: Sequence[ServedModel], scale: int) -> ServedModel:
+    suitable = [model for model in upscalers if model.scale == scale]
+    return max(suitable, key=lambda model: (model.name == f"x{scale}", model.manifest.created))

@@ -53,17 +53,17 @@ class Settings(BaseSettings):
     codec_threads: int = Field(
         default_factory=available_cpus, ge=1, le=1024, description="images decoded or encoded at the same time"
     )
-    batch_pixels: int | None = Field(
-        None,
-        ge=1,
-        description="pixels, margins included, up to which tiles share a batch; by default 2 megapixels on a GPU, and "
-        "on a CPU, where batches gain nothing, one tile at a time",
-    )
     tile_values: int = Field(
         64 * MEGA,
         ge=2**10,
         description="numbers in the two widest neighbouring planes of a forward pass, which bounds the size of tiles "
         "and so the memory of a pass; the paper's style network needs 48 per pixel, its ×4 network 1280",
+    )
+    batch_values: int | None = Field(
+        None,
+        ge=1,
+        description="the same numbers of all tiles that share a pass, margins included, which bounds its memory; by "
+        "default 128 million on a GPU, and on a CPU, where batches gain nothing, one tile at a time",
     )
 
     max_body_bytes: int = Field(64 * 2**20, ge=1, description="largest request body")
@@ -75,6 +75,9 @@ class Settings(BaseSettings):
         "bytes per pixel in bf16 and 318 in fp32, so that 16 megapixels need 5 GB",
     )
     max_output_pixels: int = Field(160 * MEGA, ge=1, description="largest output image, width × height")
+    max_frames: int = Field(
+        600, ge=1, description="most frames of an animated image; the limits on pixels are for all of them together"
+    )
     max_queue_requests: int = Field(64, ge=1, description="requests admitted at the same time, those running included")
     max_queue_pixels: int = Field(
         320 * MEGA, ge=1, description="output pixels admitted at the same time; at least max_output_pixels"
@@ -89,6 +92,24 @@ class Settings(BaseSettings):
         600.0, gt=0, le=86400, description="most seconds that X-Request-Timeout may ask for"
     )
     stall_seconds: float = Field(300.0, gt=0, description="seconds in one device operation after which /livez fails")
+
+    coalesce: bool = Field(True, description="identical requests in flight are computed once")
+    jobs_folder: Path = Field(
+        Path("jobs"), description="where jobs and their results are kept; one service has it for itself"
+    )
+    max_jobs: int = Field(256, ge=1, description="unfinished jobs that are accepted at the same time")
+    max_running_jobs: int = Field(
+        4, ge=1, le=1024, description="jobs whose images are in memory at the same time; the others wait on the disk"
+    )
+    job_timeout: float = Field(
+        3600.0,
+        gt=0,
+        description="seconds within which a job is done once it runs, where X-Request-Timeout is not given",
+    )
+    job_seconds: float = Field(86400.0, gt=0, description="seconds for which the result of a job is kept")
+    job_bytes: int = Field(
+        4 * 2**30, ge=1, description="bytes on the disk of all jobs; the oldest results make room for new ones"
+    )
 
     shutdown_delay_seconds: float = Field(
         0.0, ge=0, le=600, description="seconds after SIGTERM in which requests are still admitted, while /readyz fails"

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from model_store import Architecture, TransformNetwork, reflected
-from service.codec import Pixels
+from service.photographs import Pixels
 
 PER_TILE = 96**2
 """Plane pixels that one more tile costs on a device that is fed tile by tile, in launches and copies."""
@@ -40,9 +40,11 @@ class TileSizes:
     """How large tiles are: of any shape up to so many values, or squares of fixed sides where shapes must repeat."""
 
     values: int
-    """Numbers that the two widest neighbouring planes of a pass may hold together: what bounds its memory."""
+    """Numbers that the two widest neighbouring planes of a tile may hold together: what bounds the memory of a pass."""
     ladder: tuple[int, ...] = ()
     """Sides in output pixels of which each image gets one; empty where every shape is as good (a CPU)."""
+    batch_values: int = 0
+    """The same numbers of all tiles that share a pass, together with their margins; one tile runs in any case."""
 
 
 class Tiling:
@@ -57,15 +59,25 @@ class Tiling:
         footprint = Architecture.parse(network.spec.architecture).values_per_pixel
         self.most = max(int(sizes.values / footprint), self._stride**2)
         """Pixels of the largest tile."""
-        self._ladder = [side // self.scale for side in sizes.ladder if self._fits(side // self.scale)]
+        self.sides = self._ladder([side // self.scale for side in sizes.ladder])
+        """Of its tiles in input pixels, where shapes must repeat; empty where they are free."""
+        self._batch_pixels = int(sizes.batch_values / footprint)
 
     def plan(self, height: int, width: int) -> list[Tile]:
         """The tiles of an image of that size, row by row; one where the network is not local."""
         if not self._tileable:
             return [self._tile(0, 0, height, width)]
-        if self._ladder:
-            return min((self._squares(height, width, side) for side in self._ladder), key=_cost)
+        if self.sides:
+            return min((self._squares(height, width, side) for side in self.sides), key=_cost)
         return self._parts(height, width)
+
+    def together(self, tile: Tile) -> int:
+        """How many tiles of that shape share a pass, at most: 1 or more."""
+        return max(1, self._batch_pixels // tile.pixels)
+
+    def full(self, tile: Tile) -> int:
+        """How many planes of that shape every pass computes: where shapes repeat, it is filled up."""
+        return self.together(tile) if self.sides else 1
 
     def cut(self, image: Pixels, tile: Tile) -> Pixels:
         """The tile's plane, (plane_height, plane_width, 3): a view of the image where that lies inside it."""
@@ -109,9 +121,15 @@ class Tiling:
         margins = self._network.margins
         return Tile(top, left, height, width, height + sum(margins(height)), width + sum(margins(width)))
 
-    def _fits(self, side: int) -> bool:
-        """Whether the smallest plane is no larger than the most, and tiles of that side begin where they may."""
-        return side > 0 and side % self._stride == 0 and side**2 <= self.most
+    def _ladder(self, sides: list[int]) -> list[int]:
+        """Those that are no larger than the most, and whose tiles begin where they may; else the largest that is.
+
+        A network that is not local has none: its images stay whole.
+        """
+        if not sides or not self._tileable:
+            return []
+        fitting = [side for side in sides if side > 0 and side % self._stride == 0 and side**2 <= self.most]
+        return fitting or [math.isqrt(self.most) // self._stride * self._stride]
 
 
 class Canvas:
@@ -128,14 +146,14 @@ class Canvas:
         """What the network needs to know of the whole image, once the runner has computed it."""
         self._tiling = tiling
         whole = len(self.tiles) == 1
-        self.result: Pixels = np.empty((0 if whole else height * tiling.scale, width * tiling.scale, 3), np.uint8)
+        self.result: Pixels = np.empty((0 if whole else height * tiling.scale, width * tiling.scale, 3), image.dtype)
 
     def cut(self, tile: Tile) -> Pixels:
-        """The tile's plane, uint8 (plane_height, plane_width, 3)."""
+        """The tile's plane, (plane_height, plane_width, 3), of the image's type."""
         return self._tiling.cut(self.image, tile)
 
     def paste(self, tile: Tile, result: Pixels) -> None:
-        """Put in what the network made of a tile: uint8, its sides at least the tile's × scale; the rest is cropped."""
+        """Put in what the network made of a tile, its sides at least the tile's × scale; the rest is cropped."""
         scale = self._tiling.scale
         top, left, height, width = (scale * side for side in (tile.top, tile.left, tile.height, tile.width))
         if len(self.tiles) == 1:

@@ -20,4 +20,6 @@ class Home:
             "models": "/v1/models",
             "stylize": "POST an image to /v1/stylize/{style}",
             "upscale": "POST an image to /v1/upscale/{scale}",
+            "jobs": "the same with the header Prefer: respond-async",
+            "problems": "/problems",
         }

@@ -41,8 +41,13 @@ class Problems:
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The answers of an endpoint that are not successes, for its OpenAPI description."""
     schema = {"schema": Problem.model_json_schema()}
-    titles = {status: "; ".join(kind.title for kind in kinds() if kind.status == status) for status in statuses}
-    return {status: {"description": title, "content": {PROBLEM_MEDIA_TYPE: schema}} for status, title in titles.items()}
+    content = {PROBLEM_MEDIA_TYPE: schema}
+    return {status: {"description": of_status(status), "content": content} for status in statuses}
+
+
+def of_status(status: int) -> str:
+    """The titles of all problems with that status."""
+    return "; ".join(kind.title for kind in kinds() if kind.status == status)
 
 
 def _described(kind: type[ServiceError]) -> ProblemKind:

@@ -18,9 +18,10 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from model_store import Draft, Manifest, ModelStore, TransformNetwork
+from service.__main__ import KEEP_ALIVE_SECONDS
 from service.app import create_app
-from service.codec import Pixels
 from service.lifespan import Lifespan
+from service.photographs import Pixels
 from service.settings import Settings
 from tests.networks import NARROW_UPSCALE_4, network
 
@@ -91,14 +92,16 @@ def publish_upscaler(root: Path, name: str = "x4", seed: int = 0) -> Manifest:
 def settings(root: Path, **options: Any) -> Settings:
     """Settings for a test: one thread and so one lane, fp32, a store that is looked at often."""
     chosen = {"device": "cpu", "precision": "fp32", "threads": 1, "codec_threads": 2, "store_poll_seconds": 0.05}
-    return Settings.model_validate({"stores": (root,), "port": 0, **chosen, **options})
+    jobs = root.parent / f"{root.name}-jobs"
+    return Settings.model_validate({"stores": (root,), "port": 0, "jobs_folder": jobs, **chosen, **options})
 
 
 @contextmanager
 def serving(root: Path, **options: Any) -> Iterator[Live]:
     """Serve the store at `root` on a free port of this machine; ready when the block begins."""
     app = create_app(settings(root, **options))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none"))
+    keep_alive = KEEP_ALIVE_SECONDS  # longer than clients keep a connection: else both may end it at the same time
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_keep_alive=keep_alive))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -20,8 +20,20 @@ class Model:
     cost: Cost
 
 
-def model(name: str = "wave", scale: int = 1, tile: int = 10**6, fixed: float = 0.0, per_pixel: float = 0.0) -> Model:
-    """A model with tiles of so many pixels at most, each of which takes `fixed` + pixels · `per_pixel` seconds."""
+def model(
+    name: str = "wave",
+    scale: int = 1,
+    tile: int = 10**6,
+    fixed: float = 0.0,
+    per_pixel: float = 0.0,
+    batch: int = 1,
+    ladder: tuple[int, ...] = (),
+) -> Model:
+    """A model with tiles of so many pixels at most, which share a pass up to so many pixels.
+
+    A pass takes `fixed` + pixels · `per_pixel` seconds. With a `ladder` of sides, passes are filled up.
+    """
     network = TransformNetwork(NetworkSpec(architecture=ARCHITECTURES[scale], norm="none"))
     footprint = {1: 6, 2: 24}[scale]
-    return Model(name, scale, Tiling(network, TileSizes(tile * footprint)), Cost(fixed, per_pixel))
+    sizes = TileSizes(tile * footprint, ladder, batch * footprint)
+    return Model(name, scale, Tiling(network, sizes), Cost(fixed, per_pixel))

@@ -2,12 +2,13 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
 import pytest
 
-from service.admission import RESERVE, Admission, Patience, QueueLimits
+from service.admission import MOST_STANDING, RESERVE, Admission, Patience, Question, QueueLimits, Work
 from service.errors import ClientGone, DeadlineExceeded, Draining, Overloaded
 from service.jobs import Job, Priority
 from service.metrics import Metrics
@@ -30,9 +31,8 @@ class Desk:
         self, subject: Model, height: int = 10, width: int = 10, seconds: float = LATER, **options: Any
     ) -> Job[Model]:
         """Admit an image whose answer is wanted within so many seconds."""
-        return self.requests.enter_context(
-            self.admission.admit(subject, height, width, monotonic() + seconds, **options)
-        )
+        work = [Work(subject, height, width)]
+        return self.requests.enter_context(self.admission.admit(work, monotonic() + seconds, **options))[0]
 
     def refuse(self, *arguments: Any, **options: Any) -> Overloaded:
         with pytest.raises(Overloaded) as refusal:
@@ -43,10 +43,11 @@ class Desk:
     def value(self, name: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"pastiche_{name}")
 
-    def clients_leave_after(self, seconds: float, count: int, error: Exception) -> None:
+    def clients_leave_after(self, seconds: float, count: int, error: Exception, *, silent: bool = True) -> None:
         """So many requests come, and their clients leave, all of them at that age."""
         for _ in range(count):
-            with suppress(type(error)), self.admission.admit(model(), 1, 1, LATER) as job:
+            admitted = self.admission.admit([Work(model(), 1, 1)], LATER, silent=silent)
+            with suppress(type(error)), admitted as (job,):
                 job.admitted -= seconds
                 raise error
 
@@ -66,7 +67,7 @@ def at_desk(
 def test_too_many_requests_are_refused_until_one_is_answered() -> None:
     async def scenario(desk: Desk) -> None:
         desk.take(model())
-        with desk.admission.admit(model(), 1, 1, LATER):
+        with desk.admission.admit([Work(model(), 1, 1)], LATER):
             assert "3 requests would be admitted, 2 are accepted" in desk.refuse(model()).detail
         desk.take(model())
 
@@ -141,13 +142,26 @@ def test_what_finds_the_service_empty_is_let_in() -> None:
     at_desk(scenario)
 
 
+def test_forecast_parts_what_is_ahead_from_the_work_itself() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.take(model(fixed=3.0))
+        subject = model(fixed=10.0)
+        work = [Work(subject, 10, 10), Work(subject, 10, 10, answer_pixels=5000)]
+        jobs = desk.admission.jobs_of(work, LATER, Priority.INTERACTIVE)
+        assert list(desk.admission.forecast(*jobs)) == pytest.approx([1.5, 10], abs=0.01)
+        assert [job.output_pixels for job in jobs] == [100, 5000]
+        assert desk.admission.pixels() == 100
+
+    at_desk(scenario, lanes=2)
+
+
 def test_lone_pass_is_predicted_on_all_lanes() -> None:
     async def scenario(desk: Desk) -> None:
         subject = model(fixed=10.0)
         subject.cost._correction[True] = 0.5
         first = desk.take(subject)
         assert desk.admission.finish(first) - monotonic() == pytest.approx(5, abs=0.1)
-        second = desk.admission.check(subject, 10, 10, LATER, Priority.INTERACTIVE)
+        (second,) = desk.admission.check([Work(subject, 10, 10)], LATER, Priority.INTERACTIVE)
         assert desk.admission.finish(second) - monotonic() == pytest.approx(5 + 10, abs=0.1)
 
     at_desk(scenario, lanes=2)
@@ -169,7 +183,7 @@ def test_interactive_work_does_not_wait_for_bulk() -> None:
         subject = model(fixed=5.0)
         desk.take(subject, priority=Priority.BULK)
         for priority, seconds in ((Priority.BULK, 10), (Priority.INTERACTIVE, 5)):
-            job = desk.admission.check(subject, 10, 10, LATER, priority)
+            (job,) = desk.admission.check([Work(subject, 10, 10)], LATER, priority)
             assert desk.admission.finish(job) - monotonic() == pytest.approx(seconds, abs=0.1)
 
     at_desk(scenario)
@@ -187,10 +201,10 @@ def test_age_bound_lets_old_bulk_work_go_first() -> None:
 @pytest.mark.parametrize("error", [ClientGone("gone"), DeadlineExceeded("late"), ValueError("broken")])
 def test_device_time_of_what_nobody_receives_is_wasted(error: Exception) -> None:
     async def scenario(desk: Desk) -> None:
-        with desk.admission.admit(model(), 1, 1, LATER) as answered:
+        with desk.admission.admit([Work(model(), 1, 1)], LATER) as (answered,):
             answered.device_seconds = 3.0
         seen: list[Job[Model]] = []
-        with suppress(type(error)), desk.admission.admit(model(**SECOND_PER_TILE), 100, 100, LATER) as job:
+        with suppress(type(error)), desk.admission.admit([Work(model(**SECOND_PER_TILE), 100, 100)], LATER) as (job,):
             seen.append(job)
             job.device_seconds = 2.0
             raise error
@@ -208,10 +222,75 @@ def test_service_does_not_work_for_clients_that_will_have_left() -> None:
         desk.clients_leave_after(5.0, 20, ClientGone("gone"))
         subject = model(fixed=3.0)
         desk.take(subject)
-        assert f"{would_take(6)}, and there are 5.0 s for it" in desk.refuse(subject).detail
-        desk.take(model(fixed=1.0))
+        assert f"{would_take(6)}, and there are 5.0 s for it" in desk.refuse(subject, silent=True).detail
+        desk.take(model(fixed=1.0), silent=True)
 
     at_desk(scenario)
+
+
+def test_client_that_says_how_long_it_waits_is_believed() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.clients_leave_after(5.0, 20, ClientGone("gone"))
+        subject = model(fixed=3.0)
+        desk.take(subject)
+        desk.refuse(subject, silent=True)
+        desk.take(subject, seconds=60)
+
+    at_desk(scenario)
+
+
+def test_clients_that_say_how_long_they_wait_tell_nothing_of_the_others() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.clients_leave_after(5.0, 20, ClientGone("gone"), silent=False)
+        assert desk.admission._patience.seconds() == float("inf")
+
+    at_desk(scenario)
+
+
+def test_newcomer_that_would_have_another_given_up_is_refused() -> None:
+    """The poster takes 20 s and is given up when fewer than 25 are left; thumbnails, due before it, take 0.4 s each."""
+
+    async def scenario(desk: Desk) -> None:
+        poster, thumbnail = model(**SECOND_PER_TILE), model(fixed=0.4)
+        promised = desk.take(poster, 50, 40, seconds=20 * RESERVE + 1)
+        for _ in range(2):
+            desk.take(thumbnail, seconds=1000)
+        refusal = desk.refuse(thumbnail, seconds=1000)
+        assert "would make an answer late that another client waits for" in refusal.detail
+        assert refusal.members == {"retry_after": math.ceil(2 * 0.4 + 20 * RESERVE)}
+        desk.take(model(fixed=0.1), seconds=1000)
+        assert desk.admission.finish(promised) < promised.deadline
+
+    at_desk(scenario)
+
+
+def test_newcomer_that_is_less_urgent_harms_nobody() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.take(model(fixed=2.0), seconds=2.1 * RESERVE)
+        desk.take(model(fixed=2.0), seconds=1000)
+        desk.take(model(**SECOND_PER_TILE), 50, 40, seconds=1000)
+
+    at_desk(scenario)
+
+
+def test_what_will_be_given_up_anyway_refuses_nobody() -> None:
+    async def scenario(desk: Desk) -> None:
+        doomed = desk.take(model(**SECOND_PER_TILE), 50, 40, seconds=60)
+        doomed.deadline = monotonic() + 20 * RESERVE + 0.05
+        desk.refuse(model(fixed=0.1), seconds=1000)
+        doomed.deadline -= 1
+        desk.take(model(fixed=0.1), seconds=1000)
+
+    at_desk(scenario)
+
+
+def test_lanes_share_what_a_newcomer_adds() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.take(model(**SECOND_PER_TILE), 50, 40, seconds=10 * RESERVE + 0.15)
+        desk.take(model(fixed=0.2), seconds=1000)
+        desk.refuse(model(fixed=0.2), seconds=1000)
+
+    at_desk(scenario, lanes=2)
 
 
 @pytest.mark.parametrize("error", [DeadlineExceeded("late"), ValueError("broken")])
@@ -271,19 +350,62 @@ def test_patience_of_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> N
     assert patience.seconds() == float("inf")
 
 
+HERE = Question(("/here", "quality=9", ""), 15.0, silent=False, length=1000)
+
+
 def test_refusal_stands_for_requests_like_the_one_that_was_refused() -> None:
     async def scenario(desk: Desk) -> None:
-        admission, refusal = desk.admission, Overloaded("full")
-        assert admission.standing(15.0, "/here", 1000) is None
-        admission.remember(refusal, 15.0, "/here", 1000)
-        assert admission.standing(15.0, "/here", 1000) is refusal
-        assert admission.standing(1.0, "/here", 5000) is refusal
-        assert admission.standing(60.0, "/here", 1000) is None  # it has more time
-        assert admission.standing(15.0, "/here", 999) is None  # its image may be smaller
-        assert admission.standing(15.0, "/there", 1000) is None
-        with admission.admit(model(), 1, 1, LATER):
+        admission = desk.admission
+        assert admission.standing(HERE) is None
+        admission.remember(Overloaded("full", headers={"Retry-After": "7"}, retry_after=7), HERE)
+        refusal = admission.standing(HERE)
+        assert refusal is not None
+        assert (refusal.detail, refusal.headers, refusal.members) == ("full", {"Retry-After": "7"}, {"retry_after": 7})
+        assert admission.standing(replace(HERE, seconds=1.0, length=5000)) is refusal
+        assert admission.standing(replace(HERE, seconds=60.0)) is None  # it has more time
+        assert admission.standing(replace(HERE, length=999)) is None  # its image may be smaller
+        assert admission.standing(replace(HERE, silent=True)) is None
+        for other in (("/there", "quality=9", ""), ("/here", "quality=900", ""), ("/here", "quality=9", "text/*")):
+            assert admission.standing(replace(HERE, asked=other)) is None
+        with admission.admit([Work(model(), 1, 1)], LATER):
             pass
-        assert admission.standing(15.0, "/here", 1000) is None  # something was answered
+        assert admission.standing(HERE) is None  # something was answered
+
+    at_desk(scenario)
+
+
+def test_what_was_refused_to_a_silent_client_is_not_refused_to_one_that_says_how_long_it_waits() -> None:
+    async def scenario(desk: Desk) -> None:
+        silent = replace(HERE, silent=True)
+        desk.admission.remember(Overloaded("full"), silent)
+        assert desk.admission.standing(HERE) is None
+        desk.admission.remember(Overloaded("full"), HERE)
+        assert desk.admission.standing(HERE)
+        assert desk.admission.standing(silent)
+
+    at_desk(scenario)
+
+
+def test_refusal_that_stands_keeps_nothing_of_the_request() -> None:
+    async def scenario(desk: Desk) -> None:
+        try:
+            raise Overloaded("full")
+        except Overloaded as refusal:
+            desk.admission.remember(refusal, HERE)
+        held = desk.admission.standing(HERE)
+        assert held is not None
+        assert held.__traceback__ is None
+
+    at_desk(scenario)
+
+
+def test_refusals_that_stand_are_bounded() -> None:
+    async def scenario(desk: Desk) -> None:
+        for number in range(3 * MOST_STANDING):
+            question = replace(HERE, asked=(str(number),))
+            desk.admission.remember(Overloaded("full"), question)
+            assert desk.admission.standing(question)
+            assert len(desk.admission._standing) <= MOST_STANDING
 
     at_desk(scenario)
 
@@ -292,15 +414,15 @@ def test_refusal_is_not_held_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.admission.STANDING_SECONDS", -1.0)
 
     async def scenario(desk: Desk) -> None:
-        desk.admission.remember(Overloaded("full"), 15.0, "/here", 1000)
-        assert desk.admission.standing(15.0, "/here", 1000) is None
+        desk.admission.remember(Overloaded("full"), HERE)
+        assert desk.admission.standing(HERE) is None
 
     at_desk(scenario)
 
 
 def test_drain_admits_nothing_and_waits_for_what_was_admitted() -> None:
     async def scenario(desk: Desk) -> None:
-        with desk.admission.admit(model(), 1, 1, LATER):
+        with desk.admission.admit([Work(model(), 1, 1)], LATER):
             draining = asyncio.create_task(desk.admission.drain(LATER))
             await asyncio.sleep(0)
             assert desk.admission.draining
@@ -330,9 +452,52 @@ def test_drained_job_that_nobody_waits_for_is_silent() -> None:
     async def scenario(desk: Desk) -> None:
         reports: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
-        with desk.admission.admit(model(), 1, 1, LATER):
+        with desk.admission.admit([Work(model(), 1, 1)], LATER):
             await desk.admission.drain(0)
         await asyncio.sleep(0)
         assert reports == []
+
+    at_desk(scenario)
+
+
+def test_images_of_one_request_are_admitted_together_or_not_at_all() -> None:
+    async def scenario(desk: Desk) -> None:
+        subject = model(fixed=1.0)
+        with desk.admission.admit([Work(subject, 10, 10)] * 4, LATER) as jobs:
+            assert len(set(jobs)) == 4
+            assert desk.value("admitted_requests") == 1
+            assert desk.value("admitted_pixels") == 400
+            assert desk.value("backlog_seconds") == pytest.approx(4)
+            with pytest.raises(Overloaded, match="800 output pixels would be admitted, 700 are accepted"):
+                desk.requests.enter_context(desk.admission.admit([Work(subject, 10, 10)] * 4, LATER))
+            assert len(desk.admission.jobs) == 4
+        assert desk.value("admitted_requests") == 0
+        assert not desk.admission.jobs
+
+    at_desk(scenario, requests=2, pixels=700)
+
+
+def test_time_of_all_images_of_a_request_counts() -> None:
+    async def scenario(desk: Desk) -> None:
+        subject = model(fixed=10.0)
+        desk.take(subject)
+        with pytest.raises(Overloaded) as refusal:
+            desk.admission.check([Work(subject, 10, 10)] * 3, monotonic() + 20, Priority.INTERACTIVE)
+        assert would_take(20) in refusal.value.detail  # half of 10 before them, and half of 30
+        assert len(desk.admission.check([Work(subject, 10, 10)] * 3, monotonic() + 40, Priority.INTERACTIVE)) == 3
+
+    at_desk(scenario, lanes=2)
+
+
+def test_client_that_leaves_abandons_all_its_images() -> None:
+    async def scenario(desk: Desk) -> None:
+        seen: list[Job[Model]] = []
+        with suppress(ClientGone), desk.admission.admit([Work(model(), 1, 1)] * 3, LATER) as jobs:
+            seen += jobs
+            for job in jobs:
+                job.device_seconds = 2.0
+            raise ClientGone("gone")
+        assert all(job.abandoned and job.result.cancelled() for job in seen)
+        assert desk.value("device_wasted_seconds_total") == 6.0
 
     at_desk(scenario)

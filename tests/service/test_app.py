@@ -1,3 +1,4 @@
+import re
 import zlib
 from pathlib import Path
 
@@ -40,3 +41,49 @@ def test_image_beyond_pillows_own_guard_is_refused_by_ours(tmp_path: Path) -> No
         answer = live.client.post("/v1/stylize/wave", content=bytes(header))
     assert answer.headers["Content-Type"] == PROBLEM_MEDIA_TYPE
     assert (answer.status_code, answer.json()["actual"]) == (422, 400_000_000)
+
+
+def test_trace_of_the_client_goes_on_in_the_answer(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with serving(tmp_path) as live:
+        sent = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "a=1"}
+        answer = live.client.get("/v1/models", headers=sent)
+        assert answer.headers["traceparent"][:36] == sent["traceparent"][:36]
+        assert answer.headers["traceparent"][36:52] != sent["traceparent"][36:52]
+        assert answer.headers["tracestate"] == "a=1"
+        assert "traceparent" not in live.client.get("/v1/models").headers
+
+
+def test_head_and_a_slash_at_the_end_are_understood(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with serving(tmp_path) as live:
+        for path in ("/v1/models", "/livez", "/problems/overloaded", "/docs", "/v1/models/wave"):
+            head, whole = live.client.head(path), live.client.get(path)
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers["Content-Length"] == str(len(whole.content))
+        assert live.client.get("/v1/models/").json() == live.client.get("/v1/models").json()
+        assert live.client.post("/v1/stylize/wave/", content=file(photo())).status_code == 200
+        assert live.metric("pastiche_http_requests_total", route="/v1/models", method="HEAD") == 1
+        refused = live.client.post("/v1/models")
+        assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
+
+
+def test_documentation_asks_nobody_else(tmp_path: Path) -> None:
+    with serving(tmp_path) as live:
+        page = live.client.get("/docs").text
+        scripts = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
+        assert len(scripts) >= 2
+        for script in scripts:
+            assert script.startswith("/")
+            assert live.client.get(script).status_code == 200
+        assert "//" not in re.sub(r"<!--.*?-->", "", page).replace(live.url, "")
+
+
+def test_parameters_that_a_path_does_not_know_are_refused_with_those_it_knows(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with serving(tmp_path) as live:
+        answer = live.client.post("/v1/stylize/wave?qualty=80&format=png", content=file(photo()))
+        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
+        assert "query.qualty: no such parameter" in answer.json()["detail"]
+        assert {"format", "priority", "quality"} <= set(answer.json()["known"])
+        assert "knows none" in live.client.get("/v1/models?page=2").json()["detail"]

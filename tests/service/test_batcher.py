@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.admission import Admission, QueueLimits
+from service.admission import Admission, QueueLimits, Work
 from service.batcher import Batcher, Lanes
-from service.codec import Pixels
 from service.errors import ClientGone, DeadlineExceeded, DeviceLost, Draining
 from service.jobs import Priority
 from service.metrics import Metrics
+from service.photographs import Pixels
 from service.tiling import Piece
 from tests.service.live import photo
 from tests.service.pointwise import Model, model
@@ -85,7 +85,7 @@ class Service:
 
     async def paint(self, subject: Model, picture: Pixels, deadline: float = LATER, **options: Any) -> Pixels:
         height, width, _ = picture.shape
-        with self.admission.admit(subject, height, width, deadline, **options) as job:
+        with self.admission.admit([Work(subject, height, width)], deadline, **options) as (job,):
             return await self.batcher.submit(job, picture)
 
     async def ask(self, subject: Model, picture: Pixels, deadline: float = LATER, **options: Any) -> int:
@@ -112,13 +112,11 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def serving(
-    scenario: Callable[[Service], Awaitable[None]], lanes: int = 1, batch_pixels: int = 1, mergeable: bool = True
-) -> None:
+def serving(scenario: Callable[[Service], Awaitable[None]], lanes: int = 1, mergeable: bool = True) -> None:
     """Run a scenario beside a batcher at work."""
 
     async def run() -> None:
-        service = Service(Lanes(lanes, mergeable, batch_pixels))
+        service = Service(Lanes(lanes, mergeable))
         loop = asyncio.create_task(service.batcher.serve())
         try:
             async with asyncio.timeout(30):
@@ -153,7 +151,7 @@ def test_result_is_put_together_from_tiles(scale: int) -> None:
 
 def test_batches_grow_while_the_device_is_busy() -> None:
     async def scenario(service: Service) -> None:
-        subject = model()
+        subject = model(batch=1000)
         first = await service.post(subject, 1)
         rest = await service.post(subject, 2, 3, 4)
         assert service.device.batches == [[1]]
@@ -161,12 +159,12 @@ def test_batches_grow_while_the_device_is_busy() -> None:
         assert await asyncio.gather(*first, *rest) == [2, 3, 4, 5]
         assert service.device.batches == [[1], [2, 3, 4]]
 
-    serving(scenario, batch_pixels=1000)
+    serving(scenario)
 
 
 def test_only_equal_shapes_of_one_model_share_a_batch() -> None:
     async def scenario(service: Service) -> None:
-        wave, other = model(), model()
+        wave, other = model(batch=1000), model(batch=1000)
         tasks = await service.post(wave, 0)
         for subject, value, height, width in ((wave, 1, 1, 1), (other, 2, 1, 1), (wave, 3, 1, 2), (wave, 4, 1, 1)):
             tasks += await service.post(subject, value, height=height, width=width)
@@ -176,12 +174,12 @@ def test_only_equal_shapes_of_one_model_share_a_batch() -> None:
         assert service.device.batches == [[0], [1, 4], [2, 5], [3], [6]]
         assert [one.model for one in service.device.passes] == [wave, wave, other, wave, wave]
 
-    serving(scenario, batch_pixels=1000)
+    serving(scenario)
 
 
 def test_tiles_of_different_images_share_a_batch_up_to_the_budget() -> None:
     async def scenario(service: Service) -> None:
-        subject = model(tile=4)
+        subject = model(batch=16, tile=4)
         tasks = await service.post(subject, 0)
         tasks += await service.post(subject, 1, height=4, width=6)
         tasks += await service.post(subject, 2, height=2, width=2)
@@ -190,31 +188,31 @@ def test_tiles_of_different_images_share_a_batch_up_to_the_budget() -> None:
         assert await asyncio.gather(*tasks) == [1, 2, 3, 4]
         assert service.device.batches == [[0], [1] * 4, [1, 1, 2, 3], [3] * 3]
 
-    serving(scenario, batch_pixels=16)
+    serving(scenario)
 
 
 def test_batch_keeps_to_the_pixel_budget_except_for_its_first() -> None:
     async def scenario(service: Service) -> None:
-        subject = model()
+        subject = model(batch=8)
         tasks = await service.post(subject, 0)
         tasks += await service.post(subject, 1, 2, 3, width=4) + await service.post(subject, 4, width=30)
         service.device.free()
         await asyncio.gather(*tasks)
         assert service.device.batches == [[0], [1, 2], [3], [4]]
 
-    serving(scenario, batch_pixels=8)
+    serving(scenario)
 
 
 def test_most_urgent_is_always_in_the_next_batch() -> None:
     async def scenario(service: Service) -> None:
-        subject = model()
+        subject = model(batch=1000)
         tasks = await service.post(subject, 0) + await service.post(subject, 1, width=3)
         tasks += await service.post(subject, *range(10, 20))
         service.device.free()
         await asyncio.gather(*tasks)
         assert service.device.batches[1] == [1]
 
-    serving(scenario, batch_pixels=1000)
+    serving(scenario)
 
 
 def test_thumbnail_behind_a_hundred_tiles_runs_next() -> None:
@@ -299,7 +297,7 @@ def test_lone_pass_has_all_lanes_and_nothing_starts_beside_it() -> None:
 
 def test_pass_has_one_lane_where_anything_else_is_admitted() -> None:
     async def scenario(service: Service) -> None:
-        with service.admission.admit(model(), 1, 1, LATER):  # being decoded
+        with service.admission.admit([Work(model(), 1, 1)], LATER):  # being decoded
             (task,) = await service.post(model(), 1)
             service.device.free()
             await task
@@ -397,7 +395,7 @@ def test_bulky_job_that_is_due_takes_the_last_lane() -> None:
 def test_poisonous_tile_fails_its_image_alone(poison: set[int]) -> None:
     async def scenario(service: Service) -> None:
         service.device.poison = poison
-        subject = model()
+        subject = model(batch=1000)
         first = await service.post(subject, 0)
         tasks = await service.post(subject, *range(1, 9))
         service.device.free()
@@ -409,13 +407,13 @@ def test_poisonous_tile_fails_its_image_alone(poison: set[int]) -> None:
         assert service.value("batches_bisected_total", model="wave") >= 3
         assert service.value("admitted_requests") == service.value("queue_requests") == 0
 
-    serving(scenario, batch_pixels=1000)
+    serving(scenario)
 
 
 def test_poisonous_tile_ends_its_whole_job() -> None:
     async def scenario(service: Service) -> None:
         service.device.poison = {9}
-        subject, picture = model(tile=1), image(1, 1, 50)
+        subject, picture = model(batch=4, tile=1), image(1, 1, 50)
         picture[0, 3] = 9
         sick = asyncio.create_task(service.paint(subject, picture))
         await settle()
@@ -429,7 +427,7 @@ def test_poisonous_tile_ends_its_whole_job() -> None:
         )  # of the 46 tiles behind the poison only those that were on their way ran
         assert service.value("device_wasted_seconds_total") > 0
 
-    serving(scenario, lanes=2, batch_pixels=4)
+    serving(scenario, lanes=2)
 
 
 def test_client_that_leaves_frees_its_place_and_never_runs() -> None:
@@ -479,7 +477,7 @@ def test_device_time_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.batcher.monotonic", lambda: clock[0])
 
     async def scenario(service: Service) -> None:
-        with service.admission.admit(model(), 1, 1, LATER):  # beside it nothing has the device alone
+        with service.admission.admit([Work(model(), 1, 1)], LATER):  # beside it nothing has the device alone
             (leaving,) = await service.post(model(tile=1), 1, width=4)
             clock[0] += 8
             await service.device.finish(1)
@@ -523,7 +521,7 @@ def test_what_is_late_never_runs() -> None:
 def test_what_could_not_be_done_in_time_is_given_up_between_its_tiles() -> None:
     async def scenario(service: Service) -> None:
         (task,) = await service.post(model(**SECOND_PER_TILE), 1, height=10, width=10)
-        with service.admission.admit(model(), 1, 1, LATER):
+        with service.admission.admit([Work(model(), 1, 1)], LATER):
             for job in service.admission.jobs:
                 job.deadline = monotonic() + 20  # 99 s of work are left
             await service.device.finish(1)
@@ -557,6 +555,25 @@ def test_cost_follows_the_passes() -> None:
     serving(scenario, lanes=2)
 
 
+def test_cost_is_that_of_passes_that_are_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four tiles are a pass, which takes 5 s as predicted: though only two of them came, nothing is a surprise."""
+    clock = [1000.0]
+    monkeypatch.setattr("service.batcher.monotonic", lambda: clock[0])
+
+    async def scenario(service: Service) -> None:
+        subject = model(tile=100, fixed=1.0, per_pixel=0.01, batch=400, ladder=(10,))
+        tasks = await service.post(subject, 1, height=10, width=20)
+        assert service.device.batches == [[1, 1]]
+        (job,) = service.admission.jobs
+        assert job.remaining(job.touched) == pytest.approx(5, abs=0.1)
+        clock[0] += 5
+        service.device.free()
+        assert await asyncio.gather(*tasks) == [2]
+        assert subject.cost.seconds(400) == pytest.approx(5)
+
+    serving(scenario, mergeable=False)
+
+
 def test_predictions_are_compared_with_what_came() -> None:
     async def scenario(service: Service) -> None:
         service.device.free()
@@ -569,7 +586,7 @@ def test_predictions_are_compared_with_what_came() -> None:
 
 def test_job_that_was_drained_while_it_was_decoded_never_runs() -> None:
     async def scenario(service: Service) -> None:
-        with service.admission.admit(model(), 1, 1, LATER) as decoding:
+        with service.admission.admit([Work(model(), 1, 1)], LATER) as (decoding,):
             await service.admission.drain(0)
             with pytest.raises(Draining):
                 await service.batcher.submit(decoding, image(3))
@@ -595,7 +612,7 @@ def test_loop_survives_a_drain_at_any_moment(moments: int) -> None:
 
 def test_end_of_the_loop_answers_what_is_on_the_device() -> None:
     async def run() -> None:
-        service = Service(Lanes(1, False, 1))
+        service = Service(Lanes(1, mergeable=False))
         loop = asyncio.create_task(service.batcher.serve())
         (task,) = await service.post(model(), 1)
         loop.cancel()
@@ -611,8 +628,8 @@ def test_lost_device_reaches_every_waiter_and_ends_the_loop() -> None:
             await asyncio.sleep(0)
             raise DeviceLost("gone")
 
-        service = Service(Lanes(1, False, 1))
-        service.batcher = Batcher(lost, service.admission, Lanes(1, False, 1), Metrics())
+        service = Service(Lanes(1, mergeable=False))
+        service.batcher = Batcher(lost, service.admission, Lanes(1, mergeable=False), Metrics())
         loop = asyncio.create_task(service.batcher.serve())
         results = await asyncio.gather(*await service.post(model(), 1, 2, 3), return_exceptions=True)
         assert [type(result) for result in results] == [DeviceLost] * 3
@@ -627,14 +644,14 @@ def test_lost_device_reaches_every_waiter_and_ends_the_loop() -> None:
 
 def test_lost_device_ends_what_runs_on_the_other_lane() -> None:
     async def run() -> None:
-        service = Service(Lanes(2, False, 1))
+        service = Service(Lanes(2, mergeable=False))
 
         async def lost(subject: Model, pieces: Sequence[Piece], alone: bool) -> None:
             if subject.name == "lost":
                 raise DeviceLost("gone")
             await service.device.run(subject, pieces, alone)
 
-        service.batcher = Batcher(lost, service.admission, Lanes(2, False, 1), Metrics())
+        service.batcher = Batcher(lost, service.admission, Lanes(2, mergeable=False), Metrics())
         loop = asyncio.create_task(service.batcher.serve())
         tasks = await service.post(model(), 1) + await service.post(model("lost"), 2)
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -647,7 +664,7 @@ def test_lost_device_ends_what_runs_on_the_other_lane() -> None:
 
 def test_gauges_and_histograms_tell_what_happens() -> None:
     async def scenario(service: Service) -> None:
-        subject = model()
+        subject = model(batch=1000)
         tasks = await service.post(subject, 1)
         tasks += await service.post(subject, 2, 3, width=2)
         assert service.value("admitted_requests") == 3
@@ -662,13 +679,13 @@ def test_gauges_and_histograms_tell_what_happens() -> None:
         assert service.value("batch_size_count", model="wave") == 2
         assert service.value("batch_pixels_sum", model="wave") == 5
 
-    serving(scenario, batch_pixels=1000)
+    serving(scenario)
 
 
 def test_client_that_leaves_is_seen_by_admission() -> None:
     async def scenario(service: Service) -> None:
         for _ in range(20):
-            with suppress(ClientGone), service.admission.admit(model(), 1, 1, LATER) as job:
+            with suppress(ClientGone), service.admission.admit([Work(model(), 1, 1)], LATER, silent=True) as (job,):
                 waiting = asyncio.create_task(service.batcher.submit(job, image(1)))
                 await settle()
                 waiting.cancel()

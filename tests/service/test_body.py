@@ -5,7 +5,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from service.body import read_image, while_connected
+from service.body import read_body, while_connected
 from service.errors import BodyTimeout, BodyTooLarge, ClientGone, ServiceError
 
 LIMIT = 1000
@@ -31,7 +31,7 @@ def request(chunks: Iterable[bytes], headers: dict[str, str] | None = None, *, l
 
 
 def read(*chunks: bytes, headers: dict[str, str] | None = None) -> bytes:
-    return asyncio.run(read_image(request(chunks, headers), LIMIT, 60))
+    return asyncio.run(read_body(request(chunks, headers), LIMIT, 60)).image
 
 
 def test_raw_body_is_put_together() -> None:
@@ -50,7 +50,7 @@ def test_announced_size_is_refused_before_anything_is_read() -> None:
     headers = [(b"content-length", str(LIMIT + 1).encode())]
     announced = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, unread)
     with pytest.raises(BodyTooLarge) as failure:
-        asyncio.run(read_image(announced, LIMIT, 60))
+        asyncio.run(read_body(announced, LIMIT, 60))
     assert failure.value.members == {"limit": "max_body_bytes", "actual": LIMIT + 1, "max_accepted": LIMIT}
 
 
@@ -73,7 +73,7 @@ def test_form_is_read_as_it_arrives() -> None:
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": FORM}])
 def test_client_that_leaves_while_it_sends_is_gone(headers: dict[str, str]) -> None:
     with pytest.raises(ClientGone):
-        asyncio.run(read_image(request([form(b"the image")[:-20]], headers, leaves=True), LIMIT, 60))
+        asyncio.run(read_body(request([form(b"the image")[:-20]], headers, leaves=True), LIMIT, 60))
 
 
 def test_body_that_does_not_come_in_time_is_refused() -> None:
@@ -83,7 +83,7 @@ def test_body_that_does_not_come_in_time_is_refused() -> None:
 
     waiting = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, silent)
     with pytest.raises(BodyTimeout, match=r"0\.01 s"):
-        asyncio.run(read_image(waiting, LIMIT, 0.01))
+        asyncio.run(read_body(waiting, LIMIT, 0.01))
 
 
 def test_work_gives_its_result_while_the_client_stays() -> None:

@@ -50,6 +50,14 @@ def test_all_lanes_together_are_faster() -> None:
     assert cost.seconds(900, alone=True) == pytest.approx(1 / 1.6)
 
 
+def test_several_passes_take_the_sum_of_their_times() -> None:
+    cost = Cost(0.1, 0.001)
+    assert cost.seconds(400 + 900, 2) == pytest.approx(cost.seconds(400) + cost.seconds(900))
+    assert cost.seconds(300, 0.5) == pytest.approx(cost.seconds(600) / 2)
+    cost.measured(1300, 3.0, 2)
+    assert cost.seconds(1300, 2) == pytest.approx(1.5 * 2 ** (1 - MEMORY))
+
+
 @pytest.mark.parametrize("factor", [0.3, 3.0])
 @pytest.mark.parametrize("alone", [False, True])
 def test_predictions_follow_the_device(factor: float, alone: bool) -> None:

@@ -1,7 +1,8 @@
-"""What only a GPU can show: graphs, weights as data, batches of a fixed size, streams."""
+"""What only a GPU can show: graphs, weights as data, batches of a fixed size, streams; and which graphs are kept."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -9,22 +10,26 @@ import torch
 from torch import Tensor
 
 from model_store import TransformNetwork, for_inference, thumbnail
-from service.codec import Pixels
-from service.cuda import OnCuda
+from service.cuda import Kept, OnCuda
 from service.forward import OnCpu
+from service.photographs import Pixels
 from service.tiling import Canvas, TileSizes, Tiling
 from tests.networks import NARROW_UPSCALE_4, network
 from tests.service.live import photo, same
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
+Test = TypeVar("Test", bound=Callable[..., None])
 
 LADDER = TileSizes(10**8, (64, 128))
 PRECISIONS = [torch.float32, torch.float16, torch.bfloat16]
-BATCH_PIXELS = 6 * 171**2
-"""Planes of six tiles of 64 pixels of the narrow style network, whose margins are 107 pixels."""
+FULL = 6
+"""Planes of a full pass."""
+
+
+def gpu(test: Test) -> Test:
+    """A test that needs a GPU."""
+    needed: Callable[[Test], Test] = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+    marked: Test = pytest.mark.gpu(needed(test))
+    return marked
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +60,7 @@ def run(
 ) -> list[Pixels]:
     """As a lane does it; every picture is finite."""
     with torch.inference_mode(), forward.place(alone=False):
-        results = [result for images in arguments for result in forward(subject, images, own)]
+        results = [result for images in arguments for result in forward(subject, images, own, FULL)]
     assert all(result is not None for result in results)
     return [result for result in results if result is not None]
 
@@ -74,9 +79,10 @@ def equal(ones: list[Pixels], others: list[Pixels]) -> bool:
 
 @pytest.fixture
 def forward() -> OnCuda:
-    return OnCuda(torch.device("cuda"), BATCH_PIXELS)
+    return OnCuda(torch.device("cuda"))
 
 
+@gpu
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("architecture", [network().spec.architecture, NARROW_UPSCALE_4])
 def test_pictures_are_those_of_the_processor(forward: OnCuda, architecture: str, precision: torch.dtype) -> None:
@@ -87,6 +93,7 @@ def test_pictures_are_those_of_the_processor(forward: OnCuda, architecture: str,
         assert mean_square(result, expected) <= (0.3 if precision == torch.float32 else 4.0)
 
 
+@gpu
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_bytes_do_not_depend_on_batch_mates_size_or_place(forward: OnCuda, precision: torch.dtype) -> None:
     subject = placed(network(), precision)
@@ -98,16 +105,18 @@ def test_bytes_do_not_depend_on_batch_mates_size_or_place(forward: OnCuda, preci
     assert len({image.tobytes() for image in together}) == 15
 
 
+@gpu
 def test_styles_of_one_architecture_share_a_graph_and_keep_their_weights(forward: OnCuda) -> None:
     styles = [placed(network(seed=seed)) for seed in range(3)]
     images = planes(styles[0], 4)
-    alone = [run(OnCuda(torch.device("cuda"), BATCH_PIXELS), style, images) for style in styles]
+    alone = [run(OnCuda(torch.device("cuda")), style, images) for style in styles]
     for turn in (0, 1, 2, 1, 0, 0, 2):
         assert equal(run(forward, styles[turn], images), alone[turn])
     assert len(forward._slots) == 1
     assert not np.array_equal(alone[0][0], alone[1][0])
 
 
+@gpu
 def test_graphs_of_other_architectures_shapes_and_precisions_do_not_mix(forward: OnCuda) -> None:
     subjects = [placed(network()), placed(network(), torch.float32), placed(network(NARROW_UPSCALE_4))]
     images = [planes(subject, 3) for subject in subjects]
@@ -117,6 +126,7 @@ def test_graphs_of_other_architectures_shapes_and_precisions_do_not_mix(forward:
     assert len(forward._slots) == 3
 
 
+@gpu
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_image_has_its_own_statistics(forward: OnCuda, precision: torch.dtype) -> None:
     subject = network(norm="thumbnail", thumbnail=32)
@@ -131,6 +141,7 @@ def test_every_image_has_its_own_statistics(forward: OnCuda, precision: torch.dt
     assert not np.array_equal(run(forward, fast, images, own=own.flip(0))[0], results[0])
 
 
+@gpu
 def test_picture_that_is_not_finite_is_told_apart(forward: OnCuda) -> None:
     class Broken(TransformNetwork):
         def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:
@@ -142,19 +153,21 @@ def test_picture_that_is_not_finite_is_told_apart(forward: OnCuda) -> None:
     images = planes(broken, 3)
     images[1] = np.zeros_like(images[1])
     with forward.place(alone=False):
-        results = forward(placed(broken), images, None)
+        results = forward(placed(broken), images, None, FULL)
     assert [result is None for result in results] == [False, True, False]
 
 
+@gpu
 def test_network_that_is_not_local_runs_whole_images(forward: OnCuda) -> None:
     subject = network(norm="instance")
     image = Canvas(photo(1, 90, 130), Tiling(subject, LADDER))
     plane = image.cut(image.tiles[0])
     (result,) = run(forward, placed(subject, torch.float32), [plane])
     assert same(result, on_cpu(subject, [plane])[0])
-    assert not forward._slots
+    assert len(forward._slots) == 0
 
 
+@gpu
 def test_smaller_batches_after_a_lack_of_memory(forward: OnCuda) -> None:
     subject = network()
     fast, images = placed(subject, torch.float32), planes(subject, 7)
@@ -165,6 +178,7 @@ def test_smaller_batches_after_a_lack_of_memory(forward: OnCuda) -> None:
             assert mean_square(result, expected) <= 0.3
 
 
+@gpu
 def test_lanes_share_the_device_while_graphs_are_captured_and_networks_are_loaded(forward: OnCuda) -> None:
     """New shapes and new networks come while others run: nothing becomes part of a graph that does not belong there."""
     subjects = [placed(network(seed=seed)) for seed in range(2)] + [placed(network(NARROW_UPSCALE_4))]
@@ -172,7 +186,7 @@ def test_lanes_share_the_device_while_graphs_are_captured_and_networks_are_loade
     with forward.place(alone=False):
         own = [statistics(subject, 4) if subject.needs_statistics else None for subject in subjects]
     images = [planes(subject, 4) for subject in subjects]
-    quiet = OnCuda(torch.device("cuda"), BATCH_PIXELS)
+    quiet = OnCuda(torch.device("cuda"))
     expected = [
         run(quiet, subject, each, own=these) for subject, each, these in zip(subjects, images, own, strict=True)
     ]
@@ -187,3 +201,39 @@ def test_lanes_share_the_device_while_graphs_are_captured_and_networks_are_loade
 
     with ThreadPoolExecutor(3) as lanes:
         assert all(lanes.map(lane, range(40)))
+
+
+def test_least_recently_used_thing_makes_room_for_a_new_one() -> None:
+    kept: Kept[str, object] = Kept(2)
+    parted: list[list[str]] = []
+
+    def get(name: str) -> object:
+        return kept.get(name, object, lambda: parted.append(list(kept)))
+
+    first, second = get("first"), get("second")
+    assert get("first") is first
+    third = get("third")
+    assert (list(kept), parted) == (["first", "third"], [["second", "first"]])
+    assert (get("first"), get("third")) == (first, third)
+    assert get("second") is not second
+    assert len(kept) == 2
+    kept.clear()
+    assert get("third") is not third
+
+
+def test_what_cannot_be_made_is_not_kept() -> None:
+    kept: Kept[str, int] = Kept(2)
+    with pytest.raises(ZeroDivisionError):
+        kept.get("broken", lambda: 1 // 0, list)
+    assert kept.get("broken", lambda: 7, list) == 7
+
+
+@gpu
+def test_graphs_are_bounded(forward: OnCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward, "_slots", Kept(2))
+    subjects = [placed(network()), placed(network(), torch.float32), placed(network(NARROW_UPSCALE_4))]
+    images = [planes(subject, 3) for subject in subjects]
+    first = [run(forward, subject, own) for subject, own in zip(subjects, images, strict=True)]
+    for subject, own, expected in zip(subjects, images, first, strict=True):
+        assert equal(run(forward, subject, own), expected)
+        assert len(forward._slots) == 2

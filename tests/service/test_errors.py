@@ -13,7 +13,7 @@ def test_every_kind_is_distinct_and_explained() -> None:
     every = list(kinds())
     assert len({kind.kind for kind in every}) == len(every) > 15
     assert all(kind.__doc__ and kind.title for kind in every)
-    assert {kind.status for kind in every} == {400, 404, 405, 406, 408, 413, 415, 422, 499, 500, 503, 504}
+    assert {kind.status for kind in every} == {400, 404, 405, 406, 408, 409, 413, 415, 422, 499, 500, 503, 504, 507}
 
 
 def test_problem_has_the_members_of_the_rfc_and_its_own() -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -6,11 +7,12 @@ import torch
 from torch import Tensor
 
 from model_store import TransformNetwork, for_inference, thumbnail
-from service.codec import Pixels
 from service.forward import OnCpu, computed
+from service.photographs import Pixels
 from service.tiling import Canvas, TileSizes, Tiling
 from tests.networks import NARROW_UPSCALE_4, network
 from tests.service.live import photo, same
+from tests.service.photographs.samples import deep_photo
 
 WHOLE = TileSizes(10**9)
 
@@ -71,6 +73,23 @@ def test_bytes_do_not_depend_on_the_number_of_threads(precision: torch.dtype, no
     assert np.array_equal(np.array(results[0]), np.array(results[1]))
 
 
+@pytest.mark.parametrize(
+    ("threads", "lanes", "shares"), [(5, 2, [3, 2]), (7, 3, [3, 2, 2]), (4, 2, [2, 2]), (1, 2, [1, 1]), (3, 1, [3])]
+)
+def test_lanes_share_all_threads(threads: int, lanes: int, shares: list[int]) -> None:
+    before, forward = torch.get_num_threads(), OnCpu(threads, lanes)
+    for _ in range(2):  # what a lane takes, it gives back
+        with ExitStack() as stack:
+            seen = []
+            for _ in [*shares, "one that is loaded beside them"]:
+                stack.enter_context(forward.place(alone=False))
+                seen.append(torch.get_num_threads())
+        assert seen == [*shares, min(shares)]
+        with forward.place(alone=True):
+            assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+
+
 def test_every_plane_has_its_own_statistics() -> None:
     subject = for_inference(network(norm="thumbnail", thumbnail=16))
     images = [photo(seed, 40, 52) for seed in range(3)]
@@ -111,3 +130,27 @@ def test_values_are_clamped_and_rounded() -> None:
     pixels, finite = computed(Fixed(network().spec), torch.zeros(2, 9, 9, 3, dtype=torch.uint8), None)
     assert pixels.tolist() == [[[[value] * 3 for value in (0, 0, 1, 254, 255, 255)]]] * 2
     assert finite.tolist() == [True, True]
+
+
+@pytest.mark.parametrize("architecture", [network().spec.architecture, NARROW_UPSCALE_4])
+def test_sixteen_bits_come_out_as_exact_as_they_went_in(architecture: str) -> None:
+    """To a level of 65536 that of the network in fp32; had they passed through 8 bits, they would be off by 128."""
+    subject = network(architecture, skip=True)
+    image = deep_photo()
+    (result,) = OnCpu(1, 1)(for_inference(subject), planes(subject, image), None)
+    expected = subject(torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None] / 65_535)[0].permute(1, 2, 0)
+    assert result is not None
+    assert result.dtype == np.uint16
+    difference = result[: len(expected), : expected.shape[1]] - expected.numpy() * 65_535
+    assert np.abs(difference).max() <= 4
+    assert len(np.unique(result & 255)) > 100
+
+
+def test_sixteen_bits_are_clamped_and_rounded() -> None:
+    class Fixed(TransformNetwork):
+        def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:  # noqa: ARG002
+            values = torch.tensor([-3.0, 0.4 / 65_535, 0.6 / 65_535, 0.5, 1.0, 900.0])
+            return values.expand(len(plane), 3, 1, -1).clone()
+
+    pixels, _ = computed(Fixed(network().spec), torch.zeros(1, 9, 9, 3, dtype=torch.uint16), None)
+    assert pixels[0, 0, :, 0].tolist() == [0, 0, 1, 32_768, 65_535, 65_535]

@@ -40,7 +40,7 @@ def check(root: Path, **options: object) -> None:
     publish(root, "thumb", network(STYLE, norm="thumbnail", seed=1))
     publish(root, "x2", network(UPSCALE, skip=True))
     pictures = [file(photo(seed, *SIZES[seed % len(SIZES)])) for seed in range(31)]
-    with serving(root, max_queue_requests=2 * REQUESTS, request_timeout=600, **options) as live:
+    with serving(root, max_queue_requests=2 * REQUESTS, request_timeout=600, coalesce=False, **options) as live:
         alone = {
             (picture, path): live.client.post(path, content=data).content
             for picture, data in enumerate(pictures)

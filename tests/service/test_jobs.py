@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.errors import Draining
-from service.jobs import BULK_PATIENCE, LONGEST_PAUSE, STRETCH, Job, Priority
+from service.jobs import BULK_PATIENCE, LONGEST_PAUSE, STRETCH, Job, Priority, durations
 from tests.service.live import photo
 from tests.service.pointwise import Model, model
 
@@ -62,7 +64,7 @@ def test_every_job_is_due_some_seconds_after_its_latest_tile() -> None:
     poster.queue(photo(0, 100, 100), promised=0.0)
     assert poster.due() == poster.touched + LONGEST_PAUSE
     queued = poster.touched
-    poster.begin(1.0)
+    poster.begin()
     assert poster.touched >= queued
     assert poster.due() == poster.touched + LONGEST_PAUSE
 
@@ -85,7 +87,7 @@ def test_nearer_deadline_is_due_sooner(priority: Priority) -> None:
         assert hurried.due() == 1013 - 25 / 2  # there are 25 tiles to run before it, two at a time
         assert hurried.due() < job(poster, 50, 50, admitted=1000.0, priority=priority, lanes=2).due()
         hurried.queue(photo(0, 50, 50), promised=0.0)
-        hurried.begin(1.0)
+        hurried.begin()
         assert hurried.due() == 1013 - 24 / 2
 
     compare()
@@ -100,8 +102,9 @@ def test_one_tile_does_not_run_on_several_lanes() -> None:
 def test_remaining_work_counts_what_is_on_the_device() -> None:
     poster = job(model(**SECOND_PER_TILE), 10, 30)
     poster.queue(photo(0, 10, 30), promised=0.0)
-    piece = poster.begin(seconds=4.0)
-    now = poster.touched
+    piece = poster.begin()
+    poster.expect(piece.tile, 4.0, 1)
+    now = poster.running[piece.tile].end - 4.0
     assert poster.remaining(now) == pytest.approx(2 + 4)
     assert poster.remaining(now + 3) == pytest.approx(2 + 1)
     assert poster.remaining(now + 9) == pytest.approx(2)  # the prediction was wrong: it must be done any moment
@@ -110,16 +113,67 @@ def test_remaining_work_counts_what_is_on_the_device() -> None:
 
 
 @looping
+def test_tiles_that_share_a_pass_share_its_time() -> None:
+    poster = job(model(**SECOND_PER_TILE), 10, 30)
+    poster.queue(photo(0, 10, 30), promised=0.0)
+    tiles = [poster.begin().tile for _ in range(3)]
+    for tile in tiles:
+        poster.expect(tile, 6.0, 3)
+    assert poster.remaining(poster.running[tiles[0]].end - 3.0) == pytest.approx(3.0, abs=0.01)
+
+
+@looping
+def test_work_of_a_tile_is_its_share_of_a_full_pass() -> None:
+    """Squares of 10 pixels a side, of which four are a pass, whether there are as many or not: it takes 5 s."""
+    subject = model(tile=100, fixed=1.0, per_pixel=0.01, batch=400, ladder=(10,))
+    one, six = job(subject, 10, 10, lanes=2), job(subject, 20, 30, lanes=2)
+    assert one.work == pytest.approx(5 / 4)
+    assert six.work == pytest.approx(6 * 5 / 4)
+    assert one.least_seconds() == pytest.approx(5)
+    assert six.least_seconds() == pytest.approx(5)  # two passes side by side
+    six.lanes = 1
+    assert six.least_seconds() == pytest.approx(10)
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data(), height=st.integers(1, 60), width=st.integers(1, 60), fixed=st.floats(0, 9))
+def test_sums_are_those_of_the_tiles_that_wait(data: st.DataObject, height: int, width: int, fixed: float) -> None:
+    @looping
+    def compare() -> None:
+        subject = model(tile=100, fixed=fixed, per_pixel=0.01)
+        poster = job(subject, height, width)
+        poster.queue(photo(0, height, width), promised=0.0)
+        while True:
+            expected = sum(subject.cost.seconds(tile.pixels) for tile in poster.tiles)
+            assert poster.waiting_seconds == pytest.approx(expected)
+            assert poster.least_seconds() == pytest.approx(expected)
+            if not poster.tiles:
+                break
+            action = data.draw(st.sampled_from(["begin"] * 8 + ["measure", "queue", "drop"]))
+            if action == "measure":
+                subject.cost.measured(100, data.draw(st.floats(0.1, 10)))
+            elif action == "queue":
+                poster.queue(photo(0, height, width), promised=0.0)
+            elif action == "drop":
+                poster.drop()
+            else:
+                poster.begin()
+
+    compare()
+
+
+@looping
 def test_last_tile_finishes_the_job() -> None:
     image = photo(1, 10, 30)
     poster = job(model(**SECOND_PER_TILE), 10, 30)
     poster.queue(image, promised=0.0)
-    pieces = [poster.begin(1.0) for _ in range(3)]
+    pieces = [poster.begin() for _ in range(3)]
     for piece in reversed(pieces):
         assert not poster.result.done()
         piece.canvas.paste(piece.tile, piece.canvas.cut(piece.tile))
         poster.end(piece.tile, 0.25)
     assert np.array_equal(poster.result.result(), image)
+    assert poster.canvas is None
     assert poster.device_seconds == 0.75
     assert poster.admitted <= poster.queued <= poster.started <= poster.finished <= monotonic()
 
@@ -128,7 +182,7 @@ def test_last_tile_finishes_the_job() -> None:
 def test_failure_leaves_no_tile_to_run() -> None:
     poster = job(model(**SECOND_PER_TILE), 10, 30)
     poster.queue(photo(1, 10, 30), promised=0.0)
-    piece = poster.begin(1.0)
+    piece = poster.begin()
     poster.fail(Draining())
     poster.fail(ValueError("too late: it was answered"))
     assert not poster.tiles
@@ -139,8 +193,8 @@ def test_failure_leaves_no_tile_to_run() -> None:
 @looping
 def test_job_knows_where_its_time_went() -> None:
     waiting = job(model())
-    assert waiting.durations() == {"queue": 0.0}
+    assert durations([waiting]) == {"queue": 0.0}
     waiting.queued, waiting.started, waiting.finished = 1.0, 3.0, 7.0
-    assert waiting.durations() == {"queue": 2.0, "infer": 4.0}
+    assert durations([waiting]) == {"queue": 2.0, "infer": 4.0}
     waiting.started = 0.0  # it failed in the queue
-    assert waiting.durations() == {"queue": 6.0}
+    assert durations([waiting]) == {"queue": 6.0}

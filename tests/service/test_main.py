@@ -43,6 +43,7 @@ class Process:
 @contextmanager
 def process(root: Path, *options: str) -> Iterator[Process]:
     arguments = ["--stores", str(root), "--port", "0", "--device", "cpu", "--precision", "fp32", "--threads", "1"]
+    arguments += ["--jobs-folder", str(root.parent / "jobs")]
     command = [sys.executable, "-m", "service", *arguments, *options]
     handle = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     try:

@@ -7,21 +7,33 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from model_store import Golden, GoldenMismatch, ModelStore, StoredModel, TransformNetwork, has_fast_bf16
-from service.codec import Pixels
+from model_store import (
+    Architecture,
+    Golden,
+    GoldenMismatch,
+    ModelStore,
+    StoredModel,
+    TransformNetwork,
+    for_inference,
+    has_fast_bf16,
+)
 from service.cuda import OnCuda
 from service.errors import DeviceLost, InferenceFailed, OutOfDeviceMemory
 from service.forward import Forward, OnCpu
 from service.metrics import Metrics
+from service.photographs import Pixels
 from service.runner import LoadedNetwork, Runner, choose_device, choose_precision
 from service.tiling import Canvas, Piece, TileSizes
-from tests.networks import NARROW_UPSCALE_4, network
+from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, network
 from tests.service.live import painted, photo, publish, same
+from tests.service.photographs.samples import deep_photo
 
 CPU = torch.device("cpu")
 WHOLE = TileSizes(2**22)
+NARROW_VALUES = int(Architecture.parse(NARROW_STYLE).values_per_pixel)
+
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
@@ -44,7 +56,7 @@ def run(runner: Runner, network: LoadedNetwork, images: Sequence[Pixels]) -> lis
 
 
 def loaded(fast: TransformNetwork, reference: TransformNetwork | None = None) -> LoadedNetwork:
-    return LoadedNetwork(fast, reference or fast, WHOLE)
+    return LoadedNetwork(fast, WHOLE, LoadedNetwork(reference, WHOLE) if reference else None)
 
 
 def value(runner: Runner, name: str, **labels: str) -> float | None:
@@ -56,24 +68,28 @@ def stored(root: Path, name: str = "wave") -> StoredModel:
 
 
 class Limited(OnCpu):
-    """A device whose memory holds so many planes at a time."""
+    """A device whose memory holds so many planes at a time, of which `kept` are taken until it shrinks."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, kept: int = 0) -> None:
         super().__init__(threads=1, lanes=1)
         self.capacity = capacity
+        self.kept = kept
         self.sizes: list[int] = []
         self.shrunk = 0
 
     def __call__(
-        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
+        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, full: int = 1
     ) -> list[Pixels | None]:
         self.sizes.append(len(planes))
-        if len(planes) > self.capacity:
+        if len(planes) + self.kept > self.capacity:
             raise torch.OutOfMemoryError("out of memory")
-        return super().__call__(network, planes, statistics)
+        return super().__call__(network, planes, statistics, full)
+
+    eager = __call__
 
     def shrink(self) -> None:
         self.shrunk += 1
+        self.kept = 0
 
 
 class Changed(TransformNetwork, ABC):
@@ -163,6 +179,35 @@ def test_cost_is_known_once_a_network_is_loaded(tmp_path: Path) -> None:
     runner.close()
 
 
+class Recording(OnCpu):
+    """Remembers the sides of its planes, and how many a full pass has."""
+
+    def __init__(self) -> None:
+        super().__init__(threads=1, lanes=1)
+        self.passes: list[tuple[int, int, int]] = []
+
+    def __call__(
+        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, full: int = 1
+    ) -> list[Pixels | None]:
+        self.passes += [(plane.shape[0], plane.shape[1], full) for plane in planes]
+        return super().__call__(network, planes, statistics, full)
+
+
+@pytest.mark.parametrize("architecture", [NARROW_STYLE, NARROW_UPSCALE_4])
+def test_every_shape_of_a_ladder_runs_full_before_its_network_is_served(tmp_path: Path, architecture: str) -> None:
+    values = int(Architecture.parse(architecture).values_per_pixel)
+    publish(tmp_path, built=network(architecture))
+    forward, sizes = Recording(), TileSizes(10**6, (32, 64, 128), 3 * 120**2 * values)
+    runner = Runner(CPU, torch.float32, forward, 1, sizes, Metrics())
+    loaded = runner.load(stored(tmp_path))
+    tiles = [loaded.tiling.plan(side, side)[0] for side in loaded.tiling.sides]
+    shapes = {(tile.plane_height, tile.plane_width, loaded.tiling.full(tile)) for tile in tiles}
+    assert set(forward.passes) == shapes
+    assert len(shapes) == 3
+    assert max(full for _, _, full in shapes) > 1
+    runner.close()
+
+
 def test_network_that_gives_another_output_here_is_refused(tmp_path: Path, runner: Runner) -> None:
     publish(tmp_path)
     model = stored(tmp_path)
@@ -183,10 +228,40 @@ def test_out_of_memory_halves_the_batch() -> None:
     runner.close()
 
 
+def test_single_image_runs_once_more_when_nothing_is_kept_in_the_memory() -> None:
+    device = Limited(capacity=1, kept=1)
+    runner, sound = made(forward=device), loaded(network())
+    (result,) = run(runner, sound, [photo()])
+    assert device.sizes == [1, 1]
+    assert device.shrunk == value(runner, "out_of_memory_total") == 1
+    assert np.array_equal(result, run(runner, sound, [photo()])[0])
+    runner.close()
+
+
 def test_image_that_does_not_fit_alone_is_refused() -> None:
-    runner = made(forward=Limited(capacity=0))
+    device = Limited(capacity=0)
+    runner = made(forward=device)
     with pytest.raises(OutOfDeviceMemory, match="32×24"):
         run(runner, loaded(network()), [photo()])
+    assert device.sizes == [1, 1]
+    runner.close()
+
+
+def test_device_that_fails_at_the_second_attempt_is_lost() -> None:
+    class Failing(Limited):
+        def __call__(
+            self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, full: int = 1
+        ) -> list[Pixels | None]:
+            if self.shrunk:
+                raise torch.AcceleratorError(f"gone with {len(planes)} planes")
+            return super().__call__(network, planes, statistics, full)
+
+        eager = __call__
+
+    runner = made(forward=Failing(capacity=0))
+    with pytest.raises(DeviceLost, match="AcceleratorError"):
+        run(runner, loaded(network()), [photo()])
+    assert runner.lost is not None
     runner.close()
 
 
@@ -197,7 +272,7 @@ def test_out_of_memory_of_the_processor_is_the_same(runner: Runner) -> None:
 
     with pytest.raises(OutOfDeviceMemory, match="32×24"):
         run(runner, loaded(changed(Greedy)), [photo()])
-    assert value(runner, "out_of_memory_total") == 1
+    assert value(runner, "out_of_memory_total") == 2
 
 
 def test_other_failures_are_not_taken_for_a_lack_of_memory(runner: Runner) -> None:
@@ -233,6 +308,18 @@ def test_picture_that_is_not_finite_in_fp32_either_fails(runner: Runner) -> None
     assert value(runner, "nonfinite_outputs_total", result="failed") == 1
 
 
+def test_overflow_that_the_output_map_would_hide_is_computed_again_in_fp32() -> None:
+    """tanh makes white of infinity: the picture would be finite, and wrong."""
+    runner, sound, broken = made(torch.bfloat16), network(), network()
+    last = [module for module in broken.layers.modules() if isinstance(module, nn.Conv2d)][-1]
+    assert last.bias is not None
+    last.bias.data[1] = torch.inf
+    (result,) = run(runner, loaded(for_inference(broken, torch.bfloat16), sound), [photo()])
+    assert same(result, run(runner, loaded(sound), [photo()])[0])
+    assert value(runner, "nonfinite_outputs_total", result="recovered") == 1
+    runner.close()
+
+
 def test_failed_device_is_lost_for_good(runner: Runner) -> None:
     class Failing(Changed):
         def change(self, plane: Tensor, result: Tensor) -> Tensor:  # noqa: ARG002
@@ -258,13 +345,13 @@ class Threads(Changed):
 
 def test_lone_pass_has_all_threads_and_a_lane_its_share() -> None:
     before = torch.get_num_threads()
-    runner = made(forward=OnCpu(threads=4, lanes=2), lanes=2)
+    runner = made(forward=OnCpu(threads=5, lanes=2), lanes=2)
     subject = changed(Threads)
     Threads.seen.clear()
     canvas = Canvas(photo(), loaded(subject).tiling)
     for alone in (True, False):
         runner.submit(loaded(subject), [Piece(canvas, canvas.tiles[0])], alone).result()
-    assert Threads.seen == [4, 2]
+    assert Threads.seen == [5, 3]
     runner.close()
     torch.set_num_threads(before)
 
@@ -328,8 +415,8 @@ def test_choice_of_the_precision() -> None:
 
 
 def on_gpu(precision: torch.dtype, batch_pixels: int = 2**20) -> Runner:
-    device = torch.device("cuda")
-    return Runner(device, precision, OnCuda(device, batch_pixels), 2, TileSizes(10**8, (64, 128)), Metrics())
+    device, sizes = torch.device("cuda"), TileSizes(10**8, (64, 128), batch_pixels * NARROW_VALUES)
+    return Runner(device, precision, OnCuda(device), 2, sizes, Metrics())
 
 
 @pytest.mark.gpu
@@ -381,13 +468,50 @@ def on_canvas(runner: Runner, network: LoadedNetwork, images: Sequence[Pixels]) 
 def test_gpu_memory_that_does_not_suffice_is_survived(tmp_path: Path) -> None:
     publish(tmp_path)
     runner = on_gpu(torch.float32, batch_pixels=2**26)
-    network = runner.load(stored(tmp_path))
-    share = torch.cuda.memory_reserved() + 200 * 2**20
+    share = torch.cuda.memory_reserved() + 600 * 2**20  # the planes of a full pass take three times as much
     torch.cuda.set_per_process_memory_fraction(share / torch.cuda.get_device_properties(0).total_memory)
     try:
+        network = runner.load(stored(tmp_path))
         images = [photo(seed, 512, 512) for seed in range(16)]
         assert len(on_canvas(runner, network, images)) == 16
         assert (value(runner, "out_of_memory_total") or 0) > 0
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         runner.close()
+
+
+@pytest.mark.parametrize(
+    ("precision", "norm"), [(torch.float32, "batch"), (torch.float32, "thumbnail"), (torch.bfloat16, "batch")]
+)
+def test_sixteen_bits_run_in_fp32_whatever_the_precision(tmp_path: Path, precision: torch.dtype, norm: str) -> None:
+    publish(tmp_path, built=network(norm=norm, thumbnail=16))
+    runner = made(precision)
+    loaded = runner.loading(stored(tmp_path)).result()
+    (result,) = run(runner, loaded.exact, [deep_photo()])
+    batch = torch.from_numpy(deep_photo().astype(np.float32)).permute(2, 0, 1)[None] / 65_535
+    with torch.inference_mode():
+        expected = stored(tmp_path).network(batch)[0].permute(1, 2, 0).numpy() * 65_535
+    assert np.abs(result - expected).max() <= 8
+    assert loaded.exact is not loaded  # so that no batch holds both depths
+    assert loaded.exact.exact is loaded.exact
+    assert loaded.exact.cost.seconds(10**6) > 0
+    assert (loaded.exact.cost is loaded.cost) == (precision == torch.float32)
+    runner.close()
+
+
+@pytest.mark.gpu
+@GPU
+@pytest.mark.parametrize("precision", [torch.float32, torch.float16])
+def test_gpu_keeps_sixteen_bits(tmp_path: Path, precision: torch.dtype) -> None:
+    publish(tmp_path)
+    runner = on_gpu(precision)
+    network = runner.loading(stored(tmp_path)).result()
+    image = deep_photo(0, 64, 96)
+    (result,) = on_canvas(runner, network.exact, [image])
+    batch = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None] / 65_535
+    with torch.inference_mode():
+        expected = stored(tmp_path).network(batch)[0].permute(1, 2, 0).numpy() * 65_535
+    assert result.dtype == np.uint16
+    assert np.abs(result - expected).max() <= 64
+    assert same(on_canvas(runner, network, [photo(0, 64, 96)])[0], painted(tmp_path, photo(0, 64, 96)))
+    runner.close()

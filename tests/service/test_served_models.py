@@ -15,7 +15,7 @@ from service.errors import ModelUnavailable, UnknownModel
 from service.forward import OnCpu
 from service.metrics import Metrics
 from service.runner import Runner
-from service.served_models import ServedModels
+from service.served_models import ServedModels, factorised
 from service.tiling import Canvas, Piece, TileSizes
 from tests.networks import network
 from tests.service.live import painted, photo, publish, publish_upscaler, same
@@ -78,7 +78,7 @@ def test_what_is_missing_before_the_stores_were_read_may_only_be_late(tmp_path: 
         with pytest.raises(ModelUnavailable, match="being loaded"):
             models.style("wave")
         with pytest.raises(ModelUnavailable, match="being loaded"):
-            models.upscaler(4)
+            models.upscalers(4)
 
     following(scenario, tmp_path)
 
@@ -295,9 +295,11 @@ def test_style_and_upscaler_are_different_tasks(tmp_path: Path) -> None:
         with pytest.raises(UnknownModel, match="no style is named 'x4'; there are: wave"):
             models.style("x4")
         with pytest.raises(UnknownModel, match="there are: x4"):
-            models.upscaler(4, "wave")
-        with pytest.raises(UnknownModel, match="no model enlarges ×8; scales there are: \\[4\\]"):
-            models.upscaler(8)
+            models.upscalers(4, "wave")
+        with pytest.raises(
+            UnknownModel, match="no model enlarges ×8, nor do several in turn; scales there are: \\[4, 16\\]"
+        ):
+            models.upscalers(8)
 
     following(scenario, tmp_path)
 
@@ -307,14 +309,52 @@ def test_upscaler_is_the_named_one_else_the_canonical_else_the_newest(tmp_path: 
         for name in ("faces", "anime"):
             publish_upscaler(tmp_path, name)
         await models.refresh()
-        assert models.upscaler(4).name == "anime"
-        assert models.upscaler(4, "faces").name == "faces"
+        assert models.upscalers(4)[0].name == "anime"
+        assert models.upscalers(4, "faces")[0].name == "faces"
         publish_upscaler(tmp_path, "x4")
         publish_upscaler(tmp_path, "newest")
         await models.refresh()
-        assert models.upscaler(4).name == "x4"
+        assert models.upscalers(4)[0].name == "x4"
 
     following(scenario, tmp_path)
+
+
+def test_upscalers_are_chained_where_no_single_one_fits(tmp_path: Path) -> None:
+    async def scenario(models: ServedModels) -> None:
+        publish_upscaler(tmp_path)
+        publish(tmp_path, "x2", network("c3s1-4,c3s1-12,p2", norm="none"))
+        publish(tmp_path, "painterly", network("c3s1-4,c3s1-12,p2", norm="none", seed=1))
+        await models.refresh()
+
+        def names(scale: int, first: str | None = None) -> list[str]:
+            return [model.name for model in models.upscalers(scale, first)]
+
+        assert names(2) == ["x2"]
+        assert names(8) == ["x4", "x2"]
+        assert names(16) == ["x4", "x4"]
+        assert names(4, "painterly") == ["painterly", "x2"]
+        assert names(8, "x2,painterly") == ["x2", "painterly", "x2"]
+        with pytest.raises(UnknownModel, match=r"no model enlarges ×3.*\[2, 4, 8, 16\]"):
+            names(3)
+        with pytest.raises(UnknownModel, match="enlarges ×2, or by a divisor of that, is named 'x4'"):
+            names(4, "x2,x4")
+
+    following(scenario, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("scale", "scales", "chain"),
+    [
+        (1, {2}, ()),
+        (8, {2, 4}, (4, 2)),
+        (8, {2, 4, 8}, (8,)),
+        (12, {2, 3, 4}, (4, 3)),
+        (6, {4}, None),
+        (16, {1, 4}, (4, 4)),
+    ],
+)
+def test_scale_is_the_product_of_the_fewest(scale: int, scales: set[int], chain: tuple[int, ...] | None) -> None:
+    assert factorised(scale, scales) == chain
 
 
 def test_model_whose_files_make_no_sense_does_not_stop_the_others(tmp_path: Path) -> None:

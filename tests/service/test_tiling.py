@@ -8,12 +8,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model_store import STYLE, UPSCALE_4, Architecture, TransformNetwork, for_inference
+from model_store import STYLE, UPSCALE_4, UPSCALE_8, Architecture, NetworkSpec, TransformNetwork, for_inference
 from model_store.networks.layers import reflect
-from service.codec import Pixels
+from service.photographs import Pixels
 from service.tiling import Canvas, Tile, TileSizes, Tiling
 from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, in_form, network
 from tests.service.live import photo
+from tests.service.photographs.samples import deep_photo
 
 NARROW_UPSCALE_2 = "c9s1-4,R4*4,u4,c9s1-3"
 
@@ -233,6 +234,46 @@ def test_ladder_leaves_out_what_is_too_large_or_off_the_grid() -> None:
     assert {tile.plane_width for tile in tiling.plan(500, 500)} == {64 + sum(subject.margins(64))}
 
 
+@pytest.mark.parametrize("ladder", [(1024,), (3, 1000)])
+@pytest.mark.parametrize("name", ["style, batch norm", "x4, no norm, skip"])
+def test_shapes_repeat_though_no_side_of_the_ladder_fits(name: str, ladder: tuple[int, ...]) -> None:
+    subject = NETWORKS[name]
+    tiling = Tiling(subject, TileSizes(math.ceil(70**2 * values_per_pixel(subject)), ladder))
+    plans = [tiling.plan(height, width) for height in (1, 69, 200) for width in (3, 70, 333)]
+    assert len({(tile.plane_height, tile.plane_width) for tiles in plans for tile in tiles}) == 1
+    assert tiling.sides == [70 // subject.geometry.stride * subject.geometry.stride]
+    assert (
+        stitched(subject, photo(8, 90, 111), TileSizes(2**14, ladder)) - whole(subject, photo(8, 90, 111))
+    ).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("architecture", [STYLE, UPSCALE_4, UPSCALE_8])
+@pytest.mark.parametrize("batch_values", [10**6, 128 * 10**6, 10**9])
+@pytest.mark.parametrize("side", [256, 512])
+def test_memory_of_a_batch_is_bounded_for_every_network(architecture: str, batch_values: int, side: int) -> None:
+    subject = TransformNetwork(NetworkSpec(architecture=architecture, norm="none"))
+    tiling = Tiling(subject, TileSizes(64 * 10**6, (side,), batch_values))
+    tile = tiling.plan(100, 100)[0]
+    values = tile.pixels * values_per_pixel(subject)
+    together = tiling.together(tile)
+    assert together == tiling.full(tile) >= 1
+    assert together == 1 or together * values <= batch_values
+    assert (together + 1) * values > batch_values
+
+
+def test_passes_are_filled_up_only_where_shapes_repeat() -> None:
+    subject, batch = NETWORKS["style, batch norm"], 10**7
+    free, whole = (
+        Tiling(subject, TileSizes(10**6, (), batch)),
+        Tiling(network(norm="instance"), TileSizes(10**6, (64,), batch)),
+    )
+    for tiling in (free, whole):
+        tile = tiling.plan(50, 60)[0]
+        assert tiling.together(tile) > 1
+        assert tiling.full(tile) == 1
+    assert Tiling(subject, TileSizes(10**6)).together(free.plan(50, 60)[0]) == 1
+
+
 @pytest.mark.parametrize("ladder", [(), (64, 128)])
 @pytest.mark.parametrize(("norm", "form"), [("instance", "native"), ("batch", "same"), ("batch", "paper")])
 def test_network_that_is_not_local_gets_the_image_whole(norm: str, form: str, ladder: tuple[int, ...]) -> None:
@@ -275,3 +316,14 @@ def test_tiles_are_cut_and_pasted_from_many_threads(scale: int) -> None:
         list(threads.map(run, canvas.tiles))
     assert len(canvas.tiles) >= 100
     assert np.array_equal(canvas.result, image.repeat(scale, axis=0).repeat(scale, axis=1))
+
+
+def test_result_has_the_depth_of_the_image() -> None:
+    subject = network(NARROW_STYLE, "none")
+    deep = deep_photo(1, 60, 90)
+    canvas = Canvas(deep, Tiling(subject, in_parts(subject, 60, 90, 4)))
+    before = subject.margins(1)[0]
+    for tile in canvas.tiles:
+        canvas.paste(tile, canvas.cut(tile)[before : before + tile.height, before : before + tile.width])
+    assert canvas.result.dtype == np.uint16
+    assert np.array_equal(canvas.result, deep)

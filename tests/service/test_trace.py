@@ -109,3 +109,15 @@ def test_stages_are_timed_also_when_they_fail() -> None:
     assert trace.server_timing() == "read;dur={:.1f}, decode;dur={:.1f}".format(
         *(seconds * 1000 for seconds in trace.durations.values())
     )
+
+
+def test_blocks_of_a_stage_side_by_side_count_once() -> None:
+    clock = iter([0.0, 10.0, 15.0, 100.0, 101.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.trace.perf_counter", lambda: next(clock))
+        trace = Trace("id", began=0.0)
+        with trace.stage("encode"), trace.stage("encode"):
+            pass
+        with trace.stage("decode"), trace.stage("decode"):
+            pass
+    assert trace.durations == {"encode": 10.0, "decode": 85.0}

@@ -1,0 +1,124 @@
+"""pastiche stylize STYLE … | upscale SCALE …: paint or enlarge files and folders."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from client.batch import Batch, Outcome
+from client.exchange import Call, Refused
+from client.files import Item, UsageError, plan
+
+DEFAULT_SERVER = "http://127.0.0.1:8000"
+
+EPILOG = """Every option of the API is an option here, with an equals sign: --quality=85 --format=webp. What is there
+already is not done again, so that the same command goes on where it was interrupted. Exit status: 0 if every image has
+a result, 1 if some have none, 2 if the command makes no sense, 130 after Ctrl-C."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    parser = _parser()
+    options, others = parser.parse_known_args(arguments)
+    try:
+        call = _call(options, _query(others))
+        items = plan(options.images, options.output)
+        outcome = asyncio.run(_run(options, call, items))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Refused as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    print(_summary(outcome), file=sys.stderr)
+    return 0 if outcome.complete else 1
+
+
+async def _run(options: argparse.Namespace, call: Call, items: Sequence[Item]) -> Outcome:
+    async with _client(options) as client:
+        batch = Batch(client, call, parallel=options.parallel, overwrite=options.overwrite, quiet=options.quiet)
+        return await batch.run(items)
+
+
+@asynccontextmanager
+async def _client(options: argparse.Namespace) -> AsyncIterator[httpx.AsyncClient]:
+    seconds = options.timeout + 60 if options.timeout else None  # the service keeps the time; this is for a dead one
+    timeout = httpx.Timeout(10, read=seconds, write=seconds, pool=None)
+    if options.local:
+        from client.local import local  # noqa: PLC0415 # PyTorch takes seconds that a remote service does not need
+
+        async with local(timeout) as client:
+            yield client
+        return
+    async with httpx.AsyncClient(base_url=options.server, timeout=timeout) as client:
+        yield client
+
+
+def _call(options: argparse.Namespace, query: dict[str, str]) -> Call:
+    headers = {"X-Request-Timeout": f"{options.timeout:g}"} if options.timeout else {}
+    return Call(f"/v1/{options.command}/{options.target}", query, headers, options.retries)
+
+
+def _query(others: Sequence[str]) -> dict[str, str]:
+    """Options that this program does not know are the service's."""
+    pairs = [other.removeprefix("--").partition("=") for other in others if other.startswith("--")]
+    strange = [other for other in others if not other.startswith("--") or "=" not in other]
+    if strange:
+        raise UsageError(f"{' '.join(strange)}: options of the service are written as --quality=85")
+    return {name.replace("-", "_"): value for name, _, value in pairs}
+
+
+def _summary(outcome: Outcome) -> str:
+    counts = {
+        "written": outcome.written,
+        "there already": outcome.skipped,
+        "failed": outcome.failed,
+        "not tried": outcome.left,
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("pastiche", description=__doc__, epilog=EPILOG, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="stylize | upscale")
+    for name, target, meaning in (
+        ("stylize", "STYLE", "a style of the service, as in GET /v1/models: great-wave"),
+        ("upscale", "SCALE", "how many times the sides grow: 4"),
+    ):
+        command = commands.add_parser(name, help=f"{name} images", epilog=EPILOG, allow_abbrev=False)
+        command.add_argument("target", metavar=target, help=meaning)
+        _add_options(command)
+    return parser
+
+
+def _add_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("images", nargs="+", type=Path, metavar="IMAGE", help="files, or folders with all below them")
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help="a folder; of a single image also a file")
+    where = command.add_mutually_exclusive_group()
+    server = os.environ.get("PASTICHE_SERVER", DEFAULT_SERVER)
+    where.add_argument("--server", default=server, metavar="URL", help="by default %(default)s")
+    where.add_argument("--local", action="store_true", help="without a server: the networks run in this process")
+    add("--parallel", type=_count, default=4, metavar="N", help="images on their way at the same time (%(default)s)")
+    add("--retries", type=int, default=10, metavar="N", help="where the service is busy or away (%(default)s)")
+    add("--timeout", type=float, metavar="SECONDS", help="for each image, as X-Request-Timeout")
+    add("--overwrite", action="store_true", help="do again what is there already")
+    add("--quiet", action="store_true", help="no progress bar")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text} is no number from 1 to 256")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""The service inside this process, without a server or a port: the same application, called directly."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+
+from client.exchange import Refused
+from model_store.allocator import keep_memory
+from service.app import create_app
+from service.lifespan import Lifespan
+from service.settings import Settings
+
+POLL_SECONDS = 0.05
+
+
+@asynccontextmanager
+async def local(patience: httpx.Timeout) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a service of its own, for the length of the block; PASTICHE_… in the environment are its settings.
+
+    Raises Refused where the service cannot begin.
+    """
+    logging.basicConfig(level="WARNING")
+    keep_memory()
+    try:
+        app = create_app(Settings())
+    except ValueError as error:
+        raise Refused(f"the service cannot begin: {error}") from error
+    lifespan: Lifespan = app.state.lifespan
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        lifespan(app),
+        httpx.AsyncClient(transport=transport, base_url="http://local", timeout=patience) as client,
+    ):
+        await _ready(client)
+        yield client
+
+
+async def _ready(client: httpx.AsyncClient) -> None:
+    """Wait until the models are loaded."""
+    while not (answer := await client.get("/readyz")).is_success:
+        problems = answer.json()["problems"]
+        if not any("being loaded" in problem for problem in problems):
+            raise Refused(f"the service is not ready: {'; '.join(problems)}")
+        await asyncio.sleep(POLL_SECONDS)

@@ -1,0 +1,150 @@
+"""What a file says of its picture, and how much of that its answer says."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from PIL import Image
+from PIL.ExifTags import IFD, Base
+
+from service.photographs.xmp import Packet, SourceType
+
+DESCRIPTIVE = frozenset(
+    {
+        Base.ImageDescription,
+        Base.Make,
+        Base.Model,
+        Base.XResolution,
+        Base.YResolution,
+        Base.ResolutionUnit,
+        Base.Software,
+        Base.DateTime,
+        Base.Artist,
+        Base.HostComputer,
+        Base.Rating,
+        Base.RatingPercent,
+        Base.XPTitle,
+        Base.XPComment,
+        Base.XPAuthor,
+        Base.XPKeywords,
+        Base.XPSubject,
+        Base.Copyright,
+    }
+)
+"""Tags of an image that are true of its answer too: not those of its file, which in a TIFF stand beside them."""
+
+OF_THE_OWNER = frozenset({Base.Artist, Base.Copyright})
+
+LARGEST = 60_000
+"""Bytes of EXIF, or of XMP, that a JPEG has room for in one segment, and some to spare."""
+
+SRGB, UNCALIBRATED = 1, 65_535
+"""Values of EXIF's ColorSpace (EXIF 2.32, section 4.6.5)."""
+
+
+DAMAGED = (SyntaxError, ValueError, TypeError, KeyError, OSError, OverflowError, AttributeError, struct.error)
+"""What reading and writing blocks of EXIF that are no blocks of EXIF raises."""
+
+
+class Policy(StrEnum):
+    """How much an answer says of what its photograph's file says."""
+
+    STRIP = "strip"
+    COPYRIGHT = "copyright"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What stands in the file of an answer, beside its picture."""
+
+    exif: Image.Exif
+    xmp: bytes
+
+    @property
+    def exif_bytes(self) -> bytes | None:
+        """The block as JPEG, PNG, WebP and AVIF take it; None where it would be empty."""
+        return self.exif.tobytes() if len(self.exif) else None
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """EXIF and XMP as a file has them."""
+
+    exif: Image.Exif = field(default_factory=Image.Exif)
+    xmp: bytes | None = None
+
+    @property
+    def is_adobe_rgb(self) -> bool:
+        """Whether a camera says by EXIF alone that it worked in Adobe RGB (DCF 2.0, optional colour space)."""
+        return str(self._ifd(IFD.Interop).get(1, "")).startswith("R03")
+
+    def attached(self, policy: Policy, made: SourceType, width: int, height: int, *, srgb: bool) -> Attached:
+        """What an answer of that size says: of its origin always, of its owner and of all else as the policy has it.
+
+        KEEP alone tells where a photograph was taken.
+        """
+        packet = Packet.parsed(self.xmp)
+        kind = packet.source_type(made)
+        if policy is Policy.STRIP:
+            return Attached(Image.Exif(), Packet().of_the_owner(kind))
+        owner = Attached(self._chosen(OF_THE_OWNER), packet.of_the_owner(kind))
+        if policy is Policy.COPYRIGHT:
+            return owner
+        xmp = packet.kept(kind)
+        exif = next(filter(_can_be_written, self._fullest(width, height, srgb)), owner.exif)
+        return Attached(exif, xmp if len(xmp) <= LARGEST else owner.xmp)
+
+    def _fullest(self, width: int, height: int, srgb: bool) -> Iterator[Image.Exif]:
+        """All that is descriptive, upright and of that size, without the old thumbnail; then less and less of it."""
+        exif = self._chosen(DESCRIPTIVE)
+        exif[Base.Orientation] = 1
+        details = self._ifd(IFD.Exif) | ({IFD.Interop: interop} if (interop := self._ifd(IFD.Interop)) else {})
+        true_now = {
+            Base.ExifImageWidth: width,
+            Base.ExifImageHeight: height,
+            Base.ColorSpace: SRGB if srgb else UNCALIBRATED,
+        }
+        details |= {tag: value for tag, value in true_now.items() if tag in details}
+        place = self._ifd(IFD.GPSInfo)
+        without_maker = {tag: value for tag, value in details.items() if tag != IFD.MakerNote}
+        for ifds in ((details, place), (without_maker, place), ({}, place), ({}, {})):
+            yield _with(exif, dict(zip((IFD.Exif, IFD.GPSInfo), ifds, strict=True)))
+
+    def _chosen(self, tags: frozenset[Base]) -> Image.Exif:
+        chosen = Image.Exif()
+        for tag in sorted(tags & set(self.exif)):
+            chosen[tag] = self.exif[tag]
+        return chosen
+
+    def _ifd(self, tag: int) -> dict[int, Any]:
+        """A block of tags within the tags; empty where it is not there, or damaged."""
+        try:
+            return dict(self.exif.get_ifd(tag))
+        except DAMAGED:
+            return {}
+
+
+def read_exif(image: Image.Image) -> Image.Exif:
+    """That of an opened file; empty where it is damaged, for which a photograph is not lost."""
+    try:
+        return image.getexif()
+    except DAMAGED:
+        return Image.Exif()
+
+
+def _with(exif: Image.Exif, ifds: dict[IFD, dict[int, Any]]) -> Image.Exif:
+    whole = Image.Exif()
+    for tag, value in (*exif.items(), *((tag, ifd) for tag, ifd in ifds.items() if ifd)):
+        whole[tag] = value
+    return whole
+
+
+def _can_be_written(exif: Image.Exif) -> bool:
+    """Whether its values are what their tags may have, and not too many."""
+    try:
+        return len(exif.tobytes()) <= LARGEST
+    except DAMAGED:
+        return False

@@ -1,0 +1,190 @@
+"""`POST /v1/images/edits`: OpenAI's call, so that its clients can be pointed here. Its answers and errors, too."""
+
+import asyncio
+import base64
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from service.body import read_form, while_connected
+from service.briefs import StylizeBrief, StylizeParameters, UpscaleBrief, UpscaleParameters
+from service.desk import Desk
+from service.errors import InvalidRequest, MalformedBody, ServiceError
+from service.form import Form
+from service.photographs import DEFAULT_QUALITY
+from service.representation import JSON
+from service.results import Painting
+from service.routes.headers import Within
+from service.routes.problems import of_status
+from service.served_models import ServedModels
+from service.settings import Settings
+from service.sharing import SharedStudio
+from service.studio import Studio
+from service.trace import Trace
+
+PATH = "/v1/images/edits"
+
+IMAGES = ("image", "image[]")
+IGNORED = ("prompt", "user", "quality", "input_fidelity", "moderation")
+"""Fields that other models need, and a network with one style, or one scale, has no use for."""
+
+
+class Edit(BaseModel):
+    """The fields of the form that mean something here, besides the image."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(
+        description="a name of GET /v1/models: a style, or a network that enlarges", examples=["great-wave"]
+    )
+    n: Literal["1"] = Field("1", description="a network gives one picture of an image")
+    response_format: Literal["b64_json"] = Field("b64_json", description="nothing is kept here that a url could name")
+    output_format: Literal["png", "jpeg", "webp"] = "png"
+    output_compression: int = Field(DEFAULT_QUALITY, ge=0, le=100, description="the quality of a JPEG or WebP")
+    size: Literal["auto"] = Field("auto", description="the size of the answer is that of the image, or scale times it")
+    background: Literal["auto"] = Field("auto", description="transparency is kept where the format has it")
+    stream: Literal["false"] = "false"
+    partial_images: Literal["0"] = "0"
+
+    @field_validator("output_format", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        return "jpeg" if value == "jpg" else value
+
+    @property
+    def query(self) -> dict[str, Any]:
+        """The same in our own words."""
+        return {"format": self.output_format, "quality": max(1, self.output_compression)}
+
+
+class EditedImage(BaseModel):
+    """One picture."""
+
+    b64_json: str = Field(description="the file, base64")
+
+
+class EditResponse(BaseModel):
+    """OpenAI's ImagesResponse, as far as it applies."""
+
+    created: int = Field(description="seconds since 1970")
+    data: list[EditedImage]
+    output_format: str
+    size: str = Field(description="width×height in pixels", examples=["1024x768"])
+
+    @classmethod
+    def of(cls, painting: Painting) -> "EditResponse":
+        """A painting in OpenAI's words."""
+        image = EditedImage(b64_json=base64.b64encode(painting.content).decode())
+        size = f"{painting.result.width}x{painting.result.height}"
+        return cls(created=int(time.time()), data=[image], output_format=painting.result.format, size=size)
+
+
+class OpenAIFault(BaseModel):
+    """What OpenAI says of a failure."""
+
+    message: str
+    type: str = Field(description="invalid_request_error, or server_error")
+    param: str | None
+    code: str = Field(description="the kind of problem, as at /problems")
+
+
+class OpenAIError(BaseModel):
+    """OpenAI's error."""
+
+    error: OpenAIFault
+
+
+class Edits:
+    """Forms to briefs, and paintings to OpenAI's JSON."""
+
+    def __init__(
+        self, settings: Settings, models: ServedModels, desk: Desk, studio: Studio, shared: SharedStudio
+    ) -> None:
+        self._settings = settings
+        self._models = models
+        self._desk = desk
+        self._studio = studio
+        self._shared = shared
+        self.router = APIRouter(tags=["images"])
+        failures = (400, 404, 406, 408, 413, 415, 422, 500, 503, 504)
+        self.router.add_api_route(
+            PATH,
+            self.edit,
+            methods=["POST"],
+            response_model=EditResponse,
+            responses={status: {"model": OpenAIError, "description": of_status(status)} for status in failures},
+            openapi_extra={"requestBody": _described()},
+        )
+
+    async def edit(self, request: Request, within: Within = None) -> Response:
+        """OpenAI's call: the model is a style or a network that enlarges, the prompt is ignored."""
+        trace: Trace = request.state.trace
+        with trace.stage("read"):
+            parts = await self._parts(request)
+        image, edit = _image(parts), _edit(parts)
+        order = self._desk.order(self._brief(edit, within))
+        painting = await while_connected(request.receive, self._shared.paint(order, image, trace))
+        headers = {"Server-Timing": trace.server_timing(), "X-Model": painting.result.label}
+        content = await asyncio.to_thread(lambda: EditResponse.of(painting).model_dump_json())
+        return Response(content, media_type=JSON, headers=headers)
+
+    async def _parts(self, request: Request) -> list[tuple[str, bytes]]:
+        content_type = request.headers.get("Content-Type", "")
+        if not content_type.lower().startswith("multipart/form-data"):
+            raise MalformedBody("the body must be multipart/form-data with the parts image and model")
+        form = Form(content_type, (*IMAGES, *IGNORED, *Edit.model_fields))
+        await read_form(request, form, self._settings.max_body_bytes, self._settings.request_timeout)
+        return form.parts()
+
+    def _brief(self, edit: Edit, within: float | None) -> StylizeBrief | UpscaleBrief:
+        model = self._models.find(edit.model)
+        if model.manifest.task == "style":
+            return StylizeBrief(
+                style=model.name, parameters=StylizeParameters.model_validate(edit.query), within=within
+            )
+        parameters = UpscaleParameters.model_validate(edit.query | {"model": model.name})
+        return UpscaleBrief(scale=model.scale, parameters=parameters, within=within)
+
+
+def openai_error(failure: ServiceError, instance: str) -> Response:
+    """A failure in OpenAI's shape."""
+    kind = "invalid_request_error" if failure.status < 500 else "server_error"
+    param = failure.members.get("param")
+    fault = OpenAIFault(
+        message=failure.detail, type=kind, param=str(param) if param is not None else None, code=failure.kind
+    )
+    headers = {"X-Request-ID": instance, "Cache-Control": "no-store"} | failure.headers
+    return JSONResponse(OpenAIError(error=fault).model_dump(), failure.status, headers)
+
+
+def _image(parts: Sequence[tuple[str, bytes]]) -> bytes:
+    images = [content for name, content in parts if name in IMAGES]
+    if len(images) != 1:
+        raise InvalidRequest(f"image: one image is edited at a time; the form has {len(images)}", param="image")
+    return images[0]
+
+
+def _edit(parts: Sequence[tuple[str, bytes]]) -> Edit:
+    texts = {name: content.decode("utf-8", "replace") for name, content in parts if name in Edit.model_fields}
+    try:
+        return Edit.model_validate(texts)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = str(fault["loc"][0])
+        meaning = Edit.model_fields[name].description
+        detail = f"{name}: {fault['msg']}" + (f" ({meaning})" if meaning else "")
+        raise InvalidRequest(detail, param=name) from error
+
+
+def _described() -> dict[str, Any]:
+    """The form for the OpenAPI document."""
+    schema = Edit.model_json_schema()
+    image = {"type": "string", "format": "binary", "description": "the file; `image[]` is the same"}
+    ignored = {name: {"type": "string", "description": "accepted and ignored"} for name in IGNORED}
+    properties = {"image": image, **schema["properties"], **ignored}
+    form = {"type": "object", "properties": properties, "required": ["image", "model"]}
+    return {"required": True, "content": {"multipart/form-data": {"schema": form}}}

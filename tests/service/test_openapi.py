@@ -1,0 +1,67 @@
+"""The description of the API, held against the API by a program that believes every word of it."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from schemathesis import APIOperation, BaseSchema, Case, CheckFunction, GenerationMode
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from tests.service.live import Live, file, photo, publish, publish_upscaler, serving
+
+Operation = APIOperation[Any, Any, Any, Any]
+
+EXAMPLES = 6
+"""For each operation, good and bad ones; always the same."""
+
+THERE = {"style": "wave", "scale": 4, "name": "wave", "kind": "overloaded", "id": "mine"}
+"""What can be named in paths; what else schemathesis thinks of is 404."""
+
+
+def test_service_does_what_its_description_says(tmp_path: Path) -> None:
+    publish(tmp_path, "wave", preview=file(photo()))
+    publish_upscaler(tmp_path)
+    for kind in ("png", "jpeg", "webp"):
+        schemathesis.openapi.media_type(f"image/{kind}", st.just(file(photo(), kind.upper())))
+    with serving(tmp_path) as live:
+        assert live.client.put("/v1/jobs/mine?style=wave", content=file(photo())).status_code == 201
+        live.until("/v1/jobs/mine", lambda answer: answer.json()["state"] == "succeeded")
+        schema: BaseSchema = schemathesis.openapi.from_url(f"{live.url}/openapi.json")
+        operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
+        assert len(operations) == sum(len(path) for path in live.app.openapi()["paths"].values()) >= 15
+        for operation in operations:
+            check(live, operation, GenerationMode.POSITIVE)
+            with suppress(Unsatisfiable):  # nothing can be wrong about a GET without parameters
+                check(live, operation, GenerationMode.NEGATIVE)
+        assert live.metric("pastiche_http_requests_total", code="500") == 0
+        assert live.metric("pastiche_http_requests_total", code="422") > len(operations)
+        assert live.metric("pastiche_http_requests_total", code="200") > len(operations)
+
+
+def check(live: Live, operation: Operation, mode: GenerationMode) -> None:
+    """Ask a few questions and compare the answers with the description."""
+    # The description cannot say which bytes are an image, nor which parameters do not go together.
+    unfit: list[CheckFunction] = [positive_data_acceptance] if operation.body else []
+
+    @settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
+    @given(case=operation.as_strategy(generation_mode=mode), there=st.booleans())
+    def conforms(case: Case[Any], there: bool) -> None:
+        if there and mode is GenerationMode.POSITIVE:
+            case.path_parameters = {
+                name: THERE.get(name, value) for name, value in (case.path_parameters or {}).items()
+            }
+        case.call_and_validate(base_url=live.url, excluded_checks=unfit)
+
+    conforms()
