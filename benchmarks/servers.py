@@ -57,7 +57,8 @@ class Recipe:
 
 def ours(store: Path) -> Recipe:
     """Pastiche with its default settings and this store."""
-    settings = {"PASTICHE_STORES": str(store), "PASTICHE_LOG_LEVEL": "warning"}
+    # Several clients send the same few photos: no server may compute one for another, as none of the others does.
+    settings = {"PASTICHE_STORES": str(store), "PASTICHE_LOG_LEVEL": "warning", "PASTICHE_COALESCE": "false"}
     command = (sys.executable, "-m", "service", "--port", "{port}")
     return Recipe("pastiche", command, "/readyz", f"/v1/stylize/{STYLE_NAME}", settings=settings)
 

@@ -1,4 +1,4 @@
-"""The packages know each other in one direction, trainer → model_store ← service, and parts of them know even less."""
+"""The packages know each other in one direction, trainer → model_store ← service ← client, and parts know even less."""
 
 import ast
 from collections.abc import Iterator
@@ -11,9 +11,14 @@ HTTP = frozenset({"fastapi", "starlette", "uvicorn", "httpx", "prometheus_client
 OUTSIDE = frozenset({"tests", "benchmarks"})
 
 FORBIDDEN = {
-    "model_store": {"service", "trainer"} | HTTP | OUTSIDE,
-    "trainer": {"service"} | HTTP | OUTSIDE,
-    "service": {"trainer"} | OUTSIDE,
+    "model_store": {"client", "service", "trainer"} | HTTP | OUTSIDE,
+    "trainer": {"client", "service"} | HTTP | OUTSIDE,
+    "service": {"client", "trainer"} | OUTSIDE,
+    "client": {"trainer"} | OUTSIDE,
+    "client/__main__.py": {"model_store", "service", "torch"},
+    "client/batch.py": {"model_store", "service", "torch"},
+    "client/exchange.py": {"model_store", "service", "torch"},
+    "client/files.py": {"model_store", "service", "torch"},
     "service/batcher.py": {"torch", "torchvision", "model_store.networks"} | HTTP,
     "service/runner.py": {"asyncio", "anyio"} | HTTP,
 }
@@ -59,7 +64,7 @@ def test_every_form_of_import_is_seen(tmp_path: Path) -> None:
         "import torch.nn as nn, json\n"
         "from trainer.losses import gram\n"
         "from . import models\n"
-        "from ..codec import decode\n"
+        "from ..photographs import decode\n"
         "def late() -> None:\n"
         "    if True:\n"
         "        import service.batcher\n"
@@ -70,7 +75,7 @@ def test_every_form_of_import_is_seen(tmp_path: Path) -> None:
         "json",
         "trainer.losses.gram",
         "service.routes.models",
-        "service.codec.decode",
+        "service.photographs.decode",
         "service.batcher",
         "trainer",
     }

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("model_store", "service", "trainer")
+PACKAGES = ("client", "model_store", "service", "trainer")
 
 
 def files(root: Path) -> set[str]:
@@ -39,5 +39,5 @@ def test_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
 
 def test_scripts_point_at_functions_that_exist() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert set(scripts) == {"pastiche-serve", "pastiche-train", "pastiche-models"}
+    assert set(scripts) == {"pastiche", "pastiche-serve", "pastiche-train", "pastiche-models"}
     assert all(callable(pkgutil.resolve_name(target)) for target in scripts.values())

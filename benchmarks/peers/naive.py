@@ -33,7 +33,7 @@ def create_app(store: ModelStore) -> FastAPI:
             output = networks[name](batch)
         pixels = (output[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
         stream = io.BytesIO()
-        Image.fromarray(pixels).save(stream, "JPEG", quality=90)
+        Image.fromarray(pixels).save(stream, "JPEG", quality=85, subsampling=0)
         return Response(stream.getvalue(), media_type="image/jpeg")
 
     return app

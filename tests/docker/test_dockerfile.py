@@ -97,8 +97,11 @@ def test_environment_is_valid_settings(target: str, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_default_stores_reach_the_volume(target: str) -> None:
-    assert Path(last(target, "VOLUME")) in {Path(last(target, "WORKDIR")) / store for store in Settings().stores}
+def test_default_folders_are_the_volumes(target: str) -> None:
+    used = {Path(last(target, "WORKDIR")) / folder for folder in (*Settings().stores, Settings().jobs_folder)}
+    volumes = json.loads(last(target, "VOLUME"))
+    assert len(volumes) == 2
+    assert {Path(volume) for volume in volumes} <= used
 
 
 def test_compose_publishes_the_exposed_port() -> None:
@@ -130,6 +133,7 @@ def test_only_what_the_wheel_needs_is_sent_to_the_builder() -> None:
         "LICENSE",
         "README.md",
         "pyproject.toml",
+        "client",
         "model_store",
         "service",
         "trainer",

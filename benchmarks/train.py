@@ -1,0 +1,157 @@
+"""`train`: images per second of the trainer's loop and of the one that everyone writes, taking turns."""
+
+import tempfile
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.transforms import v2
+
+from benchmarks import machine, photos
+from benchmarks.report import Row, Tables
+from benchmarks.stats import middle
+from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
+from trainer.data import read_image
+from trainer.hardware import Hardware
+from trainer.run import Run
+from trainer.tasks import Task, build
+from trainer.train import train
+
+PHOTOS = 24
+
+WIDTHS = (16, 32, 64, 128, 128)
+"""Channels of the distilled VGG-19's five blocks (Wang et al. 2020)."""
+
+CONVOLUTIONS = (2, 2, 4, 4, 1)
+
+
+def declare(parser: ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--steps", type=int, default=12, help="of each loop in each round")
+    parser.add_argument("--rounds", type=int, default=5)
+
+
+def run(chosen: Namespace) -> Tables:
+    """A table for each task: both loops on the same photographs, network, losses and batch."""
+    steps, rounds = (3, 1) if chosen.quick else (chosen.steps, chosen.rounds)
+    found = machine.peaks(2 if chosen.quick else machine.REPETITIONS)
+    peaks = {str(row["precision"]): float(row["peak GFLOP/s"] or 0) for row in found}
+    with tempfile.TemporaryDirectory() as folder:
+        configs = dict(_configs(Path(folder), steps))
+        return {name: list(_rows(config, rounds, peaks)) for name, config in configs.items()}
+
+
+def _configs(folder: Path, steps: int) -> Iterator[tuple[str, TrainConfig]]:
+    content = folder / "photos"
+    content.mkdir()
+    for seed in range(PHOTOS):
+        (content / f"{seed}.jpg").write_bytes(photos.jpeg(photos.photo(480, 360, seed)))
+    (folder / "painting.jpg").write_bytes(photos.jpeg(photos.photo(512, 384, PHOTOS)))
+    common = {"content": content, "store": folder / "models", "device": "cpu", "steps": steps, "log_every": steps}
+    yield (
+        "style, four crops of 160² for a network of half the paper's width",
+        StyleConfig.model_validate(
+            common
+            | {
+                "name": "style",
+                "style_image": folder / "painting.jpg",
+                "loss_network": str(_loss_network(folder / "loss.safetensors")),
+                "architecture": "c9s1-16,d32,d64,R64*5,u32,u16,c9s1-3",
+                "norm": "instance",
+                "zoom": 1.0,
+                "image_size": 160,
+            }
+        ),
+    )
+    yield "×4, sixteen crops of 192²", SuperResolutionConfig.model_validate(common | {"name": "x4"})
+
+
+def _loss_network(path: Path) -> Path:
+    """Random weights in the shapes of the distilled VGG-19."""
+    weights = {"conv0.weight": torch.eye(3)[..., None, None], "conv0.bias": torch.zeros(3)}
+    channels = 3
+    for block, (width, count) in enumerate(zip(WIDTHS, CONVOLUTIONS, strict=True), start=1):
+        for layer in range(1, count + 1):
+            weights[f"conv{block}{layer}.weight"] = torch.randn(width, channels, 3, 3) / (3 * channels**0.5)
+            weights[f"conv{block}{layer}.bias"] = torch.zeros(width)
+            channels = width
+    save_file(weights, path)
+    return path
+
+
+def _rows(config: TrainConfig, rounds: int, peaks: dict[str, float]) -> Iterator[Row]:
+    loops: dict[str, Callable[[], object]] = {
+        "the trainer": lambda: _trainer(config),
+        "fp32, decoded by a DataLoader": lambda: _straightforward(config),
+    }
+    times: dict[str, list[float]] = {name: [] for name in loops}
+    for name, loop in [*loops.items()] * (rounds + 1):
+        times[name].append(machine.timed(loop) / config.steps)
+    precision = str(Hardware.of("cpu", "auto").precision).removeprefix("torch.")
+    seconds = {name: middle(found[1:]) for name, found in times.items()}
+    base = seconds["fp32, decoded by a DataLoader"]
+    work = _flops(config)
+    for name, taken in seconds.items():
+        peak = peaks[precision if name == "the trainer" else "float32"] * 1e9
+        yield {
+            "loop": name,
+            "images/s": config.batch / taken,
+            "×": base / taken,
+            "GFLOP/s": work / taken / 1e9,
+            "share of peak": work / taken / peak,
+        }
+
+
+def _trainer(config: TrainConfig) -> None:
+    """The project's own loop, as its command runs it, previews and saved states included."""
+    with tempfile.TemporaryDirectory() as folder:
+        train(_task(config, "auto"), config, Run(Path(folder)))
+
+
+def _straightforward(config: TrainConfig) -> None:
+    """What everyone writes: decoded anew for each batch by a DataLoader, contiguous fp32, Adam."""
+    task = _task(config, "fp32")
+    task.network.to(memory_format=torch.contiguous_format)
+    optimizer = torch.optim.Adam(task.network.parameters(), lr=config.learning_rate)
+    crops = DataLoader(_Files(config), batch_size=config.batch)
+    for step, batch in zip(range(config.steps), crops, strict=False):
+        loss = torch.stack(list(task.losses(batch, step).values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def _task(config: TrainConfig, precision: str) -> Task:
+    return build(config, Hardware.of("cpu", precision))  # type: ignore[arg-type]
+
+
+class _Files(Dataset[Tensor]):
+    """The photographs again and again, decoded and cropped each time."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._files = sorted(config.content.iterdir())
+        side = config.image_size  # type: ignore[attr-defined]
+        self._crop = v2.Compose([v2.RandomCrop(side), v2.RandomHorizontalFlip(), v2.PILToTensor()])
+        self._count = config.batch * config.steps
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = read_image(self._files[index % len(self._files)]).convert("RGB")
+        crop: Tensor = self._crop(image)
+        return crop
+
+
+def _flops(config: TrainConfig) -> int:
+    """Floating-point operations of one step."""
+    task = _task(config, "fp32")
+    batch = task.photographs.batch(0)
+    with FlopCounterMode(display=False) as counter:
+        torch.stack(list(task.losses(batch, 0).values())).sum().backward()
+    return int(counter.get_total_flops())
