@@ -12,6 +12,7 @@ from tests.networks import network
 from tests.service.live import PATIENCE, Live, file, photo, publish, serving
 
 REQUESTS = 1000
+AT_ONCE = 64
 SIZES = ((1, 1), (7, 40), (16, 16), (24, 32), (33, 21), (48, 64))
 PATHS = ("/v1/stylize/wave", "/v1/stylize/thumb", "/v1/upscale/2")
 STYLE = "c9s1-4,d6,R6,u4,c9s1-3"
@@ -21,13 +22,18 @@ MANY_TILES = {"tile_values": 2**14}
 
 
 async def storm(live: Live, pictures: list[bytes]) -> list[tuple[int, str, bytes]]:
-    """All requests at once; which picture, which path, and the answer's bytes."""
-    limits = httpx.Limits(max_connections=64)
+    """All requests, as many at once as there are connections; which picture, which path, and the answer's bytes.
+
+    A place is taken before a connection is asked for: httpx looks at all that wait for one whenever one gets free.
+    """
+    places = asyncio.Semaphore(AT_ONCE)
+    limits = httpx.Limits(max_connections=AT_ONCE)
     async with httpx.AsyncClient(base_url=live.url, timeout=PATIENCE, limits=limits) as client:
 
         async def ask(number: int) -> tuple[int, str, bytes]:
             picture, path = number % len(pictures), PATHS[number % len(PATHS)]
-            answer = await client.post(path, content=pictures[picture], headers={"X-Request-ID": str(number)})
+            async with places:
+                answer = await client.post(path, content=pictures[picture], headers={"X-Request-ID": str(number)})
             assert answer.status_code == 200, answer.text
             assert answer.headers["X-Request-ID"] == str(number)
             return picture, path, answer.content

@@ -82,13 +82,13 @@ def test_bulk_is_due_later() -> None:
 def test_nearer_deadline_is_due_sooner(priority: Priority) -> None:
     @looping
     def compare() -> None:
-        poster = model(**SECOND_PER_TILE)
-        hurried = job(poster, 50, 50, deadline=1013.0, admitted=1000.0, priority=priority, lanes=2)
-        assert hurried.due() == 1013 - 25 / 2  # there are 25 tiles to run before it, two at a time
-        assert hurried.due() < job(poster, 50, 50, admitted=1000.0, priority=priority, lanes=2).due()
+        poster, now = model(**SECOND_PER_TILE), monotonic()
+        hurried = job(poster, 50, 50, deadline=now + 13, admitted=now, priority=priority, lanes=2)
+        assert hurried.due() == now + 13 - 25 / 2  # there are 25 tiles to run before it, two at a time
+        assert hurried.due() < job(poster, 50, 50, admitted=now, priority=priority, lanes=2).due()
         hurried.queue(photo(0, 50, 50), promised=0.0)
         hurried.begin()
-        assert hurried.due() == 1013 - 24 / 2
+        assert hurried.due() == now + 13 - 24 / 2
 
     compare()
 
