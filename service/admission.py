@@ -12,6 +12,7 @@ from typing import Generic
 from service.errors import ClientGone, Draining, Overloaded
 from service.jobs import Job, Model, Priority
 from service.metrics import Metrics
+from service.standing import StandingRefusals
 
 RESERVE = 1.25
 """Work is taken on if it would be done in time were it to take so many times the prediction."""
@@ -21,12 +22,6 @@ LATELY = 30.0
 
 STILL_THERE = 0.2
 """Clients are taken to be gone at the age that so few reach."""
-
-STANDING_SECONDS = 0.25
-"""For so long a refusal holds for the next ones, unless something is answered before."""
-
-MOST_STANDING = 256
-"""So many refusals at most are held at a time."""
 
 FEWEST_SEEN = 3
 """So many clients at least must have been seen at that age."""
@@ -55,29 +50,6 @@ class Work(Generic[Model]):
     def output_pixels(self) -> int:
         """Of its result or of the answer, whichever is larger."""
         return max(self.height * self.width * self.model.scale**2, self.answer_pixels)
-
-
-@dataclass(frozen=True)
-class Question:
-    """What can be known of a request before it is let in: by it, a refusal may hold for the next one."""
-
-    asked: tuple[str, ...]
-    """What the same refusal is given to: the path, and all that could make another failure of it."""
-    seconds: float
-    """Within which the answer is wanted."""
-    silent: bool
-    """Whether the client has not said so."""
-    length: int
-    """Of the body, which stands for the size of the image."""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A refusal that holds for requests like the one that was refused, until `end` (`time.monotonic`)."""
-
-    refusal: Overloaded
-    end: float
-    question: Question
 
 
 class Patience:
@@ -119,7 +91,8 @@ class Admission(Generic[Model]):
         """What was admitted and is not answered yet."""
         self._requests = 0
         self._released = asyncio.Event()
-        self._standing: dict[tuple[tuple[str, ...], bool], Standing] = {}
+        self.refusals = StandingRefusals()
+        """What it has refused lately, for the next ones that ask for the same."""
         self.draining = False
         """Whether nothing is admitted any more."""
         metrics.admitted_requests.set_function(lambda: self._requests)
@@ -190,24 +163,6 @@ class Admission(Generic[Model]):
             self._check_others(jobs)
         return jobs
 
-    def remember(self, refusal: Overloaded, question: Question) -> None:
-        """Let a refusal stand for requests like that one."""
-        if len(self._standing) >= MOST_STANDING:
-            self._standing.clear()
-        held = Overloaded(refusal.detail, headers=refusal.headers, **refusal.members)  # its traceback holds the body
-        self._standing[question.asked, question.silent] = Standing(held, monotonic() + STANDING_SECONDS, question)
-
-    def standing(self, question: Question) -> Overloaded | None:
-        """The refusal of a moment ago, where it holds for a request that gives no more time and asks for no less.
-
-        What was refused to a client that has not said how long it waits is not refused to one that has.
-        """
-        last = self._standing.get((question.asked, question.silent))
-        if last is None or monotonic() > last.end:
-            return None
-        no_more_time = question.seconds <= last.question.seconds
-        return last.refusal if no_more_time and question.length >= last.question.length else None
-
     @contextmanager
     def admit(
         self,
@@ -225,6 +180,7 @@ class Admission(Generic[Model]):
         jobs = self.check(work, deadline, priority, silent=silent)
         self.jobs |= dict.fromkeys(jobs)
         self._requests += 1
+        self.refusals.make_room()
         try:
             yield jobs
             self._saw(jobs[0], left=False)
@@ -264,7 +220,10 @@ class Admission(Generic[Model]):
             del self.jobs[job]
             if not job.result.cancel() and not job.result.cancelled():
                 job.result.exception()  # seen, though nobody may have waited for it
-        self._standing.clear()
+        if self.jobs:
+            self.refusals.make_room()
+        else:
+            self.refusals.clear()
         self._released.set()
 
     def _saw(self, job: Job[Model], *, left: bool) -> None:

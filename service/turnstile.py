@@ -1,7 +1,7 @@
 """Refuses at the door while the service is full, for less than it costs to find that out inside.
 
 Clients that retry at once would else take from those who wait the processor that their answers need. A refusal stands
-for a moment (`Admission.standing`), and is given at the end of a period, which bounds how often each connection can
+for a moment (`StandingRefusals`), and is given at the end of a period, which bounds how often each connection can
 ask. Only what got as far as admission before is refused here: what is wrong with a request is said however full the
 service is. What is refused here is counted, but neither timed nor logged.
 """
@@ -12,11 +12,12 @@ from time import monotonic
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.admission import Admission, Question
+from service.admission import Admission
 from service.errors import Overloaded, render
 from service.metrics import Metrics
 from service.preference import Preference
 from service.served_models import ServedModel
+from service.standing import Question
 from service.trace import request_id
 
 GUARDED = {"/v1/stylize/": "/v1/stylize/{style}", "/v1/upscale/": "/v1/upscale/{scale}"}
@@ -62,7 +63,7 @@ class Turnstile:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = _guarded(scope)
         asked = question(scope, self._default_timeout) if route else None
-        refusal = self._admission.standing(asked) if asked else None
+        refusal = self._admission.refusals.of(asked) if asked else None
         if refusal is None:
             await self._app(scope, receive, send)
             return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.admission import Admission, Question
+from service.admission import Admission
 from service.body import described, read_body, while_connected
 from service.briefs import StylizeBrief, StylizeParameters, UpscaleBrief, UpscaleParameters
 from service.desk import Desk
@@ -20,6 +20,7 @@ from service.routes.problems import problems
 from service.served_models import ServedModel
 from service.settings import Settings
 from service.sharing import SharedStudio
+from service.standing import Question
 from service.studio import Studio
 from service.trace import Trace
 from service.turnstile import question
@@ -119,5 +120,5 @@ class Images:
             yield
         except Overloaded as refusal:
             if asked is not None:
-                self._admission.remember(refusal, asked)
+                self._admission.refusals.remember(refusal, asked)
             raise

@@ -2,19 +2,20 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from time import monotonic
 from typing import Any
 
 import pytest
 
-from service.admission import MOST_STANDING, RESERVE, Admission, Patience, Question, QueueLimits, Work
+from service.admission import RESERVE, Admission, Patience, QueueLimits, Work
 from service.errors import ClientGone, DeadlineExceeded, Draining, Overloaded
 from service.jobs import Job, Priority
 from service.metrics import Metrics
+from service.standing import Question
 from tests.service.pointwise import Model, model
 
 LATER = 1e9
+HERE = Question(("/here", "", ""), 15.0, silent=False, length=1000)
 SECOND_PER_TILE: dict[str, Any] = {"tile": 100, "fixed": 1.0}
 Taking = Callable[..., Job[Model]]
 
@@ -350,72 +351,27 @@ def test_patience_of_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> N
     assert patience.seconds() == float("inf")
 
 
-HERE = Question(("/here", "quality=9", ""), 15.0, silent=False, length=1000)
-
-
-def test_refusal_stands_for_requests_like_the_one_that_was_refused() -> None:
+def test_refusals_stand_until_there_may_be_room() -> None:
     async def scenario(desk: Desk) -> None:
-        admission = desk.admission
-        assert admission.standing(HERE) is None
-        admission.remember(Overloaded("full", headers={"Retry-After": "7"}, retry_after=7), HERE)
-        refusal = admission.standing(HERE)
-        assert refusal is not None
-        assert (refusal.detail, refusal.headers, refusal.members) == ("full", {"Retry-After": "7"}, {"retry_after": 7})
-        assert admission.standing(replace(HERE, seconds=1.0, length=5000)) is refusal
-        assert admission.standing(replace(HERE, seconds=60.0)) is None  # it has more time
-        assert admission.standing(replace(HERE, length=999)) is None  # its image may be smaller
-        assert admission.standing(replace(HERE, silent=True)) is None
-        for other in (("/there", "quality=9", ""), ("/here", "quality=900", ""), ("/here", "quality=9", "text/*")):
-            assert admission.standing(replace(HERE, asked=other)) is None
-        with admission.admit([Work(model(), 1, 1)], LATER):
-            pass
-        assert admission.standing(HERE) is None  # something was answered
+        refusals = desk.admission.refusals
+        desk.take(model())
+        refusals.remember(Overloaded("full"), HERE)
+        assert refusals.of(HERE)
+        with desk.admission.admit([Work(model(), 1, 1)], LATER):
+            assert refusals.of(HERE) is None  # there may be more where that came from
+            assert refusals.of(HERE)  # until it is known what became of the one that was let in
+        assert refusals.of(HERE) is None
+        assert refusals.of(HERE)
 
     at_desk(scenario)
 
 
-def test_what_was_refused_to_a_silent_client_is_not_refused_to_one_that_says_how_long_it_waits() -> None:
+def test_nothing_is_refused_once_everything_is_answered() -> None:
     async def scenario(desk: Desk) -> None:
-        silent = replace(HERE, silent=True)
-        desk.admission.remember(Overloaded("full"), silent)
-        assert desk.admission.standing(HERE) is None
-        desk.admission.remember(Overloaded("full"), HERE)
-        assert desk.admission.standing(HERE)
-        assert desk.admission.standing(silent)
-
-    at_desk(scenario)
-
-
-def test_refusal_that_stands_keeps_nothing_of_the_request() -> None:
-    async def scenario(desk: Desk) -> None:
-        try:
-            raise Overloaded("full")
-        except Overloaded as refusal:
-            desk.admission.remember(refusal, HERE)
-        held = desk.admission.standing(HERE)
-        assert held is not None
-        assert held.__traceback__ is None
-
-    at_desk(scenario)
-
-
-def test_refusals_that_stand_are_bounded() -> None:
-    async def scenario(desk: Desk) -> None:
-        for number in range(3 * MOST_STANDING):
-            question = replace(HERE, asked=(str(number),))
-            desk.admission.remember(Overloaded("full"), question)
-            assert desk.admission.standing(question)
-            assert len(desk.admission._standing) <= MOST_STANDING
-
-    at_desk(scenario)
-
-
-def test_refusal_is_not_held_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.admission.STANDING_SECONDS", -1.0)
-
-    async def scenario(desk: Desk) -> None:
-        desk.admission.remember(Overloaded("full"), HERE)
-        assert desk.admission.standing(HERE) is None
+        with desk.admission.admit([Work(model(), 1, 1)], LATER):
+            desk.admission.refusals.remember(Overloaded("full"), HERE)
+        for _ in range(3):
+            assert desk.admission.refusals.of(HERE) is None
 
     at_desk(scenario)
 

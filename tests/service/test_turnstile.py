@@ -2,17 +2,16 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.admission import Question, Standing
 from service.app import create_app
 from service.errors import PROBLEM_MEDIA_TYPE, Overloaded
 from service.lifespan import Lifespan
+from service.standing import Question, StandingRefusals
 from tests.service.live import file, held, photo, publish, serving, settings, wait_for
 
 STYLE = "/v1/stylize/wave"
@@ -26,12 +25,12 @@ class Door:
     def __init__(self, root: Path, *, silent: bool = True) -> None:
         self.app = create_app(settings(root))
         lifespan: Lifespan = self.app.state.lifespan
-        self.admission = lifespan._admission
+        self.refusals: StandingRefusals = lifespan._admission.refusals
         refusal = Overloaded("full", headers={"Retry-After": "7"}, retry_after=7)
         for path, query in ((STYLE, ""), (UPSCALE, ""), (STYLE, QUERY)):
             asked = (path, query, "*/*")
             question = Question(asked, 60.0, silent, 1)
-            self.admission._standing[asked, silent] = Standing(refusal, monotonic() + 1000, question)
+            self.refusals.remember(refusal, question)
 
     async def ask(self, method: str = "POST", path: str = STYLE, **headers: str) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://here") as client:
@@ -45,6 +44,11 @@ class Door:
         families = text_string_to_metric_families((await self.ask("GET", "/metrics")).text)
         samples = [sample for family in families for sample in family.samples]
         return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+
+@pytest.fixture(autouse=True)
+def _standing_for_the_length_of_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.standing.STANDING_SECONDS", 1000.0)
 
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:
@@ -129,7 +133,7 @@ def test_full_service_still_says_what_is_wrong_with_a_request(tmp_path: Path, pa
 def test_door_is_open_where_nobody_was_refused(tmp_path: Path) -> None:
     async def scenario() -> None:
         door = Door(tmp_path)
-        door.admission._standing.clear()
+        door.refusals.clear()
         assert await door.kind() == "model-unavailable"
 
     run(scenario())
