@@ -3,6 +3,11 @@
 import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -15,7 +20,8 @@ from torchvision.transforms import v2
 from benchmarks import machine, photos
 from benchmarks.report import Row, Tables
 from benchmarks.stats import middle
-from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
+from model_store.allocator import keep_memory
+from trainer.config import Precision, StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.data import read_image
 from trainer.hardware import Hardware
 from trainer.run import Run
@@ -28,6 +34,16 @@ WIDTHS = (16, 32, 64, 128, 128)
 """Channels of the distilled VGG-19's five blocks (Wang et al. 2020)."""
 
 CONVOLUTIONS = (2, 2, 4, 4, 1)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A way to train, in a process with the trainer's allocator settings or with glibc's own."""
+
+    name: str
+    run: Callable[[TrainConfig], None]
+    precision: Precision
+    keeps_memory: bool
 
 
 def declare(parser: ArgumentParser) -> None:
@@ -85,26 +101,35 @@ def _loss_network(path: Path) -> Path:
 
 
 def _rows(config: TrainConfig, rounds: int, peaks: dict[str, float]) -> Iterator[Row]:
-    loops: dict[str, Callable[[], object]] = {
-        "the trainer": lambda: _trainer(config),
-        "fp32, decoded by a DataLoader": lambda: _straightforward(config),
-    }
-    times: dict[str, list[float]] = {name: [] for name in loops}
-    for name, loop in [*loops.items()] * (rounds + 1):
-        times[name].append(machine.timed(loop) / config.steps)
-    precision = str(Hardware.of("cpu", "auto").precision).removeprefix("torch.")
-    seconds = {name: middle(found[1:]) for name, found in times.items()}
-    base = seconds["fp32, decoded by a DataLoader"]
+    times = _measured(config, rounds)
+    seconds = {loop: middle(found) / config.steps for loop, found in times.items()}
     work = _flops(config)
-    for name, taken in seconds.items():
-        peak = peaks[precision if name == "the trainer" else "float32"] * 1e9
+    for loop, taken in seconds.items():
+        peak = peaks[str(Hardware.of("cpu", loop.precision).precision).removeprefix("torch.")] * 1e9
         yield {
-            "loop": name,
+            "loop": loop.name,
+            "allocator": "the trainer's" if loop.keeps_memory else "glibc's",
             "images/s": config.batch / taken,
-            "×": base / taken,
+            "×": seconds[EVERYONE] / taken,
             "GFLOP/s": work / taken / 1e9,
             "share of peak": work / taken / peak,
         }
+
+
+def _measured(config: TrainConfig, rounds: int) -> dict[Loop, list[float]]:
+    """Seconds of each turn of each loop but its first, in a process of its own that waits for its turns."""
+    times: dict[Loop, list[float]] = {loop: [] for loop in LOOPS}
+    with ExitStack() as stack:
+        processes = {loop: stack.enter_context(_process(loop)) for loop in LOOPS}
+        for _ in range(rounds + 1):
+            for loop, process in processes.items():
+                times[loop].append(process.submit(machine.timed, partial(loop.run, config)).result())
+    return {loop: found[1:] for loop, found in times.items()}
+
+
+def _process(loop: Loop) -> ProcessPoolExecutor:
+    begin = keep_memory if loop.keeps_memory else None
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=begin)
 
 
 def _trainer(config: TrainConfig) -> None:
@@ -126,8 +151,17 @@ def _straightforward(config: TrainConfig) -> None:
         optimizer.step()
 
 
-def _task(config: TrainConfig, precision: str) -> Task:
-    return build(config, Hardware.of("cpu", precision))  # type: ignore[arg-type]
+def _task(config: TrainConfig, precision: Precision) -> Task:
+    return build(config, Hardware.of("cpu", precision))
+
+
+EVERYONE = Loop("fp32, decoded by a DataLoader", _straightforward, "fp32", keeps_memory=False)
+
+LOOPS = (
+    Loop("the trainer", _trainer, "auto", keeps_memory=True),
+    Loop("the trainer", _trainer, "auto", keeps_memory=False),
+    EVERYONE,
+)
 
 
 class _Files(Dataset[Tensor]):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from model_store import STYLE, Architecture
 from model_store.manifest import Name
 from model_store.networks.layers import Norm
+from trainer.loss_network import Pooling
 from trainer.objective import StyleWeights
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -119,6 +120,7 @@ class StyleConfig(StyleWeights, TrainConfig):
     output: Literal["tanh", "linear"] = Field("linear", description="map of the last layer (paper: tanh)")
     loss_network: str = Field("torchvision", description="torchvision (VGG-16, downloaded) or a safetensors file")
     loss_layout: str = Field("auto", description="vgg16, vgg19-distilled or squeezenet1_1; auto recognises the file")
+    loss_pooling: Pooling = Field("max", description="of the loss network: max (the paper) or average")
     style_ramp: float = Field(
         0.3,
         ge=0,
@@ -148,3 +150,4 @@ class SuperResolutionConfig(TrainConfig):
     feature_layer: str = Field("relu2_2", description="layer of the feature reconstruction loss")
     loss_network: str = Field("torchvision", description="torchvision (VGG-16, downloaded) or a safetensors file")
     loss_layout: str = Field("auto", description="vgg16, vgg19-distilled or squeezenet1_1; auto recognises the file")
+    loss_pooling: Pooling = Field("max", description="of the loss network: max (the paper) or average")

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torchvision
@@ -67,9 +68,30 @@ class LossNetwork(nn.Module):
         return self.index[layer]
 
 
-def load_loss_network(source: str, layout: str = "auto") -> LossNetwork:
+Pooling = Literal["max", "average"]
+
+
+def load_loss_network(source: str, layout: str = "auto", pooling: Pooling = "max") -> LossNetwork:
     """torchvision's VGG-16 for "torchvision" (downloaded once), VGG-16 with random weights for "random", which has its
-    speed and the scale of its losses, else the safetensors file of that path."""
+    speed and the scale of its losses, else the safetensors file of that path.
+
+    With `average` pooling (Gatys et al. 2016) a loss network does not reward what the maximum picks out of a
+    checkerboard.
+    """
+    network = _loaded(source, layout)
+    return _averaging(network) if pooling == "average" else network
+
+
+def _averaging(network: LossNetwork) -> LossNetwork:
+    """The same network with the mean in place of the maximum."""
+    network.source = f"{network.source}, average pooling"
+    for position, module in enumerate(network.features):
+        if isinstance(module, nn.MaxPool2d):
+            network.features[position] = nn.AvgPool2d(module.kernel_size, module.stride, ceil_mode=module.ceil_mode)
+    return network
+
+
+def _loaded(source: str, layout: str) -> LossNetwork:
     if source == "torchvision":
         return LossNetwork(LAYOUTS["vgg16"], _torchvision_weights(), f"vgg16, {_TORCHVISION}")
     if source == "random":

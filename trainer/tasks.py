@@ -63,7 +63,7 @@ class StyleTask:
         )
         self.network = _network(config, spec)
         hardware.place(self.network)
-        self.loss_network = load_loss_network(config.loss_network, config.loss_layout)
+        self.loss_network = load_loss_network(config.loss_network, config.loss_layout, config.loss_pooling)
         hardware.place(self.loss_network)
         self.painting = painting(config.style_image, config.style_size, hardware)
         with hardware.autocast():
@@ -174,7 +174,8 @@ class SuperResolutionTask:
     def _loss_network(self) -> LossNetwork | None:
         if not self.config.feature_weight:
             return None
-        network = load_loss_network(self.config.loss_network, self.config.loss_layout)
+        config = self.config
+        network = load_loss_network(config.loss_network, config.loss_layout, config.loss_pooling)
         self.hardware.place(network)
         return network
 

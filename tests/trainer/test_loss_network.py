@@ -137,3 +137,15 @@ def test_random_weights_keep_the_variance_of_features_and_are_the_same_every_tim
     assert all(0.1 < value.std() < 10 for value in features.values())
     assert torch.equal(features["relu4_3"], other(image, layers)["relu4_3"])
     assert one.source == "vgg16, random weights"
+
+
+def test_average_pooling_does_not_reward_a_checkerboard(tmp_path: Path) -> None:
+    file = str(loss_network_file(tmp_path / "l.safetensors"))
+    maximal, average = load_loss_network(file), load_loss_network(file, pooling="average")
+    assert average.source == f"{maximal.source}, average pooling"
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.equal(average(image, ["relu1_2"])["relu1_2"], maximal(image, ["relu1_2"])["relu1_2"])
+    pooled = [network.features[: network.index["relu2_1"] - 1] for network in (maximal, average)]
+    (larger, mean), before = (part(image) for part in pooled), pooled[0][:-1](image)
+    torch.testing.assert_close(mean, before.unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(4, 5)))
+    assert (larger >= mean).all()
