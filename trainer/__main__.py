@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
 
@@ -122,7 +122,12 @@ def _evaluate(store: Path, model: str, images: Path) -> str:
     scale = stored.manifest.scale
     rows = {stored.manifest.label: evaluate(stored.network, images, scale)}
     rows["bicubic"] = evaluate(bicubic(scale), images, scale)
-    return "\n".join(f"{row:24} {s['psnr']:6.2f} dB  SSIM {s['ssim']:.4f}" for row, s in rows.items())
+    return "\n".join(f"{row:24} {_scored(scores)}" for row, scores in rows.items())
+
+
+def _scored(scores: Mapping[str, float]) -> str:
+    grid = f"  grid {scores['grid']:+.1f} dB" if "grid" in scores else ""
+    return f"{scores['psnr']:6.2f} dB  SSIM {scores['ssim']:.4f}{grid}"
 
 
 def _judge(options: dict[str, Any]) -> str:
@@ -156,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
         _options(commands.add_parser(name, help=config_type.__doc__), config_type)
     sub = commands.add_parser("publish", help="publish the saved state of a run, finished or not")
     sub.add_argument("--run", type=Path, required=True, help="folder of the run, such as runs/wave")
-    sub = commands.add_parser("evaluate", help="PSNR and SSIM of a super-resolution network, beside bicubic's")
+    sub = commands.add_parser("evaluate", help="PSNR, SSIM and grid of a super-resolution network, beside bicubic's")
     sub.add_argument("--model", required=True, help="NAME or NAME@VERSION")
     sub.add_argument("--images", type=Path, required=True, help="folder of high-resolution images, such as Set5")
     sub.add_argument("--store", type=Path, default=Path("models"), help="model store (default: models)")

@@ -7,6 +7,7 @@ reaches 28.43 dB and SSIM 0.811 on Set5 ×4 in this protocol.
 
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from trainer.data import image_files, read_image, read_rgb, reduced
 from trainer.errors import DataError
+from trainer.spectrum import WINDOW, grid_level
 
 HIGHEST_PSNR = 100.0
 """Decibels that an image without any error counts as; without a bound, one flat image would decide the mean."""
@@ -25,9 +27,10 @@ Enlarge = Callable[[Tensor], Tensor]
 
 
 def evaluate(enlarge: Enlarge, folder: Path, scale: int) -> dict[str, float]:
-    """Mean PSNR (dB) and SSIM over the images of a folder."""
+    """Means over the images of a folder of what `scores` finds in each, for the grid in those that can have one."""
     found = [scores(enlarge, sharp_image(path, scale), scale) for path in judged_images(folder, scale, "--images")]
-    return {name: sum(score[name] for score in found) / len(found) for name in ("psnr", "ssim")}
+    names = dict.fromkeys(name for score in found for name in score)
+    return {name: fmean(score[name] for score in found if name in score) for name in names}
 
 
 def judged_images(folder: Path, scale: int, option: str) -> list[Path]:
@@ -81,9 +84,16 @@ def ssim(one: Tensor, other: Tensor) -> float:
 
 
 def scores(enlarge: Enlarge, sharp: Tensor, scale: int) -> dict[str, float]:
-    """PSNR (dB) and SSIM of one image, (1, 3, H, W) with sides that are multiples of the scale."""
+    """PSNR (dB) and SSIM of one image, (1, 3, H, W) with sides that are multiples of the scale; how far a grid of the
+    scale's period stands out of its enlargement (dB, see `grid_level`), where the image is large enough to tell."""
     planes = [luma(image)[..., scale:-scale, scale:-scale] for image in (again(enlarge, sharp, scale), sharp)]
-    return {"psnr": psnr(*planes), "ssim": ssim(*planes)}
+    return {"psnr": psnr(*planes), "ssim": ssim(*planes)} | _grid(planes[0][0, 0], scale)
+
+
+def _grid(plane: Tensor, period: int) -> dict[str, float]:
+    if WINDOW % period or min(plane.shape) < WINDOW:
+        return {}
+    return {"grid": grid_level(plane, period)}
 
 
 def again(enlarge: Enlarge, sharp: Tensor, scale: int) -> Tensor:

@@ -76,3 +76,19 @@ def test_borders_do_not_count(tmp_path: Path) -> None:
 def test_an_exact_result_has_a_finite_psnr() -> None:
     plane = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
     assert psnr(plane, plane) == HIGHEST_PSNR
+
+
+def test_a_grid_of_the_scales_period_is_found(tmp_path: Path) -> None:
+    folder = photographs(tmp_path, 2, 160, 144)
+
+    def gridded(low: torch.Tensor) -> torch.Tensor:
+        enlarged = bicubic(4)(low)
+        enlarged[..., ::4, ::4] += 0.03
+        return enlarged
+
+    assert evaluate(gridded, folder, 4)["grid"] > evaluate(bicubic(4), folder, 4)["grid"] + 6
+
+
+@pytest.mark.parametrize(("side", "scale"), [(60, 4), (120, 3)])
+def test_no_grid_is_looked_for_where_none_can_be_seen(tmp_path: Path, side: int, scale: int) -> None:
+    assert evaluate(bicubic(scale), photographs(tmp_path, 1, side, side), scale).keys() == {"psnr", "ssim"}
