@@ -15,7 +15,7 @@ from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, judged_images
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
-from trainer.losses import feature_reconstruction
+from trainer.losses import feature_reconstruction, grid_energy
 from trainer.objective import style_objective
 from trainer.pictures import digest, painting
 
@@ -86,7 +86,8 @@ class StyleTask:
                 content = self.loss_network(original, [self.objective.content_layer])
         style = min(1.0, (step + 1) / (self.config.style_ramp * self.config.steps + 1))
         target = content[self.objective.content_layer]
-        return self.objective(painted, features, target, style, pooled=photographs is not whole)
+        terms = self.objective(painted, features, target, style, pooled=photographs is not whole)
+        return terms | _grid(self.config.grid_weight, painted)
 
     def _statistics(self, whole: Tensor, photographs: Tensor) -> Tensor | None:
         """Those of the whole photographs, None where the network finds them itself or needs none."""
@@ -146,7 +147,7 @@ class SuperResolutionTask:
             rng = np.random.default_rng((self.config.seed, step, 2))
             seen = shifted([enlarged, sharp], self.config.shift, rng)
             terms["feature"] = self.config.feature_weight * self._feature_loss(self.loss_network, *seen)
-        return terms
+        return terms | _grid(self.config.grid_weight, enlarged - sharp)
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """Bicubic above, enlarged in the middle, the photographs below."""
@@ -200,6 +201,10 @@ def build(config: TrainConfig, hardware: Hardware) -> Task:
     if isinstance(config, SuperResolutionConfig):
         return SuperResolutionTask(config, hardware)
     raise TrainerError(f"no task for a {type(config).__name__}")
+
+
+def _grid(weight: float, image: Tensor) -> dict[str, Tensor]:
+    return {"grid": weight * grid_energy(image)} if weight else {}
 
 
 def _network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:
