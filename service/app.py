@@ -97,7 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
     jobs = Jobs(settings, desk, studio, commissions)
     app.include_router(Images(settings, desk, admission, studio, shared, jobs).router)
     app.include_router(jobs.router)
-    app.include_router(Edits(settings, models, desk, studio, shared).router)
+    app.include_router(Edits(settings, models, desk, shared, jobs).router)
     app.include_router(Estimates(desk, studio).router)
     app.include_router(Models(models).router)
     app.include_router(Problems().router)

@@ -5,8 +5,8 @@ A failure is raised where it is found, with a detail that says what would have b
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from typing import ClassVar
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, ClassVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -328,6 +328,15 @@ def translate(request: Request, error: Exception) -> ServiceError:
 
 
 def _invalid(error: RequestValidationError) -> InvalidRequest:
-    faults = [{"where": ".".join(map(str, fault["loc"])), "what": fault["msg"]} for fault in error.errors()]
+    optional = {tuple(fault["loc"][:-1]) for fault in error.errors() if fault["type"] == "none_required"}
+    faults = [_fault(fault, optional) for fault in error.errors() if fault["type"] != "none_required"]
     detail = "; ".join(f"{fault['where']}: {fault['what']}" for fault in faults)
-    return InvalidRequest(detail, errors=list(faults))
+    return InvalidRequest(detail, errors=faults)
+
+
+def _fault(fault: Mapping[str, Any], optional: Collection[tuple[str | int, ...]]) -> dict[str, str]:
+    """What is wrong, and where: of a value that may be left out, without the name of the type that it would have."""
+    where = tuple(fault["loc"])
+    unknown = fault["type"] == "extra_forbidden"
+    what = "there is no such field; /openapi.json lists those that there are" if unknown else str(fault["msg"])
+    return {"where": ".".join(map(str, where[:-1] if where[:-1] in optional else where)), "what": what}

@@ -5,9 +5,7 @@ import re
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from service.photographs import DEFAULT_QUALITY, ImageFormat, Output, Policy, Subsampling, output_formats
-
-JSON = "application/json"
+from service.photographs import DEFAULT_QUALITY, JSON, ImageFormat, Output, Policy, Subsampling, output_formats
 
 WEIGHT = re.compile(r"(0(\.\d{0,3})?|1(\.0{0,3})?)")
 
@@ -43,10 +41,10 @@ class Representation(BaseModel):
 
 
 def wants_json(accept: str | None) -> bool:
-    """Whether the client names JSON and likes it better than any image."""
+    """Whether the client names JSON, or what is of its kind, and likes it better than any image."""
     weights = _weights(accept)
     images = (weight for range_, weight in weights.items() if _is_image(range_))
-    return weights.get(JSON, 0.0) > max(images, default=0.0)
+    return weights.get(JSON, weights.get("application/*", 0.0)) > max(images, default=0.0)
 
 
 def image_ranges(accept: str | None) -> str | None:

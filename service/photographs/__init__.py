@@ -11,7 +11,7 @@ from service.photographs.formats import ImageFormat, readable_types, writable_ty
 from service.photographs.header import Header, inspect
 from service.photographs.limits import Limits
 from service.photographs.metadata import Policy
-from service.photographs.negotiation import output_formats
+from service.photographs.negotiation import JSON, output_formats
 from service.photographs.output import DEFAULT_QUALITY, Output, Subsampling
 from service.photographs.picture import Photograph, Picture
 from service.photographs.pixels import Pixels
@@ -19,6 +19,7 @@ from service.photographs.xmp import SourceType
 
 __all__ = [
     "DEFAULT_QUALITY",
+    "JSON",
     "ColourSpace",
     "Header",
     "ImageFormat",

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ CLEAR = 255
 
 CLEAR_BELOW = 128
 """The alpha under which a GIF's pixel is that."""
+
+HUNDREDTH = 10
+"""Milliseconds in which a GIF counts."""
 
 RESTORED_TO_BACKGROUND = 2
 """The disposal of a GIF's frame after which nothing of it is left (GIF89a, section 23)."""
@@ -38,7 +42,8 @@ def write_moving(frames: Iterable[Pixels], kind: ImageFormat, timing: Timing, op
     """The frames, uint8 (H, W, 3) or (H, W, 4), as a file of that format with Pillow's options for it."""
     if kind is ImageFormat.GIF:
         images = [_paletted(frame) for frame in frames]
-        return _with_packet(_saved(images, kind, timing, _of_gif(timing)), options["xmp"])
+        ticking = Timing(_in_hundredths(timing.milliseconds), timing.plays)
+        return _with_packet(_saved(images, kind, ticking, _of_gif(timing)), options["xmp"])
     return _saved([Image.fromarray(frame) for frame in _alike(frames)], kind, timing, options | {"loop": timing.plays})
 
 
@@ -47,6 +52,17 @@ def _saved(images: Sequence[Image.Image], kind: ImageFormat, timing: Timing, opt
     file = io.BytesIO()
     first.save(file, kind.name, save_all=True, append_images=others, duration=list(timing.milliseconds), **options)
     return file.getvalue()
+
+
+def _in_hundredths(milliseconds: Sequence[int]) -> list[int]:
+    """As a GIF can have them: a frame begins as soon as another one would, or at the next hundredth of a second.
+
+    What a GIF cannot have at all becomes two hundredths, for browsers show less as ten.
+    """
+    if all(duration % HUNDREDTH == 0 for duration in milliseconds):
+        return list(milliseconds)
+    begins = [HUNDREDTH * round(total / HUNDREDTH) for total in accumulate(milliseconds, initial=0)]
+    return [max(2 * HUNDREDTH, end - begin) for begin, end in pairwise(begins)]
 
 
 def _with_packet(gif: bytes, xmp: bytes) -> bytes:

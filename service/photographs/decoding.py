@@ -6,16 +6,24 @@ from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageChops
-from PIL.ExifTags import Base
+from PIL import Image
 
 from service.errors import CorruptImage
 from service.photographs.alpha import filled
 from service.photographs.colour import ADOBE_RGB_PROFILE, CONVERTED, flattened, placed
 from service.photographs.deep import read_png, read_tiff
 from service.photographs.formats import ImageFormat
-from service.photographs.header import GREY_MODES, Header, inspect, opened
-from service.photographs.metadata import DAMAGED, Metadata, read_exif
+from service.photographs.header import (
+    DAMAGED,
+    GREY_MODES,
+    Header,
+    described,
+    inspect,
+    opened,
+    orientation,
+    read_exif,
+)
+from service.photographs.metadata import Metadata, read_iptc
 from service.photographs.picture import Photograph, Picture
 from service.photographs.pixels import Pixels, to_8_bits, upright
 
@@ -39,7 +47,7 @@ def decode(data: bytes, *, grey: bool = False, deep: bool = False) -> Photograph
 
 
 def _still(data: bytes, header: Header, *, grey: bool, deep: bool) -> Photograph:
-    profile, metadata, orientation = _described(data, header)
+    profile, metadata, turn = _described(data, header)
     if not profile and metadata.is_adobe_rgb:
         profile = ADOBE_RGB_PROFILE
     pixels, alpha = _deep(data, header.format) if header.depth == 16 else _shallow(data, header, profile)
@@ -50,15 +58,16 @@ def _still(data: bytes, header: Header, *, grey: bool, deep: bool) -> Photograph
         pixels = np.stack([pixels] * 3, axis=-1)
     if space.is_grey and not grey:
         pixels, space = space.to_srgb(pixels), CONVERTED
-    picture = _picture(upright(pixels, orientation), None if alpha is None else upright(alpha, orientation))
+    picture = _picture(upright(pixels, turn), None if alpha is None else upright(alpha, turn))
     return Photograph(header, iter([picture]), space, grey, metadata=metadata)
 
 
 def _moving(data: bytes, header: Header) -> Photograph:
-    image = opened(data, header.format)
-    profile = image.info.get("icc_profile")
+    with described(data, header.format) as image:
+        profile = image.info.get("icc_profile")
+        metadata = Metadata(read_exif(image), image.info.get("xmp"))
     _, space = placed(np.zeros((1, 1, 3), np.uint8), profile)
-    metadata = Metadata(read_exif(image), image.info.get("xmp"))
+    image = opened(data, header.format)
     return Photograph(header, _frames(image, header, profile), space, plays=_plays(image), metadata=metadata)
 
 
@@ -92,12 +101,12 @@ def _described(data: bytes, header: Header) -> tuple[bytes | None, Metadata, int
     kind = header.format
     if kind is ImageFormat.TIFF:
         exif = _tiff_exif(data)
-        orientation = _orientation(exif) if header.depth == 16 else 1  # Pillow turns a TIFF itself
-        return _bytes(exif, TIFF_PROFILE), Metadata(exif, _bytes(exif, TIFF_XMP)), orientation
-    with opened(data, kind) as image:
+        turn = orientation(exif) if header.depth == 16 else 1  # Pillow turns a TIFF itself
+        return _bytes(exif, TIFF_PROFILE), Metadata(exif, _bytes(exif, TIFF_XMP)), turn
+    with described(data, kind) as image:
         exif = read_exif(image)
-        orientation = 1 if kind is ImageFormat.HEIC else _orientation(exif)  # libheif turns one too
-        return image.info.get("icc_profile"), Metadata(exif, image.info.get("xmp")), orientation
+        turn = 1 if kind is ImageFormat.HEIC else orientation(exif)  # libheif turns one too
+        return image.info.get("icc_profile"), Metadata(exif, image.info.get("xmp"), read_iptc(image)), turn
 
 
 def _tiff_exif(data: bytes) -> Image.Exif:
@@ -116,13 +125,6 @@ def _bytes(exif: Image.Exif, tag: int) -> bytes | None:
     except DAMAGED:
         return None
     return value if isinstance(value, bytes) else None
-
-
-def _orientation(exif: Image.Exif) -> int:
-    try:
-        return int(exif.get(Base.Orientation, 1))
-    except DAMAGED:
-        return 1
 
 
 def _deep(data: bytes, kind: ImageFormat) -> tuple[Pixels, Pixels | None]:
@@ -148,8 +150,6 @@ def _shallow(data: bytes, header: Header, profile: bytes | None) -> tuple[Pixels
 def _split(image: Image.Image, profile: bytes | None) -> tuple[Pixels, Pixels | None]:
     """Colours and alpha of a loaded image of any of Pillow's modes of 8 bits."""
     image = image.convert(STRAIGHT[image.mode]) if image.mode in STRAIGHT else image
-    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
-        image = ImageChops.invert(image)  # Adobe alone stores how much ink there is not; Pillow takes all for Adobe's
     if image.mode in ("CMYK", "LAB"):
         return np.asarray(flattened(image, profile)), None
     is_grey = image.mode in GREY_MODES

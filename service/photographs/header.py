@@ -31,6 +31,14 @@ PNG_DEPTH, PNG_COLOUR = 24, 25
 
 PNG_GREY = (0, 4)
 
+SIGNATURE, CHUNK = 8, 12
+"""Bytes of a PNG's signature, and of a chunk beside its data."""
+
+PIXEL_CHUNKS = frozenset({b"IDAT", b"acTL", b"fcTL", b"fdAT", b"IEND"})
+
+DAMAGED = (SyntaxError, ValueError, TypeError, KeyError, OSError, OverflowError, AttributeError, struct.error)
+"""What reading and writing blocks of EXIF that are no blocks of EXIF raises."""
+
 REDUCED = 1
 """The bit of a TIFF's subfile type which says that an image is the preview of another one, as in cameras' raw files."""
 
@@ -97,7 +105,7 @@ def inspect(data: bytes) -> Header:
         deep = png and data[PNG_DEPTH] == 16
         grey = data[PNG_COLOUR] in PNG_GREY if png else image.mode in GREY_MODES and frames == 1
         has_alpha = frames > 1 or image.has_transparency_data
-        turned = frames == 1 and kind is not ImageFormat.HEIC and _is_turned(image)  # libheif has turned it
+        turned = frames == 1 and kind is not ImageFormat.HEIC and _is_turned(data, kind)  # libheif has turned it
         return Header(kind, image.width, image.height, has_alpha, frames, 16 if deep else 8, grey, turned)
 
 
@@ -129,14 +137,50 @@ def frame_count(image: Image.Image, kind: ImageFormat) -> int:
     return max(1, count - bool(image.info.get("default_image"))) if kind.moves else 1
 
 
-def _is_turned(image: Image.Image) -> bool:
-    """By the EXIF block that comes before the pixels; Pillow would decode a PNG to find one that comes after them."""
-    exif = Image.Exif()
+def described(data: bytes, kind: ImageFormat) -> Image.Image:
+    """Pillow's view of what stands in a file beside its pixels, which cannot be had of it.
+
+    Of a PNG, whose blocks may come after the pixels, without decoding these to find them.
+    """
+    if kind is not ImageFormat.PNG:
+        return opened(data, kind)
     try:
-        exif.load(image.info.get("exif", b""))
-        return exif.get(ORIENTATION_TAG, 1) in TURNED
-    except (SyntaxError, ValueError, OSError, struct.error):  # a photo is not lost for its damaged EXIF block
-        return False
+        return opened(_without_pixels(data), kind)
+    except CorruptImage:  # a photograph is not lost for a damaged block after its pixels
+        return opened(data, kind)
+
+
+def read_exif(image: Image.Image) -> Image.Exif:
+    """EXIF of an opened file, with XMP's orientation where it has none; empty where it is damaged, for which a
+    photograph is not lost."""
+    try:
+        return Image.Image.getexif(image)  # PNG's own would decode the pixels
+    except DAMAGED:
+        return Image.Exif()
+
+
+def orientation(exif: Image.Exif) -> int:
+    """The value of its tag (EXIF 2.32, section 4.6.5), 1 where there is none that makes sense."""
+    try:
+        return int(exif.get(ORIENTATION_TAG, 1))
+    except DAMAGED:
+        return 1
+
+
+def _is_turned(data: bytes, kind: ImageFormat) -> bool:
+    with described(data, kind) as image:
+        return orientation(read_exif(image)) in TURNED
+
+
+def _without_pixels(png: bytes) -> bytes:
+    """A PNG without the chunks of its pixels and its frames, up to the begin of an empty one (PNG, section 5)."""
+    chunks, begin = [png[:SIGNATURE]], SIGNATURE
+    while begin + CHUNK <= len(png):
+        end = begin + CHUNK + int.from_bytes(png[begin : begin + 4], "big")
+        if png[begin + 4 : begin + 8] not in PIXEL_CHUNKS:
+            chunks.append(png[begin:end])
+        begin = end
+    return b"".join([*chunks, b"\0\0\0\0IDAT"])
 
 
 def _of_tiff(data: bytes) -> Header:

@@ -1,14 +1,15 @@
 """What a file says of its picture, and how much of that its answer says."""
 
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from PIL import Image
 from PIL.ExifTags import IFD, Base
+from PIL.IptcImagePlugin import getiptcinfo
 
+from service.photographs.header import DAMAGED
 from service.photographs.xmp import Packet, SourceType
 
 DESCRIPTIVE = frozenset(
@@ -37,15 +38,14 @@ DESCRIPTIVE = frozenset(
 
 OF_THE_OWNER = frozenset({Base.Artist, Base.Copyright})
 
+OF_IPTC = {(2, 80): "creator", (2, 110): "Credit", (2, 116): "rights"}
+"""Datasets of IPTC-IIM, and the properties of XMP that they are (IPTC Photo Metadata Standard)."""
+
 LARGEST = 60_000
 """Bytes of EXIF, or of XMP, that a JPEG has room for in one segment, and some to spare."""
 
 SRGB, UNCALIBRATED = 1, 65_535
 """Values of EXIF's ColorSpace (EXIF 2.32, section 4.6.5)."""
-
-
-DAMAGED = (SyntaxError, ValueError, TypeError, KeyError, OSError, OverflowError, AttributeError, struct.error)
-"""What reading and writing blocks of EXIF that are no blocks of EXIF raises."""
 
 
 class Policy(StrEnum):
@@ -71,10 +71,12 @@ class Attached:
 
 @dataclass(frozen=True)
 class Metadata:
-    """EXIF and XMP as a file has them."""
+    """EXIF, XMP and IPTC as a file has them."""
 
     exif: Image.Exif = field(default_factory=Image.Exif)
     xmp: bytes | None = None
+    iptc: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What an older block says of the owner, by XMP's names of it."""
 
     @property
     def is_adobe_rgb(self) -> bool:
@@ -86,7 +88,7 @@ class Metadata:
 
         KEEP alone tells where a photograph was taken.
         """
-        packet = Packet.parsed(self.xmp)
+        packet = Packet.parsed(self.xmp, self.iptc)
         kind = packet.source_type(made)
         if policy is Policy.STRIP:
             return Attached(Image.Exif(), Packet().of_the_owner(kind))
@@ -127,12 +129,27 @@ class Metadata:
             return {}
 
 
-def read_exif(image: Image.Image) -> Image.Exif:
-    """That of an opened file; empty where it is damaged, for which a photograph is not lost."""
+def read_iptc(image: Image.Image) -> dict[str, list[str]]:
+    """What the IPTC block of an opened JPEG says of its owner (IPTC-IIM 4.2, section 6), by XMP's names of it."""
     try:
-        return image.getexif()
+        found = getiptcinfo(image) or {}  # type: ignore[arg-type] # any image may be asked
     except DAMAGED:
-        return Image.Exif()
+        return {}
+    texts = {name: _texts(found.get(dataset)) for dataset, name in OF_IPTC.items()}
+    return {name: values for name, values in texts.items() if values}
+
+
+def _texts(values: bytes | list[bytes] | None) -> list[str]:
+    """In UTF-8, as all write it today, or in the code that was usual before."""
+    listed = [values] if isinstance(values, bytes) else values or []
+    return [text for value in listed if (text := _text(value).strip())]
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _with(exif: Image.Exif, ifds: dict[IFD, dict[int, Any]]) -> Image.Exif:

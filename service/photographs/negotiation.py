@@ -3,8 +3,11 @@
 import re
 from collections.abc import Mapping
 
-from service.photographs.formats import ImageFormat
+from service.photographs.formats import ImageFormat, writable_types
 from service.photographs.output import not_acceptable
+
+JSON = "application/json"
+"""What an answer can be beside an image: a text that has the image in it."""
 
 WRITTEN = tuple(kind for kind in ImageFormat if kind.written)
 OTHER_NAMES = {"jpg": "jpeg", "tif": "tiff", "apng": "png"}
@@ -21,8 +24,10 @@ def output_formats(requested: str | None, accept: str | None) -> tuple[ImageForm
         formats = tuple(kind for kind in WRITTEN if kind == OTHER_NAMES.get(name, name))
     else:
         formats = _preferred(_weights(accept or "*/*"))
+    if not formats and requested is not None:
+        raise not_acceptable(f"format={requested}", writable_types())
     if not formats:
-        raise not_acceptable(f"format={requested}" if requested is not None else f"Accept: {accept}")
+        raise not_acceptable(f"Accept: {accept}", [*writable_types(), JSON])
     return formats
 
 

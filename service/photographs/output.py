@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from service.errors import InvalidRequest, NotAcceptable
-from service.photographs.formats import ImageFormat, writable_types
+from service.photographs.formats import ImageFormat
 from service.photographs.header import Header
 from service.photographs.metadata import Policy
 
@@ -54,12 +54,13 @@ class Output:
         if moves and not chosen.moves:
             types = [kind.media_type for kind in ImageFormat if kind.written and kind.moves]
             detail = f"the image has {header.frames} frames, which {', '.join(types)} can have and {chosen} cannot"
-            raise NotAcceptable(detail, available=types)
+            raise NotAcceptable(detail, available=types, headers={"Vary": "Accept"})
         if self.lossless and not chosen.is_lossless:
             raise InvalidRequest(f"a {chosen} cannot be lossless; png, tiff and webp can")
         return chosen
 
 
-def not_acceptable(asked: str) -> NotAcceptable:
-    """The refusal of a wish that no format answers."""
-    return NotAcceptable(f"{asked} leaves none of {', '.join(writable_types())}", available=writable_types())
+def not_acceptable(asked: str, available: Sequence[str]) -> NotAcceptable:
+    """The refusal of a wish that no type of answer fulfils."""
+    detail = f"{asked} leaves none of {', '.join(available)}"
+    return NotAcceptable(detail, available=list(available), headers={"Vary": "Accept"})

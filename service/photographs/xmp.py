@@ -1,7 +1,7 @@
 """XMP packets (ISO 16684-1): what they say of an image's origin and of its owner."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 from xml.dom.minidom import Element
@@ -58,17 +58,20 @@ class Packet:
 
     document: Any = None
     """A `xml.dom.minidom.Document`."""
+    elsewhere: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Properties of the owner, by their names, that stand in the file in another form."""
 
     @classmethod
-    def parsed(cls, data: bytes | None) -> "Packet":
+    def parsed(cls, data: bytes | None, elsewhere: Mapping[str, Sequence[str]] | None = None) -> "Packet":
         """Of the bytes of a packet, whatever they are: a photograph is not lost for them."""
+        others = elsewhere or {}
         if not data:
-            return cls()
+            return cls(None, others)
         try:
             document = _read(data.strip(b"\0 \r\n"))
         except (ExpatError, DefusedXmlException, ValueError, LookupError):
-            return cls()
-        return cls(document if document.getElementsByTagNameNS(RDF, "RDF") else None)
+            return cls(None, others)
+        return cls(document if document.getElementsByTagNameNS(RDF, "RDF") else None, others)
 
     def source_type(self, made: SourceType) -> SourceType:
         """That of an answer: what is generated stays so, however it is enlarged."""
@@ -77,20 +80,28 @@ class Packet:
         return next((kind for kind in generated if kind.uri in texts), made) if made is SourceType.ENLARGED else made
 
     def kept(self, source_type: SourceType) -> bytes:
-        """All of it that is true of an answer too."""
+        """All of it that is true of an answer too, and what only stands elsewhere."""
+        added = self._properties(lambda texts, others: [] if texts else others)
         if self.document is None:
-            return _packet("", source_type)
+            return _packet(added, source_type)
         copy = _read(self.document.toxml().encode())
         for namespace, name in OF_THE_OLD_FILE:
             _remove(copy, namespace, name)
         rdf = copy.getElementsByTagNameNS(RDF, "RDF")[0]
-        rdf.appendChild(_read(_description("", source_type).encode()).documentElement)
+        rdf.appendChild(_read(_description(added, source_type).encode()).documentElement)
         return b"".join(node.toxml().encode() for node in copy.childNodes if node.nodeType == node.ELEMENT_NODE)
 
     def of_the_owner(self, source_type: SourceType) -> bytes:
         """A packet of the creator and the rights alone."""
-        found = ((prefix, name, self._texts(namespace, name)) for namespace, prefix, name in OF_THE_OWNER)
-        return _packet("".join(_property(prefix, name, texts) for prefix, name, texts in found if texts), source_type)
+        return _packet(self._properties(lambda texts, others: texts or others), source_type)
+
+    def _properties(self, chosen: Callable[[Sequence[str], Sequence[str]], Sequence[str]]) -> str:
+        """Those of the owner, of the texts that are chosen of those here and those elsewhere."""
+        found = (
+            (prefix, name, chosen(self._texts(namespace, name), self.elsewhere.get(name, ())))
+            for namespace, prefix, name in OF_THE_OWNER
+        )
+        return "".join(_property(prefix, name, texts) for prefix, name, texts in found if texts)
 
     def _texts(self, namespace: str, name: str) -> list[str]:
         """The values of a property, whether it is an attribute, an element or a list of items."""
@@ -127,7 +138,7 @@ def _characters(element: Element) -> Iterator[str]:
     return (node.data for node in element.childNodes if node.nodeType in (node.TEXT_NODE, node.CDATA_SECTION_NODE))
 
 
-def _property(prefix: str, name: str, texts: list[str]) -> str:
+def _property(prefix: str, name: str, texts: Sequence[str]) -> str:
     tag = f"{prefix}:{name}"
     if name in TRANSLATED:
         return f'<{tag}><rdf:Alt><rdf:li xml:lang="x-default">{escape(texts[0])}</rdf:li></rdf:Alt></{tag}>'

@@ -10,20 +10,20 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from service.body import read_form, while_connected
+from service.body import Body, read_form, while_connected
 from service.briefs import StylizeBrief, StylizeParameters, UpscaleBrief, UpscaleParameters
 from service.desk import Desk
 from service.errors import InvalidRequest, MalformedBody, ServiceError
 from service.form import Form
-from service.photographs import DEFAULT_QUALITY
-from service.representation import JSON
+from service.photographs import DEFAULT_QUALITY, JSON
+from service.preference import Preference
 from service.results import Painting
-from service.routes.headers import Within
+from service.routes.headers import Prefer, Within
+from service.routes.jobs import Jobs, JobStatus
 from service.routes.problems import of_status
 from service.served_models import ServedModels
 from service.settings import Settings
 from service.sharing import SharedStudio
-from service.studio import Studio
 from service.trace import Trace
 
 PATH = "/v1/images/edits"
@@ -39,7 +39,8 @@ class Edit(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str = Field(
-        description="a name of GET /v1/models: a style, or a network that enlarges", examples=["great-wave"]
+        description="a name of GET /v1/models: a style, or a network that enlarges; or styles, mixed by weight",
+        examples=["great-wave", "great-wave:0.7,the-scream:0.3"],
     )
     n: Literal["1"] = Field("1", description="a network gives one picture of an image")
     response_format: Literal["b64_json"] = Field("b64_json", description="nothing is kept here that a url could name")
@@ -101,14 +102,12 @@ class OpenAIError(BaseModel):
 class Edits:
     """Forms to briefs, and paintings to OpenAI's JSON."""
 
-    def __init__(
-        self, settings: Settings, models: ServedModels, desk: Desk, studio: Studio, shared: SharedStudio
-    ) -> None:
+    def __init__(self, settings: Settings, models: ServedModels, desk: Desk, shared: SharedStudio, jobs: Jobs) -> None:
         self._settings = settings
         self._models = models
         self._desk = desk
-        self._studio = studio
         self._shared = shared
+        self._jobs = jobs
         self.router = APIRouter(tags=["images"])
         failures = (400, 404, 406, 408, 413, 415, 422, 500, 503, 504)
         self.router.add_api_route(
@@ -116,17 +115,26 @@ class Edits:
             self.edit,
             methods=["POST"],
             response_model=EditResponse,
-            responses={status: {"model": OpenAIError, "description": of_status(status)} for status in failures},
+            responses={
+                202: {"model": JobStatus, "description": "The job that `Prefer: respond-async` asked for"},
+                **{status: {"model": OpenAIError, "description": of_status(status)} for status in failures},
+            },
             openapi_extra={"requestBody": _described()},
         )
 
-    async def edit(self, request: Request, within: Within = None) -> Response:
-        """OpenAI's call: the model is a style or a network that enlarges, the prompt is ignored."""
+    async def edit(self, request: Request, within: Within = None, prefer: Prefer = None) -> Response:
+        """OpenAI's call: the model is a style or a network that enlarges, the prompt is ignored.
+
+        A job, where that is preferred, is one of ours.
+        """
         trace: Trace = request.state.trace
         with trace.stage("read"):
             parts = await self._parts(request)
         image, edit = _image(parts), _edit(parts)
-        order = self._desk.order(self._brief(edit, within))
+        brief = self._brief(edit, within)
+        if Preference.of(prefer).respond_async:
+            return await self._jobs.accepted(request, brief, Body(image), Preference(respond_async=True))
+        order = self._desk.order(brief)
         painting = await while_connected(request.receive, self._shared.paint(order, image, trace))
         headers = {"Server-Timing": trace.server_timing(), "X-Model": painting.result.label}
         content = await asyncio.to_thread(lambda: EditResponse.of(painting).model_dump_json())
@@ -141,13 +149,13 @@ class Edits:
         return form.parts()
 
     def _brief(self, edit: Edit, within: float | None) -> StylizeBrief | UpscaleBrief:
-        model = self._models.find(edit.model)
-        if model.manifest.task == "style":
-            return StylizeBrief(
-                style=model.name, parameters=StylizeParameters.model_validate(edit.query), within=within
-            )
-        parameters = UpscaleParameters.model_validate(edit.query | {"model": model.name})
-        return UpscaleBrief(scale=model.scale, parameters=parameters, within=within)
+        mixed = ":" in edit.model or "," in edit.model
+        model = None if mixed else self._models.find(edit.model)
+        if model is None or model.manifest.task == "style":
+            parameters = StylizeParameters.model_validate(edit.query)
+            return StylizeBrief(style=edit.model, parameters=parameters, within=within)
+        enlarging = UpscaleParameters.model_validate(edit.query | {"model": model.name})
+        return UpscaleBrief(scale=model.scale, parameters=enlarging, within=within)
 
 
 def openai_error(failure: ServiceError, instance: str) -> Response:

@@ -7,11 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.briefs import StylizeBrief, StylizeParameters, UpscaleBrief, UpscaleParameters
 from service.desk import Desk
-from service.enlargement import EnlargementOptions
 from service.errors import Problem, ServiceError
-from service.jobs import Priority
 from service.orders import Order
-from service.painting import PaintingOptions
 from service.photographs import Header, ImageFormat
 from service.routes.problems import problems
 from service.served_models import LARGEST_SCALE
@@ -21,7 +18,7 @@ LONGEST_SIDE = 2**31 - 1
 
 
 class _Image(BaseModel):
-    """What must be known of an image, and how urgent it is."""
+    """What must be known of an image, and when the answer is wanted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -29,15 +26,7 @@ class _Image(BaseModel):
     height: int = Field(ge=1, le=LONGEST_SIDE, description="of the image, upright", examples=[3000])
     frames: int = Field(1, ge=1, le=1000, description="of the image, where it moves")
     depth: Literal[8, 16] = Field(8, description="bits a channel of the image")
-    format: str | None = Field(None, description="of the answer, as in the request's query", examples=["webp"])
-    priority: Priority = Field(Priority.INTERACTIVE, description="as of the request")
     timeout: float | None = Field(None, gt=0, description="seconds, as in X-Request-Timeout")
-    options: BaseModel
-
-    @property
-    def query(self) -> dict[str, Any]:
-        """Of the request."""
-        return self.options.model_dump() | {"format": self.format, "priority": self.priority}
 
 
 class StylizeEstimate(_Image):
@@ -45,12 +34,12 @@ class StylizeEstimate(_Image):
 
     task: Literal["stylize"]
     style: str = Field(description="as in its path", examples=["great-wave"])
-    options: PaintingOptions = PaintingOptions()
+    options: StylizeParameters = Field(StylizeParameters(), description="the query of the request")
 
     @property
     def brief(self) -> StylizeBrief:
         """The request."""
-        return StylizeBrief(style=self.style, within=self.timeout, parameters=StylizeParameters(**self.query))
+        return StylizeBrief(style=self.style, within=self.timeout, parameters=self.options)
 
 
 class UpscaleEstimate(_Image):
@@ -58,12 +47,12 @@ class UpscaleEstimate(_Image):
 
     task: Literal["upscale"]
     scale: int = Field(ge=2, le=LARGEST_SCALE, description="as in its path", examples=[4])
-    options: EnlargementOptions = EnlargementOptions()
+    options: UpscaleParameters = Field(UpscaleParameters(), description="the query of the request")
 
     @property
     def brief(self) -> UpscaleBrief:
         """The request."""
-        return UpscaleBrief(scale=self.scale, within=self.timeout, parameters=UpscaleParameters(**self.query))
+        return UpscaleBrief(scale=self.scale, within=self.timeout, parameters=self.options)
 
 
 Question = Annotated[

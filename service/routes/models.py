@@ -1,6 +1,7 @@
 """`GET /v1/models`: what is served, what is known of it, and what could not be loaded."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
@@ -55,10 +56,28 @@ class ModelSummary(BaseModel):
         return cls(**known, state="ready", preview=preview, failure=LoadFailure.of(failure))
 
 
+class OpenAIModel(BaseModel):
+    """A model as OpenAI's clients know it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="seconds since 1970")
+    owned_by: Literal["pastiche"] = "pastiche"
+
+
 class ModelList(BaseModel):
-    """Every model of the stores."""
+    """Every model of the stores; those that answer once more as OpenAI's clients list them."""
 
     models: list[ModelSummary]
+    object: Literal["list"] = "list"
+    data: list[OpenAIModel]
+
+    @classmethod
+    def of(cls, models: Sequence[ModelSummary]) -> Self:
+        """In the order of their names."""
+        ordered = sorted(models, key=lambda model: model.name)
+        dated = [(model.name, model.created) for model in ordered if model.created is not None]
+        return cls(models=ordered, data=[OpenAIModel(id=name, created=int(at.timestamp())) for name, at in dated])
 
 
 class ModelDetails(ModelSummary):
@@ -87,7 +106,7 @@ class Models:
         served = [ModelSummary.of(model, self._models.failure(model.name)) for model in self._models.all()]
         known = {model.name for model in served}
         failed = [_failed(failure) for failure in self._models.failures() if failure.version.name not in known]
-        return ModelList(models=sorted(served + failed, key=lambda model: model.name))
+        return ModelList.of([*served, *failed])
 
     async def one(self, name: Name) -> ModelDetails:
         """One model with its whole manifest."""

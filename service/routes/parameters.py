@@ -1,5 +1,6 @@
-"""Query parameters that a path does not have are refused: a misspelt one would else be ignored without a word."""
+"""Query parameters that a path does not have, or has once, are refused: they would else be ignored without a word."""
 
+from collections import Counter
 from typing import Any
 
 from fastapi import Request
@@ -8,7 +9,10 @@ from service.errors import InvalidRequest
 
 
 async def refuse_unknown(request: Request) -> None:
-    """A dependency of every route; raises InvalidRequest with the names that the path knows."""
+    """A dependency of every route; raises InvalidRequest with the names that the path knows, or that come twice."""
+    counted = Counter(name for name, _ in request.query_params.multi_items())
+    if twice := sorted(name for name, count in counted.items() if count > 1):
+        raise InvalidRequest("; ".join(f"query.{name}: given more than once; send it once" for name in twice))
     unknown = sorted(set(request.query_params) - (known := _known(request)))
     if unknown:
         names = ", ".join(sorted(known)) or "none"

@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import Request, Response
 from pydantic import Field
 
-from service.photographs import writable_types
-from service.representation import JSON, wants_json
+from service.photographs import JSON, writable_types
+from service.representation import wants_json
 from service.results import Painting, Result
 from service.trace import Trace
 

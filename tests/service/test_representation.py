@@ -11,6 +11,7 @@ from service.representation import image_ranges, wants_json
         ("application/json, */*;q=0.1", " */*;q=0.1"),
         ("application/json, image/webp;q=0.5, text/html", " image/webp;q=0.5"),
         ("application/json;q=0.2", None),
+        ("application/*", None),
     ],
 )
 def test_json_is_given_where_it_is_liked_best(accept: str, images: str | None) -> None:
@@ -29,7 +30,7 @@ def test_json_is_given_where_it_is_liked_best(accept: str, images: str | None) -
         "application/json;q=0.5, image/*",
         "application/json;q=0",
         "application/json;q=2",
-        "application/*",
+        "application/*, image/*",
         "application/problem+json",
     ],
 )

@@ -196,6 +196,16 @@ def test_frames_keep_their_time_and_their_number(given: str, kind: ImageFormat) 
         assert psnr(one.pixels, other.pixels) > 22
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [([33, 67, 33], [30, 70, 30]), ([16, 17, 8, 5], [20, 20, 20, 20]), ([45, 45, 45], [40, 50, 50])],
+)
+def test_gif_counts_in_hundredths_of_a_second(given: list[int], expected: list[int]) -> None:
+    frames = [Image.fromarray(photo(seed)) for seed in range(len(given))]
+    data = again(file(frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=given), GIF)
+    assert [frame.milliseconds for frame in pictures(data)] == expected
+
+
 @pytest.mark.parametrize("kind", [GIF, PNG, WEBP])
 def test_frames_are_transparent_where_they_were(kind: ImageFormat) -> None:
     given = moving("PNG", 3, alpha=True)

@@ -3,9 +3,9 @@ import pytest
 from PIL import Image
 
 from service.errors import CorruptImage, UnsupportedImage
-from service.photographs import Header, ImageFormat, inspect
+from service.photographs import Header, ImageFormat, decode, inspect
 from tests.service.live import file, photo
-from tests.service.photographs.samples import deep_photo, moving, png, tiff
+from tests.service.photographs.samples import XMP, chunk, deep_photo, moving, png, tiff
 
 JPEG, PNG, WEBP, TIFF, GIF = ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP, ImageFormat.TIFF, ImageFormat.GIF
 WRITTEN = [kind for kind in ImageFormat if kind.written]
@@ -117,3 +117,32 @@ def test_sides_are_known_as_they_are_upright(kind: str, orientation: int) -> Non
     exif[0x0112] = orientation
     header = inspect(file(photo(height=20, width=30), kind, exif=exif))
     assert header.upright == ((30, 20) if orientation > 4 else (20, 30))
+
+
+def moved_to_the_end(data: bytes, kind: bytes) -> bytes:
+    """A PNG with that chunk after its pixels."""
+    begin = data.index(kind) - 4
+    end = begin + 12 + int.from_bytes(data[begin : begin + 4], "big")
+    return data[:begin] + data[end:-12] + data[begin:end] + data[-12:]
+
+
+def test_exif_after_the_pixels_of_a_png_counts() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = moved_to_the_end(file(photo(0, 20, 30), exif=exif), b"eXIf")
+    assert data.index(b"eXIf") > data.index(b"IDAT")
+    assert inspect(data).upright == (30, 20)
+    assert next(decode(data).pictures).pixels.shape == (30, 20, 3)
+
+
+def test_damage_after_the_pixels_of_a_png_loses_no_photograph() -> None:
+    whole = file(photo(0, 20, 30))
+    broken = whole[:-12] + chunk(b"eXIf", b"no exif") + chunk(b"zTXt", b"x\0\0no zlib") + whole[-12:]
+    for data in (broken, broken[:-14]):
+        assert inspect(data).upright == (20, 30)
+
+
+def test_orientation_of_xmp_counts_where_there_is_no_exif() -> None:
+    packet = XMP  # it says 6
+    data = file(photo(0, 20, 30), "JPEG", xmp=packet)
+    assert inspect(data).upright == next(decode(data).pictures).pixels.shape[:2] == (30, 20)

@@ -1,3 +1,5 @@
+import io
+import struct
 from typing import Any
 
 import pytest
@@ -5,8 +7,10 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from PIL.TiffImagePlugin import IFDRational
 
-from service.photographs.metadata import LARGEST, Metadata, Policy, read_exif
+from service.photographs.header import read_exif
+from service.photographs.metadata import LARGEST, Metadata, Policy, read_iptc
 from service.photographs.xmp import SourceType
+from tests.service.live import file, photo
 from tests.service.photographs.samples import XMP, camera_exif
 
 
@@ -81,3 +85,42 @@ def test_damaged_block_is_empty(damage: bytes) -> None:
     image = Image.new("RGB", (1, 1))
     image.info["exif"] = damage
     assert len(read_exif(image)) == 0
+
+
+def iptc_jpeg(*datasets: tuple[int, bytes], xmp: bytes = b"") -> Image.Image:
+    """A JPEG with a block of IPTC-IIM, in a resource of Photoshop's."""
+    block = b"".join(b"\x1c\x02" + bytes([number]) + struct.pack(">H", len(text)) + text for number, text in datasets)
+    resource = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(block)) + block + b"\0" * (len(block) % 2)
+    segment = b"Photoshop 3.0\0" + resource
+    data = file(photo(), "JPEG", **({"xmp": xmp} if xmp else {}))
+    return Image.open(io.BytesIO(data[:2] + b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment + data[2:]))
+
+
+def test_owner_of_iptc_is_kept_where_xmp_names_none() -> None:
+    image = iptc_jpeg((80, "Ansel Ü".encode()), (80, b"B"), (116, "© Ansel".encode("latin-1")), (110, b" "))
+    iptc = read_iptc(image)
+    assert iptc == {"creator": ["Ansel Ü", "B"], "rights": ["© Ansel"]}
+    other = XMP.replace(b"photos:creator", b"photos:contributor").replace(b"photos:rights", b"photos:source")
+    for packet in (None, other):
+        for policy in (Policy.COPYRIGHT, Policy.KEEP):
+            found = Metadata(Image.Exif(), packet, iptc).attached(policy, SourceType.PAINTED, 1, 1, srgb=True).xmp
+            assert all(text.encode() in found for text in ("<rdf:li>Ansel Ü</rdf:li><rdf:li>B</rdf:li>", "© Ansel"))
+    assert b"Ansel" not in Metadata(Image.Exif(), None, iptc).attached(
+        Policy.STRIP, SourceType.PAINTED, 1, 1, srgb=True
+    ).xmp  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", [Policy.COPYRIGHT, Policy.KEEP])
+def test_xmp_is_believed_before_iptc(policy: Policy) -> None:
+    iptc = read_iptc(iptc_jpeg((80, b"Older"), xmp=XMP))
+    found = Metadata(Image.Exif(), XMP, iptc).attached(policy, SourceType.PAINTED, 1, 1, srgb=True).xmp
+    assert b"Older" not in found
+    assert b"A &amp; B" in found
+
+
+def test_damaged_iptc_is_empty() -> None:
+    assert read_iptc(iptc_jpeg((80, b"x" * 200))) != {}
+    image = iptc_jpeg((80, b"x"))
+    image.info["photoshop"] = {0x0404: b"\x1b nonsense"}
+    assert read_iptc(image) == {}
+    assert read_iptc(Image.new("RGB", (1, 1))) == {}

@@ -1,7 +1,7 @@
 import pytest
 
 from service.errors import NotAcceptable
-from service.photographs import ImageFormat, output_formats, writable_types
+from service.photographs import JSON, ImageFormat, output_formats, writable_types
 
 JPEG, PNG, WEBP, AVIF, TIFF, GIF, _ = ImageFormat
 ALL = [JPEG, PNG, WEBP, AVIF, TIFF, GIF]
@@ -39,4 +39,6 @@ def test_output_formats(requested: str | None, accept: str | None, formats: list
 def test_what_cannot_be_given_is_not_acceptable(requested: str | None, accept: str | None) -> None:
     with pytest.raises(NotAcceptable, match="image/jpeg") as failure:
         output_formats(requested, accept)
-    assert failure.value.members == {"available": writable_types()}
+    others = [JSON] if requested is None else []  # which no `format` names
+    assert failure.value.members == {"available": [*writable_types(), *others]}
+    assert failure.value.headers == {"Vary": "Accept"}

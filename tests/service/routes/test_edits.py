@@ -7,6 +7,7 @@ from typing import Any
 import openai
 import pytest
 
+from tests.networks import network
 from tests.service.live import Live, file, photo, pixels, publish, publish_upscaler, serving
 
 
@@ -77,3 +78,37 @@ def test_failures_are_those_that_openais_client_knows(tmp_path: Path) -> None:
         assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method-not-allowed")
         raw = live.client.post("/v1/images/edits", content=image)
         assert (raw.status_code, raw.json()["error"]["code"]) == (400, "malformed-body")
+
+
+def test_styles_are_mixed_as_in_a_path(tmp_path: Path) -> None:
+    publish(tmp_path)
+    publish(tmp_path, "night", network(seed=1))
+    mixed = "wave:0.7,night:0.3"
+    with serving(tmp_path) as live, client(live) as openais:
+        plain = live.client.post(f"/v1/stylize/{mixed}?format=png", content=file(photo())).content
+        edited = openais.images.edit(model=mixed, image=file(photo()), prompt="")
+        assert edited.data is not None
+        assert base64.b64decode(edited.data[0].b64_json or "") == plain
+        with pytest.raises(openai.NotFoundError):
+            openais.images.edit(model="wave:1,cats:1", image=file(photo()), prompt="")
+
+
+def test_edit_can_be_a_job(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with serving(tmp_path) as live:
+        form: dict[str, Any] = {"data": {"model": "wave", "prompt": ""}, "files": {"image": file(photo())}}
+        accepted = live.client.post("/v1/images/edits", headers={"Prefer": "respond-async"}, **form)
+        assert (accepted.status_code, accepted.headers["Preference-Applied"]) == (202, "respond-async")
+        where = accepted.headers["Location"]
+        live.until(where, lambda answer: answer.json()["state"] == "succeeded")
+        plain = live.client.post("/v1/stylize/wave?format=png", content=file(photo())).content
+        assert live.client.get(f"{where}/result").content == plain
+
+
+def test_openais_client_lists_the_models(tmp_path: Path) -> None:
+    created = publish(tmp_path).created
+    publish_upscaler(tmp_path)
+    with serving(tmp_path) as live, client(live) as openais:
+        models = list(openais.models.list())
+    assert [model.id for model in models] == ["wave", "x4"]
+    assert models[0].created == int(created.timestamp())

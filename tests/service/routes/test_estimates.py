@@ -58,8 +58,13 @@ def test_enlargement(live: Live) -> None:
         (STYLIZE | {"width": 2**31 - 1, "height": 2**31 - 1}, 422, "pixels in the input"),
         (STYLIZE | {"frames": 10}, 422, "7680 pixels in the input of 10 frames"),
         (STYLIZE | {"options": {"output_size": 2000}}, 422, "pixels in the output exceed the 20000"),
-        (STYLIZE | {"frames": 2, "format": "jpeg"}, 406, "the image has 2 frames"),
-        (STYLIZE | {"format": "heic"}, 406, "format=heic leaves none of"),
+        (STYLIZE | {"frames": 2, "options": {"format": "jpeg"}}, 406, "the image has 2 frames"),
+        (STYLIZE | {"options": {"format": "heic"}}, 406, "format=heic leaves none of"),
+        (
+            STYLIZE | {"width": 20, "height": 20, "options": {"quality": 5, "lossless": True, "format": "jpeg"}},
+            422,
+            "a jpeg",
+        ),
         (STYLIZE | {"timeout": 10_000}, 422, "at most 600 seconds"),
         (UPSCALE | {"scale": 3}, 404, "no model enlarges ×3"),
         (UPSCALE | {"options": {"width": 129}}, 422, "becomes 128×96 at most"),
@@ -73,7 +78,7 @@ def test_refusals_are_those_of_the_request_itself(
     assert body["accepted"] is False
     assert body["problem"]["status"] == status
     assert words in body["problem"]["detail"]
-    if question["width"] < 100 and not {"frames", "format", "timeout"} & question.keys():
+    if question["width"] < 100 and not {"frames", "timeout"} & question.keys():
         assert body["problem"] == request(live, question).json() | {"instance": body["problem"]["instance"]}
 
 
@@ -100,6 +105,8 @@ def test_full_service_says_so_and_what_is_ahead(live: Live) -> None:
     "question",
     [
         {},
+        STYLIZE | {"format": "png"},
+        STYLIZE | {"options": {"colour": 2}},
         STYLIZE | {"task": "paint"},
         STYLIZE | {"width": 0},
         STYLIZE | {"options": {"strength": 2}},

@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
+from unittest.mock import ANY
 
 import httpx
 import numpy as np
@@ -181,8 +182,14 @@ def test_failures_say_what_would_have_been_accepted(tmp_path: Path) -> None:
         invalid = problem(post(live, "/v1/stylize/wave?quality=0", good), 422, "invalid-request")
         assert "query.quality" in str(invalid["detail"])
         problem(post(live, "/v1/upscale/four", good), 422, "invalid-request")
-        asked = problem(post(live, "/v1/stylize/wave", good, Accept="image/jxl"), 406, "not-acceptable")
-        assert asked["available"] == writable_types()
+        twice = problem(post(live, "/v1/stylize/wave?quality=9&quality=8", good), 422, "invalid-request")
+        assert twice["detail"] == "query.quality: given more than once; send it once"
+        late = problem(post(live, "/v1/stylize/wave", good, **{"X-Request-Timeout": "soon"}), 422, "invalid-request")
+        assert late["errors"] == [{"where": "header.X-Request-Timeout", "what": ANY}]
+        assert "number" in str(late["detail"])
+        jxl = post(live, "/v1/stylize/wave", good, Accept="image/jxl")
+        assert problem(jxl, 406, "not-acceptable")["available"] == [*writable_types(), "application/json"]
+        assert jxl.headers["Vary"] == "Accept"
 
         problem(post(live, "/v1/stylize/wave", b""), 400, "malformed-body")
         problem(live.client.post("/v1/stylize/wave", files={"photo": good}), 400, "malformed-body")
