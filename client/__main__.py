@@ -2,19 +2,22 @@
 
 import argparse
 import asyncio
+import math
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 
 from client.batch import Batch, Outcome
 from client.exchange import Call, Refused
-from client.files import Item, UsageError, plan
+from client.files import Item, UsageError, formatted, plan
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
+DAY = 86400
 
 EPILOG = """Every option of the API is an option here, with an equals sign: --quality=85 --format=webp. What is there
 already is not done again, so that the same command goes on where it was interrupted. Exit status: 0 if every image has
@@ -26,8 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options, others = parser.parse_known_args(arguments)
     try:
-        call = _call(options, _query(others))
+        query = _query(others)
         items = plan(options.images, options.output)
+        call = _call(options, formatted(query, items))
         outcome = asyncio.run(_run(options, call, items))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -38,13 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+    if outcome.away:
+        print(f"error: {outcome.away}", file=sys.stderr)
     print(_summary(outcome), file=sys.stderr)
     return 0 if outcome.complete else 1
 
 
 async def _run(options: argparse.Namespace, call: Call, items: Sequence[Item]) -> Outcome:
     async with _client(options) as client:
-        batch = Batch(client, call, parallel=options.parallel, overwrite=options.overwrite, quiet=options.quiet)
+        batch = Batch(
+            client,
+            call,
+            parallel=options.parallel,
+            patience=options.patience,
+            overwrite=options.overwrite,
+            quiet=options.quiet,
+        )
         return await batch.run(items)
 
 
@@ -64,7 +77,8 @@ async def _client(options: argparse.Namespace) -> AsyncIterator[httpx.AsyncClien
 
 def _call(options: argparse.Namespace, query: dict[str, str]) -> Call:
     headers = {"X-Request-Timeout": f"{options.timeout:g}"} if options.timeout else {}
-    return Call(f"/v1/{options.command}/{options.target}", query, headers, options.retries)
+    target = quote(options.target, safe=":,")  # the signs of mixed styles
+    return Call(f"/v1/{options.command}/{target}", query, headers, options.retries)
 
 
 def _query(others: Sequence[str]) -> dict[str, str]:
@@ -105,19 +119,63 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="a folder; of a single image also a file")
     where = command.add_mutually_exclusive_group()
     server = os.environ.get("PASTICHE_SERVER", DEFAULT_SERVER)
-    where.add_argument("--server", default=server, metavar="URL", help="by default %(default)s")
+    where.add_argument("--server", type=_address, default=server, metavar="URL", help="by default %(default)s")
     where.add_argument("--local", action="store_true", help="without a server: the networks run in this process")
-    add("--parallel", type=_count, default=4, metavar="N", help="images on their way at the same time (%(default)s)")
-    add("--retries", type=int, default=10, metavar="N", help="where the service is busy or away (%(default)s)")
-    add("--timeout", type=float, metavar="SECONDS", help="for each image, as X-Request-Timeout")
+    add("--parallel", type=_parallel, default=4, metavar="N", help="images on their way at the same time (%(default)s)")
+    add("--retries", type=_retries, default=10, metavar="N", help="for each image, of a busy service (%(default)s)")
+    add("--patience", type=_patience, default=60, metavar="SECONDS", help="with a service that is away (%(default)s)")
+    add("--timeout", type=_timeout, metavar="SECONDS", help="for each image, as X-Request-Timeout")
     add("--overwrite", action="store_true", help="do again what is there already")
     add("--quiet", action="store_true", help="no progress bar")
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 256:
-        raise argparse.ArgumentTypeError(f"{text} is no number from 1 to 256")
+def _parallel(text: str) -> int:
+    return _count(text, 1, 256)
+
+
+def _retries(text: str) -> int:
+    return _count(text, 0, 1000)
+
+
+def _count(text: str, least: int, most: int) -> int:
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text} is no number from {least} to {most}")
     return int(text)
+
+
+def _patience(text: str) -> float:
+    if not 0 <= (seconds := _number(text)) <= DAY:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds from 0 to {DAY}")
+    return seconds
+
+
+def _timeout(text: str) -> float:
+    if not 0 < (seconds := _number(text)) <= DAY:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0, of at most {DAY}")
+    return seconds
+
+
+def _number(text: str) -> float:
+    """NaN, which lies between no bounds, where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _address(text: str) -> str:
+    if not _is_address(text):
+        example = f"http://{text}" if text and "://" not in text else DEFAULT_SERVER
+        raise argparse.ArgumentTypeError(f"{text!r} is no address of a server; one is written {example}")
+    return text
+
+
+def _is_address(text: str) -> bool:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        return False
+    return url.scheme in ("http", "https") and url.host != "" and (url.port or 0) < 2**16
 
 
 if __name__ == "__main__":

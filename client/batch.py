@@ -10,8 +10,9 @@ from typing import NoReturn
 import httpx
 from tqdm import tqdm
 
-from client.exchange import Call, Hopeless, Refused, exchange
+from client.exchange import Away, Call, Hopeless, Refused, exchange
 from client.files import Item
+from client.outage import Outage
 
 
 @dataclass
@@ -22,7 +23,9 @@ class Outcome:
     skipped: int = 0
     failed: int = 0
     left: int = 0
-    """Images that were not tried, since they would have failed like the one before."""
+    """Images that were not tried, since they would have failed like the one before or the service is away."""
+    away: str = ""
+    """Why the service was waited for no longer."""
 
     @property
     def complete(self) -> bool:
@@ -33,12 +36,22 @@ class Outcome:
 class Batch:
     """Items, and how they are sent."""
 
-    def __init__(self, client: httpx.AsyncClient, call: Call, *, parallel: int, overwrite: bool, quiet: bool) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        call: Call,
+        *,
+        parallel: int,
+        patience: float,
+        overwrite: bool,
+        quiet: bool,
+    ) -> None:
         self._client = client
         self._call = call
         self._parallel = parallel
         self._overwrite = overwrite
         self._bar: tqdm[NoReturn] = tqdm(unit=" images", disable=True if quiet else None, file=sys.stderr, delay=0.5)
+        self._outage = Outage(patience, self._tell)
         self._outcome = Outcome()
         self._waiting: deque[Item] = deque()
 
@@ -59,9 +72,13 @@ class Batch:
                 await self._do(item)
             except FileExistsError:
                 self._outcome.skipped += 1
+            except Away as error:
+                self._outcome.left += 1
+                self._outcome.away = str(error)
+                self._give_up()
             except (Refused, OSError) as error:
                 self._outcome.failed += 1
-                self._bar.write(f"{item.source}: {error}", file=sys.stderr)
+                self._tell(f"{item.source}: {error}")
                 if isinstance(error, Hopeless):
                     self._give_up()
             else:
@@ -70,7 +87,7 @@ class Batch:
 
     async def _do(self, item: Item) -> None:
         content = await asyncio.to_thread(item.source.read_bytes)
-        answer = await exchange(self._client, self._call, content)
+        answer = await exchange(self._client, self._call, content, self._outage)
         media_type = answer.headers.get("Content-Type", "").partition(";")[0]
         if not media_type.startswith("image/"):
             raise Refused(f"the answer is {media_type or 'nothing'} and no image")
@@ -80,3 +97,6 @@ class Batch:
         """Leave the rest to a better command."""
         self._outcome.left += len(self._waiting)
         self._waiting.clear()
+
+    def _tell(self, line: str) -> None:
+        self._bar.write(line, file=sys.stderr)

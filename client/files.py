@@ -3,13 +3,25 @@
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SUFFIXES = frozenset(
-    {".avif", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".jpe", ".jfif"}
-)
+FORMATS = {
+    ".avif": "avif",
+    ".gif": "gif",
+    ".jfif": "jpeg",
+    ".jpe": "jpeg",
+    ".jpeg": "jpeg",
+    ".jpg": "jpeg",
+    ".png": "png",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".webp": "webp",
+}
+"""Of results, by their extensions."""
+
+SUFFIXES = frozenset({*FORMATS, ".heic", ".heif"})
 """Of the files that are taken from a folder. What is named on the command line is taken whatever its name."""
 
 EXTENSIONS = {"image/jpeg": ".jpg", "image/tiff": ".tif"}
@@ -63,10 +75,10 @@ def plan(sources: Sequence[Path], out: Path) -> list[Item]:
 
     One file becomes the file `out`, where that has an extension and is no folder; everything else goes below the
     folder `out` under its own name, as in its folder. Raises UsageError where a source is not there, holds no images,
-    or would be mixed up with its result.
+    or would be mixed up with its result, and where no result has the extension of `out`.
     """
-    if len(sources) == 1 and sources[0].is_file() and out.suffix.lower() in SUFFIXES and not out.is_dir():
-        return [Item(sources[0], out, exact=True)]
+    if len(sources) == 1 and sources[0].is_file() and out.suffix and not out.is_dir():
+        return [_single(sources[0], out)]
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; several results need a folder")
     for source in sources:
@@ -79,19 +91,51 @@ def plan(sources: Sequence[Path], out: Path) -> list[Item]:
     return list(_named(found, out))
 
 
+def formatted(query: Mapping[str, str], items: Sequence[Item]) -> dict[str, str]:
+    """The query for these items: a result whose name is exact has the format that its extension says.
+
+    Raises UsageError where the query asks for another.
+    """
+    exact = next((item.target for item in items if item.exact), None)
+    if exact is None:
+        return dict(query)
+    format_ = FORMATS[exact.suffix.lower()]
+    asked = query.get("format", format_)
+    if FORMATS.get(f".{asked.lower()}") != format_:
+        raise UsageError(f"{exact} is a {format_} by its name: leave --format={asked} out, or say --format={format_}")
+    return {**query, "format": asked}
+
+
+def _single(source: Path, out: Path) -> Item:
+    if out.suffix.lower() not in FORMATS:
+        known = ", ".join(sorted(FORMATS))
+        raise UsageError(f"{out} has no extension of a result: {known}; a folder of that name has to be there before")
+    if out.exists() and out.samefile(source):
+        raise UsageError(f"{out} is the image itself; name another file with -o")
+    return Item(source, out, exact=True)
+
+
 def _images(source: Path, out: Path) -> list[tuple[Path, Path]]:
     """Images and their places relative to the folder that was named; results of an earlier run are none of them."""
     if source.is_file():
         return [(source, Path(source.name))]
     if not source.is_dir():
         raise UsageError(f"{source} is neither a file nor a folder")
-    files = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    images = [
-        path for path in files if not path.name.startswith(".") and not path.resolve().is_relative_to(out.resolve())
-    ]
+    files = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
+    images = [path for path in files if _is_image(path) and not _place(path).is_relative_to(out.resolve())]
     if not images:
         raise UsageError(f"{source} holds no images, by their names: {', '.join(sorted(SUFFIXES))}")
     return [(path, path.relative_to(source)) for path in images]
+
+
+def _is_image(path: Path) -> bool:
+    """Links to nothing are images, too, that fail: who put them there meant some."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def _place(path: Path) -> Path:
+    """Where the image lies that a path leads to; of a link to nothing, where that is (it may lead to itself)."""
+    return path.resolve() if path.exists() else path.parent.resolve() / path.name
 
 
 def _named(found: Iterable[tuple[Path, Path]], out: Path) -> Iterator[Item]:

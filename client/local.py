@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 
@@ -15,24 +17,28 @@ from service.settings import Settings
 
 POLL_SECONDS = 0.05
 
+NO_FOLDER = Path(os.devnull) / "jobs"
+"""It is not there, and nobody can create it."""
+
 
 @asynccontextmanager
-async def local(patience: httpx.Timeout) -> AsyncIterator[httpx.AsyncClient]:
+async def local(timeouts: httpx.Timeout) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a service of its own, for the length of the block; PASTICHE_… in the environment are its settings.
 
-    Raises Refused where the service cannot begin.
+    Jobs are none of its business: it neither takes up what a service has left nor keeps a service from it. Raises
+    Refused where it cannot begin.
     """
     logging.basicConfig(level="WARNING")
     keep_memory()
     try:
-        app = create_app(Settings())
+        app = create_app(Settings(jobs_folder=NO_FOLDER))
     except ValueError as error:
         raise Refused(f"the service cannot begin: {error}") from error
     lifespan: Lifespan = app.state.lifespan
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         lifespan(app),
-        httpx.AsyncClient(transport=transport, base_url="http://local", timeout=patience) as client,
+        httpx.AsyncClient(transport=transport, base_url="http://local", timeout=timeouts) as client,
     ):
         await _ready(client)
         yield client

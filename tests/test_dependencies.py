@@ -19,6 +19,7 @@ FORBIDDEN = {
     "client/batch.py": {"model_store", "service", "torch"},
     "client/exchange.py": {"model_store", "service", "torch"},
     "client/files.py": {"model_store", "service", "torch"},
+    "client/outage.py": {"model_store", "service", "torch"},
     "service/batcher.py": {"torch", "torchvision", "model_store.networks"} | HTTP,
     "service/runner.py": {"asyncio", "anyio"} | HTTP,
 }

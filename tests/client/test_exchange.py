@@ -5,13 +5,17 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from time import monotonic
 
 import httpx
 import pytest
 
-from client.exchange import Call, Hopeless, Refused, exchange
+from client.exchange import Away, Call, Hopeless, Refused, exchange
+from client.outage import Outage
 
 Answers = list[tuple[int, dict[str, str], bytes]]
+
+NOBODY = "http://127.0.0.1:9"
 
 
 @contextmanager
@@ -43,10 +47,14 @@ def server(answers: Answers) -> Iterator[tuple[str, list[str]]]:
             thread.join()
 
 
-def send(url: str, call: Call) -> httpx.Response:
+def problem(kind: str, detail: str) -> bytes:
+    return f'{{"type": "/problems/{kind}", "detail": "{detail}"}}'.encode()
+
+
+def send(url: str, call: Call, outage: Outage | None = None) -> httpx.Response:
     async def run() -> httpx.Response:
         async with httpx.AsyncClient(base_url=url) as client:
-            return await exchange(client, call, b"image")
+            return await exchange(client, call, b"image", outage or Outage(60, print))
 
     return asyncio.run(run())
 
@@ -86,8 +94,10 @@ def test_busy_service_is_asked_again_after_as_long_as_it_says(waits: list[float]
 
 
 def test_retries_come_to_an_end(waits: list[float]) -> None:
-    problem = b'{"type": "/problems/overloaded", "detail": "full"}'
-    with server([(503, {"Retry-After": "1"}, problem)] * 3) as (url, asked), pytest.raises(Refused, match="full"):
+    with (
+        server([(503, {"Retry-After": "1"}, problem("overloaded", "full"))] * 3) as (url, asked),
+        pytest.raises(Refused, match="full"),
+    ):
         send(url, Call("/x", retries=2))
     assert len(asked) == 3
     assert waits == [1, 1]
@@ -95,14 +105,32 @@ def test_retries_come_to_an_end(waits: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind", "failure"),
-    [(415, "unsupported-image", Refused), (404, "unknown-model", Hopeless), (422, "invalid-request", Hopeless)],
+    [(415, "unsupported-image", Refused), (404, "unknown-model", Hopeless), (404, "not-found", Hopeless)],
 )
 def test_what_will_not_change_is_not_asked_again(status: int, kind: str, failure: type[Refused]) -> None:
-    problem = f'{{"type": "/problems/{kind}", "detail": "no"}}'.encode()
-    with server([(status, {}, problem)]) as (url, asked), pytest.raises(Refused, match="no") as refused:
+    with server([(status, {}, problem(kind, "no"))]) as (url, asked), pytest.raises(Refused, match="no") as refused:
         send(url, Call("/x"))
     assert type(refused.value) is failure
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("of_a_speck", "failure"),
+    [
+        ((422, {}, problem("invalid-request", "no")), Hopeless),
+        ((422, {}, problem("invalid-request", "no, it is 1×1")), Refused),
+        ((503, {"Retry-After": "1"}, problem("overloaded", "full")), Refused),
+        ((200, {}, b"done"), Refused),
+    ],
+)
+def test_fault_is_the_calls_where_a_speck_is_refused_in_the_same_words(
+    of_a_speck: tuple[int, dict[str, str], bytes], failure: type[Refused]
+) -> None:
+    answers = [(422, {}, problem("invalid-request", "no")), of_a_speck]
+    with server(answers) as (url, asked), pytest.raises(Refused, match="no") as refused:
+        send(url, Call("/x", {"width": "9"}))
+    assert type(refused.value) is failure
+    assert asked == ["/x?width=9"] * 2
 
 
 def test_foreign_answers_are_understood_as_far_as_possible() -> None:
@@ -110,7 +138,55 @@ def test_foreign_answers_are_understood_as_far_as_possible() -> None:
         send(url, Call("/x"))
 
 
-def test_nobody_there_is_said_to_be(waits: list[float]) -> None:
-    with pytest.raises(Refused, match=r"no answer from http://127\.0\.0\.1:9"):
-        send("http://127.0.0.1:9", Call("/x", retries=1))
-    assert len(waits) == 1
+def test_nobody_there_is_waited_for_as_long_as_patience_lasts() -> None:
+    said: list[str] = []
+    outage, began = Outage(0.5, said.append), monotonic()
+    with pytest.raises(Away, match=rf"no answer from {NOBODY}: .*; gave up after 0\.5 s"):
+        send(NOBODY, Call("/x", retries=0), outage)
+    assert 0.5 <= monotonic() - began < 5
+    with pytest.raises(Away):
+        send(NOBODY, Call("/x"), outage)
+    assert len(said) == 1
+    assert said[0].startswith(f"waiting up to 0.5 s for the service: no answer from {NOBODY}")
+
+
+def test_without_patience_nobody_is_waited_for(waits: list[float]) -> None:
+    said: list[str] = []
+    with pytest.raises(Away, match="no answer"):
+        send(NOBODY, Call("/x"), Outage(0, said.append))
+    assert (waits, said) == ([], [])
+
+
+def test_server_that_begins_or_stops_is_not_the_images_fault(waits: list[float]) -> None:
+    said: list[str] = []
+    loading = (503, {"Retry-After": "1"}, problem("model-unavailable", "the models are being loaded"))
+    draining = (503, {"Retry-After": "1"}, problem("draining", "stopping"))
+    with server([draining] * 5 + [loading] * 5 + [(200, {}, b"done")]) as (url, _):
+        assert send(url, Call("/x", retries=0), Outage(60, said.append)).content == b"done"
+    assert said == ["waiting up to 60 s for the service: stopping"]
+    assert waits == [1] * 10
+
+
+def test_model_that_cannot_be_loaded_is_not_waited_for(waits: list[float]) -> None:
+    broken: Answers = [(503, {}, problem("model-unavailable", "wave could not be loaded"))]
+    with server(broken * 2) as (url, _), pytest.raises(Refused, match="could not be loaded") as refused:
+        send(url, Call("/x", retries=1))
+    assert type(refused.value) is Refused
+
+
+def test_every_answer_ends_an_outage(waits: list[float]) -> None:
+    said: list[str] = []
+    outage = Outage(60, said.append)
+    with pytest.raises(Refused), server([(502, {}, b""), (400, {}, b"")]) as (url, _):
+        send(url, Call("/x"), outage)
+    with server([(502, {}, b""), (200, {}, b"done")]) as (url, _):
+        send(url, Call("/x"), outage)
+    assert len(said) == 2
+
+
+def test_image_that_ends_the_server_is_not_sent_for_ever(waits: list[float]) -> None:
+    """What goes away with the image in its hands may have been ended by it."""
+    with server([(502, {}, b"")] * 3) as (url, asked), pytest.raises(Refused, match="HTTP 502") as refused:
+        send(url, Call("/x", retries=2))
+    assert type(refused.value) is Refused
+    assert len(asked) == 3

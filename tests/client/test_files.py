@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from client.files import Item, UsageError, plan
+from client.files import FORMATS, Item, UsageError, formatted, plan
+from service.photographs import ImageFormat
 
 
 def touch(*paths: Path) -> None:
@@ -67,3 +68,39 @@ def test_result_is_written_whole_and_over_nothing(tmp_path: Path) -> None:
     item.write(b"three", "image/webp", overwrite=True)
     assert (tmp_path / "out" / "a.webp").read_bytes() == b"three"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.webp"]
+
+
+def test_links_to_nothing_are_not_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.jpg")
+    (tmp_path / "in" / "b.jpg").symlink_to("gone.jpg")
+    (tmp_path / "in" / "c.jpg").symlink_to("c.jpg")
+    sources = [item.source.name for item in plan([tmp_path / "in"], tmp_path / "out")]
+    assert sources == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_photograph_is_not_its_own_result(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg")
+    (tmp_path / "link.jpg").symlink_to("a.jpg")
+    for source, out in (("a.jpg", "a.jpg"), ("a.jpg", "link.jpg"), ("link.jpg", "a.jpg")):
+        with pytest.raises(UsageError, match="is the image itself"):
+            plan([tmp_path / source], tmp_path / out)
+
+
+def test_extension_of_one_result_is_its_format(tmp_path: Path) -> None:
+    assert set(FORMATS.values()) == {kind.value for kind in ImageFormat if kind.written}
+    png, tiff = (Item(tmp_path / "a.jpg", tmp_path / name, exact=True) for name in ("a.PNG", "a.tiff"))
+    assert formatted({"quality": "80"}, [png]) == {"quality": "80", "format": "png"}
+    assert formatted({"format": "TIF"}, [tiff]) == {"format": "TIF"}
+    assert formatted({"quality": "80"}, [Item(tmp_path / "a.jpg", tmp_path / "a.png")]) == {"quality": "80"}
+    for other in ("jpeg", "bmp", ""):
+        with pytest.raises(UsageError, match=r"a\.PNG is a png.*--format=png"):
+            formatted({"format": other}, [png])
+
+
+def test_extension_that_no_result_has_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg")
+    for name in ("out.bmp", "out.heic"):
+        with pytest.raises(UsageError, match=r"\.avif, \.gif, .*\.webp"):
+            plan([tmp_path / "a.jpg"], tmp_path / name)
+    (tmp_path / "v1.0").mkdir()
+    assert plan([tmp_path / "a.jpg"], tmp_path / "v1.0") == [Item(tmp_path / "a.jpg", tmp_path / "v1.0" / "a")]

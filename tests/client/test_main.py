@@ -1,8 +1,13 @@
+import io
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from client.__main__ import main
+from service.body import Body
+from service.briefs import StylizeBrief, StylizeParameters
+from service.job_store import JobStore, Record
 from tests.service.live import file, painted, photo, pixels, publish, publish_upscaler, same, serving
 
 
@@ -65,15 +70,124 @@ def test_one_photo_becomes_one_file_and_is_not_overwritten_unasked(tmp_path: Pat
         command = ["stylize", "wave", str(source), "-o", str(out), "--server", live.url]
         assert main(command) == 0
         assert out.read_bytes() == b"mine"
-        assert main([*command, "--overwrite", "--timeout", "30"]) == 0
+        assert main([*command, "--overwrite", "--timeout", "30", "--patience", "5"]) == 0
         assert same(pixels(out.read_bytes()), painted(tmp_path / "store", photo()))
 
 
-def test_service_that_is_away_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unfit_images_fail_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Even where they come first."""
+    publish_upscaler(tmp_path / "store")
+    source, out = photos(tmp_path / "photos", 2), tmp_path / "large"
+    for name in ("a.png", "b.png", "c.png"):
+        (source / name).write_bytes(file(photo(height=6, width=8)))
+    frames = [Image.fromarray(photo(seed)) for seed in range(2)]
+    (source / "d.gif").write_bytes(file(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    with serving(tmp_path / "store") as live:
+        command = ["upscale", "4", str(source), "-o", str(out), "--server", live.url, "--format=jpeg", "--parallel=1"]
+        assert main([*command, "--width=100"]) == 1
+    said = capsys.readouterr().err
+    assert "2 written, 4 failed" in said
+    assert "not tried" not in said
+    assert f"{source}/a.png: an answer of 100×any" in said
+    assert f"{source}/d.gif: the image has 2 frames" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--feather=3"], "feather softens the edges of a mask"),
+        (["--format=jpeg", "--lossless=true"], "a jpeg cannot be lossless"),
+        (["--format=bmp"], "format=bmp leaves none of"),
+        (["--timeout=86400"], "at most 600 seconds"),
+    ],
+)
+def test_options_that_suit_no_image_are_tried_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], told: str
+) -> None:
+    publish(tmp_path / "store")
     source = photos(tmp_path / "photos", 3)
+    with serving(tmp_path / "store") as live:
+        shared = ["--server", live.url, "--parallel=1", "-o", str(tmp_path / "out")]
+        assert main(["stylize", "wave", str(source), *shared, *options]) == 1
+    said = capsys.readouterr().err
+    assert told in said
+    assert "1 failed, 2 not tried" in said
+
+
+def test_names_of_styles_are_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(tmp_path / "store")
+    publish(tmp_path / "store", "scream")
+    source = photos(tmp_path / "photos", 1)
+    with serving(tmp_path / "store") as live:
+        shared = [str(source), "--server", live.url, "-o"]
+        assert main(["stylize", "wave?strength=0", *shared, str(tmp_path / "no")]) == 1
+        assert "no style is named 'wave?strength=0'" in capsys.readouterr().err
+        assert main(["stylize", "wave/preview", *shared, str(tmp_path / "no")]) == 1
+        assert main(["stylize", "wave:0.7,scream:0.3", *shared, str(tmp_path / "mixed")]) == 0
+
+
+def test_extension_of_one_result_decides_on_its_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(tmp_path / "store")
+    source = tmp_path / "a.jpg"
+    source.write_bytes(file(photo(), "JPEG"))
+    with serving(tmp_path / "store") as live:
+        command = ["stylize", "wave", str(source), "--server", live.url, "-o"]
+        assert main([*command, str(tmp_path / "b.png")]) == 0
+        assert Image.open(io.BytesIO((tmp_path / "b.png").read_bytes())).format == "PNG"
+        assert main([*command, str(tmp_path / "c.png"), "--format=jpeg"]) == 2
+        assert "--format=png" in capsys.readouterr().err
+        assert main([*command, str(tmp_path / "c.bmp")]) == 2
+        assert ".avif, .gif" in capsys.readouterr().err
+        assert main([*command, str(source), "--overwrite"]) == 2
+    assert source.read_bytes() == file(photo(), "JPEG")
+
+
+def test_link_to_nothing_is_an_image_that_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(tmp_path / "store")
+    source = photos(tmp_path / "photos", 2)
+    (source / "link.jpg").symlink_to("gone.jpg")
+    with serving(tmp_path / "store") as live:
+        assert main(["stylize", "wave", str(source), "-o", str(tmp_path / "out"), "--server", live.url]) == 1
+    said = capsys.readouterr().err
+    assert "2 written, 1 failed" in said
+    assert f"{source}/link.jpg: " in said
+
+
+def test_service_that_is_away_is_waited_for_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = photos(tmp_path / "photos", 20)
     command = ["stylize", "wave", str(source), "-o", str(tmp_path / "out"), "--server", "http://127.0.0.1:9"]
-    assert main([*command, "--retries", "1"]) == 1
-    assert "no answer from http://127.0.0.1:9" in capsys.readouterr().err
+    assert main([*command, "--patience", "0.3"]) == 1
+    waiting, gave_up, summary = capsys.readouterr().err.splitlines()
+    assert waiting.startswith("waiting up to 0.3 s for the service: no answer from http://127.0.0.1:9: ")
+    assert gave_up.startswith("error: no answer from http://127.0.0.1:9: ")
+    assert summary == "20 not tried"
+
+
+@pytest.mark.parametrize(
+    ("options", "accepted"),
+    [
+        (["--retries", "-1"], "from 0 to 1000"),
+        (["--parallel", "0"], "from 1 to 256"),
+        (["--timeout", "nan"], "above 0"),
+        (["--timeout", "0"], "above 0"),
+        (["--timeout=-3"], "above 0"),
+        (["--timeout", "inf"], "above 0"),
+        (["--timeout", "soon"], "above 0"),
+        (["--patience", "nan"], "from 0"),
+        (["--patience=-1"], "from 0"),
+        (["--server", "localhost:8123"], "http://localhost:8123"),
+        (["--server", "ftp://localhost"], "http://127.0.0.1:8000"),
+        (["--server", "http://"], "http://127.0.0.1:8000"),
+        (["--server", "http://localhost:99999"], "http://127.0.0.1:8000"),
+        (["--server", ""], "http://127.0.0.1:8000"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], accepted: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["stylize", "wave", str(photos(tmp_path, 1)), "-o", str(tmp_path / "out"), *options])
+    assert accepted in capsys.readouterr().err
 
 
 def test_no_server_is_needed(
@@ -93,3 +207,23 @@ def test_no_server_is_needed(
     monkeypatch.setenv("PASTICHE_STORES", str(tmp_path / "empty"))
     assert main(["stylize", "wave", str(source), "-o", str(tmp_path / "no"), "--local"]) == 1
     assert "no model is served" in capsys.readouterr().err
+
+
+def test_local_run_leaves_the_jobs_of_a_service_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(tmp_path / "store")
+    source, store = photos(tmp_path / "photos", 5), JobStore(tmp_path / "jobs")
+    store.open()
+    brief = StylizeBrief(style="wave", parameters=StylizeParameters())
+    store.create(Record(id="mine", brief=brief, fingerprint="", request_id=""), Body(file(photo())))
+    job = tmp_path / "jobs" / "mine"
+    before = {path: path.stat().st_mtime_ns for path in (job, *job.iterdir())}
+    for name, value in {"STORES": tmp_path / "store", "DEVICE": "cpu", "THREADS": 1}.items():
+        monkeypatch.setenv(f"PASTICHE_{name}", str(value))
+    monkeypatch.chdir(tmp_path)
+    assert main(["stylize", "wave", str(source), "-o", str(tmp_path / "out"), "--local"]) == 0
+    assert not caplog.records
+    store.close()
+    assert main(["stylize", "wave", str(source), "-o", str(tmp_path / "again"), "--local"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (job, *job.iterdir())} == before
