@@ -1,12 +1,13 @@
 """`train`: images per second of the trainer's loop and of the one that everyone writes, taking turns."""
 
+import json
 import tempfile
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -41,7 +42,8 @@ class Loop:
     """A way to train, in a process with the trainer's allocator settings or with glibc's own."""
 
     name: str
-    run: Callable[[TrainConfig], None]
+    run: Callable[[TrainConfig], float]
+    """Seconds of its steps."""
     precision: Precision
     keeps_memory: bool
 
@@ -123,7 +125,7 @@ def _measured(config: TrainConfig, rounds: int) -> dict[Loop, list[float]]:
         processes = {loop: stack.enter_context(_process(loop)) for loop in LOOPS}
         for _ in range(rounds + 1):
             for loop, process in processes.items():
-                times[loop].append(process.submit(machine.timed, partial(loop.run, config)).result())
+                times[loop].append(process.submit(loop.run, config).result())
     return {loop: found[1:] for loop, found in times.items()}
 
 
@@ -132,23 +134,28 @@ def _process(loop: Loop) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=begin)
 
 
-def _trainer(config: TrainConfig) -> None:
-    """The project's own loop, as its command runs it, previews and saved states included."""
+def _trainer(config: TrainConfig) -> float:
+    """The project's own loop, as its command runs it, by its own account: without the preview and state at its end."""
     with tempfile.TemporaryDirectory() as folder:
-        train(_task(config, "auto"), config, Run(Path(folder)))
+        run = Run(Path(folder))
+        train(_task(config, "auto"), config, run)
+        logged = json.loads(run.metrics_file.read_text().splitlines()[-1])
+    return config.batch * config.steps / float(logged["images_per_second"])
 
 
-def _straightforward(config: TrainConfig) -> None:
+def _straightforward(config: TrainConfig) -> float:
     """What everyone writes: decoded anew for each batch by a DataLoader, contiguous fp32, Adam."""
     task = _task(config, "fp32")
     task.network.to(memory_format=torch.contiguous_format)
     optimizer = torch.optim.Adam(task.network.parameters(), lr=config.learning_rate)
     crops = DataLoader(_Files(config), batch_size=config.batch)
+    began = time.perf_counter()
     for step, batch in zip(range(config.steps), crops, strict=False):
         loss = torch.stack(list(task.losses(batch, step).values())).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    return time.perf_counter() - began
 
 
 def _task(config: TrainConfig, precision: Precision) -> Task:

@@ -147,7 +147,7 @@ class SuperResolutionTask:
             rng = np.random.default_rng((self.config.seed, step, 2))
             seen = shifted([enlarged, sharp], self.config.shift, rng)
             terms["feature"] = self.config.feature_weight * self._feature_loss(self.loss_network, *seen)
-        return terms | _grid(self.config.grid_weight, enlarged - sharp)
+        return terms | _grid(self.config.grid_weight, enlarged - sharp, max(4, self.config.scale & -self.config.scale))
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """Bicubic above, enlarged in the middle, the photographs below."""
@@ -203,8 +203,8 @@ def build(config: TrainConfig, hardware: Hardware) -> Task:
     raise TrainerError(f"no task for a {type(config).__name__}")
 
 
-def _grid(weight: float, image: Tensor) -> dict[str, Tensor]:
-    return {"grid": weight * grid_energy(image)} if weight else {}
+def _grid(weight: float, image: Tensor, period: int = 4) -> dict[str, Tensor]:
+    return {"grid": weight * grid_energy(image, period)} if weight else {}
 
 
 def _network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:

@@ -140,6 +140,13 @@ def test_grid_energy_is_that_of_grids_alone() -> None:
     assert grid_energy(checkerboard).item() == pytest.approx(1, rel=1e-3)
 
 
+def test_grid_energy_looks_for_longer_periods_where_it_is_told_to() -> None:
+    wave = 0.1 * stripes(8)
+    assert grid_energy(wave).item() < 1e-6
+    assert grid_energy(wave, 8).item() == pytest.approx(0.1**2 / 4, rel=1e-3)
+    assert grid_energy(0.1 * stripes(4), 8).item() == pytest.approx(0.1**2 / 4, rel=1e-3)
+
+
 def test_grid_energy_has_a_gradient_in_bf16_and_is_zero_for_the_smallest_images() -> None:
     image = torch.rand(2, 3, 80, 64).bfloat16().requires_grad_()
     grid_energy(image).backward()
