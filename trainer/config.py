@@ -149,6 +149,9 @@ class SuperResolutionConfig(TrainConfig):
     pixel_loss: Annotated[Literal["l1", "l2"], Field(description="pixel loss (paper: l2)")] = "l1"
     pixel_weight: float = Field(1.0, ge=0, description="of the pixel loss (paper: 1, or 0 with the feature loss)")
     feature_weight: float = Field(0.0, ge=0, description="of the feature reconstruction loss (paper: 0 or 1)")
+    texture_weight: float = Field(
+        0.0, ge=0, description="of the texture loss: Gram matrices of small patches, a share of their energy (paper: 0)"
+    )
     grid_weight: float = Field(0.0, ge=0, description="of patterns that repeat with the scale (paper: 0)")
     validation: Path | None = Field(None, description="folder of images whose PSNR and SSIM go into the manifest")
     feature_layer: str = Field("relu2_2", description="layer of the feature reconstruction loss")

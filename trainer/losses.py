@@ -38,6 +38,23 @@ def style_reconstruction(features: Tensor, target_gram: Tensor, *, pooled: bool 
     return (found - target_gram).square().sum(dim=(1, 2)).mean()
 
 
+def texture(features: Tensor, target: Tensor, side: int = 8) -> Tensor:
+    """How far the Gram matrices of patches are from those of the target's, as a share of the latter's energy.
+
+    The texture loss of Sajjadi et al. 2017 (EnhanceNet, §4.2.3): local, so that each patch gets its own texture. The
+    patches have `side` × `side` features; what is left of a row or column is not seen.
+    """
+    found, wanted = (gram_matrix(_patches(tensor, side)) for tensor in (features, target))
+    energy = wanted.square().sum(dim=(1, 2)).mean().clamp_min(torch.finfo(torch.float32).tiny)
+    return (found - wanted).square().sum(dim=(1, 2)).mean() / energy
+
+
+def _patches(features: Tensor, side: int) -> Tensor:
+    """(N, C, H, W) → (N · patches, C, side, side)."""
+    cut = features.unfold(2, side, side).unfold(3, side, side)
+    return cut.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+
+
 def total_variation(image: Tensor) -> Tensor:
     """Squared differences of neighbouring pixels, summed over (C, H, W), averaged over the batch (paper §3.2)."""
     across = (image[..., :, 1:] - image[..., :, :-1]).float().square().sum()

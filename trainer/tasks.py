@@ -15,11 +15,14 @@ from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, judged_images
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
-from trainer.losses import feature_reconstruction, grid_energy
+from trainer.losses import feature_reconstruction, grid_energy, texture
 from trainer.objective import style_objective
 from trainer.pictures import digest, painting
 
 PREVIEW_IMAGES = 4
+
+TEXTURE_LAYERS = 3
+"""So many of the layers of style, the shallowest, have the textures that an enlargement lacks."""
 
 UPSCALERS = {2: "c3s1-64,R64*4,c3s1-12,p2", 4: "c3s1-64,R64*4,c3s1-48,p4", 8: "c3s1-64,R64*4,c3s1-192,p8"}
 """Default networks for super-resolution: no enlargement before the last layer, where the paper's spend their time."""
@@ -87,7 +90,9 @@ class StyleTask:
         style = min(1.0, (step + 1) / (self.config.style_ramp * self.config.steps + 1))
         target = content[self.objective.content_layer]
         terms = self.objective(painted, features, target, style, pooled=photographs is not whole)
-        return terms | _grid(self.config.grid_weight, painted)
+        if self.config.grid_weight:
+            terms["grid"] = self.config.grid_weight * grid_energy(painted)
+        return terms
 
     def _statistics(self, whole: Tensor, photographs: Tensor) -> Tensor | None:
         """Those of the whole photographs, None where the network finds them itself or needs none."""
@@ -145,9 +150,16 @@ class SuperResolutionTask:
         terms = {"pixel": self.config.pixel_weight * self._pixel_loss(enlarged, sharp)}
         if self.loss_network:
             rng = np.random.default_rng((self.config.seed, step, 2))
-            seen = shifted([enlarged, sharp], self.config.shift, rng)
-            terms["feature"] = self.config.feature_weight * self._feature_loss(self.loss_network, *seen)
-        return terms | _grid(self.config.grid_weight, enlarged - sharp, max(4, self.config.scale & -self.config.scale))
+            terms |= self._seen(self.loss_network, *shifted([enlarged, sharp], self.config.shift, rng))
+        return terms | self._grid(enlarged, sharp)
+
+    def _grid(self, enlarged: Tensor, sharp: Tensor) -> dict[str, Tensor]:
+        """What an enlargement has more of a grid than its original, which may have some of its own."""
+        if not self.config.grid_weight:
+            return {}
+        period = max(4, self.config.scale & -self.config.scale)
+        excess = grid_energy(enlarged, period) - grid_energy(sharp, period)
+        return {"grid": self.config.grid_weight * excess.clamp_min(0)}
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """Bicubic above, enlarged in the middle, the photographs below."""
@@ -173,7 +185,7 @@ class SuperResolutionTask:
         return {f"{name}_{folder.name.lower()}": round(score, 4) for name, score in scores.items()}
 
     def _loss_network(self) -> LossNetwork | None:
-        if not self.config.feature_weight:
+        if not (self.config.feature_weight or self.config.texture_weight):
             return None
         config = self.config
         network = load_loss_network(config.loss_network, config.loss_layout, config.loss_pooling)
@@ -185,13 +197,20 @@ class SuperResolutionTask:
             return (enlarged - sharp).abs().mean()
         return feature_reconstruction(enlarged, sharp)
 
-    def _feature_loss(self, loss_network: LossNetwork, enlarged: Tensor, sharp: Tensor) -> Tensor:
-        layer = self.config.feature_layer
+    def _seen(self, loss_network: LossNetwork, enlarged: Tensor, sharp: Tensor) -> dict[str, Tensor]:
+        """The terms that a loss network sees."""
+        config, textures = self.config, [*loss_network.layout.style_layers][:TEXTURE_LAYERS]
+        layers = {config.feature_layer, *(textures if config.texture_weight else ())}
         with self.hardware.autocast():
-            features = loss_network(enlarged, [layer])[layer]
+            features = loss_network(enlarged, layers)
             with torch.no_grad():
-                target = loss_network(sharp, [layer])[layer]
-        return feature_reconstruction(features, target)
+                targets = loss_network(sharp, layers)
+        layer = config.feature_layer
+        terms = {"feature": config.feature_weight * feature_reconstruction(features[layer], targets[layer])}
+        if config.texture_weight:
+            shares = [texture(features[layer], targets[layer]) for layer in textures]
+            terms["texture"] = config.texture_weight * torch.stack(shares).mean()
+        return terms
 
 
 def build(config: TrainConfig, hardware: Hardware) -> Task:
@@ -201,10 +220,6 @@ def build(config: TrainConfig, hardware: Hardware) -> Task:
     if isinstance(config, SuperResolutionConfig):
         return SuperResolutionTask(config, hardware)
     raise TrainerError(f"no task for a {type(config).__name__}")
-
-
-def _grid(weight: float, image: Tensor, period: int = 4) -> dict[str, Tensor]:
-    return {"grid": weight * grid_energy(image, period)} if weight else {}
 
 
 def _network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:

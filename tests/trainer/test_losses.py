@@ -7,6 +7,7 @@ from trainer.losses import (
     gram_matrix,
     grid_energy,
     style_reconstruction,
+    texture,
     total_variation,
 )
 
@@ -153,3 +154,14 @@ def test_grid_energy_has_a_gradient_in_bf16_and_is_zero_for_the_smallest_images(
     assert image.grad is not None
     assert image.grad.abs().sum() > 0
     assert grid_energy(torch.rand(1, 3, 63, 90)) == 0
+
+
+def test_texture_is_that_of_each_patch_whatever_its_arrangement() -> None:
+    target = torch.rand(2, 5, 17, 16)
+    patch = target[..., :8, :8]
+    moved = target.clone()
+    moved[..., :8, :8] = patch.flip(2).transpose(2, 3)  # the same texture, arranged otherwise
+    moved[..., 16, :] = 9  # belongs to no patch
+    assert texture(moved, target).item() == pytest.approx(0, abs=1e-9)
+    assert texture(target.roll(8, dims=2)[..., :16, :], target[..., :16, :]).item() > 1e-3
+    assert texture(torch.zeros_like(target), target).item() == pytest.approx(1)

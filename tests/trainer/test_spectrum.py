@@ -1,8 +1,14 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from model_store import SHIPPED_STORE, ModelStore
+from trainer.evaluate import luma
 from trainer.spectrum import grid_level
+
+SHIPPED = ModelStore(SHIPPED_STORE)
 
 
 def texture(side: int = 256, seed: int = 0) -> Tensor:
@@ -51,3 +57,20 @@ def test_what_cannot_be_judged_is_said() -> None:
         grid_level(texture(), 3)
     with pytest.raises(ValueError, match="64 pixels a side or more, not 63×80"):
         grid_level(torch.zeros(80, 63), 4)
+
+
+def made(name: str) -> Tensor:
+    """Luma of what a shipped network has made of the photographs of its preview, (H, W)."""
+    path = SHIPPED.preview(name)
+    assert path is not None
+    picture = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)[None].float() / 255
+    rows = 2 if SHIPPED.manifest(name).task == "style" else 3  # photographs and paintings; bicubic, enlarged, sharp
+    result: Tensor = luma(picture.chunk(rows, dim=2)[1])[0, 0]
+    return result
+
+
+@pytest.mark.parametrize("name", SHIPPED.names())
+def test_shipped_networks_leave_no_grid(name: str) -> None:
+    scale = SHIPPED.manifest(name).scale
+    for period in (2, 4) if scale == 1 else (scale,):
+        assert grid_level(made(name), period) < 4
