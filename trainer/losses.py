@@ -5,14 +5,9 @@ fp16 features of an 8-bit scale overflows.
 """
 
 from collections.abc import Mapping
-from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-
-GRID_WINDOW = 64
-"""Side of the windows in which grids are looked for."""
 
 
 def feature_reconstruction(features: Tensor, target: Tensor) -> Tensor:
@@ -60,34 +55,6 @@ def total_variation(image: Tensor) -> Tensor:
     across = (image[..., :, 1:] - image[..., :, :-1]).float().square().sum()
     down = (image[..., 1:, :] - image[..., :-1, :]).float().square().sum()
     return (across + down) / image.shape[0]
-
-
-def grid_energy(image: Tensor, period: int = 4) -> Tensor:
-    """Mean energy of what repeats itself every `period` pixels, a power of two, throughout windows of 64×64.
-
-    A network whose planes are enlarged by two easily makes such patterns, and a loss network, whose poolings have these
-    periods, likes them; in photographs and paintings little goes on in step for so long. A wave of amplitude a along
-    one axis has the energy a² / 4, and a² if its period is two. Averaged over windows, channels and the batch; zero for
-    images smaller than a window.
-    """
-    patterns = _grid_patterns(period).to(image.device)
-    if min(image.shape[-2:]) < GRID_WINDOW:
-        return image.new_zeros((), dtype=torch.float32)
-    planes = image.float().flatten(0, 1)[:, None]
-    found = F.conv2d(planes, patterns, stride=GRID_WINDOW // 2)
-    return found.square().sum(dim=1).mean()
-
-
-@cache
-def _grid_patterns(period: int) -> Tensor:
-    """(period² - 1, 1, 64, 64): waves of all frequencies of a grid in both directions, under a Hann window of sum 1."""
-    phase = 2 * torch.pi * torch.arange(GRID_WINDOW) / period
-    mixed = range(1, period // 2)
-    waves = [torch.ones(GRID_WINDOW), torch.cos(phase * (period // 2))]
-    waves += [wave(phase * frequency) for frequency in mixed for wave in (torch.cos, torch.sin)]
-    window = torch.hann_window(GRID_WINDOW) / torch.hann_window(GRID_WINDOW).sum()
-    products = [torch.outer(window * one, window * other) for one in waves for other in waves]
-    return torch.stack(products[1:])[:, None]
 
 
 class StyleObjective:

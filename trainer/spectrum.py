@@ -1,4 +1,4 @@
-"""Whether an enlarged image shows a grid: the paper's feature loss leaves one (paper §4.2).
+"""Whether an image shows a grid: the paper's feature loss leaves one (paper §4.2), and styles of our networks did.
 
 Welch's method (1967): the power spectrum is averaged over overlapping windows, so that a pattern is found even where it
 fades in and out over the image. In photographs the spectrum is smooth; a grid stands out at multiples of its frequency.
@@ -26,26 +26,43 @@ def grid_level(plane: Tensor, period: int) -> float:
     if min(plane.shape) < WINDOW:
         raise ValueError(f"a plane has {WINDOW} pixels a side or more, not {plane.shape[1]}×{plane.shape[0]}")
     power = _spectrum(plane.double())
-    multiples = range(0, WINDOW, WINDOW // period)
-    levels = [_level(power, down, across) for down in multiples for across in multiples if (down, across) != (0, 0)]
+    levels = [10 * torch.log10(F.relu(power[at]) / _beside(power, *at)) for at in _frequencies(period)]
     return float(torch.stack(levels).max())
 
 
-def _spectrum(plane: Tensor) -> Tensor:
-    """Mean power of the windows of a plane, (64, 64), circular in both frequencies."""
-    windows = plane.unfold(0, WINDOW, WINDOW // 2).unfold(1, WINDOW, WINDOW // 2).reshape(-1, WINDOW, WINDOW)
-    hann = torch.hann_window(WINDOW, dtype=plane.dtype, device=plane.device)
+def grid_energy(images: Tensor, period: int) -> Tensor:
+    """The mean square of all grids in images (N, C, H, W): their power at those frequencies beyond that beside them.
+
+    To be minimised: a network whose planes are enlarged by two easily makes such patterns, and a loss network, whose
+    poolings have these periods, likes them. A wave of amplitude a along one axis has the energy a² / 2, and a² if its
+    period is two; photographs have next to none. Zero for images of less than 64 pixels a side.
+    """
+    if min(images.shape[-2:]) < WINDOW:
+        return images.new_zeros((), dtype=torch.float32)
+    power = _spectrum(images.float()) / torch.hann_window(WINDOW).sum() ** 4
+    return torch.stack([F.relu(power[at] - _beside(power, *at)) for at in _frequencies(period)]).sum()
+
+
+def _frequencies(period: int) -> list[tuple[int, int]]:
+    """The bins of a grid, down and across."""
+    multiples = range(0, WINDOW, WINDOW // period)
+    return [(down, across) for down in multiples for across in multiples if (down, across) != (0, 0)]
+
+
+def _spectrum(images: Tensor) -> Tensor:
+    """Mean power of the windows of planes (…, H, W), (64, 64), circular in both frequencies."""
+    windows = images.unfold(-2, WINDOW, WINDOW // 2).unfold(-2, WINDOW, WINDOW // 2).reshape(-1, WINDOW, WINDOW)
+    hann = torch.hann_window(WINDOW, dtype=images.dtype, device=images.device)
     centred = windows - windows.mean(dim=(1, 2), keepdim=True)
     power: Tensor = torch.fft.fft2(centred * torch.outer(hann, hann)).abs().square().mean(dim=0)
     return power
 
 
-def _level(power: Tensor, down: int, across: int) -> Tensor:
-    """Decibels of a bin over the mean of those around it; on an axis, where photographs have more, of those on it."""
+def _beside(power: Tensor, down: int, across: int) -> Tensor:
+    """The mean power around a bin; of one on an axis, where photographs have more, of those on it."""
     around = torch.roll(power, (FAR - down, FAR - across), (0, 1))[: 2 * FAR + 1, : 2 * FAR + 1]
     offsets = torch.arange(-FAR, FAR + 1, device=power.device).abs()
     distance = torch.maximum(offsets[:, None], offsets[None])
     beside = (distance >= NEAR) & (offsets[:, None] <= (0 if down == 0 else FAR))
     beside &= offsets[None] <= (0 if across == 0 else FAR)
-    floor = around[beside].mean().clamp_min(torch.finfo(power.dtype).tiny)
-    return 10 * torch.log10(F.relu(around[FAR, FAR]) / floor)
+    return around[beside].mean().clamp_min(torch.finfo(power.dtype).tiny)

@@ -15,11 +15,15 @@ from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, judged_images
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
-from trainer.losses import feature_reconstruction, grid_energy, texture
+from trainer.losses import feature_reconstruction, texture
 from trainer.objective import style_objective
 from trainer.pictures import digest, painting
+from trainer.spectrum import grid_energy
 
 PREVIEW_IMAGES = 4
+
+STRIDE = 4
+"""Pixels after which a network that halves the side twice repeats itself: the period of its grids."""
 
 TEXTURE_LAYERS = 3
 """So many of the layers of style, the shallowest, have the textures that an enlargement lacks."""
@@ -91,7 +95,7 @@ class StyleTask:
         target = content[self.objective.content_layer]
         terms = self.objective(painted, features, target, style, pooled=photographs is not whole)
         if self.config.grid_weight:
-            terms["grid"] = self.config.grid_weight * grid_energy(painted)
+            terms["grid"] = self.config.grid_weight * grid_energy(painted, STRIDE)
         return terms
 
     def _statistics(self, whole: Tensor, photographs: Tensor) -> Tensor | None:
@@ -151,15 +155,10 @@ class SuperResolutionTask:
         if self.loss_network:
             rng = np.random.default_rng((self.config.seed, step, 2))
             terms |= self._seen(self.loss_network, *shifted([enlarged, sharp], self.config.shift, rng))
-        return terms | self._grid(enlarged, sharp)
-
-    def _grid(self, enlarged: Tensor, sharp: Tensor) -> dict[str, Tensor]:
-        """What an enlargement has more of a grid than its original, which may have some of its own."""
-        if not self.config.grid_weight:
-            return {}
-        period = max(4, self.config.scale & -self.config.scale)
-        excess = grid_energy(enlarged, period) - grid_energy(sharp, period)
-        return {"grid": self.config.grid_weight * excess.clamp_min(0)}
+        if self.config.grid_weight:
+            period = max(STRIDE, self.config.scale & -self.config.scale)
+            terms["grid"] = self.config.grid_weight * grid_energy(enlarged, period)
+        return terms
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """Bicubic above, enlarged in the middle, the photographs below."""

