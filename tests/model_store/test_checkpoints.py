@@ -8,14 +8,17 @@ from model_store import SHIPPED_STORE, ModelStore, for_inference
 STORE = ModelStore(SHIPPED_STORE)
 NAMES = STORE.names()
 
-BICUBIC_ON_SET5 = {4: 28.43, 8: 24.40}
+BICUBIC_ON_SET5 = {2: 33.69, 4: 28.43, 8: 24.40}
 """Decibels of bicubic enlargement, by scale."""
+
+GAIN = 1.6
+"""Decibels by which networks for fidelity are better; those for the eye give up one of them at most."""
 
 
 def test_there_are_styles_and_upscalers_and_all_can_be_tiled() -> None:
     manifests = [STORE.manifest(name) for name in NAMES]
     styles = [manifest for manifest in manifests if manifest.task == "style"]
-    assert len(styles) >= 2
+    assert len(styles) >= 8
     assert all(manifest.tileable for manifest in manifests)
     assert {manifest.scale for manifest in manifests if manifest.task == "super-resolution"} >= {4, 8}
 
@@ -34,7 +37,8 @@ def test_each_is_sound_and_says_where_it_comes_from(name: str) -> None:
         assert provenance.style_image
         assert provenance.style_digest.startswith("sha256:")
     else:
-        assert provenance.metrics["psnr_set5"] >= BICUBIC_ON_SET5[manifest.scale] + 1.6
+        given_up = 1.0 if name.endswith("-perceptual") else 0.0
+        assert provenance.metrics["psnr_set5"] >= BICUBIC_ON_SET5[manifest.scale] + GAIN - given_up
 
 
 @pytest.mark.parametrize("name", NAMES)
