@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 from model_store import Manifest, ModelStore, StoreError
+from model_store.allocator import give_back
 from service.cost import Cost
 from service.errors import ModelUnavailable, UnknownModel
 from service.metrics import Metrics
@@ -135,7 +136,7 @@ class ServedModels:
         return self._find(name, [model for model in self.all() if model.manifest.task == "style"], "style")
 
     def upscalers(self, scale: int, names: str | None = None) -> tuple[ServedModel, ...]:
-        """Super-resolution networks that enlarge by `scale` together: the fewest, those of larger scale first.
+        """Super-resolution networks that enlarge by `scale` together: the fewest, of even scales, the largest first.
 
         `names`, separated by commas, come before them. Of several for one scale it is `x4` (for 4), else the newest.
         Raises UnknownModel, or ModelUnavailable.
@@ -169,9 +170,11 @@ class ServedModels:
         for name in self._served.keys() - promoted.keys():
             self._swap(name, None)
         self._failures = {name: failure for name, failure in self._failures.items() if name in promoted}
-        for version in promoted.values():
-            if self._is_due(version):
-                await self._load(version)
+        due = [version for version in promoted.values() if self._is_due(version)]
+        for version in due:
+            await self._load(version)
+        if due:  # warming up took more memory than waiting does
+            await asyncio.to_thread(give_back)
         self._trouble = None
 
     def _find(self, name: str, models: Sequence[ServedModel], what: str) -> ServedModel:
@@ -264,15 +267,18 @@ def _model_labels(model: ServedModel) -> tuple[str, ...]:
 
 
 def factorised(scale: int, scales: Collection[int]) -> tuple[int, ...] | None:
-    """The fewest of the scales, the largest first, whose product is `scale`; None where there are none."""
+    """The fewest of the scales whose product is `scale`, the most even of these, the largest first; None for none.
+
+    Even ones, for a network of a large scale guesses more, and what it made is dearer to enlarge again.
+    """
     if scale == 1:
         return ()
     chains = [
-        (factor, *rest)
-        for factor in sorted(scales, reverse=True)
+        tuple(sorted((factor, *rest), reverse=True))
+        for factor in scales
         if factor > 1 and scale % factor == 0 and (rest := factorised(scale // factor, scales)) is not None
     ]
-    return min(chains, key=len, default=None)
+    return min(chains, key=lambda chain: (len(chain), chain), default=None)
 
 
 def _preferred(upscalers: Sequence[ServedModel], scale: int) -> ServedModel:

@@ -351,6 +351,9 @@ def test_upscalers_are_chained_where_no_single_one_fits(tmp_path: Path) -> None:
         (12, {2, 3, 4}, (4, 3)),
         (6, {4}, None),
         (16, {1, 4}, (4, 4)),
+        (16, {2, 4, 8}, (4, 4)),
+        (32, {2, 4, 8}, (8, 4)),
+        (48, {2, 3, 4, 8}, (4, 4, 3)),
     ],
 )
 def test_scale_is_the_product_of_the_fewest(scale: int, scales: set[int], chain: tuple[int, ...] | None) -> None:
