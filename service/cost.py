@@ -35,6 +35,12 @@ class Cost:
             return cls(0.0, mean * count / pixels, speed_up)
         return cls(fixed, slope, speed_up)
 
+    def copy(self) -> "Cost":
+        """The same, to be corrected by itself."""
+        other = Cost(self._fixed, self._per_pixel)
+        other._correction = dict(self._correction)
+        return other
+
     def seconds(self, pixels: float, passes: float = 1, *, alone: bool = False) -> float:
         """The prediction for so many passes, one after another, over planes of so many pixels in all.
 

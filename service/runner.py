@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_store import StoredModel, TransformNetwork, for_inference, has_fast_bf16, thumbnail
+from model_store import NetworkSpec, StoredModel, TransformNetwork, for_inference, has_fast_bf16, thumbnail
 from service.cost import Cost
 from service.errors import DeviceLost, InferenceFailed, OutOfDeviceMemory
 from service.forward import Forward
@@ -65,6 +65,7 @@ class Runner:
         self._metrics = metrics
         self._forward = forward
         self._began: dict[int, float] = {}
+        self._costs: dict[tuple[NetworkSpec, type[np.uint8 | np.uint16]], Cost] = {}
         _compute_fp32_exactly()
         self._lane_threads = ThreadPoolExecutor(lanes, "lane")
         self._loading_thread = ThreadPoolExecutor(1, "loading")
@@ -183,6 +184,13 @@ class Runner:
         return fast
 
     def _cost(self, network: LoadedNetwork, depth: type[np.uint8 | np.uint16]) -> Cost:
+        """As found for the first network of its architecture, for all of them take the same time."""
+        kind = (network.fast.spec, depth)
+        if kind not in self._costs:
+            self._costs[kind] = self._fitted(network, depth)
+        return self._costs[kind].copy()
+
+    def _fitted(self, network: LoadedNetwork, depth: type[np.uint8 | np.uint16]) -> Cost:
         """Fitted to passes of several sizes on one lane, the largest one repeated on all of them.
 
         Where shapes repeat, these are all there are: none is prepared while somebody waits for it.

@@ -86,3 +86,11 @@ def test_cost_that_is_not_known_stays_so() -> None:
     cost = Cost(0.0, 0.0)
     cost.measured(1000, 1.0)
     assert cost.seconds(1000) == 0
+
+
+def test_copy_is_corrected_by_itself() -> None:
+    cost = Cost(0.1, 0.001, speed_up=2.0)
+    other = cost.copy()
+    assert other.seconds(100, alone=True) == cost.seconds(100, alone=True) == pytest.approx(0.1)
+    other.measured(100, 0.4)
+    assert other.seconds(100) > cost.seconds(100) == pytest.approx(0.2)

@@ -208,6 +208,23 @@ def test_every_shape_of_a_ladder_runs_full_before_its_network_is_served(tmp_path
     runner.close()
 
 
+def test_networks_of_one_architecture_are_timed_once(tmp_path: Path) -> None:
+    publish(tmp_path / "one")
+    publish(tmp_path / "same", built=network(seed=1))
+    publish(tmp_path / "other", built=network(NARROW_UPSCALE_4))
+    forward = Recording()
+    runner = Runner(CPU, torch.float32, forward, 1, TileSizes(10**6), Metrics())
+    first = runner.load(stored(tmp_path / "one"))
+    timed = len(forward.passes)
+    second = runner.load(stored(tmp_path / "same"))
+    assert len(forward.passes) == timed > 0
+    assert second.cost.seconds(10**6) == first.cost.seconds(10**6) > 0
+    assert second.cost is not first.cost
+    runner.load(stored(tmp_path / "other"))
+    assert len(forward.passes) > timed
+    runner.close()
+
+
 def test_network_that_gives_another_output_here_is_refused(tmp_path: Path, runner: Runner) -> None:
     publish(tmp_path)
     model = stored(tmp_path)
