@@ -263,6 +263,12 @@ def test_full_service_refuses_at_once_and_says_when_to_come_back(tmp_path: Path)
         assert live.metric("pastiche_rejected_total", reason="overloaded") == 1
 
 
+def begun(live: Live) -> int:
+    """How many of the admitted images the device has begun, which no metric tells from those that are being decoded."""
+    lifespan: Lifespan = live.app.state.lifespan
+    return sum(job.started > 0 for job in list(lifespan._admission.jobs))
+
+
 @pytest.mark.parametrize("stage", ["queue", "infer"])
 def test_client_that_leaves_frees_its_place(tmp_path: Path, stage: str) -> None:
     publish(tmp_path)
@@ -272,6 +278,7 @@ def test_client_that_leaves_frees_its_place(tmp_path: Path, stage: str) -> None:
         with leaving(live, file(photo())):
             wait_for(lambda: live.metric("pastiche_admitted_requests"), lambda admitted: admitted == ahead + 1)
             wait_for(lambda: live.metric("pastiche_queue_requests"), lambda queued: queued == ahead)
+            wait_for(lambda: begun(live), lambda count: count == 1)  # the one ahead, or else this one
         wait_for(lambda: live.metric("pastiche_cancelled_total", stage=stage), lambda cancelled: cancelled == 1)
         assert live.metric("pastiche_queue_requests") == 0
         assert live.metric("pastiche_admitted_requests") == ahead
