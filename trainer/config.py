@@ -64,6 +64,11 @@ class TrainConfig(BaseModel):
     preview_every: int = Field(250, ge=1, description="steps between preview pictures")
     save_every: int = Field(250, ge=1, description="steps between saved states")
     preview: Path | None = Field(None, description="folder of photographs that previews show (default: --content)")
+    loss_network: str = Field("torchvision", description="torchvision (VGG-16, downloaded) or a safetensors file")
+    loss_layout: str = Field(
+        "auto", description="vgg16, vgg11, vgg19-distilled or squeezenet1_1; auto recognises the file"
+    )
+    loss_pooling: Pooling = Field("max", description="of the loss network: max (the paper) or average")
     title: str = Field("", description="title for people")
     description: str = Field("", description="a sentence for people")
     license: str = Field("", description="SPDX identifier of the licence of the weights")
@@ -118,9 +123,6 @@ class StyleConfig(StyleWeights, TrainConfig):
     )
     skip: bool = Field(False, description="add the photograph to the output")
     output: Literal["tanh", "linear"] = Field("linear", description="map of the last layer (paper: tanh)")
-    loss_network: str = Field("torchvision", description="torchvision (VGG-16, downloaded) or a safetensors file")
-    loss_layout: str = Field("auto", description="vgg16, vgg19-distilled or squeezenet1_1; auto recognises the file")
-    loss_pooling: Pooling = Field("max", description="of the loss network: max (the paper) or average")
     grid_weight: float = Field(
         1000.0, ge=0, description="of the energy of patterns that repeat every two or four pixels (paper: 0)"
     )
@@ -155,6 +157,3 @@ class SuperResolutionConfig(TrainConfig):
     grid_weight: float = Field(0.0, ge=0, description="of patterns that repeat with the scale (paper: 0)")
     validation: Path | None = Field(None, description="folder of images whose PSNR and SSIM go into the manifest")
     feature_layer: str = Field("relu2_2", description="layer of the feature reconstruction loss")
-    loss_network: str = Field("torchvision", description="torchvision (VGG-16, downloaded) or a safetensors file")
-    loss_layout: str = Field("auto", description="vgg16, vgg19-distilled or squeezenet1_1; auto recognises the file")
-    loss_pooling: Pooling = Field("max", description="of the loss network: max (the paper) or average")

@@ -42,7 +42,9 @@ def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
     own = network.state_dict()
     taken = {key: value for key, value in stored.state_dict().items() if key in own and _layer(key) < agreeing}
     network.load_state_dict(own | taken)
-    log.info("%d of %d layers begin as those of %s", agreeing, len(network.layers), config.warm_start)
+    if agreeing < len(network.layers):
+        text = "%d of %d layers begin as those of %s, the others anew: its --architecture is %s"
+        log.warning(text, agreeing, len(network.layers), config.warm_start, stored.spec.architecture)
 
 
 def _agreeing(one: NetworkSpec, other: NetworkSpec) -> int:

@@ -33,7 +33,9 @@ def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
         warm_start(bounded, style_config(tmp_path, warm_start="wave"))
 
 
-def test_a_network_of_another_scale_begins_with_the_layers_that_agree(tmp_path: Path) -> None:
+def test_a_network_of_another_scale_begins_with_the_layers_that_agree(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = upscale_config(tmp_path, scale=4, architecture="c3s1-6,R6*2,c3s1-48,p4")
     task = build(config, Hardware.of("cpu", "fp32"))
     train(task, config, Run(config.folder))
@@ -44,6 +46,7 @@ def test_a_network_of_another_scale_begins_with_the_layers_that_agree(tmp_path: 
     warm_start(twice, upscale_config(tmp_path, warm_start=config.name))
     for key, value in twice.state_dict().items():
         assert torch.equal(value, before[key] if key.startswith("layers.3.") else stored[key])
+    assert "its --architecture is c3s1-6,R6*2,c3s1-48,p4" in caplog.text
 
 
 @pytest.mark.parametrize("stored", ["instance", "batch", "thumbnail"])
