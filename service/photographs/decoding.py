@@ -12,17 +12,9 @@ from service.errors import CorruptImage
 from service.photographs.alpha import filled
 from service.photographs.colour import ADOBE_RGB_PROFILE, CONVERTED, flattened, placed
 from service.photographs.deep import read_png, read_tiff
+from service.photographs.exif import DAMAGED, orientation, read_exif
 from service.photographs.formats import ImageFormat
-from service.photographs.header import (
-    DAMAGED,
-    GREY_MODES,
-    Header,
-    described,
-    inspect,
-    opened,
-    orientation,
-    read_exif,
-)
+from service.photographs.header import GREY_MODES, Header, described, inspect, opened
 from service.photographs.metadata import Metadata, read_iptc
 from service.photographs.picture import Photograph, Picture
 from service.photographs.pixels import Pixels, to_8_bits, upright

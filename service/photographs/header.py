@@ -2,7 +2,6 @@
 
 import io
 import logging
-import struct
 from dataclasses import dataclass
 
 import tifffile
@@ -19,7 +18,9 @@ from PIL import (
 from service.errors import CorruptImage, UnsupportedImage
 from service.photographs import gif
 from service.photographs.deep import BLACK_IS_ZERO, RGB, WHITE_IS_ZERO
+from service.photographs.exif import ORIENTATION_TAG, orientation, read_exif
 from service.photographs.formats import ImageFormat, readable_types, sniff, unsupported
+from service.photographs.png import without_pixels
 
 PLUGINS = (AvifImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
 """Of Pillow's formats those that are read. Imported, they are registered; Pillow would else go looking for more."""
@@ -31,18 +32,9 @@ PNG_DEPTH, PNG_COLOUR = 24, 25
 
 PNG_GREY = (0, 4)
 
-SIGNATURE, CHUNK = 8, 12
-"""Bytes of a PNG's signature, and of a chunk beside its data."""
-
-PIXEL_CHUNKS = frozenset({b"IDAT", b"acTL", b"fcTL", b"fdAT", b"IEND"})
-
-DAMAGED = (SyntaxError, ValueError, TypeError, KeyError, OSError, OverflowError, AttributeError, struct.error)
-"""What reading and writing blocks of EXIF that are no blocks of EXIF raises."""
-
 REDUCED = 1
 """The bit of a TIFF's subfile type which says that an image is the preview of another one, as in cameras' raw files."""
 
-ORIENTATION_TAG = 0x0112
 TURNED = range(5, 9)
 """The values of EXIF's orientation tag by which rows are columns (EXIF 2.32, section 4.6.5)."""
 
@@ -145,42 +137,14 @@ def described(data: bytes, kind: ImageFormat) -> Image.Image:
     if kind is not ImageFormat.PNG:
         return opened(data, kind)
     try:
-        return opened(_without_pixels(data), kind)
+        return opened(without_pixels(data), kind)
     except CorruptImage:  # a photograph is not lost for a damaged block after its pixels
         return opened(data, kind)
-
-
-def read_exif(image: Image.Image) -> Image.Exif:
-    """EXIF of an opened file, with XMP's orientation where it has none; empty where it is damaged, for which a
-    photograph is not lost."""
-    try:
-        return Image.Image.getexif(image)  # PNG's own would decode the pixels
-    except DAMAGED:
-        return Image.Exif()
-
-
-def orientation(exif: Image.Exif) -> int:
-    """The value of its tag (EXIF 2.32, section 4.6.5), 1 where there is none that makes sense."""
-    try:
-        return int(exif.get(ORIENTATION_TAG, 1))
-    except DAMAGED:
-        return 1
 
 
 def _is_turned(data: bytes, kind: ImageFormat) -> bool:
     with described(data, kind) as image:
         return orientation(read_exif(image)) in TURNED
-
-
-def _without_pixels(png: bytes) -> bytes:
-    """A PNG without the chunks of its pixels and its frames, up to the begin of an empty one (PNG, section 5)."""
-    chunks, begin = [png[:SIGNATURE]], SIGNATURE
-    while begin + CHUNK <= len(png):
-        end = begin + CHUNK + int.from_bytes(png[begin : begin + 4], "big")
-        if png[begin + 4 : begin + 8] not in PIXEL_CHUNKS:
-            chunks.append(png[begin:end])
-        begin = end
-    return b"".join([*chunks, b"\0\0\0\0IDAT"])
 
 
 def _of_tiff(data: bytes) -> Header:

@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from PIL.IptcImagePlugin import getiptcinfo
 
-from service.photographs.header import DAMAGED
+from service.photographs.exif import DAMAGED
 from service.photographs.xmp import Packet, SourceType
 
 DESCRIPTIVE = frozenset(

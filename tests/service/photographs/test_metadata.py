@@ -7,7 +7,6 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from PIL.TiffImagePlugin import IFDRational
 
-from service.photographs.header import read_exif
 from service.photographs.metadata import LARGEST, Metadata, Policy, read_iptc
 from service.photographs.xmp import SourceType
 from tests.service.live import file, photo
@@ -78,13 +77,6 @@ def test_what_a_segment_has_no_room_for_is_left_out() -> None:
     for packet, rating in ((short, True), (long, False)):
         found = Metadata(Image.Exif(), packet).attached(Policy.KEEP, SourceType.PAINTED, 1, 1, srgb=True)
         assert (b"Rating" in found.xmp) == rating
-
-
-@pytest.mark.parametrize("damage", [b"Exif\0\0MM\0", b"Exif\0\0junk that is no TIFF"])
-def test_damaged_block_is_empty(damage: bytes) -> None:
-    image = Image.new("RGB", (1, 1))
-    image.info["exif"] = damage
-    assert len(read_exif(image)) == 0
 
 
 def iptc_jpeg(*datasets: tuple[int, bytes], xmp: bytes = b"") -> Image.Image:
