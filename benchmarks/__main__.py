@@ -1,4 +1,4 @@
-"""`python -m benchmarks engine | serve | overload | interference | memory | train`: measure, print, record."""
+"""`python -m benchmarks NAME`, NAME a benchmark of below: measure, print, record."""
 
 import signal
 import sys
@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import engine, interference, machine, memory, overload, report, serve, train
+from benchmarks import engine, interference, machine, memory, normalisation, overload, report, serve, train
 from benchmarks.processes import Disturbance
 from benchmarks.report import Tables
 
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "interference": interference,
     "memory": memory,
     "train": train,
+    "normalisation": normalisation,
 }
 
 

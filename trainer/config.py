@@ -121,6 +121,12 @@ class StyleConfig(StyleWeights, TrainConfig):
         description="share of the steps before the first larger photograph: until then thumbnail normalisation is "
         "instance normalisation, which learns faster, and a short while at low rates makes it local",
     )
+    teacher: str = Field(
+        "",
+        description="also learn to paint as this model does, NAME or NAME@VERSION: a network that cannot be tiled, or "
+        "that is too slow, teaches one that can or is not",
+    )
+    teacher_weight: float = Field(10.0, ge=0, description="of the mean squared difference from the teacher's paintings")
     skip: bool = Field(False, description="add the photograph to the output")
     output: Literal["tanh", "linear"] = Field("linear", description="map of the last layer (paper: tanh)")
     grid_weight: float = Field(
@@ -155,5 +161,12 @@ class SuperResolutionConfig(TrainConfig):
         0.0, ge=0, description="of the texture loss: Gram matrices of small patches, a share of their energy (paper: 0)"
     )
     grid_weight: float = Field(0.0, ge=0, description="of patterns that repeat with the scale (paper: 0)")
+    loss_reduction: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="the loss network sees images with so many times shorter sides: the finest detail, of which an ×8 "
+        "enlargement can know nothing, is left to the pixel loss, and no weave of it is rewarded (paper: 1)",
+    )
     validation: Path | None = Field(None, description="folder of images whose PSNR and SSIM go into the manifest")
     feature_layer: str = Field("relu2_2", description="layer of the feature reconstruction loss")

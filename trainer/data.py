@@ -196,9 +196,15 @@ def reduced(sharp: Tensor, scale: int, blur: float = 0.0) -> Tensor:
     """
     if blur:
         sharp = gaussian_blur(sharp, 2 * round(3 * blur) + 1, blur)
-    side = [length // scale for length in sharp.shape[-2:]]
-    low = F.interpolate(sharp, size=side, mode="bicubic", antialias=True)
-    return (low.clamp(0, 1) * 255).round() / 255
+    return (shortened(sharp, scale).clamp(0, 1) * 255).round() / 255
+
+
+def shortened(images: Tensor, factor: int) -> Tensor:
+    """Images (N, 3, H, W) with so many times shorter sides, rounded down: bicubic, antialiased."""
+    if factor == 1:
+        return images
+    side = [length // factor for length in images.shape[-2:]]
+    return F.interpolate(images, size=side, mode="bicubic", antialias=True)
 
 
 def _upright(image: Image.Image) -> Image.Image:

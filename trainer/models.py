@@ -47,6 +47,15 @@ def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
         log.warning(text, agreeing, len(network.layers), config.warm_start, stored.spec.architecture)
 
 
+def style_teacher(store: Path, reference: str) -> StoredModel:
+    """A style network that another learns from, as `find_model`; raises TrainerError where it enlarges."""
+    stored = find_model(store, reference)
+    if stored.manifest.scale != 1:
+        raise TrainerError(f"--teacher {reference} enlarges ×{stored.manifest.scale}; a style network is wanted")
+    stored.network.eval().requires_grad_(False)
+    return stored
+
+
 def _agreeing(one: NetworkSpec, other: NetworkSpec) -> int:
     """How many layers, from the first on, two networks have in common."""
     pairs = zip(

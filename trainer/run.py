@@ -30,8 +30,8 @@ class Run:
     def begin(self, config: BaseModel, fingerprint: str, *, resume: bool) -> State | None:
         """Prepare the folder; the saved state where `resume` asks for it, None for a fresh start.
 
-        `fingerprint` identifies the images and the loss network. Raises RunError where a state would be overwritten, or
-        was made with other ones or with other options.
+        `fingerprint` identifies the images, the loss network and the teacher. Raises RunError where a state would be
+        overwritten, or was made with other ones or with other options.
         """
         state = self._resumed(config, fingerprint) if resume else None
         if state is None and self.state_file.exists():
@@ -69,7 +69,7 @@ class Run:
         self._require_same(config)
         state = self.load()
         if state["fingerprint"] != fingerprint:
-            other = "was begun with other images or another loss network"
+            other = "was begun with other images, another loss network or another teacher"
             raise RunError(f"{self.folder} {other}; resume it with the same, or use another --run")
         return state
 

@@ -36,11 +36,14 @@ def grid_energy(images: Tensor, period: int) -> Tensor:
     To be minimised: a network whose planes are enlarged by two easily makes such patterns, and a loss network, whose
     poolings have these periods, likes them. A wave of amplitude a along one axis has the energy a² / 2, and a² if its
     period is two; photographs have next to none. Zero for images of less than 64 pixels a side.
+
+    What is beside is taken as given: a loss that could be lowered by raising it taught a network to weave there.
     """
     if min(images.shape[-2:]) < WINDOW:
         return images.new_zeros((), dtype=torch.float32)
     power = _spectrum(images.float()) / torch.hann_window(WINDOW).sum() ** 4
-    return torch.stack([F.relu(power[at] - _beside(power, *at)) for at in _frequencies(period)]).sum()
+    given = power.detach()
+    return torch.stack([F.relu(power[at] - _beside(given, *at)) for at in _frequencies(period)]).sum()
 
 
 def _frequencies(period: int) -> list[tuple[int, int]]:

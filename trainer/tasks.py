@@ -10,12 +10,13 @@ from torch import Tensor
 
 from model_store import Draft, NetworkSpec, Provenance, TransformNetwork, area_reduced
 from trainer.config import FREE, PLACES, STORY, StyleConfig, SuperResolutionConfig, TrainConfig
-from trainer.data import Cut, Photographs, exact_crop, part, reduced, scaled_crop, shifted
+from trainer.data import Cut, Photographs, exact_crop, part, reduced, scaled_crop, shifted, shortened
 from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, judged_images
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import feature_reconstruction, texture
+from trainer.models import style_teacher
 from trainer.objective import style_objective
 from trainer.pictures import digest, painting
 from trainer.spectrum import grid_energy
@@ -40,7 +41,7 @@ class Task(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Of the images and of the loss network: equal where a run can be resumed."""
+        """Of the images, the loss network and the teacher: equal where a run can be resumed."""
 
     def losses(self, batch: Tensor, step: int, /) -> dict[str, Tensor]:
         """The weighted terms of the loss of a step for uint8 photographs (N, 3, S, S); their sum is minimised."""
@@ -75,10 +76,14 @@ class StyleTask:
         self.painting = painting(config.style_image, config.style_size, hardware)
         with hardware.autocast():
             self.objective = style_objective(config, self.loss_network, self.painting)
+        self.teacher = style_teacher(config.store, config.teacher) if config.teacher else None
+        if self.teacher:
+            hardware.place(self.teacher.network)
 
     @property
     def fingerprint(self) -> str:
-        return f"{self.photographs.digest} {digest(self.config.style_image)} {self.loss_network.source}"
+        seen = f"{self.photographs.digest} {digest(self.config.style_image)} {self.loss_network.source}"
+        return f"{seen} {self.teacher.manifest.digest}" if self.teacher else seen
 
     def losses(self, batch: Tensor, step: int) -> dict[str, Tensor]:
         """As `Task`; of photographs larger than --image-size, for one random part, given the thumbnail of the whole."""
@@ -86,7 +91,7 @@ class StyleTask:
         whole = self.hardware.images(batch)
         photographs = part(whole, self.config.image_size, rng)
         with self.hardware.autocast():
-            painted = self.network(photographs, self._statistics(whole, photographs))
+            painted = self.network(photographs, _statistics(self.network, whole, photographs))
             seen, original = shifted([painted, photographs], self.config.shift, rng)
             features = self.loss_network(seen, self.objective.layers)
             with torch.no_grad():
@@ -96,13 +101,11 @@ class StyleTask:
         terms = self.objective(painted, features, target, style, pooled=photographs is not whole)
         if self.config.grid_weight:
             terms["grid"] = self.config.grid_weight * grid_energy(painted, STRIDE)
+        if self.teacher:
+            with torch.no_grad(), self.hardware.autocast():
+                wanted = self.teacher.network(photographs, _statistics(self.teacher.network, whole, photographs))
+            terms["teacher"] = self.config.teacher_weight * feature_reconstruction(painted, wanted)
         return terms
-
-    def _statistics(self, whole: Tensor, photographs: Tensor) -> Tensor | None:
-        """Those of the whole photographs, None where the network finds them itself or needs none."""
-        if whole is photographs or not self.network.needs_statistics:
-            return None
-        return self.network.statistics(area_reduced(whole, self.config.thumbnail))
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """Photographs above, painted below."""
@@ -154,7 +157,8 @@ class SuperResolutionTask:
         terms = {"pixel": self.config.pixel_weight * self._pixel_loss(enlarged, sharp)}
         if self.loss_network:
             rng = np.random.default_rng((self.config.seed, step, 2))
-            terms |= self._seen(self.loss_network, *shifted([enlarged, sharp], self.config.shift, rng))
+            both = shifted([enlarged, sharp], self.config.shift, rng)
+            terms |= self._seen(self.loss_network, *(shortened(images, self.config.loss_reduction) for images in both))
         if self.config.grid_weight:
             period = max(STRIDE, self.config.scale & -self.config.scale)
             terms["grid"] = self.config.grid_weight * grid_energy(enlarged, period)
@@ -224,6 +228,13 @@ def build(config: TrainConfig, hardware: Hardware) -> Task:
 def _network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:
     torch.manual_seed(config.seed)
     return TransformNetwork(spec)
+
+
+def _statistics(network: TransformNetwork, whole: Tensor, photographs: Tensor) -> Tensor | None:
+    """Those of the whole photographs, None where the network finds them itself or needs none."""
+    if whole is photographs or not network.needs_statistics:
+        return None
+    return network.statistics(area_reduced(whole, network.spec.thumbnail))
 
 
 def _draft(config: TrainConfig, task: str, provenance: Provenance) -> Draft:

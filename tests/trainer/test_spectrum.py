@@ -108,3 +108,12 @@ def test_grid_energy_has_a_gradient_in_bf16_and_is_zero_for_the_smallest_images(
     assert image.grad is not None
     assert image.grad.abs().sum() > 0
     assert grid_energy(torch.rand(1, 3, 63, 90), 4) == 0
+
+
+def test_a_weave_beside_a_grid_does_not_lower_its_energy() -> None:
+    """Networks wove between the frequencies of the grid, with whose power that of the grid is compared."""
+    amplitude = torch.tensor(0.05, requires_grad=True)
+    weave = torch.cos(2 * torch.pi * 11 / 64 * torch.arange(128))[:, None]
+    grid_energy(0.5 + 0.1 * stripes(8) + amplitude * weave, 8).backward()
+    assert amplitude.grad is not None
+    assert amplitude.grad.item() == pytest.approx(0, abs=1e-6)

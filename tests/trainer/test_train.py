@@ -3,17 +3,19 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
 
 from model_store import ModelStore, area_reduced
-from tests.trainer.samples import loss_network_file, photograph, run_training, style_config, upscale_config
+from tests.trainer.samples import loss_network_file, photograph, published, run_training, style_config, upscale_config
+from trainer.data import part
 from trainer.errors import Interrupted, RunError, TrainerError, TrainingDiverged
 from trainer.hardware import Hardware
 from trainer.run import Run
-from trainer.tasks import StyleTask, build
+from trainer.tasks import StyleTask, SuperResolutionTask, build
 from trainer.train import _average, learning_rate, publish, train
 
 
@@ -182,6 +184,43 @@ def test_a_part_of_a_large_photograph_is_seen_with_the_statistics_of_the_whole(t
     assert own is None
 
 
+def test_a_network_learns_from_a_teacher_that_cannot_be_tiled(tmp_path: Path) -> None:
+    published(style_config(tmp_path, name="teacher", norm="instance", run=tmp_path / "teacher"))
+    weights = {"content_weight": 0, "style_weight": 0, "tv_weight": 0, "grid_weight": 0}
+    config = style_config(tmp_path, norm="batch", steps=60, teacher="teacher", ema=0, learning_rate=0.01, **weights)
+    manifest = published(config)
+    lines = [json.loads(line) for line in (config.folder / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["teacher"] < 0.5 * lines[0]["teacher"]
+    assert (manifest.tileable, manifest.provenance.recipe["teacher"]) == (True, "teacher")
+
+
+def test_a_teacher_paints_a_part_of_a_large_photograph_by_the_statistics_of_the_whole(tmp_path: Path) -> None:
+    published(style_config(tmp_path, name="teacher", norm="thumbnail", thumbnail=24, run=tmp_path / "teacher"))
+    task = build(style_config(tmp_path, norm="batch", teacher="teacher", shift=1), Hardware.of("cpu", "fp32"))
+    assert isinstance(task, StyleTask)
+    assert task.teacher is not None
+    whole = task.photographs.batch(0).repeat(1, 1, 3, 3)
+    photograph = whole.float() / 255
+    rng = np.random.default_rng((task.config.seed, 0, 2))
+    with torch.no_grad():
+        statistics = task.teacher.network.statistics(area_reduced(photograph, 24))
+        shown = part(photograph, task.config.image_size, rng)
+        expected = (task.network(shown) - task.teacher.network(shown, statistics)).square().mean()
+        assert torch.allclose(task.losses(whole, 0)["teacher"], 10 * expected, rtol=1e-3)
+
+
+def test_a_teacher_does_not_enlarge_and_is_the_same_when_a_run_goes_on(tmp_path: Path) -> None:
+    published(upscale_config(tmp_path, run=tmp_path / "x2"))
+    with pytest.raises(TrainerError, match="--teacher x2 enlarges ×2; a style network is wanted"):
+        build(style_config(tmp_path, teacher="x2"), Hardware.of("cpu", "fp32"))
+    taught = style_config(tmp_path, teacher="teacher")
+    published(style_config(tmp_path, name="teacher", run=tmp_path / "teacher"))
+    run_training(taught)
+    published(style_config(tmp_path, name="teacher", run=tmp_path / "other", seed=1))
+    with pytest.raises(RunError, match="another teacher"):
+        run_training(taught, resume=True)
+
+
 def test_the_feature_loss_can_replace_the_pixel_loss(tmp_path: Path) -> None:
     network = str(loss_network_file(tmp_path / "loss.safetensors"))
     config = upscale_config(tmp_path, loss_network=network, feature_weight=1.0, pixel_weight=0.0, blur=1.0)
@@ -191,6 +230,19 @@ def test_the_feature_loss_can_replace_the_pixel_loss(tmp_path: Path) -> None:
     assert terms["feature"] > 0
     train(task, config, Run(config.folder))
     assert publish(task, config, Run(config.folder).load()).provenance.loss_network.startswith("vgg19-distilled")
+
+
+def test_the_loss_network_can_be_kept_from_seeing_the_finest_detail(tmp_path: Path) -> None:
+    network = str(loss_network_file(tmp_path / "loss.safetensors"))
+    seen: list[torch.Size] = []
+    for reduction in (1, 2):
+        config = upscale_config(tmp_path, loss_network=network, feature_weight=1.0, loss_reduction=reduction, shift=1)
+        task = build(config, Hardware.of("cpu", "fp32"))
+        assert isinstance(task, SuperResolutionTask)
+        assert task.loss_network is not None
+        task.loss_network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2:]))
+        task.losses(task.photographs.batch(0), 0)
+    assert seen == [(32, 32), (32, 32), (16, 16), (16, 16)]
 
 
 def test_a_run_is_not_overwritten_nor_continued_with_other_options(tmp_path: Path) -> None:

@@ -1,0 +1,195 @@
+"""`normalisation`: style networks of every normalisation, trained alike and judged on held-out photographs."""
+
+import tempfile
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks import photos
+from benchmarks.report import Row, Tables
+from model_store import TransformNetwork
+from trainer.config import StyleConfig
+from trainer.data import image_files
+from trainer.hardware import Hardware
+from trainer.judgement import Judge
+from trainer.loss_network import load_loss_network
+from trainer.objective import StyleWeights
+from trainer.run import Run
+from trainer.tasks import StyleTask
+from trainer.train import publish, train
+
+SIZES = (256, 480)
+"""Longer sides of the photographs that the networks are judged on."""
+
+SPREAD = 0.25
+"""Standard deviation of a standardised photograph's values, about 0.5."""
+
+GENERATED = 4
+"""So many photographs stand for a folder that is not given."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network of the study: its options, where they differ from those of all, and what is done to photographs."""
+
+    name: str
+    options: Mapping[str, object]
+    longer: bool = False
+    """Twice the steps."""
+    standardised: bool = False
+    """Whether each photograph is brought to one mean and contrast first."""
+    averaged: bool = True
+    """Whether its averaged weights are judged, or those of the last step."""
+
+    @property
+    def run(self) -> str:
+        """The name of its run: variants that differ in what is judged alone have the same."""
+        return "-".join(
+            [str(self.options["norm"])]
+            + ["standardised"] * self.standardised
+            + ["taught"] * ("teacher" in self.options)
+            + ["longer"] * self.longer
+        )
+
+
+BATCH: Mapping[str, object] = {"norm": "batch", "zoom": 1.0}
+TAUGHT = {**BATCH, "teacher": "instance"}
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("none", {"norm": "none", "zoom": 1.0}),
+        Variant("instance", {"norm": "instance", "zoom": 1.0}),
+        Variant("thumbnail", {"norm": "thumbnail"}),
+        Variant("batch", BATCH),
+        Variant("batch, weights of the last step", BATCH, averaged=False),
+        Variant("batch, twice the steps", BATCH, longer=True),
+        Variant("batch, contrast-normalised input", BATCH, standardised=True),
+        Variant("batch, taught by instance", TAUGHT),
+        Variant("batch, all of these", TAUGHT, longer=True, standardised=True),
+    )
+}
+
+
+class Standardised(TransformNetwork):
+    """Sees each photograph with one mean and one contrast: two scalars of an image, which its tiles could carry."""
+
+    def forward(self, image: Tensor, statistics: Tensor | None = None) -> Tensor:
+        """As `TransformNetwork`."""
+        mean = image.mean((1, 2, 3), keepdim=True)
+        deviation = image.std((1, 2, 3), keepdim=True).clamp_min(1 / 255)
+        return super().forward((image - mean) / deviation * SPREAD + 0.5, statistics)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What all variants have in common."""
+
+    folder: Path
+    """Of the runs, which are gone on with, and of the store."""
+    held_out: Path
+    common: Mapping[str, object]
+    steps: int
+    done: dict[str, StyleTask] = field(default_factory=dict)
+
+    def row(self, variant: Variant) -> Row:
+        """Train a variant, or go on with its run, and judge it."""
+        config = self.config(variant)
+        task = self._trained(config, variant)
+        network = task.network.eval()
+        network.load_state_dict(Run(config.folder).load()["average" if variant.averaged else "network"])
+        return {"normalisation": variant.name, "steps": config.steps, **self._judged(config, network)}
+
+    def config(self, variant: Variant) -> StyleConfig:
+        """Its options."""
+        own = {"name": variant.run, "run": self.folder / variant.run, "store": self.folder / "store"}
+        steps = self.steps * (2 if variant.longer else 1)
+        return StyleConfig.model_validate({**self.common, **own, **variant.options, "steps": steps})
+
+    def _trained(self, config: StyleConfig, variant: Variant) -> StyleTask:
+        if config.name not in self.done:
+            task, run = _task(config, variant), Run(config.folder)
+            train(task, config, run, resume=run.state_file.exists())
+            if not variant.standardised:
+                publish(task, config, run.load())
+            self.done[config.name] = task
+        return self.done[config.name]
+
+    def _judged(self, config: StyleConfig, network: TransformNetwork) -> Row:
+        """The mean objective, its content and its style, at each size."""
+        loss_network = load_loss_network(config.loss_network)
+        weights = StyleWeights(style_weight=config.style_weight, tv_weight=config.tv_weight)
+        judge = Judge(loss_network, config.style_image, config.style_size, weights)
+        found: dict[str, float] = {}
+        for side in SIZES:
+            terms = judge.mean(network.float(), self.held_out, side)
+            style = sum(value for name, value in terms.items() if name.startswith("style_"))
+            found |= {f"{side} px": terms["total"], f"content at {side}": terms["content"], f"style at {side}": style}
+        return found
+
+
+def declare(parser: ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--style-image", type=Path, help="the painting (default: generated, as all that is not given)")
+    parser.add_argument("--content", type=Path, help="folder of photographs to train on")
+    parser.add_argument("--held-out", type=Path, help="folder of photographs to judge on")
+    parser.add_argument("--loss-network", default="torchvision", help="torchvision or a safetensors file")
+    parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=tuple(VARIANTS))
+    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to torch")
+    parser.add_argument("--runs", type=Path, help="folder of the runs, to go on with them another time")
+
+
+def run(chosen: Namespace) -> Tables:
+    """One row for each variant."""
+    with tempfile.TemporaryDirectory() as folder:
+        study = _study(chosen, Path(folder))
+        rows = list(_rows(study, [VARIANTS[name] for name in chosen.variants]))
+    return {"mean objective on held-out photographs": rows}
+
+
+def _rows(study: Study, variants: list[Variant]) -> Iterator[Row]:
+    for variant in variants:
+        row = study.row(variant)
+        print(row, flush=True)
+        yield row
+
+
+def _study(chosen: Namespace, folder: Path) -> Study:
+    """The recipe of docs/normalisation.md."""
+    torch.set_num_threads(chosen.threads or torch.get_num_threads())
+    content = chosen.content or _photographs(folder / "content")
+    common = {
+        "style_image": chosen.style_image or image_files(_photographs(folder / "painting"))[0],
+        "content": content,
+        "loss_network": chosen.loss_network,
+        "architecture": "c9s1-16,d32,d64,R64*5,u32,u16,c9s1-3",
+        "image_size": 32 if chosen.quick else 128,
+        "style_weight": 4.0,
+        "tv_weight": 0.5,
+        "ema": 0.99,
+        "style_ramp": 0.3,
+    }
+    return Study(chosen.runs or folder, chosen.held_out or content, common, 2 if chosen.quick else chosen.steps)
+
+
+def _photographs(folder: Path) -> Path:
+    folder.mkdir()
+    for seed in range(GENERATED):
+        (folder / f"{seed}.jpg").write_bytes(photos.jpeg(photos.photo(256, 192, seed)))
+    return folder
+
+
+def _task(config: StyleConfig, variant: Variant) -> StyleTask:
+    hardware = Hardware.of("auto", config.precision)
+    task = StyleTask(config, hardware)
+    if variant.standardised:
+        network = Standardised(task.network.spec)
+        network.load_state_dict(task.network.state_dict())
+        hardware.place(network)
+        task.network = network
+    return task
