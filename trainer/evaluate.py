@@ -84,10 +84,13 @@ def ssim(one: Tensor, other: Tensor) -> float:
 
 
 def scores(enlarge: Enlarge, sharp: Tensor, scale: int) -> dict[str, float]:
-    """PSNR (dB) and SSIM of one image, (1, 3, H, W) with sides that are multiples of the scale; how far a grid of the
-    scale's period stands out of its enlargement (dB, see `grid_level`), where the image is large enough to tell."""
+    """PSNR (dB) and SSIM of one image, (1, 3, H, W) with sides that are multiples of the scale; how far a grid stands
+    out of its enlargement (dB, see `grid_level`), where the image is large enough to tell.
+
+    The grid's period is twice the scale: its multiples are those of the scale and, between them, those of weaves.
+    """
     planes = [luma(image)[..., scale:-scale, scale:-scale] for image in (again(enlarge, sharp, scale), sharp)]
-    return {"psnr": psnr(*planes), "ssim": ssim(*planes)} | _grid(planes[0][0, 0], scale)
+    return {"psnr": psnr(*planes), "ssim": ssim(*planes)} | _grid(planes[0][0, 0], 2 * scale)
 
 
 def _grid(plane: Tensor, period: int) -> dict[str, float]:

@@ -18,10 +18,10 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from model_store import Draft, Manifest, ModelStore, TransformNetwork
-from service.__main__ import KEEP_ALIVE_SECONDS
 from service.app import create_app
 from service.lifespan import Lifespan
 from service.photographs import Pixels
+from service.serving import KEEP_ALIVE_SECONDS
 from service.settings import Settings
 from tests.networks import NARROW_UPSCALE_4, network
 

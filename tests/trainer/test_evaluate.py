@@ -89,6 +89,16 @@ def test_a_grid_of_the_scales_period_is_found(tmp_path: Path) -> None:
     assert evaluate(gridded, folder, 4)["grid"] > evaluate(bicubic(4), folder, 4)["grid"] + 6
 
 
+def test_a_weave_between_the_grids_frequencies_is_found(tmp_path: Path) -> None:
+    folder = photographs(tmp_path, 2, 320, 272)
+
+    def woven(low: torch.Tensor) -> torch.Tensor:
+        enlarged = bicubic(8)(low)
+        return enlarged + 0.01 * torch.cos(torch.arange(enlarged.shape[-1]) * 2 * torch.pi * 5 / 16)
+
+    assert evaluate(woven, folder, 8)["grid"] > evaluate(bicubic(8), folder, 8)["grid"] + 6
+
+
 @pytest.mark.parametrize(("side", "scale"), [(60, 4), (120, 3)])
 def test_no_grid_is_looked_for_where_none_can_be_seen(tmp_path: Path, side: int, scale: int) -> None:
     assert evaluate(bicubic(scale), photographs(tmp_path, 1, side, side), scale).keys() == {"psnr", "ssim"}

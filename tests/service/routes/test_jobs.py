@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 
 from tests.service.live import Live, file, held, photo, publish, publish_upscaler, serving, wait_for
-from tests.service.test_main import process
+from tests.service.test_serving import process
 
 ASYNC = {"Prefer": "respond-async"}
 
