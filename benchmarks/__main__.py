@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME`, NAME a benchmark of below: measure, print, record."""
+"""`python -m benchmarks NAME`, with one of BENCHMARKS: measure, print, record."""
 
 import signal
 import sys

@@ -97,14 +97,20 @@ def _server(app: FastAPI, settings: Settings) -> Server:
     return Server(config)
 
 
+def _kill(number: int, _frame: object) -> None:
+    """End at once: by a handler, for what is not handled does not reach the first process of a container."""
+    os._exit(128 + number)
+
+
 async def _reason_to_end(lifespan: Lifespan) -> int:
     """Wait for a signal (0) or a broken service (1)."""
     loop, told = asyncio.get_running_loop(), asyncio.Event()
 
     def stop() -> None:
         told.set()
-        for number in SIGNALS:  # what is not handled would not reach the first process of a container
-            loop.add_signal_handler(number, os._exit, 128 + number)
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, _kill)
 
     for number in SIGNALS:
         loop.add_signal_handler(number, stop)

@@ -19,7 +19,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 STORY = ("title", "description", "license", "data", "style_title")
 """Options that tell people of a network and do not change it."""
 
-PLACES = ("store", "run", "content", "style_image", "loss_network", "validation", "preview")
+PLACES = ("store", "run", "content", "style_image", "loss_network", "teacher", "validation", "preview")
 """Options that say where something lies; what lies there is compared by its digest."""
 
 FREE = ("device", "threads", "cache_mb", "preview_every", "save_every", "log_every", "steps")
@@ -123,8 +123,8 @@ class StyleConfig(StyleWeights, TrainConfig):
     )
     teacher: str = Field(
         "",
-        description="also learn to paint as this model does, NAME or NAME@VERSION: a network that cannot be tiled, or "
-        "that is too slow, teaches one that can or is not",
+        description="also learn to paint as this model does, NAME or NAME@VERSION: a slow network, or one that cannot "
+        "be tiled, teaches a fast one or a local one",
     )
     teacher_weight: float = Field(10.0, ge=0, description="of the mean squared difference from the teacher's paintings")
     skip: bool = Field(False, description="add the photograph to the output")

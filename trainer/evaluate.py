@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from trainer.data import image_files, read_image, read_rgb, reduced
 from trainer.errors import DataError
-from trainer.spectrum import WINDOW, grid_level
+from trainer.spectrum import PERIODS, WINDOW, grid_level
 
 HIGHEST_PSNR = 100.0
 """Decibels that an image without any error counts as; without a bound, one flat image would decide the mean."""
@@ -87,14 +87,14 @@ def scores(enlarge: Enlarge, sharp: Tensor, scale: int) -> dict[str, float]:
     """PSNR (dB) and SSIM of one image, (1, 3, H, W) with sides that are multiples of the scale; how far a grid stands
     out of its enlargement (dB, see `grid_level`), where the image is large enough to tell.
 
-    The grid's period is twice the scale: its multiples are those of the scale and, between them, those of weaves.
+    The grid's period is twice the scale, or 16: its frequencies are those of the scale, and between them of weaves.
     """
     planes = [luma(image)[..., scale:-scale, scale:-scale] for image in (again(enlarge, sharp, scale), sharp)]
-    return {"psnr": psnr(*planes), "ssim": ssim(*planes)} | _grid(planes[0][0, 0], 2 * scale)
+    return {"psnr": psnr(*planes), "ssim": ssim(*planes)} | _grid(planes[0][0, 0], min(2 * scale, PERIODS[-1]))
 
 
 def _grid(plane: Tensor, period: int) -> dict[str, float]:
-    if WINDOW % period or min(plane.shape) < WINDOW:
+    if period not in PERIODS or min(plane.shape) < WINDOW:
         return {}
     return {"grid": grid_level(plane, period)}
 

@@ -76,11 +76,11 @@ class Run:
     def _require_same(self, config: BaseModel) -> None:
         if not self.config_file.exists():
             raise RunError(f"{self.folder} holds no run to go on with; start without --resume")
-        before = json.loads(self.config_file.read_text())
-        now = json.loads(config.model_dump_json())
-        changed = [key for key in now if key not in {*FREE, *PLACES, *STORY} and now[key] != before.get(key)]
+        begun = type(config).model_validate_json(self.config_file.read_text())  # older runs lack newer options
+        before, now = (options.model_dump(mode="json") for options in (begun, config))
+        changed = [key for key in now if key not in {*FREE, *PLACES, *STORY} and now[key] != before[key]]
         if changed:
-            changes = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
+            changes = ", ".join(f"{key} was {before[key]!r}, now {now[key]!r}" for key in changed)
             raise RunError(f"{self.folder} was begun with other options: {changes}")
 
     def _keep_metrics_until(self, step: int) -> None:

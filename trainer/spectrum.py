@@ -11,6 +11,9 @@ from torch.nn import functional as F
 WINDOW = 64
 """Side of the windows in pixels; periods must divide it."""
 
+PERIODS = (2, 4, 8, 16)
+"""Of the grids that can be told: those of longer ones have no frequencies between them."""
+
 NEAR, FAR = 2, 4
 """Distances, in bins, of the frequencies that a bin is compared with: beyond the main lobe of the Hann window."""
 
@@ -18,15 +21,16 @@ NEAR, FAR = 2, 4
 def grid_level(plane: Tensor, period: int) -> float:
     """By how many decibels a plane (H, W) has more power at the frequencies of a grid than beside them, at most.
 
-    About 0 (up to 3 for a single small photograph) where there is no grid. `period` is in pixels and divides 64. Raises
-    ValueError for other periods, and for planes of less than 64 pixels a side.
+    About 0 where there is no grid; a few decibels for a single photograph, and more where it has little more than 64
+    pixels a side. `period` is in pixels: 2, 4, 8 or 16. Raises ValueError for other periods, and for planes of less
+    than 64 pixels a side.
     """
-    if period < 2 or WINDOW % period:
-        raise ValueError(f"a period is a divisor of {WINDOW} from 2 up, not {period}")
+    if period not in PERIODS:
+        raise ValueError(f"a period is a divisor of {WINDOW} from {PERIODS[0]} to {PERIODS[-1]}, not {period}")
     if min(plane.shape) < WINDOW:
         raise ValueError(f"a plane has {WINDOW} pixels a side or more, not {plane.shape[1]}×{plane.shape[0]}")
     power = _spectrum(plane.double())
-    levels = [10 * torch.log10(F.relu(power[at]) / _beside(power, *at)) for at in _frequencies(period)]
+    levels = [10 * torch.log10(F.relu(power[at]) / _beside(power, *at, period)) for at in _frequencies(period)]
     return float(torch.stack(levels).max())
 
 
@@ -43,7 +47,7 @@ def grid_energy(images: Tensor, period: int) -> Tensor:
         return images.new_zeros((), dtype=torch.float32)
     power = _spectrum(images.float()) / torch.hann_window(WINDOW).sum() ** 4
     given = power.detach()
-    return torch.stack([F.relu(power[at] - _beside(given, *at)) for at in _frequencies(period)]).sum()
+    return torch.stack([F.relu(power[at] - _beside(given, *at, period)) for at in _frequencies(period)]).sum()
 
 
 def _frequencies(period: int) -> list[tuple[int, int]]:
@@ -61,11 +65,14 @@ def _spectrum(images: Tensor) -> Tensor:
     return power
 
 
-def _beside(power: Tensor, down: int, across: int) -> Tensor:
-    """The mean power around a bin; of one on an axis, where photographs have more, of those on it."""
+def _beside(power: Tensor, down: int, across: int, period: int) -> Tensor:
+    """The mean power around a bin of a grid, away from the others; of one on an axis, where photographs have more, of
+    those on it."""
     around = torch.roll(power, (FAR - down, FAR - across), (0, 1))[: 2 * FAR + 1, : 2 * FAR + 1]
     offsets = torch.arange(-FAR, FAR + 1, device=power.device).abs()
-    distance = torch.maximum(offsets[:, None], offsets[None])
+    step = WINDOW // period
+    nearest = torch.minimum(offsets % step, step - offsets % step)
+    distance = torch.maximum(nearest[:, None], nearest[None])
     beside = (distance >= NEAR) & (offsets[:, None] <= (0 if down == 0 else FAR))
     beside &= offsets[None] <= (0 if across == 0 else FAR)
     return around[beside].mean().clamp_min(torch.finfo(power.dtype).tiny)

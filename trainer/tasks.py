@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -89,23 +89,35 @@ class StyleTask:
         """As `Task`; of photographs larger than --image-size, for one random part, given the thumbnail of the whole."""
         rng = np.random.default_rng((self.config.seed, step, 2))
         whole = self.hardware.images(batch)
-        photographs = part(whole, self.config.image_size, rng)
+        zoomed = whole.shape[-1] > self.config.image_size
+        photographs, *wanted = part(self._beside_taught(whole), self.config.image_size, rng).split(3, dim=1)
         with self.hardware.autocast():
-            painted = self.network(photographs, _statistics(self.network, whole, photographs))
+            painted = self.network(photographs, self._statistics(whole) if zoomed else None)
             seen, original = shifted([painted, photographs], self.config.shift, rng)
             features = self.loss_network(seen, self.objective.layers)
             with torch.no_grad():
                 content = self.loss_network(original, [self.objective.content_layer])
         style = min(1.0, (step + 1) / (self.config.style_ramp * self.config.steps + 1))
         target = content[self.objective.content_layer]
-        terms = self.objective(painted, features, target, style, pooled=photographs is not whole)
+        terms = self.objective(painted, features, target, style, pooled=zoomed)
         if self.config.grid_weight:
             terms["grid"] = self.config.grid_weight * grid_energy(painted, STRIDE)
-        if self.teacher:
-            with torch.no_grad(), self.hardware.autocast():
-                wanted = self.teacher.network(photographs, _statistics(self.teacher.network, whole, photographs))
-            terms["teacher"] = self.config.teacher_weight * feature_reconstruction(painted, wanted)
+        if wanted:
+            terms["teacher"] = self.config.teacher_weight * feature_reconstruction(painted, wanted[0])
         return terms
+
+    def _beside_taught(self, whole: Tensor) -> Tensor:
+        """Photographs (N, 3, S, S), and where there is a teacher its paintings of them as three more channels."""
+        if self.teacher is None:
+            return whole
+        with torch.no_grad(), self.hardware.autocast():
+            return torch.cat([whole, self.teacher.network(whole)], dim=1)
+
+    def _statistics(self, whole: Tensor) -> Tensor | None:
+        """Those of the thumbnails of whole photographs, None where the network needs none."""
+        if not self.network.needs_statistics:
+            return None
+        return self.network.statistics(area_reduced(whole, self.config.thumbnail))
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """Photographs above, painted below."""
@@ -115,12 +127,14 @@ class StyleTask:
         return torch.cat([_row(photographs), _row(painted)], dim=1)
 
     def draft(self, _: TransformNetwork, steps: int, losses: Mapping[str, float]) -> Draft:
-        facts = {
+        facts: dict[str, Any] = {
             "style_image": self.config.style_title or self.config.style_image.name,
             "style_digest": digest(self.config.style_image),
             "loss_network": self.loss_network.source,
         }
         provenance = _provenance(self.config, self.hardware, self.photographs, steps, losses)
+        if self.teacher:
+            facts["recipe"] = provenance.recipe | {"teacher": self.teacher.manifest.label}
         return _draft(self.config, "style", provenance.model_copy(update=facts))
 
 
@@ -144,6 +158,7 @@ class SuperResolutionTask:
         self.network = _network(config, spec)
         hardware.place(self.network)
         self.loss_network = self._loss_network()
+        self._check_seen()
 
     @property
     def fingerprint(self) -> str:
@@ -195,6 +210,21 @@ class SuperResolutionTask:
         self.hardware.place(network)
         return network
 
+    def _check_seen(self) -> None:
+        """Raise TrainerError where the loss network would see too little of a crop, or nothing at all."""
+        config = self.config
+        if self.loss_network is None:
+            if config.loss_reduction > 1:
+                raise TrainerError("--loss-reduction is nothing without --feature-weight or --texture-weight")
+            return
+        crop = self.hardware.images(torch.zeros(1, 3, config.image_size, config.image_size, dtype=torch.uint8))
+        least = shortened(crop[..., config.image_size // 16 :, config.image_size // 16 :], config.loss_reduction)
+        try:
+            self._seen(self.loss_network, least, least)
+        except RuntimeError as error:
+            size = f"--image-size {config.image_size} with --loss-reduction {config.loss_reduction}"
+            raise TrainerError(f"{size} leaves the loss network {least.shape[-1]} pixels a side, too few") from error
+
     def _pixel_loss(self, enlarged: Tensor, sharp: Tensor) -> Tensor:
         if self.config.pixel_loss == "l1":
             return (enlarged - sharp).abs().mean()
@@ -228,13 +258,6 @@ def build(config: TrainConfig, hardware: Hardware) -> Task:
 def _network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:
     torch.manual_seed(config.seed)
     return TransformNetwork(spec)
-
-
-def _statistics(network: TransformNetwork, whole: Tensor, photographs: Tensor) -> Tensor | None:
-    """Those of the whole photographs, None where the network finds them itself or needs none."""
-    if whole is photographs or not network.needs_statistics:
-        return None
-    return network.statistics(area_reduced(whole, network.spec.thumbnail))
 
 
 def _draft(config: TrainConfig, task: str, provenance: Provenance) -> Draft:

@@ -16,7 +16,7 @@ import pytest
 
 from service.app import create_app
 from service.lifespan import Lifespan
-from service.serving import _reason_to_end, main, serve
+from service.serving import SIGNALS, _reason_to_end, main, serve
 from service.settings import Settings
 from tests.service.live import PATIENCE, file, photo, pixels, publish, settings, wait_for
 
@@ -99,6 +99,7 @@ def test_second_signal_kills(tmp_path: Path) -> None:
         wait_for(lambda: served.metric("pastiche_batch_size_count"), lambda count: count == 1)
         served.handle.send_signal(signal.SIGTERM)
         wait_for(lambda: served.client.get("/readyz").status_code, lambda status: status == 503)
+        assert not in_flight.done()
         served.handle.send_signal(signal.SIGTERM)
         assert served.exit_status() == 128 + signal.SIGTERM
         assert isinstance(in_flight.exception(), httpx.TransportError)
@@ -145,7 +146,17 @@ def test_help_names_every_option(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert all(f"--{name.replace('_', '-')}" in written for name in Settings.model_fields)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Those of the test's process as they were."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("number", SIGNALS)
 def test_signal_is_a_reason_to_end_well(tmp_path: Path, number: int) -> None:
     lifespan: Lifespan = create_app(settings(tmp_path)).state.lifespan
 

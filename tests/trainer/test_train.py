@@ -191,11 +191,12 @@ def test_a_network_learns_from_a_teacher_that_cannot_be_tiled(tmp_path: Path) ->
     manifest = published(config)
     lines = [json.loads(line) for line in (config.folder / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["teacher"] < 0.5 * lines[0]["teacher"]
-    assert (manifest.tileable, manifest.provenance.recipe["teacher"]) == (True, "teacher")
+    assert (manifest.tileable, manifest.provenance.recipe["teacher"]) == (True, "teacher@1")
 
 
-def test_a_teacher_paints_a_part_of_a_large_photograph_by_the_statistics_of_the_whole(tmp_path: Path) -> None:
-    published(style_config(tmp_path, name="teacher", norm="thumbnail", thumbnail=24, run=tmp_path / "teacher"))
+@pytest.mark.parametrize("norm", ["instance", "thumbnail"])
+def test_of_a_large_photograph_a_part_of_the_teachers_painting_is_learned(tmp_path: Path, norm: str) -> None:
+    published(style_config(tmp_path, name="teacher", norm=norm, thumbnail=24, run=tmp_path / "teacher"))
     task = build(style_config(tmp_path, norm="batch", teacher="teacher", shift=1), Hardware.of("cpu", "fp32"))
     assert isinstance(task, StyleTask)
     assert task.teacher is not None
@@ -203,9 +204,9 @@ def test_a_teacher_paints_a_part_of_a_large_photograph_by_the_statistics_of_the_
     photograph = whole.float() / 255
     rng = np.random.default_rng((task.config.seed, 0, 2))
     with torch.no_grad():
-        statistics = task.teacher.network.statistics(area_reduced(photograph, 24))
-        shown = part(photograph, task.config.image_size, rng)
-        expected = (task.network(shown) - task.teacher.network(shown, statistics)).square().mean()
+        both = torch.cat([photograph, task.teacher.network(photograph)], dim=1)
+        shown, wanted = part(both, task.config.image_size, rng).chunk(2, dim=1)
+        expected = (task.network(shown) - wanted).square().mean()
         assert torch.allclose(task.losses(whole, 0)["teacher"], 10 * expected, rtol=1e-3)
 
 
@@ -219,6 +220,16 @@ def test_a_teacher_does_not_enlarge_and_is_the_same_when_a_run_goes_on(tmp_path:
     published(style_config(tmp_path, name="teacher", run=tmp_path / "other", seed=1))
     with pytest.raises(RunError, match="another teacher"):
         run_training(taught, resume=True)
+    run_training(style_config(tmp_path, teacher="teacher@1", steps=8), resume=True)
+
+
+def test_a_run_goes_on_that_was_begun_before_an_option_existed(tmp_path: Path) -> None:
+    config = style_config(tmp_path)
+    run_training(config)
+    options = json.loads((config.folder / "config.json").read_text())
+    del options["teacher_weight"]
+    (config.folder / "config.json").write_text(json.dumps(options))
+    run_training(style_config(tmp_path, steps=8), resume=True)
 
 
 def test_the_feature_loss_can_replace_the_pixel_loss(tmp_path: Path) -> None:
@@ -243,6 +254,22 @@ def test_the_loss_network_can_be_kept_from_seeing_the_finest_detail(tmp_path: Pa
         task.loss_network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2:]))
         task.losses(task.photographs.batch(0), 0)
     assert seen == [(32, 32), (32, 32), (16, 16), (16, 16)]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"feature_weight": 1.0, "loss_reduction": 8}, "leaves the loss network 3 pixels a side, too few"),
+        ({"texture_weight": 1.0}, "leaves the loss network 30 pixels a side, too few"),
+        ({"loss_reduction": 2}, "is nothing without --feature-weight or --texture-weight"),
+    ],
+)
+def test_a_loss_network_that_sees_too_little_is_refused(
+    tmp_path: Path, options: dict[str, float], complaint: str
+) -> None:
+    network = str(loss_network_file(tmp_path / "loss.safetensors"))
+    with pytest.raises(TrainerError, match=complaint):
+        build(upscale_config(tmp_path, loss_network=network, **options), Hardware.of("cpu", "fp32"))
 
 
 def test_a_run_is_not_overwritten_nor_continued_with_other_options(tmp_path: Path) -> None:
