@@ -3,7 +3,8 @@
 import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,9 +12,11 @@ from torch import Tensor
 
 from benchmarks import photos
 from benchmarks.report import Row, Tables
-from model_store import TransformNetwork
+from benchmarks.train import loss_network_file
+from model_store import ModelStore, TransformNetwork
 from trainer.config import StyleConfig
 from trainer.data import image_files
+from trainer.errors import Interrupted
 from trainer.hardware import Hardware
 from trainer.judgement import Judge
 from trainer.loss_network import load_loss_network
@@ -85,39 +88,45 @@ class Standardised(TransformNetwork):
         return super().forward((image - mean) / deviation * SPREAD + 0.5, statistics)
 
 
-@dataclass(frozen=True)
 class Study:
-    """What all variants have in common."""
+    """What all variants have in common; runs that were begun are gone on with."""
 
-    folder: Path
-    """Of the runs, which are gone on with, and of the store."""
-    held_out: Path
-    common: Mapping[str, object]
-    steps: int
-    done: dict[str, StyleTask] = field(default_factory=dict)
+    def __init__(self, folder: Path, held_out: Path, common: Mapping[str, object], steps: int) -> None:
+        """`folder`: of the runs and of their store."""
+        self._folder, self._held_out, self._common, self._steps = folder, held_out, common, steps
+        self._trained: dict[str, StyleTask] = {}
 
     def row(self, variant: Variant) -> Row:
-        """Train a variant, or go on with its run, and judge it."""
-        config = self.config(variant)
-        task = self._trained(config, variant)
-        network = task.network.eval()
-        network.load_state_dict(Run(config.folder).load()["average" if variant.averaged else "network"])
-        return {"normalisation": variant.name, "steps": config.steps, **self._judged(config, network)}
+        """Train a variant, and its teacher before it, and judge it."""
+        config, task = self._config(variant), self._task(variant)
+        state = Run(config.folder).load()
+        network = deepcopy(task.network).eval().float().cpu()
+        network.load_state_dict(state["average" if variant.averaged else "network"])
+        return {"normalisation": variant.name, "steps": state["step"], **self._judged(config, network)}
 
-    def config(self, variant: Variant) -> StyleConfig:
-        """Its options."""
-        own = {"name": variant.run, "run": self.folder / variant.run, "store": self.folder / "store"}
-        steps = self.steps * (2 if variant.longer else 1)
-        return StyleConfig.model_validate({**self.common, **own, **variant.options, "steps": steps})
+    def _config(self, variant: Variant) -> StyleConfig:
+        own = {"name": variant.run, "run": self._folder / variant.run, "store": self._folder / "store"}
+        steps = self._steps * (2 if variant.longer else 1)
+        return StyleConfig.model_validate({**self._common, **own, **variant.options, "steps": steps})
 
-    def _trained(self, config: StyleConfig, variant: Variant) -> StyleTask:
-        if config.name not in self.done:
+    def _task(self, variant: Variant) -> StyleTask:
+        """What a variant was trained as; it is trained where it was not yet."""
+        config = self._config(variant)
+        if config.name not in self._trained:
+            self._publish_teacher(config)
             task, run = _task(config, variant), Run(config.folder)
-            train(task, config, run, resume=run.state_file.exists())
-            if not variant.standardised:
-                publish(task, config, run.load())
-            self.done[config.name] = task
-        return self.done[config.name]
+            try:
+                train(task, config, run, resume=run.state_file.exists())
+            except Interrupted as error:
+                raise KeyboardInterrupt from error
+            self._trained[config.name] = task
+        return self._trained[config.name]
+
+    def _publish_teacher(self, config: StyleConfig) -> None:
+        if config.teacher and not ModelStore(config.store).versions(config.teacher):
+            teacher = VARIANTS[config.teacher]
+            task, own = self._task(teacher), self._config(teacher)
+            publish(task, own, Run(own.folder).load())
 
     def _judged(self, config: StyleConfig, network: TransformNetwork) -> Row:
         """The mean objective, its content and its style, at each size."""
@@ -126,7 +135,7 @@ class Study:
         judge = Judge(loss_network, config.style_image, config.style_size, weights)
         found: dict[str, float] = {}
         for side in SIZES:
-            terms = judge.mean(network.float(), self.held_out, side)
+            terms = judge.mean(network, self._held_out, side)
             style = sum(value for name, value in terms.items() if name.startswith("style_"))
             found |= {f"{side} px": terms["total"], f"content at {side}": terms["content"], f"style at {side}": style}
         return found
@@ -162,11 +171,11 @@ def _rows(study: Study, variants: list[Variant]) -> Iterator[Row]:
 def _study(chosen: Namespace, folder: Path) -> Study:
     """The recipe of docs/normalisation.md."""
     torch.set_num_threads(chosen.threads or torch.get_num_threads())
-    content = chosen.content or _photographs(folder / "content")
+    loss_network = loss_network_file(folder / "loss.safetensors") if chosen.quick else chosen.loss_network
     common = {
-        "style_image": chosen.style_image or image_files(_photographs(folder / "painting"))[0],
-        "content": content,
-        "loss_network": chosen.loss_network,
+        "style_image": chosen.style_image or image_files(_photographs(folder / "painting", 0))[0],
+        "content": chosen.content or _photographs(folder / "content", 1),
+        "loss_network": str(loss_network),
         "architecture": "c9s1-16,d32,d64,R64*5,u32,u16,c9s1-3",
         "image_size": 32 if chosen.quick else 128,
         "style_weight": 4.0,
@@ -174,12 +183,13 @@ def _study(chosen: Namespace, folder: Path) -> Study:
         "ema": 0.99,
         "style_ramp": 0.3,
     }
-    return Study(chosen.runs or folder, chosen.held_out or content, common, 2 if chosen.quick else chosen.steps)
+    held_out = chosen.held_out or _photographs(folder / "held-out", 2)
+    return Study(chosen.runs or folder, held_out, common, 2 if chosen.quick else chosen.steps)
 
 
-def _photographs(folder: Path) -> Path:
+def _photographs(folder: Path, which: int) -> Path:
     folder.mkdir()
-    for seed in range(GENERATED):
+    for seed in range(which * GENERATED, (which + 1) * GENERATED):
         (folder / f"{seed}.jpg").write_bytes(photos.jpeg(photos.photo(256, 192, seed)))
     return folder
 

@@ -78,7 +78,7 @@ def _configs(folder: Path, steps: int) -> Iterator[tuple[str, TrainConfig]]:
             | {
                 "name": "style",
                 "style_image": folder / "painting.jpg",
-                "loss_network": str(_loss_network(folder / "loss.safetensors")),
+                "loss_network": str(loss_network_file(folder / "loss.safetensors")),
                 "architecture": "c9s1-16,d32,d64,R64*5,u32,u16,c9s1-3",
                 "norm": "instance",
                 "zoom": 1.0,
@@ -89,7 +89,7 @@ def _configs(folder: Path, steps: int) -> Iterator[tuple[str, TrainConfig]]:
     yield "×4, sixteen crops of 192²", SuperResolutionConfig.model_validate(common | {"name": "x4"})
 
 
-def _loss_network(path: Path) -> Path:
+def loss_network_file(path: Path) -> Path:
     """Random weights in the shapes of the distilled VGG-19."""
     weights = {"conv0.weight": torch.eye(3)[..., None, None], "conv0.bias": torch.zeros(3)}
     channels = 3

@@ -1,7 +1,10 @@
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
 import torch
 
-from benchmarks.normalisation import VARIANTS, Standardised
-from model_store import NetworkSpec
+from benchmarks.normalisation import VARIANTS, Standardised, declare, run
+from model_store import ModelStore, NetworkSpec
 
 
 def test_a_standardised_photograph_has_one_brightness_and_contrast() -> None:
@@ -17,3 +20,14 @@ def test_variants_share_a_run_where_only_what_is_judged_differs() -> None:
     assert VARIANTS["batch, weights of the last step"].run == VARIANTS["batch"].run
     assert len(set(runs)) == len(runs) - 1
     assert {"instance", "none", "thumbnail"} < set(runs)
+
+
+def test_a_taught_variant_has_its_teacher_trained_first(tmp_path: Path) -> None:
+    parser = ArgumentParser()
+    declare(parser)
+    options = ["--variants", "batch, taught by instance", "--runs", str(tmp_path), "--threads", "1"]
+    (rows,) = run(Namespace(quick=True, **vars(parser.parse_args(options)))).values()
+    (row,) = rows
+    assert (row["normalisation"], row["steps"]) == ("batch, taught by instance", 2)
+    assert isinstance(row["480 px"], float)
+    assert ModelStore(tmp_path / "store").names() == ["instance"]
