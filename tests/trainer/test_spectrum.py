@@ -9,6 +9,8 @@ from trainer.evaluate import luma
 from trainer.spectrum import grid_energy, grid_level
 
 SHIPPED = ModelStore(SHIPPED_STORE)
+GRIDLESS = [name for name in SHIPPED.names() if not name.startswith("paper-")]
+"""The paper's own recipe has the grid that it reports (§4.2)."""
 
 
 def texture(side: int = 256, seed: int = 0) -> Tensor:
@@ -70,7 +72,7 @@ def made(name: str) -> Tensor:
     return result
 
 
-@pytest.mark.parametrize("name", SHIPPED.names())
+@pytest.mark.parametrize("name", GRIDLESS)
 def test_shipped_networks_leave_no_grid(name: str) -> None:
     scale = SHIPPED.manifest(name).scale
     for period in (2, 4) if scale == 1 else (2 * scale,):
