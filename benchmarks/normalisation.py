@@ -114,7 +114,7 @@ class Study:
         config = self._config(variant)
         if config.name not in self._trained:
             self._publish_teacher(config)
-            task, run = _task(config, variant), Run(config.folder)
+            task, run = _built(config, variant), Run(config.folder)
             try:
                 train(task, config, run, resume=run.state_file.exists())
             except Interrupted as error:
@@ -194,7 +194,7 @@ def _photographs(folder: Path, which: int) -> Path:
     return folder
 
 
-def _task(config: StyleConfig, variant: Variant) -> StyleTask:
+def _built(config: StyleConfig, variant: Variant) -> StyleTask:
     hardware = Hardware.of("auto", config.precision)
     task = StyleTask(config, hardware)
     if variant.standardised:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,12 +62,19 @@ def stylize(served: Process, content: bytes) -> httpx.Response:
     return served.client.post("/v1/stylize/wave?format=png", content=content)
 
 
-def test_sigterm_lets_the_request_in_flight_finish_and_refuses_others(tmp_path: Path) -> None:
-    publish(tmp_path)
-    with process(tmp_path) as served, ThreadPoolExecutor(1) as clients:
+@contextmanager
+def stopping(root: Path, *options: str) -> Iterator[tuple[Process, Future[httpx.Response]]]:
+    """A service that was told to stop while it paints a large photograph, and the answer to that."""
+    publish(root)
+    with process(root, *options) as served, ThreadPoolExecutor(1) as clients:
         in_flight = clients.submit(stylize, served, LARGE)
         wait_for(lambda: served.metric("pastiche_batch_size_count"), lambda count: count == 1)
         served.handle.send_signal(signal.SIGTERM)
+        yield served, in_flight
+
+
+def test_sigterm_lets_the_request_in_flight_finish_and_refuses_others(tmp_path: Path) -> None:
+    with stopping(tmp_path) as (served, in_flight):
         wait_for(lambda: served.client.get("/readyz").status_code, lambda status: status == 503)
         assert served.client.get("/livez").status_code == 200
         refused = stylize(served, file(photo()))
@@ -82,22 +89,14 @@ def test_sigterm_lets_the_request_in_flight_finish_and_refuses_others(tmp_path: 
 
 
 def test_request_that_outlasts_the_drain_is_told_so(tmp_path: Path) -> None:
-    publish(tmp_path)
-    with process(tmp_path, "--drain-seconds", "0") as served, ThreadPoolExecutor(1) as clients:
-        in_flight = clients.submit(stylize, served, LARGE)
-        wait_for(lambda: served.metric("pastiche_batch_size_count"), lambda count: count == 1)
-        served.handle.send_signal(signal.SIGTERM)
+    with stopping(tmp_path, "--drain-seconds", "0") as (served, in_flight):
         answer = in_flight.result()
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems/draining")
         assert served.exit_status() == 0
 
 
 def test_second_signal_kills(tmp_path: Path) -> None:
-    publish(tmp_path)
-    with process(tmp_path, "--drain-seconds", "3600") as served, ThreadPoolExecutor(1) as clients:
-        in_flight = clients.submit(stylize, served, LARGE)
-        wait_for(lambda: served.metric("pastiche_batch_size_count"), lambda count: count == 1)
-        served.handle.send_signal(signal.SIGTERM)
+    with stopping(tmp_path, "--drain-seconds", "3600") as (served, in_flight):
         wait_for(lambda: served.client.get("/readyz").status_code, lambda status: status == 503)
         assert not in_flight.done()
         served.handle.send_signal(signal.SIGTERM)
