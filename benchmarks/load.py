@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import uvloop
 
@@ -169,7 +169,7 @@ class Clients:
             kind = _kind(status, body)
         except TimeoutError:
             kind = "timeout"
-        except (OSError, EOFError, ValueError):
+        except (OSError, EOFError, LookupError, ValueError):
             kind = "failed"
         if kind in ("timeout", "failed"):
             connection.close()
@@ -180,31 +180,84 @@ class Clients:
         return time.monotonic() - self._began
 
 
-class Connection:
-    """A connection that is kept, and opened again where it was closed."""
+class Connection(asyncio.Protocol):
+    """A connection that is kept, and opened again where it was closed. One request at a time."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._received = bytearray()
+        self._head: Head | None = None
+        self._answer: asyncio.Future[tuple[int, float, bytes]] = asyncio.Future()
 
     async def send(self, message: bytes) -> tuple[int, float, bytes]:
         """The status, the seconds of Retry-After (0 without it) and the body of the answer."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = self._streams
-        writer.write(message)
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
-        body = await reader.readexactly(int(fields["content-length"]))
-        if fields.get("connection", "").lower() == "close":
-            self.close()
-        return int(head[0].split()[1]), float(fields.get("retry-after", 0)), body
+        if self._transport is None:
+            await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self._port)
+        assert self._transport is not None
+        self._received.clear()
+        self._head, self._answer = None, asyncio.Future()
+        self._transport.write(message)
+        return await self._answer
 
     def close(self) -> None:
         """Close it, whatever is under way."""
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """A part of the answer."""
+        self._received += data
+        try:
+            self._read()
+        except (IndexError, ValueError) as error:
+            self._fail(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Closed, by this side or by the other."""
+        self._transport = None
+        self._fail(exc or EOFError())
+
+    def _read(self) -> None:
+        if self._head is None:
+            end = self._received.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            self._head = Head.of(bytes(self._received[:end]))
+            del self._received[: end + 4]
+        if len(self._received) >= self._head.length and not self._answer.done():
+            if self._head.closes:
+                self.close()
+            self._answer.set_result((self._head.status, self._head.retry_after, bytes(self._received)))
+
+    def _fail(self, error: Exception) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(error)
+            self._answer.exception()  # nobody may wait for it
+
+
+class Head(NamedTuple):
+    """What is read of the head of an answer. Raises IndexError or ValueError where it is none."""
+
+    status: int
+    length: int
+    retry_after: float
+    closes: bool
+
+    @classmethod
+    def of(cls, text: bytes) -> "Head":
+        """The status line and the fields."""
+        first, *lines = text.lower().split(b"\r\n")
+        fields = dict(line.split(b": ", 1) for line in lines)
+        retry_after = float(fields.get(b"retry-after", 0))
+        return cls(
+            int(first.split()[1]), int(fields[b"content-length"]), retry_after, fields.get(b"connection") == b"close"
+        )
 
 
 def _kind(status: int, body: bytes) -> Kind:

@@ -22,7 +22,7 @@ from trainer.judgement import Judge
 from trainer.loss_network import load_loss_network
 from trainer.objective import StyleWeights
 from trainer.run import Run
-from trainer.tasks import StyleTask
+from trainer.style import StyleTask
 from trainer.train import publish, train
 
 SIZES = (256, 480)

@@ -26,7 +26,8 @@ from trainer.config import Precision, StyleConfig, SuperResolutionConfig, TrainC
 from trainer.data import read_image
 from trainer.hardware import Hardware
 from trainer.run import Run
-from trainer.tasks import Task, build
+from trainer.task import Task
+from trainer.tasks import build
 from trainer.train import train
 
 PHOTOS = 24

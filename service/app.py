@@ -90,6 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(refuse_unknown)],
     )
     app.state.lifespan = lifespan
+    app.state.turnstile = Turnstile(admission.refusals, metrics, settings.request_timeout)
     app.add_middleware(NormalForm)
     app.add_middleware(TraceMiddleware, metrics=metrics)
     errors.install(app, {EDITS: openai_error})
@@ -102,8 +103,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(Models(models).router)
     app.include_router(Problems().router)
     app.include_router(Probes(settings, models, runner, lifespan, metrics).router)
-    # Outside the framework's own middleware too, which costs as much as a refusal does.
-    app.middleware_stack = Turnstile(app.build_middleware_stack(), admission, metrics, settings.request_timeout)
     return app
 
 

@@ -8,7 +8,9 @@ import socket
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from time import monotonic
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,6 +19,7 @@ from pydantic import ValidationError
 from model_store.allocator import keep_memory
 from service import log
 from service.app import create_app
+from service.door import Door
 from service.lifespan import Lifespan
 from service.settings import Settings
 
@@ -64,14 +67,14 @@ def main() -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    with asyncio.Runner(loop_factory=_server(app, settings).config.get_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=server_of(app, settings).config.get_loop_factory()) as runner:
         return runner.run(serve(app, settings))
 
 
 async def serve(app: FastAPI, settings: Settings) -> int:
     """Serve until a signal, or until a part of the service breaks; then drain and stop. A second signal kills."""
     lifespan: Lifespan = app.state.lifespan
-    server = _server(app, settings)
+    server = server_of(app, settings)
     serving = asyncio.create_task(server.serve())
     ending = asyncio.create_task(_reason_to_end(lifespan))
     await asyncio.wait((serving, ending), return_when=asyncio.FIRST_COMPLETED)
@@ -84,9 +87,12 @@ async def serve(app: FastAPI, settings: Settings) -> int:
     return ending.result() if ending.done() else 1
 
 
-def _server(app: FastAPI, settings: Settings) -> Server:
+def server_of(app: FastAPI, settings: Settings) -> Server:
+    """The HTTP server of the application."""
     config = uvicorn.Config(
         app,
+        http=cast(type[asyncio.Protocol], partial(Door, app.state.turnstile)),
+        ws="none",
         host=settings.host,
         port=settings.port,
         log_config=None,

@@ -7,17 +7,17 @@ service is. What is refused here is counted, but neither timed nor logged.
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from http import HTTPStatus
 from time import monotonic
+from typing import Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-from service.admission import Admission
 from service.errors import Overloaded, render
 from service.metrics import Metrics
 from service.preference import Preference
-from service.served_models import ServedModel
-from service.standing import Question
+from service.standing import Question, StandingRefusals
 from service.trace import request_id
 
 GUARDED = {"/v1/stylize/": "/v1/stylize/{style}", "/v1/upscale/": "/v1/upscale/{scale}"}
@@ -35,49 +35,61 @@ class Refusal:
 
     def __init__(self, error: Overloaded) -> None:
         answer = render(error, INSTANCE)
-        self.error = error
         self._before, self._after = bytes(answer.body).split(INSTANCE.encode())
         own = (b"content-length", b"x-request-id")
-        self._headers = [(name, value) for name, value in answer.raw_headers if name not in own]
+        fields = b"".join(b"%s: %s\r\n" % field for field in answer.raw_headers if field[0] not in own)
+        self._head = b"HTTP/1.1 %d %s\r\n%s" % (error.status, HTTPStatus(error.status).phrase.encode(), fields)
 
-    async def send(self, send: Send, instance: bytes) -> None:
-        """Answer a request of that id."""
-        body = b"".join((self._before, instance, self._after))
-        headers = [*self._headers, (b"content-length", b"%d" % len(body)), (b"x-request-id", instance)]
-        await send({"type": "http.response.start", "status": self.error.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+    def message(self, instance: bytes, fields: bytes) -> bytes:
+        """The whole answer to a request of that id, with more header fields, each with its line's end."""
+        length = len(self._before) + len(instance) + len(self._after)
+        own = b"content-length: %d\r\nx-request-id: %s\r\n\r\n" % (length, instance)
+        return b"".join((self._head, fields, own, self._before, instance, self._after))
+
+
+Answer = Callable[[Refusal, bytes], None]
+"""Sends a refusal to the request of that id."""
 
 
 class Turnstile:
-    """The outermost ASGI application: what it refuses costs nothing further in."""
+    """Says who is refused, and lets them wait for it."""
 
-    def __init__(
-        self, app: ASGIApp, admission: Admission[ServedModel], metrics: Metrics, default_timeout: float
-    ) -> None:
-        self._app = app
-        self._admission = admission
+    def __init__(self, refusals: StandingRefusals, metrics: Metrics, default_timeout: float) -> None:
+        self._refusals = refusals
         self._metrics = metrics
         self._default_timeout = default_timeout
         self._rendered = lru_cache(maxsize=8)(Refusal)
+        self._waiting: list[tuple[Mapping[str, Any], Overloaded, Answer]] = []
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = _guarded(scope)
-        asked = question(scope, self._default_timeout) if route else None
-        refusal = self._admission.refusals.of(asked) if asked else None
-        if refusal is None:
-            await self._app(scope, receive, send)
-            return
-        await asyncio.sleep(PERIOD - monotonic() % PERIOD)
-        self._metrics.requests.labels(route, "POST", refusal.status).inc()
-        self._metrics.rejected.labels(refusal.kind).inc()
-        offered = dict(scope["headers"]).get(b"x-request-id", b"")
-        await self._rendered(refusal).send(send, request_id(offered.decode("latin-1")).encode())
+    def refusal(self, scope: Mapping[str, Any]) -> Overloaded | None:
+        """The one that stands for a request, of which method, path, query and headers are known; None lets it in."""
+        if scope["method"] != "POST" or not _guarded(scope["path"]):
+            return None
+        asked = question(scope, self._default_timeout)
+        return self._refusals.of(asked) if asked else None
+
+    def turn_away(self, scope: Mapping[str, Any], refusal: Overloaded, answer: Answer) -> None:
+        """Have a request answered at the end of the period."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_later(PERIOD - monotonic() % PERIOD, self._give)
+        self._waiting.append((scope, refusal, answer))
+
+    def _give(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for (route, refusal), count in Counter(
+            (_guarded(scope["path"]), refusal) for scope, refusal, _ in waiting
+        ).items():
+            self._metrics.requests.labels(route, "POST", refusal.status).inc(count)
+            self._metrics.rejected.labels(refusal.kind).inc(count)
+        for scope, refusal, answer in waiting:
+            answer(self._rendered(refusal), _instance(scope))
 
 
-def question(scope: Scope, default_timeout: float) -> Question | None:
+def question(scope: Mapping[str, Any], default_timeout: float) -> Question | None:
     """What a request's head says of it; None where it is nonsense, or does not say how long the body is."""
     headers = dict(scope["headers"])
-    if Preference.of([headers.get(b"prefer", b"").decode("latin-1")]).respond_async:  # a job can wait
+    prefer = headers.get(b"prefer")
+    if prefer and Preference.of([prefer.decode("latin-1")]).respond_async:  # a job can wait
         return None
     said = headers.get(b"x-request-timeout")
     try:
@@ -89,8 +101,11 @@ def question(scope: Scope, default_timeout: float) -> Question | None:
     return Question(asked, seconds, said is None, length) if seconds > 0 else None
 
 
-def _guarded(scope: Scope) -> str:
+def _guarded(path: str) -> str:
     """The route's template, empty where nothing is refused at the door."""
-    if scope["type"] != "http" or scope["method"] != "POST":
-        return ""
-    return next((route for begin, route in GUARDED.items() if scope["path"].startswith(begin)), "")
+    return next((route for begin, route in GUARDED.items() if path.startswith(begin)), "")
+
+
+def _instance(scope: Mapping[str, Any]) -> bytes:
+    offered = dict(scope["headers"]).get(b"x-request-id", b"")
+    return request_id(offered.decode("latin-1")).encode()

@@ -16,7 +16,7 @@ from trainer.errors import Interrupted, TrainingDiverged
 from trainer.interruption import interruption
 from trainer.models import warm_start
 from trainer.run import Run, State, png
-from trainer.tasks import Task
+from trainer.task import Task
 
 
 def train(task: Task, config: TrainConfig, run: Run, *, resume: bool = False) -> TransformNetwork:

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import httpx
 import numpy as np
 import torch
-import uvicorn
 from fastapi import FastAPI
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,7 +20,7 @@ from model_store import Draft, Manifest, ModelStore, TransformNetwork
 from service.app import create_app
 from service.lifespan import Lifespan
 from service.photographs import Pixels
-from service.serving import KEEP_ALIVE_SECONDS
+from service.serving import server_of
 from service.settings import Settings
 from tests.networks import NARROW_UPSCALE_4, network
 
@@ -99,9 +98,9 @@ def settings(root: Path, **options: Any) -> Settings:
 @contextmanager
 def serving(root: Path, **options: Any) -> Iterator[Live]:
     """Serve the store at `root` on a free port of this machine; ready when the block begins."""
-    app = create_app(settings(root, **options))
-    keep_alive = KEEP_ALIVE_SECONDS  # longer than clients keep a connection: else both may end it at the same time
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_keep_alive=keep_alive))
+    chosen = settings(root, **options)
+    app = create_app(chosen)
+    server = server_of(app, chosen)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -15,7 +15,9 @@ from trainer.data import part
 from trainer.errors import Interrupted, RunError, TrainerError, TrainingDiverged
 from trainer.hardware import Hardware
 from trainer.run import Run
-from trainer.tasks import StyleTask, SuperResolutionTask, build
+from trainer.style import StyleTask
+from trainer.super_resolution import SuperResolutionTask
+from trainer.tasks import build
 from trainer.train import _average, learning_rate, publish, train
 
 
