@@ -164,8 +164,7 @@ class Clients:
         began, status, wait = self._now(), 0, 0.0
         kind: Kind
         try:
-            async with asyncio.timeout(self._plan.timeout):
-                status, wait, body = await connection.send(self._bodies[number])
+            status, wait, body = await connection.send(self._bodies[number], self._plan.timeout)
             kind = _kind(status, body)
         except TimeoutError:
             kind = "timeout"
@@ -190,15 +189,23 @@ class Connection(asyncio.Protocol):
         self._head: Head | None = None
         self._answer: asyncio.Future[tuple[int, float, bytes]] = asyncio.Future()
 
-    async def send(self, message: bytes) -> tuple[int, float, bytes]:
-        """The status, the seconds of Retry-After (0 without it) and the body of the answer."""
+    async def send(self, message: bytes, patience: float) -> tuple[int, float, bytes]:
+        """The status, the seconds of Retry-After (0 without it) and the body of the answer.
+
+        Raises TimeoutError after so many seconds (by one timer, which costs less than `asyncio.timeout`).
+        """
+        loop = asyncio.get_running_loop()
         if self._transport is None:
-            await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self._port)
+            await loop.create_connection(lambda: self, "127.0.0.1", self._port)
         assert self._transport is not None
         self._received.clear()
-        self._head, self._answer = None, asyncio.Future()
+        self._head, self._answer = None, loop.create_future()
+        timer = loop.call_later(patience, self._fail, TimeoutError())
         self._transport.write(message)
-        return await self._answer
+        try:
+            return await self._answer
+        finally:
+            timer.cancel()
 
     def close(self) -> None:
         """Close it, whatever is under way."""

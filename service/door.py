@@ -7,12 +7,9 @@ write. That is less than half of what the shortest ASGI application costs.
 import asyncio
 from functools import partial
 from typing import Any
-from urllib.parse import unquote
 
-from httptools import parse_url
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.errors import Overloaded
 from service.turnstile import Refusal, Turnstile
 
 
@@ -36,13 +33,8 @@ class Door(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Refuse the request, or begin it."""
-        refusal = self._refusal()
-        if refusal is None:
+        if not self._refused():
             super().on_headers_complete()
-            return
-        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        self.cycle = cycle = RefusedCycle(keep_alive=keep_alive)
-        self._turnstile.turn_away(self.scope, refusal, partial(self._answer, cycle))
 
     def on_body(self, body: bytes) -> None:
         """A part of a body, which nobody reads of a request that is refused."""
@@ -57,21 +49,22 @@ class Door(HttpToolsProtocol):
         self.cycle.more_body = False
         self._close_if_done(self.cycle)
 
-    def _refusal(self) -> Overloaded | None:
-        """Where there is one; a request behind another that is not answered yet is refused inside, when its turn comes.
+    def _refused(self) -> bool:
+        """Whether it is; one behind another that is not answered yet is refused inside, when its turn comes.
 
         So is one whose client waits before it sends the body, for it may never send it.
         """
         behind: RequestResponseCycle | None = self.cycle
         if behind is not None and not behind.response_complete:
-            return None
-        if self.expect_100_continue or self.parser.should_upgrade():
-            return None
-        url = parse_url(self.url)
-        self.scope["method"] = self.parser.get_method().decode("ascii")
-        self.scope["path"] = unquote(url.path.decode("ascii"))
-        self.scope["query_string"] = url.query or b""
-        return self._turnstile.refusal(self.scope)
+            return False
+        if self.parser.get_method() != b"POST" or self.expect_100_continue or self.parser.should_upgrade():
+            return False
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        cycle = RefusedCycle(keep_alive=keep_alive)
+        if not self._turnstile.refuses(self.url, tuple(self.headers), partial(self._answer, cycle)):
+            return False
+        self.cycle = cycle
+        return True
 
     def _answer(self, cycle: RefusedCycle, refusal: Refusal, instance: bytes) -> None:
         if cycle.disconnected:

@@ -1,44 +1,52 @@
 """Refusals of a moment ago, which hold for requests like those that were refused: they cost less than new ones."""
 
+import math
 from dataclasses import dataclass
 from time import monotonic
+from typing import NamedTuple
 
 from service.errors import Overloaded
 
-STANDING_SECONDS = 0.25
+STANDING_SECONDS = 0.5
 """After so long somebody is let in to see whether a refusal still holds; after twice as long it is forgotten."""
 
 MOST_STANDING = 256
 """So many refusals at most are held at a time."""
 
+ANY_SIZE = -1
 
-@dataclass(frozen=True)
-class Question:
-    """What can be known of a request before it is let in: by it, a refusal may hold for the next one."""
+
+class Question(NamedTuple):
+    """What can be known of a request before it is let in. A refusal of one holds for those that are equal to it."""
 
     asked: tuple[str, ...]
-    """What the same refusal is given to: the path, and all that could make another failure of it."""
-    seconds: float
-    """Within which the answer is wanted."""
+    """The path, and all that could make another failure of it."""
+    patience: int
+    """`patience_class` of the seconds within which the answer is wanted."""
     silent: bool
     """Whether the client has not said so."""
-    length: int
-    """Of the body, which stands for the size of the image."""
+    size: int
+    """`size_class` of the body's length, for that of the image; or ANY_SIZE where it did not matter."""
+
+
+def patience_class(seconds: float) -> int:
+    """Four for each doubling, for clients may send what is left of their time. Raises ValueError for 0 and less."""
+    return math.floor(4 * math.log2(seconds))
+
+
+def size_class(length: int) -> int:
+    """One for each doubling, for the files of images of one size differ as much."""
+    return length.bit_length()
 
 
 @dataclass
 class Standing:
-    """A refusal that holds for requests like the one that was refused, until `end` (`time.monotonic`)."""
+    """A refusal that holds until `end` (`time.monotonic`)."""
 
     refusal: Overloaded
-    question: Question
     end: float
     places: int = 0
     """So many are let in to see whether there is room for them."""
-
-    def holds_for(self, question: Question) -> bool:
-        """Whether a request gives no more time and asks for no less."""
-        return question.seconds <= self.question.seconds and question.length >= self.question.length
 
 
 class StandingRefusals:
@@ -50,26 +58,26 @@ class StandingRefusals:
     """
 
     def __init__(self) -> None:
-        self._held: dict[tuple[tuple[str, ...], bool], Standing] = {}
+        self._held: dict[Question, Standing] = {}
 
     def remember(self, refusal: Overloaded, question: Question) -> None:
         """Let a refusal stand for requests like that one."""
         if len(self._held) >= MOST_STANDING:
             self._held.clear()
         held = Overloaded(refusal.detail, headers=refusal.headers, **refusal.members)  # its traceback holds the body
-        self._held[question.asked, question.silent] = Standing(held, question, monotonic() + STANDING_SECONDS)
+        self._held[question] = Standing(held, monotonic() + STANDING_SECONDS)
 
     def of(self, question: Question) -> Overloaded | None:
-        """The refusal that holds for a request; None lets it in.
+        """The refusal that holds for a request; None lets it in."""
+        refusal = self._of(question._replace(size=ANY_SIZE))
+        return self._of(question) if refusal is None else refusal
 
-        What was refused to a client that has not said how long it waits is not refused to one that has.
-        """
-        key, now = (question.asked, question.silent), monotonic()
-        last = self._held.get(key)
-        if last is None or not last.holds_for(question):
+    def _of(self, question: Question) -> Overloaded | None:
+        last, now = self._held.get(question), monotonic()
+        if last is None:
             return None
         if now > last.end + STANDING_SECONDS:
-            del self._held[key]
+            del self._held[question]
             return None
         if now > last.end:
             last.end, last.places = now + STANDING_SECONDS, last.places + 1

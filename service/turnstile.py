@@ -9,19 +9,22 @@ service is. What is refused here is counted, but neither timed nor logged.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple, Self
+from urllib.parse import unquote
+
+from httptools import parse_url
 
 from service.errors import Overloaded, render
 from service.metrics import Metrics
 from service.preference import Preference
-from service.standing import Question, StandingRefusals
+from service.standing import Question, StandingRefusals, patience_class, size_class
 from service.trace import request_id
 
-GUARDED = {"/v1/stylize/": "/v1/stylize/{style}", "/v1/upscale/": "/v1/upscale/{scale}"}
-"""How the paths begin of which a full service refuses requests, and their routes' templates."""
+GUARDED = {b"/v1/stylize/": "/v1/stylize/{style}", b"/v1/upscale/": "/v1/upscale/{scale}"}
+"""How the URLs begin of which a full service refuses requests, and their routes' templates."""
 
 PERIOD = 0.048
 """Seconds, at whose multiples refusals are given: all those together that wait for it, which costs less for each."""
@@ -50,6 +53,30 @@ class Refusal:
 Answer = Callable[[Refusal, bytes], None]
 """Sends a refusal to the request of that id."""
 
+Fields = tuple[tuple[bytes, bytes], ...]
+"""Of the header of a request: names in lower case, and values."""
+
+
+class Head(NamedTuple):
+    """What the head of a request says that may be refused: all that is needed for it."""
+
+    route: str
+    question: Question
+    offered: str
+    """Its own id, empty where it has none."""
+
+    @classmethod
+    def of(cls, url: bytes, fields: Fields, default_timeout: float) -> Self | None:
+        """None where the request is let in, whatever has been refused. Raises ValueError where the URL is none."""
+        route = next((route for begin, route in GUARDED.items() if url.startswith(begin)), "")
+        if not route:
+            return None
+        parsed, headers = parse_url(url), dict(fields)
+        path = unquote(parsed.path.decode("ascii"))
+        scope = {"path": path, "query_string": parsed.query or b"", "headers": fields}
+        asked = question(scope, default_timeout)
+        return cls(route, asked, headers.get(b"x-request-id", b"").decode("latin-1")) if asked else None
+
 
 class Turnstile:
     """Says who is refused, and lets them wait for it."""
@@ -57,32 +84,31 @@ class Turnstile:
     def __init__(self, refusals: StandingRefusals, metrics: Metrics, default_timeout: float) -> None:
         self._refusals = refusals
         self._metrics = metrics
-        self._default_timeout = default_timeout
+        self._head = lru_cache(maxsize=512)(partial(Head.of, default_timeout=default_timeout))
         self._rendered = lru_cache(maxsize=8)(Refusal)
-        self._waiting: list[tuple[Mapping[str, Any], Overloaded, Answer]] = []
+        self._waiting: list[tuple[Head, Overloaded, Answer]] = []
 
-    def refusal(self, scope: Mapping[str, Any]) -> Overloaded | None:
-        """The one that stands for a request, of which method, path, query and headers are known; None lets it in."""
-        if scope["method"] != "POST" or not _guarded(scope["path"]):
-            return None
-        asked = question(scope, self._default_timeout)
-        return self._refusals.of(asked) if asked else None
+    def refuses(self, url: bytes, fields: Fields, answer: Answer) -> bool:
+        """Whether a POST of that URL and header is refused; then it is answered at the end of the period.
 
-    def turn_away(self, scope: Mapping[str, Any], refusal: Overloaded, answer: Answer) -> None:
-        """Have a request answered at the end of the period."""
+        Clients that come again and again send the same head again, which is read once.
+        """
+        head = self._head(url, fields)
+        refusal = self._refusals.of(head.question) if head else None
+        if head is None or refusal is None:
+            return False
         if not self._waiting:
             asyncio.get_running_loop().call_later(PERIOD - monotonic() % PERIOD, self._give)
-        self._waiting.append((scope, refusal, answer))
+        self._waiting.append((head, refusal, answer))
+        return True
 
     def _give(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for (route, refusal), count in Counter(
-            (_guarded(scope["path"]), refusal) for scope, refusal, _ in waiting
-        ).items():
+        for (route, refusal), count in Counter((head.route, refusal) for head, refusal, _ in waiting).items():
             self._metrics.requests.labels(route, "POST", refusal.status).inc(count)
             self._metrics.rejected.labels(refusal.kind).inc(count)
-        for scope, refusal, answer in waiting:
-            answer(self._rendered(refusal), _instance(scope))
+        for head, refusal, answer in waiting:
+            answer(self._rendered(refusal), request_id(head.offered).encode())
 
 
 def question(scope: Mapping[str, Any], default_timeout: float) -> Question | None:
@@ -93,19 +119,9 @@ def question(scope: Mapping[str, Any], default_timeout: float) -> Question | Non
         return None
     said = headers.get(b"x-request-timeout")
     try:
-        seconds = default_timeout if said is None else float(said)
-        length = int(headers[b"content-length"])
-    except (KeyError, ValueError):
+        patience = patience_class(default_timeout if said is None else float(said))
+        size = size_class(int(headers[b"content-length"]))
+    except (KeyError, ValueError, OverflowError):
         return None
     asked = (scope["path"], scope["query_string"].decode("latin-1"), headers.get(b"accept", b"").decode("latin-1"))
-    return Question(asked, seconds, said is None, length) if seconds > 0 else None
-
-
-def _guarded(path: str) -> str:
-    """The route's template, empty where nothing is refused at the door."""
-    return next((route for begin, route in GUARDED.items() if path.startswith(begin)), "")
-
-
-def _instance(scope: Mapping[str, Any]) -> bytes:
-    offered = dict(scope["headers"]).get(b"x-request-id", b"")
-    return request_id(offered.decode("latin-1")).encode()
+    return Question(asked, patience, said is None, size)

@@ -20,7 +20,7 @@ from service.routes.problems import problems
 from service.served_models import ServedModel
 from service.settings import Settings
 from service.sharing import SharedStudio
-from service.standing import Question
+from service.standing import ANY_SIZE, Question
 from service.studio import Studio
 from service.trace import Trace
 from service.turnstile import question
@@ -101,7 +101,7 @@ class Images:
         trace.model, trace.version = order.model.name, order.model.manifest.version
         asked = question(request.scope, self._settings.request_timeout)
         refused = [Overloaded] if preference.respond_async else []  # a job can wait
-        with suppress(*refused), self._remembered(asked and replace(asked, length=0)):
+        with suppress(*refused), self._remembered(asked and asked._replace(size=ANY_SIZE)):
             self._studio.check(order)
         with trace.stage("read"):
             seconds = min(self._settings.request_timeout, order.terms.seconds)

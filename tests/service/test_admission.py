@@ -15,7 +15,7 @@ from service.standing import Question
 from tests.service.pointwise import Model, model
 
 LATER = 1e9
-HERE = Question(("/here", "", ""), 15.0, silent=False, length=1000)
+HERE = Question(("/here", "", ""), 15, silent=False, size=10)
 SECOND_PER_TILE: dict[str, Any] = {"tile": 100, "fixed": 1.0}
 Taking = Callable[..., Job[Model]]
 

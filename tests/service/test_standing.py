@@ -1,12 +1,19 @@
-from dataclasses import replace
 from time import monotonic
 
 import pytest
 
 from service.errors import Overloaded
-from service.standing import MOST_STANDING, STANDING_SECONDS, Question, StandingRefusals
+from service.standing import (
+    ANY_SIZE,
+    MOST_STANDING,
+    STANDING_SECONDS,
+    Question,
+    StandingRefusals,
+    patience_class,
+    size_class,
+)
 
-HERE = Question(("/here", "quality=9", ""), 15.0, silent=False, length=1000)
+HERE = Question(("/here", "quality=9", ""), patience_class(15.0), silent=False, size=size_class(1000))
 
 
 class Clock:
@@ -33,21 +40,34 @@ def test_refusal_stands_for_requests_like_the_one_that_was_refused(clock: Clock)
     refusal = refusals.of(HERE)
     assert refusal is not None
     assert (refusal.detail, refusal.headers, refusal.members) == ("full", {"Retry-After": "7"}, {"retry_after": 7})
-    assert refusals.of(replace(HERE, seconds=1.0, length=5000)) is refusal
-    assert refusals.of(replace(HERE, seconds=60.0)) is None  # it has more time
-    assert refusals.of(replace(HERE, length=999)) is None  # its image may be smaller
-    assert refusals.of(replace(HERE, silent=True)) is None
-    for other in (("/there", "quality=9", ""), ("/here", "quality=900", ""), ("/here", "quality=9", "text/*")):
-        assert refusals.of(replace(HERE, asked=other)) is None
+    assert refusals.of(HERE) is refusal
+    others = [
+        HERE._replace(asked=("/there", "quality=9", "")),
+        HERE._replace(asked=("/here", "quality=900", "")),
+        HERE._replace(asked=("/here", "quality=9", "text/*")),
+        HERE._replace(patience=patience_class(60.0)),
+        HERE._replace(size=size_class(100)),
+        HERE._replace(silent=True),
+    ]
+    assert not any(refusals.of(other) for other in others)
 
 
-def test_what_was_refused_to_a_silent_client_is_not_refused_to_one_that_says_how_long_it_waits(clock: Clock) -> None:
-    refusals, silent = StandingRefusals(), replace(HERE, silent=True)
-    refusals.remember(Overloaded("full"), silent)
-    assert refusals.of(HERE) is None
-    refusals.remember(Overloaded("full"), HERE)
+@pytest.mark.parametrize(("seconds", "alike"), [(15.0, True), (13.6, True), (12.0, False), (17.0, False)])
+def test_clients_are_alike_that_give_nearly_the_same_time(seconds: float, alike: bool) -> None:
+    assert (patience_class(seconds) == patience_class(15.0)) == alike
+
+
+@pytest.mark.parametrize(("length", "alike"), [(1000, True), (513, True), (511, False), (1025, False), (0, False)])
+def test_bodies_are_alike_within_a_power_of_two(length: int, alike: bool) -> None:
+    assert (size_class(length) == size_class(1000)) == alike
+
+
+def test_refusal_before_the_body_was_known_holds_for_all_bodies(clock: Clock) -> None:
+    refusals = StandingRefusals()
+    refusals.remember(Overloaded("full"), HERE._replace(size=ANY_SIZE))
     assert refusals.of(HERE)
-    assert refusals.of(silent)
+    refusals.make_room()
+    assert refusals.of(HERE) is None
 
 
 def test_one_is_let_in_for_each_place_that_there_may_be(clock: Clock) -> None:
@@ -60,7 +80,7 @@ def test_one_is_let_in_for_each_place_that_there_may_be(clock: Clock) -> None:
 def test_who_is_let_in_anyway_takes_no_place(clock: Clock) -> None:
     refusals = refusing()
     refusals.make_room()
-    assert refusals.of(replace(HERE, seconds=60.0)) is None
+    assert refusals.of(HERE._replace(patience=patience_class(60.0))) is None
     assert refusals.of(HERE) is None
     assert refusals.of(HERE)
 
@@ -108,7 +128,7 @@ def test_refusal_that_stands_keeps_nothing_of_the_request(clock: Clock) -> None:
 def test_refusals_that_stand_are_bounded(clock: Clock) -> None:
     refusals = StandingRefusals()
     for number in range(3 * MOST_STANDING):
-        question = replace(HERE, asked=(str(number),))
+        question = HERE._replace(asked=(str(number),))
         refusals.remember(Overloaded("full"), question)
         assert refusals.of(question)
         assert len(refusals._held) <= MOST_STANDING

@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import PROBLEM_MEDIA_TYPE, Overloaded
 from service.lifespan import Lifespan
-from service.standing import Question, StandingRefusals
+from service.standing import ANY_SIZE, Question, StandingRefusals, patience_class, size_class
 from tests.service.live import Live, file, held, photo, publish, serving, wait_for
 
 STYLE = "/v1/stylize/wave"
@@ -40,13 +40,13 @@ class Full:
 
 
 @contextmanager
-def full(root: Path, *, silent: bool = True) -> Iterator[Full]:
+def full(root: Path, *, silent: bool = True, size: int = ANY_SIZE) -> Iterator[Full]:
     refusal = Overloaded("full", headers={"Retry-After": "7"}, retry_after=7)
     with serving(root) as live, pytest.MonkeyPatch.context() as patch:
         patch.setattr("service.standing.STANDING_SECONDS", 1000.0)
         service = Full(live)
         for path, query in ((STYLE, ""), (UPSCALE, ""), (STYLE, QUERY)):
-            service.refusals.remember(refusal, Question((path, query, "*/*"), 60.0, silent, 1))
+            service.refusals.remember(refusal, Question((path, query, "*/*"), patience_class(60.0), silent, size))
         yield service
 
 
@@ -83,6 +83,7 @@ def test_refusal_at_the_door_is_the_one_given_inside(tmp_path: Path) -> None:
         ("/v1/upscale/99", {}, "invalid-request"),
         (STYLE, {"X-Request-Timeout": "soon"}, "invalid-request"),
         (STYLE, {"X-Request-Timeout": "-5"}, "invalid-request"),
+        (STYLE, {"X-Request-Timeout": "inf"}, "invalid-request"),
         ("/v1/elsewhere", {}, "not-found"),
     ],
 )
@@ -90,14 +91,19 @@ def test_who_may_be_answered_otherwise_is_let_in(service: Full, path: str, heade
     assert service.kind("POST", path, **headers) == kind
 
 
-@pytest.mark.parametrize(("timeout", "kind"), [("5", "overloaded"), ("600", LET_IN)])
-def test_who_has_more_time_is_let_in(tmp_path: Path, timeout: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("timeout", "kind"), [("60", "overloaded"), ("61", "overloaded"), ("600", LET_IN), ("5", LET_IN)]
+)
+def test_who_gives_another_time_is_let_in(tmp_path: Path, timeout: str, kind: str) -> None:
     with full(tmp_path, silent=False) as service:
         assert service.kind("POST", STYLE, **{"X-Request-Timeout": timeout}) == kind
 
 
-def test_who_sends_less_is_let_in(service: Full) -> None:
-    assert service.live.client.post(STYLE).json()["type"] == f"/problems/{LET_IN}"
+@pytest.mark.parametrize(("length", "kind"), [(100, "overloaded"), (10, LET_IN), (1000, LET_IN)])
+def test_who_sends_more_or_less_is_let_in(tmp_path: Path, length: int, kind: str) -> None:
+    with full(tmp_path, size=size_class(100)) as service:
+        answer = service.live.client.post(STYLE, content=bytes(length))
+    assert answer.json()["type"] == f"/problems/{kind}"
 
 
 def test_body_of_unknown_length_is_let_in(service: Full) -> None:
