@@ -75,7 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
     batcher = Batcher(run, admission, lanes, metrics)
     codecs = ThreadPoolExecutor(settings.codec_threads, "codec")
     studio = Studio(settings, admission, batcher, codecs, metrics)
-    shared = SharedStudio(studio, made_with(device, precision), metrics, coalesce=settings.coalesce)
+    shared = SharedStudio(studio, made_with(device, precision, sizes), metrics, coalesce=settings.coalesce)
     desk = Desk(settings, models)
     commissions = Commissions(settings, desk, shared, metrics)
     lifespan = Lifespan(settings, models, admission, batcher, runner, codecs, commissions)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -82,11 +82,20 @@ class Slots:
     graph: torch.cuda.CUDAGraph
 
 
+class Landing(NamedTuple):
+    """Results on the way to the host's memory, where they are when the event has come."""
+
+    pixels: Tensor
+    finite: Tensor
+    done: torch.cuda.Event
+
+
 class OnCuda:
     """Networks on one GPU, from several threads; launches come one after the other, waiting for them does not."""
 
     def __init__(self, device: torch.device) -> None:
         torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False
         self._device = device
         self._shrunk = 1
         """By what full passes are divided since memory ran out."""
@@ -110,11 +119,10 @@ class OnCuda:
         """As `Forward` says. A network that is not local runs whole images, each alone: their shapes do not repeat."""
         if not network.spec.tileable:
             return [result for plane in planes for result in self.eager(network, [plane], None)]
-        size = max(1, full // self._shrunk)
         results: list[Pixels | None] = []
-        for begin in range(0, len(planes), size):
-            own = None if statistics is None else statistics[begin : begin + size]
-            results += self._replayed(network, planes[begin : begin + size], own, size)
+        while (begin := len(results)) < len(planes):
+            own = None if statistics is None else statistics[begin:]
+            results += _landed(*self._launched(network, planes[begin:], own, full))
         return results
 
     def eager(
@@ -122,20 +130,35 @@ class OnCuda:
     ) -> list[Pixels | None]:
         """As `Forward` says."""
         with self._launching:
-            return _landed(*self._downloaded(*computed(network, self._uploaded(planes, len(planes)), statistics)))
+            result = computed(network, self._uploaded(planes, len(planes)), statistics)
+            return _landed(*self._downloaded(*result, len(planes)))
 
-    def shrink(self) -> None:
-        """As `Forward` says: batches of half the size from now on."""
+    @contextmanager
+    def launching(self) -> Iterator[None]:
+        """As `Forward` says: a first call of a library from another thread can break a capture."""
         with self._launching:
-            self._shrunk *= 2
+            yield
+
+    def uploaded(self, batch: Tensor) -> Tensor:
+        """As `Forward` says: what is not page-locked would be waited for, with all that was launched before."""
+        return batch.pin_memory().to(self._device, non_blocking=True)
+
+    def shrink(self, full: int) -> None:
+        """As `Forward` says: where a pass was of several planes, all are of half as many from now on."""
+        with self._launching:
+            if full > self._shrunk:
+                self._shrunk *= 2
             torch.cuda.synchronize(self._device)  # a graph that runs keeps its memory
             self._slots.clear()
             torch.cuda.empty_cache()
 
-    def _replayed(
-        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, size: int
-    ) -> list[Pixels | None]:
+    def _launched(
+        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, full: int
+    ) -> Landing:
+        """A full pass with the first of the planes. Nothing of it but the landing outlives the lock: see `shrink`."""
         with self._launching:
+            size = max(1, full // self._shrunk)
+            planes, statistics = planes[:size], None if statistics is None else statistics[:size]
             batch = self._uploaded(planes, size)
             slots = self._captured(network, batch, statistics)
             slots.planes.copy_(batch)
@@ -145,8 +168,7 @@ class OnCuda:
                 _copy_weights(network, slots.network)
                 slots.holds = network
             slots.graph.replay()
-            landing = self._downloaded(slots.pixels.clone(), slots.finite.clone())
-        return _landed(*landing)[: len(planes)]
+            return self._downloaded(slots.pixels.clone(), slots.finite.clone(), len(planes))
 
     def _captured(self, network: TransformNetwork, batch: Tensor, statistics: Tensor | None) -> Slots:
         """The graph for the network's architecture and the batch's shape, captured at the first use."""
@@ -155,7 +177,7 @@ class OnCuda:
 
     def _capture(self, network: TransformNetwork, batch: Tensor, statistics: Tensor | None) -> Slots:
         own = copy.deepcopy(network)
-        each = None if statistics is None else statistics[:1].expand(len(batch), -1, -1).contiguous()
+        each = None if statistics is None else statistics[:1].repeat(len(batch), 1, 1)
         planes = batch.clone()
         self._capturing.wait_stream(self._computing)
         with torch.cuda.stream(self._capturing):
@@ -171,24 +193,25 @@ class OnCuda:
     def _uploaded(self, planes: Sequence[Pixels], size: int) -> Tensor:
         """(size, H, W, 3) on the device, copied beside the computing; the rest of it is black."""
         depth = torch.uint8 if planes[0].dtype == np.uint8 else torch.uint16
-        host = torch.zeros((size, *planes[0].shape), dtype=depth, pin_memory=True)
+        host = torch.empty((size, *planes[0].shape), dtype=depth, pin_memory=True)
         np.stack(planes, out=host.numpy()[: len(planes)])
+        host.numpy()[len(planes) :] = 0
         with torch.cuda.stream(self._uploads):
             batch = host.to(self._device, non_blocking=True)
         batch.record_stream(self._computing)
         self._computing.wait_stream(self._uploads)
         return batch
 
-    def _downloaded(self, pixels: Tensor, finite: Tensor) -> tuple[Tensor, Tensor, torch.cuda.Event]:
-        """The same in the host's memory, once the event has come."""
+    def _downloaded(self, pixels: Tensor, finite: Tensor, count: int) -> Landing:
+        """The first `count` of the same on the way to the host's memory."""
         self._downloads.wait_stream(self._computing)
-        done = torch.cuda.Event()
+        done = torch.cuda.Event(blocking=True)
         with torch.cuda.stream(self._downloads):
-            host = tuple(_pinned(tensor) for tensor in (pixels, finite))
+            host = tuple(_pinned(tensor[:count]) for tensor in (pixels, finite))
             for tensor in (pixels, finite):
                 tensor.record_stream(self._downloads)
             done.record()
-        return host[0], host[1], done
+        return Landing(host[0], host[1], done)
 
 
 def _pinned(tensor: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ that each shape of plane runs in batches of one fixed size, filled up where ther
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from queue import Empty, PriorityQueue
 from typing import Protocol
 
@@ -35,8 +35,14 @@ class Forward(Protocol):
     ) -> list[Pixels | None]:
         """The same, once and in the least memory, without what pays only when it is repeated."""
 
-    def shrink(self) -> None:
-        """Memory has run out: give back what is only kept for later, and take less from now on."""
+    def launching(self) -> AbstractContextManager[None]:
+        """For the length of the block no pass is begun: for what is computed beside the passes, and not waited for."""
+
+    def uploaded(self, batch: Tensor) -> Tensor:
+        """A tensor on the device; copying it holds nothing up."""
+
+    def shrink(self, full: int) -> None:
+        """Memory has run out in a full pass of so many planes: give back what is only kept for later, and take less."""
 
 
 class OnCpu:
@@ -76,7 +82,15 @@ class OnCpu:
 
     eager = __call__
 
-    def shrink(self) -> None:
+    def launching(self) -> AbstractContextManager[None]:
+        """As `Forward` says; lanes are in nobody's way here."""
+        return nullcontext()
+
+    def uploaded(self, batch: Tensor) -> Tensor:
+        """As `Forward` says; it is there."""
+        return batch
+
+    def shrink(self, full: int) -> None:  # noqa: ARG002
         """As `Forward` says; a single plane cannot become less."""
         give_back()
 

@@ -13,15 +13,19 @@ from pydantic import BaseModel
 from service.metrics import package_version
 from service.orders import Order, Terms
 from service.served_models import ServedModel
+from service.tiling import TileSizes
 
 PACKAGES = ("torch", "numpy", "pillow", "pillow-heif", "tifffile", "imagecodecs")
 """What computes the pixels of answers, and reads and writes their files; some are there in some installations only."""
 
 
-def made_with(device: torch.device, precision: torch.dtype) -> str:
-    """What every answer of this process has in common: the code that paints and encodes it, and how it computes."""
+def made_with(device: torch.device, precision: torch.dtype, sizes: TileSizes) -> str:
+    """What every answer of this process has in common: the code that paints and encodes it, and how it computes.
+
+    That a GPU's memory did not suffice for its full passes is no part of it, though it can change a last bit.
+    """
     versions = [f"{package} {_version(package)}" for package in PACKAGES]
-    return f"pastiche {package_version()}, {', '.join(versions)}, {device.type}, {precision}"
+    return f"pastiche {package_version()}, {', '.join(versions)}, {_name(device)}, {precision}, {sizes}"
 
 
 def identity(order: Order, data: bytes, made: str) -> str:
@@ -55,6 +59,12 @@ def canonical(value: object) -> object:
         members = {field.name: getattr(value, field.name) for field in fields(value)}
         return {name: canonical(member) for name, member in members.items() if not isinstance(member, Terms)}
     raise TypeError(f"{type(value).__name__} cannot be hashed into the identity of an answer")
+
+
+def _name(device: torch.device) -> str:
+    if device.type != "cuda":
+        return device.type
+    return f"{torch.cuda.get_device_name(device)}, cuDNN {torch.backends.cudnn.version()}"
 
 
 def _version(package: str) -> str:

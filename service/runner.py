@@ -5,8 +5,9 @@ is alone has all of them; on a GPU lanes are batches in flight, one computed whi
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import get_ident
 from time import monotonic, time
 from typing import TypeVar
@@ -27,6 +28,15 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 CALIBRATION = (1 / 64, 1 / 16)
 """Areas of the pictures by which a network's cost is found, as parts of the largest tile, where shapes are free."""
+
+LACK_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA error: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine",
+)
+"""What torch says when the processor's memory, CUDA's own or cuDNN's does not suffice."""
 
 Result = TypeVar("Result")
 
@@ -114,7 +124,7 @@ class Runner:
         """
         if self._fits(network, pieces, alone):
             return
-        self._forward.shrink()
+        self._forward.shrink(network.tiling.full(pieces[0].tile))
         if len(pieces) > 1:
             half = len(pieces) // 2
             self.run(network, pieces[:half], alone)
@@ -125,20 +135,32 @@ class Runner:
 
     def _fits(self, network: LoadedNetwork, pieces: Sequence[Piece], alone: bool, *, eagerly: bool = False) -> bool:
         """Whether the memory sufficed. Once this returns, no traceback holds the tensors that filled it."""
-        if self.lost:
-            raise DeviceLost(self.lost)
         try:
-            self._run(network, pieces, alone, eagerly=eagerly)
-        except torch.AcceleratorError as error:  # sticky: every later call in this process fails as well
-            self.lost = f"the device failed and the service restarts: {type(error).__name__}"
-            logger.critical("device %s is lost", self.device, exc_info=error)
-            raise DeviceLost(self.lost) from error
-        except (MemoryError, RuntimeError) as error:
-            if not _lacks_memory(error):
-                raise
+            with self._device():
+                self._run(network, pieces, alone, eagerly=eagerly)
+        except OutOfDeviceMemory:
             self._metrics.out_of_memory.inc()
             return False
         return True
+
+    @contextmanager
+    def _device(self) -> Iterator[None]:
+        """What fails in the block for want of memory raises OutOfDeviceMemory, a broken device DeviceLost for good.
+
+        CUDA's own lack of memory, of a page-locked buffer say, looks like a broken device, and is none.
+        """
+        if self.lost:
+            raise DeviceLost(self.lost)
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if _lacks_memory(error):
+                raise OutOfDeviceMemory(f"the memory of {self.device} does not suffice") from error
+            if isinstance(error, torch.AcceleratorError):  # sticky: every later call in this process fails as well
+                self.lost = f"the device failed and the service restarts: {type(error).__name__}"
+                logger.critical("device %s is lost", self.device, exc_info=error)
+                raise DeviceLost(self.lost) from error
+            raise
 
     @torch.inference_mode()
     def _run(self, network: LoadedNetwork, pieces: Sequence[Piece], alone: bool, *, eagerly: bool) -> None:
@@ -159,17 +181,20 @@ class Runner:
             return None
         for canvas in (piece.canvas for piece in pieces):
             if canvas.statistics is None:
-                canvas.statistics = network.fast.statistics(self._thumbnail(network.fast, canvas))
+                canvas.statistics = self._measured(network.fast, canvas)
         return torch.cat([piece.canvas.statistics for piece in pieces if piece.canvas.statistics is not None])
 
-    def _thumbnail(self, network: TransformNetwork, canvas: Canvas) -> Tensor:
-        return thumbnail(canvas.image, network.spec.thumbnail).to(self.device)
+    def _measured(self, network: TransformNetwork, canvas: Canvas) -> Tensor:
+        """(1, 2, K), of the image's thumbnail."""
+        small = self._forward.uploaded(thumbnail(canvas.image, network.spec.thumbnail))
+        with self._forward.launching():
+            return network.statistics(small)
 
     def _again(self, network: LoadedNetwork, piece: Piece, plane: Pixels) -> Pixels:
         """One tile in fp32: half precision can overflow where fp32 does not."""
         exact = network.exact.fast
         with self._forward.place(alone=False):
-            statistics = exact.statistics(self._thumbnail(exact, piece.canvas)) if exact.needs_statistics else None
+            statistics = self._measured(exact, piece.canvas) if exact.needs_statistics else None
             (output,) = self._forward.eager(exact, [plane], statistics)
         self._metrics.nonfinite_outputs.labels("recovered" if output is not None else "failed").inc()
         if output is None:
@@ -178,8 +203,8 @@ class Runner:
 
     def _proven(self, model: StoredModel, precision: torch.dtype) -> TransformNetwork:
         """The network on the device, in a precision in which it reproduces the recorded output."""
-        fast = for_inference(model.network, precision).to(self.device)
-        with torch.inference_mode(), self._forward.place(alone=False):
+        with self._device(), torch.inference_mode(), self._forward.place(alone=False), self._forward.launching():
+            fast = for_inference(model.network, precision).to(self.device)
             model.check(fast(model.golden.batch().to(self.device)), precision)
         return fast
 
@@ -234,9 +259,10 @@ def _compute_fp32_exactly() -> None:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """Whether memory ran out; of the processor's, torch says so in words only."""
-    words = ("can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
+    """Whether memory ran out; only of its own allocator on a GPU does torch say so by the type."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in str(error) for words in LACK_OF_MEMORY
+    )
 
 
 def choose_device(name: str) -> torch.device:

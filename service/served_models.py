@@ -13,7 +13,7 @@ from time import monotonic
 from model_store import Manifest, ModelStore, StoreError
 from model_store.allocator import give_back
 from service.cost import Cost
-from service.errors import ModelUnavailable, UnknownModel
+from service.errors import DeviceLost, ModelUnavailable, UnknownModel
 from service.metrics import Metrics
 from service.runner import LoadedNetwork, Runner
 from service.tiling import Tiling
@@ -154,10 +154,12 @@ class ServedModels:
         return tuple(chosen) + tuple(_preferred(every, factor) for factor in factors)
 
     async def follow(self) -> None:
-        """Serve what the stores promote, until cancelled. No failure ends this."""
+        """Serve what the stores promote, until cancelled. No failure ends this, but DeviceLost."""
         while True:
             try:
                 await self.refresh()
+            except DeviceLost:
+                raise
             except Exception as error:
                 if self._trouble is not None:
                     self._trouble = f"the model stores cannot be read: {type(error).__name__}; the log has the details"
@@ -219,6 +221,8 @@ class ServedModels:
         began = monotonic()
         try:
             model = await self._loaded(version)
+        except DeviceLost:
+            raise
         except Exception as error:  # noqa: BLE001 # whatever is wrong with a file, the old version goes on
             self._failed(version, error)
             return

@@ -138,7 +138,9 @@ def test_every_image_has_its_own_statistics(forward: OnCuda, precision: torch.dt
     for i, (result, wanted) in enumerate(zip(results, expected, strict=True)):
         assert mean_square(result, wanted) <= (0.3 if precision == torch.float32 else 6.0)
         assert np.array_equal(run(forward, fast, images[i : i + 1], own=own[i : i + 1])[0], result)
-    assert not np.array_equal(run(forward, fast, images, own=own.flip(0))[0], results[0])
+    with forward.place(alone=False):
+        others = own.flip(0)
+    assert not np.array_equal(run(forward, fast, images, own=others)[0], results[0])
 
 
 @gpu
@@ -158,6 +160,16 @@ def test_picture_that_is_not_finite_is_told_apart(forward: OnCuda) -> None:
 
 
 @gpu
+def test_whole_image_that_does_not_fit_leaves_batches_as_they_are(forward: OnCuda) -> None:
+    fast = placed(network())
+    images = planes(network(), 7)
+    before = run(forward, fast, images)
+    forward.shrink(1)
+    assert equal(run(forward, fast, images), before)
+    assert {key[2][0] for key in forward._slots} == {FULL}
+
+
+@gpu
 def test_network_that_is_not_local_runs_whole_images(forward: OnCuda) -> None:
     subject = network(norm="instance")
     image = Canvas(photo(1, 90, 130), Tiling(subject, LADDER))
@@ -173,7 +185,7 @@ def test_smaller_batches_after_a_lack_of_memory(forward: OnCuda) -> None:
     fast, images = placed(subject, torch.float32), planes(subject, 7)
     run(forward, fast, images)
     for _ in range(4):
-        forward.shrink()
+        forward.shrink(FULL)
         for result, expected in zip(run(forward, fast, images), on_cpu(subject, images), strict=True):
             assert mean_square(result, expected) <= 0.3
 
@@ -196,7 +208,7 @@ def test_lanes_share_the_device_while_graphs_are_captured_and_networks_are_loade
         subject = subjects[which]
         with torch.inference_mode(), forward.place(alone=False):
             these = statistics(subject, 4) if subject.needs_statistics else None
-            subject(torch.rand(1, 3, 24, 32, device="cuda"))  # as when a network is proven
+            subject(torch.rand(1, 3, 24, 32).to("cuda"))  # as when a network is proven
         return equal(run(forward, subject, images[which], own=these), expected[which])
 
     with ThreadPoolExecutor(3) as lanes:

@@ -13,10 +13,12 @@ from service.orders import Order, Terms
 from service.painting import Painting
 from service.photographs import ImageFormat, Output
 from service.served_models import ServedModel
+from service.tiling import TileSizes
 from tests.networks import network
 from tests.service.live import publish, serving
 
-MADE = made_with(torch.device("cpu"), torch.float32)
+SIZES = TileSizes(2**20)
+MADE = made_with(torch.device("cpu"), torch.float32, SIZES)
 
 
 def served(root: Path) -> ServedModel:
@@ -35,7 +37,8 @@ def test_identity_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path:
     publish(tmp_path, built=network(seed=1))
     others = [
         (order, b"other", MADE),
-        (order, b"image", made_with(torch.device("cpu"), torch.bfloat16)),
+        (order, b"image", made_with(torch.device("cpu"), torch.bfloat16, SIZES)),
+        (order, b"image", made_with(torch.device("cpu"), torch.float32, TileSizes(2**19))),
         (replace(order, output=Output((ImageFormat.PNG,), 91)), b"image", MADE),
         (replace(order, output=Output((ImageFormat.WEBP,), 90)), b"image", MADE),
         (replace(order, treatment=Painting(((served(tmp_path), 1.0),))), b"image", MADE),
@@ -43,7 +46,7 @@ def test_identity_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path:
         (replace(order, mask=b"mask"), b"image", MADE),
     ]
     assert ModelStore(tmp_path).current("wave") == 2
-    assert len({identity(*other) for other in [*others, (order, b"image", MADE)]}) == 8
+    assert len({identity(*other) for other in [*others, (order, b"image", MADE)]}) == 9
 
 
 def test_options_that_are_added_count_by_themselves() -> None:

@@ -1,6 +1,8 @@
+import gc
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -87,7 +89,7 @@ class Limited(OnCpu):
 
     eager = __call__
 
-    def shrink(self) -> None:
+    def shrink(self, full: int) -> None:  # noqa: ARG002
         self.shrunk += 1
         self.kept = 0
 
@@ -292,6 +294,37 @@ def test_out_of_memory_of_the_processor_is_the_same(runner: Runner) -> None:
     assert value(runner, "out_of_memory_total") == 2
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_lack_of_memory_beside_the_allocator_is_the_same(runner: Runner, error: RuntimeError) -> None:
+    class Greedy(Changed):
+        def change(self, plane: Tensor, result: Tensor) -> Tensor:  # noqa: ARG002
+            raise error
+
+    with pytest.raises(OutOfDeviceMemory, match="32×24"):
+        run(runner, loaded(changed(Greedy)), [photo()])
+    assert runner.lost is None
+    assert value(runner, "out_of_memory_total") == 2
+
+
+def test_device_that_fails_while_a_network_is_loaded_is_lost(tmp_path: Path, runner: Runner) -> None:
+    class Failing(TransformNetwork):
+        def forward(self, image: Tensor, statistics: Tensor | None = None) -> Tensor:  # noqa: ARG002
+            raise torch.AcceleratorError(f"illegal memory access by {tuple(image.shape)}")
+
+    publish(tmp_path)
+    broken = replace(stored(tmp_path), network=Failing(network().spec).eval())
+    with pytest.raises(DeviceLost, match="AcceleratorError"):
+        runner.loading(broken).result()
+    assert runner.lost is not None
+
+
 def test_other_failures_are_not_taken_for_a_lack_of_memory(runner: Runner) -> None:
     class Failing(Changed):
         def change(self, plane: Tensor, result: Tensor) -> Tensor:  # noqa: ARG002
@@ -485,6 +518,8 @@ def on_canvas(runner: Runner, network: LoadedNetwork, images: Sequence[Pixels]) 
 def test_gpu_memory_that_does_not_suffice_is_survived(tmp_path: Path) -> None:
     publish(tmp_path)
     runner = on_gpu(torch.float32, batch_pixels=2**26)
+    gc.collect()
+    torch.cuda.empty_cache()  # else what earlier tests have left is there to be freed
     share = torch.cuda.memory_reserved() + 600 * 2**20  # the planes of a full pass take three times as much
     torch.cuda.set_per_process_memory_fraction(share / torch.cuda.get_device_properties(0).total_memory)
     try:
@@ -530,5 +565,7 @@ def test_gpu_keeps_sixteen_bits(tmp_path: Path, precision: torch.dtype) -> None:
         expected = stored(tmp_path).network(batch)[0].permute(1, 2, 0).numpy() * 65_535
     assert result.dtype == np.uint16
     assert np.abs(result - expected).max() <= 64
-    assert same(on_canvas(runner, network, [photo(0, 64, 96)])[0], painted(tmp_path, photo(0, 64, 96)))
+    (shallow,) = on_canvas(runner, network, [photo(0, 64, 96)])
+    error = np.square(shallow.astype(float) - painted(tmp_path, photo(0, 64, 96))).mean()
+    assert error <= (0.3 if precision == torch.float32 else 4.0)
     runner.close()

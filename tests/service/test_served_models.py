@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load, save
 
 from model_store import ModelStore
-from service.errors import ModelUnavailable, UnknownModel
+from service.errors import DeviceLost, ModelUnavailable, UnknownModel
 from service.forward import OnCpu
 from service.metrics import Metrics
 from service.runner import Runner
@@ -388,3 +388,18 @@ def test_stores_that_cannot_be_read_do_not_end_the_following(tmp_path: Path) -> 
         following.cancel()
 
     following(scenario, tmp_path / "store")
+
+
+def test_device_that_is_lost_while_a_model_is_loaded_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(tmp_path)
+
+    def lost(*_: object) -> None:
+        raise torch.AcceleratorError("unspecified launch failure")
+
+    monkeypatch.setattr("service.runner.for_inference", lost)
+
+    async def scenario(models: ServedModels) -> None:
+        with pytest.raises(DeviceLost):
+            await models.follow()
+
+    following(scenario, tmp_path)

@@ -166,9 +166,12 @@ def test_statistics_and_transform_can_be_captured_in_a_graph(count: int) -> None
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize(("precision", "psnr"), [(torch.float16, 45.0), (torch.bfloat16, 45.0), (torch.float32, 80.0)])
+@pytest.mark.parametrize(("precision", "psnr"), [(torch.float16, 45.0), (torch.bfloat16, 42.0), (torch.float32, 80.0)])
 @pytest.mark.parametrize("architecture", [STYLE, UPSCALE_4])
-def test_is_the_same_function_on_a_gpu(architecture: str, precision: torch.dtype, psnr: float) -> None:
+def test_is_the_same_function_on_a_gpu(
+    architecture: str, precision: torch.dtype, psnr: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     trained = network(architecture)
     image = torch.rand(1, 3, 61, 83)
     with torch.inference_mode():
