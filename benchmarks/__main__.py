@@ -6,12 +6,13 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import engine, interference, machine, memory, normalisation, overload, report, serve, train
+from benchmarks import engine, interference, machine, memory, normalisation, overload, report, roofline, serve, train
 from benchmarks.processes import Disturbance
 from benchmarks.report import Tables
 
 BENCHMARKS = {
     "engine": engine,
+    "roofline": roofline,
     "serve": serve,
     "overload": overload,
     "interference": interference,

@@ -27,6 +27,9 @@ from model_store import ModelStore
 LEVELS = (1, 4, 16, 64)
 LOADS = ("uniform", "mixed")
 
+STAGES = ("read", "decode", "queue", "infer", "encode")
+STAGE_SERIES = "pastiche_stage_duration_seconds"
+
 SAME_PICTURE = 30.0
 """Decibels between two servers' answers: what bf16 and two passes of JPEG leave, and another picture does not."""
 
@@ -90,13 +93,30 @@ def _measured(name: str, sent: Photos, store: ModelStore, chosen: Namespace, fol
     with _contestants(sent, store, chosen.servers, folder) as (contestants, running):
         outcomes = _outcomes(name, sent, contestants, chosen)
         memory = [_memory(server) for server in running.values()]
+        stages = [row for server in running.values() if (row := _stages(server))]
     tables = {f"{name}, concurrency {clients}": list(_rows(sent, found)) for clients, found in outcomes.items()}
-    return tables | {f"{name}, memory afterwards": memory}
+    return tables | {f"{name}, memory afterwards": memory, f"{name}, where the time of a request goes": stages}
 
 
 def _memory(server: Server) -> Row:
     found = server.memory()
     return {"server": server.recipe.name, "RSS MB": found.rss, "PSS MB": found.pss, "peak RSS MB": found.peak}
+
+
+def _stages(server: Server) -> Row | None:
+    """Mean milliseconds of each stage over all requests; None where the server does not tell.
+
+    The codec's share is that of decoding and encoding in them and the network's pass.
+    """
+    with server.awake():
+        found = {stage: _milliseconds(server, stage) for stage in STAGES}
+    codec, work = found["decode"] + found["encode"], found["decode"] + found["infer"] + found["encode"]
+    return {"server": server.recipe.name, **found, "codec's share": codec / work} if work else None
+
+
+def _milliseconds(server: Server, stage: str) -> float:
+    total, count = (server.metric(f"{STAGE_SERIES}_{part}", f'stage="{stage}"') for part in ("sum", "count"))
+    return 1000 * total / count if total and count else 0.0
 
 
 @contextmanager

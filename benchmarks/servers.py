@@ -126,10 +126,11 @@ class Server:
         finally:
             connection.close()
 
-    def metric(self, name: str) -> float | None:
-        """The sum of a Prometheus series over its labels, None where the server has none."""
+    def metric(self, name: str, label: str = "") -> float | None:
+        """The sum of a Prometheus series over its labels, or over those with this one; None where there is none."""
         status, text = self.get("/metrics")
-        values = re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)", text, re.MULTILINE)
+        labels = rf"{{[^}}]*{re.escape(label)}[^}}]*}}" if label else r"(?:{[^}]*})?"
+        values = re.findall(rf"^{re.escape(name)}{labels} (\S+)", text, re.MULTILINE)
         return sum(map(float, values)) if status == 200 and values else None
 
     def post(self, sent: Request) -> bytes:

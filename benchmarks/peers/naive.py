@@ -13,12 +13,14 @@ import uvicorn
 from fastapi import FastAPI, Response, UploadFile
 from PIL import Image
 
+from benchmarks import machine
 from model_store import ModelStore
 
 
 def create_app(store: ModelStore) -> FastAPI:
     """A service of every network of the store."""
-    networks = {name: store.load(name).network.eval() for name in store.names()}
+    device = machine.device("auto")
+    networks = {name: store.load(name).network.eval().to(device) for name in store.names()}
     app = FastAPI()
 
     @app.get("/health")
@@ -28,10 +30,10 @@ def create_app(store: ModelStore) -> FastAPI:
     @app.post("/stylize/{name}")
     def stylize(name: str, request: UploadFile) -> Response:
         image = np.array(Image.open(request.file).convert("RGB"))
-        batch = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+        batch = torch.from_numpy(image).permute(2, 0, 1)[None].float().to(device) / 255
         with torch.no_grad():
             output = networks[name](batch)
-        pixels = (output[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+        pixels = (output[0].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "JPEG", quality=85, subsampling=0)
         return Response(stream.getvalue(), media_type="image/jpeg")

@@ -1,0 +1,181 @@
+"""`roofline`: each layer of the fast networks against what the arithmetic and the memory allow.
+
+A layer that moves many bytes for its operations is bound by the memory, the others by the arithmetic (Williams,
+Waterman and Patterson 2009). Both limits are measured here, with the largest matrix products and with copies.
+"""
+
+import copy
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
+
+from benchmarks import machine, networks
+from benchmarks.machine import Stopwatch
+from benchmarks.report import Row, Tables, Value
+from benchmarks.stats import middle
+from model_store import Architecture, TransformNetwork, for_inference, has_fast_bf16
+
+NETWORKS = {"style": networks.style, "x4": networks.upscale_4}
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a layer is for one pass: floating-point operations, and bytes if each plane and weight moves once."""
+
+    flops: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the device does at best, a second."""
+
+    flops: float
+    bytes: float
+
+    def seconds(self, work: Work) -> float:
+        """The least that the work can take."""
+        return max(work.flops / self.flops, work.bytes / self.bytes)
+
+
+def declare(parser: ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), default=tuple(NETWORKS))
+    parser.add_argument("--side", type=int, default=1024, help="of the result: of a tile with its margins cut off")
+    parser.add_argument("--batch", type=int, default=1, help="tiles in a pass")
+    parser.add_argument("--rounds", type=int, default=9, help="passes, of which medians are given")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="auto: bf16 if it is fast")
+
+
+def run(chosen: Namespace) -> Tables:
+    """A table of the limits, and one for each network."""
+    if chosen.quick:
+        chosen.side, chosen.rounds = 64, 1
+    device = machine.device(chosen.device)
+    precision = _precision(chosen.precision, device)
+    found = machine.peak(precision, 2 if chosen.quick else machine.REPETITIONS, device)
+    bandwidth = machine.bandwidth(device)
+    limits = Limits(float(found["peak GFLOP/s"] or 0) * 1e9, bandwidth)
+    tables: dict[str, list[Row]] = {"Limits": [{**found, "GB/s": bandwidth / 1e9}]}
+    for name in chosen.networks:
+        fast = for_inference(NETWORKS[name](), precision)
+        tables[f"{name}, {chosen.side}×{chosen.side}, batch {chosen.batch}"] = list(_rows(fast, chosen, device, limits))
+    return tables
+
+
+def _precision(name: str, device: torch.device) -> torch.dtype:
+    if name != "auto":
+        return PRECISIONS[name]
+    return torch.bfloat16 if has_fast_bf16(device) else torch.float32
+
+
+def _rows(fast: TransformNetwork, chosen: Namespace, device: torch.device, limits: Limits) -> Iterator[Row]:
+    """One for each layer, one for all that is no layer, and one for the whole."""
+    plane = _plane(fast, chosen.side, chosen.batch)
+    works = layer_works(fast, plane)
+    times, whole = _measured(fast.to(device), plane.to(device), chosen.rounds)
+    names = str(Architecture.parse(fast.spec.architecture)).split(",")
+    labels = [label for name in names for label in _repeated(name)]
+    for label, work, seconds in zip(labels, works, times, strict=True):
+        yield _row(label, work, seconds, whole, limits)
+    yield {"layer": "the rest", "ms": (whole - sum(times)) * 1000, "share": 1 - sum(times) / whole}
+    total = Work(sum(work.flops for work in works), sum(work.bytes for work in works))
+    least = sum(map(limits.seconds, works))
+    yield _row("all", total, whole, whole, limits) | {"share of the roofline": least / whole}
+
+
+def _repeated(name: str) -> list[str]:
+    """A layer of the notation as often as it stands for: R64*5 for five blocks."""
+    layer, _, count = name.partition("*")
+    return [layer] * int(count or 1)
+
+
+def _row(label: str, work: Work, seconds: float, whole: float, limits: Limits) -> dict[str, Value]:
+    return {
+        "layer": label,
+        "ms": seconds * 1000,
+        "share": seconds / whole,
+        "GFLOP": work.flops / 1e9,
+        "MB": work.bytes / 1e6,
+        "FLOP/byte": work.flops / work.bytes,
+        "GFLOP/s": work.flops / seconds / 1e9,
+        "share of peak": work.flops / seconds / limits.flops,
+        "bound by": "arithmetic" if work.flops / limits.flops >= work.bytes / limits.bytes else "memory",
+        "share of the roofline": limits.seconds(work) / seconds,
+    }
+
+
+def _plane(fast: TransformNetwork, side: int, batch: int) -> Tensor:
+    """(N, 3, H, W), with the margins that a result of that side needs, as the runner gives it to `transform`."""
+    inner = side // fast.scale
+    outer = inner + sum(fast.margins(inner))
+    return torch.rand(batch, 3, outer, outer).contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def layer_works(fast: TransformNetwork, plane: Tensor) -> list[Work]:
+    """What each layer of a network with batch normalisation is for a plane: found by passes that compute nothing."""
+    ghost = copy.deepcopy(fast).to("meta")
+    taken: dict[nn.Module, Tensor] = {}
+    for layer in ghost.layers:
+        layer.register_forward_pre_hook(lambda layer, inputs: taken.update({layer: inputs[0]}))
+    ghost.transform(plane.to("meta"))
+    return [_work(layer, taken[layer]) for layer in ghost.layers]
+
+
+def _work(layer: nn.Module, plane: Tensor) -> Work:
+    moved: list[int] = []
+    for part in _planes_of(layer):
+        part.register_forward_hook(partial(_note, moved))
+    with FlopCounterMode(display=False) as counter:
+        layer(plane)
+    return Work(counter.get_total_flops(), sum(moved))
+
+
+def _planes_of(layer: nn.Module) -> Sequence[nn.Module]:
+    """The parts of a layer that read and write planes: those with a convolution of their own, and what adds them up."""
+    return [part for part in layer.modules() if part is layer or hasattr(part, "conv")]
+
+
+def _note(moved: list[int], part: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+    weights = sum(weight.numel() for weight in part.parameters()) if hasattr(part, "conv") else 0
+    moved.append((inputs[0].numel() + weights + output.numel()) * output.element_size())
+
+
+@torch.inference_mode()
+def _measured(fast: TransformNetwork, plane: Tensor, rounds: int) -> tuple[list[float], float]:
+    """Seconds of each layer, and of the whole without looking at layers; medians, after passes that do not count."""
+    whole = _whole(fast, plane, rounds)
+    watch = Stopwatch(plane.device)
+    times: list[list[float]] = []
+    for _ in range(rounds):
+        handles = list(_watched(fast.layers, watch))
+        fast.transform(plane)
+        for handle in handles:
+            handle.remove()
+        times.append(watch.laps())
+    return [middle(each) for each in zip(*times, strict=True)], whole
+
+
+def _whole(fast: TransformNetwork, plane: Tensor, rounds: int) -> float:
+    watch = Stopwatch(plane.device)
+    for _ in range(rounds + 2):
+        watch.begin()
+        fast.transform(plane)
+        watch.end()
+    return middle(watch.laps()[2:])
+
+
+def _watched(layers: nn.Sequential, watch: Stopwatch) -> Iterator[RemovableHandle]:
+    for layer in layers:
+        yield layer.register_forward_pre_hook(lambda *_: watch.begin())
+        yield layer.register_forward_hook(lambda *_: watch.end())
