@@ -36,6 +36,7 @@ lint: $(DEV) ## style, formatting and types
 
 bench: $(PEERS) ## measure speed and memory, an hour on an idle machine (ARGS=--quick: a smoke run)
 	$(BIN)/python -m benchmarks engine $(ARGS)
+	$(BIN)/python -m benchmarks roofline $(ARGS)
 	$(BIN)/python -m benchmarks serve $(ARGS)
 	$(BIN)/python -m benchmarks overload $(ARGS)
 	$(BIN)/python -m benchmarks interference $(ARGS)
