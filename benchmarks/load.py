@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
@@ -195,9 +196,11 @@ class Connection(asyncio.Protocol):
         Raises TimeoutError after so many seconds (by one timer, which costs less than `asyncio.timeout`).
         """
         loop = asyncio.get_running_loop()
+        if self._transport is None or self._transport.is_closing():
+            async with asyncio.timeout(patience):
+                await loop.create_connection(lambda: self, "127.0.0.1", self._port)
         if self._transport is None:
-            await loop.create_connection(lambda: self, "127.0.0.1", self._port)
-        assert self._transport is not None
+            raise ConnectionResetError
         self._received.clear()
         self._head, self._answer = None, loop.create_future()
         timer = loop.call_later(patience, self._fail, TimeoutError())
@@ -222,7 +225,7 @@ class Connection(asyncio.Protocol):
         self._received += data
         try:
             self._read()
-        except (IndexError, ValueError) as error:
+        except (LookupError, ValueError) as error:
             self._fail(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -231,16 +234,16 @@ class Connection(asyncio.Protocol):
         self._fail(exc or EOFError())
 
     def _read(self) -> None:
-        if self._head is None:
-            end = self._received.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            self._head = Head.of(bytes(self._received[:end]))
+        while self._head is None and (end := self._received.find(b"\r\n\r\n")) >= 0:
+            head = Head.of(bytes(self._received[:end]))
             del self._received[: end + 4]
-        if len(self._received) >= self._head.length and not self._answer.done():
-            if self._head.closes:
-                self.close()
-            self._answer.set_result((self._head.status, self._head.retry_after, bytes(self._received)))
+            self._head = head if head.status >= HTTPStatus.OK else None  # else the answer itself is still to come
+        if self._head is None or len(self._received) < self._head.length or self._answer.done():
+            return
+        if self._head.closes:
+            self.close()
+        body = bytes(self._received[: self._head.length])
+        self._answer.set_result((self._head.status, self._head.retry_after, body))
 
     def _fail(self, error: Exception) -> None:
         if not self._answer.done():
@@ -249,7 +252,7 @@ class Connection(asyncio.Protocol):
 
 
 class Head(NamedTuple):
-    """What is read of the head of an answer. Raises IndexError or ValueError where it is none."""
+    """What is read of the head of an answer. Raises LookupError or ValueError where it is none."""
 
     status: int
     length: int
@@ -260,11 +263,10 @@ class Head(NamedTuple):
     def of(cls, text: bytes) -> "Head":
         """The status line and the fields."""
         first, *lines = text.lower().split(b"\r\n")
-        fields = dict(line.split(b": ", 1) for line in lines)
-        retry_after = float(fields.get(b"retry-after", 0))
-        return cls(
-            int(first.split()[1]), int(fields[b"content-length"]), retry_after, fields.get(b"connection") == b"close"
-        )
+        fields = {name: value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+        status = int(first.split()[1])
+        length = int(fields[b"content-length"]) if status >= HTTPStatus.OK else 0
+        return cls(status, length, float(fields.get(b"retry-after", 0)), fields.get(b"connection") == b"close")
 
 
 def _kind(status: int, body: bytes) -> Kind:

@@ -94,7 +94,7 @@ class Admission(Generic[Model]):
         self.refusals = StandingRefusals()
         """What it has refused lately, for the next ones that ask for the same."""
         self.draining = False
-        """Whether nothing is admitted any more."""
+        """Whether nothing is admitted any more; see `close`."""
         metrics.admitted_requests.set_function(lambda: self._requests)
         metrics.admitted_pixels.set_function(self.pixels)
         metrics.backlog.set_function(self.backlog_seconds)
@@ -153,14 +153,11 @@ class Admission(Generic[Model]):
         if self.draining:
             raise Draining
         jobs = self.jobs_of(work, deadline, priority, silent=silent)
-        limits, pixels = self._limits, self.pixels() + sum(job.output_pixels for job in jobs)
-        if self._requests >= limits.requests:
-            raise self._overloaded("requests", self._requests + 1, limits.requests)
-        if pixels > limits.pixels:
-            raise self._overloaded("output pixels", pixels, limits.pixels)
-        if self.jobs:  # what finds the service empty is let in: the prediction may be wrong
-            self._check_time(jobs)
-            self._check_others(jobs)
+        try:
+            self._check(jobs)
+        except Overloaded as refusal:
+            refusal.pixels = sum(one.height * one.width for one in work)
+            raise
         return jobs
 
     @contextmanager
@@ -192,9 +189,14 @@ class Admission(Generic[Model]):
         finally:
             self._release(jobs)
 
+    def close(self) -> None:
+        """Admit nothing more: who comes is told that the service stops, and not that it is full."""
+        self.draining = True
+        self.refusals.clear()
+
     async def drain(self, seconds: float) -> None:
         """Admit nothing more, wait so long for what was admitted, and answer the rest with Draining."""
-        self.draining = True
+        self.close()
         try:
             async with asyncio.timeout(seconds):
                 await self._until_empty()
@@ -229,6 +231,16 @@ class Admission(Generic[Model]):
     def _saw(self, job: Job[Model], *, left: bool) -> None:
         if job.silent:
             self._patience.saw(monotonic() - job.admitted, left=left)
+
+    def _check(self, jobs: Sequence[Job[Model]]) -> None:
+        limits, pixels = self._limits, self.pixels() + sum(job.output_pixels for job in jobs)
+        if self._requests >= limits.requests:
+            raise self._overloaded("requests", self._requests + 1, limits.requests)
+        if pixels > limits.pixels:
+            raise self._overloaded("output pixels", pixels, limits.pixels)
+        if self.jobs:  # what finds the service empty is let in: the prediction may be wrong
+            self._check_time(jobs)
+            self._check_others(jobs)
 
     def _check_time(self, jobs: Sequence[Job[Model]]) -> None:
         """Refuse now what would wait in vain."""

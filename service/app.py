@@ -90,7 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(refuse_unknown)],
     )
     app.state.lifespan = lifespan
-    app.state.turnstile = Turnstile(admission.refusals, metrics, settings.request_timeout)
+    app.state.turnstile = Turnstile(admission.refusals, metrics, settings.request_timeout, settings.max_request_timeout)
     app.add_middleware(NormalForm)
     app.add_middleware(TraceMiddleware, metrics=metrics)
     errors.install(app, {EDITS: openai_error})

@@ -209,7 +209,7 @@ class Batcher(Generic[Model]):
             del self._running[task]
             error = task.exception()
             if isinstance(error, Exception):
-                self._admission.draining = True
+                self._admission.close()
                 for job in list(self._admission.jobs):
                     job.fail(error)
                 raise error

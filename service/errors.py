@@ -225,6 +225,9 @@ class Overloaded(ServiceError):
     kind = "overloaded"
     title = "The service has as much work as it takes on"
 
+    pixels = 0
+    """Of the images that were refused, as their networks would have taken them."""
+
 
 class Draining(ServiceError):
     """The service is about to stop; another replica, or a retry, will do."""

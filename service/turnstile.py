@@ -7,8 +7,9 @@ service is. What is refused here is counted, but neither timed nor logged.
 """
 
 import asyncio
+import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from http import HTTPStatus
 from time import monotonic
@@ -16,12 +17,16 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import unquote
 
 from httptools import parse_url
+from starlette.datastructures import Headers
 
-from service.errors import Overloaded, render
+from service.errors import ClientGone, Overloaded, render
 from service.metrics import Metrics
 from service.preference import Preference
-from service.standing import Question, StandingRefusals, patience_class, size_class
+from service.standing import MOST_STANDING, Question, StandingRefusals, patience_class, size_class
 from service.trace import request_id
+from service.trace_context import TraceContext
+
+logger = logging.getLogger(__name__)
 
 GUARDED = {b"/v1/stylize/": "/v1/stylize/{style}", b"/v1/upscale/": "/v1/upscale/{scale}"}
 """How the URLs begin of which a full service refuses requests, and their routes' templates."""
@@ -50,78 +55,129 @@ class Refusal:
         return b"".join((self._head, fields, own, self._before, instance, self._after))
 
 
-Answer = Callable[[Refusal, bytes], None]
-"""Sends a refusal to the request of that id."""
+Answer = Callable[[Refusal, bytes, bytes], bool]
+"""Sends a refusal to the request of that id, with more header fields; false where the client has left."""
 
-Fields = tuple[tuple[bytes, bytes], ...]
+Fields = Sequence[tuple[bytes, bytes]]
 """Of the header of a request: names in lower case, and values."""
+
+READ = frozenset({b"accept", b"content-length", b"prefer", b"x-request-timeout"})
+"""What is read of a header to decide on a refusal."""
+
+MOST_READ = 4096
+"""Bytes of it, and of the URL, beyond which a request is let in: what is kept of clients here is bounded."""
 
 
 class Head(NamedTuple):
-    """What the head of a request says that may be refused: all that is needed for it."""
+    """What the head of a request says that may be refused."""
 
     route: str
     question: Question
-    offered: str
-    """Its own id, empty where it has none."""
 
     @classmethod
-    def of(cls, url: bytes, fields: Fields, default_timeout: float) -> Self | None:
+    def of(cls, url: bytes, fields: Fields, default_timeout: float, longest: float) -> Self | None:
         """None where the request is let in, whatever has been refused. Raises ValueError where the URL is none."""
-        route = next((route for begin, route in GUARDED.items() if url.startswith(begin)), "")
-        if not route:
-            return None
-        parsed, headers = parse_url(url), dict(fields)
-        path = unquote(parsed.path.decode("ascii"))
+        parsed = parse_url(url)
+        path = unquote(parsed.path.decode("ascii")).rstrip("/")  # as `NormalForm` has it
         scope = {"path": path, "query_string": parsed.query or b"", "headers": fields}
-        asked = question(scope, default_timeout)
-        return cls(route, asked, headers.get(b"x-request-id", b"").decode("latin-1")) if asked else None
+        asked = question(scope, default_timeout, longest)
+        return cls(_route(url), asked) if asked else None
+
+
+class Waiting(NamedTuple):
+    """A request that was refused and is told at the end of the period."""
+
+    head: Head
+    refusal: Overloaded
+    instance: bytes
+    own: bytes
+    answer: Answer
 
 
 class Turnstile:
     """Says who is refused, and lets them wait for it."""
 
-    def __init__(self, refusals: StandingRefusals, metrics: Metrics, default_timeout: float) -> None:
+    def __init__(self, refusals: StandingRefusals, metrics: Metrics, default_timeout: float, longest: float) -> None:
+        """`default_timeout` is that of requests that name none, `longest` the most that they may name."""
         self._refusals = refusals
         self._metrics = metrics
-        self._head = lru_cache(maxsize=512)(partial(Head.of, default_timeout=default_timeout))
-        self._rendered = lru_cache(maxsize=8)(Refusal)
-        self._waiting: list[tuple[Head, Overloaded, Answer]] = []
+        self._head = lru_cache(maxsize=512)(partial(Head.of, default_timeout=default_timeout, longest=longest))
+        self._rendered = lru_cache(maxsize=MOST_STANDING)(Refusal)
+        self._waiting: list[Waiting] = []
 
     def refuses(self, url: bytes, fields: Fields, answer: Answer) -> bool:
         """Whether a POST of that URL and header is refused; then it is answered at the end of the period.
 
         Clients that come again and again send the same head again, which is read once.
         """
-        head = self._head(url, fields)
+        if not self._refusals or len(url) > MOST_READ or not url.startswith(tuple(GUARDED)):
+            return False
+        known = told(fields)
+        head = self._head(url, known) if known else None
         refusal = self._refusals.of(head.question) if head else None
         if head is None or refusal is None:
             return False
         if not self._waiting:
             asyncio.get_running_loop().call_later(PERIOD - monotonic() % PERIOD, self._give)
-        self._waiting.append((head, refusal, answer))
+        self._waiting.append(Waiting(head, refusal, *_own(fields), answer))
         return True
 
     def _give(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for (route, refusal), count in Counter((head.route, refusal) for head, refusal, _ in waiting).items():
-            self._metrics.requests.labels(route, "POST", refusal.status).inc(count)
-            self._metrics.rejected.labels(refusal.kind).inc(count)
-        for head, refusal, answer in waiting:
-            answer(self._rendered(refusal), request_id(head.offered).encode())
+        for (route, status, kind), count in Counter(map(self._given, waiting)).items():
+            self._metrics.requests.labels(route, "POST", status).inc(count)
+            if kind:
+                self._metrics.rejected.labels(kind).inc(count)
+            else:
+                self._metrics.cancelled.labels("before").inc(count)
+
+    def _given(self, one: Waiting) -> tuple[str, int, str]:
+        """The route, the status and the kind of what was answered, no kind where the client had left."""
+        try:
+            answered = one.answer(self._rendered(one.refusal), one.instance, one.own)
+        except Exception:
+            logger.exception("a refusal could not be sent")
+            answered = False
+        if answered:
+            return one.head.route, one.refusal.status, one.refusal.kind
+        return one.head.route, ClientGone.status, ""
 
 
-def question(scope: Mapping[str, Any], default_timeout: float) -> Question | None:
+def told(fields: Fields) -> Fields | None:
+    """What is read of a header; None where that is there twice, or too long."""
+    known = tuple(field for field in fields if field[0] in READ)
+    once = len({name for name, _ in known}) == len(known)
+    return known if once and sum(len(value) for _, value in known) <= MOST_READ else None
+
+
+def question(scope: Mapping[str, Any], default_timeout: float, longest: float) -> Question | None:
     """What a request's head says of it; None where it is nonsense, or does not say how long the body is."""
-    headers = dict(scope["headers"])
-    prefer = headers.get(b"prefer")
-    if prefer and Preference.of([prefer.decode("latin-1")]).respond_async:  # a job can wait
+    headers = dict(told(scope["headers"]) or ())
+    if Preference.of([headers.get(b"prefer", b"").decode("latin-1")]).respond_async:  # a job can wait
         return None
     said = headers.get(b"x-request-timeout")
     try:
-        patience = patience_class(default_timeout if said is None else float(said))
+        seconds = default_timeout if said is None else float(said)
+        patience = patience_class(seconds)
         size = size_class(int(headers[b"content-length"]))
     except (KeyError, ValueError, OverflowError):
         return None
     asked = (scope["path"], scope["query_string"].decode("latin-1"), headers.get(b"accept", b"").decode("latin-1"))
+    if seconds > longest or sum(map(len, asked)) > MOST_READ:
+        return None
     return Question(asked, patience, said is None, size)
+
+
+def _route(url: bytes) -> str:
+    return next(route for begin, route in GUARDED.items() if url.startswith(begin))
+
+
+def _own(fields: Fields) -> tuple[bytes, bytes]:
+    """The id of a request, and the fields by which its answer continues the client's trace."""
+    headers = dict(fields)
+    instance = request_id(headers.get(b"x-request-id", b"").decode("latin-1")).encode()
+    if b"traceparent" not in headers:
+        return instance, b""
+    trace = TraceContext.continued(Headers(raw=list(fields)))
+    lines = trace.headers().items() if trace else ()
+    return instance, "".join(f"{name}: {value}\r\n" for name, value in lines).encode("latin-1")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from time import monotonic
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,6 +13,7 @@ from service.body import described, read_body, while_connected
 from service.briefs import StylizeBrief, StylizeParameters, UpscaleBrief, UpscaleParameters
 from service.desk import Desk
 from service.errors import Overloaded
+from service.orders import Order
 from service.preference import Preference
 from service.routes import results
 from service.routes.headers import Prefer, Scale, Styles, Within
@@ -24,6 +26,12 @@ from service.standing import ANY_SIZE, Question
 from service.studio import Studio
 from service.trace import Trace
 from service.turnstile import question
+
+PIXELS_PER_BYTE = 8
+"""What a file of a photograph has at most, but where it was compressed hard or shows nearly nothing."""
+
+PROMPT = 0.1
+"""Part of its time within which a request must be decided on for its refusal to hold for others."""
 
 
 class Images:
@@ -99,26 +107,32 @@ class Images:
         trace: Trace = request.state.trace
         order = self._desk.order(brief)
         trace.model, trace.version = order.model.name, order.model.manifest.version
-        asked = question(request.scope, self._settings.request_timeout)
+        settings = self._settings
+        asked = question(request.scope, settings.request_timeout, settings.max_request_timeout)
         refused = [Overloaded] if preference.respond_async else []  # a job can wait
-        with suppress(*refused), self._remembered(asked and asked._replace(size=ANY_SIZE)):
+        with suppress(*refused), self._remembered(order, asked and asked._replace(size=ANY_SIZE)):
             self._studio.check(order)
         with trace.stage("read"):
-            seconds = min(self._settings.request_timeout, order.terms.seconds)
-            body = await read_body(request, self._settings.max_body_bytes, seconds, brief.parts)
+            seconds = min(settings.request_timeout, order.terms.seconds)
+            body = await read_body(request, settings.max_body_bytes, seconds, brief.parts)
         if preference.respond_async:
             return await self._jobs.accepted(request, brief, body, preference)
         order = replace(order, mask=body.mask)
-        with self._remembered(asked):
+        with self._remembered(order, asked, len(body.image)):
             painting = await while_connected(request.receive, self._shared.paint(order, body.image, trace))
         return await results.respond(request, painting)
 
     @contextmanager
-    def _remembered(self, asked: Question | None) -> Iterator[None]:
-        """Let a refusal inside the block stand for what is asked likewise."""
+    def _remembered(self, order: Order, asked: Question | None, length: int | None = None) -> Iterator[None]:
+        """Let a refusal inside the block stand for what is asked likewise.
+
+        But not that of an image which is larger than its length lets expect, or whose upload has taken the time.
+        """
         try:
             yield
         except Overloaded as refusal:
-            if asked is not None:
+            prompt = monotonic() - order.terms.began <= PROMPT * order.terms.seconds
+            typical = length is None or refusal.pixels <= PIXELS_PER_BYTE * length
+            if asked is not None and prompt and typical:
                 self._admission.refusals.remember(refusal, asked)
             raise

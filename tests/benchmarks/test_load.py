@@ -1,5 +1,6 @@
 """The load generator against a server of a few lines."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,11 @@ class Answering(BaseHTTPRequestHandler):
                 self.answer(504, b"late")
             case "/closing":
                 self.answer(200, JPEG, {"Connection": "close"})
+            case "/hinting":
+                self.wfile.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+                self.answer(200, JPEG)
+            case "/endless":
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
             case "/never":
                 self.waiting.set()
                 self.rfile.read(1)  # until the client leaves
@@ -79,6 +85,22 @@ def test_requests_are_sent_in_turn_until_their_count(body: str) -> None:
     assert [answer.status for answer in found.answers] == [200, 200, 504, 200] * 2
     assert found.elapsed >= max(answer.began for answer in found.answers)
     assert found.rate == 4 / found.elapsed
+
+
+def test_answers_of_other_forms(body: str) -> None:
+    with answering() as port:
+        requests = tuple(Request(path, body) for path in ("/hinting", "/endless", "/picture"))
+        found = drive(Plan(port, requests, clients=1, seconds=60, count=3))
+    assert kinds(found) == ["ok", "failed", "ok"]
+
+
+def test_connecting_takes_of_the_timeout(body: str) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)  # one or two are taken, and nobody answers them
+        plan = Plan(listener.getsockname()[1], (Request("/picture", body),), clients=6, seconds=0.5, timeout=0.3)
+        found = drive(plan)
+    assert kinds(found) == ["timeout"] * 12
 
 
 def test_every_client_has_one_request_in_flight(body: str) -> None:

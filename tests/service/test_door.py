@@ -78,6 +78,15 @@ def test_large_body_is_thrown_away_as_it_comes(service: Full) -> None:
         assert wire.statuses(2) == [503, 200]
 
 
+def test_trace_is_continued(service: Full) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with connected(service) as wire:
+        wire.send(head(1, f"traceparent: 00-{trace}-00f067aa0ba902b7-01", "X-Request-ID: mine") + b"x")
+        status, header, _ = wire.answer()
+    assert (status, header["X-Request-ID"]) == (503, "mine")
+    assert header["traceparent"].split("-")[1] == trace
+
+
 def test_pipelined_requests_are_answered_in_turn(service: Full) -> None:
     with connected(service) as wire:
         wire.send(head(1) + b"x" + LIVE + head(1) + b"x" + LIVE)
@@ -106,8 +115,35 @@ def test_who_leaves_before_the_answer_harms_nobody(service: Full) -> None:
     before = refused(service)
     with connected(service) as wire:
         wire.send(head(10) + b"12345")
-    wait_for(lambda: refused(service), lambda now: now > before)
+    wait_for(lambda: service.live.metric("pastiche_http_requests_total", code="499"), bool)
+    assert service.live.metric("pastiche_cancelled_total", stage="before") == 1
+    assert refused(service) == before
     assert service.ask("GET", "/livez").status_code == 200
+
+
+def test_connection_that_fails_takes_no_others_answer(service: Full) -> None:
+    with connected(service) as wire, connected(service) as bad, connected(service) as other:
+        wire.send(head(1) + b"x")
+        bad.send(head(1) + b"x" + LIVE + b"\0garbage")
+        other.send(head(1) + b"x" + LIVE)
+        assert wire.statuses(1) == [503]
+        assert other.statuses(2) == [503, 200]
+        assert bad.statuses(1) == [400]
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"), [((), "KEEP_ALIVE_SECONDS"), (("Connection: close",), "LINGER_SECONDS")]
+)
+@pytest.mark.parametrize("rest", [b"", b"678", b"67890"])
+def test_connection_whose_client_says_no_more_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: tuple[str, ...], seconds: str, rest: bytes
+) -> None:
+    monkeypatch.setattr(f"service.{'serving' if seconds.startswith('KEEP') else 'door'}.{seconds}", 0.3)
+    with full(tmp_path) as service, connected(service) as wire:
+        wire.send(head(10, *fields) + b"12345")
+        assert wire.statuses(1) == [503]
+        wire.send(rest)
+        assert wire.ended()
 
 
 def test_who_waits_before_sending_the_body_is_answered_inside(service: Full) -> None:

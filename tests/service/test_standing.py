@@ -91,6 +91,28 @@ def test_one_is_let_in_after_a_while_and_the_others_are_refused_meanwhile(clock:
         clock.now += STANDING_SECONDS * 1.1
         assert refusals.of(HERE) is None
         assert refusals.of(HERE)
+        refusals.remember(Overloaded("full"), HERE)
+
+
+def test_refusal_that_nobody_confirms_ends(clock: Clock) -> None:
+    refusals = refusing()
+    clock.now += STANDING_SECONDS * 1.1
+    assert refusals.of(HERE) is None
+    clock.now += STANDING_SECONDS * 0.9
+    assert refusals.of(HERE)
+    clock.now += STANDING_SECONDS * 0.2
+    assert [refusals.of(HERE) for _ in range(3)] == [None, None, None]
+    assert not refusals
+
+
+def test_who_is_refused_for_its_size_takes_no_place_of_all_sizes(clock: Clock) -> None:
+    refusals, small = refusing(), HERE._replace(size=size_class(10))
+    refusals.remember(Overloaded("full"), HERE._replace(size=ANY_SIZE))
+    refusals.make_room()
+    refusals.remember(Overloaded("full"), HERE)
+    assert refusals.of(HERE)
+    assert refusals.of(small) is None
+    assert refusals.of(small)
 
 
 def test_new_refusal_takes_the_places_back(clock: Clock) -> None:

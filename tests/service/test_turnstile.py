@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from service.errors import PROBLEM_MEDIA_TYPE, Overloaded
@@ -85,6 +86,10 @@ def test_refusal_at_the_door_is_the_one_given_inside(tmp_path: Path) -> None:
         (STYLE, {"X-Request-Timeout": "-5"}, "invalid-request"),
         (STYLE, {"X-Request-Timeout": "inf"}, "invalid-request"),
         ("/v1/elsewhere", {}, "not-found"),
+        (f"{STYLE}/", {}, "overloaded"),
+        (STYLE, {"X-Request-Timeout": "601"}, "invalid-request"),
+        (STYLE, {"Accept": "image/png," * 500}, LET_IN),
+        (f"{STYLE}?{'x' * 5000}", {}, "invalid-request"),
     ],
 )
 def test_who_may_be_answered_otherwise_is_let_in(service: Full, path: str, headers: dict[str, str], kind: str) -> None:
@@ -125,6 +130,22 @@ def test_full_service_still_says_what_is_wrong_with_a_request(tmp_path: Path, pa
         assert not first.done()
 
 
+def test_only_what_its_length_lets_expect_is_refused_for_others(tmp_path: Path) -> None:
+    publish(tmp_path)
+    limits = dict.fromkeys(("max_pixels", "max_output_pixels", "max_queue_pixels"), 1_000_000)
+    with serving(tmp_path, **limits) as live, ThreadPoolExecutor(1) as clients, held(live):
+        lifespan: Lifespan = live.app.state.lifespan
+        first = clients.submit(httpx.post, f"{live.url}{STYLE}", content=file(photo()), timeout=60)
+        wait_for(lambda: live.metric("pastiche_admitted_requests"), lambda admitted: admitted == 1)
+        black = file(np.zeros((1000, 1000, 3), np.uint8))
+        assert live.client.post(STYLE, content=black).status_code == 503
+        assert not lifespan._admission.refusals
+        noise = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)
+        assert live.client.post(STYLE, content=file(noise)).status_code == 503
+        assert lifespan._admission.refusals
+        assert not first.done()
+
+
 def test_door_is_open_where_nobody_was_refused(tmp_path: Path) -> None:
     with full(tmp_path) as service:
         service.refusals.clear()
@@ -134,6 +155,34 @@ def test_door_is_open_where_nobody_was_refused(tmp_path: Path) -> None:
 def test_job_is_let_in(service: Full) -> None:
     assert service.kind("POST", STYLE, Prefer="respond-async") == LET_IN
     assert service.kind("POST", STYLE, Prefer="wait=5") == "overloaded"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("Prefer", "respond-async"), ("Prefer", "wait=5")],
+        [("X-Request-Timeout", "0.05"), ("X-Request-Timeout", "60")],
+    ],
+)
+def test_what_is_said_twice_is_decided_on_inside(service: Full, fields: list[tuple[str, str]]) -> None:
+    answer = service.live.client.post(STYLE, content=b"x", headers=fields)
+    assert answer.json()["type"] == f"/problems/{LET_IN}"
+
+
+def test_nothing_is_kept_of_what_clients_send_beside(service: Full) -> None:
+    head = service.live.app.state.turnstile._head
+    before = head.cache_info().currsize
+    for number in range(3):
+        assert service.kind("POST", STYLE, **{"X-Padding": f"{number}" * 10_000}) == "overloaded"
+        assert service.kind("POST", f"/nowhere/{number}") == "not-found"
+    assert head.cache_info().currsize <= before + 1
+
+
+def test_service_that_stops_says_so(tmp_path: Path) -> None:
+    with full(tmp_path) as service:
+        lifespan: Lifespan = service.live.app.state.lifespan
+        lifespan._admission.close()
+        assert service.kind() == LET_IN  # inside, where it is said
 
 
 @pytest.mark.parametrize("path", ["/livez", "/metrics", "/v1/models", STYLE])
