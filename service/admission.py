@@ -17,8 +17,12 @@ from service.standing import StandingRefusals
 RESERVE = 1.25
 """Work is taken on if it would be done in time were it to take so many times the prediction."""
 
-LATELY = 30.0
-"""Seconds for which it is remembered how long a client waited."""
+LATELY = 300.0
+"""Seconds for which it is remembered how long a client waited. It is learned from clients that leave, and hardly any do
+once it is known; where it is forgotten, a device full of work for those who are about to leave learns it again."""
+
+REMEMBERED = 1024
+"""Clients at most of whom it is remembered."""
 
 STILL_THERE = 0.2
 """Clients are taken to be gone at the age that so few reach."""
@@ -62,7 +66,7 @@ class Patience:
     """
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, float, bool]] = deque(maxlen=128)
+        self._seen: deque[tuple[float, float, bool]] = deque(maxlen=REMEMBERED)
 
     def saw(self, waited: float, *, left: bool) -> None:
         """A client has left, or has been answered, after so many seconds."""
