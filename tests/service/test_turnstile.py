@@ -1,3 +1,4 @@
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -130,6 +131,12 @@ def test_full_service_still_says_what_is_wrong_with_a_request(tmp_path: Path, pa
         assert not first.done()
 
 
+def in_two_parts(content: bytes, seconds: float) -> Iterator[bytes]:
+    yield content[:100]
+    time.sleep(seconds)
+    yield content[100:]
+
+
 def test_only_what_its_length_lets_expect_is_refused_for_others(tmp_path: Path) -> None:
     publish(tmp_path)
     limits = dict.fromkeys(("max_pixels", "max_output_pixels", "max_queue_pixels"), 1_000_000)
@@ -140,8 +147,11 @@ def test_only_what_its_length_lets_expect_is_refused_for_others(tmp_path: Path) 
         black = file(np.zeros((1000, 1000, 3), np.uint8))
         assert live.client.post(STYLE, content=black).status_code == 503
         assert not lifespan._admission.refusals
-        noise = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)
-        assert live.client.post(STYLE, content=file(noise)).status_code == 503
+        noise = file(np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8))
+        slow = {"Content-Length": str(len(noise)), "X-Request-Timeout": "4"}
+        assert live.client.post(STYLE, content=in_two_parts(noise, 0.5), headers=slow).status_code == 503
+        assert not lifespan._admission.refusals  # the upload has taken the time
+        assert live.client.post(STYLE, content=noise).status_code == 503
         assert lifespan._admission.refusals
         assert not first.done()
 
