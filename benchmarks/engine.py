@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from benchmarks import machine
+from benchmarks import limits
 from benchmarks.engines import BASE, CASES, ENGINES, OURS, Case, engines, missing
 from benchmarks.report import Row, Tables, Value
 from benchmarks.stats import middle
@@ -39,7 +39,7 @@ def declare(parser: ArgumentParser) -> None:
 
 def run(chosen: Namespace) -> Tables:
     """Measure every case; one table each."""
-    peaks = machine.peaks(2 if chosen.quick else machine.REPETITIONS)
+    peaks = limits.peaks(2 if chosen.quick else limits.REPETITIONS)
     tables: dict[str, list[Row]] = {"Peak of matrix products": peaks}
     largest = {str(row["precision"]): float(row["peak GFLOP/s"] or 0) for row in peaks}
     names = list(_available(chosen.engines))

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import machine, networks, photos
-from benchmarks.machine import timed
+from benchmarks.clock import timed
 from model_store import TransformNetwork, for_inference
 
 CASES = ("style-256", "style-512", "style-1024", "x4-64", "x4-128", "x4-256")

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks import machine
 from benchmarks.load import Answer, Outcome
 from benchmarks.machine import environment
-from model_store import ModelStore, for_inference, has_fast_bf16
+from model_store import ModelStore, for_inference
+from service.runner import choose_device, choose_precision
 
 
 class Painter:
@@ -29,8 +29,9 @@ class Painter:
 
     def __init__(self, store: ModelStore, name: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._device = machine.device("auto")
-        self._network = for_inference(store.load(name).network, _precision(self._device)).to(self._device)
+        self._device = choose_device("auto")
+        precision = choose_precision("auto", self._device)
+        self._network = for_inference(store.load(name).network, precision).to(self._device)
 
     @torch.inference_mode()
     def paint(self, photo: bytes) -> bytes:
@@ -43,13 +44,6 @@ class Painter:
             stream, "JPEG", quality=85, subsampling=0
         )
         return stream.getvalue()
-
-
-def _precision(device: torch.device) -> torch.dtype:
-    """The one that the service chooses."""
-    if device.type == "cuda":
-        return torch.float16
-    return torch.bfloat16 if has_fast_bf16(device) else torch.float32
 
 
 class Loop:

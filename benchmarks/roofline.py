@@ -15,15 +15,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
-from benchmarks import machine, networks
-from benchmarks.machine import Stopwatch
+from benchmarks import limits, networks
+from benchmarks.clock import Stopwatch
 from benchmarks.report import Row, Tables, Value
 from benchmarks.stats import middle
 from model_store import Architecture, TransformNetwork, for_inference, has_fast_bf16
+from service.runner import PRECISIONS, choose_device
 
 NETWORKS = {"style": networks.style, "x4": networks.upscale_4}
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Limits:
+class Roof:
     """What the device does at best, a second."""
 
     flops: float
@@ -60,15 +59,15 @@ def run(chosen: Namespace) -> Tables:
     """A table of the limits, and one for each network."""
     if chosen.quick:
         chosen.side, chosen.rounds = 64, 1
-    device = machine.device(chosen.device)
+    device = choose_device(chosen.device)
     precision = _precision(chosen.precision, device)
-    found = machine.peak(precision, 2 if chosen.quick else machine.REPETITIONS, device)
-    bandwidth = machine.bandwidth(device)
-    limits = Limits(float(found["peak GFLOP/s"] or 0) * 1e9, bandwidth)
+    found = limits.peak(precision, 2 if chosen.quick else limits.REPETITIONS, device)
+    bandwidth = limits.bandwidth(device)
+    roof = Roof(float(found["peak GFLOP/s"] or 0) * 1e9, bandwidth)
     tables: dict[str, list[Row]] = {"Limits": [{**found, "GB/s": bandwidth / 1e9}]}
     for name in chosen.networks:
         fast = for_inference(NETWORKS[name](), precision)
-        tables[f"{name}, {chosen.side}×{chosen.side}, batch {chosen.batch}"] = list(_rows(fast, chosen, device, limits))
+        tables[f"{name}, {chosen.side}×{chosen.side}, batch {chosen.batch}"] = list(_rows(fast, chosen, device, roof))
     return tables
 
 
@@ -78,7 +77,7 @@ def _precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_fast_bf16(device) else torch.float32
 
 
-def _rows(fast: TransformNetwork, chosen: Namespace, device: torch.device, limits: Limits) -> Iterator[Row]:
+def _rows(fast: TransformNetwork, chosen: Namespace, device: torch.device, roof: Roof) -> Iterator[Row]:
     """One for each layer, one for all that is no layer, and one for the whole."""
     plane = _plane(fast, chosen.side, chosen.batch)
     works = layer_works(fast, plane)
@@ -86,11 +85,11 @@ def _rows(fast: TransformNetwork, chosen: Namespace, device: torch.device, limit
     names = str(Architecture.parse(fast.spec.architecture)).split(",")
     labels = [label for name in names for label in _repeated(name)]
     for label, work, seconds in zip(labels, works, times, strict=True):
-        yield _row(label, work, seconds, whole, limits)
+        yield _row(label, work, seconds, whole, roof)
     yield {"layer": "the rest", "ms": (whole - sum(times)) * 1000, "share": 1 - sum(times) / whole}
     total = Work(sum(work.flops for work in works), sum(work.bytes for work in works))
-    least = sum(map(limits.seconds, works))
-    yield _row("all", total, whole, whole, limits) | {"share of the roofline": least / whole}
+    least = sum(map(roof.seconds, works))
+    yield _row("all", total, whole, whole, roof) | {"share of the roofline": least / whole}
 
 
 def _repeated(name: str) -> list[str]:
@@ -99,7 +98,7 @@ def _repeated(name: str) -> list[str]:
     return [layer] * int(count or 1)
 
 
-def _row(label: str, work: Work, seconds: float, whole: float, limits: Limits) -> dict[str, Value]:
+def _row(label: str, work: Work, seconds: float, whole: float, roof: Roof) -> dict[str, Value]:
     return {
         "layer": label,
         "ms": seconds * 1000,
@@ -108,9 +107,9 @@ def _row(label: str, work: Work, seconds: float, whole: float, limits: Limits) -
         "MB": work.bytes / 1e6,
         "FLOP/byte": work.flops / work.bytes,
         "GFLOP/s": work.flops / seconds / 1e9,
-        "share of peak": work.flops / seconds / limits.flops,
-        "bound by": "arithmetic" if work.flops / limits.flops >= work.bytes / limits.bytes else "memory",
-        "share of the roofline": limits.seconds(work) / seconds,
+        "share of peak": work.flops / seconds / roof.flops,
+        "bound by": "arithmetic" if work.flops / roof.flops >= work.bytes / roof.bytes else "memory",
+        "share of the roofline": roof.seconds(work) / seconds,
     }
 
 
@@ -169,13 +168,13 @@ def _measured(fast: TransformNetwork, plane: Tensor, rounds: int) -> tuple[list[
 def _whole(fast: TransformNetwork, plane: Tensor, rounds: int) -> float:
     watch = Stopwatch(plane.device)
     for _ in range(rounds + 2):
-        watch.begin()
+        watch.mark()
         fast.transform(plane)
-        watch.end()
+        watch.mark()
     return middle(watch.laps()[2:])
 
 
 def _watched(layers: nn.Sequential, watch: Stopwatch) -> Iterator[RemovableHandle]:
     for layer in layers:
-        yield layer.register_forward_pre_hook(lambda *_: watch.begin())
-        yield layer.register_forward_hook(lambda *_: watch.end())
+        yield layer.register_forward_pre_hook(lambda *_: watch.mark())
+        yield layer.register_forward_hook(lambda *_: watch.mark())

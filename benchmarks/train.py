@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
-from benchmarks import machine, photos
+from benchmarks import limits, photos
 from benchmarks.report import Row, Tables
 from benchmarks.stats import middle
 from model_store.allocator import keep_memory
@@ -58,7 +58,7 @@ def declare(parser: ArgumentParser) -> None:
 def run(chosen: Namespace) -> Tables:
     """A table for each task: both loops on the same photographs, network, losses and batch."""
     steps, rounds = (3, 1) if chosen.quick else (chosen.steps, chosen.rounds)
-    found = machine.peaks(2 if chosen.quick else machine.REPETITIONS)
+    found = limits.peaks(2 if chosen.quick else limits.REPETITIONS)
     peaks = {str(row["precision"]): float(row["peak GFLOP/s"] or 0) for row in found}
     with tempfile.TemporaryDirectory() as folder:
         configs = dict(_configs(Path(folder), steps))

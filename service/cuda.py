@@ -89,13 +89,19 @@ class Landing(NamedTuple):
     finite: Tensor
     done: torch.cuda.Event
 
+    def results(self) -> list[Pixels | None]:
+        """Wait for them: (H, W, 3) each, None for one that is not finite."""
+        self.done.synchronize()
+        return [
+            result if sound else None for result, sound in zip(self.pixels.numpy(), self.finite.tolist(), strict=True)
+        ]
+
 
 class OnCuda:
     """Networks on one GPU, from several threads; launches come one after the other, waiting for them does not."""
 
     def __init__(self, device: torch.device) -> None:
         torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.allow_tf32 = False
         self._device = device
         self._shrunk = 1
         """By what full passes are divided since memory ran out."""
@@ -122,7 +128,7 @@ class OnCuda:
         results: list[Pixels | None] = []
         while (begin := len(results)) < len(planes):
             own = None if statistics is None else statistics[begin:]
-            results += _landed(*self._launched(network, planes[begin:], own, full))
+            results += self._launched(network, planes[begin:], own, full).results()
         return results
 
     def eager(
@@ -130,8 +136,8 @@ class OnCuda:
     ) -> list[Pixels | None]:
         """As `Forward` says."""
         with self._launching:
-            result = computed(network, self._uploaded(planes, len(planes)), statistics)
-            return _landed(*self._downloaded(*result, len(planes)))
+            result = computed(network, self._filled(planes, len(planes)), statistics)
+            return self._downloaded(*result, len(planes)).results()
 
     @contextmanager
     def launching(self) -> Iterator[None]:
@@ -159,7 +165,7 @@ class OnCuda:
         with self._launching:
             size = max(1, full // self._shrunk)
             planes, statistics = planes[:size], None if statistics is None else statistics[:size]
-            batch = self._uploaded(planes, size)
+            batch = self._filled(planes, size)
             slots = self._captured(network, batch, statistics)
             slots.planes.copy_(batch)
             if slots.statistics is not None and statistics is not None:
@@ -190,7 +196,7 @@ class OnCuda:
         logger.debug("captured %s, %s", network.spec.architecture, tuple(batch.shape))
         return Slots(own, planes, each, network, pixels, finite, graph)
 
-    def _uploaded(self, planes: Sequence[Pixels], size: int) -> Tensor:
+    def _filled(self, planes: Sequence[Pixels], size: int) -> Tensor:
         """(size, H, W, 3) on the device, copied beside the computing; the rest of it is black."""
         depth = torch.uint8 if planes[0].dtype == np.uint8 else torch.uint16
         host = torch.empty((size, *planes[0].shape), dtype=depth, pin_memory=True)
@@ -216,11 +222,6 @@ class OnCuda:
 
 def _pinned(tensor: Tensor) -> Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
-
-
-def _landed(pixels: Tensor, finite: Tensor, done: torch.cuda.Event) -> list[Pixels | None]:
-    done.synchronize()
-    return [result if sound else None for result, sound in zip(pixels.numpy(), finite.tolist(), strict=True)]
 
 
 def _copy_weights(source: TransformNetwork, target: TransformNetwork) -> None:

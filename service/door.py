@@ -1,7 +1,7 @@
 """The HTTP protocol of the service: uvicorn's, but for requests that are refused at the door.
 
 Such a request never becomes an ASGI call: it has no task, its body is thrown away as it comes, and its answer is one
-write. That is less than half of what the shortest ASGI application costs.
+write. That takes two thirds of what the same cost as an ASGI application (`benchmarks/RESULTS.md`).
 """
 
 import asyncio

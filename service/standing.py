@@ -1,42 +1,16 @@
 """Refusals of a moment ago, which hold for requests like those that were refused: they cost less than new ones."""
 
-import math
 from dataclasses import dataclass
 from time import monotonic
-from typing import NamedTuple
 
 from service.errors import Overloaded
+from service.question import ANY_SIZE, Question
 
 STANDING_SECONDS = 0.5
 """After so long somebody is let in to see whether a refusal still holds. Where nothing comes of that, it ends."""
 
 MOST_STANDING = 256
 """So many refusals at most are held at a time."""
-
-ANY_SIZE = -1
-
-
-class Question(NamedTuple):
-    """What can be known of a request before it is let in. A refusal of one holds for those that are equal to it."""
-
-    asked: tuple[str, ...]
-    """The path, and all that could make another failure of it."""
-    patience: int
-    """`patience_class` of the seconds within which the answer is wanted."""
-    silent: bool
-    """Whether the client has not said so."""
-    size: int
-    """`size_class` of the body's length, for that of the image; or ANY_SIZE where it did not matter."""
-
-
-def patience_class(seconds: float) -> int:
-    """Four for each doubling, for clients may send what is left of their time. Raises ValueError for 0 and less."""
-    return math.floor(4 * math.log2(seconds))
-
-
-def size_class(length: int) -> int:
-    """One for each doubling, for the files of images of one size differ as much."""
-    return length.bit_length()
 
 
 @dataclass

@@ -9,26 +9,24 @@ service is. What is refused here is counted, but neither timed nor logged.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import lru_cache, partial
 from http import HTTPStatus
 from time import monotonic
-from typing import Any, NamedTuple, Self
-from urllib.parse import unquote
+from typing import NamedTuple
 
-from httptools import parse_url
 from starlette.datastructures import Headers
 
 from service.errors import ClientGone, Overloaded, render
 from service.metrics import Metrics
-from service.preference import Preference
-from service.standing import MOST_STANDING, Question, StandingRefusals, patience_class, size_class
+from service.question import MOST_READ, Fields, Question, of_url, told
+from service.standing import MOST_STANDING, StandingRefusals
 from service.trace import request_id
 from service.trace_context import TraceContext
 
 logger = logging.getLogger(__name__)
 
-GUARDED = {b"/v1/stylize/": "/v1/stylize/{style}", b"/v1/upscale/": "/v1/upscale/{scale}"}
+GUARDED = {"/v1/stylize/": "/v1/stylize/{style}", "/v1/upscale/": "/v1/upscale/{scale}"}
 """How the URLs begin of which a full service refuses requests, and their routes' templates."""
 
 PERIOD = 0.048
@@ -58,36 +56,11 @@ class Refusal:
 Answer = Callable[[Refusal, bytes, bytes], bool]
 """Sends a refusal to the request of that id, with more header fields; false where the client has left."""
 
-Fields = Sequence[tuple[bytes, bytes]]
-"""Of the header of a request: names in lower case, and values."""
-
-READ = frozenset({b"accept", b"content-length", b"prefer", b"x-request-timeout"})
-"""What is read of a header to decide on a refusal."""
-
-MOST_READ = 4096
-"""Bytes of it, and of the URL, beyond which a request is let in: what is kept of clients here is bounded."""
-
-
-class Head(NamedTuple):
-    """What the head of a request says that may be refused."""
-
-    route: str
-    question: Question
-
-    @classmethod
-    def of(cls, url: bytes, fields: Fields, default_timeout: float, longest: float) -> Self | None:
-        """None where the request is let in, whatever has been refused. Raises ValueError where the URL is none."""
-        parsed = parse_url(url)
-        path = unquote(parsed.path.decode("ascii")).rstrip("/")  # as `NormalForm` has it
-        scope = {"path": path, "query_string": parsed.query or b"", "headers": fields}
-        asked = question(scope, default_timeout, longest)
-        return cls(_route(url), asked) if asked else None
-
 
 class Waiting(NamedTuple):
     """A request that was refused and is told at the end of the period."""
 
-    head: Head
+    question: Question
     refusal: Overloaded
     instance: bytes
     own: bytes
@@ -98,10 +71,11 @@ class Turnstile:
     """Says who is refused, and lets them wait for it."""
 
     def __init__(self, refusals: StandingRefusals, metrics: Metrics, default_timeout: float, longest: float) -> None:
-        """`default_timeout` is that of requests that name none, `longest` the most that they may name."""
+        """The timeouts are those of `question`."""
         self._refusals = refusals
         self._metrics = metrics
-        self._head = lru_cache(maxsize=512)(partial(Head.of, default_timeout=default_timeout, longest=longest))
+        self._begins = tuple(begin.encode() for begin in GUARDED)
+        self._question = lru_cache(maxsize=512)(partial(of_url, default_timeout=default_timeout, longest=longest))
         self._rendered = lru_cache(maxsize=MOST_STANDING)(Refusal)
         self._waiting: list[Waiting] = []
 
@@ -110,16 +84,16 @@ class Turnstile:
 
         Clients that come again and again send the same head again, which is read once.
         """
-        if not self._refusals or len(url) > MOST_READ or not url.startswith(tuple(GUARDED)):
+        if not self._refusals or len(url) > MOST_READ or not url.startswith(self._begins):
             return False
         known = told(fields)
-        head = self._head(url, known) if known else None
-        refusal = self._refusals.of(head.question) if head else None
-        if head is None or refusal is None:
+        asked = self._question(url, known) if known else None
+        refusal = self._refusals.of(asked) if asked else None
+        if asked is None or refusal is None:
             return False
         if not self._waiting:
             asyncio.get_running_loop().call_later(PERIOD - monotonic() % PERIOD, self._give)
-        self._waiting.append(Waiting(head, refusal, *_own(fields), answer))
+        self._waiting.append(Waiting(asked, refusal, *_own(fields), answer))
         return True
 
     def _give(self) -> None:
@@ -138,38 +112,12 @@ class Turnstile:
         except Exception:
             logger.exception("a refusal could not be sent")
             answered = False
-        if answered:
-            return one.head.route, one.refusal.status, one.refusal.kind
-        return one.head.route, ClientGone.status, ""
+        route = _route(one.question.asked[0])
+        return (route, one.refusal.status, one.refusal.kind) if answered else (route, ClientGone.status, "")
 
 
-def told(fields: Fields) -> Fields | None:
-    """What is read of a header; None where that is there twice, or too long."""
-    known = tuple(field for field in fields if field[0] in READ)
-    once = len({name for name, _ in known}) == len(known)
-    return known if once and sum(len(value) for _, value in known) <= MOST_READ else None
-
-
-def question(scope: Mapping[str, Any], default_timeout: float, longest: float) -> Question | None:
-    """What a request's head says of it; None where it is nonsense, or does not say how long the body is."""
-    headers = dict(told(scope["headers"]) or ())
-    if Preference.of([headers.get(b"prefer", b"").decode("latin-1")]).respond_async:  # a job can wait
-        return None
-    said = headers.get(b"x-request-timeout")
-    try:
-        seconds = default_timeout if said is None else float(said)
-        patience = patience_class(seconds)
-        size = size_class(int(headers[b"content-length"]))
-    except (KeyError, ValueError, OverflowError):
-        return None
-    asked = (scope["path"], scope["query_string"].decode("latin-1"), headers.get(b"accept", b"").decode("latin-1"))
-    if seconds > longest or sum(map(len, asked)) > MOST_READ:
-        return None
-    return Question(asked, patience, said is None, size)
-
-
-def _route(url: bytes) -> str:
-    return next(route for begin, route in GUARDED.items() if url.startswith(begin))
+def _route(path: str) -> str:
+    return next(route for begin, route in GUARDED.items() if path.startswith(begin))
 
 
 def _own(fields: Fields) -> tuple[bytes, bytes]:

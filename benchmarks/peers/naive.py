@@ -13,13 +13,12 @@ import uvicorn
 from fastapi import FastAPI, Response, UploadFile
 from PIL import Image
 
-from benchmarks import machine
 from model_store import ModelStore
 
 
 def create_app(store: ModelStore) -> FastAPI:
     """A service of every network of the store."""
-    device = machine.device("auto")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     networks = {name: store.load(name).network.eval().to(device) for name in store.names()}
     app = FastAPI()
 

@@ -15,6 +15,7 @@ from service.desk import Desk
 from service.errors import Overloaded
 from service.orders import Order
 from service.preference import Preference
+from service.question import ANY_SIZE, Question, question
 from service.routes import results
 from service.routes.headers import Prefer, Scale, Styles, Within
 from service.routes.jobs import Jobs, JobStatus
@@ -22,10 +23,8 @@ from service.routes.problems import problems
 from service.served_models import ServedModel
 from service.settings import Settings
 from service.sharing import SharedStudio
-from service.standing import ANY_SIZE, Question
 from service.studio import Studio
 from service.trace import Trace
-from service.turnstile import question
 
 PIXELS_PER_BYTE = 8
 """What a file of a photograph has at most, but where it was compressed hard or shows nearly nothing."""

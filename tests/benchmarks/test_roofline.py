@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import machine, networks, roofline
-from benchmarks.roofline import Limits, Work, layer_works
+from benchmarks import limits, networks, roofline
+from benchmarks.roofline import Roof, Work, layer_works
 from model_store import NetworkSpec, TransformNetwork, for_inference
 
 STYLE = "c9s1-4,d6,d8,R8*2,u6,u4,c9s1-3"
@@ -48,16 +48,16 @@ def test_half_precision_moves_half_as_much() -> None:
 
 @pytest.mark.parametrize(("work", "seconds"), [(Work(100, 1), 10.0), (Work(1, 100), 50.0)])
 def test_the_tighter_limit_counts(work: Work, seconds: float) -> None:
-    assert Limits(10, 2).seconds(work) == seconds
+    assert Roof(10, 2).seconds(work) == seconds
 
 
 def test_table_has_every_layer_the_rest_and_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roofline, "NETWORKS", {"style": lambda: networks.calibrated(STYLE)})
-    monkeypatch.setattr(machine, "peak", lambda *_: {"peak GFLOP/s": 1.0})
-    monkeypatch.setattr(machine, "COPIED_BYTES", 2**16)
+    monkeypatch.setattr(limits, "peak", lambda *_: {"peak GFLOP/s": 1.0})
+    monkeypatch.setattr(limits, "COPIED_BYTES", 2**16)
     chosen = Namespace(networks=["style"], batch=1, device="cpu", precision="fp32", quick=True, side=64, rounds=1)
-    limits, rows = roofline.run(chosen).values()
-    assert float(limits[0]["GB/s"] or 0) > 0
+    found, rows = roofline.run(chosen).values()
+    assert float(found[0]["GB/s"] or 0) > 0
     assert [row["layer"] for row in rows] == ["c9s1-4", "d6", "d8", "R8", "R8", "u6", "u4", "c9s1-3", "the rest", "all"]
     assert sum(float(row["share"] or 0) for row in rows[:-1]) == pytest.approx(1.0)
     assert float(rows[-1]["GFLOP"] or 0) == pytest.approx(sum(float(row["GFLOP"] or 0) for row in rows[:-2]))

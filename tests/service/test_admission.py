@@ -11,7 +11,7 @@ from service.admission import RESERVE, Admission, Patience, QueueLimits, Work
 from service.errors import ClientGone, DeadlineExceeded, Draining, Overloaded
 from service.jobs import Job, Priority
 from service.metrics import Metrics
-from service.standing import Question
+from service.question import Question
 from tests.service.pointwise import Model, model
 
 LATER = 1e9

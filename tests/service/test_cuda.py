@@ -33,7 +33,8 @@ def gpu(test: Test) -> Test:
 
 
 @pytest.fixture(autouse=True)
-def inference() -> Iterator[None]:
+def inference(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # as the runner has it
     with torch.inference_mode():
         yield
 

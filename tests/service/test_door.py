@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.service.full import STYLE, Full, full
 from tests.service.live import wait_for
-from tests.service.test_turnstile import STYLE, Full, full
 
 LIVE = b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n"
 

@@ -3,15 +3,8 @@ from time import monotonic
 import pytest
 
 from service.errors import Overloaded
-from service.standing import (
-    ANY_SIZE,
-    MOST_STANDING,
-    STANDING_SECONDS,
-    Question,
-    StandingRefusals,
-    patience_class,
-    size_class,
-)
+from service.question import ANY_SIZE, Question, patience_class, size_class
+from service.standing import MOST_STANDING, STANDING_SECONDS, StandingRefusals
 
 HERE = Question(("/here", "quality=9", ""), patience_class(15.0), silent=False, size=size_class(1000))
 
@@ -50,16 +43,6 @@ def test_refusal_stands_for_requests_like_the_one_that_was_refused(clock: Clock)
         HERE._replace(silent=True),
     ]
     assert not any(refusals.of(other) for other in others)
-
-
-@pytest.mark.parametrize(("seconds", "alike"), [(15.0, True), (13.6, True), (12.0, False), (17.0, False)])
-def test_clients_are_alike_that_give_nearly_the_same_time(seconds: float, alike: bool) -> None:
-    assert (patience_class(seconds) == patience_class(15.0)) == alike
-
-
-@pytest.mark.parametrize(("length", "alike"), [(1000, True), (513, True), (511, False), (1025, False), (0, False)])
-def test_bodies_are_alike_within_a_power_of_two(length: int, alike: bool) -> None:
-    assert (size_class(length) == size_class(1000)) == alike
 
 
 def test_refusal_before_the_body_was_known_holds_for_all_bodies(clock: Clock) -> None:

@@ -1,55 +1,20 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
-from service.errors import PROBLEM_MEDIA_TYPE, Overloaded
+from service.errors import PROBLEM_MEDIA_TYPE
 from service.lifespan import Lifespan
-from service.standing import ANY_SIZE, Question, StandingRefusals, patience_class, size_class
-from tests.service.live import Live, file, held, photo, publish, serving, wait_for
+from service.question import size_class
+from tests.service.full import QUERY, STYLE, UPSCALE, Full, full
+from tests.service.live import file, held, photo, publish, serving, wait_for
 
-STYLE = "/v1/stylize/wave"
-UPSCALE = "/v1/upscale/4"
-QUERY = "format=png&quality=90"
 LET_IN = "unknown-model"
 """What is said inside of an empty store."""
-
-
-@dataclass(frozen=True)
-class Full:
-    """A service that has just refused somebody who had a minute, because it was full; it has not loaded a model."""
-
-    live: Live
-
-    @property
-    def refusals(self) -> StandingRefusals:
-        lifespan: Lifespan = self.live.app.state.lifespan
-        return lifespan._admission.refusals
-
-    def ask(self, method: str = "POST", path: str = STYLE, **headers: str) -> httpx.Response:
-        content = b"x" if method == "POST" else None
-        return self.live.client.request(method, path, content=content, headers=headers)
-
-    def kind(self, *arguments: str, **headers: str) -> str:
-        """Of the problem; that of a request which is let in is another one."""
-        return str(self.ask(*arguments, **headers).json()["type"].removeprefix("/problems/"))
-
-
-@contextmanager
-def full(root: Path, *, silent: bool = True, size: int = ANY_SIZE) -> Iterator[Full]:
-    refusal = Overloaded("full", headers={"Retry-After": "7"}, retry_after=7)
-    with serving(root) as live, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.standing.STANDING_SECONDS", 1000.0)
-        service = Full(live)
-        for path, query in ((STYLE, ""), (UPSCALE, ""), (STYLE, QUERY)):
-            service.refusals.remember(refusal, Question((path, query, "*/*"), patience_class(60.0), silent, size))
-        yield service
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +145,7 @@ def test_what_is_said_twice_is_decided_on_inside(service: Full, fields: list[tup
 
 
 def test_nothing_is_kept_of_what_clients_send_beside(service: Full) -> None:
-    head = service.live.app.state.turnstile._head
+    head = service.live.app.state.turnstile._question
     before = head.cache_info().currsize
     for number in range(3):
         assert service.kind("POST", STYLE, **{"X-Padding": f"{number}" * 10_000}) == "overloaded"
