@@ -1,6 +1,5 @@
 """One image over HTTP: sent, and sent again where that helps."""
 
-import asyncio
 import base64
 import random
 from collections.abc import Mapping
@@ -111,7 +110,7 @@ async def _pause(setback: Setback, attempt: int, asked: float, outage: Outage) -
     longest = LONGEST_KNOCK if setback.away else LONGEST_WAIT
     seconds = setback.told if setback.told is not None else _backoff(attempt, longest)
     if not setback.away:
-        await asyncio.sleep(seconds)
+        await outage.sleep(seconds)
     elif not await outage.wait(seconds, asked, str(setback.refusal)):
         raise Away(f"{setback.refusal}; gave up after {outage.patience:g} s") from setback.refusal
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import httpx
 
 from client.exchange import Refused
-from model_store.allocator import keep_memory
-from service.app import create_app
-from service.lifespan import Lifespan
+from model_store.allocator import configure_allocator
+from service.app import build_service
 from service.settings import Settings
 
 POLL_SECONDS = 0.05
@@ -29,15 +28,14 @@ async def local(timeouts: httpx.Timeout) -> AsyncIterator[httpx.AsyncClient]:
     Refused where it cannot begin.
     """
     logging.basicConfig(level="WARNING")
-    keep_memory()
+    configure_allocator()
     try:
-        app = create_app(Settings(jobs_folder=NO_FOLDER))
+        service = build_service(Settings(jobs_folder=NO_FOLDER))
     except ValueError as error:
         raise Refused(f"the service cannot begin: {error}") from error
-    lifespan: Lifespan = app.state.lifespan
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
     async with (
-        lifespan(app),
+        service.lifespan(service.app),
         httpx.AsyncClient(transport=transport, base_url="http://local", timeout=timeouts) as client,
     ):
         await _ready(client)

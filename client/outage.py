@@ -1,16 +1,22 @@
-"""The service is away: for how long it is waited for."""
+"""Waits while the service is away, for a limited time."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 
 
 class Outage:
-    """The time in which the service is away, one for all images that are on their way."""
+    """The time in which the service does not answer; one for all images that are being sent."""
 
-    def __init__(self, patience: float, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        patience: float,
+        tell: Callable[[str], None],
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         self.patience = patience
-        """Seconds for which one outage is borne."""
+        """Seconds for which one outage is waited out."""
+        self.sleep = sleep
         self._tell = tell
         self._since: float | None = None
 
@@ -19,18 +25,18 @@ class Outage:
         self._since = None
 
     async def wait(self, seconds: float, asked: float, reason: str) -> bool:
-        """Wait after a request that was sent at `asked` and found nobody; False, at once, where patience is at an end.
+        """Wait after a request that was sent at `asked` (`time.monotonic`) without an answer.
 
-        Whoever waits is told so when an outage begins. Requests that were sent before patience ran out do not end it,
-        however long they took: at least one is always sent when it has run out.
+        Returns False, at once, where patience has run out before that request was sent, so that one is always sent
+        after it has run out. `tell` gets a line when an outage begins.
         """
-        since = self._begun(reason)
+        since = self._begin(reason)
         if max(asked - since, 0.0) >= self.patience:
             return False
-        await asyncio.sleep(min(seconds, max(since + self.patience - monotonic(), 0.0)))
+        await self.sleep(min(seconds, max(since + self.patience - monotonic(), 0.0)))
         return True
 
-    def _begun(self, reason: str) -> float:
+    def _begin(self, reason: str) -> float:
         if self._since is None:
             self._since = monotonic()
             if self.patience:

@@ -14,7 +14,7 @@ SETTINGS = {
 """The environment variable that takes precedence, the parameter, and its value."""
 
 
-def keep_memory() -> None:
+def configure_allocator() -> None:
     """Have passes reuse memory; where the C library is not glibc, nothing happens.
 
     By default their activations are given back to the kernel, and the page faults of the next pass cost up to a third
@@ -26,7 +26,7 @@ def keep_memory() -> None:
             mallopt(parameter, value)
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Give the kernel what is kept and not in use, after work that was larger than usual."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

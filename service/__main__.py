@@ -12,7 +12,7 @@ def main() -> int:
     that it does not handle.
     """
     signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
-    from service.serving import main as serve  # noqa: PLC0415 # takes seconds
+    from service.server import main as serve  # noqa: PLC0415 # the import takes seconds
 
     return serve()
 

@@ -1,125 +1,136 @@
-"""The one place that builds every part of the service and says who knows whom."""
+"""The composition root: builds every part of the service and connects them."""
 
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import torch
-from fastapi import Depends, FastAPI
-from fastapi_offline import FastAPIOffline
-from PIL import Image
 
 from model_store import ModelStore
-from service import errors
-from service.admission import Admission, QueueLimits
-from service.batcher import Batcher, Lanes
-from service.commissions import Commissions
-from service.cuda import OnCuda
-from service.desk import Desk
-from service.forward import Forward, OnCpu
-from service.identity import made_with
+from service.engine.admission import Admission, QueueLimits
+from service.engine.backend import Backend
+from service.engine.cpu import CpuBackend
+from service.engine.cuda import CudaBackend
+from service.engine.device import choose_device, choose_precision, configure_torch
+from service.engine.runner import Runner
+from service.engine.scheduler import Concurrency, Scheduler
+from service.engine.tiling import ImageTile, TileSizes
+from service.http.application import Application, build_application
+from service.http.load_shedding.load_shedder import LoadShedder
+from service.http.load_shedding.refusal_cache import RefusalCache
+from service.http.routes.edits import EditRoutes
+from service.http.routes.estimates import EstimateRoutes
+from service.http.routes.health import HealthRoutes
+from service.http.routes.images import ImageRoutes
+from service.http.routes.index import index_router
+from service.http.routes.jobs import JobRoutes
+from service.http.routes.models import ModelRoutes
+from service.http.routes.problems import ProblemRoutes
+from service.imaging.codecs import configure_codecs
+from service.jobs.queue import JobQueue
 from service.lifespan import Lifespan
-from service.metrics import Metrics, package_version
-from service.normal_form import NormalForm
-from service.routes.edits import PATH as EDITS
-from service.routes.edits import Edits, openai_error
-from service.routes.estimates import Estimates
-from service.routes.health import Probes
-from service.routes.home import Home
-from service.routes.images import Images
-from service.routes.jobs import Jobs
-from service.routes.models import Models
-from service.routes.parameters import refuse_unknown
-from service.routes.problems import Problems
-from service.runner import Runner, choose_device, choose_precision
-from service.served_models import ServedModel, ServedModels
+from service.models.registry import ModelRegistry, ServedModel
+from service.pipeline.cache_key import build_fingerprint
+from service.pipeline.coalescing import RequestCoalescer
+from service.pipeline.pipeline import ImagePipeline
 from service.settings import MEGA, Settings
-from service.sharing import SharedStudio
-from service.studio import Studio
-from service.tiling import Piece, TileSizes
-from service.trace import TraceMiddleware
-from service.turnstile import Turnstile
+from service.telemetry.metrics import Metrics
 
 GPU_LANES = 2
-"""Batches in flight: one is computed while another is copied."""
+"""Batches in flight on a GPU: one is computed while another is copied."""
 
 GPU_TILE_SIDES = (256, 512, 1024)
-"""Sides of tiles in output pixels: few shapes, so that tiles of many images fill the batches of each."""
+"""Sides of tiles on a GPU, in output pixels: few shapes, so that tiles of many images fill the batches of each."""
 
 GPU_BATCH_VALUES = 128 * MEGA
 """256 MB of planes in half precision, whatever the network: 2.7 megapixels of the paper's style network."""
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The service as an ASGI application. It starts to work, and stops, with its lifespan.
+@dataclass(frozen=True)
+class Service:
+    """The parts of a service, built and connected, which starts with the lifespan of `app`."""
 
-    Raises ValueError where the device of the settings does not exist.
+    app: Application
+    lifespan: Lifespan
+    settings: Settings
+    metrics: Metrics
+    models: ModelRegistry
+    runner: Runner
+    admission: Admission[ServedModel]
+    pipeline: ImagePipeline
+    jobs: JobQueue
+    refusals: RefusalCache
+    shedder: LoadShedder | None
+    """None where the settings switch load shedding off."""
+
+
+def build_service(settings: Settings, refusals: RefusalCache | None = None) -> Service:
+    """A service with these settings. Raises ValueError where its device does not exist.
+
+    Configures torch and the codecs for the whole process.
     """
-    Image.MAX_IMAGE_PIXELS = None  # Pillow's own guard, process-wide; ours are stricter and come first
+    configure_torch()
+    configure_codecs()
+    metrics = Metrics({"torch": str(torch.__version__)})
+    refusals = RefusalCache() if refusals is None else refusals
 
-    metrics = Metrics()
     device = choose_device(settings.device)
-    lanes = _lanes(settings, device)
-    sizes = _sizes(settings, device)
     precision = choose_precision(settings.precision, device)
-    forward = _forward(settings, device, lanes)
-    runner = Runner(device, precision, forward, lanes.count, sizes, metrics)
+    concurrency, sizes = _concurrency(settings, device), _tile_sizes(settings, device)
+    runner = Runner(device, precision, _backend(settings, device, concurrency), concurrency.lanes, sizes, metrics)
     stores = [ModelStore(root) for root in settings.stores]
-    models = ServedModels(stores, runner, metrics, settings.store_poll_seconds)
+    models = ModelRegistry(stores, runner, metrics, settings.store_poll_seconds)
 
-    async def run(model: ServedModel, pieces: Sequence[Piece], alone: bool) -> None:
-        await asyncio.wrap_future(runner.submit(model.network, pieces, alone))
+    async def run_batch(model: ServedModel, tiles: Sequence[ImageTile], exclusive: bool) -> None:
+        await asyncio.wrap_future(runner.submit(model.network, tiles, exclusive))
 
     limits = QueueLimits(settings.max_queue_requests, settings.max_queue_pixels)
-    admission: Admission[ServedModel] = Admission(limits, lanes.count, metrics)
-    batcher = Batcher(run, admission, lanes, metrics)
+    admission: Admission[ServedModel] = Admission(limits, concurrency.lanes, metrics, listener=refusals)
+    scheduler = Scheduler(run_batch, admission, concurrency, metrics)
     codecs = ThreadPoolExecutor(settings.codec_threads, "codec")
-    studio = Studio(settings, admission, batcher, codecs, metrics)
-    shared = SharedStudio(studio, made_with(device, precision, sizes), metrics, coalesce=settings.coalesce)
-    desk = Desk(settings, models)
-    commissions = Commissions(settings, desk, shared, metrics)
-    lifespan = Lifespan(settings, models, admission, batcher, runner, codecs, commissions)
+    pipeline = ImagePipeline(settings, admission, scheduler, codecs, metrics)
+    fingerprint = build_fingerprint(device, precision, sizes)
+    coalescer = RequestCoalescer(pipeline, fingerprint, metrics, coalesce=settings.coalesce)
+    queue = JobQueue(settings, models, coalescer, metrics)
+    lifespan = Lifespan(settings, models, admission, scheduler, runner, codecs, queue)
 
-    app = FastAPIOffline(
-        redoc_url=None,
-        title="Pastiche",
-        version=package_version(),
-        description="Paints photographs in a style and enlarges them (feed-forward networks, Johnson et al. 2016).",
-        lifespan=lifespan,
-        redirect_slashes=False,
-        dependencies=[Depends(refuse_unknown)],
-    )
-    app.state.lifespan = lifespan
-    app.state.turnstile = Turnstile(admission.refusals, metrics, settings.request_timeout, settings.max_request_timeout)
-    app.add_middleware(NormalForm)
-    app.add_middleware(TraceMiddleware, metrics=metrics)
-    errors.install(app, {EDITS: openai_error})
-    app.include_router(Home().router)
-    jobs = Jobs(settings, desk, studio, commissions)
-    app.include_router(Images(settings, desk, admission, studio, shared, jobs).router)
-    app.include_router(jobs.router)
-    app.include_router(Edits(settings, models, desk, shared, jobs).router)
-    app.include_router(Estimates(desk, studio).router)
-    app.include_router(Models(models).router)
-    app.include_router(Problems().router)
-    app.include_router(Probes(settings, models, runner, lifespan, metrics).router)
-    return app
+    job_routes = JobRoutes(settings, models, pipeline, queue)
+    routers = [
+        index_router(),
+        ImageRoutes(settings, models, refusals, pipeline, coalescer, job_routes).router,
+        job_routes.router,
+        EditRoutes(settings, models, coalescer, job_routes).router,
+        EstimateRoutes(settings, models, pipeline).router,
+        ModelRoutes(models).router,
+        ProblemRoutes().router,
+        HealthRoutes(settings, models, runner, lifespan, metrics).router,
+    ]
+    app = build_application(lifespan, routers, metrics)
+    shedder = _load_shedder(settings, refusals, metrics)
+    return Service(app, lifespan, settings, metrics, models, runner, admission, pipeline, queue, refusals, shedder)
 
 
-def _forward(settings: Settings, device: torch.device, lanes: Lanes) -> Forward:
+def _load_shedder(settings: Settings, refusals: RefusalCache, metrics: Metrics) -> LoadShedder | None:
+    if not settings.load_shedding:
+        return None
+    return LoadShedder(refusals, metrics, settings.request_timeout, settings.max_request_timeout)
+
+
+def _backend(settings: Settings, device: torch.device, concurrency: Concurrency) -> Backend:
     if device.type == "cuda":
-        return OnCuda(device)
-    return OnCpu(settings.threads, lanes.count)
+        return CudaBackend(device)
+    return CpuBackend(settings.threads, concurrency.lanes)
 
 
-def _lanes(settings: Settings, device: torch.device) -> Lanes:
+def _concurrency(settings: Settings, device: torch.device) -> Concurrency:
     if device.type == "cuda":
-        return Lanes(GPU_LANES, mergeable=False)
-    count = min(settings.lanes, settings.threads)
-    return Lanes(count, mergeable=count > 1)
+        return Concurrency(GPU_LANES, mergeable=False)
+    lanes = min(settings.lanes, settings.threads)
+    return Concurrency(lanes, mergeable=lanes > 1)
 
 
-def _sizes(settings: Settings, device: torch.device) -> TileSizes:
+def _tile_sizes(settings: Settings, device: torch.device) -> TileSizes:
     """On a CPU, where batches gain nothing, one tile runs at a time."""
     if device.type == "cuda":
         return TileSizes(settings.tile_values, GPU_TILE_SIDES, settings.batch_values or GPU_BATCH_VALUES)

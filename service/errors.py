@@ -1,53 +1,39 @@
-"""Each failure with its status and its label, and the one place that renders them (RFC 9457).
+"""The failures of the service: each an exception with its HTTP status, its metric label and its title.
 
-A failure is raised where it is found, with a detail that says what would have been accepted. Nothing between there and
-`render` decides on a status again.
+They are raised where a failure is found, with a detail that says what would have been accepted. `service.http.problems`
+turns them into responses.
 """
 
-import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, ClassVar
-
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
-
-PROBLEM_MEDIA_TYPE = "application/problem+json"
-
-logger = logging.getLogger(__name__)
-
-
-class Problem(BaseModel):
-    """The body of every answer that is not a success (RFC 9457, section 3)."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: str = Field(description="URI of the kind of problem; a GET on it explains the kind")
-    title: str = Field(description="the kind of problem in words, always the same for one type")
-    status: int = Field(description="the HTTP status again")
-    detail: str = Field(description="what was wrong with this request, and what would have been accepted")
-    instance: str = Field(description="the request's id, as in X-Request-ID")
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
 
 
 class ServiceError(Exception):
-    """A failure that has an answer. `kind` is the metric label and the end of the problem's type."""
+    """A failure that a client is told of. `kind` is the metric label and the last part of the problem's type URI."""
 
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "The service failed"
 
-    def __init__(self, detail: str, *, headers: Mapping[str, str] | None = None, **members: object) -> None:
+    def __init__(self, detail: str, *, retry_after: float | None = None, **members: Any) -> None:
+        """`members` are further facts for the client, `retry_after` the seconds after which a retry makes sense."""
         super().__init__(detail)
         self.detail = detail
-        self.headers = dict(headers or {})
-        self.members = members
+        self.retry_after = retry_after
+        self.members = members if retry_after is None else members | {"retry_after": retry_after}
 
-    def problem(self, instance: str) -> Problem:
-        """The failure as the body of an answer to the request of that id."""
-        known = {"type": f"/problems/{self.kind}", "title": self.title, "status": self.status}
-        return Problem.model_validate({**self.members, **known, "detail": self.detail, "instance": instance})
+    def copy(self, detail: str | None = None) -> Self:
+        """The same failure without its traceback; with another detail where one is given."""
+        copied = type(self).__new__(type(self))
+        ServiceError.__init__(copied, self.detail if detail is None else detail, **self.members)
+        return copied
+
+    @classmethod
+    def kinds(cls) -> Iterator[type["ServiceError"]]:
+        """This class and everything derived from it, depth first."""
+        yield cls
+        for subclass in cls.__subclasses__():
+            yield from subclass.kinds()
 
 
 class InvalidRequest(ServiceError):
@@ -226,7 +212,7 @@ class Overloaded(ServiceError):
     title = "The service has as much work as it takes on"
 
     pixels = 0
-    """Of the images that were refused, as their networks would have taken them."""
+    """Input pixels of the images that were refused, summed over the networks that would have run."""
 
 
 class Draining(ServiceError):
@@ -237,8 +223,7 @@ class Draining(ServiceError):
     title = "The service is stopping"
 
     def __init__(self) -> None:
-        headers = {"Connection": "close", "Retry-After": "1"}
-        super().__init__("this replica is stopping; the same request is accepted by the next one", headers=headers)
+        super().__init__("this replica is stopping; the same request is accepted by the next one", retry_after=1)
 
 
 class DeadlineExceeded(ServiceError):
@@ -278,68 +263,3 @@ class DeviceLost(ServiceError):
     status = 503
     kind = "device-lost"
     title = "The device no longer works"
-
-
-Shape = Callable[[ServiceError, str], Response]
-"""Answers a failure of the request of that id."""
-
-
-def kinds(root: type[ServiceError] = ServiceError) -> Iterator[type[ServiceError]]:
-    """Every kind of failure there is, the unexpected one first."""
-    yield root
-    for kind in root.__subclasses__():
-        yield from kinds(kind)
-
-
-def install(app: FastAPI, shapes: Mapping[str, Shape] | None = None) -> None:
-    """Answer every failure of `app`, the framework's own included, by `render`, or as the path's own shape has it."""
-
-    async def answer(request: Request, error: Exception) -> Response:
-        failure = translate(request, error)
-        request.state.trace.problem = failure.kind
-        shape = (shapes or {}).get(request.url.path, render)
-        return shape(failure, request.state.trace.request_id)
-
-    for failure in (ServiceError, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(failure, answer)
-
-
-def render(error: ServiceError, instance: str) -> JSONResponse:
-    """The answer to a failure: problem+json, whose `instance` is the request's id."""
-    headers = {"X-Request-ID": instance, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-    problem = error.problem(instance).model_dump()
-    return JSONResponse(problem, error.status, headers | error.headers, media_type=PROBLEM_MEDIA_TYPE)
-
-
-def translate(request: Request, error: Exception) -> ServiceError:
-    """The framework's failures as ours. The unexpected becomes a 500 that tells nothing of the inside."""
-    match error:
-        case ServiceError():
-            return error
-        case RequestValidationError():
-            return _invalid(error)
-        case HTTPException(status_code=400):
-            return MalformedJson("the body cannot be parsed; send JSON in UTF-8, as /openapi.json describes it")
-        case HTTPException(status_code=404):
-            return NotFound(f"there is nothing at {request.url.path}; /openapi.json lists the paths")
-        case HTTPException(status_code=405):
-            allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD")
-            headers = {"Allow": allowed}
-            return MethodNotAllowed(f"{request.url.path} accepts {allowed}", headers=headers, allowed=allowed)
-        case _:
-            return ServiceError("the service failed; its log has the cause under this request's id")
-
-
-def _invalid(error: RequestValidationError) -> InvalidRequest:
-    optional = {tuple(fault["loc"][:-1]) for fault in error.errors() if fault["type"] == "none_required"}
-    faults = [_fault(fault, optional) for fault in error.errors() if fault["type"] != "none_required"]
-    detail = "; ".join(f"{fault['where']}: {fault['what']}" for fault in faults)
-    return InvalidRequest(detail, errors=faults)
-
-
-def _fault(fault: Mapping[str, Any], optional: Collection[tuple[str | int, ...]]) -> dict[str, str]:
-    """What is wrong, and where: of a value that may be left out, without the name of the type that it would have."""
-    where = tuple(fault["loc"])
-    unknown = fault["type"] == "extra_forbidden"
-    what = "there is no such field; /openapi.json lists those that there are" if unknown else str(fault["msg"])
-    return {"where": ".".join(map(str, where[:-1] if where[:-1] in optional else where)), "what": what}

@@ -1,4 +1,4 @@
-"""How the service begins and ends: its background tasks, draining, and what is left to stop."""
+"""How the service starts and ends: its background tasks, draining, stopping."""
 
 import asyncio
 import logging
@@ -6,39 +6,38 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
-
-from service.admission import Admission
-from service.batcher import Batcher
-from service.commissions import Commissions
-from service.runner import Runner
-from service.served_models import ServedModel, ServedModels
+from service.engine.admission import Admission
+from service.engine.runner import Runner
+from service.engine.scheduler import Scheduler
+from service.jobs.queue import JobQueue
+from service.models.registry import ModelRegistry, ServedModel
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 
 class Lifespan:
-    """Starts and stops the parts that run beside requests. It is the application's ASGI lifespan."""
+    """Starts and stops what runs beside requests. It is the ASGI lifespan of the application."""
 
     def __init__(
         self,
         settings: Settings,
-        models: ServedModels,
+        models: ModelRegistry,
         admission: Admission[ServedModel],
-        batcher: Batcher[ServedModel],
+        scheduler: Scheduler[ServedModel],
         runner: Runner,
         codecs: Executor,
-        commissions: Commissions,
+        jobs: JobQueue,
     ) -> None:
         self._settings = settings
         self._models = models
         self._admission = admission
-        self._batcher = batcher
+        self._scheduler = scheduler
         self._runner = runner
         self._codecs = codecs
-        self._commissions = commissions
-        self._tasks: list[asyncio.Task[None]] = []
+        self._jobs = jobs
+        self.tasks: list[asyncio.Task[None]] = []
+        """The background tasks: the scheduler, the registry and the job queue."""
         self.broken = asyncio.Event()
         """Set when a background task has ended by itself: the device is lost, and the process should end."""
         self.stopping = False
@@ -46,17 +45,17 @@ class Lifespan:
 
     @property
     def running(self) -> bool:
-        """Whether every background task is at work."""
-        return bool(self._tasks) and not self.broken.is_set()
+        """Whether all background tasks are running."""
+        return bool(self.tasks) and not self.broken.is_set()
 
     @asynccontextmanager
-    async def __call__(self, _app: FastAPI) -> AsyncIterator[None]:
+    async def __call__(self, _app: object) -> AsyncIterator[None]:
         """Serve for the length of the block."""
-        await self._commissions.open()
-        work = (self._batcher.serve(), self._models.follow(), self._commissions.keep())
-        self._tasks = [asyncio.create_task(part) for part in work]
-        for task in self._tasks:
-            task.add_done_callback(self._ended)
+        await self._jobs.open()
+        loops = (self._scheduler.serve(), self._models.follow(), self._jobs.sweep())
+        self.tasks = [asyncio.create_task(loop) for loop in loops]
+        for task in self.tasks:
+            task.add_done_callback(self._on_task_end)
         try:
             yield
         finally:
@@ -68,16 +67,16 @@ class Lifespan:
         await asyncio.sleep(self._settings.shutdown_delay_seconds)
         await self._admission.drain(self._settings.drain_seconds)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_task_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             logger.critical("a background task has ended", exc_info=task.exception())
             self.broken.set()
 
     async def _stop(self) -> None:
         await self._admission.drain(0)
-        await self._commissions.stop()
-        for task in self._tasks:
+        await self._jobs.stop()
+        for task in self.tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         await asyncio.to_thread(self._runner.close)
         self._codecs.shutdown(wait=False, cancel_futures=True)

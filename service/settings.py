@@ -93,6 +93,11 @@ class Settings(BaseSettings):
     )
     stall_seconds: float = Field(300.0, gt=0, description="seconds in one device operation after which /livez fails")
 
+    load_shedding: bool = Field(
+        True,
+        description="while the service is full, requests like those that were just refused are refused by the HTTP "
+        "protocol, which costs less; it relies on internals of uvicorn, and can be switched off for a new one",
+    )
     coalesce: bool = Field(True, description="identical requests in flight are computed once")
     jobs_folder: Path = Field(
         Path("jobs"), description="where jobs and their results are kept; one service has it for itself"

@@ -1,38 +1,80 @@
-"""The packages know each other in one direction, trainer → model_store ← service ← client, and parts know even less."""
+"""Who may import whom. Imports are read with `ast`, at the top of a module or anywhere inside, and followed.
+
+trainer → model_store ← service ← client; inside the service, imports go downwards only: see ROOMS.
+"""
 
 import ast
-from collections.abc import Iterator
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HTTP = frozenset({"fastapi", "starlette", "uvicorn", "httpx", "prometheus_client", "multipart", "python_multipart"})
+PACKAGES = ("client", "model_store", "service", "trainer")
+
+ROOMS = (
+    ("service.__main__",),
+    ("service.server",),
+    ("service.app",),
+    ("service.lifespan", "service.http"),
+    ("service.jobs",),
+    ("service.pipeline",),
+    ("service.models",),
+    ("service.engine",),
+    ("service.imaging", "service.telemetry"),
+    ("service.settings", "service.errors"),
+)
+"""From top to bottom. A room imports itself and the rooms below it, not its neighbours."""
+
+HTTP = frozenset({"fastapi", "starlette", "uvicorn", "httptools", "fastapi_offline", "python_multipart", "httpx"})
 OUTSIDE = frozenset({"tests", "benchmarks"})
+TORCH = frozenset({"torch", "torchvision"})
 
-FORBIDDEN = {
-    "model_store": {"client", "service", "trainer"} | HTTP | OUTSIDE,
-    "trainer": {"client", "service"} | HTTP | OUTSIDE,
-    "service": {"client", "trainer"} | OUTSIDE,
-    "client": {"trainer"} | OUTSIDE,
-    "client/__main__.py": {"model_store", "service", "torch"},
-    "client/batch.py": {"model_store", "service", "torch"},
-    "client/exchange.py": {"model_store", "service", "torch"},
-    "client/files.py": {"model_store", "service", "torch"},
-    "client/outage.py": {"model_store", "service", "torch"},
-    "service/batcher.py": {"torch", "torchvision", "model_store.networks"} | HTTP,
-    "service/runner.py": {"asyncio", "anyio"} | HTTP,
+DIRECT: Mapping[str, Collection[str]] = {
+    "model_store": {"client", "service", "trainer", "prometheus_client", *HTTP, *OUTSIDE},
+    "trainer": {"client", "service", "prometheus_client", *HTTP, *OUTSIDE},
+    "service": {"client", "trainer", "httpx", *OUTSIDE},
+    "client": {"trainer", *OUTSIDE},
+    "service.engine.runner": {"asyncio", "anyio"},
 }
+"""What the modules of a package may not import themselves."""
+
+REACHED: Mapping[str, Collection[str]] = {
+    "model_store": HTTP,
+    "service.errors": HTTP | TORCH,
+    "service.telemetry": HTTP | TORCH,
+    "service.imaging": HTTP | TORCH,
+    "service.engine": HTTP,
+    "service.models": HTTP,
+    "service.pipeline": HTTP,
+    "service.jobs": HTTP,
+    "client.__main__": {"model_store", "trainer", *TORCH},
+}
+"""What the modules of a package may not reach through any chain of imports.
+
+The command `pastiche` imports the service, and torch with it, only for `--local`: at call time, in a module of its own.
+"""
+
+LATE = ("client.local",)
+"""Modules that are imported inside a function, so that what they reach is not reached by importing."""
 
 
-def sources(part: Path) -> list[Path]:
-    return [part] if part.suffix == ".py" else sorted(part.rglob("*.py"))
+def is_within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
 
 
-def imports(source: Path, root: Path) -> Iterator[str]:
-    """The absolute dotted name of everything that `source` imports, at its top or anywhere inside."""
-    package = source.relative_to(root).parent.parts
-    for node in ast.walk(ast.parse(source.read_text())):
+def modules(root: Path) -> dict[str, Path]:
+    """Every module of the packages, by its dotted name."""
+    files = [path for package in PACKAGES for path in (root / package).rglob("*.py")]
+    return {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
+
+
+def imports(path: Path, root: Path) -> Iterator[str]:
+    """The absolute dotted name of everything that a module imports."""
+    package = path.relative_to(root).parent.parts
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -41,43 +83,126 @@ def imports(source: Path, root: Path) -> Iterator[str]:
             yield from (".".join([*base, alias.name]) for alias in node.names)
 
 
-def is_within(name: str, module: str) -> bool:
-    return name == module or name.startswith(module + ".")
+class Graph:
+    """The imports of a tree."""
+
+    def __init__(self, root: Path) -> None:
+        self.modules = modules(root)
+        self.imports = {name: sorted(set(imports(path, root))) for name, path in self.modules.items()}
+        self.reached = cache(self._reached)
+
+    def module_of(self, name: str) -> str:
+        """The module that an imported name is in; outside of the packages its first part."""
+        parts = name.split(".")
+        known = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+        return next((module for module in known if module in self.modules), parts[0])
+
+    def _reached(self, module: str) -> frozenset[str]:
+        """All modules, of ours and of others, that importing a module imports."""
+        found, waiting = {module}, [module]
+        while waiting:
+            for name in self.imports.get(waiting.pop(), ()):
+                target = self.module_of(name)
+                parents = [target.rsplit(".", count)[0] for count in range(target.count(".") + 1)]
+                new = {each for each in parents if each not in found and each not in LATE}
+                found |= new
+                waiting += new
+        return frozenset(found)
 
 
-@pytest.mark.parametrize(("part", "forbidden"), FORBIDDEN.items())
-def test_part_imports_nothing_forbidden(part: str, forbidden: frozenset[str]) -> None:
-    read = sources(ROOT / part)
-    edges = [
-        f"{source.relative_to(ROOT)} imports {name}"
-        for source in read
-        for name in imports(source, ROOT)
-        if any(is_within(name, module) for module in forbidden)
-    ]
-    assert read, f"{part} has no sources"
-    assert edges == []
+def room(module: str) -> tuple[int, str] | None:
+    """How far down a module's room is, and its name; None for a module that is in none."""
+    return next(((depth, name) for depth, names in enumerate(ROOMS) for name in names if is_within(module, name)), None)
+
+
+def upward(graph: Graph) -> Iterator[str]:
+    for module, names in graph.imports.items():
+        here = room(module)
+        for name in names:
+            there = room(graph.module_of(name))
+            if here and there and here != there and there[0] <= here[0]:
+                yield f"{module} imports {name}, which is not below it"
+
+
+def forbidden(graph: Graph) -> Iterator[str]:
+    for package, names in DIRECT.items():
+        for module in graph.modules:
+            if is_within(module, package):
+                found = {name for name in graph.imports[module] if any(is_within(name, other) for other in names)}
+                yield from (f"{module} imports {name}" for name in sorted(found))
+    for module, names in graph.imports.items():
+        if is_within(module, "service") and not is_within(module, "service.http"):
+            found = {name for name in names if any(is_within(name, library) for library in HTTP)}
+            yield from (f"{module} imports {name}, which only service.http may" for name in sorted(found))
+
+
+def reachable(graph: Graph) -> Iterator[str]:
+    for package, names in REACHED.items():
+        for module in graph.modules:
+            if is_within(module, package):
+                yield from (f"{module} reaches {name}" for name in sorted(graph.reached(module) & set(names)))
+
+
+def violations(root: Path) -> list[str]:
+    graph = Graph(root)
+    return [*upward(graph), *forbidden(graph), *reachable(graph)]
+
+
+def test_imports_go_downwards_only() -> None:
+    assert violations(ROOT) == []
+
+
+def test_every_module_of_the_service_is_in_a_room() -> None:
+    assert [name for name in modules(ROOT) if name.startswith("service.") and room(name) is None] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "planted", "complaint"),
+    [
+        ("model_store/store.py", "import trainer.losses", "model_store.store imports trainer.losses"),
+        ("trainer/losses.py", "from service import errors", "trainer.losses imports service.errors"),
+        ("service/errors.py", "from fastapi import Request", "service.errors imports fastapi.Request"),
+        ("service/errors.py", "from starlette.types import Scope", "service.engine.scheduler reaches starlette"),
+        ("service/telemetry/metrics.py", "import torch.nn as nn, json", "service.telemetry.metrics reaches torch"),
+        ("service/errors.py", "import torch", "service.imaging.codecs.header reaches torch"),
+        ("service/engine/request.py", "from service.http.prefer import Preference", "not below it"),
+        ("service/engine/tiling.py", "from ..models import registry", "not below it"),
+        ("service/imaging/sizes.py", "from service.telemetry import log", "not below it"),
+        ("service/pipeline/trace.py", "def late():\n    import service.jobs.job", "not below it"),
+        ("service/server.py", "import uvicorn", "which only service.http may"),
+        ("service/engine/runner.py", "import asyncio", "service.engine.runner imports asyncio"),
+        ("client/files.py", "import service.errors, torch", "client.__main__ reaches torch"),
+    ],
+)
+def test_planted_import_is_found(tmp_path: Path, module: str, planted: str, complaint: str) -> None:
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("checkpoints", "__pycache__"))
+    with (tmp_path / module).open("a") as file:
+        file.write(f"\n{planted}\n")
+    found = violations(tmp_path)
+    assert any(complaint in line for line in found), found
 
 
 def test_every_form_of_import_is_seen(tmp_path: Path) -> None:
-    source = tmp_path / "service" / "routes" / "images.py"
+    source = tmp_path / "service" / "http" / "images.py"
     source.parent.mkdir(parents=True)
     source.write_text(
         "import torch.nn as nn, json\n"
         "from trainer.losses import gram\n"
         "from . import models\n"
-        "from ..photographs import decode\n"
+        "from ..imaging import decode\n"
         "def late() -> None:\n"
         "    if True:\n"
-        "        import service.batcher\n"
+        "        import service.engine.scheduler\n"
         "        from ... import trainer\n"
     )
     assert set(imports(source, tmp_path)) == {
         "torch.nn",
         "json",
         "trainer.losses.gram",
-        "service.routes.models",
-        "service.photographs.decode",
-        "service.batcher",
+        "service.http.models",
+        "service.imaging.decode",
+        "service.engine.scheduler",
         "trainer",
     }
     assert is_within("trainer.losses.gram", "trainer")

@@ -59,21 +59,23 @@ def send(url: str, call: Call, outage: Outage | None = None) -> httpx.Response:
     return asyncio.run(run())
 
 
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+class Waits(list[float]):
     """The pauses that were asked for, which are skipped."""
-    seen: list[float] = []
-    pause: Callable[[float], object] = asyncio.sleep
 
-    async def skip(seconds: float) -> None:
-        seen.append(seconds)
-        await pause(0)  # type: ignore[misc]
+    async def sleep(self, seconds: float) -> None:
+        self.append(seconds)
+        await asyncio.sleep(0)
 
-    monkeypatch.setattr("client.exchange.asyncio.sleep", skip)
-    return seen
+    def outage(self, patience: float = 60, tell: Callable[[str], None] = print) -> Outage:
+        return Outage(patience, tell, self.sleep)
 
 
-def test_busy_service_is_asked_again_after_as_long_as_it_says(waits: list[float]) -> None:
+@pytest.fixture
+def waits() -> Waits:
+    return Waits()
+
+
+def test_busy_service_is_asked_again_after_as_long_as_it_says(waits: Waits) -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     busy: Answers = [
         (503, {"Retry-After": "7"}, b"{}"),
@@ -84,7 +86,7 @@ def test_busy_service_is_asked_again_after_as_long_as_it_says(waits: list[float]
         (200, {}, b"done"),
     ]
     with server(busy) as (url, asked):
-        assert send(url, Call("/x", {"quality": "80"})).content == b"done"
+        assert send(url, Call("/x", {"quality": "80"}), waits.outage()).content == b"done"
     assert asked == ["/x?quality=80"] * 6
     assert waits[0] == 7
     assert 20 < waits[1] <= 30
@@ -93,12 +95,12 @@ def test_busy_service_is_asked_again_after_as_long_as_it_says(waits: list[float]
     assert waits[4] == 60
 
 
-def test_retries_come_to_an_end(waits: list[float]) -> None:
+def test_retries_come_to_an_end(waits: Waits) -> None:
     with (
         server([(503, {"Retry-After": "1"}, problem("overloaded", "full"))] * 3) as (url, asked),
         pytest.raises(Refused, match="full"),
     ):
-        send(url, Call("/x", retries=2))
+        send(url, Call("/x", retries=2), waits.outage())
     assert len(asked) == 3
     assert waits == [1, 1]
 
@@ -143,40 +145,40 @@ def test_nobody_there_is_waited_for_as_long_as_patience_lasts() -> None:
     outage, began = Outage(0.5, said.append), monotonic()
     with pytest.raises(Away, match=rf"no answer from {NOBODY}: .*; gave up after 0\.5 s"):
         send(NOBODY, Call("/x", retries=0), outage)
-    assert 0.5 <= monotonic() - began < 5
+    assert monotonic() - began >= 0.5
     with pytest.raises(Away):
         send(NOBODY, Call("/x"), outage)
     assert len(said) == 1
     assert said[0].startswith(f"waiting up to 0.5 s for the service: no answer from {NOBODY}")
 
 
-def test_without_patience_nobody_is_waited_for(waits: list[float]) -> None:
+def test_without_patience_nobody_is_waited_for(waits: Waits) -> None:
     said: list[str] = []
     with pytest.raises(Away, match="no answer"):
-        send(NOBODY, Call("/x"), Outage(0, said.append))
+        send(NOBODY, Call("/x"), waits.outage(0, said.append))
     assert (waits, said) == ([], [])
 
 
-def test_server_that_begins_or_stops_is_not_the_images_fault(waits: list[float]) -> None:
+def test_server_that_begins_or_stops_is_not_the_images_fault(waits: Waits) -> None:
     said: list[str] = []
     loading = (503, {"Retry-After": "1"}, problem("model-unavailable", "the models are being loaded"))
     draining = (503, {"Retry-After": "1"}, problem("draining", "stopping"))
     with server([draining] * 5 + [loading] * 5 + [(200, {}, b"done")]) as (url, _):
-        assert send(url, Call("/x", retries=0), Outage(60, said.append)).content == b"done"
+        assert send(url, Call("/x", retries=0), waits.outage(60, said.append)).content == b"done"
     assert said == ["waiting up to 60 s for the service: stopping"]
     assert waits == [1] * 10
 
 
-def test_model_that_cannot_be_loaded_is_not_waited_for(waits: list[float]) -> None:
+def test_model_that_cannot_be_loaded_is_not_waited_for(waits: Waits) -> None:
     broken: Answers = [(503, {}, problem("model-unavailable", "wave could not be loaded"))]
     with server(broken * 2) as (url, _), pytest.raises(Refused, match="could not be loaded") as refused:
-        send(url, Call("/x", retries=1))
+        send(url, Call("/x", retries=1), waits.outage())
     assert type(refused.value) is Refused
 
 
-def test_every_answer_ends_an_outage(waits: list[float]) -> None:
+def test_every_answer_ends_an_outage(waits: Waits) -> None:
     said: list[str] = []
-    outage = Outage(60, said.append)
+    outage = waits.outage(60, said.append)
     with pytest.raises(Refused), server([(502, {}, b""), (400, {}, b"")]) as (url, _):
         send(url, Call("/x"), outage)
     with server([(502, {}, b""), (200, {}, b"done")]) as (url, _):
@@ -184,9 +186,9 @@ def test_every_answer_ends_an_outage(waits: list[float]) -> None:
     assert len(said) == 2
 
 
-def test_image_that_ends_the_server_is_not_sent_for_ever(waits: list[float]) -> None:
+def test_image_that_ends_the_server_is_not_sent_for_ever(waits: Waits) -> None:
     """What goes away with the image in its hands may have been ended by it."""
     with server([(502, {}, b"")] * 3) as (url, asked), pytest.raises(Refused, match="HTTP 502") as refused:
-        send(url, Call("/x", retries=2))
+        send(url, Call("/x", retries=2), waits.outage())
     assert type(refused.value) is Refused
     assert len(asked) == 3

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from client.files import FORMATS, Item, UsageError, formatted, plan
-from service.photographs import ImageFormat
+from service.imaging.codecs import WRITTEN_FORMATS
 
 
 def touch(*paths: Path) -> None:
@@ -87,7 +87,7 @@ def test_photograph_is_not_its_own_result(tmp_path: Path) -> None:
 
 
 def test_extension_of_one_result_is_its_format(tmp_path: Path) -> None:
-    assert set(FORMATS.values()) == {kind.value for kind in ImageFormat if kind.written}
+    assert set(FORMATS.values()) == {kind.value for kind in WRITTEN_FORMATS}
     png, tiff = (Item(tmp_path / "a.jpg", tmp_path / name, exact=True) for name in ("a.PNG", "a.tiff"))
     assert formatted({"quality": "80"}, [png]) == {"quality": "80", "format": "png"}
     assert formatted({"format": "TIF"}, [tiff]) == {"format": "TIF"}

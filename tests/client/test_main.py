@@ -5,9 +5,8 @@ import pytest
 from PIL import Image
 
 from client.__main__ import main
-from service.body import Body
-from service.briefs import StylizeBrief, StylizeParameters
-from service.job_store import JobStore, Record
+from service.jobs.store import JobRecord, JobStore
+from service.pipeline.requests import InputFiles, StylizeRequest
 from tests.service.live import file, painted, photo, pixels, publish, publish_upscaler, same, serving
 
 
@@ -215,8 +214,8 @@ def test_local_run_leaves_the_jobs_of_a_service_alone(
     publish(tmp_path / "store")
     source, store = photos(tmp_path / "photos", 5), JobStore(tmp_path / "jobs")
     store.open()
-    brief = StylizeBrief(style="wave", parameters=StylizeParameters())
-    store.create(Record(id="mine", brief=brief, fingerprint="", request_id=""), Body(file(photo())))
+    record = JobRecord(id="mine", request=StylizeRequest(style="wave"), fingerprint="", request_id="")
+    store.create(record, InputFiles(file(photo())))
     job = tmp_path / "jobs" / "mine"
     before = {path: path.stat().st_mtime_ns for path in (job, *job.iterdir())}
     for name, value in {"STORES": tmp_path / "store", "DEVICE": "cpu", "THREADS": 1}.items():

@@ -6,8 +6,8 @@ import pytest
 FAULTS = """
 import resource, sys
 if sys.argv[1] == "kept":
-    from model_store.allocator import keep_memory
-    keep_memory()
+    from model_store.allocator import configure_allocator
+    configure_allocator()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     bytearray(64 * 2**20)

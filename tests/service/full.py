@@ -1,4 +1,4 @@
-"""A service that is full, and refuses at the door."""
+"""A service that is full and sheds load."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import pytest
 
 from service.errors import Overloaded
-from service.lifespan import Lifespan
-from service.question import ANY_SIZE, Question, patience_class
-from service.standing import StandingRefusals
-from tests.service.live import Live, serving
+from service.http.load_shedding.load_shedder import PERIOD
+from service.http.load_shedding.refusal_cache import RefusalCache
+from service.http.load_shedding.request_class import ANY_SIZE, RequestClass, timeout_class
+from tests.service.live import Live, running, settings
 
 STYLE = "/v1/stylize/wave"
 UPSCALE = "/v1/upscale/4"
@@ -21,30 +20,37 @@ QUERY = "format=png&quality=90"
 
 @dataclass(frozen=True)
 class Full:
-    """A service that has just refused somebody who had a minute, because it was full; it has not loaded a model."""
+    """A service that has just refused a client with a timeout of a minute, because it was full. It serves no models."""
 
     live: Live
 
     @property
-    def refusals(self) -> StandingRefusals:
-        lifespan: Lifespan = self.live.app.state.lifespan
-        return lifespan._admission.refusals
+    def refusals(self) -> RefusalCache:
+        return self.live.service.refusals
 
     def ask(self, method: str = "POST", path: str = STYLE, **headers: str) -> httpx.Response:
         content = b"x" if method == "POST" else None
         return self.live.client.request(method, path, content=content, headers=headers)
 
     def kind(self, *arguments: str, **headers: str) -> str:
-        """Of the problem; that of a request which is let in is another one."""
+        """The kind of problem that is answered; that of a request which is let through is another one."""
         return str(self.ask(*arguments, **headers).json()["type"].removeprefix("/problems/"))
 
 
 @contextmanager
-def full(root: Path, *, silent: bool = True, size: int = ANY_SIZE) -> Iterator[Full]:
-    refusal = Overloaded("full", headers={"Retry-After": "7"}, retry_after=7)
-    with serving(root) as live, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.standing.STANDING_SECONDS", 1000.0)
+def full(
+    root: Path,
+    *,
+    default_timeout: bool = True,
+    size: int = ANY_SIZE,
+    timeouts: dict[str, float] | None = None,
+    period: float = PERIOD,
+) -> Iterator[Full]:
+    refusal = Overloaded("full", retry_after=7)
+    refusals = RefusalCache(hold_seconds=1000.0)
+    with running(settings(root), refusals=refusals, timeouts=timeouts, period=period) as live:
         service = Full(live)
         for path, query in ((STYLE, ""), (UPSCALE, ""), (STYLE, QUERY)):
-            service.refusals.remember(refusal, Question((path, query, "*/*"), patience_class(60.0), silent, size))
+            target = (path, query, "*/*")
+            service.refusals.store(refusal, RequestClass(target, timeout_class(60.0), default_timeout, size))
         yield service

@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 import httpx
 import numpy as np
 import torch
-from fastapi import FastAPI
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from model_store import Draft, Manifest, ModelStore, TransformNetwork
-from service.app import create_app
-from service.lifespan import Lifespan
-from service.photographs import Pixels
-from service.serving import server_of
+from service.app import Service, build_service
+from service.http.load_shedding.load_shedder import PERIOD, LoadShedder
+from service.http.load_shedding.refusal_cache import RefusalCache
+from service.http.server import build_server
+from service.imaging.codecs import Pixels
 from service.settings import Settings
 from tests.networks import NARROW_UPSCALE_4, network
 
@@ -32,9 +32,10 @@ Seen = TypeVar("Seen")
 
 @dataclass(frozen=True)
 class Live:
-    """A service that runs: its application, for what cannot be seen from outside, and a client."""
+    """A running service: its parts, for what cannot be seen from outside, and a client."""
 
-    app: FastAPI
+    service: Service
+    shedder: LoadShedder | None
     client: httpx.Client
     url: str
 
@@ -60,11 +61,10 @@ def wait_for(look: Callable[[], Seen], condition: Callable[[Seen], bool]) -> See
 
 @contextmanager
 def held(live: Live) -> Iterator[None]:
-    """All lanes of the device do something else for the length of the block; what is asked for meanwhile waits."""
-    lifespan: Lifespan = live.app.state.lifespan
-    runner, go_on = lifespan._runner, threading.Event()
+    """All lanes of the device are busy for the length of the block; requests wait meanwhile."""
+    runner, go_on = live.service.runner, threading.Event()
     for _ in range(runner.lanes):
-        runner._lane_threads.submit(runner._observed, 1 / runner.lanes, go_on.wait)
+        runner.submit_operation(go_on.wait)
     try:
         yield
     finally:
@@ -97,17 +97,36 @@ def settings(root: Path, **options: Any) -> Settings:
 
 @contextmanager
 def serving(root: Path, **options: Any) -> Iterator[Live]:
-    """Serve the store at `root` on a free port of this machine; ready when the block begins."""
-    chosen = settings(root, **options)
-    app = create_app(chosen)
-    server = server_of(app, chosen)
+    """Serve the store at `root` with these settings."""
+    with running(settings(root, **options)) as live:
+        yield live
+
+
+@contextmanager
+def running(
+    chosen: Settings,
+    *,
+    refusals: RefusalCache | None = None,
+    timeouts: dict[str, float] | None = None,
+    period: float = PERIOD,
+) -> Iterator[Live]:
+    """A service on a free port of this machine; ready when the block begins.
+
+    `timeouts` are those of `build_server`, `period` that of the load shedder.
+    """
+    service = build_service(chosen, refusals)
+    shedder = service.shedder
+    if shedder is not None:
+        limits = chosen.request_timeout, chosen.max_request_timeout
+        shedder = LoadShedder(service.refusals, service.metrics, *limits, period)
+    server = build_server(service.app, chosen, shedder, **(timeouts or {}))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         wait_for(lambda: server.started, lambda started: started)
         url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         with httpx.Client(base_url=url, timeout=PATIENCE) as client:
-            live = Live(app, client, url)
+            live = Live(service, shedder, client, url)
             live.until("/readyz", lambda answer: "the models are being loaded" not in answer.json()["problems"])
             yield live
     finally:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from model_store import NetworkSpec, TransformNetwork
-from service.cost import Cost
-from service.tiling import TileSizes, Tiling
+from service.engine.cost_model import CostModel
+from service.engine.tiling import TileSizes, Tiling
 
 ARCHITECTURES = {1: "c1s1-3", 2: "c1s1-12,p2"}
 """By scale; a pixel of the output depends on one pixel alone."""
@@ -12,12 +12,12 @@ ARCHITECTURES = {1: "c1s1-3", 2: "c1s1-12,p2"}
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What the batcher knows of a model."""
+    """What the engine knows of a model."""
 
     name: str
     scale: int
     tiling: Tiling
-    cost: Cost
+    cost_model: CostModel
 
 
 def model(
@@ -26,14 +26,15 @@ def model(
     tile: int = 10**6,
     fixed: float = 0.0,
     per_pixel: float = 0.0,
+    speed_up: float = 1.0,
     batch: int = 1,
-    ladder: tuple[int, ...] = (),
+    sides: tuple[int, ...] = (),
 ) -> Model:
-    """A model with tiles of so many pixels at most, which share a pass up to so many pixels.
+    """A model with tiles of at most `tile` pixels, in batches of at most `batch` pixels.
 
-    A pass takes `fixed` + pixels · `per_pixel` seconds. With a `ladder` of sides, passes are filled up.
+    A batch takes `fixed` + pixels · `per_pixel` seconds. Where there are `sides`, tiles are squares and batches padded.
     """
     network = TransformNetwork(NetworkSpec(architecture=ARCHITECTURES[scale], norm="none"))
-    footprint = {1: 6, 2: 24}[scale]
-    sizes = TileSizes(tile * footprint, ladder, batch * footprint)
-    return Model(name, scale, Tiling(network, sizes), Cost(fixed, per_pixel))
+    values = {1: 6, 2: 24}[scale]
+    sizes = TileSizes(tile * values, sides, batch * values)
+    return Model(name, scale, Tiling(network, sizes), CostModel(fixed, per_pixel, speed_up))

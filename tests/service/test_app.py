@@ -5,20 +5,20 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
-from service.app import create_app
-from service.errors import PROBLEM_MEDIA_TYPE
+from service.app import build_service
+from service.http.problems import PROBLEM_MEDIA_TYPE
 from tests.service.live import file, photo, publish, serving, settings
 
 
 def test_applications_are_built_without_doing_anything(tmp_path: Path) -> None:
     absent = tmp_path / "absent"
-    assert isinstance(create_app(settings(absent)), FastAPI)
+    assert isinstance(build_service(settings(absent)).app, FastAPI)
     assert not absent.exists()
 
 
 def test_device_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cuda:99 does not exist"):
-        create_app(settings(tmp_path, device="cuda:99"))
+        build_service(settings(tmp_path, device="cuda:99"))
 
 
 def test_services_in_one_process_do_not_know_each_other(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Runs networks on one device: admission, scheduling of tiles, backends. No HTTP."""

@@ -1,0 +1,240 @@
+"""The backend of a GPU: integers over the bus, CUDA graphs instead of launches, copies beside the computation.
+
+A CUDA graph is captured for each (architecture, shape of plane), with weights of its own: those of a network are copied
+into them before it runs, unless they are there already, so that all styles of one architecture share one graph. Each
+shape has one batch size, and smaller batches are padded, because libraries choose their algorithms, and with them the
+last bits of a result, by the size of the batch. Planes have few shapes (`service.engine.tiling`), so that graphs are
+few; the least recently used ones make room for new ones.
+"""
+
+import copy
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model_store import TransformNetwork
+from service.engine.backend import forward_integers
+from service.imaging.pixels import Pixels
+
+WARM_UP_RUNS = 3
+"""Runs before a capture, in which libraries choose their algorithms and allocate memory."""
+
+MAX_GRAPHS = 32
+"""Each has weights, an input and an output of its own; their intermediate planes share one memory pool."""
+
+GraphKey = tuple[str, torch.dtype, torch.Size, torch.dtype]
+"""The network's spec as JSON, its precision, the shape of the batch (N, H, W, 3) and the type of its samples."""
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+logger = logging.getLogger(__name__)
+
+
+class LruCache(Generic[Key, Value]):
+    """At most `capacity` values that are costly to make; the least recently used one is evicted first."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[Key]:
+        """The keys, the least recently used one first."""
+        return iter(self._values)
+
+    def get(self, key: Key, make: Callable[[], Value], before_eviction: Callable[[], object]) -> Value:
+        """The value of the key, made where it is not cached; `before_eviction` is called before one is evicted."""
+        if key not in self._values:
+            while len(self._values) >= self._capacity:
+                before_eviction()
+                self._values.popitem(last=False)
+            self._values[key] = make()
+        self._values.move_to_end(key)
+        return self._values[key]
+
+    def clear(self) -> None:
+        """Evict everything."""
+        self._values.clear()
+
+
+@dataclass
+class CapturedGraph:
+    """A CUDA graph, and the memory from which it reads its input and its weights and to which it writes its output."""
+
+    network: TransformNetwork
+    planes: Tensor
+    statistics: Tensor | None
+    weights_of: TransformNetwork
+    """The network whose weights are in `network`."""
+    pixels: Tensor
+    finite: Tensor
+    graph: torch.cuda.CUDAGraph
+
+
+class PendingDownload(NamedTuple):
+    """Outputs on the way to page-locked host memory; they are there when the event `done` has occurred."""
+
+    pixels: Tensor
+    finite: Tensor
+    done: torch.cuda.Event
+
+    def wait(self) -> list[Pixels | None]:
+        """The outputs, (H, W, 3) each; None for one that is not finite."""
+        self.done.synchronize()
+        finite = self.finite.tolist()
+        return [output if sound else None for output, sound in zip(self.pixels.numpy(), finite, strict=True)]
+
+
+class CudaBackend:
+    """Runs networks on one GPU. Launches are serialised; waiting for their results is not. See `Backend`."""
+
+    def __init__(self, device: torch.device, max_graphs: int = MAX_GRAPHS) -> None:
+        self._device = device
+        self._batch_divisor = 1
+        """By which fixed batches are divided since memory ran out."""
+        self._compute_stream = torch.cuda.Stream(device)
+        self._capture_stream = torch.cuda.Stream(device)
+        """Separate, since whatever another thread launches on a stream during a capture becomes part of the graph."""
+        self._upload_stream = torch.cuda.Stream(device)
+        self._download_stream = torch.cuda.Stream(device)
+        self._lock = Lock()
+        self._graph_pool = torch.cuda.graph_pool_handle()
+        self._graphs: LruCache[GraphKey, CapturedGraph] = LruCache(max_graphs)
+
+    @property
+    def graph_keys(self) -> list[GraphKey]:
+        """What is captured, the least recently used graph first."""
+        return list(self._graphs)
+
+    @contextmanager
+    def lane(self, exclusive: bool) -> Iterator[None]:  # noqa: ARG002 # lanes are not parts of a GPU
+        """See `Backend`."""
+        with torch.cuda.device(self._device), torch.cuda.stream(self._compute_stream):
+            yield
+
+    def run(
+        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int = 1
+    ) -> list[Pixels | None]:
+        """See `Backend`. A network that is not tileable runs whole images one by one: their shapes do not repeat."""
+        if not network.spec.tileable:
+            return [output for plane in planes for output in self.run_eager(network, [plane], None)]
+        outputs: list[Pixels | None] = []
+        while (begin := len(outputs)) < len(planes):
+            own = None if statistics is None else statistics[begin:]
+            outputs += self._launch(network, planes[begin:], own, fixed_batch).wait()
+        return outputs
+
+    def run_eager(
+        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
+    ) -> list[Pixels | None]:
+        """See `Backend`."""
+        with self._lock:
+            pixels, finite = forward_integers(network, self._upload_padded(planes, len(planes)), statistics)
+            download = self._start_download(pixels, finite, len(planes))
+            return download.wait()
+
+    @contextmanager
+    def launch_lock(self) -> Iterator[None]:
+        """See `Backend`. The first call of a library from another thread can break a capture."""
+        with self._lock:
+            yield
+
+    def upload(self, tensor: Tensor) -> Tensor:
+        """See `Backend`. From memory that is not page-locked, a copy would wait for all that was launched before."""
+        return tensor.pin_memory().to(self._device, non_blocking=True)
+
+    def reduce_memory(self, fixed_batch: int) -> None:
+        """See `Backend`. Where a batch had several planes, all batches are half as large from now on."""
+        with self._lock:
+            if fixed_batch > self._batch_divisor:
+                self._batch_divisor *= 2
+            torch.cuda.synchronize(self._device)  # a running graph keeps its memory
+            self._graphs.clear()
+            torch.cuda.empty_cache()
+
+    def _launch(
+        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int
+    ) -> PendingDownload:
+        """Launch a batch of the first planes. Only the download outlives the lock; see `reduce_memory`."""
+        with self._lock:
+            size = max(1, fixed_batch // self._batch_divisor)
+            planes, statistics = planes[:size], None if statistics is None else statistics[:size]
+            batch = self._upload_padded(planes, size)
+            captured = self._captured(network, batch, statistics)
+            captured.planes.copy_(batch)
+            if captured.statistics is not None and statistics is not None:
+                captured.statistics[: len(planes)].copy_(statistics)
+            if captured.weights_of is not network:
+                _copy_weights(network, captured.network)
+                captured.weights_of = network
+            captured.graph.replay()
+            return self._start_download(captured.pixels.clone(), captured.finite.clone(), len(planes))
+
+    def _captured(self, network: TransformNetwork, batch: Tensor, statistics: Tensor | None) -> CapturedGraph:
+        """The graph for the network's architecture and the batch's shape, captured at the first use."""
+        key = (network.spec.model_dump_json(), _dtype(network), batch.shape, batch.dtype)
+        return self._graphs.get(
+            key, lambda: self._capture(network, batch, statistics), self._compute_stream.synchronize
+        )
+
+    def _capture(self, network: TransformNetwork, batch: Tensor, statistics: Tensor | None) -> CapturedGraph:
+        own = copy.deepcopy(network)
+        each = None if statistics is None else statistics[:1].repeat(len(batch), 1, 1)
+        planes = batch.clone()
+        self._capture_stream.wait_stream(self._compute_stream)
+        with torch.cuda.stream(self._capture_stream):
+            for _ in range(WARM_UP_RUNS):
+                forward_integers(own, planes, each)
+        graph, stream = torch.cuda.CUDAGraph(), self._capture_stream
+        with torch.cuda.graph(graph, pool=self._graph_pool, stream=stream, capture_error_mode="thread_local"):
+            pixels, finite = forward_integers(own, planes, each)
+        self._compute_stream.wait_stream(self._capture_stream)
+        logger.debug("captured %s, %s", network.spec.architecture, tuple(batch.shape))
+        return CapturedGraph(own, planes, each, network, pixels, finite, graph)
+
+    def _upload_padded(self, planes: Sequence[Pixels], size: int) -> Tensor:
+        """(size, H, W, 3) on the device, padded with black planes; copied beside the computation."""
+        dtype = torch.uint8 if planes[0].dtype == np.uint8 else torch.uint16
+        host = torch.empty((size, *planes[0].shape), dtype=dtype, pin_memory=True)
+        np.stack(planes, out=host.numpy()[: len(planes)])
+        host.numpy()[len(planes) :] = 0
+        with torch.cuda.stream(self._upload_stream):
+            batch = host.to(self._device, non_blocking=True)
+        batch.record_stream(self._compute_stream)
+        self._compute_stream.wait_stream(self._upload_stream)
+        return batch
+
+    def _start_download(self, pixels: Tensor, finite: Tensor, count: int) -> PendingDownload:
+        """Start to copy the first `count` outputs to the host."""
+        self._download_stream.wait_stream(self._compute_stream)
+        done = torch.cuda.Event(blocking=True)
+        with torch.cuda.stream(self._download_stream):
+            host = tuple(_to_pinned(tensor[:count]) for tensor in (pixels, finite))
+            for tensor in (pixels, finite):
+                tensor.record_stream(self._download_stream)
+            done.record()
+        return PendingDownload(host[0], host[1], done)
+
+
+def _to_pinned(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def _copy_weights(source: TransformNetwork, target: TransformNetwork) -> None:
+    tensors = [[*network.parameters(), *network.buffers()] for network in (target, source)]
+    torch._foreach_copy_(tensors[0], tensors[1])
+
+
+def _dtype(network: TransformNetwork) -> torch.dtype:
+    return next(network.parameters()).dtype

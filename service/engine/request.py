@@ -1,0 +1,246 @@
+"""An inference request: one image through one network, with its tiles, its deadline and its result.
+
+What a client asks for becomes one inference request for each network and frame. Times are those of `time.monotonic`;
+seconds of work are seconds of one lane.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from time import monotonic
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from service.engine.cost_model import CostModel
+from service.engine.tiling import ImageTile, Tile, TiledImage, Tiling
+from service.imaging.pixels import Pixels
+
+
+class Priority(StrEnum):
+    """Whether somebody waits for the answer."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+@dataclass(frozen=True)
+class DuePolicy:
+    """How urgent work is: the tile that is due first runs first."""
+
+    stretch: float = 10.0
+    """An answer is due after so many times the work that it takes, so that small images are due before large ones."""
+    longest_pause: float = 5.0
+    """Seconds after its latest tile in which the next one of a request is due, however many small requests arrive."""
+    bulk_delay: float = 60.0
+    """Seconds by which bulk work is due later than interactive work of the same size."""
+
+    def delay(self, priority: Priority) -> float:
+        """Seconds by which work of that priority is due later."""
+        return self.bulk_delay if priority is Priority.BULK else 0.0
+
+
+class EngineModel(Protocol):
+    """What the engine must know about a model. Tiles share a batch only where this is the same object."""
+
+    @property
+    def name(self) -> str:
+        """The metric label."""
+
+    @property
+    def scale(self) -> int:
+        """Output side over input side."""
+
+    @property
+    def tiling(self) -> Tiling:
+        """How its images are cut into tiles."""
+
+    @property
+    def cost_model(self) -> CostModel:
+        """How long its batches take."""
+
+
+Model = TypeVar("Model", bound=EngineModel)
+
+
+@dataclass(frozen=True)
+class InferenceSpec(Generic[Model]):
+    """An image of `height` × `width` pixels for one network: an inference request before it is admitted."""
+
+    model: Model
+    height: int
+    width: int
+    answer_pixels: int = 0
+    """Pixels of the answer, where the network's result is resized to it."""
+
+    @property
+    def output_pixels(self) -> int:
+        """Pixels of the network's result or of the answer, whichever is larger."""
+        return max(self.height * self.width * self.model.scale**2, self.answer_pixels)
+
+
+class RunningTile(NamedTuple):
+    """A tile on the device: when its batch should end, and how many tiles share that batch."""
+
+    end: float
+    sharers: int
+
+
+@dataclass
+class Timeline:
+    """When an inference request was where; 0 for what has not happened."""
+
+    admitted: float
+    queued: float = 0.0
+    last_tile: float = 0.0
+    """When its latest tile was started, or when it was queued."""
+    started: float = 0.0
+    """When its first tile was started."""
+    finished: float = 0.0
+
+    def queue_seconds(self, now: float) -> float:
+        """How long it has waited, or did wait, for its first tile."""
+        return (self.started or self.finished or now) - self.queued if self.queued else 0.0
+
+
+class InferenceRequest(Generic[Model]):
+    """One admitted image on its way through one network. `result` is the future that its client waits for."""
+
+    def __init__(
+        self,
+        spec: InferenceSpec[Model],
+        deadline: float,
+        priority: Priority = Priority.INTERACTIVE,
+        lanes: int = 1,
+        *,
+        default_timeout: bool = False,
+        policy: DuePolicy | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """`lanes`: batches that run side by side; `default_timeout`: whether the client has named no timeout."""
+        self.spec = spec
+        self.model = spec.model
+        self.deadline = deadline
+        self.priority = priority
+        self.lanes = lanes
+        self.default_timeout = default_timeout
+        self.result: asyncio.Future[Pixels] = asyncio.get_running_loop().create_future()
+        self.times = Timeline(clock())
+        self.predicted_finish = 0.0
+        """When it would be finished, as predicted when it was queued."""
+        self.running: dict[Tile, RunningTile] = {}
+        self.device_seconds = 0.0
+        """Seconds of the whole device that were spent on it."""
+        self.abandoned = False
+        """Whether nobody waits for it any more."""
+        self._policy = policy or DuePolicy()
+        self._clock = clock
+        self._image: TiledImage | None = None
+        self._set_tiles(self.model.tiling.plan(spec.height, spec.width))
+        self.work_seconds = self.waiting_seconds
+        """The work of all its tiles, as predicted when it was admitted."""
+
+    @property
+    def waiting_seconds(self) -> float:
+        """The work of the tiles that have not started, each as its share of a full batch."""
+        return self.model.cost_model.seconds(self._waiting_pixels, len(self.waiting_tiles) / self._fixed_batch)
+
+    @property
+    def tiles_done(self) -> int:
+        """Tiles that have been on the device."""
+        return self.tile_count - len(self.waiting_tiles) - len(self.running)
+
+    def minimum_seconds(self, *, exclusive: bool = False) -> float:
+        """Seconds until its last tile could be done if it had all lanes from now on.
+
+        `exclusive`: where it is a single batch that runs on all lanes at once.
+        """
+        if not self.waiting_tiles:
+            return 0.0
+        batches = math.ceil(len(self.waiting_tiles) / self._fixed_batch)
+        pixels = self._waiting_pixels / len(self.waiting_tiles) * batches * self._fixed_batch
+        return self.model.cost_model.seconds(pixels, batches, exclusive=exclusive) / min(batches, self.lanes)
+
+    def remaining_seconds(self, now: float) -> float:
+        """The work that is left, that of its tiles on the device included."""
+        on_device = sum(max(0.0, end - now) / sharers for end, sharers in self.running.values())
+        return self.waiting_seconds + on_device
+
+    def due(self) -> float:
+        """By when its next tile should start; the least is the most urgent.
+
+        In proportion to its work after its arrival, but not long after its latest tile, and in time for its deadline.
+        """
+        policy, times = self._policy, self.times
+        delay = policy.delay(self.priority)
+        proportional = times.admitted + policy.stretch * self.work_seconds + delay
+        paused = (times.last_tile or times.admitted) + policy.longest_pause + delay
+        return min(proportional, paused, self.deadline - self.minimum_seconds())
+
+    def enqueue(self, image: Pixels, predicted_finish: float) -> None:
+        """Attach its image, uint8 or uint16 (H, W, 3), upright, so that its tiles can be cut."""
+        self._image = TiledImage(image, self.model.tiling)
+        self._set_tiles(self._image.tiles)
+        self.times.queued = self.times.last_tile = self._clock()
+        self.predicted_finish = predicted_finish
+
+    def start_tile(self) -> ImageTile:
+        """Take its next tile to the device; `expect_end` then says for how long."""
+        assert self._image is not None
+        tile = self.waiting_tiles.popleft()
+        self._waiting_pixels -= tile.pixels
+        self.times.last_tile = now = self._clock()
+        self.times.started = self.times.started or now
+        self.running[tile] = RunningTile(now, 1)
+        return ImageTile(self._image, tile)
+
+    def expect_end(self, tile: Tile, seconds: float, sharers: int) -> None:
+        """A running tile is expected to take so many seconds, in a batch of `sharers` tiles."""
+        self.running[tile] = RunningTile(self._clock() + seconds, sharers)
+
+    def finish_tile(self, tile: Tile, seconds: float) -> None:
+        """A tile has taken so many seconds of the whole device. The last one sets the result."""
+        del self.running[tile]
+        self.device_seconds += seconds
+        if not self.waiting_tiles and not self.running and not self.result.done():
+            assert self._image is not None
+            self.times.finished = self._clock()
+            self.result.set_result(self._image.result)
+            self._image = None  # requests of one animation are held until the last one is done
+
+    def fail_tile(self, tile: Tile, error: Exception) -> None:
+        """A tile has failed, and the request with it."""
+        del self.running[tile]
+        self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Set the exception of the result, unless it is set; no further tile starts."""
+        self.drop_tiles()
+        if not self.result.done():
+            self.times.finished = self._clock()
+            self.result.set_exception(error)
+
+    def drop_tiles(self) -> None:
+        """No further tile starts."""
+        self._set_tiles([])
+
+    def _set_tiles(self, tiles: Sequence[Tile]) -> None:
+        """The tiles that wait. Their pixels are summed here, since every decision asks for the sum."""
+        self.waiting_tiles = deque(tiles)
+        self._waiting_pixels = sum(tile.pixels for tile in tiles)
+        if tiles:
+            self.tile_count = len(tiles)
+            self._fixed_batch = self.model.tiling.fixed_batch(tiles[0])
+
+
+def stage_seconds(requests: Sequence[InferenceRequest[Model]]) -> dict[str, float]:
+    """Seconds of the stages that a client's inference requests have reached.
+
+    `queue`: until the first tile of the first one; `infer`: from then until the last tile of the last one.
+    """
+    now, first = monotonic(), requests[0].times
+    if not first.started:
+        return {"queue": first.queue_seconds(now)}
+    end = max(times.finished or (now if times.started else 0.0) for times in (request.times for request in requests))
+    return {"queue": first.queue_seconds(now), "infer": end - first.started}

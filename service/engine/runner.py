@@ -1,0 +1,284 @@
+"""Runs batches of tiles on one device, and loads networks onto it. No HTTP, no asyncio.
+
+A device has lanes: threads in each of which one batch runs. On a CPU a lane is a share of the cores, and an exclusive
+batch has all of them. On a GPU lanes are batches in flight: one is computed while another is copied.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import get_ident
+from time import monotonic, time
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model_store import NetworkSpec, StoredModel, TransformNetwork, for_inference, thumbnail
+from service.engine.backend import Backend
+from service.engine.cost_model import CostModel
+from service.engine.tiling import ImageTile, TiledImage, TileSizes, Tiling
+from service.errors import DeviceLost, InferenceFailed, OutOfDeviceMemory
+from service.imaging.pixels import Pixels
+from service.telemetry.metrics import Metrics
+
+CALIBRATION_AREAS = (1 / 64, 1 / 16)
+"""Areas of the images on which a network is timed, as shares of its largest tile, where tiles have any shape."""
+
+OUT_OF_MEMORY_MESSAGES = (
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA error: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine",
+)
+"""Parts of torch's messages where the memory of the processor, of CUDA or of cuDNN does not suffice."""
+
+SampleType = type[np.uint8 | np.uint16]
+
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network on the device in one precision, with its tiling and its cost model."""
+
+    network: TransformNetwork
+    fp32: TransformNetwork
+    """The same network in fp32, for images whose output is not finite; for a network in fp32 itself."""
+    tiling: Tiling
+    cost_model: CostModel
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A stored model on the device."""
+
+    default: LoadedNetwork
+    """In the precision of the settings: for images of 8 bits a channel."""
+    fp32: LoadedNetwork
+    """In fp32, for images of 16 bits a channel. The same object where the settings say fp32."""
+
+
+class Runner:
+    """Owns the device and its threads. `close` ends them."""
+
+    def __init__(
+        self,
+        device: torch.device,
+        precision: torch.dtype,
+        backend: Backend,
+        lanes: int,
+        sizes: TileSizes,
+        metrics: Metrics,
+    ) -> None:
+        """`backend` runs on `device`, at most `lanes` batches at a time."""
+        self.device = device
+        self.precision = precision
+        self.lanes = lanes
+        self.lost: str | None = None
+        """Why the device computes no more; None while it works."""
+        self._sizes = sizes
+        self._metrics = metrics
+        self._backend = backend
+        self._began: dict[int, float] = {}
+        self._cost_models: dict[tuple[NetworkSpec, SampleType], CostModel] = {}
+        self._lane_threads = ThreadPoolExecutor(lanes, "lane")
+        self._loading_thread = ThreadPoolExecutor(1, "loading")
+        metrics.device_operation_age.set_function(self.operation_age)
+
+    def submit(self, network: LoadedNetwork, tiles: Sequence[ImageTile], exclusive: bool) -> Future[None]:
+        """`run` in a lane's thread, as soon as one is free."""
+        return self.submit_operation(lambda: self.run(network, tiles, exclusive), exclusive=exclusive)
+
+    def submit_operation(self, operation: Callable[[], Result], *, exclusive: bool = False) -> Future[Result]:
+        """Call a function in a lane's thread, as soon as one is free; it counts as the device's work."""
+        share = 1.0 if exclusive else 1 / self.lanes
+        return self._lane_threads.submit(self._observed, share, operation)
+
+    def submit_load(self, model: StoredModel) -> Future[LoadedModel]:
+        """`load` in a thread of its own, beside the batches."""
+        return self._loading_thread.submit(self._observed, 1 / self.lanes, lambda: self.load(model))
+
+    def close(self) -> None:
+        """Wait for the running operations, cancel those that have not begun, end the threads."""
+        for threads in (self._loading_thread, self._lane_threads):
+            threads.shutdown(cancel_futures=True)
+
+    def operation_age(self) -> float:
+        """Seconds that the longest running operation has taken, 0 while the device is idle."""
+        began = list(self._began.values())
+        return monotonic() - min(began) if began else 0.0
+
+    def load(self, model: StoredModel) -> LoadedModel:
+        """Put a network on the device, verify its golden output there, warm it up and time it.
+
+        Raises GoldenMismatch where the device does not reproduce the golden output, in its precision or in fp32, and
+        DeviceLost.
+        """
+        exact = self._verified(model, torch.float32)
+        fp32 = self._timed_network(exact, exact, np.uint16)
+        if self.precision == torch.float32:
+            return LoadedModel(fp32, fp32)
+        return LoadedModel(self._timed_network(self._verified(model, self.precision), exact, np.uint8), fp32)
+
+    def untimed_network(self, network: TransformNetwork, fp32: TransformNetwork) -> LoadedNetwork:
+        """A network that is on the device, with an empty cost model."""
+        return LoadedNetwork(network, fp32, Tiling(network, self._sizes), CostModel(0.0, 0.0))
+
+    def run(self, network: LoadedNetwork, tiles: Sequence[ImageTile], exclusive: bool = False) -> None:
+        """Compute tiles whose planes have one shape, and paste their outputs into their images.
+
+        Where memory runs out the batch is halved; a single tile is tried once more with the least memory, never in
+        parts, which would change its bytes. An output that is not finite is computed again in fp32. Raises
+        OutOfDeviceMemory or InferenceFailed where that does not help, DeviceLost where the device has failed.
+        """
+        if self._try_run(network, tiles, exclusive):
+            return
+        self._backend.reduce_memory(network.tiling.fixed_batch(tiles[0].tile))
+        if len(tiles) > 1:
+            half = len(tiles) // 2
+            self.run(network, tiles[:half], exclusive)
+            self.run(network, tiles[half:], exclusive)
+        elif not self._try_run(network, tiles, exclusive, eager=True):
+            tile = tiles[0].tile
+            raise OutOfDeviceMemory(f"{tile.width}×{tile.height} px do not fit into the memory of {self.device}")
+
+    def _try_run(
+        self, network: LoadedNetwork, tiles: Sequence[ImageTile], exclusive: bool, *, eager: bool = False
+    ) -> bool:
+        """Whether memory sufficed. After it has returned, no traceback keeps the tensors that filled the memory."""
+        try:
+            with self._translated_errors():
+                self._run_batch(network, tiles, exclusive, eager=eager)
+        except OutOfDeviceMemory:
+            self._metrics.out_of_memory.inc()
+            return False
+        return True
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        """Lack of memory in the block raises OutOfDeviceMemory; a failed device raises DeviceLost from then on.
+
+        Where CUDA itself lacks memory, for a page-locked buffer say, torch raises the error of a failed device.
+        """
+        if self.lost:
+            raise DeviceLost(self.lost)
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if _is_out_of_memory(error):
+                raise OutOfDeviceMemory(f"the memory of {self.device} does not suffice") from error
+            if isinstance(error, torch.AcceleratorError):  # sticky: every later call in this process fails as well
+                self.lost = f"the device failed and the service restarts: {type(error).__name__}"
+                logger.critical("device %s is lost", self.device, exc_info=error)
+                raise DeviceLost(self.lost) from error
+            raise
+
+    @torch.inference_mode()
+    def _run_batch(self, network: LoadedNetwork, tiles: Sequence[ImageTile], exclusive: bool, *, eager: bool) -> None:
+        planes = [image_tile.cut() for image_tile in tiles]
+        with self._backend.lane(exclusive):
+            statistics = self._statistics(network, tiles)
+            if eager:
+                outputs = self._backend.run_eager(network.network, planes, statistics)
+            else:
+                fixed_batch = network.tiling.fixed_batch(tiles[0].tile)
+                outputs = self._backend.run(network.network, planes, statistics, fixed_batch)
+        for image_tile, plane, output in zip(tiles, planes, outputs, strict=True):
+            image_tile.paste(self._rerun_in_fp32(network, image_tile, plane) if output is None else output)
+
+    def _statistics(self, network: LoadedNetwork, tiles: Sequence[ImageTile]) -> Tensor | None:
+        """The thumbnail statistics of each tile's image, (N, 2, K); computed when its first tile runs."""
+        if not network.network.needs_statistics:
+            return None
+        for image in (image_tile.image for image_tile in tiles):
+            if image.statistics is None:
+                image.statistics = self._measure_statistics(network.network, image)
+        return torch.cat([each.image.statistics for each in tiles if each.image.statistics is not None])
+
+    def _measure_statistics(self, network: TransformNetwork, image: TiledImage) -> Tensor:
+        """(1, 2, K), of the image's thumbnail."""
+        small = self._backend.upload(thumbnail(image.image, network.spec.thumbnail))
+        with self._backend.launch_lock():
+            return network.statistics(small)
+
+    def _rerun_in_fp32(self, network: LoadedNetwork, image_tile: ImageTile, plane: Pixels) -> Pixels:
+        """The output of one tile in fp32, which does not overflow where half precision does."""
+        fp32 = network.fp32
+        with self._backend.lane(exclusive=False):
+            statistics = self._measure_statistics(fp32, image_tile.image) if fp32.needs_statistics else None
+            (output,) = self._backend.run_eager(fp32, [plane], statistics)
+        self._metrics.nonfinite_outputs.labels("recovered" if output is not None else "failed").inc()
+        if output is None:
+            raise InferenceFailed("the network gives values that are not finite for this image; try another model")
+        return output
+
+    def _verified(self, model: StoredModel, precision: torch.dtype) -> TransformNetwork:
+        """The network on the device, in a precision in which it reproduces its golden output."""
+        with (
+            self._translated_errors(),
+            torch.inference_mode(),
+            self._backend.lane(exclusive=False),
+            self._backend.launch_lock(),
+        ):
+            network = for_inference(model.network, precision).to(self.device)
+            model.check(network(model.golden.batch().to(self.device)), precision)
+        return network
+
+    def _timed_network(self, network: TransformNetwork, fp32: TransformNetwork, sample: SampleType) -> LoadedNetwork:
+        """Networks of one architecture take the same time: only the first of them is timed."""
+        loaded, key = self.untimed_network(network, fp32), (network.spec, sample)
+        if key not in self._cost_models:
+            self._cost_models[key] = self._fit_cost_model(loaded, sample)
+        return LoadedNetwork(network, fp32, loaded.tiling, self._cost_models[key].copy())
+
+    def _fit_cost_model(self, network: LoadedNetwork, sample: SampleType) -> CostModel:
+        """Fitted to batches of several sizes on one lane, and to the largest one with all lanes.
+
+        Where tiles have fixed sides, each of these is timed, so that none is prepared while a client waits for it.
+        """
+        tiling = network.tiling
+        sides = tiling.sides or [int((area * tiling.max_tile_pixels) ** 0.5) for area in CALIBRATION_AREAS]
+        images = [TiledImage(_noise(side, sample), tiling) for side in sides]
+        batches = [self._time_batch(network, image, exclusive=False) for image in images]
+        _, exclusive = self._time_batch(network, images[-1], exclusive=True)
+        return CostModel.fit(batches, speed_up=batches[-1][1] / exclusive)
+
+    def _time_batch(self, network: LoadedNetwork, image: TiledImage, *, exclusive: bool) -> tuple[int, float]:
+        """Pixels of planes and seconds of a batch of the image's first tile, after one batch as warm-up."""
+        tile = image.tiles[0]
+        tiles = [ImageTile(image, tile)]
+        self.run(network, tiles, exclusive)
+        began = monotonic()
+        self.run(network, tiles, exclusive)
+        return tile.pixels * network.tiling.fixed_batch(tile), monotonic() - began
+
+    def _observed(self, share: float, operation: Callable[[], Result]) -> Result:
+        """The operation's result; its time, and the `share` of the device that it takes, are added to the metrics."""
+        self._began[get_ident()] = began = monotonic()
+        self._metrics.device_heartbeat.set(time())
+        try:
+            return operation()
+        finally:
+            del self._began[get_ident()]
+            self._metrics.device_busy.inc((monotonic() - began) * share)
+            self._metrics.device_heartbeat.set(time())
+
+
+def _noise(side: int, sample: SampleType) -> Pixels:
+    """A square image of noise: networks are warmed up and timed on it."""
+    shape = (max(side, 1), max(side, 1), 3)
+    return np.random.default_rng(0).integers(0, np.iinfo(sample).max, shape, sample, endpoint=True)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Only for its own allocator on a GPU does torch raise an exception of that type."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        message in str(error) for message in OUT_OF_MEMORY_MESSAGES
+    )

@@ -1,0 +1,260 @@
+"""Decides which tiles run next on the device. No HTTP.
+
+The unit of work is the tile, as a token is in a language-model server. There is no batch timer: whenever the device has
+room, the most urgent tile runs, together with the tiles that fit into its batch. Batches grow by themselves while the
+device is busy, and an idle device never waits.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Generic
+
+from service.engine.admission import RESERVE, Admission
+from service.engine.request import EngineModel, InferenceRequest, Model, Priority
+from service.engine.tiling import ImageTile
+from service.errors import DeadlineExceeded, DeviceLost, Draining
+from service.imaging.pixels import Pixels
+from service.telemetry.metrics import Metrics
+
+RunBatch = Callable[[Model, Sequence[ImageTile], bool], Awaitable[None]]
+"""Runs one batch of tiles whose planes have one shape, exclusively or on one lane, and pastes the results."""
+
+
+@dataclass(frozen=True)
+class Concurrency:
+    """What the device does at the same time."""
+
+    lanes: int
+    """Batches that run side by side: each on a part of a processor's cores, or in flight on a GPU."""
+    mergeable: bool
+    """Whether a batch can have all lanes at once, and is faster then: an exclusive batch."""
+
+
+Entry = tuple[InferenceRequest[Model], ImageTile]
+"""A tile and the request that it belongs to."""
+
+
+@dataclass(eq=False)
+class Batch(Generic[Model]):
+    """A batch on the device."""
+
+    model: Model
+    entries: list[Entry[Model]]
+    exclusive: bool
+    large: bool
+    """Whether it belongs to a large request; see `Scheduler`."""
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of its planes."""
+        return sum(image_tile.tile.pixels for _, image_tile in self.entries)
+
+
+class Scheduler(Generic[Model]):
+    """One queue in front of one device.
+
+    A request with more tiles than the device has lanes is large. While small ones keep coming, large ones leave one
+    lane free for them.
+    """
+
+    def __init__(
+        self,
+        run: RunBatch[Model],
+        admission: Admission[Model],
+        concurrency: Concurrency,
+        metrics: Metrics,
+        *,
+        small_request_seconds: float = 1.0,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """After a small request, another one is expected for `small_request_seconds`."""
+        self._run = run
+        self._admission = admission
+        self._concurrency = concurrency
+        self._metrics = metrics
+        self._small_request_seconds = small_request_seconds
+        self._clock = clock
+        self._waiting: dict[InferenceRequest[Model], None] = {}
+        self._running: dict[asyncio.Task[None], Batch[Model]] = {}
+        self._small_until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+        metrics.queue_requests.set_function(lambda: len(self._waiting))
+        metrics.queue_oldest_age.set_function(self.oldest_age)
+
+    def oldest_age(self) -> float:
+        """Seconds that the oldest request in the queue has waited, 0 where there is none."""
+        now = self._clock()
+        return max((request.times.queue_seconds(now) for request in self._waiting), default=0.0)
+
+    async def submit(self, request: InferenceRequest[Model], image: Pixels) -> Pixels:
+        """Queue the image of an admitted request, (H, W, 3), and wait for its result.
+
+        Cancelling the wait drops its tiles. Raises whatever made it fail.
+        """
+        if request.result.done():  # it was drained while it was decoded
+            return await request.result
+        request.enqueue(image, self._admission.predicted_finish(request))
+        self._waiting[request] = None
+        self._changed.set()
+        try:
+            result = await request.result
+        finally:
+            self._waiting.pop(request, None)
+        predicted, times = request.predicted_finish, request.times
+        self._metrics.prediction_ratio.observe((predicted - times.queued) / max(times.finished - times.queued, 1e-6))
+        return result
+
+    async def serve(self) -> None:
+        """Run batches until cancelled. A batch that fails takes only its own requests with it.
+
+        Ends by itself only with DeviceLost, after that has reached every waiting client.
+        """
+        try:
+            while True:
+                await self._changed.wait()
+                self._changed.clear()
+                self._collect()
+                while (batch := self._schedule()) is not None:
+                    self._start(batch)
+        finally:
+            await self._stop()
+
+    def _schedule(self) -> Batch[Model] | None:
+        """The most urgent tile that may start now, with what fits into its batch; None where nothing may start."""
+        self._give_up_late()
+        busy = len(self._running) >= self._concurrency.lanes
+        if busy or any(running.exclusive for running in self._running.values()):
+            return None
+        urgent = sorted((request for request in self._waiting if request.waiting_tiles), key=InferenceRequest.due)
+        first = next((request for request in urgent if self._may_start(request)), None)
+        if first is None and urgent:
+            self._wake_when_small_requests_end()
+        return self._fill_batch(first, urgent) if first else None
+
+    def _may_start(self, request: InferenceRequest[Model]) -> bool:
+        """Whether the request is small or due, or a lane is left for small requests, or none are expected."""
+        now, lanes = self._clock(), self._concurrency.lanes
+        if not self._is_large(request) or lanes == 1 or now > self._small_until or request.due() <= now:
+            return True
+        return sum(running.large for running in self._running.values()) < lanes - 1
+
+    def _wake_when_small_requests_end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        wait = max(0.0, self._small_until - self._clock())
+        self._timer = asyncio.get_running_loop().call_later(wait, self._changed.set)
+
+    def _is_large(self, request: InferenceRequest[Model]) -> bool:
+        return request.tile_count > self._concurrency.lanes
+
+    def _fill_batch(self, first: InferenceRequest[Model], urgent: Sequence[InferenceRequest[Model]]) -> Batch[Model]:
+        """A batch of the first request's next tile and, most urgent first, of others of its model and shape."""
+        shape, room = _next_shape(first), first.model.tiling.max_batch(first.waiting_tiles[0])
+        batch = Batch(first.model, [], self._runs_exclusively(first), self._is_large(first))
+        for request in [first, *urgent]:
+            while len(batch.entries) < room and _fits(request, first.model, shape):
+                batch.entries.append((request, request.start_tile()))
+            if not request.waiting_tiles:
+                self._waiting.pop(request, None)
+        seconds = batch.model.cost_model.seconds(*_computed(batch.model, batch.entries), exclusive=batch.exclusive)
+        for request, image_tile in batch.entries:
+            request.expect_end(image_tile.tile, seconds, len(batch.entries))
+        return batch
+
+    def _runs_exclusively(self, request: InferenceRequest[Model]) -> bool:
+        alone = len(self._admission.inferences) == 1 and not self._running
+        return self._concurrency.mergeable and request.tile_count == 1 and alone
+
+    def _give_up_late(self) -> None:
+        """Fail what cannot be done before its deadline. A lone request is tried: the prediction may be wrong."""
+        now, alone = self._clock(), len(self._admission.inferences) == 1
+        for request in list(self._waiting):
+            needed = 0.0 if alone else request.minimum_seconds() * RESERVE
+            if request.deadline <= now + needed:
+                self._waiting.pop(request)
+                request.fail(DeadlineExceeded("the time for this request ran out while it waited for the device"))
+
+    def _start(self, batch: Batch[Model]) -> None:
+        name = batch.model.name
+        self._metrics.batch_size.labels(name).observe(len(batch.entries))
+        self._metrics.batch_pixels.labels(name).observe(batch.pixels)
+        task = asyncio.create_task(self._execute(batch, batch.entries))
+        self._running[task] = batch
+        task.add_done_callback(lambda _: self._changed.set())
+
+    async def _execute(self, batch: Batch[Model], entries: Sequence[Entry[Model]]) -> None:
+        """Run these tiles of a batch. Where that fails they are bisected, until the faulty tile fails alone."""
+        began = self._clock()
+        try:
+            await self._run(batch.model, [image_tile for _, image_tile in entries], batch.exclusive)
+        except DeviceLost:
+            raise
+        except Exception as error:  # noqa: BLE001 # of whatever kind, it goes to the clients concerned
+            await self._bisect(batch, entries, error)
+        else:
+            seconds = self._clock() - began
+            pixels, batches = _computed(batch.model, entries)
+            batch.model.cost_model.update(pixels, seconds, batches, exclusive=batch.exclusive)
+            self._finish(batch, entries, seconds)
+
+    async def _bisect(self, batch: Batch[Model], entries: Sequence[Entry[Model]], error: Exception) -> None:
+        if len(entries) == 1:
+            request, image_tile = entries[0]
+            self._waiting.pop(request, None)
+            request.fail_tile(image_tile.tile, error)
+            return
+        self._metrics.batches_bisected.labels(batch.model.name).inc()
+        await self._execute(batch, entries[: len(entries) // 2])
+        await self._execute(batch, entries[len(entries) // 2 :])
+
+    def _finish(self, batch: Batch[Model], entries: Sequence[Entry[Model]], seconds: float) -> None:
+        share = seconds / len(entries) / (1 if batch.exclusive else self._concurrency.lanes)
+        for request, image_tile in entries:
+            request.finish_tile(image_tile.tile, share)
+            if request.abandoned:
+                self._metrics.device_wasted.inc(share)
+            if not self._is_large(request) and request.priority is Priority.INTERACTIVE:
+                self._small_until = self._clock() + self._small_request_seconds
+
+    def _collect(self) -> None:
+        """Free the lanes of finished batches. A lost device fails every waiting client and ends the loop."""
+        for task in [task for task in self._running if task.done()]:
+            del self._running[task]
+            error = task.exception()
+            if isinstance(error, Exception):
+                self._admission.close()
+                for request in list(self._admission.inferences):
+                    request.fail(error)
+                raise error
+
+    async def _stop(self) -> None:
+        for task, batch in self._running.items():
+            task.cancel()
+            for request, _ in batch.entries:
+                request.fail(Draining())
+        for task in self._running:
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+def _computed(model: EngineModel, entries: Sequence[Entry[Model]]) -> tuple[int, int]:
+    """Pixels and batches that the device computes for tiles of one shape: a fixed batch is padded to its full size."""
+    tile = entries[0][1].tile
+    size = model.tiling.fixed_batch(tile)
+    batches = math.ceil(len(entries) / size)
+    return batches * size * tile.pixels, batches
+
+
+def _fits(request: InferenceRequest[Model], model: EngineModel, shape: tuple[int, int]) -> bool:
+    """Whether the request's next tile can share a batch of that model and shape."""
+    return bool(request.waiting_tiles) and request.model is model and _next_shape(request) == shape
+
+
+def _next_shape(request: InferenceRequest[Model]) -> tuple[int, int]:
+    """Height and width of the plane of its next tile."""
+    return request.waiting_tiles[0].plane_height, request.waiting_tiles[0].plane_width

@@ -1,0 +1,68 @@
+"""ASGI middleware: gives every request its trace, its id, its metrics and its line in the access log."""
+
+import logging
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import ClientGone, ServiceError
+from service.http.request_id import request_id
+from service.pipeline.trace import Trace
+from service.telemetry.log import log_line
+from service.telemetry.metrics import Metrics
+from service.telemetry.trace_context import TraceContext
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Methods that become metric labels; all others are counted as `other`."""
+
+
+class AccessLog:
+    """The outermost middleware. Routes find the Trace at `request.state.trace`."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._logger = logging.getLogger("service.access")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        trace = scope.setdefault("state", {})["trace"] = new_trace(Headers(scope=scope))
+
+        async def send_traced(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                trace.status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = trace.request_id
+                headers.update(trace.context.headers() if trace.context else {})
+            await send(message)
+
+        with self._metrics.requests_in_progress.track_inprogress():
+            try:
+                await self._app(scope, receive, send_traced)
+            finally:
+                self._record(scope, trace)
+
+    def _record(self, scope: Scope, trace: Trace) -> None:
+        seconds = trace.elapsed()
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        route = getattr(scope.get("route"), "path", "other")
+        self._measure(route, method, seconds, trace)
+        facts = {"id": trace.request_id, "method": method, "route": route, "status": trace.status} | trace.facts()
+        log_line(self._logger, facts, trace.durations | {"total": seconds})
+
+    def _measure(self, route: str, method: str, seconds: float, trace: Trace) -> None:
+        self._metrics.requests.labels(route, method, trace.status).inc()
+        self._metrics.request_duration.labels(route, method).observe(seconds)
+        trace.observe_stages(self._metrics)
+        if trace.status == ClientGone.status:
+            self._metrics.cancelled.labels(trace.last_stage).inc()
+        elif trace.problem or trace.status == ServiceError.status:  # a failing probe is 503 and rejects nobody
+            self._metrics.rejected.labels(trace.problem or ServiceError.kind).inc()
+
+
+def new_trace(headers: Headers) -> Trace:
+    """The trace of a request with these headers."""
+    context = TraceContext.continued(headers.getlist("traceparent"), headers.getlist("tracestate"))
+    return Trace(request_id(headers.get("X-Request-ID", "")), context)

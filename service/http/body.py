@@ -1,0 +1,79 @@
+"""Reads request bodies: an image, raw or in a multipart form. Bytes are counted as they arrive."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from service.errors import BodyTimeout, BodyTooLarge, ClientGone
+from service.http.multipart import IMAGE, MASK, ImageForm, MultipartForm
+from service.imaging.codecs import readable_types
+from service.pipeline.requests import InputFiles
+
+FORM = "multipart/form-data"
+
+
+async def read_files(request: Request, limit: int, seconds: float, *, accepts_mask: bool = False) -> InputFiles:
+    """The files of a request. The Content-Type of a raw body does not matter: images are known by their content.
+
+    Raises BodyTooLarge as soon as more than `limit` bytes are announced or have come, BodyTimeout after `seconds`,
+    ClientGone where the client leaves, MalformedBody where a form is not one part `image` and at most one `mask`.
+    """
+    if is_form(request):
+        form = ImageForm(request.headers["Content-Type"], (MASK,) if accepts_mask else ())
+        await read_form(request, form, limit, seconds)
+        return InputFiles(form.image(), form.part(MASK))
+    received: list[bytes] = []
+    await _receive(request, received.append, limit, seconds)
+    return InputFiles(b"".join(received))
+
+
+async def read_form(request: Request, form: MultipartForm, limit: int, seconds: float) -> None:
+    """Feed a form with the body. Raises as `read_files`."""
+    await _receive(request, form.feed, limit, seconds)
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body is a multipart form."""
+    return request.headers.get("Content-Type", "").lower().startswith(FORM)
+
+
+def request_body_schema(*, accepts_mask: bool) -> dict[str, Any]:
+    """The body of an endpoint for the OpenAPI document. The framework does not know it, as it does not read it."""
+    image = {"type": "string", "format": "binary", "description": "the bytes of a file of one of these types"}
+    mask = image | {
+        "description": "a grey image of the same aspect: white where it is painted, black where the photograph stays"
+    }
+    parts = {IMAGE: image} | ({MASK: mask} if accepts_mask else {})
+    form = {"type": "object", "properties": parts, "required": [IMAGE]}
+    raw = {media_type: {"schema": image} for media_type in readable_types()}
+    return {"requestBody": {"required": True, "content": {**raw, FORM: {"schema": form}}}}
+
+
+async def _receive(request: Request, take: Callable[[bytes], None], limit: int, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in _limited_stream(request, limit):
+                take(chunk)
+    except TimeoutError as error:
+        raise BodyTimeout(f"the body must arrive within {seconds:g} s") from error
+    except ClientDisconnect as error:
+        raise ClientGone("the client left while it sent the body") from error
+
+
+async def _limited_stream(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    announced = request.headers.get("Content-Length", "0")
+    _check_length(int(announced) if announced.isdecimal() else 0, limit)
+    arrived = 0
+    async for chunk in request.stream():
+        arrived += len(chunk)
+        _check_length(arrived, limit)
+        yield chunk
+
+
+def _check_length(length: int, limit: int) -> None:
+    if length > limit:
+        detail = f"a body has at most {limit} bytes here"
+        raise BodyTooLarge(detail, limit="max_body_bytes", actual=length, max_accepted=limit)

@@ -1,0 +1,1 @@
+"""Refuses requests early while the service is full."""

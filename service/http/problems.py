@@ -1,0 +1,114 @@
+"""Failures as HTTP responses: problem details (RFC 9457)."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Self
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from service.errors import (
+    BodyTimeout,
+    Draining,
+    InvalidRequest,
+    MalformedJson,
+    MethodNotAllowed,
+    NotAcceptable,
+    NotFound,
+    ServiceError,
+)
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+Renderer = Callable[[ServiceError, str], Response]
+"""Makes the response to a failed request from the failure and the request's id."""
+
+
+class Problem(BaseModel):
+    """The body of every response that is not a success (RFC 9457, section 3)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="URI of the kind of problem; a GET on it explains the kind")
+    title: str = Field(description="the kind of problem in words, always the same for one type")
+    status: int = Field(description="the HTTP status again")
+    detail: str = Field(description="what was wrong with this request, and what would have been accepted")
+    instance: str = Field(description="the request's id, as in X-Request-ID")
+
+    @classmethod
+    def of(cls, error: ServiceError, instance: str) -> Self:
+        """The problem details of a failure of the request with that id."""
+        known = {"type": f"/problems/{error.kind}", "title": error.title, "status": error.status}
+        return cls.model_validate({**error.members, **known, "detail": error.detail, "instance": instance})
+
+
+def install(app: FastAPI, renderers: Mapping[str, Renderer] | None = None) -> None:
+    """Handle every failure of `app`, the framework's own included.
+
+    `renderers` maps paths whose clients expect another format to the function that makes it; all others use `render`.
+    """
+
+    async def handle(request: Request, error: Exception) -> Response:
+        failure = translate(request, error)
+        request.state.trace.problem = failure.kind
+        renderer = (renderers or {}).get(request.url.path, render)
+        return renderer(failure, request.state.trace.request_id)
+
+    for failure in (ServiceError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(failure, handle)
+
+
+def render(error: ServiceError, instance: str) -> JSONResponse:
+    """A failure as application/problem+json; `instance` is the request's id."""
+    headers = {"X-Content-Type-Options": "nosniff"} | failure_headers(error, instance)
+    return JSONResponse(Problem.of(error, instance).model_dump(), error.status, headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def failure_headers(error: ServiceError, instance: str) -> dict[str, str]:
+    """The headers that every response to this failure has, whatever its body."""
+    headers = {"X-Request-ID": instance, "Cache-Control": "no-store"}
+    if error.retry_after is not None:
+        headers["Retry-After"] = f"{error.retry_after:g}"
+    match error:
+        case NotAcceptable():
+            headers["Vary"] = "Accept"
+        case MethodNotAllowed():
+            headers["Allow"] = str(error.members["allowed"])
+        case BodyTimeout() | Draining():
+            headers["Connection"] = "close"
+    return headers
+
+
+def translate(request: Request, error: Exception) -> ServiceError:
+    """The framework's exceptions as ours. An unexpected one becomes a 500 that reveals nothing of its cause."""
+    match error:
+        case ServiceError():
+            return error
+        case RequestValidationError():
+            return _invalid_request(error)
+        case HTTPException(status_code=400):
+            return MalformedJson("the body cannot be parsed; send JSON in UTF-8, as /openapi.json describes it")
+        case HTTPException(status_code=404):
+            return NotFound(f"there is nothing at {request.url.path}; /openapi.json lists the paths")
+        case HTTPException(status_code=405):
+            allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD")
+            return MethodNotAllowed(f"{request.url.path} accepts {allowed}", allowed=allowed)
+        case _:
+            return ServiceError("the service failed; its log has the cause under this request's id")
+
+
+def _invalid_request(error: RequestValidationError) -> InvalidRequest:
+    optional = {tuple(fault["loc"][:-1]) for fault in error.errors() if fault["type"] == "none_required"}
+    faults = [_describe(fault, optional) for fault in error.errors() if fault["type"] != "none_required"]
+    detail = "; ".join(f"{fault['where']}: {fault['what']}" for fault in faults)
+    return InvalidRequest(detail, errors=faults)
+
+
+def _describe(fault: Mapping[str, Any], optional: Collection[tuple[str | int, ...]]) -> dict[str, str]:
+    """Where the fault is and what it is. Of an optional value, pydantic adds its type's name to the place: dropped."""
+    where = tuple(fault["loc"])
+    unknown = fault["type"] == "extra_forbidden"
+    what = "there is no such field; /openapi.json lists those that there are" if unknown else str(fault["msg"])
+    return {"where": ".".join(map(str, where[:-1] if where[:-1] in optional else where)), "what": what}

@@ -1,0 +1,81 @@
+"""Responses with a finished image: as the file or as JSON, and conditional ones."""
+
+import asyncio
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic import Field
+
+from service.http.accept import JSON, Accept
+from service.imaging.codecs import writable_types
+from service.pipeline.result import FinishedImage, Result
+from service.pipeline.trace import Trace
+
+
+class JsonResult(Result):
+    """A finished image as `Accept: application/json` gets it."""
+
+    image: str = Field(description="the file, base64 (RFC 4648)", json_schema_extra={"contentEncoding": "base64"})
+
+
+async def image_response(request: Request, image: FinishedImage) -> Response:
+    """The image in the form that the request accepts."""
+    trace: Trace = request.state.trace
+    result, as_json = image.result, _prefers_json(request)
+    headers = _headers(result, weak=as_json)
+    headers |= {"Server-Timing": trace.server_timing()} if trace.durations else {}
+    if as_json:
+        content = await asyncio.to_thread(_to_json, image)  # for a large image too slow for the event loop
+        return Response(content, media_type=JSON, headers=headers)
+    return Response(image.content, media_type=result.media_type, headers=headers)
+
+
+def not_modified(request: Request, result: Result) -> Response:
+    """The response to a client that has the image already."""
+    return Response(status_code=304, headers=_headers(result, weak=_prefers_json(request)))
+
+
+def matches_etag(if_none_match: Sequence[str] | None, etag: str) -> bool:
+    """Whether the values of If-None-Match contain the entity tag, by weak comparison (RFC 9110, section 13.1.2)."""
+    offered = {tag.strip().removeprefix("W/") for tag in ",".join(if_none_match or ()).split(",")}
+    return bool(offered & {etag, "*"})
+
+
+def image_response_schema(description: str = "The image") -> dict[str, Any]:
+    """A finished image for the OpenAPI document."""
+    file = {"schema": {"type": "string", "format": "binary"}}
+    texts = {
+        "ETag": "equal exactly where the files are",
+        "Server-Timing": "milliseconds of read, decode, queue, infer and encode",
+        "X-Model": "name@version of the network; of several, separated by commas, in order or the heaviest first",
+        "X-Model-Digest": "sha256 of its weights, or theirs",
+        "X-Request-ID": "the request's own, or a new one",
+    }
+    return {
+        "model": JsonResult,
+        "description": description,
+        "content": dict.fromkeys(writable_types(), file),
+        "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in texts.items()},
+    }
+
+
+def _prefers_json(request: Request) -> bool:
+    return Accept.parse(request.headers.getlist("Accept")).prefers_json
+
+
+def _to_json(image: FinishedImage) -> str:
+    content = base64.b64encode(image.content).decode()
+    return JsonResult(**dict(image.result), image=content).model_dump_json()
+
+
+def _headers(result: Result, *, weak: bool) -> dict[str, str]:
+    """The entity tag of a JSON answer is weak, as its timings differ from time to time."""
+    return {
+        "ETag": ("W/" if weak else "") + result.etag,
+        "Vary": "Accept",
+        "X-Content-Type-Options": "nosniff",
+        "X-Model": result.label,
+        "X-Model-Digest": result.digest,
+    }

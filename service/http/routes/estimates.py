@@ -1,0 +1,149 @@
+"""`POST /v1/estimate`: what a request would cost, and whether it would be accepted, without its image."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.errors import ServiceError
+from service.http.accept import Accept
+from service.http.problems import Problem
+from service.http.routes.problems import problem_responses
+from service.imaging.codecs import Header, ImageFormat
+from service.models.registry import LARGEST_SCALE, ModelRegistry
+from service.pipeline.pipeline import Forecast, ImagePipeline
+from service.pipeline.requests import (
+    ImageRequest,
+    StylizeParameters,
+    StylizeRequest,
+    UpscaleParameters,
+    UpscaleRequest,
+)
+from service.pipeline.resolve import ResolvedRequest, resolve
+from service.settings import Settings
+
+LONGEST_SIDE = 2**31 - 1
+
+
+class _ImageDescription(BaseModel):
+    """What must be known of the image, and when the answer is wanted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    width: int = Field(ge=1, le=LONGEST_SIDE, description="of the image, upright", examples=[4000])
+    height: int = Field(ge=1, le=LONGEST_SIDE, description="of the image, upright", examples=[3000])
+    frames: int = Field(1, ge=1, le=1000, description="of the image, where it moves")
+    depth: Literal[8, 16] = Field(8, description="bits a channel of the image")
+    timeout: float | None = Field(None, gt=0, description="seconds, as in X-Request-Timeout")
+
+
+class StylizeEstimate(_ImageDescription):
+    """A request to `POST /v1/stylize/{style}`."""
+
+    task: Literal["stylize"]
+    style: str = Field(description="as in its path", examples=["great-wave"])
+    options: StylizeParameters = Field(StylizeParameters(), description="the query of the request")
+
+    def request(self) -> ImageRequest:
+        """The request that is estimated. Raises NotAcceptable for an unknown format."""
+        formats = Accept.parse(()).formats(self.options.format)
+        return StylizeRequest(style=self.style, parameters=self.options, formats=formats, timeout=self.timeout)
+
+
+class UpscaleEstimate(_ImageDescription):
+    """A request to `POST /v1/upscale/{scale}`."""
+
+    task: Literal["upscale"]
+    scale: int = Field(ge=2, le=LARGEST_SCALE, description="as in its path", examples=[4])
+    options: UpscaleParameters = Field(UpscaleParameters(), description="the query of the request")
+
+    def request(self) -> ImageRequest:
+        """The request that is estimated. Raises NotAcceptable for an unknown format."""
+        formats = Accept.parse(()).formats(self.options.format)
+        return UpscaleRequest(scale=self.scale, parameters=self.options, formats=formats, timeout=self.timeout)
+
+
+EstimateRequest = Annotated[
+    StylizeEstimate | UpscaleEstimate,
+    Body(
+        discriminator="task",
+        openapi_examples={
+            "stylize": {
+                "value": {"task": "stylize", "style": "great-wave", "width": 4000, "height": 3000}
+                | {"options": {"size": 1024, "output_size": 4000}}
+            },
+            "upscale": {
+                "value": {"task": "upscale", "scale": 4, "width": 800, "height": 600, "options": {"width": 2400}}
+            },
+        },
+    ),
+]
+
+
+class Sides(BaseModel):
+    """The size of an answer, in pixels."""
+
+    width: int
+    height: int
+
+
+class Estimate(BaseModel):
+    """What the request would get at this moment."""
+
+    accepted: bool = Field(description="whether it would be admitted now")
+    problem: Problem | None = Field(description="why not: what the request itself would be answered")
+    models: list[str] = Field(description="name@version of each network that would take part")
+    output: Sides | None = Field(description="size of the answer")
+    pixels: int | None = Field(description="of everything made on the way, which the limits of admission count")
+    tiles: int | None = Field(description="units of work")
+    queue_seconds: float | None = Field(description="predicted wait for what is admitted and more urgent")
+    infer_seconds: float | None = Field(description="predicted time on the device, without decoding and encoding")
+
+
+class EstimateRoutes:
+    """The endpoint for estimates."""
+
+    def __init__(self, settings: Settings, models: ModelRegistry, pipeline: ImagePipeline) -> None:
+        self._settings = settings
+        self._models = models
+        self._pipeline = pipeline
+        self.router = APIRouter(tags=["images"], responses=problem_responses(400, 422))
+        self.router.add_api_route("/v1/estimate", self.estimate, methods=["POST"])
+
+    async def estimate(self, request: Request, body: EstimateRequest) -> Estimate:
+        """Predict the time and the size of an answer, by the rules by which the request itself would be admitted."""
+        instance = request.state.trace.request_id
+        try:
+            resolved = resolve(body.request(), self._models, self._settings)
+            forecast = self._pipeline.forecast(resolved, _header(body))
+        except ServiceError as refusal:
+            return _refused(refusal, instance)
+        return _estimate(resolved, forecast, instance)
+
+
+def _header(image: _ImageDescription) -> Header:
+    kind = ImageFormat.JPEG if image.frames == 1 else ImageFormat.WEBP
+    return Header(kind, image.width, image.height, False, image.frames, image.depth)
+
+
+def _refused(refusal: ServiceError, instance: str) -> Estimate:
+    unknown: dict[str, Any] = dict.fromkeys(("output", "pixels", "tiles", "queue_seconds", "infer_seconds"))
+    return Estimate(accepted=False, problem=Problem.of(refusal, instance), models=[], **unknown)
+
+
+def _estimate(resolved: ResolvedRequest, forecast: Forecast, instance: str) -> Estimate:
+    answer = forecast.plan.answer
+    return Estimate(
+        accepted=forecast.refusal is None,
+        problem=Problem.of(forecast.refusal, instance) if forecast.refusal else None,
+        models=[model.label for model in resolved.operation.models],
+        output=Sides(width=answer.width, height=answer.height),
+        pixels=forecast.pixels,
+        tiles=forecast.tiles,
+        queue_seconds=_to_microseconds(forecast.queue_seconds),
+        infer_seconds=_to_microseconds(forecast.infer_seconds),
+    )
+
+
+def _to_microseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)

@@ -1,0 +1,132 @@
+"""`GET /v1/models`: what is served, what is known of it, and what could not be loaded."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel, Field
+
+from model_store import Manifest
+from service.errors import NoPreview
+from service.http.routes.problems import problem_responses
+from service.models.registry import LoadFailure, ModelRegistry, ServedModel
+
+Name = Annotated[str, Path(description="the name of a model")]
+
+
+class LoadFailureInfo(BaseModel):
+    """A version that was promoted, but is not served."""
+
+    version: int | None
+    reason: str
+    at: datetime
+    attempts: int
+
+    @classmethod
+    def of(cls, failure: LoadFailure | None) -> Self | None:
+        """The public part of a failure."""
+        if failure is None:
+            return None
+        return cls(version=failure.version.number, reason=failure.reason, at=failure.at, attempts=failure.attempts)
+
+
+class ModelSummary(BaseModel):
+    """A model in the list: what a client needs to choose one."""
+
+    name: str
+    state: Literal["ready", "failed"] = Field(description="failed: no version of it could be loaded")
+    version: int | None = Field(description="the version that answers requests")
+    task: Literal["style", "super-resolution"] | None = None
+    scale: int | None = Field(None, description="output side over input side")
+    title: str = ""
+    license: str = Field("", description="SPDX identifier of the licence of the weights")
+    tileable: bool | None = Field(None, description="whether an output pixel depends on its neighbourhood alone")
+    digest: str | None = None
+    created: datetime | None = None
+    preview: str | None = Field(None, description="path of a picture of what it does")
+    failure: LoadFailureInfo | None = Field(None, description="why a newer or only version is not served")
+
+    @classmethod
+    def of(cls, model: ServedModel, failure: LoadFailure | None) -> Self:
+        """A served model; `failure` is that of the version which should have replaced it."""
+        known = model.manifest.model_dump(include=set(cls.model_fields))
+        preview = f"/v1/models/{model.name}/preview" if model.preview else None
+        return cls(**known, state="ready", preview=preview, failure=LoadFailureInfo.of(failure))
+
+
+class OpenAIModel(BaseModel):
+    """A model as OpenAI's clients know it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="seconds since 1970")
+    owned_by: Literal["pastiche"] = "pastiche"
+
+
+class ModelList(BaseModel):
+    """Every model of the stores; those that answer once more as OpenAI's clients list them."""
+
+    models: list[ModelSummary]
+    object: Literal["list"] = "list"
+    data: list[OpenAIModel]
+
+    @classmethod
+    def of(cls, models: Sequence[ModelSummary]) -> Self:
+        """In the order of their names."""
+        ordered = sorted(models, key=lambda model: model.name)
+        dated = [(model.name, model.created) for model in ordered if model.created is not None]
+        return cls(models=ordered, data=[OpenAIModel(id=name, created=int(at.timestamp())) for name, at in dated])
+
+
+class ModelDetails(ModelSummary):
+    """A model, and everything that its manifest says."""
+
+    manifest: Manifest | None = None
+
+
+class ModelRoutes:
+    """The endpoints for models."""
+
+    def __init__(self, models: ModelRegistry) -> None:
+        self._models = models
+        self.router = APIRouter(prefix="/v1/models", tags=["models"])
+        self.router.add_api_route("", self.every)
+        self.router.add_api_route("/{name}", self.one, responses=problem_responses(404))
+        self.router.add_api_route(
+            "/{name}/preview",
+            self.preview,
+            response_class=Response,
+            responses={200: {"description": "A picture", "content": {"image/png": {}}}, **problem_responses(404, 503)},
+        )
+
+    async def every(self) -> ModelList:
+        """The models that are served, and those that could not be loaded with the reason."""
+        served = [ModelSummary.of(model, self._models.failure(model.name)) for model in self._models.all()]
+        known = {model.name for model in served}
+        failed = [_failed(failure) for failure in self._models.failures() if failure.version.name not in known]
+        return ModelList.of([*served, *failed])
+
+    async def one(self, name: Name) -> ModelDetails:
+        """One model with its whole manifest."""
+        failure = self._models.failure(name)
+        if failure is not None and not any(model.name == name for model in self._models.all()):
+            return ModelDetails(**dict(_failed(failure)))
+        model = self._models.find(name)
+        return ModelDetails(**dict(ModelSummary.of(model, failure)), manifest=model.manifest)
+
+    async def preview(self, name: Name) -> Response:
+        """A picture of what a model does."""
+        model = self._models.find(name)
+        try:
+            content = await asyncio.to_thread(model.preview.read_bytes) if model.preview else None
+        except OSError:
+            content = None
+        if content is None:
+            raise NoPreview(f"{model.label} was published without a preview")
+        return Response(content, media_type="image/png", headers={"ETag": f'"{model.manifest.digest}"'})
+
+
+def _failed(failure: LoadFailure) -> ModelSummary:
+    return ModelSummary(name=failure.version.name, state="failed", version=None, failure=LoadFailureInfo.of(failure))

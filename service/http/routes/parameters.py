@@ -1,0 +1,58 @@
+"""Path parameters and headers that several endpoints have."""
+
+from typing import Annotated
+
+from fastapi import Header, Path
+from pydantic.json_schema import SkipJsonSchema
+
+from service.models.registry import LARGEST_SCALE
+
+StylePath = Annotated[
+    str,
+    Path(
+        description="a model of GET /v1/models whose task is style; or up to four, mixed by weight: name:weight,…",
+        openapi_examples={
+            "one": {"value": "great-wave"},
+            "mixed": {"value": "great-wave:0.7,the-scream:0.3", "summary": "seven tenths of one, three of another"},
+        },
+    ),
+]
+ScalePath = Annotated[
+    int,
+    Path(
+        ge=2,
+        le=LARGEST_SCALE,
+        description="how many times the side grows; networks are chained where none fits",
+        examples=[4],
+    ),
+]
+
+TimeoutHeader = Annotated[
+    float | SkipJsonSchema[None],
+    Header(
+        alias="X-Request-Timeout",
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds after which the answer is of no use; work that cannot be done by then is refused at once",
+        examples=[30],
+    ),
+]
+
+PreferHeader = Annotated[
+    list[str] | SkipJsonSchema[None],
+    Header(
+        alias="Prefer",
+        description="`respond-async` (RFC 7240): the answer is a job, at once; with `wait=10` the image, where that is "
+        "ready within 10 seconds",
+        examples=[["respond-async"]],
+    ),
+]
+
+IfNoneMatchHeader = Annotated[
+    list[str] | SkipJsonSchema[None],
+    Header(
+        alias="If-None-Match",
+        description="entity tags of what the client has; 304 where it has the image",
+        examples=[['"9f86d081"']],
+    ),
+]

@@ -1,0 +1,56 @@
+"""`GET /problems`: what the types of problems mean; and how problems appear in the OpenAPI document."""
+
+import inspect
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel
+
+from service.errors import NotFound, ServiceError
+from service.http.problems import PROBLEM_MEDIA_TYPE, Problem
+
+
+class ProblemKind(BaseModel):
+    """One kind of problem."""
+
+    type: str
+    title: str
+    status: int
+    meaning: str
+
+
+class ProblemRoutes:
+    """The pages that the type URIs of problems lead to."""
+
+    def __init__(self) -> None:
+        self.router = APIRouter(tags=["problems"])
+        self.router.add_api_route("/problems", self.every)
+        self.router.add_api_route("/problems/{kind}", self.one, responses=problem_responses(404))
+
+    async def every(self) -> list[ProblemKind]:
+        """Every kind of problem that an answer can have."""
+        return [_describe(kind) for kind in ServiceError.kinds()]
+
+    async def one(self, kind: Annotated[str, Path(description="the last part of a problem's type")]) -> ProblemKind:
+        """What one kind of problem means."""
+        for candidate in ServiceError.kinds():
+            if candidate.kind == kind:
+                return _describe(candidate)
+        raise NotFound(f"there is no problem of the kind {kind!r}; /problems lists all")
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The failures of an endpoint for the OpenAPI document."""
+    schema = {"schema": Problem.model_json_schema()}
+    content = {PROBLEM_MEDIA_TYPE: schema}
+    return {status: {"description": titles_of(status), "content": content} for status in statuses}
+
+
+def titles_of(status: int) -> str:
+    """The titles of all problems with that status."""
+    return "; ".join(kind.title for kind in ServiceError.kinds() if kind.status == status)
+
+
+def _describe(kind: type[ServiceError]) -> ProblemKind:
+    meaning = inspect.getdoc(kind) or kind.title
+    return ProblemKind(type=f"/problems/{kind.kind}", title=kind.title, status=kind.status, meaning=meaning)

@@ -1,0 +1,154 @@
+"""Colour spaces and ICC profiles.
+
+A picture keeps its values, and its output the profile, wherever the profile is a matrix profile with a tone curve about
+as uniform as sRGB's (Display P3, Adobe RGB, ProPhoto), so that no colour is clipped to sRGB. An upscaling network works
+on those values directly. A stylized picture is made in sRGB, which such spaces contain, and then converted to the
+photo's space. All else (CMYK, Lab, printer profiles, linear RGB) is converted to sRGB when it is decoded.
+"""
+
+import io
+import struct
+from dataclasses import dataclass
+from functools import cache
+from typing import cast
+
+import imagecodecs
+import numpy as np
+from PIL import Image, ImageCms
+from PIL.ImageCms import Flags, Intent
+
+from service.imaging.pixels import Pixels
+
+CREATION_DATE = slice(24, 36)
+"""The bytes of a profile's date and time of creation (ICC.1:2022, section 7.2.8)."""
+
+FIXED_DATE = struct.pack(">6H", 1994, 6, 1, 0, 0, 0)
+"""The month of the first ICC specification: profiles made by two processes are to be equal."""
+
+UNIFORM_RANGE = (90, 165)
+"""Levels of sRGB that 128 may stand for in a space that is kept: tone curves from about gamma 1.5 to gamma 3.2."""
+
+INTENT, FLAGS = Intent.RELATIVE_COLORIMETRIC, Flags.BLACKPOINTCOMPENSATION
+
+
+@cache
+def srgb_profile() -> bytes:
+    """An ICC profile of sRGB (IEC 61966-2-1), with a fixed date."""
+    return _fix_date(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+
+
+@cache
+def adobe_rgb_profile() -> bytes:
+    """An ICC profile of Adobe RGB (1998), with a fixed date."""
+    return _fix_date(bytes(imagecodecs.cms_profile("adobergb")))
+
+
+@dataclass(frozen=True)
+class ColourSpace:
+    """sRGB, or the space of an RGB or grey ICC profile."""
+
+    profile: bytes | None = None
+    is_srgb: bool = True
+    """Whether values mean the same as in sRGB, whatever the profile is called."""
+    is_grey: bool = False
+
+    def to_srgb(self, pixels: Pixels) -> Pixels:
+        """Convert (H, W, 3) to sRGB; in a grey space its channels are equal."""
+        if self.is_srgb or self.profile is None:
+            return pixels
+        if self.is_grey:
+            return _transform(pixels[..., 0], self.profile, srgb_profile(), "gray")
+        return _transform(pixels, self.profile, srgb_profile(), "rgb")
+
+    def from_srgb(self, pixels: Pixels) -> Pixels:
+        """Convert (H, W, 3) from sRGB to this space, which must not be grey."""
+        if self.is_srgb or self.profile is None:
+            return pixels
+        return _transform(pixels, srgb_profile(), self.profile, "rgb")
+
+
+SRGB = ColourSpace()
+
+
+@cache
+def converted_srgb() -> ColourSpace:
+    """sRGB with its profile, for pixels converted from another profile: as the input had one, the output gets one."""
+    return ColourSpace(srgb_profile())
+
+
+def assign_colour_space(pixels: Pixels, profile: bytes | None) -> tuple[Pixels, ColourSpace]:
+    """The pixels to work on, and their space, for (H, W, 3) or grey (H, W) from a file with that profile.
+
+    Pixels without a usable profile are taken for sRGB; those in a space that is not kept are converted to sRGB,
+    (H, W, 3).
+    """
+    if not profile:
+        return pixels, SRGB
+    is_grey = pixels.ndim == 2
+    space = _classify(profile, is_grey)
+    if space is None:
+        return _transform(pixels, profile, srgb_profile(), "gray" if is_grey else "rgb"), converted_srgb()
+    return pixels, space
+
+
+def flatten_to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert CMYK or Lab to sRGB by its profile; without a usable one by Pillow's formulas."""
+    source = _parse(profile) if profile else None
+    if source is None and image.mode == "LAB":
+        source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    if source is not None:
+        try:
+            return _convert(image, source)
+        except ImageCms.PyCMSError:  # a profile of other channels
+            pass
+    return image.convert("RGB")
+
+
+def _convert(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
+    srgb = ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, source, srgb, INTENT, "RGB", flags=FLAGS)
+    return cast("Image.Image", converted)
+
+
+def _classify(profile: bytes, is_grey: bool) -> ColourSpace | None:
+    """The space of a profile, sRGB for a broken one or one of other channels; None where it is not kept."""
+    parsed = _parse(profile)
+    if parsed is None or parsed.profile.xcolor_space != ("GRAY" if is_grey else "RGB "):
+        return SRGB
+    try:
+        is_srgb, is_uniform = _probe(profile, is_grey)
+    except imagecodecs.CmsError:  # a valid header, but not what a transform needs
+        return SRGB
+    kept = is_uniform and (is_grey or parsed.profile.is_matrix_shaper)
+    return ColourSpace(profile, is_srgb, is_grey) if kept else None
+
+
+def _probe(profile: bytes, is_grey: bool) -> tuple[bool, bool]:
+    """Whether values equal those of sRGB, to a level of 256, and whether the tone curve is about as uniform."""
+    levels = np.arange(0, 257, 32).clip(max=255).astype(np.uint8)
+    cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    given = levels[None] if is_grey else cube
+    converted = _transform(given, profile, srgb_profile(), "gray" if is_grey else "rgb").astype(int)
+    original = np.stack([given] * 3, axis=-1) if is_grey else given
+    middle = converted[(original == 128).all(axis=-1)].mean()
+    low, high = UNIFORM_RANGE
+    return bool(np.abs(converted - original).max() <= 1), bool(low <= middle <= high)
+
+
+def _parse(profile: bytes) -> ImageCms.ImageCmsProfile | None:
+    try:
+        return ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+
+
+def _fix_date(profile: bytes) -> bytes:
+    return profile[: CREATION_DATE.start] + FIXED_DATE + profile[CREATION_DATE.stop :]
+
+
+def _transform(pixels: Pixels, source: bytes, target: bytes, colorspace: str) -> Pixels:
+    given = np.ascontiguousarray(pixels)
+    result: Pixels = imagecodecs.cms_transform(
+        given, source, target, colorspace=colorspace, outcolorspace="rgb", intent=INTENT, flags=FLAGS
+    )
+    return result

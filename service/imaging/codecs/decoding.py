@@ -1,0 +1,193 @@
+"""Decodes files to pictures."""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from PIL import Image
+from PIL.ExifTags import Base
+
+from service.errors import CorruptImage
+from service.imaging.codecs.alpha import fill_transparent
+from service.imaging.codecs.colour import adobe_rgb_profile, assign_colour_space, converted_srgb, flatten_to_rgb
+from service.imaging.codecs.exif import EXIF_ERRORS, read_exif, read_orientation
+from service.imaging.codecs.formats import ImageFormat
+from service.imaging.codecs.header import GREY_MODES, Header, inspect
+from service.imaging.codecs.metadata import Metadata, read_iptc
+from service.imaging.codecs.opening import open_image, open_metadata
+from service.imaging.codecs.picture import DecodedImage, Picture
+from service.imaging.codecs.sixteen_bit import read_png, read_tiff
+from service.imaging.pixels import Pixels, apply_orientation, to_8_bits
+
+STRAIGHT_MODES = {"La": "LA", "RGBa": "RGBA"}
+"""Pillow's modes with premultiplied alpha, and the same with straight alpha."""
+
+Decoded = TypeVar("Decoded")
+
+
+class Channels(NamedTuple):
+    """The stored values of an image: colours (H, W, 3) or grey (H, W), and alpha (H, W) of the same type."""
+
+    colours: Pixels
+    alpha: Pixels | None
+
+    def to_8_bits(self) -> "Channels":
+        """Round to uint8."""
+        return Channels(to_8_bits(self.colours), None if self.alpha is None else to_8_bits(self.alpha))
+
+
+class SideData(NamedTuple):
+    """What a file has beside its pixels."""
+
+    profile: bytes | None
+    metadata: Metadata
+    orientation: int = 1
+    """The EXIF orientation that is still to be applied to what the decoder returns."""
+
+
+def decode(data: bytes, *, keep_grey: bool = False, keep_16_bit: bool = False) -> DecodedImage:
+    """Decode a file that `inspect` accepts; the frames of an animation are decoded one by one as they are asked for.
+
+    By default grey becomes RGB and 16 bits a channel become 8. Raises CorruptImage for truncated or damaged files.
+    """
+    header = inspect(data)
+    if header.frames > 1:
+        return _decode_animation(data, header)
+    return _guard(lambda: _decode_still(data, header, keep_grey=keep_grey and header.grey, keep_16_bit=keep_16_bit))
+
+
+def _decode_still(data: bytes, header: Header, *, keep_grey: bool, keep_16_bit: bool) -> DecodedImage:
+    profile, metadata, orientation = _read_side_data(data, header)
+    if not profile and metadata.is_adobe_rgb:
+        profile = adobe_rgb_profile()
+    channels = _read_channels(data, header, profile)
+    pixels, alpha = channels if keep_16_bit else channels.to_8_bits()
+    pixels, space = assign_colour_space(pixels, profile)
+    if pixels.ndim == 2:
+        pixels = np.stack([pixels] * 3, axis=-1)
+    if space.is_grey and not keep_grey:
+        pixels, space = space.to_srgb(pixels), converted_srgb()
+    upright_alpha = None if alpha is None else apply_orientation(alpha, orientation)
+    picture = _make_picture(apply_orientation(pixels, orientation), upright_alpha)
+    return DecodedImage(header, iter([picture]), space, keep_grey, metadata=metadata)
+
+
+def _decode_animation(data: bytes, header: Header) -> DecodedImage:
+    with open_metadata(data, header.format) as image:
+        profile = image.info.get("icc_profile")
+        metadata = Metadata(read_exif(image), image.info.get("xmp"))
+    _, space = assign_colour_space(np.zeros((1, 1, 3), np.uint8), profile)
+    image = open_image(data, header.format)
+    frames, loop_count = _decode_frames(image, header, profile), _read_loop_count(image)
+    return DecodedImage(header, frames, space, loop_count=loop_count, metadata=metadata)
+
+
+def _decode_frames(image: Image.Image, header: Header, profile: bytes | None) -> Iterator[Picture]:
+    """Yield the frames as they are displayed; a file may store only what changes."""
+    first = 1 if image.info.get("default_image") else 0
+    with image:
+        for index in range(first, header.frames + first):
+            yield _guard(lambda: _decode_frame(image, index, profile))  # noqa: B023 # called at once
+
+
+def _decode_frame(image: Image.Image, index: int, profile: bytes | None) -> Picture:
+    image.seek(index)
+    image.load()
+    colours, alpha = _split_channels(image.convert("RGBA" if image.has_transparency_data else "RGB"), profile)
+    milliseconds = round(float(image.info.get("duration") or 0))
+    return replace(_make_picture(assign_colour_space(colours, profile)[0], alpha), milliseconds=milliseconds)
+
+
+def _read_loop_count(image: Image.Image) -> int:
+    """How often an animation is played, 0 for ever.
+
+    WebP and PNG store that number. A GIF stores the number of repetitions, and nothing where it is played once.
+    """
+    loop = image.info.get("loop")
+    if image.format == "GIF":
+        return 1 if loop is None else int(loop) and int(loop) + 1
+    return int(loop or 0)
+
+
+def _read_side_data(data: bytes, header: Header) -> SideData:
+    kind = header.format
+    if kind is ImageFormat.TIFF:
+        exif = _read_tiff_exif(data)
+        metadata = Metadata(exif, _read_bytes(exif, Base.XMLPacket))
+        orientation = read_orientation(exif) if header.depth == 16 else 1  # for 8 bits Pillow applies it
+        return SideData(_read_bytes(exif, Base.InterColorProfile), metadata, orientation)
+    with open_metadata(data, kind) as image:
+        exif = read_exif(image)
+        orientation = 1 if kind is ImageFormat.HEIC else read_orientation(exif)  # libheif applies it
+        metadata = Metadata(exif, image.info.get("xmp"), read_iptc(image))
+        return SideData(image.info.get("icc_profile"), metadata, orientation)
+
+
+def _read_tiff_exif(data: bytes) -> Image.Exif:
+    """The tags of the first page: an EXIF block is a TIFF file itself."""
+    exif = Image.Exif()
+    try:
+        exif.load_from_fp(io.BytesIO(data))
+    except EXIF_ERRORS:
+        return Image.Exif()
+    return exif
+
+
+def _read_bytes(exif: Image.Exif, tag: int) -> bytes | None:
+    try:
+        value = exif.get(tag)
+    except EXIF_ERRORS:
+        return None
+    return value if isinstance(value, bytes) else None
+
+
+def _read_channels(data: bytes, header: Header, profile: bytes | None) -> Channels:
+    if header.depth == 8:
+        return _read_8_bit(data, header, profile)
+    pixels = read_png(data) if header.format is ImageFormat.PNG else read_tiff(data)
+    match pixels.shape[2:]:
+        case (2,):
+            return Channels(pixels[..., 0], pixels[..., 1])
+        case (4,):
+            return Channels(pixels[..., :3], pixels[..., 3])
+    return Channels(pixels, None)
+
+
+def _read_8_bit(data: bytes, header: Header, profile: bytes | None) -> Channels:
+    with open_image(data, header.format) as image:
+        # Limits were checked on what another parser found, and a crafted file can give two parsers two sizes.
+        if image.width * image.height > header.pixels:
+            raise CorruptImage("the file says of its image that it has two sizes; save it anew")
+        image.load()
+        return _split_channels(image, profile)
+
+
+def _split_channels(image: Image.Image, profile: bytes | None) -> Channels:
+    """Colours and alpha of a loaded image in any of Pillow's 8-bit modes; CMYK and Lab are converted to sRGB."""
+    image = image.convert(STRAIGHT_MODES[image.mode]) if image.mode in STRAIGHT_MODES else image
+    if image.mode in ("CMYK", "LAB"):
+        return Channels(np.asarray(flatten_to_rgb(image, profile)), None)
+    is_grey = image.mode in GREY_MODES
+    if not image.has_transparency_data:
+        return Channels(np.asarray(image.convert("L" if is_grey else "RGB")), None)
+    stored = np.asarray(image.convert("LA" if is_grey else "RGBA"))
+    return Channels(stored[..., 0] if is_grey else stored[..., :3], stored[..., -1])
+
+
+def _make_picture(pixels: Pixels, alpha: Pixels | None) -> Picture:
+    """Drop alpha that is opaque throughout."""
+    if alpha is None or alpha.min() == np.iinfo(alpha.dtype).max:
+        return Picture(pixels)
+    return Picture(fill_transparent(pixels, alpha), alpha)
+
+
+def _guard(function: Callable[[], Decoded]) -> Decoded:
+    """Call a function; every exception but MemoryError becomes a CorruptImage, as decoders raise any type."""
+    try:
+        return function()
+    except (MemoryError, CorruptImage):
+        raise
+    except Exception as error:
+        raise CorruptImage(f"the image cannot be decoded: {error}; send a complete file") from error

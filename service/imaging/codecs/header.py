@@ -1,0 +1,147 @@
+"""Reads what must be known of an image before it is decoded."""
+
+import io
+from dataclasses import dataclass
+
+import tifffile
+from PIL import Image
+from tifffile import EXTRASAMPLE, FILETYPE, PHOTOMETRIC, SAMPLEFORMAT
+
+from service.errors import CorruptImage, UnsupportedImage
+from service.imaging.codecs import gif, png
+from service.imaging.codecs.exif import ORIENTATION_TAG, read_exif, read_orientation
+from service.imaging.codecs.formats import ImageFormat, readable_types, sniff, unsupported_image
+from service.imaging.codecs.opening import open_image, open_metadata
+
+GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N"})
+"""Pillow's modes without colour."""
+
+TRANSPOSING_ORIENTATIONS = range(5, 9)
+"""The EXIF orientations that swap rows and columns (EXIF 2.32, section 4.6.5)."""
+
+GREY_PHOTOMETRICS = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK)
+RAW_PHOTOMETRICS = (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW)
+ALPHA_SAMPLES = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of an image before it is decoded. Width and height are those of the file, before orientation."""
+
+    format: ImageFormat
+    width: int
+    height: int
+    has_alpha: bool
+    frames: int = 1
+    """More than one in an animation."""
+    depth: int = 8
+    """Bits a channel, 8 or 16; other depths are decoded to 8."""
+    grey: bool = False
+    transposed: bool = False
+    """Whether the EXIF orientation swaps width and height."""
+
+    @property
+    def pixels(self) -> int:
+        """Width × height × frames."""
+        return self.width * self.height * self.frames
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Height and width after the EXIF orientation is applied."""
+        return (self.width, self.height) if self.transposed else (self.height, self.width)
+
+    @property
+    def default_output_format(self) -> ImageFormat:
+        """The format of an output for which none was requested: that of the input wherever possible.
+
+        HEIC is not written, and a GIF of one frame would be reduced to 256 colours; they become PNG or JPEG.
+        """
+        if self.format is ImageFormat.GIF and self.frames == 1:
+            return ImageFormat.PNG
+        if self.format is ImageFormat.HEIC:
+            return ImageFormat.PNG if self.has_alpha else ImageFormat.JPEG
+        return self.format
+
+
+def inspect(data: bytes) -> Header:
+    """Read the header of an image without decoding it; its format is recognized by content.
+
+    Raises MalformedBody (no bytes), UnsupportedImage or CorruptImage.
+    """
+    kind = sniff(data)
+    if kind is ImageFormat.TIFF:
+        return _inspect_tiff(data)
+    with open_image(data, kind) as image:
+        frames = gif.count_frames(data) if kind is ImageFormat.GIF else _count_pillow_frames(image, kind)
+        if frames > 1:
+            return Header(kind, image.width, image.height, has_alpha=True, frames=frames)
+        return _inspect_still(data, image, kind)
+
+
+def _count_pillow_frames(image: Image.Image, kind: ImageFormat) -> int:
+    """Count the frames of an animation, without the default image of an animated PNG; 1 for all others.
+
+    The further images of a JPEG or HEIC are previews and the like. Raises UnsupportedImage for animated AVIF.
+    """
+    try:
+        count = int(getattr(image, "n_frames", 1))
+    except Exception as error:
+        raise CorruptImage("the frames of the image are broken; send a complete file") from error
+    if kind is ImageFormat.AVIF and count > 1:
+        detail = "animated AVIF is not accepted; send one frame, or an animated GIF, WebP or PNG"
+        raise UnsupportedImage(detail, accepted=readable_types())
+    return max(1, count - bool(image.info.get("default_image"))) if kind.supports_animation else 1
+
+
+def _inspect_still(data: bytes, image: Image.Image, kind: ImageFormat) -> Header:
+    is_png = kind is ImageFormat.PNG
+    return Header(
+        kind,
+        image.width,
+        image.height,
+        image.has_transparency_data,
+        depth=16 if is_png and png.read_bit_depth(data) == 16 else 8,
+        grey=png.is_greyscale(data) if is_png else image.mode in GREY_MODES,
+        transposed=kind is not ImageFormat.HEIC and _is_transposed(data, kind),  # libheif applies the orientation
+    )
+
+
+def _is_transposed(data: bytes, kind: ImageFormat) -> bool:
+    with open_metadata(data, kind) as image:
+        return read_orientation(read_exif(image)) in TRANSPOSING_ORIENTATIONS
+
+
+def _inspect_tiff(data: bytes) -> Header:
+    """The header of the first page."""
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page = file.pages.first
+            header, supported = _tiff_header(page), _is_supported(page)
+    except Exception as error:
+        raise CorruptImage("the header of the tiff image is broken; send a complete file") from error
+    if not supported or header.width < 1 or header.height < 1:
+        raise unsupported_image("a TIFF of other than 1 to 8 or 16 bits a channel, or a camera's raw file,")
+    return header
+
+
+def _tiff_header(page: tifffile.TiffPage) -> Header:
+    grey = page.photometric in GREY_PHOTOMETRICS
+    return Header(
+        ImageFormat.TIFF,
+        page.imagewidth,
+        page.imagelength,
+        any(sample in ALPHA_SAMPLES for sample in page.extrasamples),
+        depth=16 if page.bitspersample == 16 and (grey or page.photometric == PHOTOMETRIC.RGB) else 8,
+        grey=grey,
+        transposed=page.tags.valueof(ORIENTATION_TAG, default=1) in TRANSPOSING_ORIENTATIONS,
+    )
+
+
+def _is_supported(page: tifffile.TiffPage) -> bool:
+    """Whether samples are unsigned, of 1 to 8 or 16 bits, and not from a camera's raw file.
+
+    The first page of a raw file is a preview, marked as a reduced image (TIFF 6.0, section 8).
+    """
+    unsigned = page.sampleformat in (SAMPLEFORMAT.UINT, None) and page.bitspersample in (1, 2, 4, 8, 16)
+    reduced = bool(page.subfiletype & FILETYPE.REDUCEDIMAGE)
+    return unsigned and not (reduced or "DNGVersion" in page.tags or page.photometric in RAW_PHOTOMETRICS)

@@ -1,0 +1,175 @@
+"""EXIF, XMP and IPTC of a photo, and how much of them an output gets."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from PIL import Image
+from PIL.ExifTags import IFD, Base
+from PIL.IptcImagePlugin import getiptcinfo
+
+from service.imaging.codecs.exif import EXIF_ERRORS
+from service.imaging.codecs.xmp import Packet, SourceType
+
+DESCRIPTIVE_TAGS = frozenset(
+    {
+        Base.ImageDescription,
+        Base.Make,
+        Base.Model,
+        Base.XResolution,
+        Base.YResolution,
+        Base.ResolutionUnit,
+        Base.Software,
+        Base.DateTime,
+        Base.Artist,
+        Base.HostComputer,
+        Base.Rating,
+        Base.RatingPercent,
+        Base.XPTitle,
+        Base.XPComment,
+        Base.XPAuthor,
+        Base.XPKeywords,
+        Base.XPSubject,
+        Base.Copyright,
+    }
+)
+"""Tags that hold for the output as well. Tags of the file's layout, which a TIFF has in the same directory, do not."""
+
+OWNER_TAGS = frozenset({Base.Artist, Base.Copyright})
+
+IPTC_TO_XMP = {(2, 80): "creator", (2, 110): "Credit", (2, 116): "rights"}
+"""Datasets of IPTC-IIM, and the XMP properties that they correspond to (IPTC Photo Metadata Standard)."""
+
+MAX_SEGMENT_BYTES = 60_000
+"""Largest EXIF or XMP that is written: a JPEG segment holds 65,533 bytes, with an identifier."""
+
+EXIF_SRGB, EXIF_UNCALIBRATED = 1, 65_535
+"""Values of EXIF's ColorSpace (EXIF 2.32, section 4.6.5)."""
+
+
+class MetadataPolicy(StrEnum):
+    """How much of a photo's metadata its output gets: none, creator and rights, or all."""
+
+    STRIP = "strip"
+    COPYRIGHT = "copyright"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True)
+class OutputMetadata:
+    """The metadata to write into an output."""
+
+    exif: Image.Exif
+    xmp: bytes
+
+    @property
+    def exif_bytes(self) -> bytes | None:
+        """The EXIF block of JPEG, PNG, WebP and AVIF; None where it would be empty."""
+        return self.exif.tobytes() if len(self.exif) else None
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The metadata of a file."""
+
+    exif: Image.Exif = field(default_factory=Image.Exif)
+    xmp: bytes | None = None
+    iptc: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What IPTC-IIM says of creator and rights, by XMP's names for it."""
+
+    @property
+    def is_adobe_rgb(self) -> bool:
+        """Whether a camera marks its pixels as Adobe RGB by EXIF alone (DCF 2.0, optional colour space)."""
+        return str(self._read_ifd(IFD.Interop).get(1, "")).startswith("R03")
+
+    def for_output(
+        self, policy: MetadataPolicy, source_type: SourceType, width: int, height: int, *, srgb: bool
+    ) -> OutputMetadata:
+        """The metadata of an output of that size, in sRGB or in another space.
+
+        It always has the digital source type. The GPS position is copied by KEEP only.
+        """
+        packet = Packet.parse(self.xmp, self.iptc)
+        resolved = packet.resolve_source_type(source_type)
+        if policy is MetadataPolicy.STRIP:
+            return OutputMetadata(Image.Exif(), Packet().write_owner(resolved))
+        owner = OutputMetadata(self._select_tags(OWNER_TAGS), packet.write_owner(resolved))
+        if policy is MetadataPolicy.COPYRIGHT:
+            return owner
+        xmp = packet.write_all(resolved)
+        exif = next(filter(_is_writable, self._exif_candidates(width, height, srgb)), owner.exif)
+        return OutputMetadata(exif, xmp if len(xmp) <= MAX_SEGMENT_BYTES else owner.xmp)
+
+    def _exif_candidates(self, width: int, height: int, srgb: bool) -> Iterator[Image.Exif]:
+        """All descriptive tags without the thumbnail, with less and less beside them: maker note, details, GPS."""
+        tags = self._select_tags(DESCRIPTIVE_TAGS)
+        tags[Base.Orientation] = 1
+        details, gps = self._updated_details(width, height, srgb), self._read_ifd(IFD.GPSInfo)
+        without_maker_note = {tag: value for tag, value in details.items() if tag != IFD.MakerNote}
+        for exif_ifd, gps_ifd in ((details, gps), (without_maker_note, gps), ({}, gps), ({}, {})):
+            yield _add_ifds(tags, {IFD.Exif: exif_ifd, IFD.GPSInfo: gps_ifd})
+
+    def _updated_details(self, width: int, height: int, srgb: bool) -> dict[int, Any]:
+        """The Exif IFD, with size and colour space replaced where it has them."""
+        details, interop = self._read_ifd(IFD.Exif), self._read_ifd(IFD.Interop)
+        if interop:
+            details[IFD.Interop] = interop
+        updates = {
+            Base.ExifImageWidth: width,
+            Base.ExifImageHeight: height,
+            Base.ColorSpace: EXIF_SRGB if srgb else EXIF_UNCALIBRATED,
+        }
+        return details | {tag: value for tag, value in updates.items() if tag in details}
+
+    def _select_tags(self, tags: frozenset[Base]) -> Image.Exif:
+        selected = Image.Exif()
+        for tag in sorted(tags & set(self.exif)):
+            selected[tag] = self.exif[tag]
+        return selected
+
+    def _read_ifd(self, tag: int) -> dict[int, Any]:
+        """The directory that a tag points to; empty where it is missing or damaged."""
+        try:
+            return dict(self.exif.get_ifd(tag))
+        except EXIF_ERRORS:
+            return {}
+
+
+def read_iptc(image: Image.Image) -> dict[str, list[str]]:
+    """What the IPTC block of an opened JPEG says of creator and rights (IPTC-IIM 4.2, section 6), by XMP's names."""
+    try:
+        found = getiptcinfo(image) or {}  # type: ignore[arg-type] # any image may be asked
+    except EXIF_ERRORS:
+        return {}
+    texts = {name: _decode_texts(found.get(dataset)) for dataset, name in IPTC_TO_XMP.items()}
+    return {name: values for name, values in texts.items() if values}
+
+
+def _decode_texts(values: bytes | list[bytes] | None) -> list[str]:
+    listed = [values] if isinstance(values, bytes) else values or []
+    return [text for value in listed if (text := _decode_text(value).strip())]
+
+
+def _decode_text(value: bytes) -> str:
+    """Programs of today write UTF-8, older ones Latin-1, and few declare which."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _add_ifds(exif: Image.Exif, ifds: Mapping[IFD, Mapping[int, Any]]) -> Image.Exif:
+    """A copy with further directories; empty ones are left out."""
+    result = Image.Exif()
+    for tag, value in (*exif.items(), *((tag, ifd) for tag, ifd in ifds.items() if ifd)):
+        result[tag] = value
+    return result
+
+
+def _is_writable(exif: Image.Exif) -> bool:
+    """Whether Pillow can write every value, and the block fits into a JPEG segment."""
+    try:
+        return len(exif.tobytes()) <= MAX_SEGMENT_BYTES
+    except EXIF_ERRORS:
+        return False

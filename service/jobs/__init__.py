@@ -1,0 +1,1 @@
+"""Asynchronous jobs: queued, run in the background, kept on disk."""

@@ -1,0 +1,55 @@
+"""A job: a request that is carried out in the background, and kept until its result has expired."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from service.jobs.store import JobOutcome, JobRecord
+from service.pipeline.trace import Trace
+
+
+class JobState(StrEnum):
+    """How far a job is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(eq=False)
+class Job:
+    """One job in memory; `record` and `outcome` are also on disk."""
+
+    record: JobRecord
+    trace: Trace
+    outcome: JobOutcome | None = None
+    """None until it has ended."""
+    started: datetime | None = None
+    bytes: int = 0
+    """Its size on disk."""
+    task: asyncio.Task[None] | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it has ended, was cancelled, or is left to the next process."""
+
+    @property
+    def state(self) -> JobState:
+        """How far it is."""
+        if self.outcome is not None:
+            return JobState.SUCCEEDED if self.outcome.result is not None else JobState.FAILED
+        return JobState.RUNNING if self.started else JobState.QUEUED
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of all its inference requests; 0 until it is admitted."""
+        if self.outcome is not None:
+            return self.outcome.tiles
+        return sum(inference.tile_count for inference in self.trace.inferences)
+
+    @property
+    def tiles_done(self) -> int:
+        """How many of its tiles have been on the device."""
+        if self.state is JobState.SUCCEEDED:
+            return self.tiles
+        return sum(inference.tiles_done for inference in self.trace.inferences)

@@ -1,0 +1,179 @@
+"""Jobs on disk: a folder for each, which outlives the process.
+
+<folder>/<id>/job.json       the request; written with its files, whole or not at all
+              image, mask    the files of the request, until the job has ended
+              attempts       how often it was begun without an end
+              result         the finished image
+              outcome.json   how the job ended; absent until then
+"""
+
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model_store.durable import replace_file, write_folder
+from service.errors import ServiceError
+from service.pipeline.requests import InputFiles, StoredImageRequest
+from service.pipeline.result import Result
+from service.telemetry.trace_context import TraceContext
+
+JOB, IMAGE, MASK, ATTEMPTS = "job.json", "image", "mask", "attempts"
+RESULT, OUTCOME = "result", "outcome.json"
+
+logger = logging.getLogger(__name__)
+
+
+class JobRecord(BaseModel):
+    """What a job is to do. Written once."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    request: StoredImageRequest
+    fingerprint: str
+    """Equal for equal requests and files."""
+    request_id: str
+    """Of the HTTP request that created it."""
+    context: TraceContext | None = None
+    created: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+class StoredFailure(BaseModel):
+    """A failure that can be raised again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    detail: str
+    members: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, failure: ServiceError) -> Self:
+        """The part of a failure that clients are told."""
+        return cls(kind=failure.kind, detail=failure.detail, members=failure.members)
+
+    def error(self) -> ServiceError:
+        """The failure as an exception of its own type."""
+        kind = next((kind for kind in ServiceError.kinds() if kind.kind == self.kind), ServiceError)
+        failure = kind.__new__(kind)
+        ServiceError.__init__(failure, self.detail, **self.members)
+        return failure
+
+
+class JobOutcome(BaseModel):
+    """How a job ended: with a result, or with a failure."""
+
+    model_config = ConfigDict(frozen=True)
+
+    started: datetime | None = None
+    finished: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    tiles: int = 0
+    result: Result | None = None
+    failure: StoredFailure | None = None
+
+
+class JobStore:
+    """The jobs folder of one service. Its methods block on the disk: call them in a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this service holds the folder's lock."""
+        return self._lock is not None
+
+    def exists(self) -> bool:
+        """Whether the folder exists; an earlier process may have left jobs in it."""
+        return self._folder.exists()
+
+    def open(self) -> None:
+        """Create the folder and lock it. Raises OSError where that is impossible, or another service has locked it."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._lock = descriptor
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def load(self) -> Iterator[tuple[JobRecord, JobOutcome | None]]:
+        """Every job of the folder, the oldest first. A folder that cannot be read is logged and left as it is."""
+        found = []
+        for folder in self._folder.iterdir():
+            if folder.is_dir() and not folder.name.startswith("."):
+                with suppress(OSError):
+                    found.append((folder.stat().st_mtime, folder))
+        jobs = [job for _, folder in sorted(found) if (job := _read(folder)) is not None]
+        yield from sorted(jobs, key=lambda job: job[0].created)
+
+    def create(self, record: JobRecord, files: InputFiles) -> None:
+        """Write a new job, whole or not at all."""
+        contents = {JOB: record.model_dump_json().encode(), IMAGE: files.image}
+        write_folder(self._folder / record.id, contents | ({MASK: files.mask} if files.mask is not None else {}))
+
+    def files(self, job: str) -> InputFiles:
+        """The files of a job's request."""
+        image, mask = self._folder / job / IMAGE, self._folder / job / MASK
+        return InputFiles(image.read_bytes(), mask.read_bytes() if mask.exists() else None)
+
+    def result(self, job: str) -> bytes:
+        """The finished image of a job. Raises FileNotFoundError where the job was removed."""
+        return (self._folder / job / RESULT).read_bytes()
+
+    def begin(self, job: str) -> int:
+        """Count an attempt at a job. Returns how many there were before that never ended."""
+        path = self._folder / job / ATTEMPTS
+        before = int(path.read_text()) if path.exists() else 0
+        replace_file(path, str(before + 1).encode())
+        return before
+
+    def interrupt(self, job: str) -> None:
+        """Forget the attempts at a job: the service was stopped, and the job was not to blame."""
+        (self._folder / job / ATTEMPTS).unlink(missing_ok=True)
+
+    def finish(self, job: str, outcome: JobOutcome, content: bytes = b"") -> None:
+        """Write how a job ended, with its finished image, and delete its input files."""
+        folder = self._folder / job
+        if outcome.result is not None:
+            replace_file(folder / RESULT, content)
+        replace_file(folder / OUTCOME, outcome.model_dump_json().encode())
+        for name in (IMAGE, MASK):
+            (folder / name).unlink(missing_ok=True)
+
+    def remove(self, job: str) -> None:
+        """Delete a job, whole or not at all."""
+        gone = self._folder / f".{job}.{secrets.token_hex(4)}"
+        (self._folder / job).rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def size(self, job: str) -> int:
+        """Bytes of a job's files; 0 where the job was removed."""
+        return sum(file.stat().st_size for file in (self._folder / job).glob("*"))
+
+
+def _read(folder: Path) -> tuple[JobRecord, JobOutcome | None] | None:
+    try:
+        record = JobRecord.model_validate_json((folder / JOB).read_bytes())
+        outcome = folder / OUTCOME
+        return record, JobOutcome.model_validate_json(outcome.read_bytes()) if outcome.exists() else None
+    except (OSError, ValidationError):
+        logger.exception("%s is no job of this version; it is left as it is", folder)
+        return None

@@ -1,0 +1,300 @@
+"""The model registry: which version of each model is loaded. It follows the stores and swaps whole versions."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from time import monotonic
+
+from model_store import Manifest, ModelStore, StoreError
+from model_store.allocator import trim_heap
+from service.engine.cost_model import CostModel
+from service.engine.runner import LoadedModel, LoadedNetwork, Runner
+from service.engine.tiling import Tiling
+from service.errors import DeviceLost, ModelUnavailable, UnknownModel
+from service.telemetry.metrics import Metrics
+
+LONGEST_RETRY = 300.0
+"""The most seconds between attempts to load a version that keeps failing."""
+
+LARGEST_SCALE = 16
+"""The most by which the sides of an image can be multiplied."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """One version of one model, ready to run. A request keeps its reference, whatever is swapped in after it."""
+
+    manifest: Manifest
+    loaded: LoadedModel
+    source: "Version"
+    preview: Path | None
+    """A PNG file that shows what the model does."""
+    in_fp32: bool = False
+    """Whether it runs in fp32, whatever the precision of the settings."""
+
+    @property
+    def name(self) -> str:
+        """The model's name, as in paths and metrics."""
+        return self.manifest.name
+
+    @property
+    def scale(self) -> int:
+        """Output side over input side."""
+        return self.manifest.scale
+
+    @property
+    def label(self) -> str:
+        """name@version."""
+        return self.manifest.label
+
+    @property
+    def upscales(self) -> bool:
+        """Whether it is a super-resolution network; else it is a style."""
+        return self.manifest.task == "super-resolution"
+
+    @property
+    def network(self) -> LoadedNetwork:
+        """The network on the device."""
+        return self.loaded.fp32 if self.in_fp32 else self.loaded.default
+
+    @property
+    def tiling(self) -> Tiling:
+        """How its images are cut into tiles."""
+        return self.network.tiling
+
+    @property
+    def cost_model(self) -> CostModel:
+        """How long its batches take."""
+        return self.network.cost_model
+
+    @cached_property
+    def fp32(self) -> "ServedModel":
+        """The same in fp32, for images of 16 bits a channel; another object, so that it shares no batch with this."""
+        return replace(self, in_fp32=True)
+
+
+@dataclass(frozen=True)
+class Version:
+    """The version of a model that a store has promoted."""
+
+    root: Path
+    """The store's folder."""
+    name: str
+    number: int | None
+    """None where the store cannot tell; loading it then fails with the reason."""
+
+    @property
+    def label(self) -> str:
+        """name@version."""
+        return f"{self.name}@{self.number or '?'}"
+
+
+@dataclass(frozen=True)
+class LoadFailure:
+    """Why a promoted version is not served, and when it is tried again."""
+
+    version: Version
+    reason: str
+    at: datetime
+    attempts: int
+    retry_at: float
+    """A time of `time.monotonic`."""
+
+
+class ModelRegistry:
+    """The models of several stores. A model of a later store hides one of the same name in an earlier one."""
+
+    def __init__(self, stores: Sequence[ModelStore], runner: Runner, metrics: Metrics, poll_seconds: float) -> None:
+        self._stores = stores
+        self._runner = runner
+        self._metrics = metrics
+        self._poll_seconds = poll_seconds
+        self._served: dict[str, ServedModel] = {}
+        self._failures: dict[str, LoadFailure] = {}
+        self._trouble: str | None = "the models are being loaded"
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it is not known yet which models the stores have; None once they were read."""
+        return self._trouble
+
+    def all(self) -> list[ServedModel]:
+        """Every served model, by name."""
+        return [self._served[name] for name in sorted(self._served)]
+
+    def failures(self) -> list[LoadFailure]:
+        """The promoted versions that could not be loaded, by name."""
+        return [self._failures[name] for name in sorted(self._failures)]
+
+    def failure(self, name: str) -> LoadFailure | None:
+        """Why the promoted version of a model is not served; None where it is."""
+        return self._failures.get(name)
+
+    def find(self, name: str) -> ServedModel:
+        """The model of that name. Raises UnknownModel, or ModelUnavailable where none of its versions was loaded."""
+        return self._find(name, self.all(), "model")
+
+    def style(self, name: str) -> ServedModel:
+        """The style of that name. Raises UnknownModel or ModelUnavailable."""
+        return self._find(name, [model for model in self.all() if model.manifest.task == "style"], "style")
+
+    def upscalers(self, scale: int, names: str | None = None) -> tuple[ServedModel, ...]:
+        """A chain of super-resolution networks for a scale: the fewest, of the most even scales, the largest first.
+
+        `names`, separated by commas, are the first ones of the chain. Of several networks of one scale it takes the one
+        named `x4` (for 4), else the newest. Raises UnknownModel or ModelUnavailable.
+        """
+        every = [model for model in self.all() if model.upscales]
+        chosen: list[ServedModel] = []
+        for name in names.split(",") if names is not None else []:
+            rest = scale // prod(model.scale for model in chosen)
+            suitable = [model for model in every if rest % model.scale == 0]
+            chosen.append(self._find(name.strip(), suitable, f"model that enlarges ×{rest}, or by a divisor of that,"))
+        rest = scale // prod(model.scale for model in chosen)
+        factors = factorize(rest, {model.scale for model in every})
+        if factors is None:
+            raise self._no_scale(rest, every)
+        return tuple(chosen) + tuple(_preferred(every, factor) for factor in factors)
+
+    async def follow(self) -> None:
+        """Serve what the stores promote, until cancelled. Ends by itself only with DeviceLost."""
+        while True:
+            try:
+                await self.refresh()
+            except DeviceLost:
+                raise
+            except Exception as error:
+                if self._trouble is not None:
+                    self._trouble = f"the model stores cannot be read: {type(error).__name__}; the log has the details"
+                logger.exception("the model stores cannot be read; what was served goes on")
+            await asyncio.sleep(self._poll_seconds)
+
+    async def refresh(self) -> None:
+        """Read the stores once: load what is newly promoted, drop what is gone."""
+        promoted = await asyncio.to_thread(self._read_stores)
+        for name in self._served.keys() - promoted.keys():
+            self._swap(name, None)
+        self._failures = {name: failure for name, failure in self._failures.items() if name in promoted}
+        due = [version for version in promoted.values() if self._is_due(version)]
+        for version in due:
+            await self._load(version)
+        if due:  # warming up takes more memory than serving
+            await asyncio.to_thread(trim_heap)
+        self._trouble = None
+
+    def _find(self, name: str, models: Sequence[ServedModel], what: str) -> ServedModel:
+        found = next((model for model in models if model.name == name), None)
+        if found is not None:
+            return found
+        if name in self._failures and name not in self._served:
+            raise ModelUnavailable(f"{name} could not be loaded: {self._failures[name].reason}")
+        self._require_known()
+        names = [model.name for model in models]
+        raise UnknownModel(f"no {what} is named {name!r}; there are: {', '.join(names) or 'none'}", available=names)
+
+    def _no_scale(self, scale: int, upscalers: Sequence[ServedModel]) -> UnknownModel:
+        self._require_known()
+        scales = {model.scale for model in upscalers}
+        available = [product for product in range(2, LARGEST_SCALE + 1) if factorize(product, scales) is not None]
+        detail = f"no model enlarges ×{scale}, nor do several in turn; scales there are: {available}"
+        return UnknownModel(detail, available=available)
+
+    def _require_known(self) -> None:
+        if self._trouble is not None:
+            detail = f"{self._trouble}; /readyz says when that is over"
+            raise ModelUnavailable(detail, retry_after=1)
+
+    def _read_stores(self) -> dict[str, Version]:
+        promoted = {}
+        for store in self._stores:
+            for name in store.names():
+                promoted[name] = Version(store.root, name, _current(store, name))
+        return promoted
+
+    def _is_due(self, version: Version) -> bool:
+        served, failure = self._served.get(version.name), self._failures.get(version.name)
+        if failure is not None and failure.version == version:
+            return monotonic() >= failure.retry_at
+        if served is not None and served.source == version:
+            self._failures.pop(version.name, None)  # rolled back to, after a newer one failed
+            return False
+        return True
+
+    async def _load(self, version: Version) -> None:
+        began = monotonic()
+        try:
+            model = await self._load_version(version)
+        except DeviceLost:
+            raise
+        except Exception as error:  # noqa: BLE001 # of whatever kind, the old version goes on
+            self._record_failure(version, error)
+            return
+        self._failures.pop(version.name, None)
+        self._swap(version.name, model)
+        self._metrics.model_loads.labels(version.name, "ok").inc()
+        self._metrics.model_load_duration.labels(version.name).observe(monotonic() - began)
+        logger.info("serving %s (%s)", model.label, model.manifest.digest)
+
+    async def _load_version(self, version: Version) -> ServedModel:
+        """Read the files in a thread; verify and warm up beside the batches."""
+        store = ModelStore(version.root)
+        stored = await asyncio.to_thread(store.load, version.name, version.number)
+        loaded = await asyncio.wrap_future(self._runner.submit_load(stored))
+        preview = await asyncio.to_thread(store.preview, version.name, version.number)
+        return ServedModel(stored.manifest, loaded, version, preview)
+
+    def _record_failure(self, version: Version, error: Exception) -> None:
+        earlier = self._failures.get(version.name)
+        attempts = earlier.attempts + 1 if earlier and earlier.version == version else 1
+        reason = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}; the log has the details"
+        wait = min(self._poll_seconds * 2**attempts, LONGEST_RETRY)
+        self._failures[version.name] = LoadFailure(version, reason, datetime.now(UTC), attempts, monotonic() + wait)
+        self._metrics.model_loads.labels(version.name, "failed").inc()
+        logger.error("cannot serve %s from %s", version.label, version.root, exc_info=error)
+
+    def _swap(self, name: str, model: ServedModel | None) -> None:
+        old = self._served.pop(name, None)
+        if old is not None:
+            self._metrics.model.remove(*_model_labels(old))
+        if model is not None:
+            self._served[name] = model
+            self._metrics.model.labels(*_model_labels(model)).set(1)
+
+
+def _current(store: ModelStore, name: str) -> int | None:
+    try:
+        return store.current(name)
+    except (StoreError, OSError):
+        return None
+
+
+def _model_labels(model: ServedModel) -> tuple[str, ...]:
+    manifest = model.manifest
+    return model.name, str(manifest.version), manifest.digest, manifest.task, str(model.scale)
+
+
+def factorize(scale: int, scales: Collection[int]) -> tuple[int, ...] | None:
+    """The fewest scales whose product is `scale`, the most even ones, the largest first; None where there are none.
+
+    Even ones, since a network of a larger scale guesses more, and enlarging its result again costs more.
+    """
+    if scale == 1:
+        return ()
+    chains = [
+        tuple(sorted((factor, *rest), reverse=True))
+        for factor in scales
+        if factor > 1 and scale % factor == 0 and (rest := factorize(scale // factor, scales)) is not None
+    ]
+    return min(chains, key=lambda chain: (len(chain), chain), default=None)
+
+
+def _preferred(upscalers: Sequence[ServedModel], scale: int) -> ServedModel:
+    suitable = [model for model in upscalers if model.scale == scale]
+    return max(suitable, key=lambda model: (model.name == f"x{scale}", model.manifest.created))

@@ -1,0 +1,74 @@
+"""When two answers are equal, to the byte: a hash of everything that decides on them."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+from pydantic import BaseModel
+
+from service.engine.tiling import TileSizes
+from service.models.registry import ServedModel
+from service.pipeline.resolve import Deadline, ResolvedRequest
+from service.telemetry.metrics import package_version
+
+PACKAGES = ("torch", "numpy", "pillow", "pillow-heif", "tifffile", "imagecodecs")
+"""The packages that compute pixels, and read and write files. Some are optional."""
+
+
+def build_fingerprint(device: torch.device, precision: torch.dtype, sizes: TileSizes) -> str:
+    """What all answers of this process have in common: the versions of the code, and how it computes.
+
+    A GPU that ran out of memory uses smaller batches, which can change last bits: that is not part of it.
+    """
+    versions = [f"{package} {_version(package)}" for package in PACKAGES]
+    return f"pastiche {package_version()}, {', '.join(versions)}, {_device_name(device)}, {precision}, {sizes}"
+
+
+def cache_key(request: ResolvedRequest, image: bytes, fingerprint: str) -> str:
+    """The hash of an answer before it is computed, 32 hexadecimal digits; `fingerprint` is that of the build."""
+    whole = json.dumps([fingerprint, canonical(request), canonical(image)], sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()[:32]
+
+
+def canonical(value: object) -> object:
+    """A value as JSON, equal for equal values; a model becomes its digest.
+
+    A Deadline is left out, since it does not change the answer. Everything else counts, also a field that is added
+    later. Raises TypeError for what is not data.
+    """
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Enum():
+            return canonical(value.value)
+        case bytes():
+            return {"sha256": hashlib.sha256(value).hexdigest()}
+        case ServedModel():
+            return {"model": value.label, "digest": value.manifest.digest}
+        case BaseModel():
+            return {name: canonical(getattr(value, name)) for name in type(value).model_fields}
+        case Mapping():
+            return {str(key): canonical(item) for key, item in value.items()}
+        case Sequence():
+            return [canonical(item) for item in value]
+    if is_dataclass(value):
+        members = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {name: canonical(member) for name, member in members.items() if not isinstance(member, Deadline)}
+    raise TypeError(f"{type(value).__name__} cannot be part of a cache key")
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type != "cuda":
+        return device.type
+    return f"{torch.cuda.get_device_name(device)}, cuDNN {torch.backends.cudnn.version()}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"

@@ -1,0 +1,82 @@
+"""From what a client asks for to what the pipeline carries out: models are looked up, the deadline is set."""
+
+from dataclasses import dataclass, field
+from time import monotonic
+
+from service.engine.request import Priority
+from service.errors import InvalidRequest
+from service.imaging.codecs import OutputSpec
+from service.models.registry import ModelRegistry, ServedModel
+from service.pipeline.operation import Operation
+from service.pipeline.requests import ImageRequest, StylizeRequest
+from service.pipeline.stylize import Stylize
+from service.pipeline.upscale import Upscale
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """By when an answer is wanted, and how urgently. Times are those of `time.monotonic`."""
+
+    default_timeout: float
+    """Seconds for a client that names none, counted from admission."""
+    timeout: float | None = None
+    """Seconds that the client has named, counted from the request's arrival."""
+    priority: Priority = Priority.INTERACTIVE
+    arrived: float = field(default_factory=monotonic)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether the client has named no timeout."""
+        return self.timeout is None
+
+    @property
+    def seconds(self) -> float:
+        """The timeout that applies."""
+        return self.timeout or self.default_timeout
+
+    def at(self) -> float:
+        """The time after which the answer is late, for a request that is admitted now."""
+        return (self.arrived if self.timeout else monotonic()) + self.seconds
+
+
+@dataclass(frozen=True)
+class ResolvedRequest:
+    """What is done with one image: by which models, until when, into which file."""
+
+    operation: Operation
+    deadline: Deadline
+    output: OutputSpec
+    mask: bytes | None = None
+    """The file of the mask; None: the whole image is processed."""
+
+    @property
+    def model(self) -> ServedModel:
+        """The most important model that takes part: the first of a chain, the heaviest of a mixture."""
+        return self.operation.models[0]
+
+
+def resolve(
+    request: ImageRequest,
+    models: ModelRegistry,
+    settings: Settings,
+    mask: bytes | None = None,
+    default_timeout: float | None = None,
+) -> ResolvedRequest:
+    """Look up what a request names. `default_timeout` (seconds) overrides that of the settings.
+
+    Raises InvalidRequest for more time than is allowed and for malformed mixtures, UnknownModel, ModelUnavailable.
+    """
+    most = settings.max_request_timeout
+    if request.timeout is not None and request.timeout > most:
+        raise InvalidRequest(f"X-Request-Timeout is {request.timeout:g}; at most {most:g} seconds are accepted")
+    default = settings.request_timeout if default_timeout is None else default_timeout
+    deadline = Deadline(default, request.timeout, request.parameters.priority)
+    output = request.parameters.output_spec(request.formats)
+    return ResolvedRequest(_operation(request, models), deadline, output, mask)
+
+
+def _operation(request: ImageRequest, models: ModelRegistry) -> Operation:
+    if isinstance(request, StylizeRequest):
+        return Stylize.resolve(models, request.style, request.parameters.stylize_options)
+    return Upscale.resolve(models, request.scale, request.parameters.upscale_options)

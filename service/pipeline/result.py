@@ -1,0 +1,83 @@
+"""The result of a request: the encoded image, and what clients are told about it, at once or by a job."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.imaging.codecs import ImageFormat
+from service.imaging.sizes import Size
+from service.models.registry import ServedModel
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image file, and what it was made by."""
+
+    content: bytes
+    format: ImageFormat
+    size: Size
+    models: tuple[ServedModel, ...]
+
+
+class ModelVersion(BaseModel):
+    """The version of a model that took part."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(examples=["great-wave"])
+    version: int = Field(examples=[1])
+    digest: str = Field(description="sha256 of its weights")
+
+    @classmethod
+    def of(cls, model: ServedModel) -> Self:
+        """The public part of a served model."""
+        return cls(name=model.name, version=model.manifest.version, digest=model.manifest.digest)
+
+
+class Result(BaseModel):
+    """What is known of a finished image, apart from its bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    models: tuple[ModelVersion, ...] = Field(description="the networks that made it")
+    format: str = Field(examples=["jpeg"])
+    media_type: str = Field(examples=["image/jpeg"])
+    width: int = Field(description="pixels")
+    height: int = Field(description="pixels")
+    bytes: int = Field(description="length of the file")
+    etag: str = Field(description="entity tag of the file: equal exactly where the files are", examples=['"9f86d081"'])
+    seconds: dict[str, float] = Field(description="spent in each stage: read, decode, queue, infer, encode")
+
+    @property
+    def label(self) -> str:
+        """name@version of all its models, as in X-Model."""
+        return ", ".join(f"{model.name}@{model.version}" for model in self.models)
+
+    @property
+    def digest(self) -> str:
+        """The digests of all its models, as in X-Model-Digest."""
+        return ", ".join(model.digest for model in self.models)
+
+
+@dataclass(frozen=True)
+class FinishedImage:
+    """A finished image with its result."""
+
+    content: bytes
+    result: Result
+
+    @classmethod
+    def of(cls, image: EncodedImage, key: str, seconds: dict[str, float]) -> Self:
+        """`key` is the image's cache key, `seconds` the time that each stage has taken."""
+        result = Result(
+            models=tuple(ModelVersion.of(model) for model in image.models),
+            format=image.format.value,
+            media_type=image.format.media_type,
+            width=image.size.width,
+            height=image.size.height,
+            bytes=len(image.content),
+            etag=f'"{key}"',
+            seconds={stage: round(duration, 6) for stage, duration in seconds.items()},
+        )
+        return cls(image.content, result)

@@ -1,0 +1,85 @@
+"""The program `pastiche-serve`: one process with one device, until it is told to stop."""
+
+import asyncio
+import math
+import os
+import signal
+import sys
+from time import monotonic
+
+from pydantic import ValidationError
+
+from model_store.allocator import configure_allocator
+from service.app import Service, build_service
+from service.http.server import HttpServer, build_server
+from service.lifespan import Lifespan
+from service.settings import Settings
+from service.telemetry import log
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+SWITCH_SECONDS = 0.0005
+"""After how long a thread yields to one that waits for the interpreter; Python's default is 5 ms. A forward pass waits
+for it between any two operations, so that a busy event loop would make it several times as long."""
+
+
+def main() -> int:
+    """Serve with the settings of the command line and the environment. The exit status is 0 after a requested stop."""
+    try:
+        settings = Settings(_cli_parse_args=True, _cli_prog_name="pastiche-serve", _cli_kebab_case=True)
+    except ValidationError as error:
+        for fault in error.errors():
+            option = "".join(f"--{part}: ".replace("_", "-") for part in fault["loc"][:1])
+            print(f"error: {option}{fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+        return 2
+    log.configure(settings.log_level, settings.log_format)
+    configure_allocator()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        service = build_service(settings)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    server = build_server(service.app, settings, service.shedder)
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        return runner.run(serve(service, server))
+
+
+async def serve(service: Service, server: HttpServer) -> int:
+    """Serve until a signal, or until a part of the service breaks; then drain and stop. A second signal kills.
+
+    Returns the exit status: 0 after a signal, else 1.
+    """
+    serving = asyncio.create_task(server.serve())
+    ending = asyncio.create_task(until_end(service.lifespan))
+    await asyncio.wait((serving, ending), return_when=asyncio.FIRST_COMPLETED)
+    began = monotonic()
+    await service.lifespan.drain()
+    allowed = service.settings.shutdown_delay_seconds + service.settings.drain_seconds
+    server.stop(max(1, math.ceil(allowed - (monotonic() - began))))
+    await serving
+    return ending.result() if ending.done() else 1
+
+
+async def until_end(lifespan: Lifespan) -> int:
+    """Wait for a signal (returns 0) or a broken service (1)."""
+    loop, signalled = asyncio.get_running_loop(), asyncio.Event()
+
+    def on_signal() -> None:
+        signalled.set()
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, _kill)
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, on_signal)
+    waiting = [asyncio.create_task(event.wait()) for event in (lifespan.broken, signalled)]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    return 0 if signalled.is_set() else 1
+
+
+def _kill(number: int, _frame: object) -> None:
+    """End at once. The default handler would not do: it does not reach the first process of a container."""
+    os._exit(128 + number)

@@ -1,0 +1,40 @@
+"""Log lines: text for people or JSON for machines, on standard error."""
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Literal
+
+TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line. The members of `extra={"facts": {…}}` of a log call become its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line; line breaks in texts are escaped."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def configure(level: str, form: Literal["text", "json"]) -> None:
+    """Send all loggers of the process, uvicorn's included, through one handler."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(TEXT))
+    logging.captureWarnings(True)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def log_line(logger: logging.Logger, facts: dict[str, object], durations: dict[str, float]) -> None:
+    """Log that a request or a job has ended: `facts` as key=value, `durations` (seconds) in milliseconds."""
+    timings = {name: f"{seconds * 1000:.1f}ms" for name, seconds in durations.items()}
+    line = " ".join(f"{key}={value}" for key, value in {**facts, **timings}.items())
+    logger.info(line, extra={"facts": facts | {"seconds": durations}})

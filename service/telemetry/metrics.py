@@ -1,0 +1,105 @@
+"""Every Prometheus series of the service, declared in one constructor.
+
+Base units (seconds, pixels); route templates and model names as labels, never a raw path or a client's text.
+"""
+
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+
+REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60)
+"""OpenTelemetry's advice for HTTP durations, and two steps for large images."""
+
+STAGE_SECONDS = tuple(0.0005 * 2**n for n in range(16))
+PREDICTION_RATIOS = (0.25, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4)
+BATCH_SIZES = tuple(2**n for n in range(7))
+BATCH_PIXELS = tuple(2**n for n in range(14, 29))
+
+
+class Metrics:
+    """The series, on a registry of their own, so that several services can live in one process (as tests do)."""
+
+    def __init__(self, build: Mapping[str, str] | None = None) -> None:
+        """`build`: further labels of `pastiche_build_info`, such as the version of torch."""
+        registry = self.registry = CollectorRegistry()
+
+        def counter(name: str, meaning: str, *labels: str) -> Counter:
+            return Counter(f"pastiche_{name}", meaning, labels, registry=registry)
+
+        def gauge(name: str, meaning: str, *labels: str) -> Gauge:
+            return Gauge(f"pastiche_{name}", meaning, labels, registry=registry)
+
+        def histogram(name: str, meaning: str, buckets: Iterable[float], *labels: str) -> Histogram:
+            return Histogram(f"pastiche_{name}", meaning, labels, buckets=tuple(buckets), registry=registry)
+
+        self.requests = counter("http_requests", "Answers by route template", "route", "method", "code")
+        self.request_duration = histogram(
+            "http_request_duration_seconds",
+            "From the first byte of a request to the last",
+            REQUEST_SECONDS,
+            "route",
+            "method",
+        )
+        self.requests_in_progress = gauge("http_requests_in_progress", "Requests being answered")
+        self.stage_duration = histogram(
+            "stage_duration_seconds",
+            "Parts of a request: read, decode, queue, infer, encode; shared: waiting for an identical one",
+            STAGE_SECONDS,
+            "stage",
+            "model",
+        )
+        self.output_pixels = counter("output_pixels", "Pixels of answers", "model")
+        self.cache_requests = counter(
+            "cache_requests",
+            "Orders: miss (computed), coalesced (with an identical one in flight)",
+            "result",
+        )
+
+        self.jobs = gauge("jobs", "Jobs that are kept, by state", "state")
+        self.jobs_ended = counter("jobs_ended", "Jobs by how they ended: succeeded, failed, cancelled", "state")
+        self.jobs_bytes = gauge("jobs_bytes", "Bytes on the disk of the jobs that are kept")
+
+        self.batch_size = histogram("batch_size", "Tiles that ran together", BATCH_SIZES, "model")
+        self.batch_pixels = histogram("batch_pixels", "Pixels of their planes", BATCH_PIXELS, "model")
+        self.batches_bisected = counter("batches_bisected", "Batches that failed and were split", "model")
+        self.admitted_requests = gauge("admitted_requests", "Requests admitted and not yet answered")
+        self.admitted_pixels = gauge("admitted_pixels", "Output pixels of the requests admitted")
+        self.queue_requests = gauge("queue_requests", "Images that wait for the device")
+        self.queue_oldest_age = gauge("queue_oldest_age_seconds", "How long the first of them has waited")
+        self.backlog = gauge("backlog_seconds", "Predicted seconds until everything admitted is done")
+        self.prediction_ratio = histogram(
+            "prediction_ratio", "Predicted over actual time from queueing to the last tile", PREDICTION_RATIOS
+        )
+        self.rejected = counter("rejected", "Requests refused or failed, by kind of problem", "reason")
+        self.cancelled = counter("cancelled", "Requests whose client left, by the stage they were in", "stage")
+
+        self.model = gauge("model_info", "1 for each model served", "model", "version", "digest", "task", "scale")
+        self.model_loads = counter("model_loads", "Attempts to load a version", "model", "result")
+        self.model_load_duration = histogram(
+            "model_load_duration_seconds", "Reading, verifying and warming up a version", STAGE_SECONDS, "model"
+        )
+
+        self.device_busy = counter("device_busy_seconds", "Seconds in which the device worked")
+        self.device_wasted = counter(
+            "device_wasted_seconds", "Seconds of the whole device spent on answers that nobody received"
+        )
+        self.device_heartbeat = gauge(
+            "device_heartbeat_timestamp_seconds", "When the device's thread last began or ended an operation"
+        )
+        self.device_operation_age = gauge("device_operation_age_seconds", "How long the running operation has taken")
+        self.out_of_memory = counter("out_of_memory", "Batches that did not fit into the device's memory")
+        self.nonfinite_outputs = counter("nonfinite_outputs", "Pictures computed again in fp32", "result")
+
+        versions = {"version": package_version(), "python": platform.python_version(), **(build or {})}
+        Info("pastiche_build", "What is running", registry=registry).info(versions)
+        ProcessCollector(registry=registry)
+
+
+def package_version() -> str:
+    """The version of the installed package, `unknown` in a source tree that is not installed."""
+    try:
+        return version("pastiche")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,57 @@
+import asyncio
+from pathlib import Path
+
+import httpx
+
+from client.batch import Batch, Outcome
+from client.exchange import Call
+from client.files import Item
+from tests.service.live import file, photo
+
+
+def run(items: list[Item], *, overwrite: bool = False, away: bool = False) -> Outcome:
+    """Send items to a service that returns a PNG for a PNG, refuses everything else, or is away."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if away:
+            raise httpx.ConnectError("refused")
+        if request.content.startswith(b"\x89PNG"):
+            return httpx.Response(200, content=request.content, headers={"Content-Type": "image/png"})
+        return httpx.Response(415, json={"type": "/problems/unsupported-image", "detail": "no image"})
+
+    async def send() -> Outcome:
+        transport = httpx.MockTransport(answer)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            batch = Batch(client, Call("/x"), parallel=2, patience=0, overwrite=overwrite, quiet=True)
+            return await batch.run(items)
+
+    return asyncio.run(send())
+
+
+def items_in(folder: Path, *contents: bytes) -> list[Item]:
+    items = []
+    for number, content in enumerate(contents):
+        source = folder / f"{number}.png"
+        source.write_bytes(content)
+        items.append(Item(source, folder / "out" / str(number)))
+    return items
+
+
+def test_broken_image_fails_alone(tmp_path: Path) -> None:
+    outcome = run(items_in(tmp_path, file(photo()), b"text", file(photo(1))))
+    assert (outcome.written, outcome.failed, outcome.complete) == (2, 1, False)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "2.png"]
+
+
+def test_result_that_is_there_is_skipped_unless_overwritten(tmp_path: Path) -> None:
+    items = items_in(tmp_path, file(photo()), file(photo(1)))
+    assert run(items).written == 2
+    again = run(items)
+    assert (again.written, again.skipped, again.complete) == (0, 2, True)
+    assert run(items, overwrite=True).written == 2
+
+
+def test_rest_is_not_tried_where_the_service_is_away(tmp_path: Path) -> None:
+    outcome = run(items_in(tmp_path, *[file(photo())] * 5), away=True)
+    assert (outcome.written, outcome.failed, outcome.left) == (0, 0, 5)
+    assert "no answer" in outcome.away

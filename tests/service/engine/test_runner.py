@@ -1,0 +1,555 @@
+import gc
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model_store import (
+    Architecture,
+    Golden,
+    GoldenMismatch,
+    ModelStore,
+    StoredModel,
+    TransformNetwork,
+    for_inference,
+)
+from service.engine.backend import Backend
+from service.engine.cost_model import CostModel
+from service.engine.cpu import CpuBackend
+from service.engine.cuda import CudaBackend
+from service.engine.runner import LoadedNetwork, Runner
+from service.engine.tiling import ImageTile, TiledImage, TileSizes, Tiling
+from service.errors import DeviceLost, InferenceFailed, OutOfDeviceMemory
+from service.imaging.codecs import Pixels
+from service.telemetry.metrics import Metrics
+from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, network
+from tests.service.imaging.codecs.samples import deep_photo
+from tests.service.live import painted, photo, publish, same
+
+CPU = torch.device("cpu")
+WHOLE = TileSizes(2**22)
+NARROW_VALUES = int(Architecture.parse(NARROW_STYLE).values_per_pixel)
+
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+METRICS: dict[Runner, Metrics] = {}
+
+
+def made(precision: torch.dtype = torch.float32, backend: Backend | None = None, lanes: int = 1) -> Runner:
+    metrics = Metrics()
+    runner = Runner(CPU, precision, backend or CpuBackend(threads=1, lanes=lanes), lanes, WHOLE, metrics)
+    METRICS[runner] = metrics
+    return runner
+
+
+@pytest.fixture
+def runner() -> Iterator[Runner]:
+    subject = made()
+    yield subject
+    subject.close()
+
+
+def run(runner: Runner, network: LoadedNetwork, images: Sequence[Pixels]) -> list[Pixels]:
+    """What the network makes of the images, each a tile of its own, in one batch."""
+    tiled = [TiledImage(image, network.tiling) for image in images]
+    runner.run(network, [ImageTile(image, image.tiles[0]) for image in tiled])
+    return [image.result for image in tiled]
+
+
+def loaded(subject: TransformNetwork, fp32: TransformNetwork | None = None) -> LoadedNetwork:
+    return LoadedNetwork(subject, fp32 or subject, Tiling(subject, WHOLE), CostModel(0.0, 0.0))
+
+
+def value(runner: Runner, name: str, **labels: str) -> float | None:
+    return METRICS[runner].registry.get_sample_value(f"pastiche_{name}", labels)
+
+
+def stored(root: Path, name: str = "wave") -> StoredModel:
+    return ModelStore(root).load(name)
+
+
+class Limited(CpuBackend):
+    """A device whose memory holds so many planes at a time, of which `kept` are taken until it frees memory."""
+
+    def __init__(self, capacity: int, kept: int = 0) -> None:
+        super().__init__(threads=1, lanes=1)
+        self.capacity = capacity
+        self.kept = kept
+        self.sizes: list[int] = []
+        self.reduced = 0
+
+    def run_eager(
+        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
+    ) -> list[Pixels | None]:
+        self.sizes.append(len(planes))
+        if len(planes) + self.kept > self.capacity:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().run_eager(network, planes, statistics)
+
+    def reduce_memory(self, fixed_batch: int) -> None:  # noqa: ARG002
+        self.reduced += 1
+        self.kept = 0
+
+
+class Changed(TransformNetwork, ABC):
+    """A network that does something else with some planes."""
+
+    def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:
+        return self.change(plane, super().transform(plane, statistics))
+
+    @abstractmethod
+    def change(self, plane: Tensor, result: Tensor) -> Tensor:
+        """What becomes of the result for a plane."""
+
+
+def changed(kind: type[Changed]) -> Changed:
+    original = network()
+    subject = kind(original.spec)
+    subject.load_state_dict(original.state_dict())
+    return subject.eval()
+
+
+class NotFinite(Changed):
+    """Its half-precision form gives no numbers for images that are black."""
+
+    def change(self, plane: Tensor, result: Tensor) -> Tensor:
+        return torch.where(plane.amax((1, 2, 3), keepdim=True) == 0, torch.nan, result)
+
+
+class Overflowing(Changed):
+    """Its half-precision form overflows for images that are black."""
+
+    def change(self, plane: Tensor, result: Tensor) -> Tensor:
+        return torch.where(plane.amax((1, 2, 3), keepdim=True) == 0, torch.inf, result)
+
+
+def test_output_is_that_of_the_stored_network(tmp_path: Path, runner: Runner) -> None:
+    publish(tmp_path)
+    (result,) = run(runner, runner.load(stored(tmp_path)).default, [photo()])
+    assert result.dtype == np.uint8
+    assert same(result, painted(tmp_path, photo()))
+
+
+def test_upscaler_grows_the_sides(tmp_path: Path, runner: Runner) -> None:
+    publish(tmp_path, "x4", network(NARROW_UPSCALE_4))
+    (result,) = run(runner, runner.load(stored(tmp_path, "x4")).default, [photo(height=5, width=7)])
+    assert result.shape == (20, 28, 3)
+    assert result.flags.c_contiguous
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance", "thumbnail"])
+def test_every_norm_is_served_as_the_network_defines_it(tmp_path: Path, runner: Runner, norm: str) -> None:
+    publish(tmp_path, built=network(norm=norm, form="same" if norm == "instance" else "native", thumbnail=16))
+    image = photo(height=40, width=52)
+    (result,) = run(runner, runner.load(stored(tmp_path)).default, [image])
+    assert same(result, painted(tmp_path, image))
+
+
+def test_batch_keeps_its_order(tmp_path: Path, runner: Runner) -> None:
+    publish(tmp_path)
+    network = runner.load(stored(tmp_path)).default
+    images = [photo(seed) for seed in range(5)]
+    for image, result in zip(images, run(runner, network, images), strict=True):
+        assert np.array_equal(result, run(runner, network, [image])[0])
+
+
+def test_images_are_not_changed(tmp_path: Path, runner: Runner) -> None:
+    publish(tmp_path)
+    image = photo()
+    run(runner, runner.load(stored(tmp_path)).default, [image])
+    assert np.array_equal(image, photo())
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_network_is_proven_in_the_precision_it_runs_in(tmp_path: Path, precision: torch.dtype) -> None:
+    publish(tmp_path)
+    runner = made(precision)
+    model = runner.submit_load(stored(tmp_path)).result()
+    assert next(model.default.network.layers.parameters()).dtype == precision
+    runner.close()
+
+
+def test_cost_is_known_once_a_network_is_loaded(tmp_path: Path) -> None:
+    publish(tmp_path)
+    runner = made(lanes=2)
+    cost = runner.load(stored(tmp_path)).default.cost_model
+    assert 0 < cost.seconds(100) <= cost.seconds(1_000_000)
+    assert cost.seconds(1_000_000, exclusive=True) > 0
+    runner.close()
+
+
+class Recording(CpuBackend):
+    """Remembers the sides of its planes, and how many a batch has."""
+
+    def __init__(self) -> None:
+        super().__init__(threads=1, lanes=1)
+        self.batches: list[tuple[int, int, int]] = []
+
+    def run(
+        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int = 1
+    ) -> list[Pixels | None]:
+        self.batches += [(plane.shape[0], plane.shape[1], fixed_batch) for plane in planes]
+        return super().run(network, planes, statistics, fixed_batch)
+
+
+@pytest.mark.parametrize("architecture", [NARROW_STYLE, NARROW_UPSCALE_4])
+def test_every_shape_runs_in_its_fixed_batch_before_its_network_is_served(tmp_path: Path, architecture: str) -> None:
+    values = int(Architecture.parse(architecture).values_per_pixel)
+    publish(tmp_path, built=network(architecture))
+    backend, sizes = Recording(), TileSizes(10**6, (32, 64, 128), 3 * 120**2 * values)
+    runner = Runner(CPU, torch.float32, backend, 1, sizes, Metrics())
+    tiling = runner.load(stored(tmp_path)).default.tiling
+    tiles = [tiling.plan(side, side)[0] for side in tiling.sides]
+    shapes = {(tile.plane_height, tile.plane_width, tiling.fixed_batch(tile)) for tile in tiles}
+    assert set(backend.batches) == shapes
+    assert len(shapes) == 3
+    assert max(size for _, _, size in shapes) > 1
+    runner.close()
+
+
+def test_networks_of_one_architecture_are_timed_once(tmp_path: Path) -> None:
+    publish(tmp_path / "one")
+    publish(tmp_path / "same", built=network(seed=1))
+    publish(tmp_path / "other", built=network(NARROW_UPSCALE_4))
+    backend = Recording()
+    runner = Runner(CPU, torch.float32, backend, 1, TileSizes(10**6), Metrics())
+    first = runner.load(stored(tmp_path / "one")).default.cost_model
+    timed = len(backend.batches)
+    second = runner.load(stored(tmp_path / "same")).default.cost_model
+    assert len(backend.batches) == timed > 0
+    assert second.seconds(10**6) == first.seconds(10**6) > 0
+    assert second is not first
+    runner.load(stored(tmp_path / "other"))
+    assert len(backend.batches) > timed
+    runner.close()
+
+
+def test_network_that_gives_another_output_here_is_refused(tmp_path: Path, runner: Runner) -> None:
+    publish(tmp_path)
+    model = stored(tmp_path)
+    wrong = Golden(model.golden.input, 1 - model.golden.output)
+    with pytest.raises(GoldenMismatch, match="wave@1: the largest difference"):
+        runner.load(StoredModel(model.manifest, model.network, wrong))
+
+
+def test_out_of_memory_halves_the_batch() -> None:
+    device = Limited(capacity=2)
+    runner, sound = made(backend=device), loaded(network())
+    images = [photo(seed) for seed in range(5)]
+    results = run(runner, sound, images)
+    assert device.sizes == [5, 2, 3, 1, 2]
+    assert device.reduced == value(runner, "out_of_memory_total") == 2
+    for image, result in zip(images, results, strict=True):
+        assert np.array_equal(result, run(runner, sound, [image])[0])
+    runner.close()
+
+
+def test_single_image_runs_once_more_when_nothing_is_kept_in_the_memory() -> None:
+    device = Limited(capacity=1, kept=1)
+    runner, sound = made(backend=device), loaded(network())
+    (result,) = run(runner, sound, [photo()])
+    assert device.sizes == [1, 1]
+    assert device.reduced == value(runner, "out_of_memory_total") == 1
+    assert np.array_equal(result, run(runner, sound, [photo()])[0])
+    runner.close()
+
+
+def test_image_that_does_not_fit_alone_is_refused() -> None:
+    device = Limited(capacity=0)
+    runner = made(backend=device)
+    with pytest.raises(OutOfDeviceMemory, match="32×24"):
+        run(runner, loaded(network()), [photo()])
+    assert device.sizes == [1, 1]
+    runner.close()
+
+
+def test_device_that_fails_at_the_second_attempt_is_lost() -> None:
+    class Failing(Limited):
+        def run_eager(
+            self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
+        ) -> list[Pixels | None]:
+            if self.reduced:
+                raise torch.AcceleratorError(f"gone with {len(planes)} planes")
+            return super().run_eager(network, planes, statistics)
+
+    runner = made(backend=Failing(capacity=0))
+    with pytest.raises(DeviceLost, match="AcceleratorError"):
+        run(runner, loaded(network()), [photo()])
+    assert runner.lost is not None
+    runner.close()
+
+
+def test_out_of_memory_of_the_processor_is_the_same(runner: Runner) -> None:
+    class Greedy(Changed):
+        def change(self, plane: Tensor, result: Tensor) -> Tensor:  # noqa: ARG002
+            return torch.empty(2**50)  # more than any address space holds
+
+    with pytest.raises(OutOfDeviceMemory, match="32×24"):
+        run(runner, loaded(changed(Greedy)), [photo()])
+    assert value(runner, "out_of_memory_total") == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_lack_of_memory_beside_the_allocator_is_the_same(runner: Runner, error: RuntimeError) -> None:
+    class Greedy(Changed):
+        def change(self, plane: Tensor, result: Tensor) -> Tensor:  # noqa: ARG002
+            raise error
+
+    with pytest.raises(OutOfDeviceMemory, match="32×24"):
+        run(runner, loaded(changed(Greedy)), [photo()])
+    assert runner.lost is None
+    assert value(runner, "out_of_memory_total") == 2
+
+
+def test_device_that_fails_while_a_network_is_loaded_is_lost(tmp_path: Path, runner: Runner) -> None:
+    class Failing(TransformNetwork):
+        def forward(self, image: Tensor, statistics: Tensor | None = None) -> Tensor:  # noqa: ARG002
+            raise torch.AcceleratorError(f"illegal memory access by {tuple(image.shape)}")
+
+    publish(tmp_path)
+    broken = replace(stored(tmp_path), network=Failing(network().spec).eval())
+    with pytest.raises(DeviceLost, match="AcceleratorError"):
+        runner.submit_load(broken).result()
+    assert runner.lost is not None
+
+
+def test_other_failures_are_not_taken_for_a_lack_of_memory(runner: Runner) -> None:
+    class Failing(Changed):
+        def change(self, plane: Tensor, result: Tensor) -> Tensor:  # noqa: ARG002
+            raise RuntimeError(f"no kernel for {tuple(plane.shape)}")
+
+    with pytest.raises(RuntimeError, match="no kernel"):
+        run(runner, loaded(changed(Failing)), [photo()])
+    assert value(runner, "out_of_memory_total") == 0
+
+
+@pytest.mark.parametrize("kind", [NotFinite, Overflowing])
+def test_picture_that_is_not_finite_is_computed_again_in_fp32(kind: type[Changed]) -> None:
+    runner, sound = made(torch.bfloat16), network()
+    images = [photo(1), np.zeros((24, 32, 3), np.uint8), photo(2)]
+    results = run(runner, loaded(changed(kind), sound), images)
+    for image, result in zip(images, results, strict=True):
+        assert same(result, run(runner, loaded(sound), [image])[0])
+    assert value(runner, "nonfinite_outputs_total", result="recovered") == 1
+    runner.close()
+
+
+def test_picture_that_is_not_finite_in_fp32_either_fails(runner: Runner) -> None:
+    with pytest.raises(InferenceFailed, match="not finite"):
+        run(runner, loaded(changed(NotFinite)), [photo(), np.zeros((24, 32, 3), np.uint8)])
+    assert value(runner, "nonfinite_outputs_total", result="failed") == 1
+
+
+def test_overflow_that_the_output_map_would_hide_is_computed_again_in_fp32() -> None:
+    """tanh makes white of infinity: the picture would be finite, and wrong."""
+    runner, sound, broken = made(torch.bfloat16), network(), network()
+    last = [module for module in broken.layers.modules() if isinstance(module, nn.Conv2d)][-1]
+    assert last.bias is not None
+    last.bias.data[1] = torch.inf
+    (result,) = run(runner, loaded(for_inference(broken, torch.bfloat16), sound), [photo()])
+    assert same(result, run(runner, loaded(sound), [photo()])[0])
+    assert value(runner, "nonfinite_outputs_total", result="recovered") == 1
+    runner.close()
+
+
+def test_failed_device_is_lost_for_good(runner: Runner) -> None:
+    class Failing(Changed):
+        def change(self, plane: Tensor, result: Tensor) -> Tensor:  # noqa: ARG002
+            raise torch.AcceleratorError(f"device-side assert triggered by {tuple(plane.shape)}")
+
+    assert runner.lost is None
+    with pytest.raises(DeviceLost):
+        run(runner, loaded(changed(Failing)), [photo()])
+    with pytest.raises(DeviceLost, match="AcceleratorError"):
+        run(runner, loaded(network()), [photo()])
+    assert runner.lost is not None
+
+
+class Threads(Changed):
+    """Remembers how many threads its batches had."""
+
+    seen: ClassVar[list[int]] = []
+
+    def change(self, plane: Tensor, result: Tensor) -> Tensor:  # noqa: ARG002
+        self.seen.append(torch.get_num_threads())
+        return result
+
+
+def test_exclusive_batch_has_all_threads_and_a_lane_its_share() -> None:
+    before = torch.get_num_threads()
+    runner = made(backend=CpuBackend(threads=5, lanes=2), lanes=2)
+    subject = changed(Threads)
+    Threads.seen.clear()
+    image = TiledImage(photo(), loaded(subject).tiling)
+    for exclusive in (True, False):
+        runner.submit(loaded(subject), [ImageTile(image, image.tiles[0])], exclusive).result()
+    assert Threads.seen == [5, 3]
+    runner.close()
+    torch.set_num_threads(before)
+
+
+class Held(Changed):
+    """Takes as long as it is let."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        self.began, self.go_on = threading.Semaphore(0), threading.Event()
+
+    def change(self, plane: Tensor, result: Tensor) -> Tensor:  # noqa: ARG002
+        self.began.release()
+        self.go_on.wait()
+        return result
+
+
+def test_lanes_run_side_by_side_and_their_age_is_seen_from_outside() -> None:
+    runner = made(lanes=2)
+    subject = changed(Held)
+    assert isinstance(subject, Held)
+    image = TiledImage(photo(), loaded(subject).tiling)
+    assert runner.operation_age() == 0
+    futures = [runner.submit(loaded(subject), [ImageTile(image, image.tiles[0])], False) for _ in range(2)]
+    for _ in futures:
+        subject.began.acquire()
+    first = runner.operation_age()
+    assert runner.operation_age() > first > 0
+    subject.go_on.set()
+    for future in futures:
+        future.result()
+    assert runner.operation_age() == 0
+    assert (value(runner, "device_busy_seconds_total") or 0) > 0
+    assert (value(runner, "device_heartbeat_timestamp_seconds") or 0) > 1e9
+    runner.close()
+
+
+def test_batch_that_fails_does_not_end_its_lane(runner: Runner) -> None:
+    sound = loaded(network())
+    image = TiledImage(photo(), sound.tiling)
+    image_tile = ImageTile(image, image.tiles[0])
+    with pytest.raises(AttributeError):
+        runner.submit(None, [image_tile], False).result()  # type: ignore[arg-type]
+    runner.submit(sound, [image_tile], False).result()
+    assert image.result.shape == (24, 32, 3)
+    assert runner.operation_age() == 0
+
+
+def on_gpu(precision: torch.dtype, batch_pixels: int = 2**20, backend: CudaBackend | None = None) -> Runner:
+    device, sizes = torch.device("cuda"), TileSizes(10**8, (64, 128), batch_pixels * NARROW_VALUES)
+    metrics = Metrics()
+    runner = Runner(device, precision, backend or CudaBackend(device), 2, sizes, metrics)
+    METRICS[runner] = metrics
+    return runner
+
+
+@pytest.mark.gpu
+@GPU
+@pytest.mark.parametrize("precision", [torch.float32, torch.float16, torch.bfloat16])
+def test_gpu_gives_the_picture_of_the_cpu(tmp_path: Path, precision: torch.dtype) -> None:
+    publish(tmp_path)
+    runner = on_gpu(precision)
+    network = runner.submit_load(stored(tmp_path)).result().default
+    assert next(network.network.layers.parameters()).device.type == "cuda"
+    images = [photo(seed, 64, 96) for seed in range(4)]
+    for image, result in zip(images, run_tiled(runner, network, images), strict=True):
+        error = np.square(result.astype(float) - painted(tmp_path, image)).mean()
+        assert error <= (0.3 if precision == torch.float32 else 4.0)
+    runner.close()
+
+
+@pytest.mark.gpu
+@GPU
+def test_gpu_bytes_do_not_depend_on_batch_mates_and_styles_share_a_graph(tmp_path: Path) -> None:
+    backend = CudaBackend(torch.device("cuda"))
+    runner = on_gpu(torch.float16, backend=backend)
+    for name, seed in (("wave", 0), ("night", 1)):
+        publish(tmp_path, name, network(seed=seed))
+    styles = [runner.load(stored(tmp_path, name)).default for name in ("wave", "night")]
+    images = [photo(seed, 64, 64) for seed in range(6)]
+    alone = [[run_tiled(runner, style, [image])[0] for image in images] for style in styles]
+    for style, expected in zip(styles, alone, strict=True):
+        together = run_tiled(runner, style, images)
+        assert all(np.array_equal(one, other) for one, other in zip(together, expected, strict=True))
+    assert not np.array_equal(alone[0][0], alone[1][0])
+    assert len({key[2:] for key in backend.graph_keys}) == len(backend.graph_keys)
+    runner.close()
+
+
+def run_tiled(runner: Runner, network: LoadedNetwork, images: Sequence[Pixels]) -> list[Pixels]:
+    """All tiles of all images, in batches of one shape."""
+    tiled = [TiledImage(image, network.tiling) for image in images]
+    tiles = [ImageTile(image, tile) for image in tiled for tile in image.tiles]
+    for shape in {(each.tile.plane_height, each.tile.plane_width) for each in tiles}:
+        equal = [each for each in tiles if (each.tile.plane_height, each.tile.plane_width) == shape]
+        runner.submit(network, equal, False).result()
+    return [image.result for image in tiled]
+
+
+@pytest.mark.gpu
+@GPU
+def test_gpu_memory_that_does_not_suffice_is_survived(tmp_path: Path) -> None:
+    publish(tmp_path)
+    runner = on_gpu(torch.float32, batch_pixels=2**26)
+    gc.collect()
+    torch.cuda.empty_cache()  # else what earlier tests have left is there to be freed
+    share = torch.cuda.memory_reserved() + 600 * 2**20  # the planes of a batch take three times as much
+    torch.cuda.set_per_process_memory_fraction(share / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        network = runner.load(stored(tmp_path)).default
+        images = [photo(seed, 512, 512) for seed in range(16)]
+        assert len(run_tiled(runner, network, images)) == 16
+        assert (value(runner, "out_of_memory_total") or 0) > 0
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        runner.close()
+
+
+@pytest.mark.parametrize(
+    ("precision", "norm"), [(torch.float32, "batch"), (torch.float32, "thumbnail"), (torch.bfloat16, "batch")]
+)
+def test_sixteen_bits_run_in_fp32_whatever_the_precision(tmp_path: Path, precision: torch.dtype, norm: str) -> None:
+    publish(tmp_path, built=network(norm=norm, thumbnail=16))
+    runner = made(precision)
+    model = runner.submit_load(stored(tmp_path)).result()
+    (result,) = run(runner, model.fp32, [deep_photo()])
+    batch = torch.from_numpy(deep_photo().astype(np.float32)).permute(2, 0, 1)[None] / 65_535
+    with torch.inference_mode():
+        expected = stored(tmp_path).network(batch)[0].permute(1, 2, 0).numpy() * 65_535
+    assert np.abs(result - expected).max() <= 8
+    assert model.fp32.network is model.fp32.fp32 is model.default.fp32
+    assert model.fp32.cost_model.seconds(10**6) > 0
+    assert (model.fp32 is model.default) == (precision == torch.float32)
+    runner.close()
+
+
+@pytest.mark.gpu
+@GPU
+@pytest.mark.parametrize("precision", [torch.float32, torch.float16])
+def test_gpu_keeps_sixteen_bits(tmp_path: Path, precision: torch.dtype) -> None:
+    publish(tmp_path)
+    runner = on_gpu(precision)
+    model = runner.submit_load(stored(tmp_path)).result()
+    image = deep_photo(0, 64, 96)
+    (result,) = run_tiled(runner, model.fp32, [image])
+    batch = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None] / 65_535
+    with torch.inference_mode():
+        expected = stored(tmp_path).network(batch)[0].permute(1, 2, 0).numpy() * 65_535
+    assert result.dtype == np.uint16
+    assert np.abs(result - expected).max() <= 64
+    (shallow,) = run_tiled(runner, model.default, [photo(0, 64, 96)])
+    error = np.square(shallow.astype(float) - painted(tmp_path, photo(0, 64, 96))).mean()
+    assert error <= (0.3 if precision == torch.float32 else 4.0)
+    runner.close()

@@ -1,0 +1,13 @@
+import pytest
+
+from service.http.load_shedding.request_class import size_class, timeout_class
+
+
+@pytest.mark.parametrize(("seconds", "alike"), [(15.0, True), (13.6, True), (12.0, False), (17.0, False)])
+def test_clients_are_alike_that_give_nearly_the_same_time(seconds: float, alike: bool) -> None:
+    assert (timeout_class(seconds) == timeout_class(15.0)) == alike
+
+
+@pytest.mark.parametrize(("length", "alike"), [(1000, True), (513, True), (511, False), (1025, False), (0, False)])
+def test_bodies_are_alike_within_a_power_of_two(length: int, alike: bool) -> None:
+    assert (size_class(length) == size_class(1000)) == alike

@@ -1,0 +1,39 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from fastapi import APIRouter
+
+from service.errors import ImageTooLarge
+from service.http.application import build_application
+from service.telemetry.metrics import Metrics
+
+
+@asynccontextmanager
+async def lifespan(_app: object) -> AsyncIterator[None]:
+    yield
+
+
+async def ask(path: str, metrics: Metrics) -> httpx.Response:
+    """The response of an application with one route, which refuses everything."""
+    router = APIRouter()
+
+    @router.get("/large")
+    async def large() -> None:
+        raise ImageTooLarge("9 exceed 8", limit="max_pixels", actual=9, max_accepted=8)
+
+    app = build_application(lifespan, [router], metrics)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+        return await client.get(path, headers={"X-Request-ID": "mine"})
+
+
+def test_routes_have_ids_metrics_problems_and_strict_parameters() -> None:
+    metrics = Metrics()
+    for path, status in (("/large", 422), ("/large/", 422), ("/none", 404)):
+        answer = asyncio.run(ask(path, metrics))
+        assert (answer.status_code, answer.headers["X-Request-ID"]) == (status, "mine")
+        assert answer.headers["Content-Type"] == "application/problem+json"
+    assert "query.page: no such parameter" in asyncio.run(ask("/large?page=2", metrics)).json()["detail"]
+    labels = {"route": "/large", "method": "GET", "code": "422"}
+    assert metrics.registry.get_sample_value("pastiche_http_requests_total", labels) == 3

@@ -1,0 +1,86 @@
+import asyncio
+from collections.abc import Iterable
+
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from service.errors import BodyTimeout, BodyTooLarge, ClientGone
+from service.http.body import read_files
+
+LIMIT = 1000
+FORM = "multipart/form-data; boundary=cut"
+
+
+def form(content: bytes) -> bytes:
+    return b'--cut\r\nContent-Disposition: form-data; name="image"\r\n\r\n' + content + b"\r\n--cut--\r\n"
+
+
+def request(chunks: Iterable[bytes], headers: dict[str, str] | None = None, *, leaves: bool = False) -> Request:
+    """A request whose body comes in these chunks; then the client leaves, or stays and says nothing."""
+    messages: list[Message] = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    if not leaves:
+        messages.append({"type": "http.request", "body": b"", "more_body": False})
+    remaining = iter(messages)
+
+    async def receive() -> Message:
+        return next(remaining, {"type": "http.disconnect"})
+
+    raw = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": raw}, receive)
+
+
+def read(*chunks: bytes, headers: dict[str, str] | None = None) -> bytes:
+    return asyncio.run(read_files(request(chunks, headers), LIMIT, 60)).image
+
+
+def test_raw_body_is_put_together() -> None:
+    assert read(b"one ", b"two", headers={"Content-Type": "application/x-www-form-urlencoded"}) == b"one two"
+    assert read() == b""
+
+
+def test_body_of_the_largest_size_is_read() -> None:
+    assert read(bytes(LIMIT), headers={"Content-Length": str(LIMIT)}) == bytes(LIMIT)
+
+
+def test_announced_size_is_refused_before_anything_is_read() -> None:
+    async def unread() -> Message:
+        raise AssertionError("the body was read")
+
+    headers = [(b"content-length", str(LIMIT + 1).encode())]
+    announced = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, unread)
+    with pytest.raises(BodyTooLarge) as failure:
+        asyncio.run(read_files(announced, LIMIT, 60))
+    assert failure.value.members == {"limit": "max_body_bytes", "actual": LIMIT + 1, "max_accepted": LIMIT}
+
+
+@pytest.mark.parametrize("length", [None, "-1", "10", "many"])
+def test_size_is_counted_whatever_was_announced(length: str | None) -> None:
+    with pytest.raises(BodyTooLarge):
+        read(*[bytes(100)] * 11, headers={"Content-Length": length} if length else None)
+
+
+def test_size_of_a_form_is_counted_too() -> None:
+    with pytest.raises(BodyTooLarge):
+        read(form(bytes(LIMIT)), headers={"Content-Type": FORM})
+
+
+def test_form_is_read_as_it_arrives() -> None:
+    body = form(b"the image")
+    assert read(body[:50], body[50:], headers={"Content-Type": FORM}) == b"the image"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": FORM}])
+def test_client_that_leaves_while_it_sends_is_gone(headers: dict[str, str]) -> None:
+    with pytest.raises(ClientGone):
+        asyncio.run(read_files(request([form(b"the image")[:-20]], headers, leaves=True), LIMIT, 60))
+
+
+def test_body_that_does_not_come_in_time_is_refused() -> None:
+    async def silent() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    waiting = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, silent)
+    with pytest.raises(BodyTimeout, match=r"0\.01 s"):
+        asyncio.run(read_files(waiting, LIMIT, 0.01))

@@ -1,0 +1,68 @@
+import pytest
+
+from service.errors import MalformedBody
+from service.http.multipart import ImageForm
+
+FORM = "multipart/form-data; boundary=cut"
+
+
+def part(content: bytes, disposition: str = 'name="image"; filename="a.png"') -> bytes:
+    return b"--cut\r\nContent-Disposition: form-data; " + disposition.encode() + b"\r\n\r\n" + content + b"\r\n"
+
+
+def form(*parts: bytes) -> bytes:
+    return b"".join(parts) + b"--cut--\r\n"
+
+
+def read(body: bytes, size: int = 10_000, content_type: str = FORM) -> bytes:
+    subject = ImageForm(content_type)
+    for i in range(0, len(body), size):
+        subject.feed(body[i : i + size])
+    return subject.image()
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_image_is_read_however_the_body_is_cut(size: int) -> None:
+    content = b"\x89PNG\r\n--cu\r\n--cutter\r\n" * 10
+    assert read(form(part(content)), size) == content
+
+
+@pytest.mark.parametrize("disposition", ['name="image"', "name=image", 'filename="\u00e9.jpg"; name="image"'])
+def test_file_needs_no_name_of_its_own(disposition: str) -> None:
+    assert read(form(part(b"x", disposition))) == b"x"
+
+
+def test_other_headers_of_the_part_do_not_matter() -> None:
+    body = form(part(b"x")).replace(b"\r\n\r\n", b"\r\nContent-Type: image/png\r\nX-Name: name=other\r\n\r\n")
+    assert read(body) == b"x"
+
+
+def test_boundary_may_be_quoted() -> None:
+    assert read(form(part(b"x")), content_type='Multipart/Form-Data; charset=utf-8; boundary="cut"') == b"x"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "it ends too early"),
+        (form(), "it has no parts|no multipart form|ends too early"),
+        (form(part(b"x", 'name="photo"; filename="a.png"')), "it has 'photo'"),
+        (form(part(b"x"), part(b"y")), "it has 'image', 'image'"),
+        (form(part(b"x"), part(b"y", 'name="strength"')), "it has 'image', 'strength'"),
+        (form(part(b"x", "filename=a")), "it has ''"),
+        (b"--cut\r\n\r\nx\r\n--cut--\r\n", "a part without a name"),
+        (b"no form at all", "it is no multipart form"),
+        (part(b"x"), "it ends too early"),
+        (form(part(b"x"))[:-10], "it ends too early"),
+    ],
+)
+def test_form_that_is_not_one_image_is_malformed(body: bytes, said: str) -> None:
+    with pytest.raises(MalformedBody, match="exactly one part, named 'image'") as failure:
+        read(body)
+    assert any(text in failure.value.detail for text in said.split("|")), failure.value.detail
+
+
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary="])
+def test_form_without_boundary_is_malformed(content_type: str) -> None:
+    with pytest.raises(MalformedBody, match="boundary"):
+        ImageForm(content_type)

@@ -1,0 +1,79 @@
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service.app import build_service
+from service.errors import (
+    BodyTimeout,
+    Draining,
+    ImageTooLarge,
+    MethodNotAllowed,
+    NotAcceptable,
+    Overloaded,
+    ServiceError,
+)
+from service.http.problems import PROBLEM_MEDIA_TYPE, failure_headers, render
+from tests.service.live import settings
+
+
+def test_problem_has_the_members_of_the_rfc_and_its_own() -> None:
+    error = ImageTooLarge("9 exceed 8", limit="max_pixels", actual=9, max_accepted=8)
+    answer = render(error, "id-1")
+    assert answer.status_code == 422
+    assert answer.headers["Content-Type"] == PROBLEM_MEDIA_TYPE
+    assert httpx.Response(422, content=bytes(answer.body)).json() == {
+        "type": "/problems/image-too-large",
+        "title": "The image is too large",
+        "status": 422,
+        "detail": "9 exceed 8",
+        "instance": "id-1",
+        "limit": "max_pixels",
+        "actual": 9,
+        "max_accepted": 8,
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "header", "value"),
+    [
+        (Overloaded("full", retry_after=7), "Retry-After", "7"),
+        (Overloaded("full", retry_after=0.5), "Retry-After", "0.5"),
+        (Draining(), "Connection", "close"),
+        (Draining(), "Retry-After", "1"),
+        (BodyTimeout("late"), "Connection", "close"),
+        (NotAcceptable("none", available=[]), "Vary", "Accept"),
+        (MethodNotAllowed("none", allowed="GET, HEAD"), "Allow", "GET, HEAD"),
+        (ServiceError("failed"), "Cache-Control", "no-store"),
+        (ServiceError("failed"), "X-Request-ID", "mine"),
+    ],
+)
+def test_headers_of_a_failure(error: ServiceError, header: str, value: str) -> None:
+    assert render(error, "mine").headers[header] == value
+
+
+def test_other_failures_have_no_headers_of_their_own() -> None:
+    assert failure_headers(ServiceError("failed"), "mine") == {"X-Request-ID": "mine", "Cache-Control": "no-store"}
+
+
+def test_unexpected_failure_tells_nothing_of_the_inside(tmp_path: Path) -> None:
+    app: FastAPI = build_service(settings(tmp_path)).app
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise RuntimeError("password: 1234")
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.get("/broken", headers={"X-Request-ID": "mine"})
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 500
+    assert answer.headers["Content-Type"] == PROBLEM_MEDIA_TYPE
+    assert answer.headers.get_list("X-Request-ID") == ["mine"]
+    assert answer.json()["instance"] == "mine"
+    assert "1234" not in answer.text
+    assert "RuntimeError" not in answer.text

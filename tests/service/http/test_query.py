@@ -1,0 +1,22 @@
+from pathlib import Path
+
+from tests.service.live import publish, serving
+
+
+def test_unknown_parameters_are_refused_with_those_that_are_known(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with serving(tmp_path) as live:
+        answer = live.client.get("/v1/models/wave?versio=1&page=2")
+        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
+        assert answer.json()["detail"] == (
+            "query.page: no such parameter; query.versio: no such parameter; /v1/models/{name} knows none"
+        )
+        assert answer.json()["known"] == []
+
+
+def test_repeated_parameters_are_refused(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with serving(tmp_path) as live:
+        answer = live.client.post("/v1/stylize/wave?quality=80&quality=90", content=b"x")
+        assert answer.status_code == 422
+        assert answer.json()["detail"] == "query.quality: given more than once; send it once"

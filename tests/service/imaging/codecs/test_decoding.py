@@ -1,0 +1,285 @@
+import io
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.ExifTags import IFD, Base
+
+from service.errors import CorruptImage, UnsupportedImage
+from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat, decode, inspect
+from service.imaging.codecs.colour import adobe_rgb_profile, srgb_profile
+from tests.service.imaging.codecs.samples import (
+    DISPLAY_P3,
+    chunk,
+    deep_photo,
+    grey_profile,
+    moving,
+    picture,
+    pictures,
+    png,
+    psnr,
+    rgb_profile,
+    tiff,
+)
+from tests.service.imaging.images import file, photo
+
+JPEG, PNG, WEBP = ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP
+WRITTEN = list(WRITTEN_FORMATS)
+
+
+def with_orientation(image: Image.Image, orientation: int) -> bytes:
+    """A PNG with that orientation in its EXIF."""
+    exif = Image.Exif()
+    exif[Base.Orientation] = orientation
+    return file(image, exif=exif)
+
+
+def tiff_of_two_widths() -> bytes:
+    """A TIFF whose first ImageWidth, 31, has the type SLONG8, which Pillow skips, and whose second one is 32."""
+    data = file(photo(), "TIFF")
+    (directory,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, directory)
+    entries = data[directory + 2 : directory + 2 + 12 * count]
+    first = struct.pack("<HHII", Base.ImageWidth, 17, 1, len(data))
+    new_directory = struct.pack("<H", count + 1) + first + entries + bytes(4)
+    return data[:4] + struct.pack("<I", len(data) + 8) + data[8:] + struct.pack("<Q", 31) + new_directory
+
+
+@pytest.mark.parametrize("kind", WRITTEN_FORMATS)
+def test_truncated_image_is_corrupt(kind: ImageFormat) -> None:
+    whole = file(photo(height=200, width=200), kind.name)
+    with pytest.raises(CorruptImage):
+        pictures(whole[: len(whole) // 2])
+
+
+@settings(max_examples=60, deadline=None)
+@given(kind=st.sampled_from(WRITTEN_FORMATS), at=st.floats(0, 1), value=st.binary(min_size=1, max_size=8))
+def test_damage_gives_a_picture_or_an_error(kind: ImageFormat, at: float, value: bytes) -> None:
+    data = bytearray(file(photo(), kind.name))
+    position = int(at * (len(data) - len(value)))
+    data[position : position + len(value)] = value
+    try:
+        inspect(bytes(data))
+        decoded = picture(bytes(data))
+    except (CorruptImage, UnsupportedImage):
+        return
+    assert decoded.pixels.dtype == np.uint8
+
+
+def test_photo_with_embedded_previews_is_its_first_picture() -> None:
+    multi = file(Image.fromarray(photo(1)), "MPO", save_all=True, append_images=[Image.fromarray(photo(2))])
+    assert inspect(multi).format is JPEG
+    assert psnr(picture(multi).pixels, photo(1)) > 30
+
+
+def test_rgb_is_decoded_as_it_is() -> None:
+    assert np.array_equal(picture(file(photo())).pixels, photo())
+    assert picture(file(photo())).alpha is None
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied(orientation: int) -> None:
+    upright = Image.fromarray(photo(height=7, width=5))
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # 6 is displayed rotated clockwise, so it was stored rotated back
+    stored = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
+    assert np.array_equal(picture(with_orientation(stored, orientation)).pixels, photo(height=7, width=5))
+
+
+@pytest.mark.parametrize("exif", [b"Exif\x00\x00MM\x00", b"Exif\x00\x00junk that is no TIFF", b"Exif\x00\x00"])
+def test_damaged_exif_is_ignored(exif: bytes) -> None:
+    assert psnr(picture(file(photo(), "JPEG", exif=exif, quality=95)).pixels, photo()) > 30
+
+
+def test_grey_becomes_rgb() -> None:
+    grey = Image.fromarray(photo()).convert("L")
+    assert np.array_equal(picture(file(grey)).pixels, np.stack([np.asarray(grey)] * 3, axis=-1))
+
+
+def test_bilevel_becomes_rgb() -> None:
+    assert set(np.unique(picture(file(Image.fromarray(photo()).convert("1"))).pixels)) <= {0, 255}
+
+
+def test_sixteen_bit_grey_is_rounded_to_eight() -> None:
+    deep = np.array([[0, 128, 129, 32_768, 65_406, 65_407, 65_535]], np.uint16)
+    assert picture(file(Image.fromarray(deep))).pixels[0, :, 0].tolist() == [0, 0, 1, 128, 254, 255, 255]
+
+
+def test_palette_with_transparency_keeps_it() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    data = file(image, transparency=b"\xff\x40")
+    assert inspect(data).has_alpha
+    shown = picture(data)
+    assert shown.pixels.tolist() == [[[255, 0, 0], [0, 0, 255]]]
+    assert shown.alpha is not None
+    assert shown.alpha.tolist() == [[255, 64]]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_separated(mode: str) -> None:
+    image = Image.fromarray(photo()).convert(mode)
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    shown = picture(file(image))
+    assert shown.alpha is not None
+    assert np.array_equal(shown.alpha, np.asarray(image.getchannel("A")))
+    visible = shown.alpha > 0
+    assert np.array_equal(shown.pixels[visible], np.asarray(image.convert("RGB"))[visible])
+
+
+def test_transparent_colour_of_rgb_is_alpha() -> None:
+    data = file(Image.new("RGB", (1, 1), (1, 2, 3)), transparency=(1, 2, 3))
+    assert picture(data).alpha == np.array([[0]])
+
+
+def test_cmyk_becomes_rgb() -> None:
+    cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
+    assert picture(file(cyan, "JPEG", quality=100)).pixels[8, 8].tolist() == [0, 255, 255]
+
+
+def test_grey_is_kept_on_demand() -> None:
+    grey = Image.fromarray(photo()).convert("L")
+    assert decode(file(grey), keep_grey=True).grey
+    assert not decode(file(grey)).grey
+    assert not decode(file(photo()), keep_grey=True).grey
+
+
+def test_grey_is_converted_by_its_profile_where_it_becomes_rgb() -> None:
+    grey = Image.fromarray(photo()).convert("L")
+    data = file(grey, icc_profile=grey_profile(1.8))
+    kept, coloured = decode(data, keep_grey=True), decode(data)
+    assert (kept.space.is_grey, coloured.space.profile) == (True, srgb_profile())
+    assert np.array_equal(next(kept.pictures).pixels[..., 0], np.asarray(grey))
+    assert next(coloured.pictures).pixels.mean() > np.asarray(grey).mean() + 5
+
+
+def test_adobe_rgb_is_recognized_by_exif_alone() -> None:
+    exif = Image.Exif()
+    exif[IFD.Exif] = {Base.ColorSpace: 65_535, IFD.Interop: {1: "R03"}}
+    assert decode(file(photo(), "JPEG", exif=exif)).space.profile == adobe_rgb_profile()
+    own = file(photo(), "JPEG", exif=exif, icc_profile=rgb_profile(DISPLAY_P3))
+    assert decode(own).space.profile == rgb_profile(DISPLAY_P3)
+    exif[IFD.Exif] = {Base.ColorSpace: 1, IFD.Interop: {1: "R98"}}
+    assert decode(file(photo(), "JPEG", exif=exif)).space.profile is None
+
+
+def test_wide_colours_are_not_clipped() -> None:
+    profile = rgb_profile(DISPLAY_P3)
+    photograph = decode(file(photo(), icc_profile=profile))
+    assert photograph.space.profile == profile
+    assert np.array_equal(next(photograph.pictures).pixels, photo())
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sixteen_bits_are_kept_on_demand(channels: int) -> None:
+    pixels = deep_photo(channels=channels).clip(1)
+    kinds = {1: "minisblack", 2: "minisblack", 3: "rgb", 4: "rgb"}
+    extra = {"extrasamples": ["unassalpha"]} if channels in (2, 4) else {}
+    for data in (png(pixels), tiff(pixels if channels > 1 else pixels[..., 0], photometric=kinds[channels], **extra)):
+        deep, rounded = picture(data, keep_grey=True, keep_16_bit=True), picture(data, keep_grey=True)
+        expected = np.broadcast_to(pixels[..., :1], (24, 32, 3)) if channels < 3 else pixels[..., :3]
+        assert np.array_equal(deep.pixels, expected)
+        assert rounded.pixels.dtype == np.uint8
+        assert np.array_equal(rounded.pixels, np.rint(expected / 257))
+        assert (deep.alpha is None) == (channels in (1, 3))
+        if deep.alpha is not None and rounded.alpha is not None:
+            assert np.array_equal(deep.alpha, pixels[..., -1])
+            assert np.array_equal(rounded.alpha, np.rint(pixels[..., -1] / 257))
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_orientation_is_applied_to_sixteen_bits(orientation: int) -> None:
+    pixels = deep_photo(height=7, width=5)
+    stored = np.rot90(pixels, 2 if orientation == 3 else 1)
+    exif = Image.Exif()
+    exif[Base.Orientation] = orientation
+    turned_tiff = tiff(stored, photometric="rgb", extratags=[(274, 3, 1, orientation, True)])
+    for data in (png(stored, chunk(b"eXIf", exif.tobytes()[6:])), turned_tiff):
+        assert np.array_equal(picture(data, keep_16_bit=True).pixels, pixels)
+
+
+def test_small_bit_depths() -> None:
+    grey = np.arange(16, dtype=np.uint8)[None].repeat(4, axis=0)
+    for bits in (1, 2, 4):
+        values = grey >> (4 - bits)
+        image = Image.fromarray(values * (255 // (2**bits - 1)))
+        assert np.array_equal(picture(file(image, bits=bits)).pixels[..., 0], np.asarray(image))
+
+
+def test_cmyk_of_a_jpeg_is_inverted_with_and_without_adobes_marker() -> None:
+    """0 is full ink, as Adobe writes it; libvips, ImageMagick and Pillow read every CMYK JPEG so."""
+    red = np.zeros((16, 16, 4), np.uint8)
+    red[..., 1:3] = 255  # full magenta and yellow
+    adobe = file(Image.fromarray(red, "CMYK"), "JPEG", quality=100)
+    marker = adobe.find(b"\xff\xee")
+    length = int.from_bytes(adobe[marker + 2 : marker + 4], "big")
+    plain = adobe[:marker] + adobe[marker + 2 + length :]
+    assert b"Adobe" in adobe
+    assert b"Adobe" not in plain
+    assert picture(adobe).pixels[8, 8].tolist() == picture(plain).pixels[8, 8].tolist() == [255, 0, 0]
+
+
+def test_image_larger_than_its_header_is_not_decoded() -> None:
+    """tifffile reads the header and Pillow the pixels; limits must hold for what Pillow decodes."""
+    data = tiff_of_two_widths()
+    assert inspect(data).width == 31
+    with pytest.raises(CorruptImage, match="two sizes"):
+        pictures(data)
+
+
+def test_premultiplied_tiff_becomes_straight() -> None:
+    colours, alpha = photo(), np.full((24, 32, 1), 128, np.uint8)
+    data = tiff(np.dstack([colours // 2, alpha]), photometric="rgb", extrasamples=["assocalpha"])
+    shown = picture(data)
+    assert shown.alpha is not None
+    assert (shown.alpha == 128).all()
+    assert np.abs(shown.pixels.astype(int) - colours).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_every_frame_is_decoded_with_its_duration(kind: str) -> None:
+    photograph = decode(moving(kind, 3, loop=0))
+    frames = list(photograph.pictures)
+    assert photograph.loop_count == 0
+    assert [frame.milliseconds for frame in frames] == [50, 100, 150]
+    for seed, frame in enumerate(frames):
+        assert psnr(frame.pixels, photo(seed)) > 25
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "loop_count"),
+    [
+        ("GIF", {}, 1),
+        ("GIF", {"loop": 2}, 3),
+        ("GIF", {"loop": 0}, 0),
+        ("PNG", {"loop": 2}, 2),
+        ("WEBP", {"loop": 2}, 2),
+    ],
+)
+def test_loop_count(kind: str, options: dict[str, Any], loop_count: int) -> None:
+    assert decode(moving(kind, 2, **options)).loop_count == loop_count
+
+
+def test_frames_are_decoded_one_at_a_time() -> None:
+    data = moving("GIF", 4)
+    broken = data[: len(data) * 3 // 4]
+    frames = decode(broken).pictures
+    assert next(frames).pixels.shape == (24, 32, 3)
+    with pytest.raises(CorruptImage):
+        list(frames)
+
+
+def test_frame_is_composed_with_the_one_before() -> None:
+    """Pixels that a frame does not draw are those of the frame before."""
+    first = Image.new("RGB", (20, 10), "red")
+    second = first.copy()
+    second.paste("blue", (0, 0, 5, 5))
+    stream = io.BytesIO()
+    first.save(stream, "GIF", save_all=True, append_images=[second])
+    shown = pictures(stream.getvalue())[1].pixels
+    assert shown[2, 2].tolist() == [0, 0, 255 - 1] or shown[2, 2].tolist() == [0, 0, 255]
+    assert shown[8, 18, 0] >= 254

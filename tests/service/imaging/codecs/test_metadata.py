@@ -1,0 +1,118 @@
+import io
+import struct
+from typing import Any
+
+import pytest
+from PIL import Image
+from PIL.ExifTags import IFD, Base
+from PIL.TiffImagePlugin import IFDRational
+
+from service.imaging.codecs.metadata import MAX_SEGMENT_BYTES, Metadata, MetadataPolicy, read_iptc
+from service.imaging.codecs.xmp import SourceType
+from tests.service.imaging.codecs.samples import XMP, camera_exif
+from tests.service.imaging.images import file, photo
+
+
+def output_exif(exif: Image.Exif, policy: MetadataPolicy, xmp: bytes | None = None) -> Image.Exif:
+    """The EXIF of an output of 40×30 pixels, written and read again."""
+    found = Metadata(exif, xmp).for_output(policy, SourceType.STYLIZED, 40, 30, srgb=False)
+    again = Image.Exif()
+    again.load(found.exif_bytes or b"")
+    return again
+
+
+def camera() -> Image.Exif:
+    """The EXIF of a camera, read from a block as from a file."""
+    exif = Image.Exif()
+    exif.load(camera_exif(6).tobytes())
+    return exif
+
+
+def test_strip_keeps_nothing() -> None:
+    assert len(output_exif(camera(), MetadataPolicy.STRIP)) == 0
+
+
+def test_copyright_keeps_the_owner_only() -> None:
+    kept = output_exif(camera(), MetadataPolicy.COPYRIGHT)
+    assert dict(kept) == {Base.Artist: "Ansel", Base.Copyright: "(c) Ansel"}
+
+
+def test_keep_updates_orientation_and_size() -> None:
+    kept = output_exif(camera(), MetadataPolicy.KEEP)
+    assert (kept[Base.Make], kept[Base.Model], kept[Base.Orientation]) == ("Kamera", "K-1", 1)
+    assert Base.ImageWidth not in kept
+    details = kept.get_ifd(IFD.Exif)
+    assert details[Base.ExposureTime] == 1 / 125
+    assert details[IFD.MakerNote] == b"secret of the maker"
+    assert (details[Base.ExifImageWidth], details[Base.ExifImageHeight]) == (40, 30)
+    assert details[Base.ColorSpace] == 65_535
+    assert kept.get_ifd(IFD.GPSInfo)[1] == "N"
+
+
+def test_original_is_not_changed() -> None:
+    exif = camera()
+    output_exif(exif, MetadataPolicy.KEEP)
+    assert exif[Base.Orientation] == 6
+    assert exif.get_ifd(IFD.Exif)[Base.ExifImageWidth] == 999
+
+
+@pytest.mark.parametrize("tag", [Base.ExposureTime, Base.UserComment])
+@pytest.mark.parametrize("value", [object(), -(10**12), "€" * 9])
+def test_values_that_cannot_be_written_are_left_out(tag: Base, value: Any) -> None:
+    exif = camera()
+    exif.get_ifd(IFD.Exif)[tag] = value
+    assert exif.get_ifd(IFD.Exif)[tag] is value
+    assert output_exif(exif, MetadataPolicy.KEEP)[Base.Make] == "Kamera"
+
+
+def test_metadata_larger_than_a_segment_is_left_out() -> None:
+    exif = Image.Exif()
+    source = camera_exif()
+    source[IFD.Exif] = {IFD.MakerNote: bytes(MAX_SEGMENT_BYTES), Base.ExposureTime: IFDRational(1, 2)}
+    exif.load(source.tobytes())
+    details = output_exif(exif, MetadataPolicy.KEEP).get_ifd(IFD.Exif)
+    assert IFD.MakerNote not in details
+    assert details[Base.ExposureTime] == 0.5
+    long = XMP.replace(b"A &amp; B", b"x" * MAX_SEGMENT_BYTES)
+    for packet, rating in ((XMP, True), (long, False)):
+        found = Metadata(Image.Exif(), packet).for_output(MetadataPolicy.KEEP, SourceType.STYLIZED, 1, 1, srgb=True)
+        assert (b"Rating" in found.xmp) == rating
+
+
+def iptc_jpeg(*datasets: tuple[int, bytes], xmp: bytes = b"") -> Image.Image:
+    """A JPEG with a block of IPTC-IIM, in a resource of Photoshop's."""
+    block = b"".join(b"\x1c\x02" + bytes([number]) + struct.pack(">H", len(text)) + text for number, text in datasets)
+    resource = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(block)) + block + b"\0" * (len(block) % 2)
+    segment = b"Photoshop 3.0\0" + resource
+    data = file(photo(), "JPEG", **({"xmp": xmp} if xmp else {}))
+    return Image.open(io.BytesIO(data[:2] + b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment + data[2:]))
+
+
+def test_owner_is_taken_from_iptc_where_xmp_names_none() -> None:
+    image = iptc_jpeg((80, "Ansel Ü".encode()), (80, b"B"), (116, "© Ansel".encode("latin-1")), (110, b" "))
+    iptc = read_iptc(image)
+    assert iptc == {"creator": ["Ansel Ü", "B"], "rights": ["© Ansel"]}
+    other = XMP.replace(b"photos:creator", b"photos:contributor").replace(b"photos:rights", b"photos:source")
+    for packet in (None, other):
+        for policy in (MetadataPolicy.COPYRIGHT, MetadataPolicy.KEEP):
+            found = Metadata(Image.Exif(), packet, iptc).for_output(policy, SourceType.STYLIZED, 1, 1, srgb=True).xmp
+            assert all(text.encode() in found for text in ("<rdf:li>Ansel Ü</rdf:li><rdf:li>B</rdf:li>", "© Ansel"))
+    assert b"Ansel" not in Metadata(Image.Exif(), None, iptc).for_output(
+        MetadataPolicy.STRIP, SourceType.STYLIZED, 1, 1, srgb=True
+    ).xmp  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", [MetadataPolicy.COPYRIGHT, MetadataPolicy.KEEP])
+def test_xmp_takes_precedence_over_iptc(policy: MetadataPolicy) -> None:
+    iptc = read_iptc(iptc_jpeg((80, b"Older"), xmp=XMP))
+    found = Metadata(Image.Exif(), XMP, iptc).for_output(policy, SourceType.STYLIZED, 1, 1, srgb=True).xmp
+    assert b"Older" not in found
+    assert b"A &amp; B" in found
+
+
+def test_damaged_iptc_is_empty() -> None:
+    assert read_iptc(iptc_jpeg((80, b"x" * 200))) != {}
+    image = iptc_jpeg((80, b"x"))
+    image.info["photoshop"] = {0x0404: b"\x1b nonsense"}
+    assert read_iptc(image) == {}
+    assert read_iptc(Image.new("RGB", (1, 1))) == {}

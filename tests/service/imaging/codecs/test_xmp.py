@@ -1,0 +1,53 @@
+import pytest
+from defusedxml.ElementTree import fromstring
+
+from service.imaging.codecs.xmp import NS_DC, NS_IPTC_EXT, NS_RIGHTS, NS_TIFF, NS_XMP, Packet, SourceType
+from tests.service.imaging.codecs.samples import XMP as CAMERA
+
+RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+BOMB = b"""<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]><x>&b;</x>"""
+
+
+def texts(packet: bytes, namespace: str, name: str) -> list[str]:
+    """The values of a property, whether elements, arrays or attributes."""
+    found = []
+    for element in fromstring(packet).iter():
+        found += [value for key, value in element.items() if key == f"{{{namespace}}}{name}"]
+        if element.tag == f"{{{namespace}}}{name}":
+            items = [item.text for item in element.iter(f"{RDF}li")] or [element.text]
+            found += [str(item) for item in items]
+    return found
+
+
+def test_all_but_obsolete_properties_are_kept() -> None:
+    kept = Packet.parse(CAMERA).write_all(SourceType.STYLIZED)
+    assert texts(kept, NS_IPTC_EXT, "DigitalSourceType") == [SourceType.STYLIZED.uri]
+    assert texts(kept, NS_XMP, "Rating") == ["4"]
+    assert texts(kept, NS_DC, "creator") == ["A & B", "C"]
+    for name in ("Orientation", "ImageWidth"):
+        assert texts(CAMERA, NS_TIFF, name)
+        assert texts(kept, NS_TIFF, name) == []
+
+
+def test_owner_properties_only() -> None:
+    kept = Packet.parse(CAMERA).write_owner(SourceType.UPSCALED)
+    assert texts(kept, NS_IPTC_EXT, "DigitalSourceType") == [SourceType.UPSCALED.uri]
+    assert texts(kept, NS_DC, "creator") == ["A & B", "C"]
+    assert texts(kept, NS_DC, "rights") == ["© 2026 A <B>"]
+    assert texts(kept, NS_RIGHTS, "WebStatement") == ["https://example.org/terms"]
+    assert texts(kept, NS_XMP, "Rating") == []
+
+
+@pytest.mark.parametrize("data", [None, b"", b"no xml", b"<x/>", b"\xff\xfe\x00", BOMB, CAMERA[:300]])
+def test_damaged_packet_is_replaced(data: bytes | None) -> None:
+    packet = Packet.parse(data)
+    for made in (packet.write_all(SourceType.STYLIZED), packet.write_owner(SourceType.STYLIZED)):
+        assert texts(made, NS_IPTC_EXT, "DigitalSourceType") == [SourceType.STYLIZED.uri]
+
+
+def test_generated_or_stylized_image_stays_so_when_it_is_upscaled() -> None:
+    assert Packet.parse(CAMERA).resolve_source_type(SourceType.UPSCALED) is SourceType.UPSCALED
+    for kind in (SourceType.GENERATED, SourceType.STYLIZED):
+        packet = Packet.parse(Packet().write_owner(kind))
+        assert packet.resolve_source_type(SourceType.UPSCALED) is kind
+        assert packet.resolve_source_type(SourceType.STYLIZED) is SourceType.STYLIZED

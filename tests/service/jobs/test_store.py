@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+
+from service.errors import ImageTooLarge, Overloaded
+from service.imaging.codecs import ImageFormat
+from service.jobs.store import JobOutcome, JobRecord, JobStore, StoredFailure
+from service.pipeline.requests import InputFiles, StylizeRequest
+from service.pipeline.result import ModelVersion, Result
+
+RESULT = Result(
+    models=(ModelVersion(name="wave", version=1, digest="sha256:0"),),
+    format="png",
+    media_type="image/png",
+    width=3,
+    height=2,
+    bytes=5,
+    etag='"0"',
+    seconds={},
+)
+
+
+def record(name: str) -> JobRecord:
+    request = StylizeRequest(style="wave", formats=(ImageFormat.PNG,))
+    return JobRecord(id=name, request=request, fingerprint="f", request_id="r")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> JobStore:
+    store = JobStore(tmp_path / "jobs")
+    store.open()
+    return store
+
+
+def test_job_is_read_as_it_was_written(store: JobStore, tmp_path: Path) -> None:
+    store.create(record("one"), InputFiles(b"image", b"mask"))
+    store.create(record("two"), InputFiles(b"image"))
+    assert store.files("one") == InputFiles(b"image", b"mask")
+    assert store.files("two") == InputFiles(b"image")
+    again = JobStore(tmp_path / "jobs")
+    assert [(found.id, found.request, outcome) for found, outcome in again.load()] == [
+        (name, record(name).request, None) for name in ("one", "two")
+    ]
+
+
+def test_ended_job_has_its_result_and_no_input_files(store: JobStore, tmp_path: Path) -> None:
+    store.create(record("one"), InputFiles(b"image", b"mask"))
+    store.finish("one", JobOutcome(result=RESULT, tiles=7), b"bytes")
+    assert store.result("one") == b"bytes"
+    assert sorted(path.name for path in (tmp_path / "jobs" / "one").iterdir()) == ["job.json", "outcome.json", "result"]
+    ((_, outcome),) = store.load()
+    assert outcome is not None
+    assert (outcome.result, outcome.tiles) == (RESULT, 7)
+
+
+def test_attempts_are_counted_until_the_service_was_to_blame(store: JobStore) -> None:
+    store.create(record("one"), InputFiles(b"image"))
+    assert [store.begin("one") for _ in range(3)] == [0, 1, 2]
+    store.interrupt("one")
+    assert store.begin("one") == 0
+
+
+def test_removed_job_is_gone(store: JobStore) -> None:
+    store.create(record("one"), InputFiles(b"image"))
+    assert store.size("one") > len(b"image")
+    store.remove("one")
+    assert list(store.load()) == []
+    assert store.size("one") == 0
+    with pytest.raises(FileNotFoundError):
+        store.result("one")
+
+
+def test_folder_belongs_to_one_store_at_a_time(store: JobStore, tmp_path: Path) -> None:
+    other = JobStore(tmp_path / "jobs")
+    with pytest.raises(OSError, match="temporarily unavailable"):
+        other.open()
+    assert (store.is_open, other.is_open) == (True, False)
+    store.close()
+    other.open()
+    assert (store.is_open, other.is_open) == (False, True)
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [ImageTooLarge("9 exceed 8", limit="max_pixels", actual=9, max_accepted=8), Overloaded("full", retry_after=7)],
+)
+def test_stored_failure_is_raised_as_it_was(failure: ImageTooLarge | Overloaded) -> None:
+    stored = StoredFailure.model_validate_json(StoredFailure.of(failure).model_dump_json())
+    again = stored.error()
+    assert (type(again), again.detail, again.members) == (type(failure), failure.detail, failure.members)
+    assert again.retry_after == failure.retry_after

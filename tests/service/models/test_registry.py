@@ -1,0 +1,414 @@
+import asyncio
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from model_store import ModelStore
+from service.engine.backend import Backend
+from service.engine.cpu import CpuBackend
+from service.engine.runner import Runner
+from service.engine.tiling import TiledImage, TileSizes
+from service.errors import DeviceLost, ModelUnavailable, UnknownModel
+from service.models.registry import ModelRegistry, factorize
+from service.telemetry.metrics import Metrics
+from tests.networks import network
+from tests.service.live import painted, photo, publish, publish_upscaler, same
+
+Scenario = Callable[[ModelRegistry], Coroutine[Any, Any, None]]
+
+
+def following(scenario: Scenario, *roots: Path, poll_seconds: float = 0.01, backend: Backend | None = None) -> Metrics:
+    """Run a scenario with the models of some stores; the test says when they are read."""
+    metrics = Metrics()
+    runner = Runner(torch.device("cpu"), torch.float32, backend or CpuBackend(1, 1), 1, TileSizes(2**20), metrics)
+    try:
+        asyncio.run(scenario(ModelRegistry([ModelStore(root) for root in roots], runner, metrics, poll_seconds)))
+    finally:
+        runner.close()
+    return metrics
+
+
+def corrupt(root: Path, name: str, version: int, file: str = "weights.safetensors") -> None:
+    path = root / name / str(version) / file
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def promise_another_output(root: Path, name: str, version: int) -> None:
+    """Exchange the golden output of a version, as consistently as a publisher with another idea of it would."""
+    folder = root / name / str(version)
+    golden = load(folder.joinpath("golden.safetensors").read_bytes())
+    promised = save({"input": golden["input"], "output": 1 - golden["output"]})
+    (folder / "golden.safetensors").write_bytes(promised)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["golden_digest"] = f"sha256:{hashlib.sha256(promised).hexdigest()}"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(10_000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it did not happen")
+
+
+def test_stores_that_do_not_exist_serve_nothing(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        troubles = [models.trouble]
+        await models.refresh()
+        assert [*troubles, models.trouble] == ["the models are being loaded", None]
+        assert models.all() == []
+        assert models.failures() == []
+        with pytest.raises(UnknownModel, match="there are: none"):
+            models.style("wave")
+
+    following(scenario, tmp_path / "absent")
+
+
+def test_what_is_missing_before_the_stores_were_read_may_only_be_late(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        with pytest.raises(ModelUnavailable, match="being loaded"):
+            models.style("wave")
+        with pytest.raises(ModelUnavailable, match="being loaded"):
+            models.upscalers(4)
+
+    following(scenario, tmp_path)
+
+
+def test_new_version_replaces_the_old_one_but_not_for_who_holds_it(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path, built=network(seed=1))
+        await models.refresh()
+        held = models.style("wave")
+        publish(tmp_path, built=network(seed=2))
+        await models.refresh()
+        assert (held.label, models.style("wave").label) == ("wave@1", "wave@2")
+        image = TiledImage(photo(), held.tiling)
+        (output,) = CpuBackend(1, 1).run(held.network.network, [image.cut(image.tiles[0])], None)
+        assert output is not None
+        image.paste(image.tiles[0], output)
+        assert same(image.result, painted(tmp_path, photo(), version=1))
+
+    metrics = following(scenario, tmp_path)
+    value = metrics.registry.get_sample_value
+    assert value("pastiche_model_loads_total", {"model": "wave", "result": "ok"}) == 2
+    assert value("pastiche_model_load_duration_seconds_count", {"model": "wave"}) == 2
+
+
+def test_served_model_knows_how_it_is_cut_and_what_it_costs(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path)
+        publish(tmp_path, "night", network(norm="instance"))
+        await models.refresh()
+        wave, night = models.style("wave"), models.style("night")
+        assert len(wave.tiling.plan(1000, 1000)) > 1
+        assert len(night.tiling.plan(1000, 1000)) == 1
+        assert 0 < wave.cost_model.seconds(10_000) < wave.cost_model.seconds(10_000_000)
+
+    following(scenario, tmp_path)
+
+
+def test_version_that_is_served_is_not_loaded_again(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path)
+        await models.refresh()
+        first = models.style("wave")
+        await models.refresh()
+        assert models.style("wave") is first
+
+    following(scenario, tmp_path)
+
+
+def test_model_info_names_only_what_is_served(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path)
+        await models.refresh()
+        publish(tmp_path)
+        await models.refresh()
+
+    metrics = following(scenario, tmp_path)
+    samples = [s for family in metrics.registry.collect() for s in family.samples if s.name == "pastiche_model_info"]
+    assert [(s.labels["model"], s.labels["version"], s.labels["scale"]) for s in samples] == [("wave", "2", "1")]
+
+
+def test_rollback_is_followed(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path)
+        publish(tmp_path)
+        await models.refresh()
+        assert models.style("wave").label == "wave@2"
+        ModelStore(tmp_path).rollback("wave")
+        await models.refresh()
+        assert models.style("wave").label == "wave@1"
+
+    following(scenario, tmp_path)
+
+
+def test_removed_model_disappears(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path)
+        publish(tmp_path, "night")
+        await models.refresh()
+        shutil.rmtree(tmp_path / "wave")
+        await models.refresh()
+        assert [model.name for model in models.all()] == ["night"]
+        with pytest.raises(UnknownModel, match="there are: night") as failure:
+            models.find("wave")
+        assert failure.value.members == {"available": ["night"]}
+
+    following(scenario, tmp_path)
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "golden.safetensors", "manifest.json"])
+def test_corrupt_version_is_refused_and_the_old_one_goes_on(tmp_path: Path, file: str) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path)
+        await models.refresh()
+        publish(tmp_path)
+        corrupt(tmp_path, "wave", 2, file)
+        await models.refresh()
+        assert models.style("wave").label == "wave@1"
+        failure = models.failure("wave")
+        assert failure is not None
+        assert failure.version.label == "wave@2"
+        assert "wave@2" in failure.reason
+        assert str(tmp_path) not in failure.reason
+
+    metrics = following(scenario, tmp_path)
+    labels = {"model": "wave", "result": "failed"}
+    assert metrics.registry.get_sample_value("pastiche_model_loads_total", labels) == 1
+
+
+def test_model_without_a_sound_version_is_unavailable(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path)
+        corrupt(tmp_path, "wave", 1)
+        await models.refresh()
+        with pytest.raises(ModelUnavailable, match="wave could not be loaded: wave@1"):
+            models.style("wave")
+
+    following(scenario, tmp_path)
+
+
+def test_network_that_does_not_reproduce_its_golden_output_is_refused(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path)
+        await models.refresh()
+        publish(tmp_path)
+        promise_another_output(tmp_path, "wave", 2)
+        await models.refresh()
+        assert models.style("wave").label == "wave@1"
+        failure = models.failure("wave")
+        assert failure is not None
+        assert "largest difference" in failure.reason
+
+    following(scenario, tmp_path)
+
+
+def test_unreadable_pointer_leaves_the_old_version(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path)
+        await models.refresh()
+        (tmp_path / "wave" / "current").write_text("newest")
+        await models.refresh()
+        assert models.style("wave").label == "wave@1"
+        failure = models.failure("wave")
+        assert failure is not None
+        assert "newest" in failure.reason
+        (tmp_path / "wave" / "current").write_text("1")
+        await models.refresh()
+        assert models.failure("wave") is None
+
+    following(scenario, tmp_path)
+
+
+def test_failure_is_forgotten_when_a_sound_version_is_promoted(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path)
+        publish(tmp_path)
+        corrupt(tmp_path, "wave", 2)
+        await models.refresh()
+        assert models.failure("wave") is not None
+        ModelStore(tmp_path).promote("wave", 1)
+        await models.refresh()
+        assert models.failure("wave") is None
+        assert models.style("wave").label == "wave@1"
+
+    following(scenario, tmp_path)
+
+
+def test_version_that_fails_is_tried_again_less_and_less_often(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path)
+        corrupt(tmp_path, "wave", 1)
+        await models.refresh()
+        first = models.failure("wave")
+        await models.refresh()
+        assert first is not None
+        assert models.failure("wave") is first  # not before its time
+
+    following(scenario, tmp_path, poll_seconds=1000.0)
+
+
+def test_version_that_is_repaired_is_served(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path)
+        corrupt(tmp_path, "wave", 1)
+        await models.refresh()
+        corrupt(tmp_path, "wave", 1)  # the same bit again
+        while models.failure("wave") is not None:
+            await models.refresh()
+        assert models.style("wave").label == "wave@1"
+
+    following(scenario, tmp_path)
+
+
+def test_later_store_hides_earlier_ones(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        shipped, own = tmp_path / "shipped", tmp_path / "own"
+        publish(shipped, built=network(seed=1))
+        publish(shipped, "night")
+        await models.refresh()
+        before = models.style("wave").manifest.digest
+        publish(own, built=network(seed=2))
+        await models.refresh()
+        assert models.style("wave").manifest.digest != before
+        assert [model.name for model in models.all()] == ["night", "wave"]
+        shutil.rmtree(own)
+        await models.refresh()
+        assert models.style("wave").manifest.digest == before
+
+    following(scenario, tmp_path / "shipped", tmp_path / "own")
+
+
+def test_style_and_upscaler_are_different_tasks(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path)
+        publish_upscaler(tmp_path)
+        await models.refresh()
+        with pytest.raises(UnknownModel, match="no style is named 'x4'; there are: wave"):
+            models.style("x4")
+        with pytest.raises(UnknownModel, match="there are: x4"):
+            models.upscalers(4, "wave")
+        with pytest.raises(
+            UnknownModel, match="no model enlarges ×8, nor do several in turn; scales there are: \\[4, 16\\]"
+        ):
+            models.upscalers(8)
+
+    following(scenario, tmp_path)
+
+
+def test_upscaler_is_the_named_one_else_the_canonical_else_the_newest(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        for name in ("faces", "anime"):
+            publish_upscaler(tmp_path, name)
+        await models.refresh()
+        assert models.upscalers(4)[0].name == "anime"
+        assert models.upscalers(4, "faces")[0].name == "faces"
+        publish_upscaler(tmp_path, "x4")
+        publish_upscaler(tmp_path, "newest")
+        await models.refresh()
+        assert models.upscalers(4)[0].name == "x4"
+
+    following(scenario, tmp_path)
+
+
+def test_upscalers_are_chained_where_no_single_one_fits(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish_upscaler(tmp_path)
+        publish(tmp_path, "x2", network("c3s1-4,c3s1-12,p2", norm="none"))
+        publish(tmp_path, "painterly", network("c3s1-4,c3s1-12,p2", norm="none", seed=1))
+        await models.refresh()
+
+        def names(scale: int, first: str | None = None) -> list[str]:
+            return [model.name for model in models.upscalers(scale, first)]
+
+        assert names(2) == ["x2"]
+        assert names(8) == ["x4", "x2"]
+        assert names(16) == ["x4", "x4"]
+        assert names(4, "painterly") == ["painterly", "x2"]
+        assert names(8, "x2,painterly") == ["x2", "painterly", "x2"]
+        with pytest.raises(UnknownModel, match=r"no model enlarges ×3.*\[2, 4, 8, 16\]"):
+            names(3)
+        with pytest.raises(UnknownModel, match="enlarges ×2, or by a divisor of that, is named 'x4'"):
+            names(4, "x2,x4")
+
+    following(scenario, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("scale", "scales", "chain"),
+    [
+        (1, {2}, ()),
+        (8, {2, 4}, (4, 2)),
+        (8, {2, 4, 8}, (8,)),
+        (12, {2, 3, 4}, (4, 3)),
+        (6, {4}, None),
+        (16, {1, 4}, (4, 4)),
+        (16, {2, 4, 8}, (4, 4)),
+        (32, {2, 4, 8}, (8, 4)),
+        (48, {2, 3, 4, 8}, (4, 4, 3)),
+    ],
+)
+def test_scale_is_the_product_of_the_fewest(scale: int, scales: set[int], chain: tuple[int, ...] | None) -> None:
+    assert factorize(scale, scales) == chain
+
+
+def test_model_whose_files_make_no_sense_does_not_stop_the_others(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path, "night")
+        publish(tmp_path, "wave")
+        (tmp_path / "night" / "current").write_bytes(b"\xff\xff")
+        (tmp_path / "a file").touch()
+        (tmp_path / "an empty folder").mkdir()
+        await models.refresh()
+        assert [model.name for model in models.all()] == ["wave"]
+        assert [failure.version.label for failure in models.failures()] == ["night@?"]
+
+    following(scenario, tmp_path)
+
+
+def test_stores_that_cannot_be_read_do_not_end_the_following(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        root = tmp_path / "store"
+        root.symlink_to("x" * 300)  # no file system has such a name: even to look is an error
+        following = asyncio.create_task(models.follow())
+        await until(lambda: models.trouble != "the models are being loaded")
+        assert models.trouble == "the model stores cannot be read: OSError; the log has the details"
+        root.unlink()
+        publish(root)
+        await until(lambda: models.trouble is None and bool(models.all()))
+        assert models.style("wave").label == "wave@1"
+        following.cancel()
+
+    following(scenario, tmp_path / "store")
+
+
+class LostBackend(CpuBackend):
+    """The backend of a device that has failed."""
+
+    @contextmanager
+    def lane(self, exclusive: bool) -> Iterator[None]:
+        if exclusive in (True, False):
+            raise torch.AcceleratorError("unspecified launch failure")
+        yield
+
+
+def test_device_that_is_lost_while_a_model_is_loaded_ends_it(tmp_path: Path) -> None:
+    publish(tmp_path)
+
+    async def scenario(models: ModelRegistry) -> None:
+        with pytest.raises(DeviceLost):
+            await models.follow()
+
+    following(scenario, tmp_path, backend=LostBackend(1, 1))

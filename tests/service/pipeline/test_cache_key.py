@@ -1,0 +1,59 @@
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_store import ModelStore
+from service.engine.request import Priority
+from service.engine.tiling import TileSizes
+from service.imaging.codecs import ImageFormat, OutputSpec
+from service.models.registry import ServedModel
+from service.pipeline.cache_key import build_fingerprint, cache_key, canonical
+from service.pipeline.resolve import Deadline, ResolvedRequest
+from service.pipeline.stylize import Stylize
+from tests.networks import network
+from tests.service.live import publish, serving
+
+SIZES = TileSizes(2**20)
+MADE = build_fingerprint(torch.device("cpu"), torch.float32, SIZES)
+
+
+def served(root: Path) -> ServedModel:
+    with serving(root) as live:
+        return live.service.models.style("wave")
+
+
+def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path) -> None:
+    publish(tmp_path)
+    model = served(tmp_path)
+    request = ResolvedRequest(Stylize(((model, 1.0),)), Deadline(60), OutputSpec((ImageFormat.PNG,), 90))
+    same = replace(request, deadline=Deadline(5, 1, Priority.BULK))
+    assert cache_key(request, b"image", MADE) == cache_key(same, b"image", MADE)
+
+    publish(tmp_path, built=network(seed=1))
+    others = [
+        (request, b"other", MADE),
+        (request, b"image", build_fingerprint(torch.device("cpu"), torch.bfloat16, SIZES)),
+        (request, b"image", build_fingerprint(torch.device("cpu"), torch.float32, TileSizes(2**19))),
+        (replace(request, output=OutputSpec((ImageFormat.PNG,), 91)), b"image", MADE),
+        (replace(request, output=OutputSpec((ImageFormat.WEBP,), 90)), b"image", MADE),
+        (replace(request, operation=Stylize(((served(tmp_path), 1.0),))), b"image", MADE),
+        (replace(request, operation=Stylize(((model, 1.0),), strength=0.5)), b"image", MADE),
+        (replace(request, mask=b"mask"), b"image", MADE),
+    ]
+    assert ModelStore(tmp_path).current("wave") == 2
+    assert len({cache_key(*other) for other in [*others, (request, b"image", MADE)]}) == 9
+
+
+def test_options_that_are_added_count_by_themselves() -> None:
+    @dataclass(frozen=True)
+    class Mixed:
+        weights: tuple[float, ...]
+        mask: bytes | None = None
+
+    assert canonical(Mixed((0.7, 0.3))) == canonical(Mixed((0.7, 0.3)))
+    assert canonical(Mixed((0.7, 0.3))) != canonical(Mixed((0.3, 0.7)))
+    assert canonical(Mixed((1.0,), b"")) != canonical(Mixed((1.0,)))
+    with pytest.raises(TypeError, match="object"):
+        canonical(object())

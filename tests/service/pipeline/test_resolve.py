@@ -1,0 +1,43 @@
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from service.engine.request import Priority
+from service.errors import InvalidRequest, UnknownModel
+from service.imaging.codecs import ImageFormat
+from service.pipeline.requests import StylizeParameters, StylizeRequest, UpscaleRequest
+from service.pipeline.resolve import Deadline, resolve
+from service.pipeline.stylize import Stylize
+from service.pipeline.upscale import Upscale
+from tests.service.live import publish, publish_upscaler, serving
+
+
+def test_request_is_resolved_to_models_output_and_deadline(tmp_path: Path) -> None:
+    publish(tmp_path)
+    publish_upscaler(tmp_path)
+    parameters = StylizeParameters(strength=0.5, quality=70, priority=Priority.BULK)
+    request = StylizeRequest(style="wave", parameters=parameters, formats=(ImageFormat.WEBP,), timeout=5)
+    with serving(tmp_path) as live:
+        models, settings = live.service.models, live.service.settings
+        stylize = resolve(request, models, settings, b"mask")
+        upscale = resolve(UpscaleRequest(scale=4), models, settings, default_timeout=7.0)
+        for unknown in (StylizeRequest(style="x4"), UpscaleRequest(scale=3)):
+            with pytest.raises(UnknownModel):
+                resolve(unknown, models, settings)
+        with pytest.raises(InvalidRequest, match="at most 600 seconds"):
+            resolve(StylizeRequest(style="wave", timeout=601), models, settings)
+    assert isinstance(stylize.operation, Stylize)
+    assert (stylize.model.name, stylize.operation.strength, stylize.mask) == ("wave", 0.5, b"mask")
+    assert (stylize.output.formats, stylize.output.quality) == ((ImageFormat.WEBP,), 70)
+    assert (stylize.deadline.seconds, stylize.deadline.priority) == (5, Priority.BULK)
+    assert isinstance(upscale.operation, Upscale)
+    assert (upscale.model.name, upscale.deadline.seconds) == ("x4", 7.0)
+
+
+def test_named_timeout_counts_from_arrival_and_the_default_from_admission() -> None:
+    arrived = monotonic() - 100
+    named, default = Deadline(60, 5, arrived=arrived), Deadline(60, arrived=arrived)
+    assert named.at() == arrived + 5
+    assert default.at() >= arrived + 100 + 60
+    assert (named.is_default, default.is_default) == (False, True)

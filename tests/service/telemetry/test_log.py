@@ -1,0 +1,45 @@
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from service.telemetry import log
+
+
+@pytest.fixture(autouse=True)
+def _root_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers = []  # pytest's own must not be closed
+    yield
+    logging.captureWarnings(False)
+    root.handlers, root.level = handlers, level
+
+
+def test_json_lines_hold_the_facts(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    logging.getLogger("service.test").info("one\ntwo", extra={"facts": {"status": 200}})
+    line = json.loads(capsys.readouterr().err)
+    assert line.pop("time").endswith("+00:00")
+    assert line == {"level": "info", "logger": "service.test", "message": "one\ntwo", "status": 200}
+
+
+def test_json_lines_hold_the_traceback_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    try:
+        raise ValueError("bad")
+    except ValueError:
+        logging.getLogger("service.test").exception("failed")
+    written = capsys.readouterr().err
+    assert written.count("\n") == 1
+    assert "ValueError: bad" in json.loads(written)["exception"]
+
+
+def test_text_lines_respect_the_level(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("warning", "text")
+    logging.getLogger("service.test").info("quiet")
+    logging.getLogger("service.test").warning("loud")
+    written = capsys.readouterr().err
+    assert "quiet" not in written
+    assert written.endswith("WARNING service.test: loud\n")

@@ -1,0 +1,175 @@
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.app import build_service
+from service.http.server import build_server
+from service.server import SIGNALS, main, serve, until_end
+from service.settings import Settings
+from tests.service.live import PATIENCE, file, photo, pixels, publish, settings, wait_for
+
+ROOT = Path(__file__).parents[2]
+LARGE = file(photo(height=1500, width=2000), compress_level=1)
+"""Takes the narrow network long enough that a signal arrives meanwhile."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """`pastiche-serve` as somebody starts it."""
+
+    handle: subprocess.Popen[str]
+    client: httpx.Client
+
+    def metric(self, name: str) -> float:
+        found = re.search(rf"^{name}(?:{{.*}})? (.*)$", self.client.get("/metrics").text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def exit_status(self) -> int:
+        return self.handle.wait(PATIENCE)
+
+
+@contextmanager
+def process(root: Path, *options: str) -> Iterator[Process]:
+    arguments = ["--stores", str(root), "--port", "0", "--device", "cpu", "--precision", "fp32", "--threads", "1"]
+    arguments += ["--jobs-folder", str(root.parent / "jobs")]
+    command = [sys.executable, "-m", "service", *arguments, *options]
+    handle = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        assert handle.stderr is not None
+        lines = iter(handle.stderr.readline, "")
+        url = next(found[1] for line in lines if (found := re.search(r"running on (http://\S+)", line)))
+        with httpx.Client(base_url=url, timeout=PATIENCE) as client:
+            wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 200)
+            yield Process(handle, client)
+    finally:
+        handle.kill()
+        handle.communicate()
+
+
+def stylize(served: Process, content: bytes) -> httpx.Response:
+    return served.client.post("/v1/stylize/wave?format=png", content=content)
+
+
+@contextmanager
+def stopping(root: Path, *options: str) -> Iterator[tuple[Process, Future[httpx.Response]]]:
+    """A service that was told to stop while it paints a large photograph, and the answer to that."""
+    publish(root)
+    with process(root, *options) as served, ThreadPoolExecutor(1) as clients:
+        in_flight = clients.submit(stylize, served, LARGE)
+        wait_for(lambda: served.metric("pastiche_batch_size_count"), lambda count: count == 1)
+        served.handle.send_signal(signal.SIGTERM)
+        yield served, in_flight
+
+
+def test_sigterm_lets_the_request_in_flight_finish_and_refuses_others(tmp_path: Path) -> None:
+    with stopping(tmp_path) as (served, in_flight):
+        wait_for(lambda: served.client.get("/readyz").status_code, lambda status: status == 503)
+        assert served.client.get("/livez").status_code == 200
+        refused = stylize(served, file(photo()))
+        assert not in_flight.done()
+        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/draining")
+        assert refused.headers["Connection"] == "close"
+        assert "Retry-After" in refused.headers
+        answer = in_flight.result()
+        assert answer.status_code == 200
+        assert pixels(answer.content).shape == (1500, 2000, 3)
+        assert served.exit_status() == 0
+
+
+def test_request_that_outlasts_the_drain_is_told_so(tmp_path: Path) -> None:
+    with stopping(tmp_path, "--drain-seconds", "0") as (served, in_flight):
+        answer = in_flight.result()
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/draining")
+        assert served.exit_status() == 0
+
+
+def test_second_signal_kills(tmp_path: Path) -> None:
+    with stopping(tmp_path, "--drain-seconds", "3600") as (served, in_flight):
+        wait_for(lambda: served.client.get("/readyz").status_code, lambda status: status == 503)
+        assert not in_flight.done()
+        served.handle.send_signal(signal.SIGTERM)
+        assert served.exit_status() == 128 + signal.SIGTERM
+        assert isinstance(in_flight.exception(), httpx.TransportError)
+
+
+def test_idle_service_ends_at_once_with_connections_open(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with process(tmp_path, "--drain-seconds", "3600") as served:
+        served.handle.send_signal(signal.SIGTERM)
+        assert served.exit_status() == 0
+
+
+def test_wrong_option_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--threads", "0"])
+    assert main() == 2
+    written = capsys.readouterr().err
+    assert "threads" in written
+    assert "greater than or equal to 1" in written
+
+
+def test_device_that_does_not_exist_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--device", "cuda:99"])
+    assert main() == 2
+    assert capsys.readouterr().err.startswith("error: device cuda:99 does not exist here")
+
+
+def test_port_in_use_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        chosen = settings(tmp_path, port=taken.getsockname()[1])
+        service = build_service(chosen)
+        assert asyncio.run(serve(service, build_server(service.app, chosen))) == 1
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert "address already in use" in errors[0].getMessage()
+
+
+def test_help_names_every_option(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    written = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')}" in written for name in Settings.model_fields)
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Those of the test's process as they were."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signal_is_a_reason_to_end_well(tmp_path: Path, number: int) -> None:
+    lifespan = build_service(settings(tmp_path)).lifespan
+
+    async def run() -> int:
+        waiting = asyncio.create_task(until_end(lifespan))
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), number)
+        return await waiting
+
+    assert asyncio.run(run()) == 0
+
+
+def test_broken_service_is_a_reason_to_end_badly(tmp_path: Path) -> None:
+    lifespan = build_service(settings(tmp_path)).lifespan
+    lifespan.broken.set()
+    assert asyncio.run(until_end(lifespan)) == 1

@@ -1,0 +1,34 @@
+"""Every module is tested by the file that mirrors its path, or a line here says why it needs none."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("benchmarks", "client", "model_store", "service", "trainer")
+
+UNMIRRORED = {
+    "benchmarks/memory.py": "starts whole services and reads figures that test_processes.py and test_servers.py test",
+    "benchmarks/peers/litserve.py": "needs the extra `benchmarks`",
+    "model_store/errors.py": "exceptions without code, each raised in the tests of its module",
+    "service/http/routes/parameters.py": "annotations alone; test_openapi.py holds them against the endpoints",
+    "service/pipeline/operation.py": "an interface; test_stylize.py and test_upscale.py test both of its classes",
+}
+
+
+def mirror(module: Path) -> Path:
+    """tests/service/engine/test_tiling.py of service/engine/tiling.py."""
+    return Path("tests") / module.parent / f"test_{module.stem.strip('_')}.py"
+
+
+def modules() -> list[Path]:
+    found = [path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    return [path for path in found if path.name != "__init__.py"]
+
+
+def test_every_module_has_its_tests() -> None:
+    missing = {str(module) for module in modules() if not (ROOT / mirror(module)).exists()}
+    assert missing == set(UNMIRRORED)
+
+
+def test_no_package_hides_code_in_its_init() -> None:
+    inits = [path for package in PACKAGES for path in (ROOT / package).rglob("__init__.py")]
+    assert [str(path) for path in inits if "def " in path.read_text() or "class " in path.read_text()] == []
