@@ -18,11 +18,11 @@ from trainer.config import StyleConfig
 from trainer.data import image_files
 from trainer.errors import Interrupted
 from trainer.hardware import Hardware
-from trainer.judgement import Judge
 from trainer.loss_network import load_loss_network
 from trainer.objective import StyleWeights
 from trainer.run import Run
 from trainer.style import StyleTask
+from trainer.style_score import StyleScorer
 from trainer.train import publish, train
 
 SIZES = (256, 480)
@@ -132,10 +132,10 @@ class Study:
         """The mean objective, its content and its style, at each size."""
         loss_network = load_loss_network(config.loss_network)
         weights = StyleWeights(style_weight=config.style_weight, tv_weight=config.tv_weight)
-        judge = Judge(loss_network, config.style_image, config.style_size, weights)
+        scorer = StyleScorer(loss_network, config.style_image, config.style_size, weights)
         found: dict[str, float] = {}
         for side in SIZES:
-            terms = judge.mean(network, self._held_out, side)
+            terms = scorer.mean(network, self._held_out, side)
             style = sum(value for name, value in terms.items() if name.startswith("style_"))
             found |= {f"{side} px": terms["total"], f"content at {side}": terms["content"], f"style at {side}": style}
         return found

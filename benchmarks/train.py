@@ -21,13 +21,12 @@ from torchvision.transforms import v2
 from benchmarks import limits, photos
 from benchmarks.report import Row, Tables
 from benchmarks.stats import middle
-from model_store.allocator import keep_memory
+from model_store.allocator import configure_allocator
 from trainer.config import Precision, StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.data import read_image
 from trainer.hardware import Hardware
 from trainer.run import Run
-from trainer.task import Task
-from trainer.tasks import build
+from trainer.task import Task, build
 from trainer.train import train
 
 PHOTOS = 24
@@ -131,7 +130,7 @@ def _measured(config: TrainConfig, rounds: int) -> dict[Loop, list[float]]:
 
 
 def _process(loop: Loop) -> ProcessPoolExecutor:
-    begin = keep_memory if loop.keeps_memory else None
+    begin = configure_allocator if loop.keeps_memory else None
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=begin)
 
 

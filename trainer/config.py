@@ -1,6 +1,6 @@
-"""Every option of a training run, once: its default, its bounds, its meaning.
+"""The options of a training run: default, bounds and description of each.
 
-Defaults are the paper's where it has one (paper §4.1, §4.2), and say so where ours differ.
+Defaults are the paper's (§4.1, §4.2); where ours differ, the description gives the paper's value.
 """
 
 from pathlib import Path
@@ -16,18 +16,18 @@ from trainer.objective import StyleWeights
 
 Precision = Literal["auto", "fp32", "bf16"]
 
-STORY = ("title", "description", "license", "data", "style_title")
-"""Options that tell people of a network and do not change it."""
+DESCRIPTIVE_OPTIONS = ("title", "description", "license", "data", "style_title")
+"""Texts for people; they change nothing in the network."""
 
-PLACES = ("store", "run", "content", "style_image", "loss_network", "teacher", "validation", "preview")
-"""Options that say where something lies; what lies there is compared by its digest."""
+PATH_OPTIONS = ("store", "run", "content", "style_image", "loss_network", "teacher", "validation", "preview")
+"""Paths and names of inputs and outputs. A resumed run may have other ones: inputs are compared by their digests."""
 
-FREE = ("device", "threads", "cache_mb", "preview_every", "save_every", "log_every", "steps")
-"""Options that may differ when a run is resumed."""
+RESUMABLE_OPTIONS = ("device", "threads", "cache_mb", "preview_every", "save_every", "log_every", "steps")
+"""Options that may change when a run is resumed."""
 
 
 class TrainConfig(BaseModel):
-    """What both tasks have in common."""
+    """The options of both tasks."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -76,23 +76,23 @@ class TrainConfig(BaseModel):
 
     @property
     def folder(self) -> Path:
-        """Where the run keeps its state."""
+        """The run's folder: `run`, or runs/<name>."""
         return self.run or Path("runs") / self.name
 
     @model_validator(mode="after")
-    def _divisible(self) -> Self:
+    def _check_accumulate(self) -> Self:
         if self.batch % self.accumulate:
             raise ValueError(f"--accumulate {self.accumulate} does not divide a batch of {self.batch}")
         return self
 
     @field_validator("architecture", check_fields=False)
     @classmethod
-    def _known(cls, notation: str) -> str:
+    def _normalise_architecture(cls, notation: str) -> str:
         return str(Architecture.parse(notation))
 
 
 class StyleConfig(StyleWeights, TrainConfig):
-    """Train a network that paints photographs in the style of one painting."""
+    """The options of style transfer (paper §4.1)."""
 
     style_image: Path = Field(description="the painting")
     style_title: str = Field("", description="the painting in words: painter, title, year")
@@ -142,7 +142,7 @@ class StyleConfig(StyleWeights, TrainConfig):
 
 
 class SuperResolutionConfig(TrainConfig):
-    """Train a network that enlarges photographs."""
+    """The options of super-resolution (paper §4.2)."""
 
     scale: int = Field(4, ge=2, le=16, description="output side over input side")
     batch: int = Field(16, ge=1, description="images per step (paper: 4)")

@@ -1,4 +1,4 @@
-"""Photographs as training batches: every batch is a function of the seed and the step alone."""
+"""Image files as tensors: training batches of photographs, paintings, and low-resolution images."""
 
 import hashlib
 import logging
@@ -20,25 +20,25 @@ from trainer.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
-NARROWEST = 32
-"""Pixels of a painting's shorter side, below which the deeper layers of loss networks have nothing to look at."""
+MIN_PAINTING_SIDE = 32
+"""Shortest side of a painting in pixels; in smaller ones the deep layers of loss networks have no positions left."""
 
 Pixels = NDArray[np.uint8]
 """RGB (H, W, 3)."""
 
-Cut = Callable[[Pixels, int, np.random.Generator], Pixels]
-"""Makes a square of a photograph; raises DataError where the photograph cannot give one."""
+Crop = Callable[[Pixels, int, np.random.Generator], Pixels]
+"""Photograph, side, random generator → a square of that side; raises DataError where the photograph is too small."""
 
 log = logging.getLogger(__name__)
 
 
 class Photographs:
-    """The images of a folder, cut into batches.
+    """The images of a folder as batches of square crops.
 
-    A batch has `size` squares of `side` pixels, or, from step `zoom_from` on, up to `zoom` times larger ones: one
-    factor for a batch, whose logarithm is evenly distributed. It depends on `seed` and its number alone, so a resumed
-    run sees what an uninterrupted one sees. Files that cannot be used are logged once, listed in `skipped`, and
-    replaced by the next.
+    A batch has `size` crops of `side` × `side` pixels. From step `zoom_from` on, the side of each batch is multiplied
+    by a random factor from 1 to `zoom` (log-uniform). A batch depends only on `seed`, its step and the files, so a
+    resumed run gets the batches of an uninterrupted one. A file that cannot be used is logged once, listed in
+    `skipped`, and replaced by the next. Every file is used once an epoch.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Photographs:
         folder: Path,
         side: int,
         size: int,
-        cut: Cut,
+        crop: Crop,
         *,
         seed: int,
         cache_mb: int = 1024,
@@ -57,19 +57,19 @@ class Photographs:
         self._folder = folder
         self.skipped: dict[Path, str] = {}
         self.size = size
-        self._side, self._cut, self._seed = side, cut, seed
+        self._side, self._crop_from, self._seed = side, crop, seed
         self._zoom, self._zoom_from = zoom, zoom_from
         self._cache: dict[Path, Pixels] = {}
         self._cache_left = cache_mb * 2**20
 
     @property
     def digest(self) -> str:
-        """Of the names and the order of the files: two folders of one digest give the same batches."""
+        """SHA-256 of the files' relative paths in order; their contents are not read."""
         names = "\n".join(path.relative_to(self._folder).as_posix() for path in self.files)
         return hashlib.sha256(names.encode()).hexdigest()
 
     def batch(self, step: int) -> Tensor:
-        """The batch of a step: uint8 (N, 3, S, S)."""
+        """The batch of a step, uint8 (N, 3, S, S); raises DataError where no file can be used."""
         rng = np.random.default_rng((self._seed, step))
         zoomed = self._zoom > 1 and step >= self._zoom_from
         side = round(self._side * self._zoom ** rng.random()) if zoomed else self._side
@@ -77,7 +77,7 @@ class Photographs:
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
     def batches(self, begin: int, end: int) -> Iterator[Tensor]:
-        """The batches of steps `begin` to `end` - 1, each prepared while the one before is used."""
+        """The batches of steps `begin` to `end` - 1; a thread prepares each while the caller uses the one before."""
         with ThreadPoolExecutor(1, thread_name_prefix="photographs") as pool:
             following = pool.submit(self.batch, begin)
             for step in range(begin, end):
@@ -87,14 +87,14 @@ class Photographs:
                 yield current
 
     def _crop(self, position: int, side: int, rng: np.random.Generator) -> Pixels:
-        """The crop at a position of the endless shuffled sequence of files, or of the next usable file."""
+        """A crop of the file at `position` in the sequence of shuffled epochs, or of the next file that can be used."""
         epoch, index = divmod(position, len(self.files))
         order = _permutation(self._seed, epoch, len(self.files))
         for offset in range(len(self.files)):
             path = self.files[order[(index + offset) % len(self.files)]]
             if path not in self.skipped:
                 try:
-                    return self._cut(self._pixels(path), side, rng)
+                    return self._crop_from(self._pixels(path), side, rng)
                 except DataError as error:
                     self._skip(path, error)
         raise DataError(f"none of the {len(self.files)} images can be used; the last: {_last(self.skipped)}")
@@ -114,7 +114,7 @@ class Photographs:
 
 
 def image_files(folder: Path, option: str = "--content") -> list[Path]:
-    """The image files under a folder, sorted; raises DataError, which names the option, where there are none."""
+    """The image files under a folder, sorted. Raises DataError, with the option's name, where there are none."""
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; {option} takes a folder of images")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
@@ -124,38 +124,43 @@ def image_files(folder: Path, option: str = "--content") -> list[Path]:
 
 
 def read_rgb(path: Path) -> Pixels:
-    """An image file as RGB, upright; raises DataError where it cannot be read."""
+    """An image file as RGB, turned by its EXIF orientation. Raises DataError where it cannot be read."""
     return np.asarray(_to_rgb(read_image(path)))
 
 
 def read_image(path: Path) -> Image.Image:
-    """An image file, decoded and upright; raises DataError with its name where it cannot be read."""
+    """An image file, decoded and turned by its EXIF orientation. Raises DataError where it cannot be read."""
     try:
         with Image.open(path) as image:
             image.load()
             return _upright(image)
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's plugins raise whatever their parsing stumbles upon
+    except Exception as error:  # Pillow's plugins raise errors of any type
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def read_painting(path: Path, longer_side: int) -> Pixels:
-    """A painting as RGB, reduced to `longer_side`; transparency becomes white, grey and CMYK are converted, with a
-    warning. Raises DataError where the file is no image, or too narrow to have a style."""
+    """A painting as RGB, reduced (never enlarged) to `longer_side` pixels.
+
+    Transparency becomes white; grey and CMYK are converted; a warning is logged. Raises DataError where the file cannot
+    be read, or its shorter side is then less than MIN_PAINTING_SIDE.
+    """
     rgb = _opaque_rgb(read_image(path), path)
     factor = min(1.0, longer_side / max(rgb.size))
     sides = (round(rgb.width * factor), round(rgb.height * factor))
-    if min(sides) < NARROWEST:
+    if min(sides) < MIN_PAINTING_SIDE:
         size = f"{path} is {sides[0]}×{sides[1]} pixels when its longer side is {max(sides)}"
-        raise DataError(f"{size}; --style-image takes a painting whose shorter side is then {NARROWEST} or more")
+        raise DataError(
+            f"{size}; --style-image takes a painting whose shorter side is then {MIN_PAINTING_SIDE} or more"
+        )
     return np.asarray(rgb if factor == 1 else rgb.resize(sides, Image.Resampling.LANCZOS))
 
 
-def scaled_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
-    """A random square of the photograph at a random scale: its shorter side is 1 to 1.5 times the crop's.
+def random_scaled_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
+    """A random square of the photograph, resized to a shorter side of 1 to 1.5 times `size`; half are mirrored.
 
-    Photographs are enlarged only where their shorter side is less than `size`.
+    A photograph is enlarged only where its shorter side is less than `size`, and then to `size`.
     """
     height, width = pixels.shape[:2]
     shorter = min(height, width)
@@ -167,8 +172,8 @@ def scaled_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
     return crop[:, ::-1] if rng.random() < 0.5 else crop
 
 
-def exact_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
-    """A random square of the photograph's own pixels, in one of its eight orientations."""
+def random_exact_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
+    """A random square, not resized, in one of the eight orientations. Raises DataError for a smaller photograph."""
     height, width = pixels.shape[:2]
     if min(height, width) < size:
         raise DataError(f"{width}×{height} pixels are fewer than a crop's {size}×{size}")
@@ -177,30 +182,34 @@ def exact_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
     return crop[:, ::-1] if rng.random() < 0.5 else crop
 
 
-def part(squares: Tensor, side: int, rng: np.random.Generator) -> Tensor:
-    """One random square of `side` pixels of all (N, C, S, S); themselves where they have no more."""
+def random_part(squares: Tensor, side: int, rng: np.random.Generator) -> Tensor:
+    """One random square (N, C, side, side) of (N, C, S, S), at the same place in all; `squares` where S is `side`."""
     top, left = (int(rng.integers(length - side + 1)) for length in squares.shape[-2:])
     return squares[..., top : top + side, left : left + side] if squares.shape[-1] > side else squares
 
 
-def shifted(squares: Sequence[Tensor], most: int, rng: np.random.Generator) -> list[Tensor]:
-    """Images (N, C, S, S) without their first 0 to `most` - 1 rows and columns, as many of all, and S / 16 at most."""
-    top, left = (int(rng.integers(max(1, min(most, squares[0].shape[-1] // 16)))) for _ in range(2))
+def random_shift(squares: Sequence[Tensor], bound: int, rng: np.random.Generator) -> list[Tensor]:
+    """Cut off the first rows and columns of images (N, C, S, S): random numbers below `bound`, the same for all.
+
+    For small images the bound is S / 16, rounded down, and at least 1.
+    """
+    top, left = (int(rng.integers(max(1, min(bound, squares[0].shape[-1] // 16)))) for _ in range(2))
     return [images[..., top:, left:] for images in squares]
 
 
-def reduced(sharp: Tensor, scale: int, blur: float = 0.0) -> Tensor:
-    """The low-resolution images of (N, 3, H, W): an optional Gaussian blur, bicubic reduction, 8-bit rounding.
+def low_resolution(sharp: Tensor, scale: int, blur: float = 0.0) -> Tensor:
+    """The inputs of super-resolution, (N, 3, H / scale, W / scale) in [0, 1], from sharp images (N, 3, H, W) in [0, 1].
 
-    The reduction is antialiased, as MATLAB's and Pillow's are; without that, networks learn another problem.
+    An optional Gaussian blur of σ `blur` pixels, then bicubic reduction, then rounding to 8 bits. The reduction is
+    antialiased, as MATLAB's and Pillow's, which the field's test images are made with.
     """
     if blur:
         sharp = gaussian_blur(sharp, 2 * round(3 * blur) + 1, blur)
-    return (shortened(sharp, scale).clamp(0, 1) * 255).round() / 255
+    return (downscaled(sharp, scale).clamp(0, 1) * 255).round() / 255
 
 
-def shortened(images: Tensor, factor: int) -> Tensor:
-    """Images (N, 3, H, W) with so many times shorter sides, rounded down: bicubic, antialiased."""
+def downscaled(images: Tensor, factor: int) -> Tensor:
+    """Images (N, C, H, W) → (N, C, H // factor, W // factor): bicubic, antialiased, not limited to [0, 1]."""
     if factor == 1:
         return images
     side = [length // factor for length in images.shape[-2:]]
@@ -210,7 +219,7 @@ def shortened(images: Tensor, factor: int) -> Tensor:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except (SyntaxError, ValueError, OSError, struct.error):  # a photograph is not lost for its damaged EXIF block
+    except (SyntaxError, ValueError, OSError, struct.error):  # the EXIF block is damaged, the pixels need not be
         return image
 
 
@@ -227,7 +236,7 @@ def _opaque_rgb(image: Image.Image, path: Path) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """RGB; 16-bit grey, which Pillow would clip, is rounded to 8 bits."""
+    """Convert to RGB. 16-bit grey, which Pillow would clip to 255, is scaled to 8 bits."""
     if image.mode.startswith("I"):
         image = Image.fromarray(np.rint(np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8))
     return image.convert("RGB")

@@ -1,25 +1,29 @@
-"""What stops a training run; every message says what would have been accepted."""
+"""The errors that end a command with a message; each message says what would have been accepted."""
 
 
 class TrainerError(Exception):
-    """A run that cannot start or go on."""
+    """Base class: a command that cannot start or continue."""
+
+
+class OptionError(TrainerError):
+    """An option has a value that is not accepted."""
 
 
 class DataError(TrainerError):
-    """Images that cannot be trained on."""
+    """An image or a folder of images cannot be used."""
 
 
 class LossNetworkError(TrainerError):
-    """Weights that do not fit the layout of the loss network."""
+    """The loss network's weights cannot be read, or do not fit the layout."""
 
 
 class RunError(TrainerError):
-    """A run's folder does not fit what was asked of it."""
+    """A run's folder does not allow what was asked: to start, to resume or to publish."""
 
 
 class TrainingDiverged(TrainerError):
-    """The loss is no longer a finite number."""
+    """A loss or the gradient is not a finite number."""
 
 
 class Interrupted(TrainerError):
-    """The run was asked to stop, and has saved its state."""
+    """The run was asked to stop, and its state is saved."""

@@ -1,8 +1,8 @@
-"""How good a super-resolution network is, by the field's protocol.
+"""PSNR and SSIM of super-resolution networks by the usual protocol.
 
-High-resolution images are cropped to a multiple of the scale, reduced bicubically (antialiased, 8-bit), enlarged by
-the network and compared on luma (ITU-R BT.601, 16 to 235) without a border of `scale` pixels. Bicubic enlargement
-reaches 28.43 dB and SSIM 0.811 on Set5 ×4 in this protocol.
+High-resolution images are cropped to a multiple of the scale, reduced bicubically (antialiased, 8 bits), enlarged by
+the network and compared on luma (ITU-R BT.601, 16 to 235) without a border of `scale` pixels. Bicubic enlargement has
+28.43 dB and SSIM 0.8113 on Set5 ×4.
 """
 
 from collections.abc import Callable
@@ -13,28 +13,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.data import image_files, read_image, read_rgb, reduced
+from trainer.data import image_files, low_resolution, read_image, read_rgb
 from trainer.errors import DataError
 from trainer.spectrum import PERIODS, WINDOW, grid_level
 
-HIGHEST_PSNR = 100.0
-"""Decibels that an image without any error counts as; without a bound, one flat image would decide the mean."""
+MAX_PSNR = 100.0
+"""Upper limit of the PSNR in dB; an image without error, whose PSNR is infinite, would make the mean infinite."""
+
+LUMA_WEIGHTS = (65.481, 128.553, 24.966)
+"""Of R, G and B in [0, 1] (ITU-R BT.601), as in MATLAB's rgb2ycbcr."""
 
 SSIM_WINDOW = 11
 
 Enlarge = Callable[[Tensor], Tensor]
-"""RGB (1, 3, H, W) in [0, 1] → the same, side × scale."""
+"""RGB (1, 3, H, W) in [0, 1] → RGB (1, 3, scale · H, scale · W)."""
 
 
 def evaluate(enlarge: Enlarge, folder: Path, scale: int) -> dict[str, float]:
-    """Means over the images of a folder of what `scores` finds in each, for the grid in those that can have one."""
-    found = [scores(enlarge, sharp_image(path, scale), scale) for path in judged_images(folder, scale, "--images")]
+    """The means of `score_image` over a folder; `grid` over the images that have it. Raises as `evaluation_images`."""
+    found = [
+        score_image(enlarge, sharp_image(path, scale), scale) for path in evaluation_images(folder, scale, "--images")
+    ]
     names = dict.fromkeys(name for score in found for name in score)
     return {name: fmean(score[name] for score in found if name in score) for name in names}
 
 
-def judged_images(folder: Path, scale: int, option: str) -> list[Path]:
-    """The images of a folder; raises DataError, naming it, for one that cannot be read or is too small to judge."""
+def evaluation_images(folder: Path, scale: int, option: str) -> list[Path]:
+    """The images of a folder. Raises DataError for one that cannot be read, or is too small for SSIM at that scale."""
     files = image_files(folder, option)
     least = SSIM_WINDOW + 3 * scale
     for path in files:
@@ -45,7 +50,7 @@ def judged_images(folder: Path, scale: int, option: str) -> list[Path]:
 
 
 def bicubic(scale: int) -> Enlarge:
-    """Bicubic enlargement, the baseline."""
+    """Bicubic enlargement by `scale`, the baseline."""
 
     def enlarge(low: Tensor) -> Tensor:
         return F.interpolate(low, scale_factor=float(scale), mode="bicubic", antialias=True)
@@ -55,17 +60,17 @@ def bicubic(scale: int) -> Enlarge:
 
 def luma(image: Tensor) -> Tensor:
     """RGB (N, 3, H, W) in [0, 1] → Y (N, 1, H, W) in [16, 235] (ITU-R BT.601, as MATLAB's rgb2ycbcr), float64."""
-    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=image.device)
+    weights = torch.tensor(LUMA_WEIGHTS, dtype=torch.float64, device=image.device)
     return 16 + torch.einsum("nchw,c->nhw", image.double(), weights)[:, None]
 
 
 def psnr(one: Tensor, other: Tensor) -> float:
-    """Peak signal-to-noise ratio of two planes of 8-bit range, in dB, at most HIGHEST_PSNR."""
-    return min(HIGHEST_PSNR, float(10 * torch.log10(255**2 / (one - other).square().mean())))
+    """Peak signal-to-noise ratio of two planes in [0, 255], in dB, at most MAX_PSNR."""
+    return min(MAX_PSNR, float(10 * torch.log10(255**2 / (one - other).square().mean())))
 
 
 def ssim(one: Tensor, other: Tensor) -> float:
-    """Structural similarity (Wang et al. 2004): Gaussian window 11×11, σ 1.5, no downsampling."""
+    """Structural similarity of two planes (N, 1, H, W) in [0, 255] (Wang et al. 2004): 11×11 Gaussian window, σ 1.5."""
     kernel = torch.exp(-((torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2) ** 2) / (2 * 1.5**2))
     window = torch.outer(kernel, kernel)[None, None] / kernel.sum() ** 2
 
@@ -83,13 +88,14 @@ def ssim(one: Tensor, other: Tensor) -> float:
     return float(similarity.mean())
 
 
-def scores(enlarge: Enlarge, sharp: Tensor, scale: int) -> dict[str, float]:
-    """PSNR (dB) and SSIM of one image, (1, 3, H, W) with sides that are multiples of the scale; how far a grid stands
-    out of its enlargement (dB, see `grid_level`), where the image is large enough to tell.
+def score_image(enlarge: Enlarge, sharp: Tensor, scale: int) -> dict[str, float]:
+    """`psnr` (dB), `ssim` and `grid` (dB, see `grid_level`) of one image (1, 3, H, W) in [0, 1] after a round trip.
 
-    The grid's period is twice the scale, or 16: its frequencies are those of the scale, and between them of weaves.
+    The sides must be multiples of the scale. The grid's period is twice the scale, at most 16, so that patterns at half
+    the scale's frequency are found too; there is no `grid` for a smaller image or another period.
     """
-    planes = [luma(image)[..., scale:-scale, scale:-scale] for image in (again(enlarge, sharp, scale), sharp)]
+    images = (reduce_and_enlarge(enlarge, sharp, scale), sharp)
+    planes = [luma(image)[..., scale:-scale, scale:-scale] for image in images]
     return {"psnr": psnr(*planes), "ssim": ssim(*planes)} | _grid(planes[0][0, 0], min(2 * scale, PERIODS[-1]))
 
 
@@ -99,15 +105,15 @@ def _grid(plane: Tensor, period: int) -> dict[str, float]:
     return {"grid": grid_level(plane, period)}
 
 
-def again(enlarge: Enlarge, sharp: Tensor, scale: int) -> Tensor:
-    """What is left of an image that was reduced and enlarged, in 8 bits."""
+def reduce_and_enlarge(enlarge: Enlarge, sharp: Tensor, scale: int) -> Tensor:
+    """An image (1, 3, H, W) reduced by `scale` and enlarged again, rounded to 8 bits, in [0, 1]."""
     with torch.inference_mode():
-        enlarged = enlarge(reduced(sharp, scale))
+        enlarged = enlarge(low_resolution(sharp, scale))
     return (enlarged.clamp(0, 1) * 255).round() / 255
 
 
 def sharp_image(path: Path, scale: int) -> Tensor:
-    """An image, (1, 3, H, W) in [0, 1], cropped to a multiple of the scale."""
+    """An image file as RGB (1, 3, H, W) in [0, 1], cropped at the right and bottom to a multiple of the scale."""
     pixels = torch.from_numpy(read_rgb(path).copy()).permute(2, 0, 1)[None].float() / 255
     height, width = (side - side % scale for side in pixels.shape[-2:])
     return pixels[..., :height, :width]

@@ -1,4 +1,4 @@
-"""Where a run computes, and in what precision."""
+"""The device of a run, and the precision of its networks."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,18 @@ from trainer.errors import TrainerError
 
 @dataclass(frozen=True)
 class Hardware:
-    """A device and the precision that networks (never losses) use on it."""
+    """A device, and the precision of networks on it; losses are computed in fp32 always."""
 
     device: torch.device
     precision: torch.dtype
 
     @classmethod
     def of(cls, device: str, precision: Precision, threads: int = 0) -> "Hardware":
-        """The device of that name; "auto" takes a GPU where there is one, and bf16 where it is fast."""
+        """The device and the precision for the options of those names; sets torch's CPU threads unless `threads` is 0.
+
+        Device "auto" is a GPU where there is one, precision "auto" is bf16 where the device computes fast in it.
+        Raises TrainerError for a GPU where torch finds none.
+        """
         if threads:
             torch.set_num_threads(threads)
         chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
@@ -29,7 +33,7 @@ class Hardware:
         return cls(chosen, torch.bfloat16 if bf16 else torch.float32)
 
     def autocast(self) -> torch.autocast:
-        """The context in which networks are evaluated."""
+        """The context for the forward passes of networks; it does nothing in fp32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16)
 
     def images(self, batch: Tensor) -> Tensor:
@@ -38,5 +42,5 @@ class Hardware:
         return (moved.float() / 255).contiguous(memory_format=torch.channels_last)
 
     def place(self, network: nn.Module) -> None:
-        """Move a network to the device, channels last."""
+        """Move a network to the device, in place, in the channels-last memory format."""
         network.to(self.device).to(memory_format=torch.channels_last)

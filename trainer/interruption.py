@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish, which a run grants between two steps."""
+"""Ctrl-C and SIGTERM as a request to stop, which a run checks between two steps."""
 
 import signal
 import threading
@@ -10,27 +10,27 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def interruption() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; the second has its usual effect.
+    """Yield an event that the first Ctrl-C or SIGTERM sets; a second signal has its usual effect.
 
-    Signals arrive in the main thread alone; elsewhere the event is never set.
+    Signal handlers can be set in the main thread only; in any other thread the event is never set.
     """
-    wish = threading.Event()
+    stop_requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield wish
+        yield stop_requested
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
 
     def restore() -> None:
-        for number, usual in before.items():
-            signal.signal(number, usual)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
-    def note(*_: object) -> None:
+    def request_stop(*_: object) -> None:
         restore()
-        wish.set()
+        stop_requested.set()
 
     for number in SIGNALS:
-        signal.signal(number, note)
+        signal.signal(number, request_stop)
     try:
-        yield wish
+        yield stop_requested
     finally:
         restore()

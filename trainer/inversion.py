@@ -1,7 +1,7 @@
-"""What the layers of a loss network keep of an image: figures 3 and 4 of the paper.
+"""Images reconstructed from one layer of a loss network: figures 3 and 4 of the paper.
 
-An image is found that has a photograph's features in one layer (content), or a painting's Gram matrix (style). It
-begins as noise, and is judged by that layer and by a little total variation alone.
+From noise, an image is optimised to have a photograph's features in one layer (content), or a painting's Gram matrix
+(style), with a small weight of total variation.
 """
 
 from pathlib import Path
@@ -12,25 +12,25 @@ from torch import Tensor
 
 from model_store.durable import replace_file
 from trainer.errors import TrainerError
+from trainer.gatys import OptimizationConfig, minimize, noise
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import StyleObjective
 from trainer.objective import ImageObjective
-from trainer.optimize import Minimisation, minimise, noise
-from trainer.pictures import Labelled, digest, labelled_row, painting, photograph
+from trainer.pictures import LabelledPicture, file_digest, labelled_row, load_painting, load_photograph
 from trainer.run import Run, png
 
-Kept = Literal["content", "style"]
+Kind = Literal["content", "style"]
 
-LAYERS: dict[Kept, tuple[str, ...]] = {
+LAYERS: dict[Kind, tuple[str, ...]] = {
     "content": ("relu2_2", "relu3_3", "relu4_3", "relu5_1", "relu5_3"),
     "style": ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
 }
-"""The paper's, in figures 3 and 4; a loss network may have some of them only."""
+"""The layers of the paper's figures 3 and 4; a loss network may have only some of them."""
 
 
-class InvertConfig(Minimisation):
-    """Find images that have a photograph's features, or a painting's style, in one layer of the loss network."""
+class InvertConfig(OptimizationConfig):
+    """The options of `invert`."""
 
     content: Path | None = Field(None, description="a photograph, for feature reconstruction (the paper's figure 3)")
     style_image: Path | None = Field(None, description="a painting, for style reconstruction (the paper's figure 4)")
@@ -41,51 +41,54 @@ class InvertConfig(Minimisation):
 
 
 def invert(config: InvertConfig, *, resume: bool = False) -> str:
-    """Write one picture row for each of the two that are given; what to tell the user."""
+    """Write content.png and style.png, a row of pictures each, for those that are given; returns what to print.
+
+    Raises TrainerError where neither a photograph nor a painting is given.
+    """
     if not (config.content or config.style_image):
         raise TrainerError("--content takes a photograph, --style-image a painting; one of them is needed, or both")
-    hardware = config.precise()
+    hardware = config.fp32_hardware()
     loss_network = load_loss_network(config.loss_network, config.loss_layout)
     hardware.place(loss_network)
     written = []
-    for kept, path in (("content", config.content), ("style", config.style_image)):
+    for kind, path in (("content", config.content), ("style", config.style_image)):
         if path:
-            row = _row(config, kept, path, hardware, loss_network, resume)  # type: ignore[arg-type]
-            replace_file(config.run / f"{kept}.png", png(labelled_row(row)))
-            written.append(f"{config.run}/{kept}.png")
+            row = _reconstructions(config, kind, path, hardware, loss_network, resume)  # type: ignore[arg-type]
+            replace_file(config.run / f"{kind}.png", png(labelled_row(row)))
+            written.append(f"{config.run}/{kind}.png")
     return ", ".join(written)
 
 
-def _row(
-    config: InvertConfig, kept: Kept, path: Path, hardware: Hardware, loss_network: LossNetwork, resume: bool
-) -> list[Labelled]:
-    """The image, and what each layer keeps of it."""
-    read = photograph if kept == "content" else painting
+def _reconstructions(
+    config: InvertConfig, kind: Kind, path: Path, hardware: Hardware, loss_network: LossNetwork, resume: bool
+) -> list[LabelledPicture]:
+    """The image, and its reconstruction from each layer, labelled."""
+    read = load_photograph if kind == "content" else load_painting
     image = read(path, config.image_size, hardware)
     row = [(path.stem, image[0])]
-    for layer in config.layers or _layers(kept, loss_network):
-        objective = _objective(kept, layer, image, loss_network, config.tv_weight)
-        run = Run(config.run / kept / layer)
-        fingerprint = f"{digest(path)} {layer} {loss_network.source}"
-        again = resume and run.state_file.exists()
-        point = minimise(config, objective, noise(image, config.seed), run, fingerprint, resume=again, name=layer)
+    for layer in config.layers or _available_layers(kind, loss_network):
+        objective = _objective(kind, layer, image, loss_network, config.tv_weight)
+        run = Run(config.run / kind / layer)
+        fingerprint = f"{file_digest(path)} {layer} {loss_network.source}"
+        has_state = resume and run.state_file.exists()
+        point = minimize(config, objective, noise(image, config.seed), run, fingerprint, resume=has_state, name=layer)
         row.append((layer, point.image[0]))
     return row
 
 
-def _layers(kept: Kept, loss_network: LossNetwork) -> tuple[str, ...]:
-    found = tuple(layer for layer in LAYERS[kept] if layer in loss_network.index)
+def _available_layers(kind: Kind, loss_network: LossNetwork) -> tuple[str, ...]:
+    found = tuple(layer for layer in LAYERS[kind] if layer in loss_network.index)
     return found or tuple(loss_network.layout.style_layers)
 
 
-def _objective(kept: Kept, layer: str, image: Tensor, loss_network: LossNetwork, tv_weight: float) -> ImageObjective:
-    """Equation 5 with one of its weights, of the image itself: content and style are the same, and one layer each."""
+def _objective(kind: Kind, layer: str, image: Tensor, loss_network: LossNetwork, tv_weight: float) -> ImageObjective:
+    """Equation 5 with content or style weight 0, and the other 1 for one layer; `image` is photograph and painting."""
     objective = StyleObjective(
         loss_network(image, [layer]),
         layer,
         {layer: 1.0},
-        content_weight=float(kept == "content"),
-        style_weight=float(kept == "style"),
+        content_weight=float(kind == "content"),
+        style_weight=float(kind == "style"),
         tv_weight=tv_weight,
     )
     return ImageObjective(objective, loss_network, image)

@@ -1,7 +1,7 @@
-"""The loss network φ: a classifier's convolutional layers, fixed, whose features judge images (paper §3.2).
+"""The loss network φ: the convolutional layers of a trained classifier, with fixed weights (paper §3.2).
 
-VGG-16 with torchvision's weights is the paper's choice and the default. Others come as safetensors files, whose
-layout (layers, widths, padding, preprocessing) is recognised by its keys or named by an option.
+The default is the paper's, VGG-16, with torchvision's weights. Others are read from safetensors files; the layout
+(layers, widths, padding, preprocessing) is recognised by a key of the file or given by an option.
 """
 
 import hashlib
@@ -26,11 +26,16 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Layout:
-    """How a file's weights make a network, and which of its layers the losses use by default."""
+    """A kind of loss network: how to build it from weights, and the layers that the losses use by default.
+
+    `build` returns the modules in order and the position of each named layer; it raises LossNetworkError for weights
+    that do not fit. `identifying_key` is a key that only files of this layout have. `style_layers` maps layers to
+    weights. `mean` and `std` are subtracted from and divided into RGB in [0, 1].
+    """
 
     name: str
     build: Callable[[Weights], tuple[nn.Sequential, dict[str, int]]]
-    recognised_by: str
+    identifying_key: str
     content_layer: str
     style_layers: Mapping[str, float]
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -38,10 +43,10 @@ class Layout:
 
 
 class LossNetwork(nn.Module):
-    """Features of RGB images in [0, 1], (N, 3, H, W), by the paper's layer names; its weights never change."""
+    """Maps RGB images (N, 3, H, W) in [0, 1] to features by layer name; its weights have no gradients."""
 
     def __init__(self, layout: Layout, weights: Weights, source: str) -> None:
-        """`source` says where the weights come from, for manifests."""
+        """`source` describes the weights in manifests and fingerprints."""
         super().__init__()
         self.layout = layout
         self.source = source
@@ -51,7 +56,10 @@ class LossNetwork(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, image: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
-        """The features at `layers`; nothing behind the deepest of them is computed."""
+        """The features (N, C, H', W') at `layers`; nothing after the last of them is computed.
+
+        Raises LossNetworkError for a layer that does not exist.
+        """
         wanted = {self._position(layer): layer for layer in layers}
         x = (image - self.mean) / self.std
         found = {}
@@ -72,18 +80,19 @@ Pooling = Literal["max", "average"]
 
 
 def load_loss_network(source: str, layout: str = "auto", pooling: Pooling = "max") -> LossNetwork:
-    """torchvision's VGG-16 for "torchvision" (downloaded once), VGG-16 with random weights for "random", which has its
-    speed and the scale of its losses, else the safetensors file of that path.
+    """The loss network of a source, in evaluation mode on the CPU.
 
-    With `average` pooling (Gatys et al. 2016) a loss network does not reward what the maximum picks out of a
-    checkerboard.
+    `source` is "torchvision" (VGG-16, downloaded once), "random" (VGG-16 with random weights, the same every time, for
+    measuring speed) or the path of a safetensors file. `pooling` "average" replaces the paper's max pooling as Gatys et
+    al. 2016 do; max pooling gives a checkerboard the features of its brighter half. Raises LossNetworkError where the
+    weights cannot be read or downloaded, or do not fit.
     """
-    network = _loaded(source, layout)
-    return _averaging(network) if pooling == "average" else network
+    network = _load(source, layout)
+    return _with_average_pooling(network) if pooling == "average" else network
 
 
-def _averaging(network: LossNetwork) -> LossNetwork:
-    """The same network with the mean in place of the maximum."""
+def _with_average_pooling(network: LossNetwork) -> LossNetwork:
+    """The same network, changed in place, with average pooling instead of max pooling."""
     network.source = f"{network.source}, average pooling"
     for position, module in enumerate(network.features):
         if isinstance(module, nn.MaxPool2d):
@@ -91,7 +100,7 @@ def _averaging(network: LossNetwork) -> LossNetwork:
     return network
 
 
-def _loaded(source: str, layout: str) -> LossNetwork:
+def _load(source: str, layout: str) -> LossNetwork:
     if source == "torchvision":
         return LossNetwork(LAYOUTS["vgg16"], _torchvision_weights(), f"vgg16, {_TORCHVISION}")
     if source == "random":
@@ -103,7 +112,7 @@ def _loaded(source: str, layout: str) -> LossNetwork:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise LossNetworkError(f"{source}: {error}; --loss-network takes torchvision or a safetensors file") from error
-    chosen = _layout(state, metadata.get("layout", ""), layout, source)
+    chosen = _choose_layout(state, metadata.get("layout", ""), layout, source)
     return LossNetwork(chosen, state, f"{chosen.name}, sha256:{hashlib.sha256(content).hexdigest()}")
 
 
@@ -120,7 +129,7 @@ def _torchvision_weights() -> Weights:
 
 
 def _random_vgg16(seed: int = 0) -> Weights:
-    """He's initialisation (2015), which keeps the variance from layer to layer, and no biases."""
+    """VGG-16's weights from He et al. 2015, which keeps the variance from layer to layer; biases are 0."""
     with torch.device("meta"):
         shapes = torchvision.models.vgg16(weights=None).features.state_dict()
     generator = torch.Generator().manual_seed(seed)
@@ -133,8 +142,8 @@ def _he(shape: torch.Size, generator: torch.Generator) -> Tensor:
     return torch.randn(shape, generator=generator) * math.sqrt(2 / math.prod(shape[1:]))
 
 
-def _layout(weights: Weights, stated: str, asked: str, source: str) -> Layout:
-    """The layout that was asked for, else the one that the file's metadata state, else the one that its keys show."""
+def _choose_layout(weights: Weights, stated: str, asked: str, source: str) -> Layout:
+    """The layout `asked` for; for "auto" the one `stated` in the file's metadata, or else recognised by a key."""
     known = ", ".join(LAYOUTS)
     if asked != "auto" and asked not in LAYOUTS:
         raise LossNetworkError(f"no layout {asked!r}; there are: auto, {known}")
@@ -142,7 +151,7 @@ def _layout(weights: Weights, stated: str, asked: str, source: str) -> Layout:
     if named:
         return named
     for layout in LAYOUTS.values():
-        if layout.recognised_by in weights:
+        if layout.identifying_key in weights:
             return layout
     raise LossNetworkError(f"{source}: its layout is not recognised; --loss-layout takes: {known}")
 
@@ -150,33 +159,33 @@ def _layout(weights: Weights, stated: str, asked: str, source: str) -> Layout:
 def _vgg16(weights: Weights) -> tuple[nn.Sequential, dict[str, int]]:
     with torch.device("meta"):
         features = torchvision.models.vgg16(weights=None).features
-    _fill(features, weights)
-    return _plain(features), _relu_names(features)
+    _load_features(features, weights)
+    return _without_inplace(features), _relu_names(features)
 
 
 def _vgg11(weights: Weights) -> tuple[nn.Sequential, dict[str, int]]:
-    """As many of VGG-11's layers as there are weights for."""
+    """The first layers of VGG-11, up to the last that has weights."""
     with torch.device("meta"):
         features = torchvision.models.vgg11(weights=None).features
     last = max(int(key.split(".")[1]) for key in weights if key.startswith("features."))
     features = features[: last + 2]
-    _fill(features, weights)
-    return _plain(features), _relu_names(features)
+    _load_features(features, weights)
+    return _without_inplace(features), _relu_names(features)
 
 
 def _squeezenet(weights: Weights) -> tuple[nn.Sequential, dict[str, int]]:
     with torch.device("meta"):
         features = torchvision.models.squeezenet1_1(weights=None).features
-    _fill(features, weights)
+    _load_features(features, weights)
     fires = [i for i, module in enumerate(features) if type(module).__name__ == "Fire"]
-    return _plain(features), {"relu1": 1} | {f"fire{n}": i for n, i in enumerate(fires, start=2)}
+    return _without_inplace(features), {"relu1": 1} | {f"fire{n}": i for n, i in enumerate(fires, start=2)}
 
 
 _VGG19_BLOCKS = ((1, 2), (2, 2), (3, 4), (4, 4), (5, 1))
 
 
 def _vgg19_distilled(weights: Weights) -> tuple[nn.Sequential, dict[str, int]]:
-    """VGG-19's shape to conv5_1 in any width, keys conv11 … conv51; conv0 (1×1) does the preprocessing."""
+    """VGG-19 up to conv5_1 in any width (Wang et al. 2020), keys conv11 … conv51; conv0 (1×1) is the preprocessing."""
     modules: list[nn.Module] = [_conv(weights, "conv0", padding=0)]
     names = {}
     for block, count in _VGG19_BLOCKS:
@@ -194,21 +203,21 @@ LAYOUTS: Mapping[str, Layout] = {
         Layout(
             "vgg16",
             _vgg16,
-            recognised_by="features.28.weight",
+            identifying_key="features.28.weight",
             content_layer="relu3_3",
             style_layers={"relu1_2": 1.0, "relu2_2": 1.0, "relu3_3": 1.0, "relu4_3": 1.0},
         ),
         Layout(
             "vgg11",
             _vgg11,
-            recognised_by="features.8.weight",
+            identifying_key="features.8.weight",
             content_layer="relu3_2",
             style_layers={"relu1_1": 0.3, "relu2_1": 1.0, "relu3_1": 1.0, "relu3_2": 1.0},
         ),
         Layout(
             "vgg19-distilled",
             _vgg19_distilled,
-            recognised_by="conv11.weight",
+            identifying_key="conv11.weight",
             content_layer="relu3_3",
             style_layers={"relu1_2": 0.3, "relu2_2": 1.0, "relu3_3": 1.0, "relu4_1": 1.0},
             mean=(0.0, 0.0, 0.0),
@@ -217,7 +226,7 @@ LAYOUTS: Mapping[str, Layout] = {
         Layout(
             "squeezenet1_1",
             _squeezenet,
-            recognised_by="features.12.squeeze.weight",
+            identifying_key="features.12.squeeze.weight",
             content_layer="fire5",
             style_layers={"relu1": 0.3, "fire3": 1.0, "fire5": 1.0, "fire7": 1.0},
         ),
@@ -225,8 +234,8 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 
-def _fill(features: nn.Sequential, weights: Weights) -> None:
-    """Load the `features.` part of a classifier's weights; its head is not needed."""
+def _load_features(features: nn.Sequential, weights: Weights) -> None:
+    """Load the weights whose keys begin with `features.`; those of the classifier's head are ignored."""
     prefix = "features."
     state = {key.removeprefix(prefix): value.float() for key, value in weights.items() if key.startswith(prefix)}
     try:
@@ -246,8 +255,8 @@ def _conv(weights: Weights, name: str, padding: int) -> nn.Conv2d:
     return conv
 
 
-def _plain(features: nn.Sequential) -> nn.Sequential:
-    """ReLUs that do not overwrite their input: features that were asked for stay as they are."""
+def _without_inplace(features: nn.Sequential) -> nn.Sequential:
+    """Make ReLUs write to a new tensor: in place they would change the features that are returned."""
     for module in features.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
@@ -255,7 +264,7 @@ def _plain(features: nn.Sequential) -> nn.Sequential:
 
 
 def _relu_names(features: nn.Sequential) -> dict[str, int]:
-    """relu1_1 … relu5_3: the ReLUs of VGG, counted within the blocks that poolings divide."""
+    """Positions of VGG's ReLUs by name, relu1_1 … relu5_3: the block, which pooling ends, and the number in it."""
     names, block, layer = {}, 1, 0
     for position, module in enumerate(features):
         if isinstance(module, nn.MaxPool2d):

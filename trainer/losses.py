@@ -1,7 +1,6 @@
-"""The paper's losses, as pure functions of tensors (paper §3.2), and the objective of style transfer made of them.
+"""The paper's losses (§3.2) as functions of features (N, C, H, W), and equation 5 made of them.
 
-Features are (N, C, H, W). Sums and products are computed in fp32 whatever the features' precision: a Gram matrix of
-fp16 features of an 8-bit scale overflows.
+All are computed in fp32 whatever the precision of the features: a Gram matrix of fp16 features can overflow.
 """
 
 from collections.abc import Mapping
@@ -11,12 +10,12 @@ from torch import Tensor
 
 
 def feature_reconstruction(features: Tensor, target: Tensor) -> Tensor:
-    """Equation 2: ‖φ(ŷ) - φ(y)‖² / (C·H·W), averaged over the batch; also the pixel loss, of images."""
+    """Equation 2: ‖φ(ŷ) - φ(y)‖² / (C·H·W), averaged over the batch. For images it is the paper's pixel loss."""
     return (features.float() - target.float()).square().mean()
 
 
 def gram_matrix(features: Tensor) -> Tensor:
-    """Equation 3: ψψᵀ / (C·H·W) with ψ the features as (C, H·W); (N, C, C) in fp32."""
+    """Equation 3: ψψᵀ / (C·H·W), ψ the features as (C, H·W). Returns (N, C, C) in fp32."""
     _, channels, height, width = features.shape
     flat = features.float().flatten(2)
     return flat @ flat.transpose(1, 2) / (channels * height * width)
@@ -25,19 +24,19 @@ def gram_matrix(features: Tensor) -> Tensor:
 def style_reconstruction(features: Tensor, target_gram: Tensor, *, pooled: bool = False) -> Tensor:
     """Equation 4: ‖G(ŷ) - G(y)‖²_F, summed over the C² entries, averaged over the batch.
 
-    `pooled`: of the batch's mean Gram matrix, which is that of all its images side by side. Parts of large photographs
-    are judged so: together they must have the painting's statistics, but a part that shows only sky need not.
+    `pooled` compares the mean Gram matrix of the batch instead of each image's. It is used for crops of large
+    photographs: all together are to have the painting's statistics, a crop that shows only sky need not.
     """
     gram = gram_matrix(features)
     found = gram.mean(dim=0, keepdim=True) if pooled else gram
     return (found - target_gram).square().sum(dim=(1, 2)).mean()
 
 
-def texture(features: Tensor, target: Tensor, side: int = 8) -> Tensor:
-    """How far the Gram matrices of patches are from those of the target's, as a share of the latter's energy.
+def texture_loss(features: Tensor, target: Tensor, side: int = 8) -> Tensor:
+    """The texture loss of Sajjadi et al. 2017 (EnhanceNet, §4.2.3): Gram matrices of patches, relative to the target.
 
-    The texture loss of Sajjadi et al. 2017 (EnhanceNet, §4.2.3): local, so that each patch gets its own texture. The
-    patches have `side` × `side` features; what is left of a row or column is not seen.
+    ‖G(ŷ) - G(y)‖²_F / ‖G(y)‖²_F, both averaged over the patches of `side` × `side` features. Features of incomplete
+    patches at the right and bottom border are not compared.
     """
     found, wanted = (gram_matrix(_patches(tensor, side)) for tensor in (features, target))
     energy = wanted.square().sum(dim=(1, 2)).mean().clamp_min(torch.finfo(torch.float32).tiny)
@@ -46,27 +45,27 @@ def texture(features: Tensor, target: Tensor, side: int = 8) -> Tensor:
 
 def _patches(features: Tensor, side: int) -> Tensor:
     """(N, C, H, W) → (N · patches, C, side, side)."""
-    cut = features.unfold(2, side, side).unfold(3, side, side)
-    return cut.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+    patches = features.unfold(2, side, side).unfold(3, side, side)
+    return patches.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Squared differences of neighbouring pixels, summed over (C, H, W), averaged over the batch (paper §3.2)."""
+    """Squared differences of neighbouring pixels, summed over C, H and W, averaged over the batch (paper §3.2)."""
     across = (image[..., :, 1:] - image[..., :, :-1]).float().square().sum()
     down = (image[..., 1:, :] - image[..., :-1, :]).float().square().sum()
     return (across + down) / image.shape[0]
 
 
 class StyleObjective:
-    """Equation 5, made dimensionless: its weights do not depend on the scale of the loss network's features.
+    """Equation 5 with normalised terms, so that the weights do not depend on the scale of the loss network's features.
 
-    The content loss is divided by the variance of the painting's features, the loss of each style layer by the
-    painting's own ‖G‖²_F and the sum of the layers' weights, total variation by the number of values. The painting has
-    the style term 0, a plane of its mean features 1; the photograph has the content term 0.
+    The content loss is divided by the variance of the painting's features at the content layer. The style loss of each
+    layer is divided by the painting's ‖G‖²_F and by the sum of the layers' weights. Total variation is divided by the
+    number of values of an image. The style terms are 0 for the painting, and add up to `style_weight` for features that
+    are constant at the painting's means; the content term is 0 for the photograph.
 
-    `centred` Gram matrices are those of the features' differences from the painting's mean features. The paper's are
-    dominated by these means, that is by brightness, and hardly see colours; the centred ones are zero at the same
-    images, and see both.
+    `centred` subtracts the painting's mean features before Gram matrices are computed. Without it, as in the paper, the
+    means dominate the Gram matrices, and differences of colour weigh little.
     """
 
     def __init__(
@@ -80,14 +79,14 @@ class StyleObjective:
         tv_weight: float,
         centred: bool = True,
     ) -> None:
-        """`painting`: the features of the style image, (1, C, H, W), by layer."""
+        """`painting`: its features (1, C, H, W) by layer, the content layer included."""
         self.content_layer = content_layer
         self.style_layers = dict(style_layers)
         self.content_weight, self.style_weight, self.tv_weight = content_weight, style_weight, tv_weight
-        self._origins = {
+        self._means = {
             layer: painting[layer].float().mean(dim=(2, 3), keepdim=True) * float(centred) for layer in style_layers
         }
-        self._grams = {layer: gram_matrix(self._from_origin(layer, painting[layer])) for layer in style_layers}
+        self._grams = {layer: gram_matrix(self._centre(layer, painting[layer])) for layer in style_layers}
         self._variance = painting[content_layer].float().var(dim=(2, 3), correction=0).mean()
 
     @property
@@ -104,9 +103,10 @@ class StyleObjective:
         *,
         pooled: bool = False,
     ) -> dict[str, Tensor]:
-        """The weighted terms for output images, their features, and the photographs' features at the content layer.
+        """The weighted terms `content`, `style_<layer>` and `tv`, averaged over the batch.
 
-        `style` scales the style terms; `pooled` is that of `style_reconstruction`.
+        `image` is the output (N, 3, H, W) with its `features` by layer, `content` the photographs' features at the
+        content layer. `style` is a factor of the style terms; `pooled` is passed to `style_reconstruction`.
         """
         share = style * self.style_weight / sum(self.style_layers.values())
         return {
@@ -123,7 +123,7 @@ class StyleObjective:
     def _style(self, layer: str, features: Tensor, pooled: bool) -> Tensor:
         gram = self._grams[layer]
         energy = gram.square().sum().clamp_min(torch.finfo(torch.float32).tiny)
-        return style_reconstruction(self._from_origin(layer, features), gram, pooled=pooled) / energy
+        return style_reconstruction(self._centre(layer, features), gram, pooled=pooled) / energy
 
-    def _from_origin(self, layer: str, features: Tensor) -> Tensor:
-        return features.float() - self._origins[layer]
+    def _centre(self, layer: str, features: Tensor) -> Tensor:
+        return features.float() - self._means[layer]

@@ -1,4 +1,4 @@
-"""Networks that exist already: found by name, and taken over as the beginning of a run."""
+"""Stored networks: found by name, used as teachers, and copied into the network of a new run."""
 
 import logging
 from itertools import takewhile
@@ -12,8 +12,11 @@ log = logging.getLogger(__name__)
 
 
 def find_model(store: Path, reference: str) -> StoredModel:
-    """NAME or NAME@VERSION in a store, or else among the shipped networks."""
-    name, version = _reference(reference)
+    """NAME or NAME@VERSION from the store, or from the shipped networks where the store has no network of that name.
+
+    Raises TrainerError for a malformed reference or an unknown name, StoreError for an unknown version.
+    """
+    name, version = _parse_reference(reference)
     own, shipped = ModelStore(store), ModelStore(SHIPPED_STORE)
     if not own.versions(name) and not shipped.versions(name):
         known = ", ".join(sorted({*own.names(), *shipped.names()}))
@@ -22,16 +25,16 @@ def find_model(store: Path, reference: str) -> StoredModel:
 
 
 def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
-    """Take over a network's weights, from the run's store or from those shipped.
+    """Copy the weights of `config.warm_start`, from the run's store or from the shipped networks, into `network`.
 
-    Of another architecture the layers up to the first that differs are taken, so that an ×8 network can begin as an ×4
-    one of its width. Batch, instance and thumbnail normalisation may stand for one another: they share scales and
-    shifts, and batch normalisation's statistics, which the others lack, are measured anew. Raises TrainerError where
-    not even the first layer agrees, or where the outputs mean something else.
+    Where the architectures differ, the layers before the first difference are copied, and a warning is logged: an ×8
+    network can begin with the layers of an ×4 one. Batch, instance and thumbnail normalisation are interchangeable, as
+    they share scales and shifts; batch normalisation's statistics are copied where both networks have them. Raises
+    TrainerError where the first layers differ, or the `output` or `skip` options do.
     """
     stored = find_model(config.store, config.warm_start).network
-    agreeing = _agreeing(stored.spec, network.spec)
-    fields = ("output", "skip") if agreeing else ("architecture",)
+    common = _common_layers(stored.spec, network.spec)
+    fields = ("output", "skip") if common else ("architecture",)
     differing = [
         f"{field} {getattr(stored.spec, field)}"
         for field in fields
@@ -40,15 +43,15 @@ def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
     if differing:
         raise TrainerError(f"--warm-start {config.warm_start} is another network; it has {', '.join(differing)}")
     own = network.state_dict()
-    taken = {key: value for key, value in stored.state_dict().items() if key in own and _layer(key) < agreeing}
+    taken = {key: value for key, value in stored.state_dict().items() if key in own and _layer_index(key) < common}
     network.load_state_dict(own | taken)
-    if agreeing < len(network.layers):
+    if common < len(network.layers):
         text = "%d of %d layers begin as those of %s, the others anew: its --architecture is %s"
-        log.warning(text, agreeing, len(network.layers), config.warm_start, stored.spec.architecture)
+        log.warning(text, common, len(network.layers), config.warm_start, stored.spec.architecture)
 
 
-def style_teacher(store: Path, reference: str) -> StoredModel:
-    """A style network that another learns from, as `find_model`; raises TrainerError where it enlarges."""
+def load_teacher(store: Path, reference: str) -> StoredModel:
+    """A style network as by `find_model`, in evaluation mode; raises TrainerError for one that enlarges."""
     stored = find_model(store, reference)
     if stored.manifest.scale != 1:
         raise TrainerError(f"--teacher {reference} enlarges ×{stored.manifest.scale}; a style network is wanted")
@@ -56,21 +59,21 @@ def style_teacher(store: Path, reference: str) -> StoredModel:
     return stored
 
 
-def _agreeing(one: NetworkSpec, other: NetworkSpec) -> int:
-    """How many layers, from the first on, two networks have in common."""
+def _common_layers(one: NetworkSpec, other: NetworkSpec) -> int:
+    """How many first layers of two networks are equal."""
     pairs = zip(
         Architecture.parse(one.architecture).layers, Architecture.parse(other.architecture).layers, strict=False
     )
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def _layer(key: str) -> int:
-    """The number of the layer that an entry of a network's state belongs to: layers.3.convolution.weight → 3."""
+def _layer_index(key: str) -> int:
+    """The layer that a key of a state dict belongs to: layers.3.conv.weight → 3."""
     return int(key.split(".")[1])
 
 
-def _reference(text: str) -> tuple[str, int | None]:
-    """NAME or NAME@VERSION → name and version, None for the current one; raises TrainerError for anything else."""
+def _parse_reference(text: str) -> tuple[str, int | None]:
+    """NAME or NAME@VERSION → the name and the version, None for the current one. Raises TrainerError otherwise."""
     name, at, version = text.partition("@")
     if not name or (at and not version.isdecimal()):
         raise TrainerError(f"{text!r} names no model; expected NAME or NAME@VERSION, such as great-wave@2")

@@ -1,4 +1,4 @@
-"""The objective of style transfer for a painting and a photograph, from a loss network and the losses."""
+"""Equation 5 of the paper for one painting and one photograph, from a loss network and the losses."""
 
 import math
 from collections.abc import Mapping
@@ -12,22 +12,30 @@ from trainer.loss_network import LossNetwork
 from trainer.losses import StyleObjective
 
 
-class StyleWeights(BaseModel):
-    """What the options of a run say of equation 5; the same wherever an image is painted or judged."""
+class TermWeights(BaseModel):
+    """The weights of the three terms of equation 5."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    content_layer: str = Field("", description="layer of the content loss (default: of the layout; VGG-16: relu3_3)")
-    style_layers: str = Field("", description="layers of the style loss and weights: relu1_2:0.3,relu2_2:1")
     content_weight: float = Field(1.0, ge=0, description="of the content loss, a fraction of the painting's variance")
     style_weight: float = Field(5.0, ge=0, description="of the style loss, a fraction of the painting's Gram energy")
-    centred: bool = Field(True, description="Gram matrices about the painting's mean features (paper: false)")
     tv_weight: float = Field(0.5, ge=0, description="of total variation, per pixel and channel")
+
+
+class StyleWeights(TermWeights):
+    """All options of equation 5; training, optimisation and `judge` share them."""
+
+    content_layer: str = Field("", description="layer of the content loss (default: of the layout; VGG-16: relu3_3)")
+    style_layers: str = Field("", description="layers of the style loss and weights: relu1_2:0.3,relu2_2:1")
+    centred: bool = Field(True, description="Gram matrices about the painting's mean features (paper: false)")
 
 
 @torch.no_grad()
 def style_objective(weights: StyleWeights, loss_network: LossNetwork, painting: Tensor) -> StyleObjective:
-    """Equation 5 for a painting, RGB (1, 3, H, W) in [0, 1]."""
+    """Equation 5 for a painting, RGB (1, 3, H, W) in [0, 1]; without layers of its own it takes the layout's.
+
+    Raises TrainerError for `style_layers` that cannot be parsed, LossNetworkError for a layer that does not exist.
+    """
     layout = loss_network.layout
     content_layer = weights.content_layer or layout.content_layer
     style_layers = _layer_weights(weights.style_layers) if weights.style_layers else layout.style_layers
@@ -43,30 +51,30 @@ def style_objective(weights: StyleWeights, loss_network: LossNetwork, painting: 
 
 
 class ImageObjective:
-    """The terms of an objective as a function of the image alone: the photograph is given."""
+    """Equation 5 as a function of the image: the painting and the photograph are fixed."""
 
     def __init__(self, objective: StyleObjective, loss_network: LossNetwork, photograph: Tensor) -> None:
-        """`photograph`: RGB (1, 3, H, W) in [0, 1]."""
+        """`photograph`: RGB (1, 3, H, W) in [0, 1]; its content features are computed once, here."""
         self.objective, self.loss_network, self.photograph = objective, loss_network, photograph
         with torch.no_grad():
             self._content = loss_network(photograph, [objective.content_layer])[objective.content_layer]
 
     def __call__(self, image: Tensor) -> Mapping[str, Tensor]:
-        """The terms at an image of the photograph's size."""
+        """The weighted terms at an image of the photograph's size, with gradients."""
         return self.objective(image, self.loss_network(image, self.objective.layers), self._content)
 
     @torch.no_grad()
     def terms(self, image: Tensor) -> dict[str, float]:
-        """The terms as numbers."""
+        """The weighted terms as numbers, without gradients."""
         return {name: term.item() for name, term in self(image).items()}
 
     def value(self, image: Tensor) -> float:
-        """Their sum."""
+        """The objective: the sum of the weighted terms."""
         return math.fsum(self.terms(image).values())
 
 
 def _layer_weights(text: str) -> dict[str, float]:
-    """relu1_2:0.3,relu2_2 → {"relu1_2": 0.3, "relu2_2": 1.0}"""
+    """relu1_2:0.3,relu2_2 → {"relu1_2": 0.3, "relu2_2": 1.0}; raises TrainerError for anything else."""
     try:
         pairs = [part.strip().partition(":") for part in text.split(",")]
         return {layer: float(weight or 1.0) for layer, _, weight in pairs}

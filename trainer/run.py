@@ -1,4 +1,4 @@
-"""The folder of a run: its configuration, its state, its metrics and its previews."""
+"""The folder of a run: config.json, state.pt, metrics.jsonl and previews."""
 
 import io
 import json
@@ -12,14 +12,14 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from model_store.durable import replace_file
-from trainer.config import FREE, PLACES, STORY
+from trainer.config import DESCRIPTIVE_OPTIONS, PATH_OPTIONS, RESUMABLE_OPTIONS
 from trainer.errors import RunError
 
 State = dict[str, Any]
 
 
 class Run:
-    """Files of one run under `folder`; the state is replaced as a whole or not at all."""
+    """The files of one run under `folder`. A crash never leaves a half-written state."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -28,10 +28,10 @@ class Run:
         self.metrics_file = folder / "metrics.jsonl"
 
     def begin(self, config: BaseModel, fingerprint: str, *, resume: bool) -> State | None:
-        """Prepare the folder; the saved state where `resume` asks for it, None for a fresh start.
+        """Create the folder and write config.json; returns the saved state with `resume`, else None.
 
-        `fingerprint` identifies the images, the loss network and the teacher. Raises RunError where a state would be
-        overwritten, or was made with other ones or with other options.
+        `fingerprint` identifies the images, the loss network and the teacher. Raises RunError without `resume` where
+        there is a state already, and with it where there is none, or one of another fingerprint or other options.
         """
         state = self._resumed(config, fingerprint) if resume else None
         if state is None and self.state_file.exists():
@@ -42,25 +42,25 @@ class Run:
         return state
 
     def save(self, state: State) -> None:
-        """Replace the saved state: written beside, synced, renamed."""
+        """Replace the saved state atomically."""
         content = io.BytesIO()
         torch.save(state, content)
         replace_file(self.state_file, content.getbuffer())
 
     def load(self) -> State:
-        """The saved state; only tensors and plain values are read, never code."""
+        """The saved state, on the CPU; no pickled code is executed. Raises RunError where there is none."""
         if not self.state_file.exists():
             raise RunError(f"{self.folder} holds no state to go on with; start without --resume")
         state: State = torch.load(self.state_file, map_location="cpu", weights_only=True)
         return state
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Append a line to metrics.jsonl."""
+        """Append a JSON line with `step` and the values to metrics.jsonl."""
         with self.metrics_file.open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
     def preview(self, step: int, picture: Tensor) -> Path:
-        """Write a float RGB (3, H, W) picture as preview-<step>.png and return its path."""
+        """Write a picture, float RGB (3, H, W) in [0, 1], as preview-<step>.png; returns its path."""
         path = self.folder / f"preview-{step:06d}.png"
         path.write_bytes(png(picture))
         return path
@@ -76,22 +76,24 @@ class Run:
     def _require_same(self, config: BaseModel) -> None:
         if not self.config_file.exists():
             raise RunError(f"{self.folder} holds no run to go on with; start without --resume")
-        begun = type(config).model_validate_json(self.config_file.read_text())  # older runs lack newer options
+        # options that did not exist when the run was begun get their defaults
+        begun = type(config).model_validate_json(self.config_file.read_text())
         before, now = (options.model_dump(mode="json") for options in (begun, config))
-        changed = [key for key in now if key not in {*FREE, *PLACES, *STORY} and now[key] != before[key]]
+        may_differ = {*RESUMABLE_OPTIONS, *PATH_OPTIONS, *DESCRIPTIVE_OPTIONS}
+        changed = [key for key in now if key not in may_differ and now[key] != before[key]]
         if changed:
             changes = ", ".join(f"{key} was {before[key]!r}, now {now[key]!r}" for key in changed)
             raise RunError(f"{self.folder} was begun with other options: {changes}")
 
     def _keep_metrics_until(self, step: int) -> None:
-        """Drop the lines that a killed run wrote after its last saved state: they will be written again."""
+        """Remove the lines after `step`, and an incomplete last line: the steps after the saved state are repeated."""
         lines = self.metrics_file.read_text().splitlines(keepends=True) if self.metrics_file.exists() else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
         replace_file(self.metrics_file, "".join(kept).encode())
 
 
 def png(picture: Tensor) -> bytes:
-    """A float RGB (3, H, W) picture in [0, 1] as a PNG file."""
+    """A picture, float RGB (3, H, W), as a PNG file; values are limited to [0, 1]."""
     pixels = (picture.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(file, "PNG", optimize=True)

@@ -1,4 +1,4 @@
-"""Super-resolution as a task."""
+"""Super-resolution (paper §4.2) as a task: its network, photographs, losses, previews and manifest."""
 
 from collections.abc import Mapping
 
@@ -8,33 +8,46 @@ from torch import Tensor
 
 from model_store import Draft, NetworkSpec, TransformNetwork
 from trainer.config import SuperResolutionConfig
-from trainer.data import exact_crop, reduced, shifted, shortened
+from trainer.data import downscaled, low_resolution, random_exact_crop, random_shift
 from trainer.errors import TrainerError
-from trainer.evaluate import bicubic, evaluate, judged_images
+from trainer.evaluate import bicubic, evaluate, evaluation_images
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
-from trainer.losses import feature_reconstruction, texture
+from trainer.losses import feature_reconstruction, texture_loss
 from trainer.spectrum import grid_energy
-from trainer.task import STRIDE, cropped, drafted, new_network, previewed, provenance_of, row
+from trainer.task_setup import (
+    GRID_PERIOD,
+    crops_of,
+    make_draft,
+    make_provenance,
+    new_network,
+    preview_batch,
+    side_by_side,
+)
 
 TEXTURE_LAYERS = 3
-"""So many of the layers of style, the shallowest, have the textures that an enlargement lacks."""
+"""The texture loss takes the first layers of the layout's style layers, as many as this."""
 
 UPSCALERS = {2: "c3s1-64,R64*4,c3s1-12,p2", 4: "c3s1-64,R64*4,c3s1-48,p4", 8: "c3s1-64,R64*4,c3s1-192,p8"}
-"""Default networks for super-resolution: no enlargement before the last layer, where the paper's spend their time."""
+"""Default architectures by scale. Unlike the paper's they enlarge in the last layer only, which makes them faster."""
 
 
 class SuperResolutionTask:
-    """Enlarge photographs (paper §4.2)."""
+    """Trains a network to enlarge photographs.
+
+    The constructor raises TrainerError for options that contradict each other, and where the loss network would get too
+    few pixels.
+    """
 
     def __init__(self, config: SuperResolutionConfig, hardware: Hardware) -> None:
         self.config, self.hardware = config, hardware
         if config.validation:
-            judged_images(config.validation, config.scale, "--validation")
+            evaluation_images(config.validation, config.scale, "--validation")
         if config.image_size % config.scale:
             raise TrainerError(f"--image-size {config.image_size} is no multiple of the scale, {config.scale}")
-        self.photographs = cropped(config, config.content, exact_crop, config.image_size)
-        self.shown = cropped(config, config.preview or config.content, exact_crop, config.image_size)
+        self.photographs = crops_of(config, config.content, random_exact_crop, config.image_size)
+        preview = config.preview or config.content
+        self.preview_photographs = crops_of(config, preview, random_exact_crop, config.image_size)
         architecture = config.architecture or UPSCALERS.get(config.scale)
         if architecture is None:
             raise TrainerError(f"--scale {config.scale} needs --architecture; defaults are there for {[*UPSCALERS]}")
@@ -44,7 +57,7 @@ class SuperResolutionTask:
         self.network = new_network(config, spec)
         hardware.place(self.network)
         self.loss_network = self._loss_network()
-        self._check_seen()
+        self._check_loss_network()
 
     @property
     def fingerprint(self) -> str:
@@ -52,34 +65,37 @@ class SuperResolutionTask:
 
     def losses(self, batch: Tensor, step: int) -> dict[str, Tensor]:
         sharp = self.hardware.images(batch)
-        low = reduced(sharp, self.config.scale, self.config.blur)
+        low = low_resolution(sharp, self.config.scale, self.config.blur)
         with self.hardware.autocast():
             enlarged = self.network(low)
         terms = {"pixel": self.config.pixel_weight * self._pixel_loss(enlarged, sharp)}
         if self.loss_network:
             rng = np.random.default_rng((self.config.seed, step, 2))
-            both = shifted([enlarged, sharp], self.config.shift, rng)
-            terms |= self._seen(self.loss_network, *(shortened(images, self.config.loss_reduction) for images in both))
+            both = random_shift([enlarged, sharp], self.config.shift, rng)
+            seen = (downscaled(images, self.config.loss_reduction) for images in both)
+            terms |= self._loss_network_terms(self.loss_network, *seen)
         if self.config.grid_weight:
-            period = max(STRIDE, self.config.scale & -self.config.scale)
+            period = max(GRID_PERIOD, self.config.scale & -self.config.scale)
             terms["grid"] = self.config.grid_weight * grid_energy(enlarged, period)
         return terms
 
     def preview(self, network: TransformNetwork) -> Tensor:
-        """Bicubic above, enlarged in the middle, the photographs below."""
-        sharp = previewed(network, self.hardware, self.shown)
-        low = reduced(sharp, self.config.scale, self.config.blur)
+        """As `Task.preview`: bicubic above, enlarged in the middle, the photographs below."""
+        sharp = preview_batch(network, self.hardware, self.preview_photographs)
+        low = low_resolution(sharp, self.config.scale, self.config.blur)
         with torch.inference_mode(), self.hardware.autocast():
             enlarged = network(low)
-        return torch.cat([row(bicubic(self.config.scale)(low)), row(enlarged), row(sharp)], dim=1)
+        return torch.cat(
+            [side_by_side(bicubic(self.config.scale)(low)), side_by_side(enlarged), side_by_side(sharp)], dim=1
+        )
 
     def draft(self, network: TransformNetwork, steps: int, losses: Mapping[str, float]) -> Draft:
         facts = {
             "loss_network": self.loss_network.source if self.loss_network else "",
             "metrics": self._metrics(network),
         }
-        provenance = provenance_of(self.config, self.hardware, self.photographs, steps, losses)
-        return drafted(self.config, "super-resolution", provenance.model_copy(update=facts))
+        provenance = make_provenance(self.config, self.hardware, self.photographs, steps, losses)
+        return make_draft(self.config, "super-resolution", provenance.model_copy(update=facts))
 
     def _metrics(self, network: TransformNetwork) -> dict[str, float]:
         folder = self.config.validation
@@ -96,17 +112,17 @@ class SuperResolutionTask:
         self.hardware.place(network)
         return network
 
-    def _check_seen(self) -> None:
-        """Raise TrainerError where the loss network would see too little of a crop, or nothing at all."""
+    def _check_loss_network(self) -> None:
+        """Raise TrainerError for crops that are too small for the loss network, and --loss-reduction without one."""
         config = self.config
         if self.loss_network is None:
             if config.loss_reduction > 1:
                 raise TrainerError("--loss-reduction is nothing without --feature-weight or --texture-weight")
             return
         crop = self.hardware.images(torch.zeros(1, 3, config.image_size, config.image_size, dtype=torch.uint8))
-        least = shortened(crop[..., config.image_size // 16 :, config.image_size // 16 :], config.loss_reduction)
+        least = downscaled(crop[..., config.image_size // 16 :, config.image_size // 16 :], config.loss_reduction)
         try:
-            self._seen(self.loss_network, least, least)
+            self._loss_network_terms(self.loss_network, least, least)
         except RuntimeError as error:
             size = f"--image-size {config.image_size} with --loss-reduction {config.loss_reduction}"
             raise TrainerError(f"{size} leaves the loss network {least.shape[-1]} pixels a side, too few") from error
@@ -116,8 +132,8 @@ class SuperResolutionTask:
             return (enlarged - sharp).abs().mean()
         return feature_reconstruction(enlarged, sharp)
 
-    def _seen(self, loss_network: LossNetwork, enlarged: Tensor, sharp: Tensor) -> dict[str, Tensor]:
-        """The terms that a loss network sees."""
+    def _loss_network_terms(self, loss_network: LossNetwork, enlarged: Tensor, sharp: Tensor) -> dict[str, Tensor]:
+        """The weighted `feature` term, and the `texture` term where it has a weight."""
         config, textures = self.config, [*loss_network.layout.style_layers][:TEXTURE_LAYERS]
         layers = {config.feature_layer, *(textures if config.texture_weight else ())}
         with self.hardware.autocast():
@@ -127,6 +143,6 @@ class SuperResolutionTask:
         layer = config.feature_layer
         terms = {"feature": config.feature_weight * feature_reconstruction(features[layer], targets[layer])}
         if config.texture_weight:
-            shares = [texture(features[layer], targets[layer]) for layer in textures]
+            shares = [texture_loss(features[layer], targets[layer]) for layer in textures]
             terms["texture"] = config.texture_weight * torch.stack(shares).mean()
         return terms

@@ -1,99 +1,43 @@
-"""What is trained: a network, its images, its losses. The training loop knows no more of a task than `Task` says."""
+"""What the training loop trains: a `Task`, made by `build` from a configuration."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
-from model_store import Draft, NetworkSpec, Provenance, TransformNetwork
-from trainer.config import FREE, PLACES, STORY, TrainConfig
-from trainer.data import Cut, Photographs
+from model_store import Draft, TransformNetwork
+from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
+from trainer.data import Photographs
+from trainer.errors import TrainerError
 from trainer.hardware import Hardware
-
-PREVIEW_IMAGES = 4
-
-STRIDE = 4
-"""Pixels after which a network that halves the side twice repeats itself: the period of its grids."""
+from trainer.style import StyleTask
+from trainer.super_resolution import SuperResolutionTask
 
 
 class Task(Protocol):
-    """One of the two problems of the paper."""
+    """A network, its photographs and its losses; `StyleTask` and `SuperResolutionTask` are the two of the paper."""
 
     network: TransformNetwork
     photographs: Photographs
 
     @property
     def fingerprint(self) -> str:
-        """Of the images, the loss network and the teacher: equal where a run can be resumed."""
+        """Identifies the photographs, the loss network and the teacher: a run is resumed only where it is equal."""
 
     def losses(self, batch: Tensor, step: int, /) -> dict[str, Tensor]:
-        """The weighted terms of the loss of a step for uint8 photographs (N, 3, S, S); their sum is minimised."""
+        """The weighted terms of the loss of `step` for uint8 photographs (N, 3, S, S); their sum is minimised."""
 
     def preview(self, network: TransformNetwork) -> Tensor:
-        """A picture of what `network` does, float RGB (3, H, W)."""
+        """What `network` makes of a few photographs, as one float RGB image (3, H, W)."""
 
     def draft(self, network: TransformNetwork, /, steps: int, losses: Mapping[str, float]) -> Draft:
-        """What the manifest says of the trained network."""
+        """The manifest's entries for `network` after `steps` steps."""
 
 
-def new_network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:
-    """An untrained one, the same for the same seed."""
-    torch.manual_seed(config.seed)
-    return TransformNetwork(spec)
-
-
-def drafted(config: TrainConfig, task: str, provenance: Provenance) -> Draft:
-    """What the manifest says of a network, in the words of the configuration."""
-    return Draft.model_validate(
-        {
-            "name": config.name,
-            "task": task,
-            "title": config.title,
-            "description": config.description,
-            "license": config.license,
-            "provenance": provenance,
-        }
-    )
-
-
-def provenance_of(
-    config: TrainConfig, hardware: Hardware, photographs: Photographs, steps: int, losses: Mapping[str, float]
-) -> Provenance:
-    """How a network was made: on what, by which recipe, to which losses."""
-    recipe = config.model_dump(mode="json", exclude={*PLACES, *STORY, *FREE})
-    return Provenance(
-        data=config.data or f"{len(photographs.files)} photographs",
-        recipe=recipe | {"steps": config.steps, "precision": str(hardware.precision).removeprefix("torch.")},
-        losses=dict(losses),
-        steps=steps,
-        software={"torch": torch.__version__, "device": hardware.device.type},
-    )
-
-
-def cropped(
-    config: TrainConfig, folder: Path, cut: Cut, side: int, zoom: float = 1.0, zoom_from: int = 0
-) -> Photographs:
-    """The photographs of a folder as crops of that side, in the batches of the configuration."""
-    return Photographs(
-        folder,
-        side,
-        config.batch,
-        cut,
-        seed=config.seed,
-        cache_mb=config.cache_mb,
-        zoom=zoom,
-        zoom_from=zoom_from,
-    )
-
-
-def previewed(network: TransformNetwork, hardware: Hardware, photographs: Photographs) -> Tensor:
-    """The same few crops for every preview of a run, where the network is."""
-    crops = torch.cat([photographs.batch(step) for step in range(-(-PREVIEW_IMAGES // photographs.size))])
-    return hardware.images(crops[:PREVIEW_IMAGES]).to(next(network.parameters()).device)
-
-
-def row(images: Tensor) -> Tensor:
-    """(N, 3, H, W) side by side: (3, H, N · W)."""
-    return images.clamp(0, 1).permute(1, 2, 0, 3).flatten(2)
+def build(config: TrainConfig, hardware: Hardware) -> Task:
+    """The task for a configuration; raises TrainerError where the configuration's options contradict each other."""
+    if isinstance(config, StyleConfig):
+        return StyleTask(config, hardware)
+    if isinstance(config, SuperResolutionConfig):
+        return SuperResolutionTask(config, hardware)
+    raise TrainerError(f"no task for a {type(config).__name__}")

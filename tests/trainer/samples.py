@@ -1,4 +1,4 @@
-"""Small data and short runs for the trainer's tests."""
+"""Small images, loss networks and configurations for the tests of the trainer."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from model_store import Manifest
 from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.hardware import Hardware
 from trainer.run import Run
-from trainer.tasks import build
+from trainer.task import build
 from trainer.train import publish, train
 
 
 def photograph(path: Path, width: int = 60, height: int = 48, seed: int = 0) -> Path:
-    """A picture with smooth areas and edges."""
+    """Write a picture with smooth areas and edges; the same for the same seed."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,14 +26,14 @@ def photograph(path: Path, width: int = 60, height: int = 48, seed: int = 0) -> 
 
 
 def photographs(folder: Path, count: int = 5, width: int = 60, height: int = 48) -> Path:
-    """A folder of pictures."""
+    """Write `count` pictures into a folder."""
     for i in range(count):
         photograph(folder / f"{i}.png", width, height, seed=i)
     return folder
 
 
 def loss_network_file(path: Path, width: int = 3) -> Path:
-    """Random weights in the layout of the distilled VGG-19, a few channels wide."""
+    """Write random weights in the layout vgg19-distilled, `width` channels in every layer."""
     generator = torch.Generator().manual_seed(0)
     weights: dict[str, Tensor] = {"conv0.weight": torch.eye(3)[..., None, None], "conv0.bias": torch.zeros(3)}
     channels = 3
@@ -48,7 +48,7 @@ def loss_network_file(path: Path, width: int = 3) -> Path:
 
 
 def style_config(folder: Path, **options: object) -> StyleConfig:
-    """A run of six steps for a narrow style network."""
+    """The options of a run of six steps for a narrow style network."""
     return StyleConfig.model_validate(
         {
             "name": "wave",
@@ -74,7 +74,7 @@ def style_config(folder: Path, **options: object) -> StyleConfig:
 
 
 def upscale_config(folder: Path, **options: object) -> SuperResolutionConfig:
-    """A run of six steps for a narrow ×2 network."""
+    """The options of a run of six steps for a narrow ×2 network."""
     return SuperResolutionConfig.model_validate(
         {
             "name": "x2",
@@ -93,13 +93,31 @@ def upscale_config(folder: Path, **options: object) -> SuperResolutionConfig:
     )
 
 
+def style_arguments(folder: Path, *more: str) -> list[str]:
+    """The command line of a short run for a narrow style network; `more` comes last."""
+    options = {
+        "name": "wave",
+        "content": photographs(folder / "photos"),
+        "style-image": photograph(folder / "painting.png", 64, 64),
+        "loss-network": loss_network_file(folder / "loss.safetensors"),
+        "store": folder / "models",
+        "run": folder / "run",
+        "architecture": "c3s1-4,d6,u4,c3s1-3",
+        "image-size": 16,
+        "batch": 2,
+        "steps": 3,
+        "device": "cpu",
+    }
+    return ["style", *(part for name, value in options.items() for part in (f"--{name}", str(value))), *more]
+
+
 def run_training(config: TrainConfig, *, resume: bool = False) -> torch.nn.Module:
-    """Carry out a run, or the rest of one; the averaged network."""
+    """Train, or resume; returns the averaged network."""
     task = build(config, Hardware.of(config.device, config.precision))
     return train(task, config, Run(config.folder), resume=resume)
 
 
 def published(config: TrainConfig) -> Manifest:
-    """What a run publishes into its store."""
+    """Train and publish; returns the manifest."""
     run_training(config)
     return publish(build(config, Hardware.of(config.device, config.precision)), config, Run(config.folder).load())

@@ -7,37 +7,46 @@ import torch
 from PIL import Image
 
 from tests.trainer.samples import photograph, photographs
-from trainer.data import Photographs, exact_crop, image_files, part, read_painting, read_rgb, scaled_crop, shifted
+from trainer.data import (
+    Photographs,
+    image_files,
+    random_exact_crop,
+    random_part,
+    random_scaled_crop,
+    random_shift,
+    read_painting,
+    read_rgb,
+)
 from trainer.errors import DataError
 
 
 def test_batches_depend_on_the_seed_and_the_step_alone(tmp_path: Path) -> None:
     folder = photographs(tmp_path)
-    one = Photographs(folder, 16, 3, scaled_crop, seed=1)
-    other = Photographs(folder, 16, 3, scaled_crop, seed=1, cache_mb=0)
+    one = Photographs(folder, 16, 3, random_scaled_crop, seed=1)
+    other = Photographs(folder, 16, 3, random_scaled_crop, seed=1, cache_mb=0)
     assert torch.equal(one.batch(7), other.batch(7))
     later = list(one.batches(5, 8))
     assert torch.equal(later[2], other.batch(7))
     assert len(later) == 3
-    assert not torch.equal(one.batch(7), Photographs(folder, 16, 3, scaled_crop, seed=2).batch(7))
+    assert not torch.equal(one.batch(7), Photographs(folder, 16, 3, random_scaled_crop, seed=2).batch(7))
 
 
 def test_zoomed_batches_depend_on_the_seed_and_the_step_alone_too(tmp_path: Path) -> None:
     folder = photographs(tmp_path)
-    one, other = (Photographs(folder, 16, 2, scaled_crop, seed=1, zoom=4.0) for _ in range(2))
+    one, other = (Photographs(folder, 16, 2, random_scaled_crop, seed=1, zoom=4.0) for _ in range(2))
     squares = list(one.batches(0, 40))
     assert torch.equal(squares[7], other.batch(7))
     sides = sorted(square.shape[-1] for square in squares)
     assert all(square.shape == (2, 3, square.shape[-1], square.shape[-1]) for square in squares)
     assert 16 <= sides[0] < 20
-    assert 28 < sides[20] < 36  # half of the logarithms of the factors lie below that of 2
+    assert 28 < sides[20] < 36  # the median factor is 2
     assert 56 < sides[-1] <= 64
 
 
 def test_photographs_are_larger_from_a_step_on(tmp_path: Path) -> None:
     folder = photographs(tmp_path)
-    late = Photographs(folder, 16, 2, scaled_crop, seed=1, zoom=4.0, zoom_from=3)
-    always = Photographs(folder, 16, 2, scaled_crop, seed=1, zoom=4.0)
+    late = Photographs(folder, 16, 2, random_scaled_crop, seed=1, zoom=4.0, zoom_from=3)
+    always = Photographs(folder, 16, 2, random_scaled_crop, seed=1, zoom=4.0)
     assert [late.batch(step).shape[-1] for step in range(3)] == [16, 16, 16]
     assert all(torch.equal(late.batch(step), always.batch(step)) for step in (3, 4))
     assert max(late.batch(step).shape[-1] for step in range(3, 9)) > 16
@@ -47,31 +56,31 @@ def test_images_are_shifted_together_by_every_distance_below_the_most() -> None:
     squares = torch.arange(2 * 3 * 48 * 48).view(2, 3, 48, 48)
     corners = set()
     for seed in range(60):
-        one, other = shifted([squares, -squares], 3, np.random.default_rng(seed))
+        one, other = random_shift([squares, -squares], 3, np.random.default_rng(seed))
         assert torch.equal(one, -other)
         top, left = (48 - side for side in one.shape[-2:])
         assert torch.equal(one, squares[..., top:, left:])
         corners.add((top, left))
     assert corners == {(top, left) for top in range(3) for left in range(3)}
-    assert shifted([squares], 1, np.random.default_rng(0))[0].shape == squares.shape
+    assert random_shift([squares], 1, np.random.default_rng(0))[0].shape == squares.shape
     small = squares[..., :16, :16]
-    assert shifted([small], 8, np.random.default_rng(0))[0].shape == small.shape
+    assert random_shift([small], 8, np.random.default_rng(0))[0].shape == small.shape
 
 
 def test_a_part_is_one_square_of_all_images() -> None:
     squares = torch.arange(2 * 3 * 40 * 40).view(2, 3, 40, 40)
-    parts = [part(squares, 16, np.random.default_rng(seed)) for seed in range(8)]
+    parts = [random_part(squares, 16, np.random.default_rng(seed)) for seed in range(8)]
     corners = [divmod(int(found[0, 0, 0, 0]), 40) for found in parts]
     for found, (top, left) in zip(parts, corners, strict=True):
         assert torch.equal(found, squares[..., top : top + 16, left : left + 16])
     assert len(set(corners)) > 5
-    assert part(squares, 40, np.random.default_rng(0)) is squares
+    assert random_part(squares, 40, np.random.default_rng(0)) is squares
 
 
 def test_every_photograph_is_seen_once_an_epoch(tmp_path: Path) -> None:
     for value in range(6):
         Image.new("RGB", (20, 20), (value, 0, 0)).save(tmp_path / f"{value}.png")
-    seen = Photographs(tmp_path, 16, 3, exact_crop, seed=0)
+    seen = Photographs(tmp_path, 16, 3, random_exact_crop, seed=0)
     for epoch in range(3):
         values = torch.cat([seen.batch(2 * epoch), seen.batch(2 * epoch + 1)])[:, 0, 0, 0]
         assert sorted(values.tolist()) == [0, 1, 2, 3, 4, 5]
@@ -82,7 +91,7 @@ def test_unreadable_images_are_skipped_counted_and_named(tmp_path: Path, caplog:
     (folder / "broken.jpg").write_bytes(b"no image")
     truncated = photograph(folder / "cut.png").read_bytes()
     (folder / "cut.png").write_bytes(truncated[: len(truncated) // 2])
-    seen = Photographs(folder, 16, 4, scaled_crop, seed=0)
+    seen = Photographs(folder, 16, 4, random_scaled_crop, seed=0)
     with caplog.at_level(logging.WARNING):
         for step in range(3):
             assert seen.batch(step).shape == (4, 3, 16, 16)
@@ -99,20 +108,20 @@ def test_folders_without_images_are_refused(tmp_path: Path) -> None:
         image_files(tmp_path / "none")
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"none of the 1 images can be used; the last: .*a\.jpg"):
-        Photographs(tmp_path, 16, 1, scaled_crop, seed=0).batch(0)
+        Photographs(tmp_path, 16, 1, random_scaled_crop, seed=0).batch(0)
 
 
 def test_scaled_crops_fill_the_square_from_any_size() -> None:
     rng = np.random.default_rng(0)
     for sides in ((3, 200), (200, 3), (16, 16), (15, 40), (300, 400)):
         pixels = rng.integers(0, 256, (*sides, 3), dtype=np.uint8)
-        assert scaled_crop(pixels, 16, rng).shape == (16, 16, 3)
+        assert random_scaled_crop(pixels, 16, rng).shape == (16, 16, 3)
 
 
 def test_exact_crops_are_pieces_of_the_photograph() -> None:
     pixels = np.arange(40 * 30 * 3, dtype=np.uint32).reshape(40, 30, 3).view(np.uint8).reshape(40, 30, 12)[..., ::4]
     values = set(map(tuple, pixels.reshape(-1, 3).tolist()))
-    crop = exact_crop(pixels, 16, np.random.default_rng(3))
+    crop = random_exact_crop(pixels, 16, np.random.default_rng(3))
     assert crop.shape == (16, 16, 3)
     assert set(map(tuple, crop.reshape(-1, 3).tolist())) <= values
 
@@ -120,7 +129,7 @@ def test_exact_crops_are_pieces_of_the_photograph() -> None:
 def test_photographs_smaller_than_an_exact_crop_are_skipped(tmp_path: Path) -> None:
     photograph(tmp_path / "small.png", 10, 40)
     photograph(tmp_path / "large.png", 40, 40)
-    seen = Photographs(tmp_path, 16, 4, exact_crop, seed=0)
+    seen = Photographs(tmp_path, 16, 4, random_exact_crop, seed=0)
     seen.batch(0)
     assert [path.name for path in seen.skipped] == ["small.png"]
 
@@ -149,7 +158,7 @@ def test_paintings_of_every_kind_become_rgb(
         assert pixels.min() == 255
 
 
-def test_what_is_no_painting_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_text("x")
     with pytest.raises(DataError, match=r"x\.jpg cannot be read"):
         read_painting(tmp_path / "x.jpg", 64)
@@ -165,7 +174,7 @@ def test_damaged_files_of_every_kind_are_skipped(tmp_path: Path) -> None:
         damaged = bytearray(whole[: rng.integers(20, len(whole))])
         damaged[rng.integers(8, len(damaged))] ^= 0xFF
         (folder / f"damaged{i}.png").write_bytes(damaged)
-    seen = Photographs(folder, 16, 8, scaled_crop, seed=0)
+    seen = Photographs(folder, 16, 8, random_scaled_crop, seed=0)
     for step in range(8):
         assert seen.batch(step).shape == (8, 3, 16, 16)
     assert len(seen.skipped) > 20
@@ -190,7 +199,7 @@ def test_paintings_too_narrow_for_the_loss_network_are_refused(tmp_path: Path) -
 
 def test_the_digest_is_that_of_the_names(tmp_path: Path) -> None:
     one, other = (photographs(tmp_path / name) for name in ("one", "other"))
-    digest = Photographs(one, 16, 1, scaled_crop, seed=0).digest
-    assert Photographs(other, 16, 1, scaled_crop, seed=0).digest == digest
+    digest = Photographs(one, 16, 1, random_scaled_crop, seed=0).digest
+    assert Photographs(other, 16, 1, random_scaled_crop, seed=0).digest == digest
     photograph(other / "more.png")
-    assert Photographs(other, 16, 1, scaled_crop, seed=0).digest != digest
+    assert Photographs(other, 16, 1, random_scaled_crop, seed=0).digest != digest

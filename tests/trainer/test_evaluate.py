@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 
 from tests.trainer.samples import photographs
-from trainer.data import reduced
-from trainer.evaluate import HIGHEST_PSNR, bicubic, evaluate, luma, psnr, ssim
+from trainer.data import low_resolution
+from trainer.evaluate import MAX_PSNR, bicubic, evaluate, luma, psnr, ssim
 
 
-def test_luma_is_bt601_of_studio_range() -> None:
+def test_luma_is_bt601_of_limited_range() -> None:
     colours = torch.tensor([[0.0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]).T[None, :, :, None]
     assert luma(colours).flatten().tolist() == pytest.approx([16, 235, 81.481, 144.553, 40.966])
 
@@ -27,7 +27,9 @@ def test_ssim_of_known_planes() -> None:
     assert ssim(plane, plane) == pytest.approx(1)
     flat = torch.full_like(plane, 100.0)
     c1 = (0.01 * 255) ** 2
-    assert ssim(flat, flat + 20) == pytest.approx((2 * 100 * 120 + c1) / (100**2 + 120**2 + c1))  # luminance alone
+    assert ssim(flat, flat + 20) == pytest.approx(
+        (2 * 100 * 120 + c1) / (100**2 + 120**2 + c1)
+    )  # the luminance term alone
     assert ssim(plane, 255 - plane) < 0
 
 
@@ -35,18 +37,18 @@ def test_reduction_is_pillows_bicubic() -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
     pillow = np.asarray(Image.fromarray(pixels).resize((16, 12), Image.Resampling.BICUBIC)).astype(int)
-    ours = reduced(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255, 4)
+    ours = low_resolution(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255, 4)
     difference = (ours[0].permute(1, 2, 0) * 255).round().numpy().astype(int) - pillow
     assert np.abs(difference).max() <= 1
 
 
 def test_blur_removes_detail_before_the_reduction() -> None:
     image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    assert reduced(image, 2, blur=1.0).std() < 0.8 * reduced(image, 2).std()
+    assert low_resolution(image, 2, blur=1.0).std() < 0.8 * low_resolution(image, 2).std()
 
 
 def test_a_better_network_scores_better(tmp_path: Path) -> None:
-    folder = photographs(tmp_path, 2, 61, 47)  # sides that are no multiples of the scale
+    folder = photographs(tmp_path, 2, 61, 47)  # not multiples of the scale
 
     def constant(low: torch.Tensor) -> torch.Tensor:
         return torch.full((1, 3, low.shape[2] * 2, low.shape[3] * 2), 0.5)
@@ -57,7 +59,7 @@ def test_a_better_network_scores_better(tmp_path: Path) -> None:
 
 
 def test_low_resolution_images_have_eight_bits() -> None:
-    low = reduced(torch.rand(1, 3, 32, 32), 4) * 255
+    low = low_resolution(torch.rand(1, 3, 32, 32), 4) * 255
     assert torch.allclose(low, low.round(), atol=1e-4)
 
 
@@ -75,7 +77,7 @@ def test_borders_do_not_count(tmp_path: Path) -> None:
 
 def test_an_exact_result_has_a_finite_psnr() -> None:
     plane = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
-    assert psnr(plane, plane) == HIGHEST_PSNR
+    assert psnr(plane, plane) == MAX_PSNR
 
 
 def test_a_grid_of_the_scales_period_is_found(tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_a_grid_of_the_scales_period_is_found(tmp_path: Path) -> None:
     assert evaluate(gridded, folder, 4)["grid"] > evaluate(bicubic(4), folder, 4)["grid"] + 6
 
 
-def test_a_weave_between_the_grids_frequencies_is_found(tmp_path: Path) -> None:
+def test_a_pattern_between_the_scales_frequencies_is_found(tmp_path: Path) -> None:
     folder = photographs(tmp_path, 2, 320, 272)
 
     def woven(low: torch.Tensor) -> torch.Tensor:
@@ -100,5 +102,5 @@ def test_a_weave_between_the_grids_frequencies_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("side", "scale"), [(60, 4), (120, 3)])
-def test_no_grid_is_looked_for_where_none_can_be_seen(tmp_path: Path, side: int, scale: int) -> None:
+def test_small_images_and_odd_scales_have_no_grid_score(tmp_path: Path, side: int, scale: int) -> None:
     assert evaluate(bicubic(scale), photographs(tmp_path, 1, side, side), scale).keys() == {"psnr", "ssim"}

@@ -6,7 +6,7 @@ import torch
 from tests.trainer.samples import loss_network_file, photograph
 from trainer.__main__ import main
 from trainer.data import read_rgb
-from trainer.pictures import GAP, LINE
+from trainer.pictures import GAP, LABEL_HEIGHT
 
 
 def command(folder: Path, *more: str) -> list[str]:
@@ -21,10 +21,10 @@ def command(folder: Path, *more: str) -> list[str]:
 
 
 def parts(picture: Path, width: int, count: int) -> list[torch.Tensor]:
-    """The pictures of a row, (H, W, 3) in [0, 1]."""
+    """Cut a row into its pictures, (H, W, 3) in [0, 1]."""
     row = torch.from_numpy(read_rgb(picture).copy()).float() / 255
     assert row.shape[1] == count * width + (count - 1) * GAP
-    return [row[LINE:, i * (width + GAP) : i * (width + GAP) + width] for i in range(count)]
+    return [row[LABEL_HEIGHT:, i * (width + GAP) : i * (width + GAP) + width] for i in range(count)]
 
 
 def test_shallow_layers_keep_more_of_a_photograph_than_deep_ones(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_the_layout_can_be_stated_by_metadata(tmp_path: Path) -> None:
 def test_a_failed_download_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for proxy in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # where nobody listens
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # nothing listens on this port
     monkeypatch.delenv("no_proxy", raising=False)
     with pytest.raises(LossNetworkError, match=r"could not be downloaded: .*takes a safetensors file"):
         load_loss_network("torchvision")

@@ -6,7 +6,7 @@ from trainer.losses import (
     feature_reconstruction,
     gram_matrix,
     style_reconstruction,
-    texture,
+    texture_loss,
     total_variation,
 )
 
@@ -120,12 +120,12 @@ def test_the_objective_does_not_depend_on_the_scale_of_the_loss_network() -> Non
         assert torch.isclose(term, large[name], rtol=1e-4)
 
 
-def test_texture_is_that_of_each_patch_whatever_its_arrangement() -> None:
+def test_texture_loss_compares_gram_matrices_of_patches() -> None:
     target = torch.rand(2, 5, 17, 16)
     patch = target[..., :8, :8]
     moved = target.clone()
-    moved[..., :8, :8] = patch.flip(2).transpose(2, 3)  # the same texture, arranged otherwise
-    moved[..., 16, :] = 9  # belongs to no patch
-    assert texture(moved, target).item() == pytest.approx(0, abs=1e-9)
-    assert texture(target.roll(8, dims=2)[..., :16, :], target[..., :16, :]).item() > 1e-3
-    assert texture(torch.zeros_like(target), target).item() == pytest.approx(1)
+    moved[..., :8, :8] = patch.flip(2).transpose(2, 3)  # the same Gram matrix
+    moved[..., 16, :] = 9  # an incomplete patch
+    assert texture_loss(moved, target).item() == pytest.approx(0, abs=1e-9)
+    assert texture_loss(target.roll(8, dims=2)[..., :16, :], target[..., :16, :]).item() > 1e-3
+    assert texture_loss(torch.zeros_like(target), target).item() == pytest.approx(1)

@@ -10,7 +10,7 @@ from trainer.errors import TrainerError
 from trainer.hardware import Hardware
 from trainer.models import warm_start
 from trainer.run import Run
-from trainer.tasks import build
+from trainer.task import build
 from trainer.train import publish, train
 
 

@@ -15,7 +15,7 @@ def weights(**changes: object) -> StyleWeights:
 
 
 def pictures() -> tuple[torch.Tensor, torch.Tensor]:
-    """A photograph and a painting, smooth, with colours of their own."""
+    """A photograph and a painting, smooth random images (1, 3, 48, 48)."""
     coarse = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     both = torch.nn.functional.interpolate(coarse, size=(48, 48), mode="bicubic").clamp(0, 1)
     return both[:1], both[1:]
@@ -43,7 +43,7 @@ def test_the_photograph_has_no_content_loss_and_the_painting_no_style_loss(tmp_p
 
 
 def test_torchvisions_vgg16_has_the_scale_of_losses_of_the_distilled_one(tmp_path: Path) -> None:
-    """Random weights of the shapes of both: features that differ a thousandfold give terms of one order."""
+    """With random weights the Gram energies differ by more than 100, the terms by less than 10."""
     photo, painting = pictures()
     noise = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(1))
     distilled = load_loss_network(str(loss_network_file(tmp_path / "l.safetensors", width=16)))
@@ -60,7 +60,7 @@ def test_torchvisions_vgg16_has_the_scale_of_losses_of_the_distilled_one(tmp_pat
 
 
 def test_the_scale_of_vgg16s_features_does_not_matter() -> None:
-    """Caffe's weights work in 0 to 255, torchvision's in standard deviations: the objective is the same."""
+    """Caffe's VGG-16 expects values from 0 to 255, torchvision's standardised ones; the objective is the same."""
     photo, painting = pictures()
     state = {f"features.{key}": value for key, value in load_loss_network("random").features.state_dict().items()}
     scaled = state | {"features.0.weight": 57.0 * state["features.0.weight"]}  # without biases, all features × 57

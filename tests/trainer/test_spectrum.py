@@ -10,7 +10,7 @@ from trainer.spectrum import grid_energy, grid_level
 
 SHIPPED = ModelStore(SHIPPED_STORE)
 GRIDLESS = [name for name in SHIPPED.names() if not name.startswith("paper-")]
-"""The paper's own recipe has the grid that it reports (§4.2)."""
+"""All but those of the paper's recipe, which has the grid that the paper reports (§4.2)."""
 
 
 def texture(side: int = 256, seed: int = 0) -> Tensor:
@@ -49,13 +49,13 @@ def test_a_grid_of_lines_is_found_on_its_axis() -> None:
     assert grid_level(texture() + 3 * lines.T, 4) > 6
 
 
-def test_a_grid_of_another_period_is_no_grid_of_this_one() -> None:
-    lines = 3 * (torch.arange(256) % 8 < 2).float()[None].expand(256, 256)  # of no power at two pixels a period
+def test_a_grid_of_another_period_is_not_found() -> None:
+    lines = 3 * (torch.arange(256) % 8 < 2).float()[None].expand(256, 256)  # no power at period 2
     assert grid_level(texture() + 2 * lines, 2) < 3
     assert grid_level(texture() + 2 * lines, 8) > 6
 
 
-def test_what_cannot_be_judged_is_said() -> None:
+def test_other_periods_and_small_planes_are_refused() -> None:
     with pytest.raises(ValueError, match="divisor of 64 from 2 to 16"):
         grid_level(texture(), 3)
     with pytest.raises(ValueError, match="64 pixels a side or more, not 63×80"):
@@ -63,7 +63,7 @@ def test_what_cannot_be_judged_is_said() -> None:
 
 
 def made(name: str) -> Tensor:
-    """Luma of what a shipped network has made of the photographs of its preview, (H, W)."""
+    """Luma (H, W) of the outputs in the preview picture of a shipped network."""
     path = SHIPPED.preview(name)
     assert path is not None
     picture = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)[None].float() / 255
@@ -80,7 +80,7 @@ def test_shipped_networks_leave_no_grid(name: str) -> None:
 
 
 def stripes(period: int, height: int = 128, width: int = 128) -> Tensor:
-    """Waves down the image, of amplitude 1."""
+    """A vertical wave of amplitude 1, (1, 3, height, width)."""
     return torch.cos(2 * torch.pi * torch.arange(height) / period)[:, None].expand(1, 3, height, width)
 
 
@@ -100,7 +100,7 @@ def test_grid_energy_is_that_of_grids_alone() -> None:
     assert grid_energy(noise + 0.05 * stripes(4, 256, 256)[:, :1], 4).item() == pytest.approx(0.05**2 / 2, rel=0.1)
 
 
-def test_grid_energy_looks_for_the_period_that_it_is_told() -> None:
+def test_grid_energy_is_that_of_the_given_period() -> None:
     assert grid_energy(0.1 * stripes(8), 4).item() < 1e-6
     assert grid_energy(0.1 * stripes(8), 8).item() == pytest.approx(0.1**2 / 2, rel=1e-3)
 
@@ -114,7 +114,7 @@ def test_grid_energy_has_a_gradient_in_bf16_and_is_zero_for_the_smallest_images(
 
 
 def test_a_weave_beside_a_grid_does_not_lower_its_energy() -> None:
-    """Networks wove between the frequencies of the grid, with whose power that of the grid is compared."""
+    """Power between the grid's frequencies has no gradient, as it would be raised to lower the loss."""
     amplitude = torch.tensor(0.05, requires_grad=True)
     weave = torch.cos(2 * torch.pi * 11 / 64 * torch.arange(128))[:, None]
     grid_energy(0.5 + 0.1 * stripes(8) + amplitude * weave, 8).backward()

@@ -1,4 +1,4 @@
-"""Line charts, by matplotlib, which the extra `paper` installs."""
+"""Line charts as PNG files, drawn by matplotlib, which the extra `paper` installs."""
 
 import importlib
 import io
@@ -13,7 +13,7 @@ ADVICE = "charts need matplotlib: pip install 'pastiche[paper]'"
 
 @dataclass(frozen=True)
 class Line:
-    """A curve, or a level where it has no `x`."""
+    """A curve y(x); without `x`, a horizontal line at y[0]. `style` is matplotlib's format string."""
 
     label: str
     y: Sequence[float]
@@ -23,19 +23,19 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes."""
+    """One pair of axes with its lines."""
 
     title: str
     lines: Sequence[Line]
 
 
 def require_charts() -> None:
-    """Raise TrainerError, before hours of computing, where matplotlib is not installed."""
+    """Raise TrainerError where matplotlib is not installed; called before anything is measured."""
     _matplotlib()
 
 
 def chart(panels: Sequence[Panel], x: str, y: str, *, log_x: bool = False) -> bytes:
-    """Panels side by side, the y axis logarithmic, as a PNG file."""
+    """Panels side by side as a PNG file, the same bytes for the same lines; y is logarithmic, x only with `log_x`."""
     figure = _matplotlib().Figure(figsize=(4.2 * len(panels) + 0.6, 3.6), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for number, line in enumerate(panel.lines):
@@ -55,7 +55,7 @@ def chart(panels: Sequence[Panel], x: str, y: str, *, log_x: bool = False) -> by
 
 
 def _ticks(lines: Sequence[Line]) -> tuple[list[float], list[str]]:
-    """Every x there is, and how it is written."""
+    """The ticks of a logarithmic x axis: every x of the lines, and its label."""
     places = sorted({x for line in lines for x in line.x})
     return places, [f"{x:g}" for x in places]
 

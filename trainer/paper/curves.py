@@ -1,4 +1,4 @@
-"""Figure 5: how many iterations of optimisation a network's single pass is worth, on photographs it never saw."""
+"""Figure 5: after how many iterations optimisation reaches the objective of a network's single pass."""
 
 import csv
 import hashlib
@@ -14,24 +14,33 @@ from pydantic import Field, model_validator
 from model_store import StoredModel
 from trainer.data import image_files
 from trainer.errors import TrainerError
+from trainer.gatys import GatysConfig, OptimizationConfig, minimize, noise
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.models import find_model
 from trainer.objective import ImageObjective, style_objective
-from trainer.optimize import Minimisation, OptimizeConfig, minimise, noise
 from trainer.paper.charts import Line, Panel, chart, require_charts
-from trainer.paper.published import WORTH
+from trainer.paper.published import EQUIVALENT_ITERATIONS
 from trainer.paper.report import Report, Row, TableConfig, command
-from trainer.pictures import digest, painting, square
+from trainer.pictures import file_digest, load_painting, load_square
 from trainer.run import Run
 
-RECIPE = ("content_layer", "style_layers", "content_weight", "style_weight", "centred", "tv_weight", "style_size")
-"""What a network's manifest says of the objective that it was trained on."""
+OBJECTIVE_OPTIONS = (
+    "content_layer",
+    "style_layers",
+    "content_weight",
+    "style_weight",
+    "centred",
+    "tv_weight",
+    "style_size",
+)
+"""The options of equation 5 in the recipe of a network's manifest, and the painting's size."""
 
 SHOWN = (50, 100, 200, 300, 500)
+"""The iterations that have a column in the report."""
 
 
-class CurvesConfig(Minimisation, TableConfig):
-    """Figure 5: the objective over the iterations of optimisation from noise, against a network's."""
+class CurvesConfig(OptimizationConfig, TableConfig):
+    """The options of `paper objective`."""
 
     model: str = Field(description="the style network: NAME or NAME@VERSION")
     style_image: Path = Field(description="the painting that it was trained on")
@@ -42,78 +51,84 @@ class CurvesConfig(Minimisation, TableConfig):
     steps: int = Field(300, ge=1, description="iterations")
 
     @model_validator(mode="after")
-    def _paired(self) -> "CurvesConfig":
+    def _check_photographs(self) -> "CurvesConfig":
         if len(self.photographs) not in (1, len(self.sizes)) or min(self.photographs) < 1:
             raise ValueError("--photographs takes one number, or one for each of --sizes")
         return self
 
     @property
     def counts(self) -> Mapping[int, int]:
-        """Photographs by size."""
+        """Side in pixels → number of photographs."""
         several = self.photographs if len(self.photographs) > 1 else self.photographs * len(self.sizes)
         return dict(zip(self.sizes, several, strict=True))
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One photograph: the objective by iteration from 0 on, what it took, and what it is compared with."""
+    """The objective for one photograph at one size: of optimisation from iteration 0, of the network, of itself."""
 
     size: int
     photograph: str
     objective: Sequence[float]
     evaluations: Sequence[int]
+    """Evaluations of the objective up to each iteration."""
     network: float
+    """The objective at the network's output."""
     itself: float
-    """Of the photograph."""
+    """The objective at the photograph."""
 
 
 class Comparison:
-    """A network against optimisation, both judged by the objective of the network's training."""
+    """Compares a style network with optimisation, by the objective of the network's training."""
 
     def __init__(self, config: CurvesConfig) -> None:
-        """Raises TrainerError where another objective would be judged than that of the training."""
+        """Raises TrainerError where the painting or the loss network is not that of the network's training."""
         self.config = config
-        self.hardware = config.precise()
+        self.hardware = config.fp32_hardware()
         self.model = find_model(config.store, config.model)
         self.hardware.place(self.model.network)
         self.loss_network = load_loss_network(config.loss_network, config.loss_layout)
         self.hardware.place(self.loss_network)
         weights = _weights(config, self.model, self.loss_network)
-        seen = painting(config.style_image, weights.style_size, self.hardware)
+        seen = load_painting(config.style_image, weights.style_size, self.hardware)
         self.objective = style_objective(weights, self.loss_network, seen)
 
     def curve(self, size: int, path: Path, *, resume: bool) -> Curve:
-        """Of one photograph at one size; `resume` goes on with its run, or takes what it found."""
-        photo = square(path, size, self.hardware)
-        judged = ImageObjective(self.objective, self.loss_network, photo)
+        """The curve of one photograph at one size; `resume` continues its run, or reads it where it is finished."""
+        photo = load_square(path, size, self.hardware)
+        objective = ImageObjective(self.objective, self.loss_network, photo)
         with torch.inference_mode():
             painted = self.model.network(photo)
-        rows = list(_rows(self._run(size, path, judged, resume), self.config.steps))
+        rows = list(_rows(self._run(size, path, objective, resume), self.config.steps))
         return Curve(
             size,
             path.stem,
             [float(row["objective"]) for row in rows],
             [int(row["evaluations"]) for row in rows],
-            judged.value(painted),
-            judged.value(photo),
+            objective.value(painted),
+            objective.value(photo),
         )
 
-    def _run(self, size: int, path: Path, judged: ImageObjective, resume: bool) -> Run:
-        """A finished run of optimisation from noise, without its state: that is large, and the curve is there."""
+    def _run(self, size: int, path: Path, objective: ImageObjective, resume: bool) -> Run:
+        """A finished run of optimisation from noise; its state, which is large, is deleted."""
         config, model = self.config, self.model.manifest
-        method = Minimisation.model_validate(config.model_dump(include=set(Minimisation.model_fields)))
-        fingerprint = f"{model.digest} {digest(config.style_image)} {digest(path)} {self.loss_network.source}"
-        run = Run(config.out / "runs" / f"{model.label}-{size}-{path.stem}-{_short(fingerprint)}")
+        method = config.optimization
+        fingerprint = f"{model.digest} {file_digest(config.style_image)} {file_digest(path)} {self.loss_network.source}"
+        run = Run(config.out / "runs" / f"{model.label}-{size}-{path.stem}-{_short_digest(fingerprint)}")
         if not (resume and _finished(run, method)):
-            again = resume and run.state_file.exists()
-            begin = noise(judged.photograph, config.seed)
-            minimise(method, judged, begin, run, fingerprint, resume=again, name=run.folder.name)
+            has_state = resume and run.state_file.exists()
+            begin = noise(objective.photograph, config.seed)
+            minimize(method, objective, begin, run, fingerprint, resume=has_state, name=run.folder.name)
             run.state_file.unlink(missing_ok=True)
         return run
 
 
 def curves(config: CurvesConfig, *, resume: bool = False) -> str:
-    """Optimise, compare and write the figure; each optimisation has a run of its own, which `resume` goes on with."""
+    """Optimise, compare, write the report into `config.out` and return it.
+
+    Each photograph has a run of its own under `config.out`; `resume` continues them. Raises TrainerError as
+    `Comparison`, and without matplotlib.
+    """
     require_charts()
     comparison = Comparison(config)
     files = image_files(config.content)
@@ -123,33 +138,33 @@ def curves(config: CurvesConfig, *, resume: bool = False) -> str:
     return _report(config, comparison.model, found).save(config.out)
 
 
-def worth(objective: Sequence[float], level: float) -> int | None:
-    """The first iteration whose objective is no higher than a level; None where none is."""
+def equivalent_iterations(objective: Sequence[float], level: float) -> int | None:
+    """The first iteration whose objective is at most `level`; None where there is none."""
     return next((iteration for iteration, value in enumerate(objective) if value <= level), None)
 
 
-def _weights(config: CurvesConfig, model: StoredModel, loss_network: LossNetwork) -> OptimizeConfig:
-    """The objective of the network's training; raises TrainerError where another one would be judged."""
+def _weights(config: CurvesConfig, model: StoredModel, loss_network: LossNetwork) -> GatysConfig:
+    """The options of the network's training objective; raises TrainerError as `Comparison`."""
     facts = model.manifest.provenance
     label = model.manifest.label
     if model.manifest.task != "style" or not facts.recipe:
         raise TrainerError(f"{label} is no style network with a recipe; --model takes one that was trained here")
-    if facts.style_digest != digest(config.style_image):
+    if facts.style_digest != file_digest(config.style_image):
         raise TrainerError(f"{label} was trained on another painting than {config.style_image}: {facts.style_image}")
     if facts.loss_network != loss_network.source:
         raise TrainerError(f"{label} was trained with another loss network: {facts.loss_network}")
-    recipe = {name: facts.recipe[name] for name in RECIPE if name in facts.recipe}
-    return OptimizeConfig.model_validate({"content": config.content, "style_image": config.style_image, **recipe})
+    recipe = {name: facts.recipe[name] for name in OBJECTIVE_OPTIONS if name in facts.recipe}
+    return GatysConfig.model_validate({"content": config.content, "style_image": config.style_image, **recipe})
 
 
-def _finished(run: Run, config: Minimisation) -> bool:
+def _finished(run: Run, config: OptimizationConfig) -> bool:
     if not (run.folder / "objective.csv").exists():
         return False
     return bool(json.loads(run.config_file.read_text()) == json.loads(config.model_dump_json()))
 
 
 def _rows(run: Run, steps: int) -> Iterator[Mapping[str, str]]:
-    """Iterations 0 to `steps`; the last one again where the method could do no better."""
+    """The rows of iterations 0 to `steps`; where the run ended earlier, its last row is repeated."""
     row: Mapping[str, str] = {}
     with (run.folder / "objective.csv").open(newline="") as file:
         reader = csv.DictReader(file)
@@ -158,7 +173,7 @@ def _rows(run: Run, steps: int) -> Iterator[Mapping[str, str]]:
             yield row
 
 
-def _short(text: str) -> str:
+def _short_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -181,7 +196,7 @@ def _report(config: CurvesConfig, model: StoredModel, found: Sequence[Curve]) ->
                 "are middle squares, resized; the network's pass is in fp32."
             ),
             "An iteration is one new image; evaluations of the objective with its gradient are counted beside it.",
-            f"The paper finds its networks comparable to {WORTH} iterations at every size.",
+            f"The paper finds its networks comparable to {EQUIVALENT_ITERATIONS} iterations at every size.",
         ],
     )
 
@@ -189,9 +204,9 @@ def _report(config: CurvesConfig, model: StoredModel, found: Sequence[Curve]) ->
 def _row(config: CurvesConfig, size: int, found: Sequence[Curve]) -> Row:
     mean = _mean([curve.objective for curve in found])
     network = sum(curve.network for curve in found) / len(found)
-    reached = worth(mean, network)
+    reached = equivalent_iterations(mean, network)
     beyond = f"> {config.steps}"
-    each = [worth(curve.objective, curve.network) for curve in found]
+    each = [equivalent_iterations(curve.objective, curve.network) for curve in found]
     return {
         "side": size,
         "photographs": len(found),
@@ -202,12 +217,12 @@ def _row(config: CurvesConfig, size: int, found: Sequence[Curve]) -> Row:
         "worth, iterations": beyond if reached is None else reached,
         "evaluations": None if reached is None else round(_mean([curve.evaluations for curve in found])[reached]),
         "worth, by photograph": _spread([config.steps + 1 if one is None else one for one in each], config.steps),
-        "paper": WORTH,
+        "paper": EQUIVALENT_ITERATIONS,
     }
 
 
 def _spread(each: Sequence[int], steps: int) -> str:
-    """Lowest, median and highest."""
+    """Lowest, median and highest of the iterations; more than `steps` are written `> steps`."""
     low, middle, high = (f"> {steps}" if one > steps else f"{one:g}" for one in (min(each), median(each), max(each)))
     return f"{low} – {middle} – {high}"
 
@@ -222,7 +237,7 @@ def _photograph_row(curve: Curve) -> Row:
         "photograph": curve.photograph,
         "itself": curve.itself,
         "network": curve.network,
-        "worth": worth(curve.objective, curve.network),
+        "worth": equivalent_iterations(curve.objective, curve.network),
     }
 
 

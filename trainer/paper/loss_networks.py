@@ -1,4 +1,4 @@
-"""What the choice of the loss network changes: the scale of its losses, and the images that minimise them."""
+"""Compares loss networks: the scale of their losses, and the images that minimise them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,25 +10,25 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainer.data import image_files
 from trainer.errors import TrainerError
+from trainer.gatys import GatysConfig, OptimizationConfig, minimize, noise
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import feature_reconstruction, gram_matrix, style_reconstruction
 from trainer.models import find_model
 from trainer.objective import ImageObjective, style_objective
-from trainer.optimize import Minimisation, OptimizeConfig, minimise, noise
 from trainer.paper.report import Report, Row, TableConfig, command
-from trainer.pictures import Labelled, digest, labelled_row, painting, square, stacked
+from trainer.pictures import LabelledPicture, file_digest, labelled_row, load_painting, load_square, stack_rows
 from trainer.run import Run, png
 
 Results = Mapping[str, Sequence[Tensor]]
-"""Images of the photographs, (1, 3, S, S) each, by what made them."""
+"""What made the images → an image (1, 3, S, S) for each photograph."""
 
 PHOTOGRAPH = "photograph"
-"""What made the photographs themselves."""
+"""The key of the photographs themselves in Results."""
 
 
-class LossNetworksConfig(Minimisation, TableConfig):
-    """What the choice of the loss network changes: the scale of its losses, and the images that minimise them."""
+class LossNetworksConfig(OptimizationConfig, TableConfig):
+    """The options of `paper loss-networks`."""
 
     loss_networks: tuple[str, ...] = Field(description="two or more of: torchvision, random, safetensors files")
     content: Path = Field(description="folder of photographs; their middle squares are used")
@@ -44,27 +44,35 @@ class LossNetworksConfig(Minimisation, TableConfig):
 
 
 def loss_networks(config: LossNetworksConfig, *, resume: bool = False) -> str:
-    """Minimise each loss network's objective and judge the images by all; write the tables and the pictures."""
+    """Minimise each loss network's objective, evaluate all objectives at all images, write the report and return it.
+
+    Raises TrainerError for less than two loss networks.
+    """
     if len(config.loss_networks) < 2:
         raise TrainerError("--loss-networks takes two or more, to compare them: torchvision, random, files")
-    hardware = config.precise()
-    judges = _judges(config, hardware)
-    photos = [square(path, config.image_size, hardware) for path in _files(config)]
-    seen = painting(config.style_image, config.style_size, hardware)
-    objectives = {name: [_objective(config, judge, photo, seen) for photo in photos] for name, judge in judges.items()}
+    hardware = config.fp32_hardware()
+    networks = _load_all(config, hardware)
+    photos = [load_square(path, config.image_size, hardware) for path in _files(config)]
+    painting = load_painting(config.style_image, config.style_size, hardware)
+    objectives = {
+        name: [_objective(config, loss_network, photo, painting) for photo in photos]
+        for name, loss_network in networks.items()
+    }
     results = _results(config, objectives, photos, hardware, resume)
-    scales = [_scale(name, judge, objectives[name][0], photos[0], seen) for name, judge in judges.items()]
-    verdicts = _verdicts(results, objectives)
+    scales = [
+        _scale(name, loss_network, objectives[name][0], photos[0], painting) for name, loss_network in networks.items()
+    ]
+    relative = _relative_objectives(results, objectives)
     report = Report(
         "loss-networks",
         "What the choice of the loss network changes",
         command("loss-networks", config),
         {
             "The objective's terms at the first photograph and at noise": scales,
-            f"Images after {config.steps} iterations (rows), judged by each objective: % of the photographs'": verdicts,
+            f"Images after {config.steps} iterations (rows), judged by each objective: % of the photographs'": relative,
         },
-        {"loss-networks-scale": scales, "loss-networks-judged": verdicts},
-        {"loss-networks": png(stacked([labelled_row(_row(results, i)) for i in range(len(photos))]))},
+        {"loss-networks-scale": scales, "loss-networks-judged": relative},
+        {"loss-networks": png(stack_rows([labelled_row(_row(results, i)) for i in range(len(photos))]))},
         [
             (
                 "Raw: the sums of equations 2 and 4 as the paper has them, over the default layers of each loss "
@@ -72,36 +80,38 @@ def loss_networks(config: LossNetworksConfig, *, resume: bool = False) -> str:
                 "The raw ones need another weight for each loss network, ours have one scale."
             ),
             "random is VGG-16 with random weights: it shows what the architecture alone sees of a style.",
-            *(f"{name}: {judge.source}" for name, judge in judges.items()),
+            *(f"{name}: {loss_network.source}" for name, loss_network in networks.items()),
         ],
     )
     return report.save(config.out)
 
 
-def _judges(config: LossNetworksConfig, hardware: Hardware) -> dict[str, LossNetwork]:
-    """The loss networks by the names of their layouts."""
-    judges = {}
+def _load_all(config: LossNetworksConfig, hardware: Hardware) -> dict[str, LossNetwork]:
+    """The loss networks by label: the layout's name, with the file's where two have the same layout."""
+    networks = {}
     for source in config.loss_networks:
         network = load_loss_network(source, config.loss_layout)
         hardware.place(network)
         name = f"{network.layout.name} (random)" if source == "random" else network.layout.name
-        judges[name if name not in judges else f"{name} ({Path(source).stem})"] = network
-    return judges
+        networks[name if name not in networks else f"{name} ({Path(source).stem})"] = network
+    return networks
 
 
 def _files(config: LossNetworksConfig) -> list[Path]:
     return image_files(config.content)[: config.photographs]
 
 
-def _objective(config: LossNetworksConfig, judge: LossNetwork, photo: Tensor, seen: Tensor) -> ImageObjective:
-    """With the layers of the judge's layout, as training has them by default."""
-    weights = OptimizeConfig(
+def _objective(
+    config: LossNetworksConfig, loss_network: LossNetwork, photo: Tensor, painting: Tensor
+) -> ImageObjective:
+    """Equation 5 for a photograph, with the default layers of the loss network's layout."""
+    weights = GatysConfig(
         content=config.content,
         style_image=config.style_image,
         style_weight=config.style_weight,
         tv_weight=config.tv_weight,
     )
-    return ImageObjective(style_objective(weights, judge, seen), judge, photo)
+    return ImageObjective(style_objective(weights, loss_network, painting), loss_network, photo)
 
 
 def _results(
@@ -111,19 +121,11 @@ def _results(
     hardware: Hardware,
     resume: bool,
 ) -> Results:
-    """The photographs, the images that minimise each objective, those of the style networks."""
+    """The photographs, the images that minimise each objective, and the outputs of the style networks."""
     results: dict[str, Sequence[Tensor]] = {PHOTOGRAPH: photos}
-    method = Minimisation.model_validate(config.model_dump(include=set(Minimisation.model_fields)))
     for name, each in objectives.items():
-        images = []
-        for path, objective, photo in zip(_files(config), each, photos, strict=True):
-            run = Run(config.out / "runs" / f"{name}-{config.image_size}-{path.stem}")
-            weights = f"{config.style_size} {config.style_weight} {config.tv_weight}"
-            fingerprint = f"{digest(path)} {digest(config.style_image)} {weights} {objective.loss_network.source}"
-            again = resume and run.state_file.exists()
-            point = minimise(method, objective, photo, run, fingerprint, resume=again, name=run.folder.name)
-            images.append(point.image)
-        results[name] = images
+        pairs = zip(_files(config), each, strict=True)
+        results[name] = [_minimum(config, name, path, objective, resume) for path, objective in pairs]
     for reference in config.models:
         stored = find_model(config.store, reference)
         hardware.place(stored.network)
@@ -132,14 +134,25 @@ def _results(
     return results
 
 
-def _verdicts(results: Results, objectives: Mapping[str, Sequence[ImageObjective]]) -> list[Row]:
-    """The means of the objectives, each as a share of the photograph's own."""
+def _minimum(config: LossNetworksConfig, name: str, path: Path, objective: ImageObjective, resume: bool) -> Tensor:
+    """The image (1, 3, S, S) that minimises an objective, from its photograph on, with a run of its own."""
+    run = Run(config.out / "runs" / f"{name}-{config.image_size}-{path.stem}")
+    weights = f"{config.style_size} {config.style_weight} {config.tv_weight}"
+    fingerprint = f"{file_digest(path)} {file_digest(config.style_image)} {weights} {objective.loss_network.source}"
+    has_state = resume and run.state_file.exists()
+    begin, label = objective.photograph, run.folder.name
+    return minimize(config.optimization, objective, begin, run, fingerprint, resume=has_state, name=label).image
+
+
+def _relative_objectives(results: Results, objectives: Mapping[str, Sequence[ImageObjective]]) -> list[Row]:
+    """A row for each source of images: every objective in % of its value at the photograph, averaged."""
     values = {
-        made_by: {judge: _values(each, images) for judge, each in objectives.items()}
+        made_by: {loss_network: _values(each, images) for loss_network, each in objectives.items()}
         for made_by, images in results.items()
     }
     return [
-        {"made by": made_by} | {judge: _percent(found[judge], values[PHOTOGRAPH][judge]) for judge in objectives}
+        {"made by": made_by}
+        | {loss_network: _percent(found[loss_network], values[PHOTOGRAPH][loss_network]) for loss_network in objectives}
         for made_by, found in values.items()
     ]
 
@@ -149,12 +162,12 @@ def _values(objectives: Sequence[ImageObjective], images: Sequence[Tensor]) -> l
 
 
 def _percent(values: Sequence[float], bases: Sequence[float]) -> float:
-    """The mean of the shares."""
+    """The mean of values / bases in %, with two decimals."""
     return round(100 * sum(value / base for value, base in zip(values, bases, strict=True)) / len(values), 2)
 
 
-def _scale(name: str, judge: LossNetwork, objective: ImageObjective, photo: Tensor, seen: Tensor) -> Row:
-    """What one evaluation costs, and the terms as the paper has them and as ours are."""
+def _scale(name: str, loss_network: LossNetwork, objective: ImageObjective, photo: Tensor, painting: Tensor) -> Row:
+    """A row for a loss network: operations of an evaluation, and the raw and the normalised terms."""
     white = noise(photo, 0)
     with FlopCounterMode(display=False) as counter:
         variable = photo.clone().requires_grad_()
@@ -166,7 +179,7 @@ def _scale(name: str, judge: LossNetwork, objective: ImageObjective, photo: Tens
         "GFLOP an evaluation": counter.get_total_flops() / 1e9,
     }
     for at, image in (("photograph", photo), ("noise", white)):
-        content, style = _raw(judge, objective, image, photo, seen)
+        content, style = _raw(loss_network, objective, image, photo, painting)
         terms = objective.terms(image)
         row |= {
             f"raw content, {at}": content,
@@ -179,15 +192,17 @@ def _scale(name: str, judge: LossNetwork, objective: ImageObjective, photo: Tens
 
 @torch.no_grad()
 def _raw(
-    judge: LossNetwork, objective: ImageObjective, image: Tensor, photo: Tensor, seen: Tensor
+    loss_network: LossNetwork, objective: ImageObjective, image: Tensor, photo: Tensor, painting: Tensor
 ) -> tuple[float, float]:
-    """Equation 2, and equation 4 summed over the layers."""
+    """The paper's terms at an image: equation 2, and equation 4 summed over the style layers."""
     content_layer, style_layers = objective.objective.content_layer, objective.objective.style_layers
-    of_image, of_photo, of_painting = (judge(each, objective.objective.layers) for each in (image, photo, seen))
+    of_image, of_photo, of_painting = (
+        loss_network(each, objective.objective.layers) for each in (image, photo, painting)
+    )
     content = feature_reconstruction(of_image[content_layer], of_photo[content_layer])
     style = sum(style_reconstruction(of_image[layer], gram_matrix(of_painting[layer])).item() for layer in style_layers)
     return content.item(), style
 
 
-def _row(results: Results, number: int) -> list[Labelled]:
+def _row(results: Results, number: int) -> list[LabelledPicture]:
     return [(made_by, images[number][0]) for made_by, images in results.items()]

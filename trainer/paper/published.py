@@ -1,4 +1,4 @@
-"""The figures of Johnson, Alahi and Fei-Fei 2016, to be put beside ours, and what we suspect to be typos in them."""
+"""The numbers that Johnson, Alahi and Fei-Fei 2016 publish, and notes on suspected typos in them."""
 
 from collections.abc import Mapping
 
@@ -7,20 +7,20 @@ SPEED: Mapping[int, Mapping[int, float]] = {
     512: {1: 0.05, 100: 10.97, 300: 32.91, 500: 54.85},
     1024: {1: 0.21, 100: 42.89, 300: 128.66, 500: 214.44},
 }
-"""Table 1: seconds on a GTX Titan X for one forward pass (1) and for so many iterations, by the side of the image."""
+"""Table 1: side in pixels → iterations → seconds on a GTX Titan X; the entry for 1 is the network's forward pass."""
 
 SPEEDUP: Mapping[int, Mapping[int, int]] = {
     256: {100: 212, 300: 636, 500: 1060},
     512: {100: 205, 300: 615, 500: 1026},
     1024: {100: 208, 300: 625, 500: 1042},
 }
-"""Table 1: how many times faster a pass is than so many iterations, from seconds with more digits than are printed."""
+"""Table 1: side in pixels → iterations → seconds of the iterations over those of a pass, computed before rounding."""
 
-WORTH = "50 to 100"
-"""Figure 5: the iterations whose objective the networks' is comparable to, at every size."""
+EQUIVALENT_ITERATIONS = "50 to 100"
+"""Figure 5: the iterations of optimisation that reach the objective of the networks, at every size."""
 
 Score = tuple[float, float]
-"""PSNR (dB) and SSIM on Y."""
+"""PSNR (dB) and SSIM on luma."""
 
 SUPER_RESOLUTION: Mapping[int, Mapping[str, Mapping[str, Score]]] = {
     4: {
@@ -35,12 +35,12 @@ SUPER_RESOLUTION: Mapping[int, Mapping[str, Mapping[str, Score]]] = {
         "feature loss": {"Set5": (23.26, 0.7058), "Set14": (21.64, 0.5837), "BSD100": (21.35, 0.5474)},
     },
 }
-"""Figures 8 (×4) and 9 (×8)."""
+"""Figures 8 (×4) and 9 (×8): scale → method → set → score."""
 
-ANCHOR = {"Set5": (28.43, 0.8113)}
-"""Bicubic enlargement ×4 in the field's protocol."""
+SET5_BICUBIC = {"Set5": (28.43, 0.8113)}
+"""Scores of bicubic enlargement ×4 that the usual protocol gives."""
 
-SUSPECTED: Mapping[int, tuple[str, ...]] = {
+SUSPECTED_TYPOS: Mapping[int, tuple[str, ...]] = {
     4: (
         (
             "Suspected typo of the paper: bicubic on Set14 has SSIM 0.7301; the protocol gives 0.705: perhaps "
@@ -60,4 +60,4 @@ SUSPECTED: Mapping[int, tuple[str, ...]] = {
         ),
     ),
 }
-"""Notes on figures 8 and 9, by scale."""
+"""Notes on figures 8 and 9 by scale."""

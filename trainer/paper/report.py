@@ -1,4 +1,4 @@
-"""What a command found: Markdown for people, CSV for programs, PNG to look at."""
+"""The output of the `paper` commands: a Markdown report, CSV files and PNG files."""
 
 import csv
 import io
@@ -12,14 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from model_store.durable import replace_file
 
 Row = Mapping[str, str | int | float | None]
-"""The columns are the keys of the rows, in the order of their first appearance."""
+"""Column → value. A table has the columns of all its rows, in the order of their first appearance."""
 
-ELSEWHERE = frozenset({"out", "device", "threads", "store"})
-"""Options that say where something is done, not what."""
+LOCAL_OPTIONS = frozenset({"out", "device", "threads", "store"})
+"""Options that differ between machines and do not change the result; they are not printed."""
 
 
 class TableConfig(BaseModel):
-    """What all commands of the paper have in common."""
+    """The option of all `paper` commands."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -28,31 +28,31 @@ class TableConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Report:
-    """One table or figure of the paper, ours beside theirs."""
+    """One table or figure of the paper, measured again, with the paper's values beside."""
 
     name: str
     title: str
     command: str
     tables: Mapping[str, Sequence[Row]] = field(default_factory=dict)
-    """For the Markdown file, by title."""
+    """Tables of the Markdown file by title."""
     data: Mapping[str, Sequence[Row]] = field(default_factory=dict)
-    """For CSV files, by name, unrounded."""
+    """Rows of CSV files by file name without suffix, unrounded."""
     pictures: Mapping[str, bytes] = field(default_factory=dict)
-    """PNG files by name."""
+    """PNG files by file name without suffix."""
     notes: Sequence[str] = ()
 
     def save(self, out: Path) -> str:
-        """Write the files into a folder; the Markdown."""
+        """Write all files into a folder, which is created; returns the Markdown and where it was written."""
         out.mkdir(parents=True, exist_ok=True)
         for name, rows in self.data.items():
-            replace_file(out / f"{name}.csv", comma_separated(rows).encode())
+            replace_file(out / f"{name}.csv", csv_text(rows).encode())
         for name, content in self.pictures.items():
             replace_file(out / f"{name}.png", content)
         replace_file(out / f"{self.name}.md", self.markdown().encode())
         return f"{self.markdown()}\nwritten to {out}/{self.name}.md"
 
     def markdown(self) -> str:
-        """Everything but the data."""
+        """The report: title, command, tables, pictures and notes."""
         parts = [f"## {self.title}", f"```console\n$ {self.command}\n```"]
         for title, rows in self.tables.items():
             parts += [f"**{title}**", table(rows)]
@@ -62,14 +62,14 @@ class Report:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A Markdown table; floats have four significant digits, what was not measured is a dash."""
+    """A Markdown table. Floats have four significant digits; None and missing values are a dash."""
     columns = _columns(rows)
     lines = [columns, ["---"] * len(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def comma_separated(rows: Sequence[Row]) -> str:
-    """The rows as CSV, floats as they are."""
+def csv_text(rows: Sequence[Row]) -> str:
+    """The rows as CSV with a header line, floats unrounded."""
     file = io.StringIO()
     writer = csv.DictWriter(file, _columns(rows), lineterminator="\n")
     writer.writeheader()
@@ -78,18 +78,21 @@ def comma_separated(rows: Sequence[Row]) -> str:
 
 
 def command(name: str, config: BaseModel) -> str:
-    """The command line that gives this report: what was asked for, and of every path its last name."""
+    """The command line that gives this report: the options that were given, without defaults and LOCAL_OPTIONS.
+
+    Folders are left out of paths, so that the report does not name those of this machine.
+    """
     arguments = ["pastiche-train", "paper", name]
     for option in type(config).model_fields:
-        if option in config.model_fields_set - ELSEWHERE:
-            value = getattr(config, option)
+        value = getattr(config, option)
+        if option in config.model_fields_set - LOCAL_OPTIONS and value not in (None, ()):
             values = value if isinstance(value, tuple) else (value,)
-            arguments += [f"--{option.replace('_', '-')}", *map(_shown, values)]
+            arguments += [f"--{option.replace('_', '-')}", *map(_without_folders, values)]
     return shlex.join(arguments)
 
 
-def _shown(value: object) -> str:
-    """A path, or a text that is one, without the folders that it lies in."""
+def _without_folders(value: object) -> str:
+    """A path, or a string that begins as one does, as its last part; any other value as str gives it."""
     text = str(value)
     return Path(text).name if isinstance(value, Path) or text.startswith(("/", ".")) else text
 

@@ -1,4 +1,4 @@
-"""Table 1: hundreds of iterations of optimisation against one forward pass of a network, taking turns."""
+"""Table 1: seconds of hundreds of iterations of optimisation and of one forward pass, measured alternately."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,8 +13,8 @@ from model_store import STYLE, NetworkSpec, TransformNetwork, for_inference
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import StyleObjective
-from trainer.minimisers import ProjectedLBFGS
 from trainer.objective import ImageObjective
+from trainer.optimizers import ProjectedLBFGS
 from trainer.paper.charts import Line, Panel, chart, require_charts
 from trainer.paper.published import SPEED, SPEEDUP
 from trainer.paper.report import Report, Row, TableConfig, command
@@ -24,7 +24,7 @@ OPTIMISATION, PAPER, OURS = "optimisation", "paper", "ours"
 
 
 class SpeedConfig(TableConfig):
-    """Table 1: seconds of 100, 300 and 500 iterations of optimisation against one forward pass."""
+    """The options of `paper speed`."""
 
     sizes: tuple[int, ...] = Field((256, 512, 1024), description="sides of the images")
     rounds: int = Field(3, ge=1, description="turns that each form has at each size; medians are given")
@@ -36,7 +36,7 @@ class SpeedConfig(TableConfig):
 
 
 def speed(config: SpeedConfig) -> str:
-    """Measure and write the table; the Markdown."""
+    """Measure, write the report into `config.out` and return it; raises TrainerError without matplotlib."""
     require_charts()
     hardware = Hardware.of(config.device, "auto", config.threads)
     loss_network = load_loss_network(config.loss_network, config.loss_layout)
@@ -46,36 +46,36 @@ def speed(config: SpeedConfig) -> str:
 
 
 def measured(config: SpeedConfig, size: int, loss_network: LossNetwork, hardware: Hardware) -> Mapping[str, float]:
-    """Median seconds of one evaluation of the objective, and of a forward pass in the paper's form and in ours."""
+    """Median seconds at one size: of an evaluation of the objective, and of a forward pass in either form."""
     image = _noise(size, 0, hardware)
-    minimiser = ProjectedLBFGS(_objective(loss_network, image, hardware), _noise(size, 1, hardware))
+    optimizer = ProjectedLBFGS(_objective(loss_network, image, hardware), _noise(size, 1, hardware))
     forms = _forms(hardware)
     times: dict[str, list[float]] = {OPTIMISATION: [], **{name: [] for name in forms}}
     for _ in tqdm(range(config.rounds), f"{size}×{size}", unit="round"):
-        times[OPTIMISATION].append(_of_optimisation(minimiser, config.iterations, hardware))
+        times[OPTIMISATION].append(_time_evaluation(optimizer, config.iterations, hardware))
         for name, form in forms.items():
-            _of_pass(form, image, hardware)  # warms the caches that optimisation has filled
-            times[name].append(min(_of_pass(form, image, hardware) for _ in range(3)))
+            _time_pass(form, image, hardware)  # optimisation has replaced the contents of the caches
+            times[name].append(min(_time_pass(form, image, hardware) for _ in range(3)))
     return {name: median(found) for name, found in times.items()}
 
 
 def _forms(hardware: Hardware) -> Mapping[str, Callable[[Tensor], Tensor]]:
-    """The paper's network as its tables have it, eager in fp32, and as the service runs it."""
+    """The style network in the paper's form, eager in fp32, and in the form and precision that the service runs."""
     torch.manual_seed(0)
     paper = TransformNetwork(NetworkSpec(architecture=STYLE, form="paper")).eval().to(hardware.device)
     native = TransformNetwork(NetworkSpec(architecture=STYLE)).eval().to(hardware.device)
     return {PAPER: paper, OURS: for_inference(native, hardware.precision)}
 
 
-def _of_optimisation(minimiser: ProjectedLBFGS, iterations: int, hardware: Hardware) -> float:
-    """Seconds of an evaluation and of what L-BFGS does between two of them."""
-    before, began = minimiser.evaluations, _now(hardware)
+def _time_evaluation(optimizer: ProjectedLBFGS, iterations: int, hardware: Hardware) -> float:
+    """Seconds per evaluation of the objective over a few iterations, L-BFGS's own work included."""
+    before, began = optimizer.evaluations, _now(hardware)
     for _ in range(iterations):
-        minimiser.step()
-    return (_now(hardware) - began) / (minimiser.evaluations - before)
+        optimizer.step()
+    return (_now(hardware) - began) / (optimizer.evaluations - before)
 
 
-def _of_pass(form: Callable[[Tensor], Tensor], image: Tensor, hardware: Hardware) -> float:
+def _time_pass(form: Callable[[Tensor], Tensor], image: Tensor, hardware: Hardware) -> float:
     began = _now(hardware)
     with torch.inference_mode():
         form(image)
@@ -89,7 +89,7 @@ def _now(hardware: Hardware) -> float:
 
 
 def _noise(size: int, seed: int, hardware: Hardware) -> Tensor:
-    """An image; how long networks take does not depend on what it shows."""
+    """A random image (1, 3, size, size); the time of a pass does not depend on its values."""
     generator = torch.Generator().manual_seed(seed)
     return hardware.images(torch.randint(0, 256, (1, 3, size, size), generator=generator, dtype=torch.uint8))
 

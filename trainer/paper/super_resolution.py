@@ -1,4 +1,4 @@
-"""Figures 8 and 9: PSNR and SSIM of enlarging networks and of bicubic enlargement, beside the paper's."""
+"""Figures 8 and 9: PSNR and SSIM of super-resolution networks and of bicubic enlargement, beside the paper's."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,22 +8,22 @@ from torch import Tensor
 from tqdm import tqdm
 
 from trainer.errors import TrainerError
-from trainer.evaluate import Enlarge, again, bicubic, judged_images, scores, sharp_image
+from trainer.evaluate import Enlarge, bicubic, evaluation_images, reduce_and_enlarge, score_image, sharp_image
 from trainer.hardware import Hardware
 from trainer.models import find_model
-from trainer.paper.published import ANCHOR, SUPER_RESOLUTION, SUSPECTED, Score
+from trainer.paper.published import SET5_BICUBIC, SUPER_RESOLUTION, SUSPECTED_TYPOS, Score
 from trainer.paper.report import Report, Row, TableConfig, command
 from trainer.pictures import labelled_row
 from trainer.run import png
 
 BICUBIC = "bicubic"
 
-DETAIL = 128
-"""Pixels of the side of the square in the middle of a picture that the figure shows, twice as large."""
+CROP_SIDE = 128
+"""Side in pixels of the middle square that the figure shows, enlarged twice."""
 
 
 class SuperResolutionTableConfig(TableConfig):
-    """Figures 8 and 9: PSNR and SSIM on Y of enlarging networks, beside bicubic's and the paper's."""
+    """The options of `paper super-resolution`."""
 
     sets: tuple[Path, ...] = Field(description="folders of sharp images, named as the sets: Set5 Set14 BSD100")
     models: tuple[str, ...] = Field(("x4",), description="networks: NAME or NAME@VERSION")
@@ -35,15 +35,18 @@ class SuperResolutionTableConfig(TableConfig):
 
 
 Scores = Mapping[str, Mapping[str, Mapping[str, Score]]]
-"""By method, by set, by image."""
+"""Method → set → image → score."""
 
 
 def super_resolution(config: SuperResolutionTableConfig) -> str:
-    """Measure and write both tables; the Markdown."""
+    """Measure, write the report into `config.out` and return it.
+
+    Raises TrainerError for a network of a scale that is not asked for, DataError for a set that cannot be used.
+    """
     hardware = Hardware.of(config.device, "fp32", config.threads)
     methods = {scale: _methods(config, scale, hardware) for scale in config.scales}
     found = {scale: _scores(config, scale, methods[scale], hardware) for scale in config.scales}
-    picture = config.picture or judged_images(config.sets[0], max(config.scales), "--sets")[0]
+    picture = config.picture or evaluation_images(config.sets[0], max(config.scales), "--sets")[0]
     report = Report(
         "super-resolution",
         "Figures 8 and 9: super-resolution",
@@ -51,13 +54,13 @@ def super_resolution(config: SuperResolutionTableConfig) -> str:
         {f"×{scale}, PSNR in dB / SSIM (dB above bicubic)": list(_table(scale, found[scale])) for scale in found},
         {"super-resolution": list(_data(found))},
         {f"super-resolution-x{scale}": _figure(picture, scale, methods[scale], hardware) for scale in found},
-        [_anchor(found), *(note for scale in found for note in SUSPECTED.get(scale, ()))],
+        [protocol_note(found), *(note for scale in found for note in SUSPECTED_TYPOS.get(scale, ()))],
     )
     return report.save(config.out)
 
 
 def _methods(config: SuperResolutionTableConfig, scale: int, hardware: Hardware) -> Mapping[str, Enlarge]:
-    """Bicubic enlargement, and the networks of a scale."""
+    """Bicubic enlargement and the networks of a scale, by label."""
     methods: dict[str, Enlarge] = {BICUBIC: bicubic(scale)}
     for reference in config.models:
         stored = find_model(config.store, reference)
@@ -74,29 +77,31 @@ def _scores(
 ) -> Scores:
     found: dict[str, dict[str, dict[str, Score]]] = {name: {} for name in methods}
     for folder in config.sets:
-        for path in tqdm(judged_images(folder, scale, "--sets"), f"{folder.name} ×{scale}", unit="image"):
+        for path in tqdm(evaluation_images(folder, scale, "--sets"), f"{folder.name} ×{scale}", unit="image"):
             sharp = sharp_image(path, scale).to(hardware.device)
             for name, enlarge in methods.items():
-                score = scores(enlarge, sharp, scale)
+                score = score_image(enlarge, sharp, scale)
                 found[name].setdefault(folder.name, {})[path.stem] = (score["psnr"], score["ssim"])
     return found
 
 
-def mean(scored: Mapping[str, Score]) -> Score:
-    """Of the PSNR and of the SSIM."""
+def mean_score(scored: Mapping[str, Score]) -> Score:
+    """The mean PSNR and the mean SSIM over the images of a set."""
     psnr, ssim = (sum(values) / len(values) for values in zip(*scored.values(), strict=True))
     return psnr, ssim
 
 
 def _table(scale: int, found: Scores) -> Iterator[Row]:
-    """A row for each method, ours first; in brackets the difference to the bicubic row of the same source."""
-    ours = {name: {of: mean(images) for of, images in sets.items()} for name, sets in found.items()}
+    """A row for each method, then the paper's rows; in brackets the difference in dB to bicubic of the same source."""
+    ours = {name: {title: mean_score(images) for title, images in sets.items()} for name, sets in found.items()}
     for name, sets in ours.items():
-        yield {"method": name, **{of: _cell(score, ours[BICUBIC][of]) for of, score in sets.items()}}
+        yield {"method": name, **{title: _cell(score, ours[BICUBIC][title]) for title, score in sets.items()}}
     paper = SUPER_RESOLUTION.get(scale, {})
     for name, published in paper.items():
         base = paper[BICUBIC]
-        shared = {of: _cell(published[of], base[of]) if of in published else None for of in found[BICUBIC]}
+        shared = {
+            title: _cell(published[title], base[title]) if title in published else None for title in found[BICUBIC]
+        }
         yield {"method": f"paper: {name}", **shared}
 
 
@@ -108,16 +113,16 @@ def _cell(score: Score, base: Score) -> str:
 def _data(found: Mapping[int, Scores]) -> Iterator[Row]:
     for scale, methods in found.items():
         for method, sets in methods.items():
-            for of, images in sets.items():
+            for title, images in sets.items():
                 for image, (psnr, ssim) in images.items():
-                    yield {"scale": scale, "method": method, "set": of, "image": image, "psnr": psnr, "ssim": ssim}
+                    yield {"scale": scale, "method": method, "set": title, "image": image, "psnr": psnr, "ssim": ssim}
 
 
-def _anchor(found: Mapping[int, Scores]) -> str:
-    """What bicubic enlargement says of the protocol."""
+def protocol_note(found: Mapping[int, Scores]) -> str:
+    """A note that compares bicubic enlargement of Set5 ×4 with its known scores, to check the protocol."""
     if 4 not in found or "Set5" not in found[4][BICUBIC]:
         return "Without Set5 at ×4 there is nothing to anchor the protocol on: bicubic has 28.43 dB and 0.8113 there."
-    expected, (psnr, ssim) = ANCHOR["Set5"], mean(found[4][BICUBIC]["Set5"])
+    expected, (psnr, ssim) = SET5_BICUBIC["Set5"], mean_score(found[4][BICUBIC]["Set5"])
     holds = (round(psnr, 2), round(ssim, 4)) == expected
     verdict = (
         "as it should" if holds else f"where {expected[0]} and {expected[1]} are expected: another set or protocol"
@@ -126,17 +131,18 @@ def _anchor(found: Mapping[int, Scores]) -> str:
 
 
 def _figure(picture: Path, scale: int, methods: Mapping[str, Enlarge], hardware: Hardware) -> bytes:
-    """The middle of a picture, and what is left of it by each method."""
+    """The middle of an image and of its reconstruction by each method, as a PNG file."""
     sharp = sharp_image(picture, scale).to(hardware.device)
-    row = [("original", _middle(sharp))]
+    row = [("original", _centre_crop(sharp))]
     for name, enlarge in methods.items():
-        score = scores(enlarge, sharp, scale)
-        row.append((f"{name} {score['psnr']:.2f} / {score['ssim']:.4f}", _middle(again(enlarge, sharp, scale))))
-    return png(labelled_row(row, 2 * DETAIL))
+        score = score_image(enlarge, sharp, scale)
+        label = f"{name} {score['psnr']:.2f} / {score['ssim']:.4f}"
+        row.append((label, _centre_crop(reduce_and_enlarge(enlarge, sharp, scale))))
+    return png(labelled_row(row, 2 * CROP_SIDE))
 
 
-def _middle(image: Tensor) -> Tensor:
-    """A square of at most DETAIL pixels, (3, H, W)."""
-    side = min(DETAIL, *image.shape[-2:])
+def _centre_crop(image: Tensor) -> Tensor:
+    """The middle square (3, S, S) of an image (1, 3, H, W), S at most CROP_SIDE."""
+    side = min(CROP_SIDE, *image.shape[-2:])
     top, left = ((length - side) // 2 for length in image.shape[-2:])
     return image[0, :, top : top + side, left : left + side]

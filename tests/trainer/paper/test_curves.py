@@ -5,7 +5,7 @@ import pytest
 
 from tests.trainer.samples import photograph, photographs, published, style_config
 from trainer.__main__ import main
-from trainer.paper.curves import worth
+from trainer.paper.curves import equivalent_iterations
 
 
 def command(folder: Path, *more: str, out: str = "out") -> list[str]:
@@ -25,10 +25,10 @@ def command(folder: Path, *more: str, out: str = "out") -> list[str]:
     return ["paper", "objective", *flags, "--sizes", "32", "48", "--photographs", "2", "1", *more]
 
 
-def test_worth_is_the_first_iteration_that_is_no_higher() -> None:
-    assert worth([5.0, 3.0, 2.0, 1.0], 2.5) == 2
-    assert worth([5.0, 3.0], 5.0) == 0
-    assert worth([5.0, 3.0], 1.0) is None
+def test_equivalent_iterations_are_the_first_with_an_objective_no_higher() -> None:
+    assert equivalent_iterations([5.0, 3.0, 2.0, 1.0], 2.5) == 2
+    assert equivalent_iterations([5.0, 3.0], 5.0) == 0
+    assert equivalent_iterations([5.0, 3.0], 1.0) is None
 
 
 def test_figure_5_is_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +58,7 @@ def test_a_second_run_and_a_resumed_one_give_the_same_figures(tmp_path: Path) ->
     assert all((tmp_path / "again" / path.name).read_bytes() == path.read_bytes() for path in files)
     finished = sorted((tmp_path / "again").rglob("objective.csv"))
     before = [path.stat().st_mtime_ns for path in finished]
-    finished[0].unlink()  # this one must be found again, and the others not
+    finished[0].unlink()  # only this one is to be computed again
     assert main(command(tmp_path, "--resume", out="again")) == 0
     assert [path.stat().st_mtime_ns for path in finished[1:]] == before[1:]
     assert all((tmp_path / "again" / path.name).read_bytes() == path.read_bytes() for path in files)

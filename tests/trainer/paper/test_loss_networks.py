@@ -26,7 +26,9 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_each_loss_network_likes_its_own_images_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_objective_is_lowest_for_the_images_that_minimise_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     files = [str(loss_network_file(tmp_path / f"{width}.safetensors", width)) for width in (4, 9)]
     assert main(command(tmp_path, *files)) == 0
     judged = {row.pop("made by"): row for row in rows(tmp_path / "out/loss-networks-judged.csv")}

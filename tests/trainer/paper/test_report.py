@@ -22,7 +22,7 @@ def test_tables_have_every_column_and_dashes_for_what_is_missing() -> None:
     ]
 
 
-def test_the_command_names_what_was_asked_for_without_folders() -> None:
+def test_the_command_has_the_given_options_without_folders() -> None:
     options = Options(
         out=Path("/tmp/out"), sets=(Path("/data/Set5"), Path("Set14")), loss_network="/data/l.safetensors"
     )

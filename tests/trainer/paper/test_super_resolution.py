@@ -8,7 +8,7 @@ from model_store import SHIPPED_STORE, ModelStore
 from tests.trainer.samples import photographs
 from trainer.__main__ import main
 from trainer.evaluate import bicubic, evaluate
-from trainer.paper.super_resolution import _anchor, mean
+from trainer.paper.super_resolution import mean_score, protocol_note
 
 SHIPPED = f"x4@{ModelStore(SHIPPED_STORE).current('x4')}"
 
@@ -30,7 +30,7 @@ def test_figures_8_and_9_are_one_command(tmp_path: Path, capsys: pytest.CaptureF
     expected = evaluate(bicubic(8), tmp_path / "mine", 8)["psnr"]
     assert sum(ours) / 2 == pytest.approx(expected)
     assert f"| bicubic | {mean_of(rows, '8', 'Set5')} | {expected:.2f} /" in markdown
-    assert "| paper: SRCNN | 30.48 / 0.8628 (+2.05) | – |" in markdown  # no published figures of `mine`
+    assert "| paper: SRCNN | 30.48 / 0.8628 (+2.05) | – |" in markdown  # the paper has no scores for `mine`
     assert "where 28.43 and 0.8113 are expected" in markdown
     assert "Suspected typo" in markdown
     for scale in (4, 8):
@@ -43,14 +43,14 @@ def mean_of(rows: list[dict[str, str]], scale: str, of: str) -> str:
         for row in rows
         if (row["scale"], row["method"], row["set"]) == (scale, "bicubic", of)
     }
-    psnr, ssim = mean(found)
+    psnr, ssim = mean_score(found)
     return f"{psnr:.2f} / {ssim:.4f}"
 
 
-def test_the_anchor_is_recognised() -> None:
-    said = _anchor({4: {"bicubic": {"Set5": {"a": (28.4, 0.8112), "b": (28.46, 0.8114)}}}})
+def test_the_protocol_note_compares_bicubic_with_its_known_scores() -> None:
+    said = protocol_note({4: {"bicubic": {"Set5": {"a": (28.4, 0.8112), "b": (28.46, 0.8114)}}}})
     assert said == "Bicubic enlargement of Set5 ×4 has 28.43 dB and SSIM 0.8113, as it should."
-    assert "nothing to anchor" in _anchor({8: {"bicubic": {"Set5": {"a": (24.0, 0.6)}}}})
+    assert "nothing to anchor" in protocol_note({8: {"bicubic": {"Set5": {"a": (24.0, 0.6)}}}})
 
 
 @pytest.mark.skipif("PASTICHE_SET5" not in os.environ, reason="PASTICHE_SET5 names no folder with Set5")

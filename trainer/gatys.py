@@ -1,4 +1,4 @@
-"""Images by optimisation, as Gatys et al. 2016: the baseline that the paper's networks replace (paper §4.1)."""
+"""Style transfer by optimisation of the image (Gatys et al. 2016), the baseline of the paper (§4.1)."""
 
 import csv
 import io
@@ -16,17 +16,20 @@ from trainer.errors import Interrupted
 from trainer.hardware import Hardware
 from trainer.interruption import interruption
 from trainer.loss_network import load_loss_network
-from trainer.minimisers import MEMORY, ClippedLBFGS, Minimiser, Objective, Point, ProjectedAdam, ProjectedLBFGS
 from trainer.objective import ImageObjective, StyleWeights, style_objective
-from trainer.pictures import digest, painting, photograph
+from trainer.optimizers import MEMORY, ClippedLBFGS, Objective, Optimizer, Point, ProjectedAdam, ProjectedLBFGS
+from trainer.pictures import file_digest, load_painting, load_photograph
 from trainer.run import Run, png
+
+STATE_KEY = "minimiser"
+"""The optimizer's entry in state.pt; the name is part of the format of saved runs."""
 
 Method = Literal["lbfgs", "clipped-lbfgs", "adam"]
 Begin = Literal["noise", "content"]
 
 
-class Minimisation(BaseModel):
-    """How an objective of one image is minimised; options of every command that does."""
+class OptimizationConfig(BaseModel):
+    """The options of minimising an objective of one image, shared by all commands that do."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -47,14 +50,22 @@ class Minimisation(BaseModel):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
 
-    def precise(self) -> Hardware:
-        """The hardware in fp32, not rounded to TF32: what is rounded away is what a line search looks for."""
+    @property
+    def optimization(self) -> "OptimizationConfig":
+        """These options alone, without those of a subclass."""
+        return OptimizationConfig.model_validate(self.model_dump(include=set(OptimizationConfig.model_fields)))
+
+    def fp32_hardware(self) -> Hardware:
+        """The device in fp32, with TF32 switched off and cuDNN deterministic in this process.
+
+        A line search compares values of the objective that differ by less than TF32's rounding.
+        """
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic = True
         return Hardware.of(self.device, "fp32", self.threads)
 
-    def minimiser(self, objective: Objective, image: Tensor) -> Minimiser:
-        """Of this method, at its first image."""
+    def optimizer(self, objective: Objective, image: Tensor) -> Optimizer:
+        """An optimizer of this method that begins at `image`, RGB (1, 3, H, W) in [0, 1]."""
         match self.method:
             case "lbfgs":
                 return ProjectedLBFGS(objective, image, self.memory)
@@ -64,8 +75,8 @@ class Minimisation(BaseModel):
                 return ProjectedAdam(objective, image, self.learning_rate)
 
 
-class OptimizeConfig(StyleWeights, Minimisation):
-    """Paint one photograph in the style of one painting by optimisation (Gatys et al. 2016), without a network."""
+class GatysConfig(StyleWeights, OptimizationConfig):
+    """The options of `optimize`."""
 
     content: Path = Field(description="the photograph")
     style_image: Path = Field(description="the painting")
@@ -75,27 +86,27 @@ class OptimizeConfig(StyleWeights, Minimisation):
     begin: Begin = Field("noise", description="noise (the paper's) or content: the photograph itself")
 
 
-def optimize(config: OptimizeConfig, *, resume: bool = False) -> str:
-    """Paint the photograph; what to tell the user."""
-    hardware = config.precise()
+def optimize(config: GatysConfig, *, resume: bool = False) -> str:
+    """Paint the photograph and return what to print; writes the files of `minimize` into `config.run`."""
+    hardware = config.fp32_hardware()
     loss_network = load_loss_network(config.loss_network, config.loss_layout)
     hardware.place(loss_network)
-    photo = photograph(config.content, config.image_size, hardware)
-    weights = style_objective(config, loss_network, painting(config.style_image, config.style_size, hardware))
+    photo = load_photograph(config.content, config.image_size, hardware)
+    weights = style_objective(config, loss_network, load_painting(config.style_image, config.style_size, hardware))
     objective = ImageObjective(weights, loss_network, photo)
-    fingerprint = f"{digest(config.content)} {digest(config.style_image)} {loss_network.source}"
+    fingerprint = f"{file_digest(config.content)} {file_digest(config.style_image)} {loss_network.source}"
     begin = noise(photo, config.seed) if config.begin == "noise" else photo
-    point = minimise(config, objective, begin, Run(config.run), fingerprint, resume=resume)
+    point = minimize(config, objective, begin, Run(config.run), fingerprint, resume=resume)
     return f"objective {point.value:.4g}; {config.run}/result.png, {config.run}/objective.csv"
 
 
 def noise(like: Tensor, seed: int) -> Tensor:
-    """White noise, evenly distributed over [0, 1], of the shape, the device and the layout of `like`."""
+    """Uniform white noise in [0, 1] with the shape, device and memory format of `like`; the same on every device."""
     return torch.empty_like(like).copy_(torch.rand(like.shape, generator=torch.Generator().manual_seed(seed)))
 
 
-def minimise(
-    config: Minimisation,
+def minimize(
+    config: OptimizationConfig,
     objective: Objective,
     begin: Tensor,
     run: Run,
@@ -106,41 +117,41 @@ def minimise(
 ) -> Point:
     """Minimise an objective for `config.steps` iterations, or until the method can do no better.
 
-    The folder of the run gets the image (result.png) and the objective by iteration (objective.csv). The state is
-    saved every `save_every` iterations and when the first Ctrl-C or SIGTERM comes, between two iterations; Interrupted
-    is raised then. A resumed run continues exactly where the state was saved; on a GPU, where sums have no fixed order,
-    nearly so.
+    Writes the image (result.png) and the objective by iteration (objective.csv) into the run's folder. Saves the state
+    every `config.save_every` iterations, and after a first Ctrl-C or SIGTERM, between two iterations; then Interrupted
+    is raised. On a CPU a resumed run gives the same bits as an uninterrupted one; on a GPU, where sums have no fixed
+    order, nearly. `name` labels the progress bar.
     """
     saved = run.begin(config, fingerprint, resume=resume)
-    minimiser = config.minimiser(objective, begin)
+    optimizer = config.optimizer(objective, begin)
     first = int(saved["step"]) if saved else 0
     if saved:
-        minimiser.restore(saved["minimiser"])
+        optimizer.restore(saved[STATE_KEY])
     else:
-        _log(run, 0, minimiser)
+        _log(run, 0, optimizer)
     bar = tqdm(range(first + 1, config.steps + 1), name, initial=first, total=config.steps, unit="iteration")
-    with interruption() as wish:
+    with interruption() as stop_requested:
         for step in bar:
-            if not minimiser.step():
+            if not optimizer.step():
                 break
-            _log(run, step, minimiser)
-            bar.set_postfix(objective=f"{minimiser.point.value:.5g}", evaluations=minimiser.evaluations)
-            if step % config.save_every == 0 or step == config.steps or wish.is_set():
-                run.save({"step": step, "minimiser": minimiser.state(), "fingerprint": fingerprint})
-            if wish.is_set():
+            _log(run, step, optimizer)
+            bar.set_postfix(objective=f"{optimizer.point.value:.5g}", evaluations=optimizer.evaluations)
+            if step % config.save_every == 0 or step == config.steps or stop_requested.is_set():
+                run.save({"step": step, STATE_KEY: optimizer.state(), "fingerprint": fingerprint})
+            if stop_requested.is_set():
                 raise Interrupted(f"interrupted at step {step}; the same command with --resume goes on from there")
-    replace_file(run.folder / "result.png", png(minimiser.point.image[0]))
+    replace_file(run.folder / "result.png", png(optimizer.point.image[0]))
     replace_file(run.folder / "objective.csv", _csv(run).encode())
-    return minimiser.point
+    return optimizer.point
 
 
-def _log(run: Run, step: int, minimiser: Minimiser) -> None:
-    point = minimiser.point
-    run.log(step, {"evaluations": minimiser.evaluations, "objective": point.value, **point.terms})
+def _log(run: Run, step: int, optimizer: Optimizer) -> None:
+    point = optimizer.point
+    run.log(step, {"evaluations": optimizer.evaluations, "objective": point.value, **point.terms})
 
 
 def _csv(run: Run) -> str:
-    """The run's metrics as a table: iteration, evaluations, objective, its terms."""
+    """metrics.jsonl as CSV: step, evaluations, objective and its terms, a row for each iteration."""
     rows = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

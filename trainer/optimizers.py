@@ -1,7 +1,7 @@
-"""Minimisers of an objective of one image: L-BFGS, in our form and in Gatys', and Adam, on images in [0, 1].
+"""Optimizers for one image with values in [0, 1]: L-BFGS with and without a line search, and Adam.
 
-An iteration is one new image. What it costs are evaluations: the objective and its gradient, once each, which is a
-forward and a backward pass of the loss network. Both are counted.
+An iteration gives one new image. An evaluation computes the objective and its gradient once: a forward and a backward
+pass of the loss network. An iteration takes one evaluation or more; `evaluations` counts them.
 """
 
 import math
@@ -14,24 +14,24 @@ import torch
 from torch import Tensor, nn
 
 Objective = Callable[[Tensor], Mapping[str, Tensor]]
-"""RGB (1, 3, H, W) in [0, 1] → the weighted terms whose sum is minimised."""
+"""Image (1, 3, H, W) in [0, 1] → the weighted terms whose sum is minimised."""
 
 MEMORY = 20
-"""Differences of images and of gradients that L-BFGS keeps."""
+"""Pairs of differences, of images and of gradients, that L-BFGS keeps by default."""
 
-DECREASE, CURVATURE = 1e-4, 0.9
-"""Of the Wolfe conditions, as is usual for quasi-Newton methods (Nocedal & Wright 2006, §3.1)."""
+SUFFICIENT_DECREASE, CURVATURE = 1e-4, 0.9
+"""Constants c1 and c2 of the Wolfe conditions, the usual ones of quasi-Newton methods (Nocedal & Wright 2006, §3.1)."""
 
-TRIALS = 20
-"""Evaluations in one line search, after which the lowest point found is taken."""
+MAX_TRIALS = 20
+"""Most evaluations in one line search; then the lowest point found is taken."""
 
-FIRST_CHANGE = 0.1
-"""Largest change of a value in the first trial along the negative gradient, before any curvature is known."""
+FIRST_STEP = 0.1
+"""Largest change of a value in the first trial along the negative gradient, when L-BFGS has no pairs yet."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """An image, and the objective there."""
+    """An image with the objective's terms and gradient there."""
 
     image: Tensor
     gradient: Tensor
@@ -39,40 +39,39 @@ class Point:
 
     @property
     def value(self) -> float:
-        """The objective: the sum of the terms, exact in the order of none of them."""
+        """The objective: the sum of the terms, correctly rounded, so that their order does not matter."""
         return math.fsum(self.terms.values())
 
     @classmethod
     def of(cls, objective: Objective, image: Tensor) -> "Point":
-        """Evaluate the objective and its gradient at an image, which is not changed."""
+        """Evaluate the objective and its gradient at a copy of the image."""
         variable = image.detach().clone().requires_grad_()
         terms = objective(variable)
         (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), variable)
         return cls(variable.detach(), gradient, {name: term.item() for name, term in terms.items()})
 
 
-class Minimiser(Protocol):
-    """One of the methods below; its state can be saved after any iteration and restored exactly."""
+class Optimizer(Protocol):
+    """An iterative method whose state can be saved after any iteration and restored exactly."""
 
     point: Point
     evaluations: int
 
     def step(self) -> bool:
-        """One iteration; False, and nothing changed, where the method can do no better."""
+        """Do one iteration. Returns False, with `point` unchanged, where no lower point was found."""
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain values."""
+        """The state as tensors and plain values, which torch.load accepts with weights_only."""
 
     def restore(self, state: dict[str, Any], /) -> None:
-        """Go on from a saved state."""
+        """Continue from a state of the same method, on the device of the present image."""
 
 
 class ProjectedLBFGS:
-    """L-BFGS on the box [0, 1] (Nocedal & Wright 2006, algorithm 7.4; held variables as Bertsekas 1982).
+    """L-BFGS with bounds [0, 1] (Nocedal & Wright 2006, algorithm 7.4; active set as in Bertsekas 1982).
 
-    The values at a bound that the gradient pushes outwards are held; the direction is that of L-BFGS for the others;
-    the line search follows the clipped path. Each iteration lowers the objective, where Gatys' method, which clips
-    after a step of fixed length, may raise it.
+    Values at a bound that the negative gradient points beyond are kept fixed; the others follow L-BFGS's direction; the
+    line search is along the clipped path. Every iteration lowers the objective.
     """
 
     def __init__(self, objective: Objective, image: Tensor, memory: int = MEMORY) -> None:
@@ -82,15 +81,15 @@ class ProjectedLBFGS:
         self.evaluations = 1
 
     def step(self) -> bool:
-        found = self._lower(self._direction())
-        if found is None and self._pairs:  # what was learned of the curvature no longer holds
+        found = self._line_search(self._direction())
+        if found is None and self._pairs:  # forget the curvature and try the gradient's direction
             self._pairs.clear()
-            found = self._lower(self._direction())
+            found = self._line_search(self._direction())
         if found is None:
             return False
-        change, turn = found.image - self.point.image, found.gradient - self.point.gradient
-        if _curved(change, turn):
-            self._pairs.append((change, turn))
+        pair = found.image - self.point.image, found.gradient - self.point.gradient
+        if _curves_upwards(*pair):
+            self._pairs.append(pair)
         self.point = found
         return True
 
@@ -101,39 +100,41 @@ class ProjectedLBFGS:
         device = self.point.image.device
         self.point, self.evaluations = _point(state["point"], device), state["evaluations"]
         self._pairs.clear()
-        self._pairs.extend((change.to(device), turn.to(device)) for change, turn in state["pairs"])
+        self._pairs.extend((s.to(device), y.to(device)) for s, y in state["pairs"])
 
     def _direction(self) -> Tensor:
-        """Of descent: the two-loop recursion among the values that are not held."""
+        """The descent direction of the two-loop recursion (algorithm 7.4), zero where a value is kept fixed.
+
+        s and y are differences of images and of gradients, as in the book.
+        """
         image, gradient = self.point.image, self.point.gradient
         free = ~(((image <= 0) & (gradient > 0)) | ((image >= 1) & (gradient < 0)))
-        pairs = [(change * free, turn * free) for change, turn in self._pairs]
-        pairs = [pair for pair in pairs if _curved(*pair)]
+        pairs = [(s * free, y * free) for s, y in self._pairs]
+        pairs = [pair for pair in pairs if _curves_upwards(*pair)]
         direction = -gradient * free
         if not pairs:
-            return direction * (FIRST_CHANGE / direction.abs().max().clamp_min(torch.finfo(direction.dtype).tiny))
-        shares = []
-        for change, turn in reversed(pairs):
-            shares.append(_dot(change, direction) / _dot(change, turn))
-            direction -= shares[-1] * turn
-        change, turn = pairs[-1]
-        direction *= _dot(change, turn) / _dot(turn, turn)
-        for (change, turn), share in zip(pairs, reversed(shares), strict=True):
-            direction += (share - _dot(turn, direction) / _dot(change, turn)) * change
+            return direction * (FIRST_STEP / direction.abs().max().clamp_min(torch.finfo(direction.dtype).tiny))
+        alphas = []
+        for s, y in reversed(pairs):
+            alphas.append(_dot(s, direction) / _dot(s, y))
+            direction -= alphas[-1] * y
+        s, y = pairs[-1]
+        direction *= _dot(s, y) / _dot(y, y)
+        for (s, y), alpha in zip(pairs, reversed(alphas), strict=True):
+            direction += (alpha - _dot(y, direction) / _dot(s, y)) * s
         return direction
 
-    def _lower(self, direction: Tensor) -> Point | None:
-        """A point on the clipped path that satisfies the strong Wolfe conditions, found by bisection.
+    def _line_search(self, direction: Tensor) -> Point | None:
+        """A point on the clipped path that meets the strong Wolfe conditions, by bisection.
 
-        Where the path's kinks let none be found within TRIALS evaluations, the lowest point with sufficient decrease;
-        None where there is no such point either.
+        Where MAX_TRIALS evaluations find none, the lowest point with sufficient decrease; None without such a point.
         """
         slope = _dot(self.point.gradient, direction)
         low, high, length, best = 0.0, math.inf, 1.0, None
-        for _ in range(TRIALS if slope < 0 else 0):
+        for _ in range(MAX_TRIALS if slope < 0 else 0):
             beyond = self.point.image + length * direction
-            found = self._evaluated(beyond.clamp(0, 1))
-            if not self._decreased(found):
+            found = self._evaluate(beyond.clamp(0, 1))
+            if not self._sufficiently_lower(found):
                 high = length
             else:
                 best = found if best is None or found.value < best.value else best
@@ -144,31 +145,31 @@ class ProjectedLBFGS:
             length = 2 * low if math.isinf(high) else (low + high) / 2
         return best
 
-    def _decreased(self, found: Point) -> bool:
-        """Whether the point is lower, by a share of what the gradient promises (false for a NaN)."""
-        promised = _dot(self.point.gradient, found.image - self.point.image)
-        return found.value < self.point.value and found.value <= self.point.value + DECREASE * promised
+    def _sufficiently_lower(self, found: Point) -> bool:
+        """The first Wolfe condition; false where the objective is NaN."""
+        expected = _dot(self.point.gradient, found.image - self.point.image)
+        return found.value < self.point.value and found.value <= self.point.value + SUFFICIENT_DECREASE * expected
 
-    def _evaluated(self, image: Tensor) -> Point:
+    def _evaluate(self, image: Tensor) -> Point:
         self.evaluations += 1
         return Point.of(self._objective, image)
 
 
 class ClippedLBFGS:
-    """L-BFGS as the paper has it: full steps without a line search, the image clipped to [0, 1] after each (§4.1).
+    """The paper's L-BFGS (§4.1): steps of length 1 without a line search, the image clipped to [0, 1] after each.
 
-    An iteration is one evaluation. The objective may rise, and the curvature that is learned is that of steps that
-    clipping has changed.
+    An iteration takes one evaluation and may raise the objective. Its pairs combine unclipped steps with
+    gradients at clipped images.
     """
 
     def __init__(self, objective: Objective, image: Tensor, memory: int = MEMORY) -> None:
         self._objective = objective
-        self._layout = torch.empty_like(image)
-        self._variable = nn.Parameter(image.detach().clamp(0, 1).contiguous())  # torch's L-BFGS wants it flat
+        self._buffer = torch.empty_like(image)
+        self._variable = nn.Parameter(image.detach().clamp(0, 1).contiguous())  # torch's L-BFGS uses view(-1)
         self._lbfgs = torch.optim.LBFGS(
             [self._variable], lr=1, max_iter=1, history_size=memory, tolerance_grad=0, tolerance_change=0
         )
-        self.point = self._evaluated()
+        self.point = self._evaluate()
         self.evaluations = 1
 
     def step(self) -> bool:
@@ -176,7 +177,7 @@ class ClippedLBFGS:
         self._lbfgs.step(lambda: self.point.value)
         with torch.no_grad():
             self._variable.clamp_(0, 1)
-        self.point = self._evaluated()
+        self.point = self._evaluate()
         self.evaluations += 1
         return True
 
@@ -189,12 +190,12 @@ class ClippedLBFGS:
             self._variable.copy_(self.point.image)
         self._lbfgs.load_state_dict(state["lbfgs"])
 
-    def _evaluated(self) -> Point:
-        return Point.of(self._objective, self._layout.copy_(self._variable.detach()))
+    def _evaluate(self) -> Point:
+        return Point.of(self._objective, self._buffer.copy_(self._variable.detach()))
 
 
 class ProjectedAdam:
-    """Adam (Kingma & Ba 2015) whose image is clipped to [0, 1] after each iteration; the objective may rise."""
+    """Adam (Kingma & Ba 2015), the image clipped to [0, 1] after each iteration, which may raise the objective."""
 
     def __init__(self, objective: Objective, image: Tensor, learning_rate: float) -> None:
         self._objective = objective
@@ -230,6 +231,6 @@ def _dot(one: Tensor, other: Tensor) -> float:
     return (one * other).sum().item()
 
 
-def _curved(change: Tensor, turn: Tensor) -> bool:
-    """Whether the objective curves upwards along a change, clearly enough for a quasi-Newton update."""
-    return _dot(change, turn) > torch.finfo(turn.dtype).eps * _dot(turn, turn)
+def _curves_upwards(s: Tensor, y: Tensor) -> bool:
+    """The curvature condition of an L-BFGS update, s · y > ε |y|²."""
+    return _dot(s, y) > torch.finfo(y.dtype).eps * _dot(y, y)

@@ -12,7 +12,7 @@ from tests.trainer.samples import loss_network_file, photograph
 from trainer.__main__ import main
 from trainer.data import read_rgb
 from trainer.errors import Interrupted
-from trainer.optimize import Minimisation, minimise, noise
+from trainer.gatys import OptimizationConfig, minimize, noise
 from trainer.run import Run
 
 
@@ -85,18 +85,18 @@ def test_an_interrupted_run_goes_on_exactly_where_it_stopped(tmp_path: Path) -> 
             os.kill(os.getpid(), signal.SIGINT)
         return objective(image)
 
-    config = Minimisation(steps=10, save_every=100)
+    config = OptimizationConfig(steps=10, save_every=100)
     begin = noise(target, 0)
     with pytest.raises(Interrupted, match="interrupted at step"):
-        minimise(config, interrupting, begin, Run(tmp_path / "parts"), "f", resume=False)
+        minimize(config, interrupting, begin, Run(tmp_path / "parts"), "f", resume=False)
     assert 0 < Run(tmp_path / "parts").load()["step"] < 10
-    resumed = minimise(config, objective, begin, Run(tmp_path / "parts"), "f", resume=True)
-    whole = minimise(config, objective, begin, Run(tmp_path / "whole"), "f", resume=False)
+    resumed = minimize(config, objective, begin, Run(tmp_path / "parts"), "f", resume=True)
+    whole = minimize(config, objective, begin, Run(tmp_path / "whole"), "f", resume=False)
     assert torch.equal(resumed.image, whole.image)
     assert (tmp_path / "parts/objective.csv").read_text() == (tmp_path / "whole/objective.csv").read_text()
 
 
-def test_what_a_killed_run_left_is_written_again(tmp_path: Path) -> None:
+def test_metrics_without_a_state_are_written_again(tmp_path: Path) -> None:
     main(command(tmp_path, run="whole"))
     left = tmp_path / "run"
     left.mkdir()
@@ -108,8 +108,8 @@ def test_what_a_killed_run_left_is_written_again(tmp_path: Path) -> None:
 def test_a_run_ends_where_nothing_lower_is_found(tmp_path: Path) -> None:
     target = torch.full((1, 3, 4, 4), 0.25)
     run = Run(tmp_path / "run")
-    config = Minimisation(steps=50)
-    point = minimise(
+    config = OptimizationConfig(steps=50)
+    point = minimize(
         config, lambda image: {"d": (image - target).square().sum()}, noise(target, 0), run, "", resume=False
     )
     assert torch.allclose(point.image, target, atol=1e-3)

@@ -6,22 +6,22 @@ from torch import nn
 
 from model_store import NetworkSpec, TransformNetwork
 from tests.trainer.samples import loss_network_file, photograph, photographs
-from trainer.judgement import Judge, shown
 from trainer.loss_network import load_loss_network
 from trainer.objective import StyleWeights
+from trainer.style_score import StyleScorer, format_terms
 
 
 def identity() -> TransformNetwork:
-    """A network that gives every picture back."""
+    """A network whose output is its input."""
     network = TransformNetwork(NetworkSpec(architecture="c3s1-3", norm="none", output="linear", skip=True))
     for parameter in network.parameters():
         nn.init.zeros_(parameter)
     return network.eval()
 
 
-def judge(folder: Path, painting: Path, weights: StyleWeights | None = None) -> Judge:
+def judge(folder: Path, painting: Path, weights: StyleWeights | None = None) -> StyleScorer:
     network = load_loss_network(str(loss_network_file(folder / "loss.safetensors")))
-    return Judge(network, painting, 64, weights or StyleWeights())
+    return StyleScorer(network, painting, 64, weights or StyleWeights())
 
 
 def test_the_painting_given_back_has_neither_content_nor_style_loss(tmp_path: Path) -> None:
@@ -59,4 +59,4 @@ def test_weights_weigh_their_terms(tmp_path: Path) -> None:
         if name != "total":
             assert after[name] == pytest.approx(factor * value, rel=1e-5)
     assert min(before["content"], before["tv"], before["style_relu1_2"], before["style_relu2_2"]) > 0
-    assert shown(after).startswith(f"total {after['total']:.3f}  content {after['content']:.3f}")
+    assert format_terms(after).startswith(f"total {after['total']:.3f}  content {after['content']:.3f}")

@@ -1,0 +1,112 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from model_store import ModelStore
+from tests.trainer.samples import photograph, photographs, style_arguments
+from trainer.__main__ import main
+
+
+def test_a_run_can_be_resumed_and_published_at_any_time(tmp_path: Path) -> None:
+    assert main(style_arguments(tmp_path)) == 0
+    assert main(style_arguments(tmp_path, "--steps", "5", "--resume")) == 0
+    assert main(["publish", "--run", str(tmp_path / "run")]) == 0
+    store = ModelStore(tmp_path / "models")
+    assert store.versions("wave") == [1, 2, 3]
+    assert store.manifest("wave").provenance.steps == 5
+
+
+def test_super_resolution_is_the_other_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["super-resolution", "--name", "x2", "--scale", "2", "--content", str(photographs(tmp_path / "p"))]
+    arguments += ["--architecture", "c3s1-12,p2", "--image-size", "16", "--steps", "2", "--device", "cpu"]
+    assert main([*arguments, "--store", str(tmp_path / "models"), "--run", str(tmp_path / "run")]) == 0
+    assert ModelStore(tmp_path / "models").manifest("x2").scale == 2
+    assert "SSIM" in evaluated(tmp_path, capsys)
+
+
+def evaluated(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    command = ["evaluate", "--model", "x2@1", "--images", str(folder / "p"), "--store", str(folder / "models")]
+    assert main(command) == 0
+    return capsys.readouterr().out
+
+
+def test_validation_goes_into_the_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = photographs(tmp_path / "p")
+    arguments = [
+        "super-resolution",
+        "--name",
+        "x2",
+        "--scale",
+        "2",
+        "--content",
+        str(photos),
+        "--validation",
+        str(photos),
+    ]
+    arguments += ["--architecture", "c3s1-12,p2", "--image-size", "16", "--steps", "2", "--device", "cpu"]
+    assert main([*arguments, "--store", str(tmp_path / "models"), "--run", str(tmp_path / "run")]) == 0
+    metrics = ModelStore(tmp_path / "models").manifest("x2").provenance.metrics
+    assert f"{metrics['psnr_p']:.2f} dB" in evaluated(tmp_path, capsys)
+
+
+def test_publishing_needs_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["publish", "--run", str(tmp_path)]) == 1
+    assert "holds no run" in capsys.readouterr().err
+
+
+def test_several_processes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(style_arguments(tmp_path)) == 1
+    assert "without torchrun" in capsys.readouterr().err
+
+
+def test_validation_images_are_checked_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["super-resolution", "--name", "x2", "--scale", "2", "--content", str(photographs(tmp_path / "p"))]
+    assert main([*arguments, "--validation", str(tmp_path / "none")]) == 1
+    assert "--validation takes a folder of images" in capsys.readouterr().err
+    photograph(tmp_path / "small/a.png", 16, 40)
+    assert main([*arguments, "--validation", str(tmp_path / "small")]) == 1
+    assert "a.png is 16×40; --validation takes images of 17×17 pixels or more" in capsys.readouterr().err
+
+
+def test_shipped_networks_can_be_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["evaluate", "--images", str(photographs(tmp_path / "p", count=1)), "--store", str(tmp_path / "none")]
+    assert main([*command, "--model", "x4"]) == 0
+    assert "x4@" in capsys.readouterr().out
+    assert main([*command, "--model", "x5"]) == 1
+    assert "no model 'x5'" in capsys.readouterr().err
+
+
+def test_style_networks_can_be_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(style_arguments(tmp_path)) == 0
+    capsys.readouterr()
+    command = ["judge", "--models", "wave", "wave@1", "--store", str(tmp_path / "models"), "--sizes", "48", "64"]
+    command += ["--images", str(photographs(tmp_path / "judged", count=2))]
+    command += ["--style-image", str(tmp_path / "painting.png"), "--loss-network", str(tmp_path / "loss.safetensors")]
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["wave@1", "48"], ["wave@1", "64"]] * 2
+    assert all("total" in line and "content" in line for line in lines)
+    assert lines[0] != lines[1]
+    assert main([*command, "--images", str(tmp_path / "none")]) == 1
+    assert "--images takes a folder of images" in capsys.readouterr().err
+
+
+def test_a_run_is_published_from_where_it_was_moved_to(tmp_path: Path) -> None:
+    assert main(style_arguments(tmp_path)) == 0
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert main(["publish", "--run", str(tmp_path / "moved")]) == 0
+    assert ModelStore(tmp_path / "models").versions("wave") == [1, 2]
+
+
+def test_a_run_that_was_begun_before_an_option_existed_is_published(tmp_path: Path) -> None:
+    assert main(style_arguments(tmp_path)) == 0
+    file = tmp_path / "run/config.json"
+    options = json.loads(file.read_text())
+    assert "resume" not in options
+    del options["teacher_weight"]
+    file.write_text(json.dumps(options))
+    assert main(["publish", "--run", str(tmp_path / "run")]) == 0

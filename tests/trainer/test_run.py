@@ -1,0 +1,82 @@
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.trainer.samples import loss_network_file, photograph, run_training, style_config
+from trainer.errors import RunError
+from trainer.run import Run, png
+
+
+def test_a_saved_state_is_loaded_with_its_tensors_and_values(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    assert run.begin(style_config(tmp_path), "images", resume=False) is None
+    state = {"step": 7, "fingerprint": "images", "network": {"weight": torch.rand(2, 3)}}
+    run.save(state)
+    found = Run(tmp_path / "run").load()
+    assert found["step"] == 7
+    assert torch.equal(found["network"]["weight"], state["network"]["weight"])  # type: ignore[index]
+    resumed = run.begin(style_config(tmp_path), "images", resume=True)
+    assert resumed is not None
+    assert resumed["step"] == 7
+
+
+def test_a_state_that_would_execute_code_is_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    torch.save({"step": 1, "path": tmp_path}, run.state_file)  # a Path is not a plain value
+    with pytest.raises(Exception, match="Weights only load failed"):
+        run.load()
+
+
+def test_a_png_has_the_values_of_the_picture_limited_to_its_range() -> None:
+    picture = torch.tensor([[[0.0, 0.5, 2.0]], [[1.0, -1.0, 0.2]], [[0.0, 0.0, 0.0]]])
+    image = Image.open(io.BytesIO(png(picture)))
+    assert image.size == (3, 1)
+    assert [image.getpixel((x, 0)) for x in range(3)] == [(0, 255, 0), (128, 0, 0), (255, 51, 0)]
+
+
+def test_a_run_goes_on_that_was_begun_before_an_option_existed(tmp_path: Path) -> None:
+    config = style_config(tmp_path)
+    run_training(config)
+    options = json.loads((config.folder / "config.json").read_text())
+    del options["teacher_weight"]
+    (config.folder / "config.json").write_text(json.dumps(options))
+    run_training(style_config(tmp_path, steps=8), resume=True)
+
+
+def test_a_run_is_not_overwritten_nor_continued_with_other_options(tmp_path: Path) -> None:
+    config = style_config(tmp_path)
+    with pytest.raises(RunError, match="start without --resume"):
+        run_training(config, resume=True)
+    run_training(config)
+    with pytest.raises(RunError, match="pass --resume"):
+        run_training(config)
+    with pytest.raises(RunError, match=r"style_weight was 5\.0, now 6\.0"):
+        run_training(style_config(tmp_path, style_weight=6.0), resume=True)
+    other = loss_network_file(tmp_path / "other.safetensors", width=4)
+    with pytest.raises(RunError, match="another loss network"):
+        run_training(style_config(tmp_path, loss_network=str(other)), resume=True)
+    photograph(config.content / "another.png")
+    with pytest.raises(RunError, match="with other images"):
+        run_training(config, resume=True)
+
+
+def test_a_resumed_run_does_not_repeat_its_metrics_and_remembers_its_options(tmp_path: Path) -> None:
+    run_training(style_config(tmp_path, steps=4, save_every=4, log_every=1))
+    metrics = tmp_path / "run/metrics.jsonl"
+    with metrics.open("a") as file:
+        file.write('{"step": 5}\n{"step": 6}\n{"ste')  # a run that was killed after its last saved state
+    run_training(style_config(tmp_path, log_every=1, title="New"), resume=True)
+    assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == [1, 2, 3, 4, 5, 6]
+    assert json.loads(Run(tmp_path / "run").config_file.read_text())["title"] == "New"
+
+
+def test_a_run_may_move(tmp_path: Path) -> None:
+    config = style_config(tmp_path / "old", steps=3)
+    run_training(config)
+    (tmp_path / "old").rename(tmp_path / "new")
+    run_training(style_config(tmp_path / "new"), resume=True)
+    assert Run(tmp_path / "new/run").load()["step"] == 6

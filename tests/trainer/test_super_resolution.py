@@ -1,0 +1,66 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.trainer.samples import loss_network_file, run_training, upscale_config
+from trainer.errors import TrainerError
+from trainer.hardware import Hardware
+from trainer.run import Run
+from trainer.super_resolution import SuperResolutionTask
+from trainer.task import build
+from trainer.train import publish, train
+
+
+def test_super_resolution_learns_to_beat_its_start(tmp_path: Path) -> None:
+    run_training(upscale_config(tmp_path, steps=60, learning_rate=0.003, log_every=5))
+    losses = [json.loads(line)["pixel"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < losses[0]
+
+
+def test_the_feature_loss_can_replace_the_pixel_loss(tmp_path: Path) -> None:
+    network = str(loss_network_file(tmp_path / "loss.safetensors"))
+    config = upscale_config(tmp_path, loss_network=network, feature_weight=1.0, pixel_weight=0.0, blur=1.0)
+    task = build(config, Hardware.of("cpu", "fp32"))
+    terms = task.losses(task.photographs.batch(0), 0)
+    assert terms["pixel"] == 0
+    assert terms["feature"] > 0
+    train(task, config, Run(config.folder))
+    assert publish(task, config, Run(config.folder).load()).provenance.loss_network.startswith("vgg19-distilled")
+
+
+def test_loss_reduction_is_the_size_of_the_loss_networks_input(tmp_path: Path) -> None:
+    network = str(loss_network_file(tmp_path / "loss.safetensors"))
+    seen: list[torch.Size] = []
+    for reduction in (1, 2):
+        config = upscale_config(tmp_path, loss_network=network, feature_weight=1.0, loss_reduction=reduction, shift=1)
+        task = build(config, Hardware.of("cpu", "fp32"))
+        assert isinstance(task, SuperResolutionTask)
+        assert task.loss_network is not None
+        task.loss_network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2:]))
+        task.losses(task.photographs.batch(0), 0)
+    assert seen == [(32, 32), (32, 32), (16, 16), (16, 16)]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"feature_weight": 1.0, "loss_reduction": 8}, "leaves the loss network 3 pixels a side, too few"),
+        ({"texture_weight": 1.0}, "leaves the loss network 30 pixels a side, too few"),
+        ({"loss_reduction": 2}, "is nothing without --feature-weight or --texture-weight"),
+    ],
+)
+def test_too_small_inputs_of_the_loss_network_are_refused(
+    tmp_path: Path, options: dict[str, float], complaint: str
+) -> None:
+    network = str(loss_network_file(tmp_path / "loss.safetensors"))
+    with pytest.raises(TrainerError, match=complaint):
+        build(upscale_config(tmp_path, loss_network=network, **options), Hardware.of("cpu", "fp32"))
+
+
+def test_the_architecture_must_have_the_scale(tmp_path: Path) -> None:
+    with pytest.raises(TrainerError, match="enlarges ×4, not ×2"):
+        build(upscale_config(tmp_path, architecture="c3s1-48,p4"), Hardware.of("cpu", "fp32"))
+    with pytest.raises(TrainerError, match="no multiple of the scale"):
+        build(upscale_config(tmp_path, image_size=33), Hardware.of("cpu", "fp32"))
