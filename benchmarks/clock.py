@@ -1,4 +1,4 @@
-"""How long something takes, on a processor or on a GPU."""
+"""Durations of work on a CPU or a GPU."""
 
 import time
 from collections.abc import Callable
@@ -7,14 +7,17 @@ import torch
 
 
 def timed(operation: Callable[[], object]) -> float:
-    """Seconds of one call."""
+    """The duration of one call, in seconds."""
     began = time.perf_counter()
     operation()
     return time.perf_counter() - began
 
 
 class Stopwatch:
-    """Times stretches of work on a device, by its own clock where it has one. Each begins and ends with a mark."""
+    """Measures intervals of work on a device: by CUDA events on a GPU, else by the system clock.
+
+    Each interval takes two calls of `mark`, at its start and at its end.
+    """
 
     def __init__(self, on: torch.device) -> None:
         self._cuda = on.type == "cuda"
@@ -22,7 +25,7 @@ class Stopwatch:
         self._events: list[torch.cuda.Event] = []
 
     def mark(self) -> None:
-        """A stretch begins, or has ended."""
+        """Start or end an interval."""
         if not self._cuda:
             self._marks.append(time.perf_counter())
             return
@@ -30,7 +33,7 @@ class Stopwatch:
         self._events[-1].record()
 
     def laps(self) -> list[float]:
-        """Seconds of each stretch since this was last asked."""
+        """The durations, in seconds, of the intervals since the last call. Raises ValueError if one has not ended."""
         if self._cuda:
             torch.cuda.synchronize()
             first = self._events[:1]

@@ -21,7 +21,7 @@ from PIL import Image
 from benchmarks.load import Answer, Outcome
 from benchmarks.machine import environment
 from model_store import ModelStore, for_inference
-from service.runner import choose_device, choose_precision
+from service.engine.device import choose_device, choose_precision
 
 
 class Painter:

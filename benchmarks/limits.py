@@ -1,6 +1,7 @@
-"""What a device does at best: how fast it multiplies matrices, and moves bytes."""
+"""The measured limits of a device: its fastest matrix product, and its memory bandwidth."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
@@ -8,30 +9,40 @@ from torch.nn import functional as F
 from benchmarks.clock import Stopwatch
 from benchmarks.report import Row
 
-MATRIX_SIDES = (1024, 2048, 4096)
-PLANE_SIDES = (64, 128, 256)
-"""Of the planes of 128 channels that a 3×3 convolution of the style network's body takes."""
-
 REPETITIONS = 8
 
 GPU_LARGER = 4
-"""So many times the sides fill a GPU as these fill a processor."""
-
-COPIED_BYTES = 2**28
+"""Factor of the sides on a GPU, which needs larger operands than a CPU."""
 
 CPU = torch.device("cpu")
 
 
-def peaks(repetitions: int = REPETITIONS) -> list[Row]:
-    """The fastest matrix products in fp32 and bf16, in GFLOP/s: of torch.mm and of a convolution of oneDNN."""
-    return [peak(precision, repetitions) for precision in (torch.float32, torch.bfloat16)]
+@dataclass(frozen=True)
+class Sizes:
+    """The operands of the measurements.
+
+    `matrices` are the sides of square matrices. `planes` are the sides of planes of 128 channels, as the 3×3
+    convolutions in the middle of the style network have them. `copied` is the bytes of a copy, more than caches hold.
+    """
+
+    matrices: tuple[int, ...] = (1024, 2048, 4096)
+    planes: tuple[int, ...] = (64, 128, 256)
+    copied: int = 2**28
 
 
-def peak(precision: torch.dtype, repetitions: int = REPETITIONS, on: torch.device = CPU) -> Row:
-    """The best repetition of the best shape, by torch.mm and by a convolution; `peak` is the larger of the two."""
+SIZES = Sizes()
+
+
+def peaks(repetitions: int = REPETITIONS, sizes: Sizes = SIZES) -> list[Row]:
+    """The peaks of the CPU in fp32 and bf16; see `peak`."""
+    return [peak(precision, repetitions, sizes=sizes) for precision in (torch.float32, torch.bfloat16)]
+
+
+def peak(precision: torch.dtype, repetitions: int = REPETITIONS, on: torch.device = CPU, sizes: Sizes = SIZES) -> Row:
+    """The fastest repetition of any size, in GFLOP/s, of torch.mm and of a convolution; the peak is the larger."""
     larger = 1 if on.type == "cpu" else GPU_LARGER
-    products = max(_product(larger * side, precision, repetitions, on) for side in MATRIX_SIDES)
-    convolutions = max(_convolution(larger * side, precision, repetitions, on) for side in PLANE_SIDES)
+    products = max(_product(larger * side, precision, repetitions, on) for side in sizes.matrices)
+    convolutions = max(_convolution(larger * side, precision, repetitions, on) for side in sizes.planes)
     return {
         "precision": str(precision).removeprefix("torch."),
         "torch.mm GFLOP/s": products,
@@ -40,11 +51,11 @@ def peak(precision: torch.dtype, repetitions: int = REPETITIONS, on: torch.devic
     }
 
 
-def bandwidth(on: torch.device, repetitions: int = REPETITIONS) -> float:
-    """Bytes a second that a copy reads and writes, of a plane that no cache holds."""
-    source = torch.zeros(COPIED_BYTES, dtype=torch.uint8, device=on)
+def bandwidth(on: torch.device, repetitions: int = REPETITIONS, sizes: Sizes = SIZES) -> float:
+    """Bytes per second that the fastest of several copies reads and writes together."""
+    source = torch.zeros(sizes.copied, dtype=torch.uint8, device=on)
     target = torch.ones_like(source)
-    return 2 * COPIED_BYTES / _fastest(lambda: target.copy_(source), repetitions, on)
+    return 2 * sizes.copied / _fastest(lambda: target.copy_(source), repetitions, on)
 
 
 def _product(side: int, precision: torch.dtype, repetitions: int, on: torch.device) -> float:
@@ -61,7 +72,7 @@ def _convolution(side: int, precision: torch.dtype, repetitions: int, on: torch.
 
 
 def _fastest(operation: Callable[[], object], repetitions: int, on: torch.device) -> float:
-    """Seconds of the fastest call, after one that does not count."""
+    """The duration of the fastest call in seconds, after one that is not counted."""
     operation()
     watch = Stopwatch(on)
     for _ in range(repetitions):

@@ -1,7 +1,7 @@
-"""The load: closed-loop HTTP/1.1 clients in a process of their own, light enough to share two cores with a server.
+"""Load generator: closed-loop HTTP/1.1 clients in a process of their own, which use little processor time.
 
-`python -m benchmarks.load` reads a Plan as JSON from standard input and writes its Answers when the plan is done, or
-when it is told to stop by SIGTERM. It imports no torch.
+`python -m benchmarks.load` reads one line of JSON, a Plan, from standard input. When the plan is done, or on SIGTERM,
+it writes the answers so far, the elapsed seconds and its processor seconds as JSON. It does not import torch.
 """
 
 import asyncio
@@ -19,18 +19,22 @@ from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 import uvloop
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 Kind = Literal["ok", "refused", "expired", "timeout", "failed"]
-"""A picture; 503 or 429; 504; the client left after its timeout; anything else."""
+"""A JPEG with status 200; 503 or 429; 504; no answer within the timeout; anything else."""
 
 JPEG = b"\xff\xd8"
 PATIENCE = 60.0
-"""Seconds that the requests in flight get at the end of a plan that has no timeout, beyond its own time."""
+"""Seconds after the end of a plan and its timeout, at which requests still in flight are given up."""
+
+NO_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+"""Final answers that end with their head."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A POST: the lines of its head but the first, Host and Content-Length, and the file that is its body."""
+    """A POST request. `body` is the path of a file; Host and Content-Length are added to `headers`."""
 
     path: str
     body: str
@@ -39,11 +43,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """`clients` closed loops that take the `requests` in turn, again and again, each with one request in flight.
+    """What the load generator does: `clients` send the `requests` in turn, repeatedly, one at a time each.
 
-    It ends after `count` requests or after `seconds`, whichever comes first; what is in flight then is still awaited
-    (`cut`: it is not). After `timeout` seconds a client closes its connection and goes on. After a refusal it waits for
-    Retry-After, if it honours that, and then goes on.
+    No request is started after `count` requests or after `seconds`, whichever comes first. Requests in flight are
+    then awaited, unless `cut` is set. After `timeout` seconds without an answer a client closes its connection and
+    continues. With `honour_retry_after` it sleeps for the Retry-After of an answer before it continues.
     """
 
     port: int
@@ -57,7 +61,7 @@ class Plan:
 
 
 class Answer(NamedTuple):
-    """One attempt: when it began after the start of the plan, and how long it took, in seconds."""
+    """The result of one request. `began` is in seconds after the start of the plan; `status` is 0 without an answer."""
 
     kind: Kind
     began: float
@@ -68,9 +72,10 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a plan led to, in seconds: `elapsed` until the last answer, `cpu` computed by the clients themselves.
+    """The results of a plan.
 
-    `others` are the processors that processes used meanwhile which have nothing to do with it.
+    `elapsed` is in seconds from the start to the last answer, `cpu` in processor seconds of the load generator.
+    `others` is the average number of processors that unrelated processes used meanwhile.
     """
 
     answers: tuple[Answer, ...]
@@ -79,28 +84,28 @@ class Outcome:
     others: float = 0.0
 
     def of(self, kind: Kind) -> list[Answer]:
-        """The answers of a kind."""
+        """All answers of this kind."""
         return [answer for answer in self.answers if answer.kind == kind]
 
     def seconds(self, kind: Kind = "ok") -> list[float]:
-        """How long the answers of a kind took."""
+        """The durations of all answers of this kind, in seconds."""
         return [answer.seconds for answer in self.of(kind)]
 
     @property
     def rate(self) -> float:
-        """Pictures a second."""
+        """Answers of kind "ok" per second; 0 if nothing was measured."""
         return len(self.of("ok")) / self.elapsed if self.elapsed else 0.0
 
 
 def drive(plan: Plan) -> Outcome:
-    """Carry the plan out in another process. Raises RuntimeError where that fails."""
+    """Execute the plan in another process and wait for it. Raises RuntimeError if that process fails."""
     with driving(plan) as process:
         return outcome(process)
 
 
 @contextmanager
 def driving(plan: Plan) -> Iterator["subprocess.Popen[str]"]:
-    """A plan that is being carried out for the length of the block, at whose end its process ends."""
+    """Execute the plan in another process during the block; the process is killed at its end."""
     command = [sys.executable, "-m", "benchmarks.load"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
@@ -113,7 +118,10 @@ def driving(plan: Plan) -> Iterator["subprocess.Popen[str]"]:
 
 
 def outcome(process: "subprocess.Popen[str]", *, stop: bool = False) -> Outcome:
-    """What the process found, when its plan is done or, to `stop` it, now."""
+    """Wait for the results of a process of `driving`; with `stop`, end its plan now.
+
+    Raises RuntimeError if the process failed.
+    """
     if stop:
         process.terminate()
     written, _ = process.communicate()
@@ -124,7 +132,7 @@ def outcome(process: "subprocess.Popen[str]", *, stop: bool = False) -> Outcome:
 
 
 class Clients:
-    """The closed loops of one plan."""
+    """The clients of one plan, and their answers so far."""
 
     def __init__(self, plan: Plan) -> None:
         self.answers: list[Answer] = []
@@ -134,7 +142,7 @@ class Clients:
         self._began = time.monotonic()
 
     async def run(self) -> None:
-        """Until the plan ends, or the task is cancelled."""
+        """Run all clients until the plan ends or the task is cancelled."""
         end = self._plan.seconds + (0 if self._plan.cut else self._plan.timeout + PATIENCE)
         with suppress(TimeoutError):
             async with asyncio.timeout(end), asyncio.TaskGroup() as clients:
@@ -147,21 +155,21 @@ class Clients:
             while (number := self._next()) is not None:
                 wait = await self._attempt(connection, number)
                 if wait and self._plan.honour_retry_after:
-                    if self._now() + wait >= self._plan.seconds:  # a timer may ring a little before its time
+                    if self._now() + wait >= self._plan.seconds:  # a timer may fire slightly early
                         return
                     await asyncio.sleep(wait)
         finally:
             connection.close()
 
     def _next(self) -> int | None:
-        """The number of the next request, None at the end of the plan."""
+        """The index of the next request in the plan, None at its end."""
         if self._now() >= self._plan.seconds or self._taken == self._plan.count:
             return None
         self._taken += 1
         return (self._taken - 1) % len(self._bodies)
 
     async def _attempt(self, connection: "Connection", number: int) -> float:
-        """Send one request and note what came of it; the seconds of its Retry-After, 0 without one."""
+        """Send one request and record the result. Returns the Retry-After in seconds, 0 without one."""
         began, status, wait = self._now(), 0, 0.0
         kind: Kind
         try:
@@ -169,7 +177,7 @@ class Clients:
             kind = _kind(status, body)
         except TimeoutError:
             kind = "timeout"
-        except (OSError, EOFError, LookupError, ValueError):
+        except (OSError, EOFError, ValueError):
             kind = "failed"
         if kind in ("timeout", "failed"):
             connection.close()
@@ -181,19 +189,19 @@ class Clients:
 
 
 class Connection(asyncio.Protocol):
-    """A connection that is kept, and opened again where it was closed. One request at a time."""
+    """A keep-alive connection for one request at a time. It is opened again if it was closed."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._transport: asyncio.Transport | None = None
-        self._received = bytearray()
-        self._head: Head | None = None
-        self._answer: asyncio.Future[tuple[int, float, bytes]] = asyncio.Future()
+        self._reader = ResponseReader()
+        self._answer: asyncio.Future[Response] = asyncio.Future()
 
     async def send(self, message: bytes, patience: float) -> tuple[int, float, bytes]:
-        """The status, the seconds of Retry-After (0 without it) and the body of the answer.
+        """Send a request. Returns the status, the Retry-After in seconds (0 without one) and the body of the answer.
 
-        Raises TimeoutError after so many seconds (by one timer, which costs less than `asyncio.timeout`).
+        Raises TimeoutError after `patience` seconds, OSError or EOFError if the connection fails or is closed, and
+        ValueError for an answer that is no HTTP or has no length.
         """
         loop = asyncio.get_running_loop()
         if self._transport is None or self._transport.is_closing():
@@ -201,72 +209,102 @@ class Connection(asyncio.Protocol):
                 await loop.create_connection(lambda: self, "127.0.0.1", self._port)
         if self._transport is None:
             raise ConnectionResetError
-        self._received.clear()
-        self._head, self._answer = None, loop.create_future()
-        timer = loop.call_later(patience, self._fail, TimeoutError())
+        self._reader.start()
+        self._answer = loop.create_future()
+        timer = loop.call_later(patience, self._fail, TimeoutError())  # costs less than `asyncio.timeout`
         self._transport.write(message)
         try:
-            return await self._answer
+            response = await self._answer
         finally:
             timer.cancel()
+        return response.status, response.retry_after, response.body
 
     def close(self) -> None:
-        """Close it, whatever is under way."""
+        """Close the connection at once, even during a request."""
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is open."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """A part of the answer."""
-        self._received += data
+        if self._answer.done():
+            return
         try:
-            self._read()
-        except (LookupError, ValueError) as error:
+            response = self._reader.feed(data)
+        except ValueError as error:
             self._fail(error)
+            return
+        if response is not None:
+            if not response.keep_alive:
+                self.close()
+            self._answer.set_result(response)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Closed, by this side or by the other."""
         self._transport = None
         self._fail(exc or EOFError())
-
-    def _read(self) -> None:
-        while self._head is None and (end := self._received.find(b"\r\n\r\n")) >= 0:
-            head = Head.of(bytes(self._received[:end]))
-            del self._received[: end + 4]
-            self._head = head if head.status >= HTTPStatus.OK else None  # else the answer itself is still to come
-        if self._head is None or len(self._received) < self._head.length or self._answer.done():
-            return
-        if self._head.closes:
-            self.close()
-        body = bytes(self._received[: self._head.length])
-        self._answer.set_result((self._head.status, self._head.retry_after, body))
 
     def _fail(self, error: Exception) -> None:
         if not self._answer.done():
             self._answer.set_exception(error)
-            self._answer.exception()  # nobody may wait for it
+            self._answer.exception()  # marks it as retrieved: possibly nobody awaits it
 
 
-class Head(NamedTuple):
-    """What is read of the head of an answer. Raises LookupError or ValueError where it is none."""
+class Response(NamedTuple):
+    """An answer. `retry_after` is in seconds, 0 without that field."""
 
     status: int
-    length: int
     retry_after: float
-    closes: bool
+    body: bytes
+    keep_alive: bool
 
-    @classmethod
-    def of(cls, text: bytes) -> "Head":
-        """The status line and the fields."""
-        first, *lines = text.lower().split(b"\r\n")
-        fields = {name: value.strip() for name, _, value in (line.partition(b":") for line in lines)}
-        status = int(first.split()[1])
-        length = int(fields[b"content-length"]) if status >= HTTPStatus.OK else 0
-        return cls(status, length, float(fields.get(b"retry-after", 0)), fields.get(b"connection") == b"close")
+
+class ResponseReader:
+    """Reads one answer at a time from the pieces that arrive. httptools parses them and calls the `on_…` methods."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Discard everything so far; the next piece is the beginning of an answer."""
+        self._parser = HttpResponseParser(self)
+        self._fields: dict[bytes, bytes] = {}
+        self._pieces: list[bytes] = []
+        self._response: Response | None = None
+
+    def feed(self, data: bytes) -> Response | None:
+        """Take a piece. Returns the answer as soon as it is complete, and ignores what follows it.
+
+        Raises ValueError for a piece that is no HTTP, an answer without a length, or an invalid Retry-After.
+        """
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            if self._response is None:
+                raise ValueError("the answer cannot be read") from error
+        return self._response
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        chunked = self._fields.get(b"transfer-encoding", b"").lower().endswith(b"chunked")
+        if status >= HTTPStatus.OK and status not in NO_BODY and not chunked and b"content-length" not in self._fields:
+            raise ValueError("only the end of the connection would end this answer")
+
+    def on_body(self, body: bytes) -> None:
+        self._pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < HTTPStatus.OK:  # an interim answer, such as 103: the final one follows
+            self._fields.clear()
+        elif self._response is None:
+            retry_after = float(self._fields.get(b"retry-after", 0))
+            body = b"".join(self._pieces)
+            self._response = Response(status, retry_after, body, self._parser.should_keep_alive())
 
 
 def _kind(status: int, body: bytes) -> Kind:
@@ -298,7 +336,7 @@ async def _carry_out(plan: Plan) -> Sequence[Answer]:
 
 
 def main() -> None:
-    """Carry out the plan on standard input."""
+    """Execute the plan from standard input; see the module."""
     plan = _parsed(sys.stdin.readline())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         answers = runner.run(_carry_out(plan))

@@ -1,4 +1,4 @@
-"""What was measured on: processor, software, environment."""
+"""The machine and the software of a measurement."""
 
 import os
 import platform
@@ -12,11 +12,11 @@ from model_store.allocator import SETTINGS
 PACKAGES = ("pastiche", "torch", "pillow", "fastapi", "uvicorn", "uvloop", "litserve", "openvino")
 
 ALLOCATOR = {variable: str(value) for variable, (_, value) in SETTINGS.items()}
-"""What our service tells glibc when it starts: keep the memory of activations, do not return it after each image."""
+"""The environment variables by which the service makes glibc keep freed memory for the next image."""
 
 
 def describe() -> dict[str, object]:
-    """The machine and the software, for the record."""
+    """The processor, memory, package versions and settings, as they are saved with each result."""
     return {
         "processor": _processor(),
         "cpus": len(os.sched_getaffinity(0)),
@@ -30,14 +30,14 @@ def describe() -> dict[str, object]:
 
 
 def environment(allocator: bool) -> dict[str, str]:
-    """This process's environment with the service's allocator settings, or with none."""
+    """The environment variables of this process, with the allocator settings of the service or without them."""
     return {name: value for name, value in os.environ.items() if name not in ALLOCATOR} | (
         ALLOCATOR if allocator else {}
     )
 
 
 def installed(package: str) -> str | None:
-    """The version of an installed distribution, None where it is not installed."""
+    """The version of a distribution, None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -45,7 +45,7 @@ def installed(package: str) -> str | None:
 
 
 def _processor() -> str:
-    """The name and family of the processor: virtual machines often tell no more than the maker's name."""
+    """Name, family and model of the processor. Virtual machines often give only the manufacturer as the name."""
     lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
     fields = {key.strip(): value.strip() for key, _, value in lines}
     name = fields.get("model name", platform.machine())

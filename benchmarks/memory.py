@@ -1,4 +1,4 @@
-"""`memory`: resident memory of the idle service with all shipped networks, and its peak for very large pictures."""
+"""`memory`: resident memory of the idle service with all shipped networks, and its peak for very large images."""
 
 import tempfile
 import time
@@ -14,23 +14,23 @@ from benchmarks.servers import Recipe
 from model_store import SHIPPED_STORE, ModelStore
 
 SETTLE_SECONDS = 2.0
-"""After the start, until what it needed for itself is given back."""
+"""Wait after the start, until the memory that only the start needed is freed."""
 
 
 def declare(parser: ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=tuple(PARTS))
 
 
 def run(chosen: Namespace) -> Tables:
-    """A table for each part, each of servers that have just been started."""
+    """Measure each part with new servers; one table each."""
     with tempfile.TemporaryDirectory() as folder:
         store = networks.publish(Path(folder) / "store")
         return {part: list(PARTS[part](store, chosen)) for part in chosen.parts}
 
 
 def _idle(_store: ModelStore, _chosen: Namespace) -> Iterator[Row]:
-    """With the shipped networks: after the start, and after one photo, until which torch puts off its setting up."""
+    """Memory with the shipped networks: after the start, and after one photo, when torch has initialised itself."""
     style = next(name for name in ModelStore(SHIPPED_STORE).names() if name != "x4")
     ours = replace(servers.ours(SHIPPED_STORE), path=f"/v1/stylize/{style}")
     naive = replace(servers.naive(SHIPPED_STORE), path=f"/stylize/{style}")
@@ -47,6 +47,7 @@ def _idle(_store: ModelStore, _chosen: Namespace) -> Iterator[Row]:
 
 
 def _idle_memory(recipe: Recipe) -> tuple[Memory, Memory]:
+    """The memory of a server after its start, and after one photo."""
     with servers.running(recipe) as server, tempfile.TemporaryDirectory() as bodies:
         time.sleep(SETTLE_SECONDS)
         started = server.memory()
@@ -56,14 +57,14 @@ def _idle_memory(recipe: Recipe) -> tuple[Memory, Memory]:
 
 
 def _style(store: ModelStore, chosen: Namespace) -> Iterator[Row]:
-    """The peak of stylizing 100 megapixels."""
+    """Peak memory when 100 megapixels are stylized."""
     width, height = (2000, 1500) if chosen.quick else (12_000, 8_333)
     recipe = servers.ours(store.root)
     yield _peak(recipe, width, height, scale=1)
 
 
 def _upscale(store: ModelStore, chosen: Namespace) -> Iterator[Row]:
-    """The peak of enlarging 10 megapixels to 160."""
+    """Peak memory when 10 megapixels are enlarged to 160."""
     width, height = (400, 300) if chosen.quick else (3_872, 2_582)
     recipe = replace(servers.ours(store.root), path="/v1/upscale/4")
     yield _peak(recipe, width, height, scale=4)

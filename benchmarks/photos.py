@@ -1,7 +1,7 @@
-"""Photographs made by a formula: the statistics of real ones, the same bytes on every machine with one Pillow.
+"""Synthetic photos with the statistics of real ones; with one version of Pillow they are the same everywhere.
 
-A *dead leaves* picture (Matheron 1968; Lee, Mumford and Huang 2001): disks of all sizes, each of one colour, cover one
-another, which gives edges, smooth areas and a 1/f amplitude spectrum; 1/f noise on top is the texture.
+They are *dead leaves* images (Matheron 1968; Lee, Mumford and Huang 2001): disks of one colour each and of all sizes
+that overlap, which gives edges, smooth areas and a 1/f amplitude spectrum. Added 1/f noise gives texture.
 """
 
 import io
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 Pixels = NDArray[np.uint8]
 
 QUALITY = 85
-"""Of the JPEGs: a 512×512 photo is then about 100 KB."""
+"""JPEG quality, at which a 512×512 photo has about 100 KB."""
 
 TEXTURE = 9.0
 """Standard deviation of the noise, in grey levels."""
@@ -26,7 +26,7 @@ _SHAPES = ((1, 1), (4, 3), (3, 4), (3, 2), (2, 3), (16, 9))
 
 
 def photo(width: int, height: int, seed: int = 0) -> Pixels:
-    """A photo-like picture, uint8 (height, width, 3); the same for the same arguments."""
+    """A photo-like image, uint8 (height, width, 3); the same for the same arguments."""
     random = np.random.default_rng(seed)
     leaves = _dead_leaves(width, height, random)
     texture = TEXTURE * _pink_noise(width, height, random)
@@ -35,7 +35,7 @@ def photo(width: int, height: int, seed: int = 0) -> Pixels:
 
 
 def large(width: int, height: int, seed: int = 0) -> Pixels:
-    """A picture of many megapixels: a photo and its mirror images, laid side by side without seams."""
+    """An image of many megapixels, uint8 (height, width, 3): a photo and its mirror images, tiled without seams."""
     tile = photo(TILE, TILE, seed)
     cell = np.concatenate([tile, tile[:, ::-1]], axis=1)
     cell = np.concatenate([cell, cell[::-1]], axis=0)
@@ -45,7 +45,7 @@ def large(width: int, height: int, seed: int = 0) -> Pixels:
 
 
 def jpeg(pixels: Pixels) -> bytes:
-    """The picture as a JPEG file."""
+    """The image as a JPEG file."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=QUALITY)
     return stream.getvalue()
@@ -57,14 +57,15 @@ def uniform(side: int = 512, count: int = 4) -> list[bytes]:
 
 
 def mixed(count: int = MIXED_COUNT, smallest: int = SMALLEST, largest: int = LARGEST) -> list[bytes]:
-    """A fixed list of JPEG files; see `mixed_sides`."""
+    """Photos of the sizes of `mixed_sides`, as JPEG files."""
     return [jpeg(photo(*sides, seed)) for seed, sides in enumerate(mixed_sides(count, smallest, largest))]
 
 
 def mixed_sides(count: int = MIXED_COUNT, smallest: int = SMALLEST, largest: int = LARGEST) -> list[tuple[int, int]]:
-    """(width, height) of each of the mixed photos, in a fixed random order, no side under `smallest`.
+    """The (width, height) of `count` photos, in a fixed random order, no side under `smallest`.
 
-    The longer sides are spread evenly, on a logarithmic scale, over the range; the shapes are those of cameras.
+    The longer sides are evenly spaced on a logarithmic scale from `smallest` to `largest`. The aspect ratios are those
+    of cameras.
     """
     ratio = largest / smallest
     longer = [round(smallest * ratio ** (i / max(1, count - 1))) for i in range(count)]
@@ -78,7 +79,7 @@ def _sides(longer: int, across: int, down: int, smallest: int) -> tuple[int, int
 
 
 def _dead_leaves(width: int, height: int, random: np.random.Generator) -> NDArray[np.float32]:
-    """Disks with radii of density 1/r³ from a 200th to a third of the longer side, the last on top."""
+    """Overlapping disks, float32 (height, width, 3). Radii have density 1/r³, from 1/200 to 1/3 of the longer side."""
     image = Image.new("RGB", (width, height), (128, 128, 128))
     draw = ImageDraw.Draw(image)
     longer = max(width, height)
@@ -91,7 +92,7 @@ def _dead_leaves(width: int, height: int, random: np.random.Generator) -> NDArra
 
 
 def _pink_noise(width: int, height: int, random: np.random.Generator) -> NDArray[np.float32]:
-    """Noise with an amplitude of 1/f, of unit variance: (height, width)."""
+    """Noise with a 1/f amplitude spectrum and unit variance, float32 (height, width)."""
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequency[0, 0] = np.inf
     noise = np.fft.irfft2(np.fft.rfft2(random.standard_normal((height, width))) / frequency, (height, width))

@@ -1,20 +1,22 @@
-"""What processes use: their memory and their processor time, from /proc."""
+"""Memory and processor time of processes, by psutil."""
 
 import os
-import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+import psutil
+from psutil import Process
 
 
 @dataclass(frozen=True)
 class Memory:
-    """In MB (10⁶ bytes), of several processes together.
+    """Memory of several processes together, in MB (10⁶ bytes).
 
-    `rss` counts what they share once for each, `pss` once in all; `peak` is the sum of the largest `rss` of each.
+    `rss` counts a page that several of them share once for each, `pss` once. `peak` is the sum of the largest `rss`
+    that each has had.
     """
 
     rss: float
@@ -22,62 +24,66 @@ class Memory:
     peak: float
 
     @classmethod
-    def of(cls, pids: Sequence[int]) -> "Memory":
-        """The memory of these processes, from /proc."""
-        found = [_fields(pid, "smaps_rollup") | _fields(pid, "status") for pid in pids]
-        return cls(*(sum(fields.get(key, 0) for fields in found) * 1024 / 1e6 for key in ("Rss", "Pss", "VmHWM")))
+    def of(cls, members: Iterable[Process]) -> "Memory":
+        """Measure these processes. One that has ended counts 0. Raises psutil.AccessDenied for another user's."""
+        found = [_bytes(member) for member in members]
+        return cls(*(sum(column) / 1e6 for column in zip((0, 0, 0), *found, strict=True)))
 
 
-def family(root: int) -> list[int]:
-    """A process and all its descendants that are there now."""
-    parents = {int(entry.name): parent(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
-    found = [root]
-    for member in found:
-        found += [pid for pid, above in parents.items() if above == member]
-    return found
-
-
-def parent(pid: int) -> int | None:
-    """The process that started it, None where it has ended."""
-    fields = _stat(pid)
-    return int(fields[1]) if fields else None
+def family(root: int) -> list[Process]:
+    """The process of this id and all its descendants that exist now; empty if there is no such process."""
+    try:
+        process = Process(root)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def cpu_seconds(root: int) -> float:
-    """What a process and its descendants have computed since they began, those that have ended included."""
-    return sum(int(field) for pid in family(root) for field in _stat(pid)[11:15]) / TICKS_PER_SECOND
+    """Processor seconds of a process and its descendants, since they started, including children that have ended.
+
+    Of the children that have ended, only those count whose status their parent has collected. A missing process has 0.
+    """
+    return sum(_cpu_seconds(member) for member in family(root))
 
 
 class Disturbance:
-    """How much other processes of the machine, and its host, compute while something is measured."""
+    """Processor time that other processes and the host of a virtual machine take during a measurement."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._before = _others()
 
     def cpus(self) -> float:
-        """Processors that others have used on average since this was made."""
+        """The average number of processors that others have used since this object was made."""
         return max(0.0, _others() - self._before) / (time.monotonic() - self._began)
 
 
+def _bytes(process: Process) -> tuple[int, int, int]:
+    """RSS, PSS and largest RSS of a process; 0 each if it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        found = process.memory_full_info()
+        return found.rss, found.pss, _peak(process.pid)
+    return 0, 0, 0
+
+
+def _peak(pid: int) -> int:
+    """The largest RSS so far, which psutil does not report on Linux; 0 if the process has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        return int(fields.get("VmHWM", "0 kB").split()[0]) * 1024
+    return 0
+
+
+def _cpu_seconds(process: Process) -> float:
+    with suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return times.user + times.system + times.children_user + times.children_system
+    return 0.0
+
+
 def _others() -> float:
-    """Seconds that all processors have worked, or were withheld by the host, but for this process and its own."""
-    user, nice, system, _idle, _waiting, *rest = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9])
-    return (user + nice + system + sum(rest)) / TICKS_PER_SECOND - cpu_seconds(os.getpid())
-
-
-def _fields(pid: int, name: str) -> dict[str, int]:
-    """The lines `Key: 123 kB` of a file of /proc; none for a process that has ended."""
-    try:
-        text = Path(f"/proc/{pid}/{name}").read_text()
-    except OSError:
-        return {}
-    return {key: int(number) for key, number in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/<pid>/stat after the name, which may hold spaces; none for a process that has ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
+    """Seconds that all processors have worked, or that the host withheld, without those of this process's family."""
+    times = psutil.cpu_times()
+    worked = times.user + times.nice + times.system + times.irq + times.softirq + times.steal
+    return worked - cpu_seconds(os.getpid())

@@ -1,4 +1,4 @@
-"""What a run found: Markdown for people, JSON for machines, both from the same rows."""
+"""The results of a run, as Markdown and as JSON."""
 
 import json
 import math
@@ -12,11 +12,11 @@ from pathlib import Path
 Value = str | int | float | bool | None
 Row = Mapping[str, Value]
 Tables = Mapping[str, Sequence[Row]]
-"""Rows by the title of their table. The columns are the keys of the rows, in the order of their first appearance."""
+"""Rows by the title of their table. Columns are the keys of the rows, in order of first appearance."""
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A Markdown table, as wide as its cells; a key that a row lacks is an empty cell."""
+    """A Markdown table with padded cells. A key that a row lacks is an empty cell."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     cells = [columns, *([_text(row.get(column, "")) for column in columns] for row in rows)]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)] if columns else []
@@ -25,12 +25,15 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def show(tables: Tables) -> str:
-    """Every table under its title."""
+    """All tables that have rows, as Markdown under their titles."""
     return "\n\n".join(f"## {title}\n\n{markdown(rows)}" for title, rows in tables.items() if rows)
 
 
 def save(path: Path, tables: Tables, machine: Mapping[str, object]) -> None:
-    """Write the tables with the command, the date and the machine as JSON. NaN becomes null."""
+    """Write the tables, the command, the date and the machine as JSON. NaN and infinity become null.
+
+    Raises OSError if the file cannot be written.
+    """
     found = {title: [_finite(row) for row in rows] for title, rows in tables.items()}
     record = {
         "command": command(sys.argv[1:]),
@@ -42,13 +45,13 @@ def save(path: Path, tables: Tables, machine: Mapping[str, object]) -> None:
 
 
 def command(arguments: Sequence[str]) -> str:
-    """The command line with these arguments, as a person would type it, but for the file that it wrote to."""
+    """The command line with these arguments, without the option `--json`."""
     written = re.sub(r" --json[ =]('[^']*'|\S+)", "", f" {shlex.join(arguments)}")
     return f"python -m benchmarks{written}"
 
 
 def default_path(benchmark: str) -> Path:
-    """A file of its own for each run, under benchmarks/results/."""
+    """A path in benchmarks/results/ named for the time, to the second, and the benchmark."""
     moment = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     return Path(__file__).parent / "results" / f"{moment}-{benchmark}.json"
 
@@ -58,7 +61,7 @@ def _finite(row: Row) -> Row:
 
 
 def _text(value: Value) -> str:
-    """Three significant digits of what is not whole; a dash for what was not measured."""
+    """The text of a cell: floats have three significant digits, None, NaN and infinity are a dash."""
     match value:
         case None:
             return "–"

@@ -6,7 +6,7 @@ Waterman and Patterson 2009). Both limits are measured here, with the largest ma
 
 import copy
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,9 +20,10 @@ from benchmarks.clock import Stopwatch
 from benchmarks.report import Row, Tables, Value
 from benchmarks.stats import middle
 from model_store import Architecture, TransformNetwork, for_inference, has_fast_bf16
-from service.runner import PRECISIONS, choose_device
+from service.engine.device import PRECISIONS, choose_device
 
-NETWORKS = {"style": networks.style, "x4": networks.upscale_4}
+Build = Callable[[], TransformNetwork]
+NETWORKS: Mapping[str, Build] = {"style": networks.style, "x4": networks.upscale_4}
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,18 @@ def declare(parser: ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="auto: bf16 if it is fast")
 
 
-def run(chosen: Namespace) -> Tables:
-    """A table of the limits, and one for each network."""
+def run(chosen: Namespace, built: Mapping[str, Build] = NETWORKS, sizes: limits.Sizes = limits.SIZES) -> Tables:
+    """Measure the limits, with operands of these sizes, and each chosen network; one table each."""
     if chosen.quick:
         chosen.side, chosen.rounds = 64, 1
     device = choose_device(chosen.device)
     precision = _precision(chosen.precision, device)
-    found = limits.peak(precision, 2 if chosen.quick else limits.REPETITIONS, device)
-    bandwidth = limits.bandwidth(device)
+    found = limits.peak(precision, 2 if chosen.quick else limits.REPETITIONS, device, sizes)
+    bandwidth = limits.bandwidth(device, sizes=sizes)
     roof = Roof(float(found["peak GFLOP/s"] or 0) * 1e9, bandwidth)
     tables: dict[str, list[Row]] = {"Limits": [{**found, "GB/s": bandwidth / 1e9}]}
     for name in chosen.networks:
-        fast = for_inference(NETWORKS[name](), precision)
+        fast = for_inference(built[name](), precision)
         tables[f"{name}, {chosen.side}×{chosen.side}, batch {chosen.batch}"] = list(_rows(fast, chosen, device, roof))
     return tables
 

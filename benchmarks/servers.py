@@ -1,19 +1,20 @@
-"""The servers that are measured, as processes: started, frozen while it is another's turn, and always stopped."""
+"""The measured servers: each is a child process that is started, paused while others are measured, and stopped."""
 
-import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+
+import psutil
+from psutil import Process
 
 from benchmarks import machine, processes
 from benchmarks.load import Request
@@ -27,15 +28,17 @@ STOP_SECONDS = 20.0
 
 DEADLINE = "X-Request-Timeout"
 PATIENT = {DEADLINE: "600"}
-"""For measurements in which no request shall fail for being late."""
+"""Header fields for measurements in which no request may expire."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a server is started and asked.
+    """How a server is started, and where it takes requests.
 
-    `{port}` in the command is its port. `allocator` is whether its environment has the allocator settings that our
-    service gives itself; `settings` are further variables of its environment.
+    `{port}` in `command` becomes its port. `ready` is the path that answers 200 once the server is ready, `path` takes
+    the photos: as the raw body, or with `form` as a file in a form. With `allocator` its environment has the allocator
+    settings that the service gives itself; `settings` are further environment variables. `needs` is the distribution
+    without which the server cannot run.
     """
 
     name: str
@@ -49,28 +52,28 @@ class Recipe:
 
     @property
     def missing(self) -> str | None:
-        """What to say where a package that it needs is not installed."""
+        """A message if `needs` is not installed, else None."""
         if not self.needs or machine.installed(self.needs):
             return None
         return f"{self.name} is skipped: {self.needs} is not installed (pip install '.[benchmarks]')"
 
 
 def ours(store: Path) -> Recipe:
-    """Pastiche with its default settings and this store."""
-    # Several clients send the same few photos: no server may compute one for another, as none of the others does.
+    """Pastiche with default settings and this store."""
+    # All clients send the same few photos. The other servers compute each request, so this one must not share results.
     settings = {"PASTICHE_STORES": str(store), "PASTICHE_LOG_LEVEL": "warning", "PASTICHE_COALESCE": "false"}
     command = (sys.executable, "-m", "service", "--port", "{port}")
     return Recipe("pastiche", command, "/readyz", f"/v1/stylize/{STYLE_NAME}", settings=settings)
 
 
 def naive(store: Path) -> Recipe:
-    """What everyone writes; see benchmarks.peers.naive."""
+    """A plain FastAPI service; see benchmarks.peers.naive."""
     command = (sys.executable, "-m", "benchmarks.peers.naive", str(store), "{port}")
     return Recipe("naive", command, "/health", f"/stylize/{STYLE_NAME}", form=True)
 
 
 def litserve(store: Path, *, allocator: bool = False) -> Recipe:
-    """LitServe with our fast network inside, `allocator` settings or not; see benchmarks.peers.litserve."""
+    """LitServe with our fast network; see benchmarks.peers.litserve."""
     command = (sys.executable, "-m", "benchmarks.peers.litserve", str(store), STYLE_NAME, "{port}")
     name = "litserve-allocator" if allocator else "litserve"
     return Recipe(name, command, "/health", "/predict", form=True, allocator=allocator, needs="litserve")
@@ -82,11 +85,11 @@ CHOICES: dict[str, Callable[[Path], Recipe]] = {
     "litserve": litserve,
     "litserve-allocator": partial(litserve, allocator=True),
 }
-"""Every server, made for a store."""
+"""Functions that make each recipe for a store, by its name."""
 
 
 def request(recipe: Recipe, photo: bytes, folder: Path, headers: Mapping[str, str] = PATIENT) -> Request:
-    """A photo as that server wants it: the raw file, or a form with the file in it. The body is kept in `folder`."""
+    """A request with the photo in the form that this server takes. Its body is written to a new file in `folder`."""
     content = _form(photo) if recipe.form else photo
     kind = f"multipart/form-data; boundary={BOUNDARY}" if recipe.form else "image/jpeg"
     body = folder / f"{recipe.name}-{len(list(folder.iterdir()))}"
@@ -95,21 +98,21 @@ def request(recipe: Recipe, photo: bytes, folder: Path, headers: Mapping[str, st
 
 
 class Server:
-    """A running server. Use `running`, which stops it."""
+    """A server process. Make it with `running`, which stops it."""
 
     def __init__(self, recipe: Recipe, log: Path) -> None:
         self.recipe = recipe
         self.port = _free_port()
         self._log = log
-        command = [part.format(port=self.port) for part in recipe.command]
+        command = [part.replace("{port}", str(self.port)) for part in recipe.command]
         environment = machine.environment(recipe.allocator) | {**recipe.settings}
         with log.open("wb") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-        with suppress(OSError):  # where memory runs out, it goes first
+        with suppress(OSError):  # if memory runs out, the kernel ends this process first
             Path(f"/proc/{self._process.pid}/oom_score_adj").write_text("1000")
 
     def wait_until_ready(self) -> None:
-        """Until it says so itself. Raises RuntimeError, with the end of its log, where it does not."""
+        """Wait for status 200. Raises RuntimeError with the end of the log if the server ends or START_SECONDS pass."""
         end = time.monotonic() + START_SECONDS
         while self._status() != 200:
             if self._process.poll() is not None or time.monotonic() > end:
@@ -117,7 +120,7 @@ class Server:
             time.sleep(0.1)
 
     def get(self, path: str) -> tuple[int, str]:
-        """The status and the text of an answer."""
+        """The status and the text of the answer to a GET. Raises OSError or HTTPException if there is none."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request("GET", path)
@@ -127,14 +130,14 @@ class Server:
             connection.close()
 
     def metric(self, name: str, label: str = "") -> float | None:
-        """The sum of a Prometheus series over its labels, or over those with this one; None where there is none."""
+        """The sum of a Prometheus metric, or of its samples with `label`, such as `stage="read"`; None without any."""
         status, text = self.get("/metrics")
         labels = rf"{{[^}}]*{re.escape(label)}[^}}]*}}" if label else r"(?:{[^}]*})?"
         values = re.findall(rf"^{re.escape(name)}{labels} (\S+)", text, re.MULTILINE)
         return sum(map(float, values)) if status == 200 and values else None
 
     def post(self, sent: Request) -> bytes:
-        """The answer to a request, in no hurry. Raises RuntimeError where it is no success."""
+        """The body of the answer to a request, within 600 s. Raises RuntimeError if its status is not 200."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=600)
         try:
             connection.request("POST", sent.path, Path(sent.body).read_bytes(), sent.headers)
@@ -147,34 +150,34 @@ class Server:
         return content
 
     def memory(self) -> Memory:
-        """Of the server and every process that it started."""
+        """The memory of the server and its descendants."""
         return Memory.of(processes.family(self._process.pid))
 
     def cpu_seconds(self) -> float:
-        """What the server and its processes have computed since they began."""
+        """Processor seconds of the server and its descendants since they started."""
         return processes.cpu_seconds(self._process.pid)
 
     def freeze(self) -> None:
-        """Stop all its processes where they are, so that it takes nothing from another's measurement."""
-        self._signal(processes.family(self._process.pid), signal.SIGSTOP)
+        """Suspend all its processes, so that it uses no processor time while others are measured."""
+        self._each(Process.suspend)
 
     @contextmanager
     def awake(self) -> Iterator[None]:
-        """Let a frozen server go on for the length of the block."""
-        self._signal(processes.family(self._process.pid), signal.SIGCONT)
+        """Resume a suspended server for the duration of the block."""
+        self._each(Process.resume)
         try:
             yield
         finally:
             self.freeze()
 
     def stop(self) -> None:
-        """Ask it to end, and kill what has not ended in time."""
+        """Terminate the server, wait up to STOP_SECONDS for its end, and kill those of its processes that are left."""
         family = processes.family(self._process.pid)
-        self._signal(family, signal.SIGCONT)
+        _apply(Process.resume, family)
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_SECONDS)
-        self._signal([pid for pid in family if processes.parent(pid) is not None], signal.SIGKILL)
+        _apply(Process.kill, family)
         self._process.wait()
 
     def _status(self) -> int:
@@ -183,16 +186,16 @@ class Server:
         except (OSError, HTTPException):
             return 0
 
-    @staticmethod
-    def _signal(pids: Sequence[int], number: int) -> None:
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+    def _each(self, action: Callable[[Process], None]) -> None:
+        _apply(action, processes.family(self._process.pid))
 
 
 @contextmanager
 def running(recipe: Recipe) -> Iterator[Server]:
-    """A server that is ready at the beginning of the block and stopped at its end, however it ends."""
+    """Start a server and wait until it is ready. It is stopped at the end of the block.
+
+    Raises RuntimeError if it does not start.
+    """
     with tempfile.TemporaryDirectory() as folder:
         server = Server(recipe, Path(folder) / "log")
         try:
@@ -204,7 +207,7 @@ def running(recipe: Recipe) -> Iterator[Server]:
 
 @contextmanager
 def all_running(recipes: Sequence[Recipe]) -> Iterator[dict[str, Server]]:
-    """The servers that can be had here, frozen, by name; a line says which cannot."""
+    """Start all servers whose packages are installed, suspended, by name. A printed line tells which are skipped."""
     with ExitStack() as stack:
         servers = {}
         for recipe in recipes:
@@ -214,6 +217,13 @@ def all_running(recipes: Sequence[Recipe]) -> Iterator[dict[str, Server]]:
             servers[recipe.name] = stack.enter_context(running(recipe))
             servers[recipe.name].freeze()
         yield servers
+
+
+def _apply(action: Callable[[Process], None], members: Iterable[Process]) -> None:
+    """Call `action` on each process that still exists."""
+    for member in members:
+        with suppress(psutil.NoSuchProcess):
+            action(member)
 
 
 def _free_port() -> int:

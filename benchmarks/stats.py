@@ -6,9 +6,9 @@ from statistics import median
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` (0 to 1) of all values do not exceed (nearest rank); NaN for none.
+    """The smallest value that at least `share` (0 to 1) of the values do not exceed (nearest rank); NaN for no values.
 
-    Unlike an interpolated one it is always a measured value.
+    It is not interpolated, so it is always one of the values.
     """
     if not values:
         return math.nan
@@ -21,5 +21,5 @@ def middle(values: Sequence[float]) -> float:
 
 
 def in_milliseconds(seconds: Sequence[float]) -> dict[str, float]:
-    """p50, p95 and p99 of `seconds` as columns of a table, in milliseconds."""
+    """The 50th, 95th and 99th percentiles of `seconds`, in milliseconds, as columns of a table."""
     return {f"p{share} ms": 1000 * percentile(seconds, share / 100) for share in (50, 95, 99)}

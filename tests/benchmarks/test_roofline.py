@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import limits, networks, roofline
+from benchmarks import networks, roofline
+from benchmarks.limits import Sizes
 from benchmarks.roofline import Roof, Work, layer_works
 from model_store import NetworkSpec, TransformNetwork, for_inference
 
@@ -51,12 +52,10 @@ def test_the_tighter_limit_counts(work: Work, seconds: float) -> None:
     assert Roof(10, 2).seconds(work) == seconds
 
 
-def test_table_has_every_layer_the_rest_and_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roofline, "NETWORKS", {"style": lambda: networks.calibrated(STYLE)})
-    monkeypatch.setattr(limits, "peak", lambda *_: {"peak GFLOP/s": 1.0})
-    monkeypatch.setattr(limits, "COPIED_BYTES", 2**16)
+def test_table_has_every_layer_the_rest_and_all() -> None:
+    sizes = Sizes(matrices=(64,), planes=(8,), copied=2**16)
     chosen = Namespace(networks=["style"], batch=1, device="cpu", precision="fp32", quick=True, side=64, rounds=1)
-    found, rows = roofline.run(chosen).values()
+    found, rows = roofline.run(chosen, {"style": lambda: networks.calibrated(STYLE)}, sizes).values()
     assert float(found[0]["GB/s"] or 0) > 0
     assert [row["layer"] for row in rows] == ["c9s1-4", "d6", "d8", "R8", "R8", "u6", "u4", "c9s1-3", "the rest", "all"]
     assert sum(float(row["share"] or 0) for row in rows[:-1]) == pytest.approx(1.0)
