@@ -6,6 +6,7 @@ device is busy, and an idle device never waits.
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -19,6 +20,8 @@ from service.engine.tiling import ImageTile
 from service.errors import DeadlineExceeded, DeviceLost, Draining
 from service.imaging.pixels import Pixels
 from service.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
 
 RunBatch = Callable[[Model, Sequence[ImageTile], bool], Awaitable[None]]
 """Runs one batch of tiles whose planes have one shape, exclusively or on one lane, and pastes the results."""
@@ -222,15 +225,22 @@ class Scheduler(Generic[Model]):
                 self._small_until = self._clock() + self._small_request_seconds
 
     def _collect(self) -> None:
-        """Free the lanes of finished batches. A lost device fails every waiting client and ends the loop."""
+        """Free the lanes of finished batches. A lost device fails every waiting client and ends the loop.
+
+        Any other exception of the task itself is a fault of ours: it fails the requests of its batch alone.
+        """
         for task in [task for task in self._running if task.done()]:
-            del self._running[task]
-            error = task.exception()
-            if isinstance(error, Exception):
+            batch, error = self._running.pop(task), task.exception()
+            if isinstance(error, DeviceLost):
                 self._admission.close()
                 for request in list(self._admission.inferences):
                     request.fail(error)
                 raise error
+            if isinstance(error, Exception):
+                logger.error("a batch of %s ended unexpectedly", batch.model.name, exc_info=error)
+                for request, _ in batch.entries:
+                    self._waiting.pop(request, None)
+                    request.fail(error)
 
     async def _stop(self) -> None:
         for task, batch in self._running.items():

@@ -11,6 +11,9 @@ from service.errors import MalformedBody
 IMAGE = "image"
 MASK = "mask"
 
+MAX_BOUNDARY = 70
+"""Characters (RFC 2046, section 5.1.1)."""
+
 
 class MultipartForm:
     """A form that is fed with the chunks of a body. An unexpected part is refused as soon as its name is known."""
@@ -20,6 +23,8 @@ class MultipartForm:
         self._accepted = accepted
         if not boundary:
             raise self._malformed("its Content-Type names no boundary")
+        if len(boundary) > MAX_BOUNDARY:
+            raise self._malformed(f"its boundary has {len(boundary)} characters, {MAX_BOUNDARY} are allowed")
         self._names: list[str] = []
         self._contents: list[bytearray] = []
         self._header, self._value = bytearray(), bytearray()

@@ -78,6 +78,8 @@ def failure_headers(error: ServiceError, instance: str) -> dict[str, str]:
             headers["Allow"] = str(error.members["allowed"])
         case BodyTimeout() | Draining():
             headers["Connection"] = "close"
+        case _ if type(error) is ServiceError:
+            headers["Connection"] = "close"  # uvicorn closes it after an exception, which clients must know
     return headers
 
 
@@ -88,6 +90,8 @@ def translate(request: Request, error: Exception) -> ServiceError:
             return error
         case RequestValidationError():
             return _invalid_request(error)
+        case HTTPException(status_code=400) if isinstance(error.__cause__, ServiceError):
+            return error.__cause__  # raised while the framework read the body
         case HTTPException(status_code=400):
             return MalformedJson("the body cannot be parsed; send JSON in UTF-8, as /openapi.json describes it")
         case HTTPException(status_code=404):

@@ -190,26 +190,35 @@ class JobQueue:
 
     def _start(self, job: Job) -> None:
         job.task = asyncio.create_task(self._run(job))
+        job.task.add_done_callback(lambda _: job.ended.set())  # also where it is cancelled before it has begun
 
     async def _run(self, job: Job) -> None:
+        """Run a job when there is room. Its outcome stays None where it is left to the next process."""
+        try:
+            async with self._room:
+                await self._run_now(job)
+        except Exception:
+            logger.exception("the end of job %s cannot be recorded", job.record.id)
+            job.outcome = _failed(ServiceError("the service failed; its log has the cause"))
+
+    async def _run_now(self, job: Job) -> None:
         """From the image to the result, or to a failure. Draining and DeviceLost leave the job to the next process."""
         job_id = job.record.id
-        async with self._room:
-            job.started = datetime.now(UTC)
-            try:
-                image = await self._attempt(job)
-                outcome, content = JobOutcome(result=image.result), image.content
-            except DeviceLost:
-                return job.ended.set()  # for those who wait
-            except (Draining, asyncio.CancelledError):
-                await asyncio.to_thread(self._store.interrupt, job_id)
-                return job.ended.set()
-            except ServiceError as failure:
-                outcome, content = _failed(failure), b""
-            except Exception:
-                logger.exception("job %s failed", job_id)
-                outcome, content = _failed(ServiceError("the service failed; its log has the cause")), b""
-            return await self._finish(job, outcome, content)
+        job.started = datetime.now(UTC)
+        try:
+            image = await self._attempt(job)
+            outcome, content = JobOutcome(result=image.result), image.content
+        except DeviceLost:
+            return
+        except (Draining, asyncio.CancelledError):
+            await asyncio.to_thread(self._store.interrupt, job_id)
+            return
+        except ServiceError as failure:
+            outcome, content = _failed(failure), b""
+        except Exception:
+            logger.exception("job %s failed", job_id)
+            outcome, content = _failed(ServiceError("the service failed; its log has the cause")), b""
+        await self._finish(job, outcome, content)
 
     async def _attempt(self, job: Job) -> FinishedImage:
         """Run the request; where it is refused for want of room or of its model, wait and try again."""
@@ -237,7 +246,6 @@ class JobQueue:
             job.outcome = await self._write_outcome(job.record.id, outcome, content)
             job.bytes = await asyncio.to_thread(self._store.size, job.record.id)
         self._record(job)
-        job.ended.set()
 
     async def _write_outcome(self, job_id: str, outcome: JobOutcome, content: bytes) -> JobOutcome:
         """The outcome, or the failure to write it."""

@@ -165,8 +165,8 @@ class JobStore:
         shutil.rmtree(gone, ignore_errors=True)
 
     def size(self, job: str) -> int:
-        """Bytes of a job's files; 0 where the job was removed."""
-        return sum(file.stat().st_size for file in (self._folder / job).glob("*"))
+        """Bytes of a job's files; 0 where the job was removed. What is no file of ours does not count."""
+        return sum(file.stat().st_size for file in (self._folder / job).glob("*") if file.is_file())
 
 
 def _read(folder: Path) -> tuple[JobRecord, JobOutcome | None] | None:

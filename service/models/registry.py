@@ -16,6 +16,7 @@ from service.engine.cost_model import CostModel
 from service.engine.runner import LoadedModel, LoadedNetwork, Runner
 from service.engine.tiling import Tiling
 from service.errors import DeviceLost, ModelUnavailable, UnknownModel
+from service.models.watched_store import Version, WatchedStore
 from service.telemetry.metrics import Metrics
 
 LONGEST_RETRY = 300.0
@@ -33,7 +34,7 @@ class ServedModel:
 
     manifest: Manifest
     loaded: LoadedModel
-    source: "Version"
+    source: Version
     preview: Path | None
     """A PNG file that shows what the model does."""
     in_fp32: bool = False
@@ -81,22 +82,6 @@ class ServedModel:
 
 
 @dataclass(frozen=True)
-class Version:
-    """The version of a model that a store has promoted."""
-
-    root: Path
-    """The store's folder."""
-    name: str
-    number: int | None
-    """None where the store cannot tell; loading it then fails with the reason."""
-
-    @property
-    def label(self) -> str:
-        """name@version."""
-        return f"{self.name}@{self.number or '?'}"
-
-
-@dataclass(frozen=True)
 class LoadFailure:
     """Why a promoted version is not served, and when it is tried again."""
 
@@ -112,7 +97,7 @@ class ModelRegistry:
     """The models of several stores. A model of a later store hides one of the same name in an earlier one."""
 
     def __init__(self, stores: Sequence[ModelStore], runner: Runner, metrics: Metrics, poll_seconds: float) -> None:
-        self._stores = stores
+        self._stores = [WatchedStore(store) for store in stores]
         self._runner = runner
         self._metrics = metrics
         self._poll_seconds = poll_seconds
@@ -124,6 +109,10 @@ class ModelRegistry:
     def trouble(self) -> str | None:
         """Why it is not known yet which models the stores have; None once they were read."""
         return self._trouble
+
+    def warnings(self) -> list[str]:
+        """What an operator should mend, though everything that was loaded is still served."""
+        return [f"the store {store.root} is missing; its models stay loaded" for store in self._stores if store.missing]
 
     def all(self) -> list[ServedModel]:
         """Every served model, by name."""
@@ -145,23 +134,35 @@ class ModelRegistry:
         """The style of that name. Raises UnknownModel or ModelUnavailable."""
         return self._find(name, [model for model in self.all() if model.manifest.task == "style"], "style")
 
-    def upscalers(self, scale: int, names: str | None = None) -> tuple[ServedModel, ...]:
+    def upscalers(self, scale: float, names: str | None = None) -> tuple[ServedModel, ...]:
         """A chain of super-resolution networks for a scale: the fewest, of the most even scales, the largest first.
 
-        `names`, separated by commas, are the first ones of the chain. Of several networks of one scale it takes the one
-        named `x4` (for 4), else the newest. Raises UnknownModel or ModelUnavailable.
+        Where no chain has the scale, it is that of the next larger scale. `names`, separated by commas, are the first
+        ones of the chain. Of several networks of one scale it takes the one named `x4` (for 4), else the newest.
+        Raises UnknownModel or ModelUnavailable.
         """
         every = [model for model in self.all() if model.upscales]
+        listed = [name.strip() for name in names.split(",")] if names is not None else []
+        rest = self._chain_scale(scale, every, listed)
         chosen: list[ServedModel] = []
-        for name in names.split(",") if names is not None else []:
-            rest = scale // prod(model.scale for model in chosen)
+        for name in listed:
             suitable = [model for model in every if rest % model.scale == 0]
-            chosen.append(self._find(name.strip(), suitable, f"model that enlarges ×{rest}, or by a divisor of that,"))
-        rest = scale // prod(model.scale for model in chosen)
+            chosen.append(self._find(name, suitable, f"model that enlarges ×{rest}, or by a divisor of that,"))
+            rest //= chosen[-1].scale
         factors = factorize(rest, {model.scale for model in every})
         if factors is None:
             raise self._no_scale(rest, every)
         return tuple(chosen) + tuple(_preferred(every, factor) for factor in factors)
+
+    def _chain_scale(self, scale: float, upscalers: Sequence[ServedModel], names: Collection[str]) -> int:
+        """The least scale of a chain that is not below `scale`; where none is equal, of a chain with these networks."""
+        scales = [chain for chain in chain_scales({model.scale for model in upscalers}) if chain >= scale]
+        if not scales:
+            raise self._no_scale(scale, upscalers)
+        if scales[0] == scale:
+            return scales[0]
+        named = prod(model.scale for model in upscalers if model.name in names)
+        return next((chain for chain in scales if chain % named == 0), scales[0])
 
     async def follow(self) -> None:
         """Serve what the stores promote, until cancelled. Ends by itself only with DeviceLost."""
@@ -199,11 +200,11 @@ class ModelRegistry:
         names = [model.name for model in models]
         raise UnknownModel(f"no {what} is named {name!r}; there are: {', '.join(names) or 'none'}", available=names)
 
-    def _no_scale(self, scale: int, upscalers: Sequence[ServedModel]) -> UnknownModel:
+    def _no_scale(self, scale: float, upscalers: Sequence[ServedModel]) -> UnknownModel:
         self._require_known()
-        scales = {model.scale for model in upscalers}
-        available = [product for product in range(2, LARGEST_SCALE + 1) if factorize(product, scales) is not None]
-        detail = f"no model enlarges ×{scale}, nor do several in turn; scales there are: {available}"
+        available = chain_scales({model.scale for model in upscalers})
+        most = f"the largest scale is {available[-1]}" if available else "there is none that enlarges"
+        detail = f"no model enlarges ×{scale}, nor do several in turn; {most}"
         return UnknownModel(detail, available=available)
 
     def _require_known(self) -> None:
@@ -212,10 +213,10 @@ class ModelRegistry:
             raise ModelUnavailable(detail, retry_after=1)
 
     def _read_stores(self) -> dict[str, Version]:
-        promoted = {}
+        promoted: dict[str, Version] = {}
         for store in self._stores:
-            for name in store.names():
-                promoted[name] = Version(store.root, name, _current(store, name))
+            promoted |= store.promoted()
+            self._metrics.store_available.labels(str(store.root)).set(not store.missing)
         return promoted
 
     def _is_due(self, version: Version) -> bool:
@@ -268,16 +269,14 @@ class ModelRegistry:
             self._metrics.model.labels(*_model_labels(model)).set(1)
 
 
-def _current(store: ModelStore, name: str) -> int | None:
-    try:
-        return store.current(name)
-    except (StoreError, OSError):
-        return None
-
-
 def _model_labels(model: ServedModel) -> tuple[str, ...]:
     manifest = model.manifest
     return model.name, str(manifest.version), manifest.digest, manifest.task, str(model.scale)
+
+
+def chain_scales(scales: Collection[int]) -> list[int]:
+    """The scales of all chains of networks of these scales, in order, up to LARGEST_SCALE."""
+    return [product for product in range(2, LARGEST_SCALE + 1) if factorize(product, scales) is not None]
 
 
 def factorize(scale: int, scales: Collection[int]) -> tuple[int, ...] | None:

@@ -82,12 +82,13 @@ class RequestCoalescer:
         return shared
 
     async def _join(self, shared: _SharedRun, request: ResolvedRequest, trace: Trace) -> EncodedImage:
-        began, seconds = perf_counter(), request.deadline.at() - monotonic()
+        began = perf_counter()
         trace.inferences = shared.trace.inferences
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(request.deadline.at() - monotonic()):
                 return await self._wait(shared)
         except TimeoutError as error:
+            seconds = request.deadline.seconds
             detail = f"the answer was not ready in {seconds:.3g} s; send a larger X-Request-Timeout"
             raise DeadlineExceeded(detail) from error
         finally:

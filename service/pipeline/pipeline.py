@@ -15,7 +15,7 @@ from model_store.allocator import trim_heap
 from service.engine.admission import Admission
 from service.engine.request import InferenceRequest, InferenceSpec, stage_seconds
 from service.engine.scheduler import Scheduler
-from service.errors import DeadlineExceeded, InvalidRequest, ServiceError
+from service.errors import CorruptImage, DeadlineExceeded, InvalidRequest, ServiceError
 from service.imaging.codecs import (
     DecodedImage,
     Header,
@@ -173,12 +173,11 @@ class ImagePipeline:
             raise InvalidRequest("feather softens the edges of a mask; send a form with the parts 'image' and 'mask'")
 
     async def _before_deadline(self, execution: Execution, image: bytes) -> bytes:
-        first = execution.inferences[0]
         try:
-            async with asyncio.timeout(first.deadline - monotonic()):
+            async with asyncio.timeout(execution.inferences[0].deadline - monotonic()):
                 return await self._execute(execution, image)
         except TimeoutError as error:
-            seconds = first.deadline - first.times.admitted
+            seconds = execution.request.deadline.seconds
             detail = f"the answer was not ready in {seconds:.3g} s; send a smaller image, or a larger X-Request-Timeout"
             raise DeadlineExceeded(detail) from error
 
@@ -213,7 +212,7 @@ class ImagePipeline:
                 for inferences in execution.by_frame():
                     await room.acquire()
                     with execution.trace.stage("decode"):
-                        picture = await self._in_pool(next, image.pictures)
+                        picture = await self._in_pool(_next_picture, image)
                     tasks.append(group.create_task(process(inferences, picture)))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
@@ -249,6 +248,14 @@ class ImagePipeline:
 def _plan(request: ResolvedRequest, header: Header, kind: ImageFormat) -> Plan:
     plan = request.operation.plan(Size(*header.upright_size))
     return plan.in_fp32() if header.depth == 16 and kind.supports_16_bit else plan
+
+
+def _next_picture(image: DecodedImage) -> Picture:
+    """The next frame. Raises CorruptImage where there is none, as StopIteration cannot leave an executor."""
+    picture = next(image.pictures, None)
+    if picture is None:
+        raise CorruptImage(f"the image has fewer frames than the {image.header.frames} that it declares")
+    return picture
 
 
 async def _gather(awaitables: Iterable[Awaitable[Result]]) -> list[Result]:

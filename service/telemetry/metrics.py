@@ -76,6 +76,9 @@ class Metrics:
         self.cancelled = counter("cancelled", "Requests whose client left, by the stage they were in", "stage")
 
         self.model = gauge("model_info", "1 for each model served", "model", "version", "digest", "task", "scale")
+        self.store_available = gauge(
+            "store_available", "1 for each model store that is there, 0 while it is missing", "store"
+        )
         self.model_loads = counter("model_loads", "Attempts to load a version", "model", "result")
         self.model_load_duration = histogram(
             "model_load_duration_seconds", "Reading, verifying and warming up a version", STAGE_SECONDS, "model"

@@ -25,6 +25,7 @@ class Ready(Health):
 
     models: list[str] = Field(description="name@version of what is loaded, proven on this device and warmed up")
     failed: list[str] = Field(description="name@version of what was promoted but could not be loaded")
+    warnings: list[str] = Field(description="what should be mended, though requests are answered")
 
 
 class ServiceState(Protocol):
@@ -75,6 +76,7 @@ class HealthRoutes:
                 problems=problems,
                 models=[model.label for model in self._models.all()],
                 failed=[failure.version.label for failure in self._models.failures()],
+                warnings=self._models.warnings(),
             )
         )
 

@@ -1,7 +1,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from service.engine.admission import Admission, QueueLimits
+from service.engine.cost_model import CostModel
 from service.engine.request import DuePolicy, InferenceSpec, Priority
 from service.engine.scheduler import Concurrency, Scheduler
 from service.engine.tiling import ImageTile
@@ -709,5 +710,23 @@ def test_client_that_leaves_is_seen_by_admission() -> None:
                 await settle()
                 raise ClientGone("gone")
         assert service.admission.patience.seconds() < 30
+
+    serving(scenario)
+
+
+def test_fault_of_the_scheduler_itself_fails_its_batch_alone() -> None:
+    """The cost model of a model that was built wrongly raises after its batch has run."""
+
+    class BrokenCostModel(CostModel):
+        def update(self, pixels: float, seconds: float, batches: float = 1, *, exclusive: bool = False) -> None:
+            raise ZeroDivisionError(f"{pixels} {seconds} {batches} {exclusive}")
+
+    async def scenario(service: Service) -> None:
+        service.device.free()
+        broken = replace(model("broken"), cost_model=BrokenCostModel(0.0, 0.0))
+        with pytest.raises(ZeroDivisionError):
+            await service.ask(broken, image(1))
+        assert await service.ask(model(), image(2)) == 3
+        assert service.value("admitted_requests") == service.value("queue_requests") == 0
 
     serving(scenario)

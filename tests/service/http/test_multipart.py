@@ -66,3 +66,15 @@ def test_form_that_is_not_one_image_is_malformed(body: bytes, said: str) -> None
 def test_form_without_boundary_is_malformed(content_type: str) -> None:
     with pytest.raises(MalformedBody, match="boundary"):
         ImageForm(content_type)
+
+
+@pytest.mark.parametrize("length", [71, 256, 257, 5000])
+def test_boundary_that_is_too_long_is_malformed(length: int) -> None:
+    with pytest.raises(MalformedBody, match=f"its boundary has {length} characters, 70 are allowed"):
+        ImageForm(f"multipart/form-data; boundary={'x' * length}")
+
+
+def test_longest_boundary_is_accepted() -> None:
+    boundary = "x" * 70
+    body = form(part(b"image")).replace(b"cut", boundary.encode())
+    assert read(body, content_type=f"multipart/form-data; boundary={boundary}") == b"image"

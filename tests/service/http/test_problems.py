@@ -10,6 +10,8 @@ from service.errors import (
     BodyTimeout,
     Draining,
     ImageTooLarge,
+    InferenceFailed,
+    InvalidRequest,
     MethodNotAllowed,
     NotAcceptable,
     Overloaded,
@@ -46,6 +48,7 @@ def test_problem_has_the_members_of_the_rfc_and_its_own() -> None:
         (BodyTimeout("late"), "Connection", "close"),
         (NotAcceptable("none", available=[]), "Vary", "Accept"),
         (MethodNotAllowed("none", allowed="GET, HEAD"), "Allow", "GET, HEAD"),
+        (ServiceError("failed"), "Connection", "close"),
         (ServiceError("failed"), "Cache-Control", "no-store"),
         (ServiceError("failed"), "X-Request-ID", "mine"),
     ],
@@ -55,7 +58,8 @@ def test_headers_of_a_failure(error: ServiceError, header: str, value: str) -> N
 
 
 def test_other_failures_have_no_headers_of_their_own() -> None:
-    assert failure_headers(ServiceError("failed"), "mine") == {"X-Request-ID": "mine", "Cache-Control": "no-store"}
+    common = {"X-Request-ID": "mine", "Cache-Control": "no-store"}
+    assert failure_headers(InvalidRequest("wrong"), "mine") == failure_headers(InferenceFailed("nan"), "mine") == common
 
 
 def test_unexpected_failure_tells_nothing_of_the_inside(tmp_path: Path) -> None:

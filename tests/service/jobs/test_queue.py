@@ -122,3 +122,28 @@ def test_folder_of_another_service_is_refused_with_the_reason(tmp_path: Path) ->
 
     with_queue(tmp_path / "store", scenario)
     other.close()
+
+
+def test_job_that_is_stopped_while_it_is_queued_lets_nobody_wait(tmp_path: Path) -> None:
+    async def scenario(queue: JobQueue) -> None:
+        jobs = [(await put(queue, name))[0] for name in ("one", "two", "three")]
+        await queue.stop()
+        async with asyncio.timeout(30):
+            for job in jobs:
+                await job.ended.wait()
+        assert jobs[-1].outcome is None  # it is left to the next process
+
+    with_queue(tmp_path / "store", scenario, max_running_jobs=1)
+
+
+def test_job_whose_end_cannot_be_recorded_lets_nobody_wait(tmp_path: Path) -> None:
+    async def scenario(queue: JobQueue) -> None:
+        job, _ = await put(queue)
+        folder = tmp_path / "store-jobs"
+        folder.rename(tmp_path / "elsewhere")
+        folder.write_text("no folder")
+        async with asyncio.timeout(30):
+            await job.ended.wait()
+        assert job.state in (JobState.FAILED, JobState.SUCCEEDED)
+
+    with_queue(tmp_path / "store", scenario)

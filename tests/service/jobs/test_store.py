@@ -90,3 +90,10 @@ def test_stored_failure_is_raised_as_it_was(failure: ImageTooLarge | Overloaded)
     again = stored.error()
     assert (type(again), again.detail, again.members) == (type(failure), failure.detail, failure.members)
     assert again.retry_after == failure.retry_after
+
+
+def test_foreign_link_in_the_folder_of_a_job_does_not_count(store: JobStore, tmp_path: Path) -> None:
+    store.create(record("one"), InputFiles(b"image"))
+    size = store.size("one")
+    (tmp_path / "jobs" / "one" / "link").symlink_to("nowhere")
+    assert store.size("one") == size

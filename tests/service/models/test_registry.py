@@ -284,7 +284,7 @@ def test_later_store_hides_earlier_ones(tmp_path: Path) -> None:
         await models.refresh()
         assert models.style("wave").manifest.digest != before
         assert [model.name for model in models.all()] == ["night", "wave"]
-        shutil.rmtree(own)
+        shutil.rmtree(own / "wave")
         await models.refresh()
         assert models.style("wave").manifest.digest == before
 
@@ -412,3 +412,25 @@ def test_device_that_is_lost_while_a_model_is_loaded_ends_it(tmp_path: Path) -> 
             await models.follow()
 
     following(scenario, tmp_path, backend=LostBackend(1, 1))
+
+
+def test_store_that_vanishes_keeps_its_models_loaded(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+
+    async def scenario(models: ModelRegistry) -> None:
+        publish(root)
+        await models.refresh()
+        held = models.style("wave")
+        assert models.warnings() == []
+        root.rename(tmp_path / "away")
+        for _ in range(2):
+            await models.refresh()
+        assert models.style("wave") is held
+        assert models.warnings() == [f"the store {root} is missing; its models stay loaded"]
+        (tmp_path / "away").rename(root)
+        await models.refresh()
+        assert models.style("wave") is held
+        assert models.warnings() == []
+
+    metrics = following(scenario, root)
+    assert metrics.registry.get_sample_value("pastiche_store_available", {"store": str(root)}) == 1

@@ -11,7 +11,7 @@ def test_service_with_a_model_is_alive_and_ready(tmp_path: Path) -> None:
         alive, ready = live.client.get("/livez"), live.client.get("/readyz")
     assert (alive.status_code, alive.json()) == (200, {"status": "ok", "problems": []})
     assert ready.status_code == 200
-    assert ready.json() == {"status": "ok", "problems": [], "models": ["wave@1"], "failed": []}
+    assert ready.json() == {"status": "ok", "problems": [], "models": ["wave@1"], "failed": [], "warnings": []}
     assert ready.headers["Cache-Control"] == "no-store"
 
 
