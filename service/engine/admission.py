@@ -92,6 +92,7 @@ class Admission(Generic[Model]):
         listener: CapacityListener | None = None,
         patience: Patience | None = None,
         policy: DuePolicy | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         """`lanes`: batches that run side by side on the device."""
         self._limits = limits
@@ -99,6 +100,7 @@ class Admission(Generic[Model]):
         self._metrics = metrics
         self._listener = listener
         self._policy = policy
+        self._clock = clock
         self.patience = patience or Patience()
         self.inferences: dict[InferenceRequest[Model], None] = {}
         """The inference requests that are admitted and not answered yet."""
@@ -116,16 +118,16 @@ class Admission(Generic[Model]):
 
     def backlog_seconds(self) -> float:
         """Predicted seconds until everything admitted is done."""
-        now = monotonic()
+        now = self._clock()
         return sum(request.remaining_seconds(now) for request in self.inferences) / self._lanes
 
     def predicted_finish(self, *requests: InferenceRequest[Model]) -> float:
         """When all of these will be finished, given what is admitted and more urgent (`time.monotonic`)."""
-        return monotonic() + sum(self.forecast(*requests))
+        return self._clock() + sum(self.forecast(*requests))
 
     def forecast(self, *requests: InferenceRequest[Model]) -> tuple[float, float]:
         """Predicted seconds of what is admitted and due before a client's requests, and of the requests themselves."""
-        now, due = monotonic(), max(request.due() for request in requests)
+        now, due = self._clock(), max(request.due() for request in requests)
         others = [other for other in self.inferences if other not in requests]
         ahead = sum(other.remaining_seconds(now) for other in others if other.due() <= due)
         exclusive = not others and sum(request.tile_count for request in requests) == 1
@@ -140,7 +142,13 @@ class Admission(Generic[Model]):
         default_timeout = default_timeout and priority is Priority.INTERACTIVE
         return [
             InferenceRequest(
-                spec, deadline, priority, self._lanes, default_timeout=default_timeout, policy=self._policy
+                spec,
+                deadline,
+                priority,
+                self._lanes,
+                default_timeout=default_timeout,
+                policy=self._policy,
+                clock=self._clock,
             )
             for spec in specs
         ]
@@ -239,7 +247,7 @@ class Admission(Generic[Model]):
 
     def _observe_patience(self, request: InferenceRequest[Model], *, left: bool) -> None:
         if request.default_timeout:
-            self.patience.observe(monotonic() - request.times.admitted, left=left)
+            self.patience.observe(self._clock() - request.times.admitted, left=left)
 
     def _check(self, requests: Sequence[InferenceRequest[Model]]) -> None:
         limits = self._limits
@@ -254,7 +262,7 @@ class Admission(Generic[Model]):
 
     def _check_time(self, requests: Sequence[InferenceRequest[Model]]) -> None:
         """Raise Overloaded where the answer would come too late."""
-        now, first = monotonic(), requests[0]
+        now, first = self._clock(), requests[0]
         needed = (self.predicted_finish(*requests) - now) * RESERVE
         accepted = min(first.deadline - now, self.patience.seconds() if first.default_timeout else math.inf)
         if needed > accepted > 0:
@@ -267,7 +275,7 @@ class Admission(Generic[Model]):
 
         What would miss it anyway keeps nobody out.
         """
-        now, due, ahead = monotonic(), min(request.due() for request in newcomers), 0.0
+        now, due, ahead = self._clock(), min(request.due() for request in newcomers), 0.0
         added = sum(request.work_seconds for request in newcomers) / self._lanes
         for other in sorted(self.inferences, key=InferenceRequest.due):
             needed = ahead / self._lanes + other.minimum_seconds() * RESERVE
