@@ -170,11 +170,15 @@ def _train(config: TrainConfig, resume: bool) -> str:
         )
     task, run = build(config, _hardware(config)), Run(config.folder)
     train(task, config, run, resume=resume)
+    if resume and (label := run.published_as(run.load()["step"])):
+        return f"the run was finished, and published as {label}; `publish --run {run.folder}` publishes it again"
     return _publish(task, config, run)
 
 
 def _publish(task: Task, config: TrainConfig, run: Run) -> str:
-    manifest = publish(task, config, run.load())
+    state = run.load()
+    manifest = publish(task, config, state)
+    run.note_published(state["step"], manifest.label)
     return f"published {manifest.label} ({manifest.digest})"
 
 

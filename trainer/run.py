@@ -26,6 +26,7 @@ class Run:
         self.state_file = folder / "state.pt"
         self.config_file = folder / "config.json"
         self.metrics_file = folder / "metrics.jsonl"
+        self.published_file = folder / "published.json"
 
     def begin(self, config: BaseModel, fingerprint: str, *, resume: bool) -> State | None:
         """Create the folder and write config.json; returns the saved state with `resume`, else None.
@@ -37,6 +38,8 @@ class Run:
         if state is None and self.state_file.exists():
             raise RunError(f"{self.folder} holds a run already; pass --resume to go on with it, or another --run")
         self.folder.mkdir(parents=True, exist_ok=True)
+        if state is None:
+            self.published_file.unlink(missing_ok=True)  # of an earlier run in this folder
         replace_file(self.config_file, config.model_dump_json(indent=2).encode())
         self._keep_metrics_until(state["step"] if state else -1)
         return state
@@ -58,6 +61,17 @@ class Run:
         """Append a JSON line with `step` and the values to metrics.jsonl."""
         with self.metrics_file.open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def note_published(self, step: int, label: str) -> None:
+        """Remember that the state of a step was published as name@version."""
+        replace_file(self.published_file, json.dumps({"step": step, "label": label}).encode())
+
+    def published_as(self, step: int) -> str:
+        """The name@version under which the state of a step was published last; empty where it was not."""
+        if not self.published_file.exists():
+            return ""
+        noted = json.loads(self.published_file.read_text())
+        return str(noted["label"]) if noted["step"] == step else ""
 
     def preview(self, step: int, picture: Tensor) -> Path:
         """Write a picture, float RGB (3, H, W) in [0, 1], as preview-<step>.png; returns its path."""

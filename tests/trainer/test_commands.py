@@ -17,6 +17,18 @@ def test_a_run_can_be_resumed_and_published_at_any_time(tmp_path: Path) -> None:
     assert store.manifest("wave").provenance.steps == 5
 
 
+def test_a_finished_run_that_is_resumed_is_not_published_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(style_arguments(tmp_path)) == 0
+    assert main(style_arguments(tmp_path, "--resume")) == 0
+    assert "published as wave@1; `publish --run" in capsys.readouterr().out
+    assert ModelStore(tmp_path / "models").versions("wave") == [1]
+    (tmp_path / "run" / "state.pt").unlink()
+    assert main(style_arguments(tmp_path)) == 0  # another run in the same folder
+    assert ModelStore(tmp_path / "models").versions("wave") == [1, 2]
+
+
 def test_super_resolution_is_the_other_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["super-resolution", "--name", "x2", "--scale", "2", "--content", str(photographs(tmp_path / "p"))]
     arguments += ["--architecture", "c3s1-12,p2", "--image-size", "16", "--steps", "2", "--device", "cpu"]
