@@ -1,5 +1,5 @@
-# Every target works on a bare checkout: what it needs goes into .venv first, and again when pyproject.toml
-# changes. It asks for make and Python 3.11 or newer: `make test PYTHON=python3.12` chooses another interpreter.
+# Every target works on a fresh checkout: it installs what it needs into .venv, and again when pyproject.toml
+# changes. Requires Python 3.11 or newer; `make test PYTHON=python3.12` chooses another interpreter.
 
 PYTHON ?= python3
 ARGS   ?=
@@ -24,7 +24,7 @@ serve: $(RUNTIME) ## serve on http://127.0.0.1:8000 (PASTICHE_PORT=… and the l
 train: $(RUNTIME) ## train a network: make train ARGS="style --style-image wave.jpg …"; bare, its options
 	$(BIN)/pastiche-train $(or $(ARGS),--help)
 
-# The tests' networks are so small that the threads of one operation would only wait for each other.
+# The networks in the tests are so small that several threads per operation would only add overhead.
 test: export OMP_NUM_THREADS ?= 1
 test: lint ## everything that must pass: lint, types, tests (ARGS="-k tiling" goes to pytest)
 	$(BIN)/pytest --numprocesses=$(JOBS) --dist=worksteal $(ARGS)
@@ -51,7 +51,7 @@ clean: ## remove what make and the tools made, .venv included
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A virtual environment without pip is what is left where Debian's python3-venv is missing.
+# The target is pip, since without Debian's python3-venv package a virtual environment is left without it.
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Pastiche needs Python 3.11 or newer as $(PYTHON) (it is: $$($(PYTHON) --version 2>&1))." >&2; \

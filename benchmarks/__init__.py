@@ -1,4 +1,4 @@
-"""What measures speed and memory: `python -m benchmarks engine | serve | overload | interference | memory`.
+"""Benchmarks of speed and memory: `python -m benchmarks NAME`, with a name of `benchmarks.__main__.BENCHMARKS`.
 
-Linux only: memory is read from /proc.
+Linux only: psutil reports PSS there, and the largest RSS of a process comes from /proc.
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME`, with one of BENCHMARKS: measure, print, record."""
+"""The command `python -m benchmarks NAME`: runs one of BENCHMARKS, prints its tables and saves them as JSON."""
 
 import signal
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import engine, interference, machine, memory, normalisation, overload, report, roofline, serve, train
-from benchmarks.processes import Disturbance
+from benchmarks.processes import BackgroundLoad
 from benchmarks.report import Tables
 
 BENCHMARKS = {
@@ -23,23 +23,23 @@ BENCHMARKS = {
 
 
 def main() -> int:
-    """Run one benchmark. Ctrl-C and SIGTERM stop every process that it started; the status is then 130."""
-    chosen = _options()
-    signal.signal(signal.SIGTERM, _interrupt)
-    run: Callable[[Namespace], Tables] = BENCHMARKS[chosen.benchmark].run
-    others = Disturbance()
+    """Run one benchmark and return 0. Ctrl-C and SIGTERM stop all processes that it started; the status is then 130."""
+    options = _parse_options()
+    signal.signal(signal.SIGTERM, _raise_interrupt)
+    run: Callable[[Namespace], Tables] = BENCHMARKS[options.benchmark].run
+    background = BackgroundLoad()
     try:
-        tables = run(chosen)
+        tables = run(options)
     except KeyboardInterrupt:
         return 130
-    path = chosen.json or report.default_path(chosen.benchmark)
+    path = options.json or report.default_path(options.benchmark)
     print(f"\n{report.show(tables)}\n", flush=True)
-    report.save(path, tables, machine.describe() | {"others_cpus": others.cpus()})
-    print(f"others used {others.cpus():.2f} processors meanwhile; written to {path}")
+    report.save(path, tables, machine.describe() | {"others_cpus": background.cpus()})
+    print(f"others used {background.cpus():.2f} processors meanwhile; written to {path}")
     return 0
 
 
-def _options() -> Namespace:
+def _parse_options() -> Namespace:
     parser = ArgumentParser(prog="python -m benchmarks", description="Measure Pastiche.")
     choices = parser.add_subparsers(dest="benchmark", required=True)
     for name, benchmark in BENCHMARKS.items():
@@ -47,11 +47,11 @@ def _options() -> Namespace:
         choice = choices.add_parser(name, help=summary, description=summary)
         choice.add_argument("--quick", action="store_true", help="a smoke run: its figures mean nothing")
         choice.add_argument("--json", type=Path, help="file to write (default: one for each run in benchmarks/results)")
-        benchmark.declare(choice)
+        benchmark.add_options(choice)
     return parser.parse_args()
 
 
-def _interrupt(_number: int, _frame: object) -> None:
+def _raise_interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 

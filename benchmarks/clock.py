@@ -1,4 +1,4 @@
-"""Durations of work on a CPU or a GPU."""
+"""Measures durations of work on a CPU or a GPU."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 
-def timed(operation: Callable[[], object]) -> float:
+def time_call(operation: Callable[[], object]) -> float:
     """The duration of one call, in seconds."""
     began = time.perf_counter()
     operation()

@@ -1,7 +1,7 @@
-"""The cost floor: decode, network and encode in bare loops on all cores. No service can do better in the same form.
+"""The floor: decoding, network and encoding in loops without a service, a lower bound of the cost of a request.
 
 `python -m benchmarks.floor THREADS STORE NAME PHOTO…` warms up, says "ready", and for each number on standard input
-paints the photo of that number and says "done".
+stylizes the photo of that number and says "done".
 """
 
 import io
@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from itertools import count as counting
+from itertools import count as count_up
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,8 @@ from model_store import ModelStore, for_inference
 from service.engine.device import choose_device, choose_precision
 
 
-class Painter:
-    """Our fast network with a JPEG on either side of it, on so many threads of this process."""
+class Stylizer:
+    """Stylizes JPEG files with the network for inference, on `threads` threads of this process."""
 
     def __init__(self, store: ModelStore, name: str, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -34,8 +34,8 @@ class Painter:
         self._network = for_inference(store.load(name).network, precision).to(self._device)
 
     @torch.inference_mode()
-    def paint(self, photo: bytes) -> bytes:
-        """Decode, network, encode."""
+    def stylize(self, photo: bytes) -> bytes:
+        """JPEG to JPEG of the same size."""
         image = np.array(Image.open(io.BytesIO(photo)).convert("RGB"))
         batch = torch.from_numpy(image).to(self._device).permute(2, 0, 1)[None].float().div_(255)
         output = self._network(batch).mul_(255).round_().to(torch.uint8)
@@ -47,7 +47,7 @@ class Painter:
 
 
 class Loop:
-    """A process that paints one photo after another."""
+    """A child process that stylizes one photo after another."""
 
     def __init__(self, threads: int, store: Path, name: str, photos: Sequence[Path]) -> None:
         arguments = [str(threads), str(store), name, *map(str, photos)]
@@ -60,13 +60,13 @@ class Loop:
         )
 
     def wait(self) -> None:
-        """Until it has done what it was told. Raises RuntimeError where it ended instead."""
+        """Wait until it has started or finished its photo. Raises RuntimeError if the process ends instead."""
         assert self._process.stdout is not None
         if not self._process.stdout.readline():
             raise RuntimeError(f"the floor ended with status {self._process.wait()}")
 
-    def paint(self, number: int) -> None:
-        """Have the photo of that number painted and wait for it."""
+    def stylize(self, number: int) -> None:
+        """Have the photo with this number stylized and wait for it."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{number}\n")
         self._process.stdin.flush()
@@ -79,21 +79,21 @@ class Loop:
 
 
 class Floor:
-    """Loops that take the photos in turn, each the next as soon as it is free."""
+    """Loops that take the next photo in turn as soon as they are free."""
 
     def __init__(self, loops: Sequence[Loop], photos: int) -> None:
         self._loops = loops
         self._photos = photos
 
     def run(self, seconds: float, count: int | None = None) -> Outcome:
-        """Paint for so long, or so many photos, whichever is less."""
-        numbers = counting()
+        """Stylize photos for `seconds` or until `count`, whichever comes first."""
+        numbers = count_up()
         began = time.monotonic()
 
         def work(loop: Loop) -> list[Answer]:
             answers = []
             while (now := time.monotonic() - began) < seconds and (number := next(numbers)) < (count or sys.maxsize):
-                loop.paint(number % self._photos)
+                loop.stylize(number % self._photos)
                 answers.append(Answer("ok", now, time.monotonic() - began - now, number % self._photos, 200))
             return answers
 
@@ -104,7 +104,7 @@ class Floor:
 
 @contextmanager
 def floor(processes: int, threads: int, store: Path, name: str, photos: Sequence[Path]) -> Iterator[Floor]:
-    """So many processes of so many threads, for the length of the block, with the service's allocator settings."""
+    """Run this many processes and threads each, with the allocator settings of the service, during the block."""
     with ExitStack() as stack:
         loops = []
         for _ in range(processes):
@@ -116,15 +116,15 @@ def floor(processes: int, threads: int, store: Path, name: str, photos: Sequence
 
 
 def main() -> None:
-    """See the module."""
+    """Stylize photos by number; see the module."""
     threads, root, name, *files = sys.argv[1:]
-    painter = Painter(ModelStore(Path(root)), name, int(threads))
+    stylizer = Stylizer(ModelStore(Path(root)), name, int(threads))
     photos = [Path(file).read_bytes() for file in files]
-    for photo in photos:  # each shape once: what is set up for a shape is not part of the floor
-        painter.paint(photo)
+    for photo in photos:  # each shape once: its setup is not part of the floor
+        stylizer.stylize(photo)
     print("ready", flush=True)
     for line in sys.stdin:
-        painter.paint(photos[int(line)])
+        stylizer.stylize(photos[int(line)])
         print("done", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""`interference`: how long thumbnails take while a large picture is being painted, and while none is."""
+"""`interference`: latency of small images while a large picture is in progress, and while none is."""
 
 import tempfile
 import time
@@ -17,14 +17,14 @@ THUMBNAIL = 256
 CLIENTS = (1, 2)
 
 LEAD_SECONDS = 5.0
-"""By which the large picture precedes the thumbnails: until then it has been read and decoded."""
+"""Head start of the large picture, in which it is read and decoded."""
 
-SETTLED = 1.5
-"""Times the usual latency: a server that answers a thumbnail so fast is done with the large picture."""
+IDLE_FACTOR = 1.5
+"""A server is done with the large picture if a thumbnail takes less than this many times the usual latency."""
 
 
-def declare(parser: ArgumentParser) -> None:
-    """The options of this benchmark."""
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of this benchmark."""
     parser.add_argument("--width", type=int, default=8660, help="of the large picture")
     parser.add_argument("--height", type=int, default=5774, help="of the large picture")
     parser.add_argument("--bulk", action="store_true", help="send the large picture with ?priority=bulk")
@@ -34,7 +34,7 @@ def declare(parser: ArgumentParser) -> None:
 
 
 def run(chosen: Namespace) -> Tables:
-    """Measure by turns without and with a large picture, of which one is always in flight."""
+    """Measure alternately without a large picture and with one always in flight."""
     if chosen.quick:
         chosen.width, chosen.height, chosen.seconds, chosen.rounds = 2000, 1500, 3, 1
     with tempfile.TemporaryDirectory() as folder:
@@ -42,45 +42,45 @@ def run(chosen: Namespace) -> Tables:
         bodies = Path(folder) / "bodies"
         bodies.mkdir()
         with servers.running(servers.ours(store.root)) as server:
-            rows = list(_measured(server, bodies, chosen))
+            rows = list(_measure(server, bodies, chosen))
     size = f"{chosen.width}×{chosen.height}"
     return {f"Thumbnails of {THUMBNAIL}×{THUMBNAIL} with and without {size} in flight": rows}
 
 
-def _measured(server: Server, bodies: Path, chosen: Namespace) -> Iterator[Row]:
+def _measure(server: Server, bodies: Path, chosen: Namespace) -> Iterator[Row]:
     thumbnails = photos.uniform(THUMBNAIL, 8)
-    small = tuple(servers.request(server.recipe, thumbnail, bodies) for thumbnail in thumbnails)
+    small = tuple(servers.request(server.spec, thumbnail, bodies) for thumbnail in thumbnails)
     picture = photos.jpeg(photos.large(chosen.width, chosen.height))
-    large = servers.request(server.recipe, picture, bodies)
+    large = servers.request(server.spec, picture, bodies)
     large = replace(large, path=f"{large.path}?priority=bulk" if chosen.bulk else large.path)
-    poster = Plan(server.port, (large,), clients=1, seconds=3600, timeout=600)
+    background_plan = Plan(server.port, (large,), clients=1, seconds=3600, timeout=600)
     plan = Plan(server.port, small, clients=1, seconds=chosen.seconds)
-    load.drive(replace(plan, count=50))
+    load.run_plan(replace(plan, count=50))
     for clients in chosen.clients:
-        yield from _by_turns(server, replace(plan, clients=clients), poster, chosen.rounds)
+        yield from _alternate(server, replace(plan, clients=clients), background_plan, chosen.rounds)
 
 
-def _by_turns(server: Server, plan: Plan, poster: Plan, rounds: int) -> Iterator[Row]:
+def _alternate(server: Server, plan: Plan, background_plan: Plan, rounds: int) -> Iterator[Row]:
     found: dict[bool, list[Outcome]] = defaultdict(list)
     painted = 0
     for _ in range(rounds):
-        found[False].append(load.drive(plan))
-        with load.driving(poster) as posting:
+        found[False].append(load.run_plan(plan))
+        with load.running_plan(background_plan) as process:
             time.sleep(LEAD_SECONDS)
-            found[True].append(load.drive(plan))
-            posted = load.outcome(posting, stop=True)
-        _check_all_painted(posted)
-        painted += len(posted.answers)
-        _settle(server, plan, stats.middle(found[False][-1].seconds()))
-    without, within = (_seconds(found[loaded]) for loaded in (False, True))
-    for loaded, seconds in ((False, without), (True, within)):
+            found[True].append(load.run_plan(plan))
+            background = load.wait_for_outcome(process, stop=True)
+        _check_all_accepted(background)
+        painted += len(background.answers)
+        _wait_until_idle(server, plan, stats.median(found[False][-1].seconds()))
+    without, beside = (_seconds(found[loaded]) for loaded in (False, True))
+    for loaded, seconds in ((False, without), (True, beside)):
         yield {
             "thumbnail clients": plan.clients,
             "large picture": loaded,
             "thumbnails": len(seconds),
-            "thumbnails/s": stats.middle([outcome.rate for outcome in found[loaded]]),
+            "thumbnails/s": stats.median([outcome.rate for outcome in found[loaded]]),
             **stats.in_milliseconds(seconds),
-            "p50 × without": stats.middle(seconds) / stats.middle(without),
+            "p50 × without": stats.median(seconds) / stats.median(without),
             "p99 × without": stats.percentile(seconds, 0.99) / stats.percentile(without, 0.99),
             "large ones painted": painted if loaded else 0,
             "errors": sum(len(outcome.answers) - len(outcome.of("ok")) for outcome in found[loaded]),
@@ -91,18 +91,18 @@ def _seconds(outcomes: Sequence[Outcome]) -> list[float]:
     return [second for outcome in outcomes for second in outcome.seconds()]
 
 
-def _check_all_painted(posted: Outcome) -> None:
-    """Raise RuntimeError where the large picture was not accepted: then none was in flight."""
-    for answer in posted.answers:
+def _check_all_accepted(background: Outcome) -> None:
+    """Raise RuntimeError if a large picture was refused or failed, since then none was in flight."""
+    for answer in background.answers:
         if answer.kind != "ok":
             raise RuntimeError(f"the large picture was answered with {answer.status} ({answer.kind})")
 
 
-def _settle(server: Server, plan: Plan, usual: float) -> None:
-    """Wait until a thumbnail takes no longer than usual: the large picture, whose client has left, is dropped."""
+def _wait_until_idle(server: Server, plan: Plan, usual: float) -> None:
+    """Wait until a thumbnail takes about `usual` seconds again: until the abandoned large picture is dropped."""
     end = time.monotonic() + 120
     while time.monotonic() < end:
         began = time.monotonic()
         server.post(plan.requests[0])
-        if time.monotonic() - began < SETTLED * usual:
+        if time.monotonic() - began < IDLE_FACTOR * usual:
             return

@@ -1,4 +1,4 @@
-"""The measured limits of a device: its fastest matrix product, and its memory bandwidth."""
+"""Measures the limits of a device: its fastest matrix product and its memory bandwidth."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Sizes:
     """The operands of the measurements.
 
     `matrices` are the sides of square matrices. `planes` are the sides of planes of 128 channels, as the 3×3
-    convolutions in the middle of the style network have them. `copied` is the bytes of a copy, more than caches hold.
+    convolutions in the median of the style network have them. `copied` is the bytes of a copy, more than caches hold.
     """
 
     matrices: tuple[int, ...] = (1024, 2048, 4096)
@@ -41,8 +41,8 @@ def peaks(repetitions: int = REPETITIONS, sizes: Sizes = SIZES) -> list[Row]:
 def peak(precision: torch.dtype, repetitions: int = REPETITIONS, on: torch.device = CPU, sizes: Sizes = SIZES) -> Row:
     """The fastest repetition of any size, in GFLOP/s, of torch.mm and of a convolution; the peak is the larger."""
     larger = 1 if on.type == "cpu" else GPU_LARGER
-    products = max(_product(larger * side, precision, repetitions, on) for side in sizes.matrices)
-    convolutions = max(_convolution(larger * side, precision, repetitions, on) for side in sizes.planes)
+    products = max(_matrix_product_rate(larger * side, precision, repetitions, on) for side in sizes.matrices)
+    convolutions = max(_convolution_rate(larger * side, precision, repetitions, on) for side in sizes.planes)
     return {
         "precision": str(precision).removeprefix("torch."),
         "torch.mm GFLOP/s": products,
@@ -55,23 +55,23 @@ def bandwidth(on: torch.device, repetitions: int = REPETITIONS, sizes: Sizes = S
     """Bytes per second that the fastest of several copies reads and writes together."""
     source = torch.zeros(sizes.copied, dtype=torch.uint8, device=on)
     target = torch.ones_like(source)
-    return 2 * sizes.copied / _fastest(lambda: target.copy_(source), repetitions, on)
+    return 2 * sizes.copied / _fastest_seconds(lambda: target.copy_(source), repetitions, on)
 
 
-def _product(side: int, precision: torch.dtype, repetitions: int, on: torch.device) -> float:
+def _matrix_product_rate(side: int, precision: torch.dtype, repetitions: int, on: torch.device) -> float:
     left, right = (torch.rand(side, side, device=on).to(precision) for _ in range(2))
-    return 2 * side**3 / _fastest(lambda: torch.mm(left, right), repetitions, on) / 1e9
+    return 2 * side**3 / _fastest_seconds(lambda: torch.mm(left, right), repetitions, on) / 1e9
 
 
 @torch.inference_mode()
-def _convolution(side: int, precision: torch.dtype, repetitions: int, on: torch.device) -> float:
+def _convolution_rate(side: int, precision: torch.dtype, repetitions: int, on: torch.device) -> float:
     plane = torch.rand(1, 128, side, side, device=on).to(precision, memory_format=torch.channels_last)
     weight = torch.rand(128, 128, 3, 3, device=on).to(precision, memory_format=torch.channels_last)
     work = 2 * 128 * 128 * 9 * side**2
-    return work / _fastest(lambda: F.conv2d(plane, weight, padding=1), repetitions, on) / 1e9
+    return work / _fastest_seconds(lambda: F.conv2d(plane, weight, padding=1), repetitions, on) / 1e9
 
 
-def _fastest(operation: Callable[[], object], repetitions: int, on: torch.device) -> float:
+def _fastest_seconds(operation: Callable[[], object], repetitions: int, on: torch.device) -> float:
     """The duration of the fastest call in seconds, after one that is not counted."""
     operation()
     watch = Stopwatch(on)

@@ -25,8 +25,8 @@ Kind = Literal["ok", "refused", "expired", "timeout", "failed"]
 """A JPEG with status 200; 503 or 429; 504; no answer within the timeout; anything else."""
 
 JPEG = b"\xff\xd8"
-PATIENCE = 60.0
-"""Seconds after the end of a plan and its timeout, at which requests still in flight are given up."""
+GRACE_SECONDS = 60.0
+"""Seconds after the end of a plan and its timeout at which requests still in flight are abandoned."""
 
 NO_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 """Final answers that end with their head."""
@@ -46,8 +46,8 @@ class Plan:
     """What the load generator does: `clients` send the `requests` in turn, repeatedly, one at a time each.
 
     No request is started after `count` requests or after `seconds`, whichever comes first. Requests in flight are
-    then awaited, unless `cut` is set. After `timeout` seconds without an answer a client closes its connection and
-    continues. With `honour_retry_after` it sleeps for the Retry-After of an answer before it continues.
+    then awaited, unless `abort_at_end` is set. After `timeout` seconds without an answer a client closes its
+    connection and continues. With `honour_retry_after` it sleeps for the Retry-After of an answer first.
     """
 
     port: int
@@ -57,7 +57,7 @@ class Plan:
     count: int | None = None
     timeout: float = 120.0
     honour_retry_after: bool = True
-    cut: bool = False
+    abort_at_end: bool = False
 
 
 class Answer(NamedTuple):
@@ -97,14 +97,14 @@ class Outcome:
         return len(self.of("ok")) / self.elapsed if self.elapsed else 0.0
 
 
-def drive(plan: Plan) -> Outcome:
+def run_plan(plan: Plan) -> Outcome:
     """Execute the plan in another process and wait for it. Raises RuntimeError if that process fails."""
-    with driving(plan) as process:
-        return outcome(process)
+    with running_plan(plan) as process:
+        return wait_for_outcome(process)
 
 
 @contextmanager
-def driving(plan: Plan) -> Iterator["subprocess.Popen[str]"]:
+def running_plan(plan: Plan) -> Iterator["subprocess.Popen[str]"]:
     """Execute the plan in another process during the block; the process is killed at its end."""
     command = [sys.executable, "-m", "benchmarks.load"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -117,8 +117,8 @@ def driving(plan: Plan) -> Iterator["subprocess.Popen[str]"]:
             process.kill()
 
 
-def outcome(process: "subprocess.Popen[str]", *, stop: bool = False) -> Outcome:
-    """Wait for the results of a process of `driving`; with `stop`, end its plan now.
+def wait_for_outcome(process: "subprocess.Popen[str]", *, stop: bool = False) -> Outcome:
+    """Wait for the results of a process of `running_plan`; with `stop`, end its plan now.
 
     Raises RuntimeError if the process failed.
     """
@@ -137,54 +137,54 @@ class Clients:
     def __init__(self, plan: Plan) -> None:
         self.answers: list[Answer] = []
         self._plan = plan
-        self._bodies = [_message(request, plan.port) for request in plan.requests]
-        self._taken = 0
+        self._bodies = [_encode_request(request, plan.port) for request in plan.requests]
+        self._started = 0
         self._began = time.monotonic()
 
     async def run(self) -> None:
         """Run all clients until the plan ends or the task is cancelled."""
-        end = self._plan.seconds + (0 if self._plan.cut else self._plan.timeout + PATIENCE)
+        end = self._plan.seconds + (0 if self._plan.abort_at_end else self._plan.timeout + GRACE_SECONDS)
         with suppress(TimeoutError):
             async with asyncio.timeout(end), asyncio.TaskGroup() as clients:
                 for _ in range(self._plan.clients):
-                    clients.create_task(self._loop())
+                    clients.create_task(self._run_client())
 
-    async def _loop(self) -> None:
+    async def _run_client(self) -> None:
         connection = Connection(self._plan.port)
         try:
-            while (number := self._next()) is not None:
-                wait = await self._attempt(connection, number)
+            while (number := self._take_request()) is not None:
+                wait = await self._send(connection, number)
                 if wait and self._plan.honour_retry_after:
-                    if self._now() + wait >= self._plan.seconds:  # a timer may fire slightly early
+                    if self._elapsed() + wait >= self._plan.seconds:  # a timer may fire slightly early
                         return
                     await asyncio.sleep(wait)
         finally:
             connection.close()
 
-    def _next(self) -> int | None:
+    def _take_request(self) -> int | None:
         """The index of the next request in the plan, None at its end."""
-        if self._now() >= self._plan.seconds or self._taken == self._plan.count:
+        if self._elapsed() >= self._plan.seconds or self._started == self._plan.count:
             return None
-        self._taken += 1
-        return (self._taken - 1) % len(self._bodies)
+        self._started += 1
+        return (self._started - 1) % len(self._bodies)
 
-    async def _attempt(self, connection: "Connection", number: int) -> float:
+    async def _send(self, connection: "Connection", number: int) -> float:
         """Send one request and record the result. Returns the Retry-After in seconds, 0 without one."""
-        began, status, wait = self._now(), 0, 0.0
+        began, status, wait = self._elapsed(), 0, 0.0
         kind: Kind
         try:
             status, wait, body = await connection.send(self._bodies[number], self._plan.timeout)
-            kind = _kind(status, body)
+            kind = _classify(status, body)
         except TimeoutError:
             kind = "timeout"
         except (OSError, EOFError, ValueError):
             kind = "failed"
         if kind in ("timeout", "failed"):
             connection.close()
-        self.answers.append(Answer(kind, began, self._now() - began, number, status))
+        self.answers.append(Answer(kind, began, self._elapsed() - began, number, status))
         return wait
 
-    def _now(self) -> float:
+    def _elapsed(self) -> float:
         return time.monotonic() - self._began
 
 
@@ -197,21 +197,21 @@ class Connection(asyncio.Protocol):
         self._reader = ResponseReader()
         self._answer: asyncio.Future[Response] = asyncio.Future()
 
-    async def send(self, message: bytes, patience: float) -> tuple[int, float, bytes]:
+    async def send(self, message: bytes, seconds: float) -> tuple[int, float, bytes]:
         """Send a request. Returns the status, the Retry-After in seconds (0 without one) and the body of the answer.
 
-        Raises TimeoutError after `patience` seconds, OSError or EOFError if the connection fails or is closed, and
+        Raises TimeoutError after `seconds`, OSError or EOFError if the connection fails or is closed, and
         ValueError for an answer that is no HTTP or has no length.
         """
         loop = asyncio.get_running_loop()
         if self._transport is None or self._transport.is_closing():
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(seconds):
                 await loop.create_connection(lambda: self, "127.0.0.1", self._port)
         if self._transport is None:
             raise ConnectionResetError
         self._reader.start()
         self._answer = loop.create_future()
-        timer = loop.call_later(patience, self._fail, TimeoutError())  # costs less than `asyncio.timeout`
+        timer = loop.call_later(seconds, self._fail, TimeoutError())  # costs less than `asyncio.timeout`
         self._transport.write(message)
         try:
             response = await self._answer
@@ -248,7 +248,7 @@ class Connection(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         if not self._answer.done():
             self._answer.set_exception(error)
-            self._answer.exception()  # marks it as retrieved: possibly nobody awaits it
+            self._answer.exception()  # marks it as retrieved: there may be no awaiting task
 
 
 class Response(NamedTuple):
@@ -307,26 +307,26 @@ class ResponseReader:
             self._response = Response(status, retry_after, body, self._parser.should_keep_alive())
 
 
-def _kind(status: int, body: bytes) -> Kind:
+def _classify(status: int, body: bytes) -> Kind:
     if status == 200 and body.startswith(JPEG):
         return "ok"
     kinds: dict[int, Kind] = {503: "refused", 429: "refused", 504: "expired"}
     return kinds.get(status, "failed")
 
 
-def _message(request: Request, port: int) -> bytes:
+def _encode_request(request: Request, port: int) -> bytes:
     body = Path(request.body).read_bytes()
     fields = {"Host": f"127.0.0.1:{port}", "Content-Length": str(len(body)), **request.headers}
     lines = [f"POST {request.path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-def _parsed(text: str) -> Plan:
+def _parse_plan(text: str) -> Plan:
     fields = json.loads(text)
     return Plan(**fields | {"requests": tuple(Request(**request) for request in fields["requests"])})
 
 
-async def _carry_out(plan: Plan) -> Sequence[Answer]:
+async def _execute(plan: Plan) -> Sequence[Answer]:
     clients = Clients(plan)
     running = asyncio.create_task(clients.run())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
@@ -337,9 +337,9 @@ async def _carry_out(plan: Plan) -> Sequence[Answer]:
 
 def main() -> None:
     """Execute the plan from standard input; see the module."""
-    plan = _parsed(sys.stdin.readline())
+    plan = _parse_plan(sys.stdin.readline())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        answers = runner.run(_carry_out(plan))
+        answers = runner.run(_execute(plan))
     used = resource.getrusage(resource.RUSAGE_SELF)
     elapsed = max((answer.began + answer.seconds for answer in answers), default=0.0)
     json.dump({"answers": answers, "elapsed": elapsed, "cpu": used.ru_utime + used.ru_stime}, sys.stdout)

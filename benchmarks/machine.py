@@ -12,7 +12,7 @@ from model_store.allocator import SETTINGS
 PACKAGES = ("pastiche", "torch", "pillow", "fastapi", "uvicorn", "uvloop", "litserve", "openvino")
 
 ALLOCATOR = {variable: str(value) for variable, (_, value) in SETTINGS.items()}
-"""The environment variables by which the service makes glibc keep freed memory for the next image."""
+"""Environment variables with the allocator settings of the service."""
 
 
 def describe() -> dict[str, object]:
@@ -45,7 +45,7 @@ def installed(package: str) -> str | None:
 
 
 def _processor() -> str:
-    """Name, family and model of the processor. Virtual machines often give only the manufacturer as the name."""
+    """Name, family and model of the processor. Virtual machines often report only the manufacturer as the name."""
     lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
     fields = {key.strip(): value.strip() for key, _, value in lines}
     name = fields.get("model name", platform.machine())

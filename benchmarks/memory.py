@@ -10,14 +10,14 @@ from pathlib import Path
 from benchmarks import networks, photos, servers
 from benchmarks.processes import Memory
 from benchmarks.report import Row, Tables
-from benchmarks.servers import Recipe
+from benchmarks.servers import ServerSpec
 from model_store import SHIPPED_STORE, ModelStore
 
 SETTLE_SECONDS = 2.0
 """Wait after the start, until the memory that only the start needed is freed."""
 
 
-def declare(parser: ArgumentParser) -> None:
+def add_options(parser: ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=tuple(PARTS))
 
@@ -30,11 +30,11 @@ def run(chosen: Namespace) -> Tables:
 
 
 def _idle(_store: ModelStore, _chosen: Namespace) -> Iterator[Row]:
-    """Memory with the shipped networks: after the start, and after one photo, when torch has initialised itself."""
+    """Memory with the shipped networks: after the start, and after one photo, when torch is fully initialised."""
     style = next(name for name in ModelStore(SHIPPED_STORE).names() if name != "x4")
     ours = replace(servers.ours(SHIPPED_STORE), path=f"/v1/stylize/{style}")
     naive = replace(servers.naive(SHIPPED_STORE), path=f"/stylize/{style}")
-    found = {recipe.name: _idle_memory(recipe) for recipe in (ours, naive)}
+    found = {spec.name: _idle_memory(spec) for spec in (ours, naive)}
     for name, (started, used) in found.items():
         yield {
             "server": name,
@@ -46,12 +46,12 @@ def _idle(_store: ModelStore, _chosen: Namespace) -> Iterator[Row]:
         }
 
 
-def _idle_memory(recipe: Recipe) -> tuple[Memory, Memory]:
+def _idle_memory(spec: ServerSpec) -> tuple[Memory, Memory]:
     """The memory of a server after its start, and after one photo."""
-    with servers.running(recipe) as server, tempfile.TemporaryDirectory() as bodies:
+    with servers.running(spec) as server, tempfile.TemporaryDirectory() as bodies:
         time.sleep(SETTLE_SECONDS)
         started = server.memory()
-        server.post(servers.request(recipe, photos.jpeg(photos.photo(512, 512)), Path(bodies)))
+        server.post(servers.request(spec, photos.jpeg(photos.photo(512, 512)), Path(bodies)))
         time.sleep(SETTLE_SECONDS)
         return started, server.memory()
 
@@ -59,24 +59,24 @@ def _idle_memory(recipe: Recipe) -> tuple[Memory, Memory]:
 def _style(store: ModelStore, chosen: Namespace) -> Iterator[Row]:
     """Peak memory when 100 megapixels are stylized."""
     width, height = (2000, 1500) if chosen.quick else (12_000, 8_333)
-    recipe = servers.ours(store.root)
-    yield _peak(recipe, width, height, scale=1)
+    spec = servers.ours(store.root)
+    yield _peak(spec, width, height, scale=1)
 
 
 def _upscale(store: ModelStore, chosen: Namespace) -> Iterator[Row]:
     """Peak memory when 10 megapixels are enlarged to 160."""
     width, height = (400, 300) if chosen.quick else (3_872, 2_582)
-    recipe = replace(servers.ours(store.root), path="/v1/upscale/4")
-    yield _peak(recipe, width, height, scale=4)
+    spec = replace(servers.ours(store.root), path="/v1/upscale/4")
+    yield _peak(spec, width, height, scale=4)
 
 
-def _peak(recipe: Recipe, width: int, height: int, scale: int) -> Row:
+def _peak(spec: ServerSpec, width: int, height: int, scale: int) -> Row:
     photo = photos.jpeg(photos.large(width, height))
-    with servers.running(recipe) as server, tempfile.TemporaryDirectory() as bodies:
+    with servers.running(spec) as server, tempfile.TemporaryDirectory() as bodies:
         time.sleep(SETTLE_SECONDS)
         idle = server.memory()
         began = time.monotonic()
-        answer = server.post(servers.request(recipe, photo, Path(bodies)))
+        answer = server.post(servers.request(spec, photo, Path(bodies)))
         seconds, peak = time.monotonic() - began, server.memory().peak
     pixels = width * height * (1 + scale**2) * 3 / 1e6
     return {

@@ -1,4 +1,4 @@
-"""`normalisation`: style networks of every normalisation, trained alike and judged on held-out photographs."""
+"""`normalisation`: style networks with each normalisation, trained alike and evaluated on held-out photographs."""
 
 import tempfile
 from argparse import ArgumentParser, Namespace
@@ -26,31 +26,31 @@ from trainer.style_score import StyleScorer
 from trainer.train import publish, train
 
 SIZES = (256, 480)
-"""Longer sides of the photographs that the networks are judged on."""
+"""Longer sides, in pixels, of the photographs for evaluation."""
 
 SPREAD = 0.25
 """Standard deviation of a standardised photograph's values, about 0.5."""
 
-GENERATED = 4
-"""So many photographs stand for a folder that is not given."""
+GENERATED_PHOTOS = 4
+"""Number of photographs generated for a folder that is not given."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A network of the study: its options, where they differ from those of all, and what is done to photographs."""
+    """A network of the study. `options` are those of its training that differ from the common ones."""
 
     name: str
     options: Mapping[str, object]
     longer: bool = False
-    """Twice the steps."""
+    """Train for twice the steps."""
     standardised: bool = False
-    """Whether each photograph is brought to one mean and contrast first."""
+    """Normalise each photograph to a fixed mean and contrast first."""
     averaged: bool = True
-    """Whether its averaged weights are judged, or those of the last step."""
+    """Evaluate the averaged weights, not those of the last step."""
 
     @property
     def run(self) -> str:
-        """The name of its run: variants that differ in what is judged alone have the same."""
+        """The name of its training run. Variants that differ only in `averaged` share one."""
         return "-".join(
             [str(self.options["norm"])]
             + ["standardised"] * self.standardised
@@ -60,7 +60,7 @@ class Variant:
 
 
 BATCH: Mapping[str, object] = {"norm": "batch", "zoom": 1.0}
-TAUGHT = {**BATCH, "teacher": "instance"}
+BATCH_WITH_TEACHER = {**BATCH, "teacher": "instance"}
 
 VARIANTS = {
     variant.name: variant
@@ -72,14 +72,14 @@ VARIANTS = {
         Variant("batch, weights of the last step", BATCH, averaged=False),
         Variant("batch, twice the steps", BATCH, longer=True),
         Variant("batch, contrast-normalised input", BATCH, standardised=True),
-        Variant("batch, taught by instance", TAUGHT),
-        Variant("batch, all of these", TAUGHT, longer=True, standardised=True),
+        Variant("batch, taught by instance", BATCH_WITH_TEACHER),
+        Variant("batch, all of these", BATCH_WITH_TEACHER, longer=True, standardised=True),
     )
 }
 
 
-class Standardised(TransformNetwork):
-    """Sees each photograph with one mean and one contrast: two scalars of an image, which its tiles could carry."""
+class StandardizedInput(TransformNetwork):
+    """Normalises each photograph to a fixed mean and contrast: two scalars per image, which its tiles could share."""
 
     def forward(self, image: Tensor, statistics: Tensor | None = None) -> Tensor:
         """As `TransformNetwork`."""
@@ -89,47 +89,47 @@ class Standardised(TransformNetwork):
 
 
 class Study:
-    """What all variants have in common; runs that were begun are gone on with."""
+    """Trains and evaluates variants with common options. Unfinished runs are resumed."""
 
     def __init__(self, folder: Path, held_out: Path, common: Mapping[str, object], steps: int) -> None:
-        """`folder`: of the runs and of their store."""
+        """`folder` receives the runs and their model store."""
         self._folder, self._held_out, self._common, self._steps = folder, held_out, common, steps
-        self._trained: dict[str, StyleTask] = {}
+        self._tasks: dict[str, StyleTask] = {}
 
     def row(self, variant: Variant) -> Row:
-        """Train a variant, and its teacher before it, and judge it."""
-        config, task = self._config(variant), self._task(variant)
+        """Train a variant, after its teacher if it has one, and evaluate it."""
+        config, task = self._config(variant), self._train(variant)
         state = Run(config.folder).load()
         network = deepcopy(task.network).eval().float().cpu()
         network.load_state_dict(state["average" if variant.averaged else "network"])
-        return {"normalisation": variant.name, "steps": state["step"], **self._judged(config, network)}
+        return {"normalisation": variant.name, "steps": state["step"], **self._evaluate(config, network)}
 
     def _config(self, variant: Variant) -> StyleConfig:
         own = {"name": variant.run, "run": self._folder / variant.run, "store": self._folder / "store"}
         steps = self._steps * (2 if variant.longer else 1)
         return StyleConfig.model_validate({**self._common, **own, **variant.options, "steps": steps})
 
-    def _task(self, variant: Variant) -> StyleTask:
-        """What a variant was trained as; it is trained where it was not yet."""
+    def _train(self, variant: Variant) -> StyleTask:
+        """Train the run of a variant, once, and return its task."""
         config = self._config(variant)
-        if config.name not in self._trained:
+        if config.name not in self._tasks:
             self._publish_teacher(config)
-            task, run = _built(config, variant), Run(config.folder)
+            task, run = _build_task(config, variant), Run(config.folder)
             try:
                 train(task, config, run, resume=run.state_file.exists())
             except Interrupted as error:
                 raise KeyboardInterrupt from error
-            self._trained[config.name] = task
-        return self._trained[config.name]
+            self._tasks[config.name] = task
+        return self._tasks[config.name]
 
     def _publish_teacher(self, config: StyleConfig) -> None:
         if config.teacher and not ModelStore(config.store).versions(config.teacher):
             teacher = VARIANTS[config.teacher]
-            task, own = self._task(teacher), self._config(teacher)
+            task, own = self._train(teacher), self._config(teacher)
             publish(task, own, Run(own.folder).load())
 
-    def _judged(self, config: StyleConfig, network: TransformNetwork) -> Row:
-        """The mean objective, its content and its style, at each size."""
+    def _evaluate(self, config: StyleConfig, network: TransformNetwork) -> Row:
+        """The means of the objective, of its content loss and of its style loss, at each size."""
         loss_network = load_loss_network(config.loss_network)
         weights = StyleWeights(style_weight=config.style_weight, tv_weight=config.tv_weight)
         scorer = StyleScorer(loss_network, config.style_image, config.style_size, weights)
@@ -141,8 +141,8 @@ class Study:
         return found
 
 
-def declare(parser: ArgumentParser) -> None:
-    """The options of this benchmark."""
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of this benchmark."""
     parser.add_argument("--style-image", type=Path, help="the painting (default: generated, as all that is not given)")
     parser.add_argument("--content", type=Path, help="folder of photographs to train on")
     parser.add_argument("--held-out", type=Path, help="folder of photographs to judge on")
@@ -154,9 +154,9 @@ def declare(parser: ArgumentParser) -> None:
 
 
 def run(chosen: Namespace) -> Tables:
-    """One row for each variant."""
+    """Train and evaluate each variant; one row each."""
     with tempfile.TemporaryDirectory() as folder:
-        study = _study(chosen, Path(folder))
+        study = _create_study(chosen, Path(folder))
         rows = list(_rows(study, [VARIANTS[name] for name in chosen.variants]))
     return {"mean objective on held-out photographs": rows}
 
@@ -168,13 +168,13 @@ def _rows(study: Study, variants: list[Variant]) -> Iterator[Row]:
         yield row
 
 
-def _study(chosen: Namespace, folder: Path) -> Study:
-    """The recipe of docs/normalisation.md."""
+def _create_study(chosen: Namespace, folder: Path) -> Study:
+    """The study with the options of docs/normalisation.md."""
     torch.set_num_threads(chosen.threads or torch.get_num_threads())
     loss_network = loss_network_file(folder / "loss.safetensors") if chosen.quick else chosen.loss_network
     common = {
-        "style_image": chosen.style_image or image_files(_photographs(folder / "painting", 0))[0],
-        "content": chosen.content or _photographs(folder / "content", 1),
+        "style_image": chosen.style_image or image_files(_generate_photographs(folder / "painting", 0))[0],
+        "content": chosen.content or _generate_photographs(folder / "content", 1),
         "loss_network": str(loss_network),
         "architecture": "c9s1-16,d32,d64,R64*5,u32,u16,c9s1-3",
         "image_size": 32 if chosen.quick else 128,
@@ -183,22 +183,22 @@ def _study(chosen: Namespace, folder: Path) -> Study:
         "ema": 0.99,
         "style_ramp": 0.3,
     }
-    held_out = chosen.held_out or _photographs(folder / "held-out", 2)
+    held_out = chosen.held_out or _generate_photographs(folder / "held-out", 2)
     return Study(chosen.runs or folder, held_out, common, 2 if chosen.quick else chosen.steps)
 
 
-def _photographs(folder: Path, which: int) -> Path:
+def _generate_photographs(folder: Path, which: int) -> Path:
     folder.mkdir()
-    for seed in range(which * GENERATED, (which + 1) * GENERATED):
+    for seed in range(which * GENERATED_PHOTOS, (which + 1) * GENERATED_PHOTOS):
         (folder / f"{seed}.jpg").write_bytes(photos.jpeg(photos.photo(256, 192, seed)))
     return folder
 
 
-def _built(config: StyleConfig, variant: Variant) -> StyleTask:
+def _build_task(config: StyleConfig, variant: Variant) -> StyleTask:
     hardware = Hardware.of("auto", config.precision)
     task = StyleTask(config, hardware)
     if variant.standardised:
-        network = Standardised(task.network.spec)
+        network = StandardizedInput(task.network.spec)
         network.load_state_dict(task.network.state_dict())
         hardware.place(network)
         task.network = network

@@ -1,4 +1,4 @@
-"""`overload`: many more clients than a server can satisfy, who leave after a few seconds and come again."""
+"""`overload`: many more clients than a server can satisfy, which leave after a few seconds and return."""
 
 import tempfile
 import time
@@ -10,18 +10,18 @@ from pathlib import Path
 from benchmarks import load, networks, photos, servers, stats
 from benchmarks.load import Outcome, Plan
 from benchmarks.report import Row, Tables
-from benchmarks.servers import DEADLINE, PATIENT, Recipe, Server
+from benchmarks.servers import LONG_TIMEOUT, TIMEOUT_HEADER, Server, ServerSpec
 
 CAPACITY_CLIENTS, CAPACITY_SECONDS = 8, 15
-ALONE = 5
-"""Requests, one after another, whose median latency is that of a request alone."""
+ALONE_REQUESTS = 5
+"""Sequential requests whose median is the latency without load."""
 
 BUSY, WASTED = "pastiche_device_busy_seconds_total", "pastiche_device_wasted_seconds_total"
 
 
 @dataclass(frozen=True)
 class Mode:
-    """How the clients behave: whether they wait for Retry-After, and whether they say when they will leave."""
+    """How the clients behave: whether they wait for Retry-After, and whether they send their timeout."""
 
     honour_retry_after: bool
     say_timeout: bool
@@ -35,129 +35,130 @@ MODES = {
 
 
 @dataclass(frozen=True)
-class Device:
-    """What the device has done since the server began, in seconds; None where the server does not tell."""
+class DeviceTime:
+    """Busy and wasted seconds of the device since the server started; None if the server does not report them."""
 
     busy: float | None
     wasted: float | None
 
     @classmethod
-    def of(cls, server: Server) -> "Device":
-        """As the server's metrics have it."""
+    def of(cls, server: Server) -> "DeviceTime":
+        """Read the metrics of a server."""
         return cls(server.metric(BUSY), server.metric(WASTED))
 
-    def since(self, before: "Device") -> "Device":
-        """The difference."""
-        return Device(_difference(self.busy, before.busy), _difference(self.wasted, before.wasted))
+    def since(self, before: "DeviceTime") -> "DeviceTime":
+        return DeviceTime(_difference(self.busy, before.busy), _difference(self.wasted, before.wasted))
 
 
-def declare(parser: ArgumentParser) -> None:
-    """The options of this benchmark."""
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of this benchmark."""
     parser.add_argument("--modes", nargs="+", choices=tuple(MODES), default=tuple(MODES), help="what clients do")
-    parser.add_argument("--servers", nargs="+", choices=tuple(servers.CHOICES), default=("pastiche",))
+    parser.add_argument("--servers", nargs="+", choices=tuple(servers.SERVER_SPECS), default=("pastiche",))
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--timeout", type=float, default=5, help="seconds after which a client leaves")
-    parser.add_argument("--seconds", type=float, default=60, help="of the storm")
+    parser.add_argument("--seconds", type=float, default=60, help="of the overload")
 
 
 def run(chosen: Namespace) -> Tables:
-    """One storm for each server and mode, each on a server that has just been started."""
+    """Overload each server in each mode, with a new server process every time."""
     if chosen.quick:
         chosen.seconds, chosen.timeout = 4, 1
     with tempfile.TemporaryDirectory() as folder:
         store = networks.publish(Path(folder) / "store")
-        recipes = [servers.CHOICES[name](store.root) for name in chosen.servers]
-        rows = list(_storms(recipes, chosen))
+        specs = [servers.SERVER_SPECS[name](store.root) for name in chosen.servers]
+        rows = list(_measure_all(specs, chosen))
     return {f"{chosen.clients} clients, {chosen.timeout:g} s timeout, {chosen.seconds:g} s": rows}
 
 
-def _storms(recipes: list[Recipe], chosen: Namespace) -> Iterator[Row]:
-    for recipe in recipes:
-        if recipe.missing:
-            print(recipe.missing, flush=True)
+def _measure_all(specs: list[ServerSpec], chosen: Namespace) -> Iterator[Row]:
+    for spec in specs:
+        if spec.missing:
+            print(spec.missing, flush=True)
             continue
         for mode in chosen.modes:
-            with servers.running(recipe) as server, tempfile.TemporaryDirectory() as bodies:
-                yield {"server": recipe.name, "clients": mode, **_storm(server, MODES[mode], chosen, Path(bodies))}
+            with servers.running(spec) as server, tempfile.TemporaryDirectory() as bodies:
+                yield {"server": spec.name, "clients": mode, **_measure(server, MODES[mode], chosen, Path(bodies))}
 
 
-def _storm(server: Server, mode: Mode, chosen: Namespace, bodies: Path) -> Row:
-    """Alone, at capacity, in the storm, and right after it."""
-    plan = _plan(server, PATIENT, bodies)
-    load.drive(replace(plan, count=ALONE))
-    alone = stats.middle(load.drive(replace(plan, count=ALONE)).seconds())
-    began = Device.of(server)
-    capacity = load.drive(replace(plan, clients=CAPACITY_CLIENTS, seconds=2 if chosen.quick else CAPACITY_SECONDS))
-    calm, calm_cpu = Device.of(server).since(began), server.cpu_seconds()
-    storm = load.drive(_stormy(server, mode, chosen, bodies))
-    after = _seconds_of_one(server, plan)
-    stormy = Device.of(server).since(began)
+def _measure(server: Server, mode: Mode, chosen: Namespace, bodies: Path) -> Row:
+    """Measure a server without load, at capacity, during the overload and right after it."""
+    plan = _plan(server, LONG_TIMEOUT, bodies)
+    load.run_plan(replace(plan, count=ALONE_REQUESTS))
+    alone = stats.median(load.run_plan(replace(plan, count=ALONE_REQUESTS)).seconds())
+    began = DeviceTime.of(server)
+    capacity = load.run_plan(replace(plan, clients=CAPACITY_CLIENTS, seconds=2 if chosen.quick else CAPACITY_SECONDS))
+    calm, calm_cpu = DeviceTime.of(server).since(began), server.cpu_seconds()
+    overload = load.run_plan(_overload_plan(server, mode, chosen, bodies))
+    after = _time_single_request(server, plan)
+    device_total = DeviceTime.of(server).since(began)
     used = server.cpu_seconds() - calm_cpu
     return {
         "capacity /s": capacity.rate,
-        **_goodput(storm, capacity, chosen.seconds),
-        **_wasted(stormy.since(calm), calm, len(storm.of("ok")) + 1, len(capacity.of("ok"))),
-        **_refusals(storm),
+        **_goodput(overload, capacity, chosen.seconds),
+        **_wasted_share(device_total.since(calm), calm, len(overload.of("ok")) + 1, len(capacity.of("ok"))),
+        **_refusals(overload),
         "server's CPUs": used / (chosen.seconds + after),
-        "clients' CPUs": storm.cpu / chosen.seconds,
+        "clients' CPUs": overload.cpu / chosen.seconds,
         "alone ms": alone * 1000,
         "first after ms": after * 1000,
     }
 
 
 def _plan(server: Server, headers: Mapping[str, str], bodies: Path) -> Plan:
-    """One client in no hurry, with uniform photos."""
-    sent = tuple(servers.request(server.recipe, photo, bodies, headers) for photo in photos.uniform())
+    """A plan of one client with uniform photos."""
+    sent = tuple(servers.request(server.spec, photo, bodies, headers) for photo in photos.uniform())
     return Plan(server.port, sent, clients=1, seconds=600)
 
 
-def _stormy(server: Server, mode: Mode, chosen: Namespace, bodies: Path) -> Plan:
-    said = {DEADLINE: f"{chosen.timeout:g}"} if mode.say_timeout else {}
+def _overload_plan(server: Server, mode: Mode, chosen: Namespace, bodies: Path) -> Plan:
+    headers = {TIMEOUT_HEADER: f"{chosen.timeout:g}"} if mode.say_timeout else {}
     return replace(
-        _plan(server, said, bodies),
+        _plan(server, headers, bodies),
         clients=chosen.clients,
         seconds=chosen.seconds,
         timeout=chosen.timeout,
         honour_retry_after=mode.honour_retry_after,
-        cut=True,
+        abort_at_end=True,
     )
 
 
-def _seconds_of_one(server: Server, plan: Plan) -> float:
+def _time_single_request(server: Server, plan: Plan) -> float:
     began = time.monotonic()
     server.post(plan.requests[0])
     return time.monotonic() - began
 
 
-def _goodput(storm: Outcome, capacity: Outcome, seconds: float) -> dict[str, float]:
-    """Pictures that a client waited for; the last ones, which the end of the storm cut off, are not among them."""
-    goodput = len(storm.of("ok")) / seconds
-    return {"goodput /s": goodput, "of capacity": goodput / capacity.rate, **stats.in_milliseconds(storm.seconds())}
+def _goodput(overload: Outcome, capacity: Outcome, seconds: float) -> dict[str, float]:
+    """Pictures that a client received, per second. Requests aborted at the end of the overload do not count."""
+    goodput = len(overload.of("ok")) / seconds
+    return {"goodput /s": goodput, "of capacity": goodput / capacity.rate, **stats.in_milliseconds(overload.seconds())}
 
 
-def _wasted(stormy: Device, calm: Device, painted: int, painted_in_calm: int) -> dict[str, float | None]:
-    """Device time for answers that nobody received, as a share: by the server's own count, and by ours.
+def _wasted_share(
+    device_total: DeviceTime, calm: DeviceTime, painted: int, painted_in_calm: int
+) -> dict[str, float | None]:
+    """Share of device time spent on answers that no client received: by the server's metric, and by an estimate.
 
-    Ours takes what a picture cost at capacity for what each of the storm's pictures cost.
+    The estimate assumes that a picture costs as much during the overload as at capacity.
     """
-    if not stormy.busy or not calm.busy or not painted_in_calm:
+    if not device_total.busy or not calm.busy or not painted_in_calm:
         return {"wasted": None, "wasted by our count": None}
-    own = None if stormy.wasted is None else stormy.wasted / stormy.busy
-    return {"wasted": own, "wasted by our count": 1 - painted * calm.busy / painted_in_calm / stormy.busy}
+    own = None if device_total.wasted is None else device_total.wasted / device_total.busy
+    return {"wasted": own, "wasted by our count": 1 - painted * calm.busy / painted_in_calm / device_total.busy}
 
 
-def _refusals(storm: Outcome) -> dict[str, float]:
-    refused = storm.seconds("refused")
+def _refusals(overload: Outcome) -> dict[str, float]:
+    refused = overload.seconds("refused")
     return {
         "refused": len(refused),
-        "refusal p50 ms": 1000 * stats.middle(refused),
+        "refusal p50 ms": 1000 * stats.median(refused),
         "refusal p95 ms": 1000 * stats.percentile(refused, 0.95),
-        "timeouts": len(storm.of("timeout")),
-        "expired": len(storm.of("expired")),
-        "failed": len(storm.of("failed")),
+        "timeouts": len(overload.of("timeout")),
+        "expired": len(overload.of("expired")),
+        "failed": len(overload.of("failed")),
     }
 
 
 def _difference(after: float | None, before: float | None) -> float | None:
-    """None where there was nothing after; what was not there before was 0."""
+    """None if `after` is; a missing `before` counts as 0."""
     return None if after is None else after - (before or 0.0)

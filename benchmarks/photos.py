@@ -1,4 +1,4 @@
-"""Synthetic photos with the statistics of real ones; with one version of Pillow they are the same everywhere.
+"""Synthetic photos with the statistics of real ones, identical on all machines with the same version of Pillow.
 
 They are *dead leaves* images (Matheron 1968; Lee, Mumford and Huang 2001): disks of one colour each and of all sizes
 that overlap, which gives edges, smooth areas and a 1/f amplitude spectrum. Added 1/f noise gives texture.

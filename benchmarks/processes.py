@@ -1,4 +1,4 @@
-"""Memory and processor time of processes, by psutil."""
+"""Memory and processor time of processes, measured with psutil."""
 
 import os
 import time
@@ -30,7 +30,7 @@ class Memory:
         return cls(*(sum(column) / 1e6 for column in zip((0, 0, 0), *found, strict=True)))
 
 
-def family(root: int) -> list[Process]:
+def process_tree(root: int) -> list[Process]:
     """The process of this id and all its descendants that exist now; empty if there is no such process."""
     try:
         process = Process(root)
@@ -44,19 +44,19 @@ def cpu_seconds(root: int) -> float:
 
     Of the children that have ended, only those count whose status their parent has collected. A missing process has 0.
     """
-    return sum(_cpu_seconds(member) for member in family(root))
+    return sum(_cpu_seconds(member) for member in process_tree(root))
 
 
-class Disturbance:
+class BackgroundLoad:
     """Processor time that other processes and the host of a virtual machine take during a measurement."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._before = _others()
+        self._before = _background_cpu_seconds()
 
     def cpus(self) -> float:
         """The average number of processors that others have used since this object was made."""
-        return max(0.0, _others() - self._before) / (time.monotonic() - self._began)
+        return max(0.0, _background_cpu_seconds() - self._before) / (time.monotonic() - self._began)
 
 
 def _bytes(process: Process) -> tuple[int, int, int]:
@@ -82,8 +82,8 @@ def _cpu_seconds(process: Process) -> float:
     return 0.0
 
 
-def _others() -> float:
-    """Seconds that all processors have worked, or that the host withheld, without those of this process's family."""
+def _background_cpu_seconds() -> float:
+    """Seconds that processors were busy or withheld by the host, without those of this process and its descendants."""
     times = psutil.cpu_times()
     worked = times.user + times.nice + times.system + times.irq + times.softirq + times.steal
     return worked - cpu_seconds(os.getpid())

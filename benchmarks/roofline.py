@@ -1,7 +1,7 @@
-"""`roofline`: each layer of the fast networks against what the arithmetic and the memory allow.
+"""`roofline`: the time of each layer of the networks for inference against the limits of arithmetic and memory.
 
-A layer that moves many bytes for its operations is bound by the memory, the others by the arithmetic (Williams,
-Waterman and Patterson 2009). Both limits are measured here, with the largest matrix products and with copies.
+A layer that moves many bytes per operation is bound by the memory, the others by the arithmetic (Williams, Waterman
+and Patterson 2009). Both limits are measured, with large matrix products and with copies.
 """
 
 import copy
@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from benchmarks import limits, networks
 from benchmarks.clock import Stopwatch
 from benchmarks.report import Row, Tables, Value
-from benchmarks.stats import middle
+from benchmarks.stats import median
 from model_store import Architecture, TransformNetwork, for_inference, has_fast_bf16
 from service.engine.device import PRECISIONS, choose_device
 
@@ -28,29 +28,29 @@ NETWORKS: Mapping[str, Build] = {"style": networks.style, "x4": networks.upscale
 
 @dataclass(frozen=True)
 class Work:
-    """What a layer is for one pass: floating-point operations, and bytes if each plane and weight moves once."""
+    """Floating-point operations of a layer in one forward pass, and its bytes if each plane and weight moves once."""
 
     flops: int
     bytes: int
 
 
 @dataclass(frozen=True)
-class Roof:
-    """What the device does at best, a second."""
+class Roofline:
+    """Peak rates of the device: floating-point operations and bytes per second."""
 
     flops: float
     bytes: float
 
     def seconds(self, work: Work) -> float:
-        """The least that the work can take."""
+        """The shortest time that the work can take."""
         return max(work.flops / self.flops, work.bytes / self.bytes)
 
 
-def declare(parser: ArgumentParser) -> None:
-    """The options of this benchmark."""
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of this benchmark."""
     parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), default=tuple(NETWORKS))
     parser.add_argument("--side", type=int, default=1024, help="of the result: of a tile with its margins cut off")
-    parser.add_argument("--batch", type=int, default=1, help="tiles in a pass")
+    parser.add_argument("--batch", type=int, default=1, help="tiles per forward pass")
     parser.add_argument("--rounds", type=int, default=9, help="passes, of which medians are given")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="auto: bf16 if it is fast")
@@ -64,7 +64,7 @@ def run(chosen: Namespace, built: Mapping[str, Build] = NETWORKS, sizes: limits.
     precision = _precision(chosen.precision, device)
     found = limits.peak(precision, 2 if chosen.quick else limits.REPETITIONS, device, sizes)
     bandwidth = limits.bandwidth(device, sizes=sizes)
-    roof = Roof(float(found["peak GFLOP/s"] or 0) * 1e9, bandwidth)
+    roof = Roofline(float(found["peak GFLOP/s"] or 0) * 1e9, bandwidth)
     tables: dict[str, list[Row]] = {"Limits": [{**found, "GB/s": bandwidth / 1e9}]}
     for name in chosen.networks:
         fast = for_inference(built[name](), precision)
@@ -78,13 +78,13 @@ def _precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_fast_bf16(device) else torch.float32
 
 
-def _rows(fast: TransformNetwork, chosen: Namespace, device: torch.device, roof: Roof) -> Iterator[Row]:
-    """One for each layer, one for all that is no layer, and one for the whole."""
+def _rows(fast: TransformNetwork, chosen: Namespace, device: torch.device, roof: Roofline) -> Iterator[Row]:
+    """A row for each layer, one for the time outside of layers, and one for the whole network."""
     plane = _plane(fast, chosen.side, chosen.batch)
-    works = layer_works(fast, plane)
-    times, whole = _measured(fast.to(device), plane.to(device), chosen.rounds)
+    works = layer_work(fast, plane)
+    times, whole = _measure(fast.to(device), plane.to(device), chosen.rounds)
     names = str(Architecture.parse(fast.spec.architecture)).split(",")
-    labels = [label for name in names for label in _repeated(name)]
+    labels = [label for name in names for label in _expand_repeats(name)]
     for label, work, seconds in zip(labels, works, times, strict=True):
         yield _row(label, work, seconds, whole, roof)
     yield {"layer": "the rest", "ms": (whole - sum(times)) * 1000, "share": 1 - sum(times) / whole}
@@ -93,13 +93,13 @@ def _rows(fast: TransformNetwork, chosen: Namespace, device: torch.device, roof:
     yield _row("all", total, whole, whole, roof) | {"share of the roofline": least / whole}
 
 
-def _repeated(name: str) -> list[str]:
-    """A layer of the notation as often as it stands for: R64*5 for five blocks."""
+def _expand_repeats(name: str) -> list[str]:
+    """Repeat a layer as often as the notation says: R64*5 is five blocks."""
     layer, _, count = name.partition("*")
     return [layer] * int(count or 1)
 
 
-def _row(label: str, work: Work, seconds: float, whole: float, roof: Roof) -> dict[str, Value]:
+def _row(label: str, work: Work, seconds: float, whole: float, roof: Roofline) -> dict[str, Value]:
     return {
         "layer": label,
         "ms": seconds * 1000,
@@ -115,67 +115,67 @@ def _row(label: str, work: Work, seconds: float, whole: float, roof: Roof) -> di
 
 
 def _plane(fast: TransformNetwork, side: int, batch: int) -> Tensor:
-    """(N, 3, H, W), with the margins that a result of that side needs, as the runner gives it to `transform`."""
+    """Random input (N, 3, H, W) of `transform`, with the margins for a result of this side."""
     inner = side // fast.scale
     outer = inner + sum(fast.margins(inner))
     return torch.rand(batch, 3, outer, outer).contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
-def layer_works(fast: TransformNetwork, plane: Tensor) -> list[Work]:
-    """What each layer of a network with batch normalisation is for a plane: found by passes that compute nothing."""
-    ghost = copy.deepcopy(fast).to("meta")
+def layer_work(fast: TransformNetwork, plane: Tensor) -> list[Work]:
+    """The work of each layer for a plane, counted on the meta device. Thumbnail normalisation is not supported."""
+    meta_copy = copy.deepcopy(fast).to("meta")
     taken: dict[nn.Module, Tensor] = {}
-    for layer in ghost.layers:
+    for layer in meta_copy.layers:
         layer.register_forward_pre_hook(lambda layer, inputs: taken.update({layer: inputs[0]}))
-    ghost.transform(plane.to("meta"))
-    return [_work(layer, taken[layer]) for layer in ghost.layers]
+    meta_copy.transform(plane.to("meta"))
+    return [_work(layer, taken[layer]) for layer in meta_copy.layers]
 
 
 def _work(layer: nn.Module, plane: Tensor) -> Work:
     moved: list[int] = []
-    for part in _planes_of(layer):
-        part.register_forward_hook(partial(_note, moved))
+    for part in _parts_that_move_planes(layer):
+        part.register_forward_hook(partial(_record_bytes, moved))
     with FlopCounterMode(display=False) as counter:
         layer(plane)
     return Work(counter.get_total_flops(), sum(moved))
 
 
-def _planes_of(layer: nn.Module) -> Sequence[nn.Module]:
-    """The parts of a layer that read and write planes: those with a convolution of their own, and what adds them up."""
+def _parts_that_move_planes(layer: nn.Module) -> Sequence[nn.Module]:
+    """The modules of a layer that read and write planes: those with a convolution, and the layer itself."""
     return [part for part in layer.modules() if part is layer or hasattr(part, "conv")]
 
 
-def _note(moved: list[int], part: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+def _record_bytes(moved: list[int], part: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
     weights = sum(weight.numel() for weight in part.parameters()) if hasattr(part, "conv") else 0
     moved.append((inputs[0].numel() + weights + output.numel()) * output.element_size())
 
 
 @torch.inference_mode()
-def _measured(fast: TransformNetwork, plane: Tensor, rounds: int) -> tuple[list[float], float]:
-    """Seconds of each layer, and of the whole without looking at layers; medians, after passes that do not count."""
-    whole = _whole(fast, plane, rounds)
+def _measure(fast: TransformNetwork, plane: Tensor, rounds: int) -> tuple[list[float], float]:
+    """Median seconds of each layer, and of the whole network without timers on its layers, after warming up."""
+    whole = _measure_whole(fast, plane, rounds)
     watch = Stopwatch(plane.device)
     times: list[list[float]] = []
     for _ in range(rounds):
-        handles = list(_watched(fast.layers, watch))
+        handles = list(_time_layers(fast.layers, watch))
         fast.transform(plane)
         for handle in handles:
             handle.remove()
         times.append(watch.laps())
-    return [middle(each) for each in zip(*times, strict=True)], whole
+    return [median(each) for each in zip(*times, strict=True)], whole
 
 
-def _whole(fast: TransformNetwork, plane: Tensor, rounds: int) -> float:
+def _measure_whole(fast: TransformNetwork, plane: Tensor, rounds: int) -> float:
     watch = Stopwatch(plane.device)
     for _ in range(rounds + 2):
         watch.mark()
         fast.transform(plane)
         watch.mark()
-    return middle(watch.laps()[2:])
+    return median(watch.laps()[2:])
 
 
-def _watched(layers: nn.Sequential, watch: Stopwatch) -> Iterator[RemovableHandle]:
+def _time_layers(layers: nn.Sequential, watch: Stopwatch) -> Iterator[RemovableHandle]:
     for layer in layers:
         yield layer.register_forward_pre_hook(lambda *_: watch.mark())
         yield layer.register_forward_hook(lambda *_: watch.mark())

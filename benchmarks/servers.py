@@ -1,4 +1,4 @@
-"""The measured servers: each is a child process that is started, paused while others are measured, and stopped."""
+"""The measured servers, as child processes that are suspended while others are measured."""
 
 import re
 import socket
@@ -26,13 +26,13 @@ BOUNDARY = "pastiche-benchmark"
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
 
-DEADLINE = "X-Request-Timeout"
-PATIENT = {DEADLINE: "600"}
+TIMEOUT_HEADER = "X-Request-Timeout"
+LONG_TIMEOUT = {TIMEOUT_HEADER: "600"}
 """Header fields for measurements in which no request may expire."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ServerSpec:
     """How a server is started, and where it takes requests.
 
     `{port}` in `command` becomes its port. `ready` is the path that answers 200 once the server is ready, `path` takes
@@ -58,65 +58,70 @@ class Recipe:
         return f"{self.name} is skipped: {self.needs} is not installed (pip install '.[benchmarks]')"
 
 
-def ours(store: Path) -> Recipe:
+def ours(store: Path) -> ServerSpec:
     """Pastiche with default settings and this store."""
     # All clients send the same few photos. The other servers compute each request, so this one must not share results.
     settings = {"PASTICHE_STORES": str(store), "PASTICHE_LOG_LEVEL": "warning", "PASTICHE_COALESCE": "false"}
     command = (sys.executable, "-m", "service", "--port", "{port}")
-    return Recipe("pastiche", command, "/readyz", f"/v1/stylize/{STYLE_NAME}", settings=settings)
+    return ServerSpec("pastiche", command, "/readyz", f"/v1/stylize/{STYLE_NAME}", settings=settings)
 
 
-def naive(store: Path) -> Recipe:
+def naive(store: Path) -> ServerSpec:
     """A plain FastAPI service; see benchmarks.peers.naive."""
     command = (sys.executable, "-m", "benchmarks.peers.naive", str(store), "{port}")
-    return Recipe("naive", command, "/health", f"/stylize/{STYLE_NAME}", form=True)
+    return ServerSpec("naive", command, "/health", f"/stylize/{STYLE_NAME}", form=True)
 
 
-def litserve(store: Path, *, allocator: bool = False) -> Recipe:
+def litserve(store: Path, *, allocator: bool = False) -> ServerSpec:
     """LitServe with our fast network; see benchmarks.peers.litserve."""
     command = (sys.executable, "-m", "benchmarks.peers.litserve", str(store), STYLE_NAME, "{port}")
     name = "litserve-allocator" if allocator else "litserve"
-    return Recipe(name, command, "/health", "/predict", form=True, allocator=allocator, needs="litserve")
+    return ServerSpec(name, command, "/health", "/predict", form=True, allocator=allocator, needs="litserve")
 
 
-CHOICES: dict[str, Callable[[Path], Recipe]] = {
+SERVER_SPECS: dict[str, Callable[[Path], ServerSpec]] = {
     "pastiche": ours,
     "naive": naive,
     "litserve": litserve,
     "litserve-allocator": partial(litserve, allocator=True),
 }
-"""Functions that make each recipe for a store, by its name."""
+"""Functions that make the spec of each server for a store, by name."""
 
 
-def request(recipe: Recipe, photo: bytes, folder: Path, headers: Mapping[str, str] = PATIENT) -> Request:
+def request(spec: ServerSpec, photo: bytes, folder: Path, headers: Mapping[str, str] = LONG_TIMEOUT) -> Request:
     """A request with the photo in the form that this server takes. Its body is written to a new file in `folder`."""
-    content = _form(photo) if recipe.form else photo
-    kind = f"multipart/form-data; boundary={BOUNDARY}" if recipe.form else "image/jpeg"
-    body = folder / f"{recipe.name}-{len(list(folder.iterdir()))}"
+    content = _form(photo) if spec.form else photo
+    kind = f"multipart/form-data; boundary={BOUNDARY}" if spec.form else "image/jpeg"
+    body = folder / f"{spec.name}-{len(list(folder.iterdir()))}"
     body.write_bytes(content)
-    return Request(recipe.path, str(body), {"Content-Type": kind, **headers})
+    return Request(spec.path, str(body), {"Content-Type": kind, **headers})
 
 
 class Server:
     """A server process. Make it with `running`, which stops it."""
 
-    def __init__(self, recipe: Recipe, log: Path) -> None:
-        self.recipe = recipe
+    def __init__(self, spec: ServerSpec, log: Path) -> None:
+        self.spec = spec
         self.port = _free_port()
         self._log = log
-        command = [part.replace("{port}", str(self.port)) for part in recipe.command]
-        environment = machine.environment(recipe.allocator) | {**recipe.settings}
+        command = [part.replace("{port}", str(self.port)) for part in spec.command]
+        environment = machine.environment(spec.allocator) | {**spec.settings}
         with log.open("wb") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         with suppress(OSError):  # if memory runs out, the kernel ends this process first
             Path(f"/proc/{self._process.pid}/oom_score_adj").write_text("1000")
+
+    @property
+    def pid(self) -> int:
+        """The id of the process, whose children also belong to the server."""
+        return self._process.pid
 
     def wait_until_ready(self) -> None:
         """Wait for status 200. Raises RuntimeError with the end of the log if the server ends or START_SECONDS pass."""
         end = time.monotonic() + START_SECONDS
         while self._status() != 200:
             if self._process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"{self.recipe.name} did not start:\n{self._log.read_text()[-2000:]}")
+                raise RuntimeError(f"{self.spec.name} did not start:\n{self._log.read_text()[-2000:]}")
             time.sleep(0.1)
 
     def get(self, path: str) -> tuple[int, str]:
@@ -146,58 +151,58 @@ class Server:
         finally:
             connection.close()
         if answer.status != 200:
-            raise RuntimeError(f"{self.recipe.name} answered {answer.status}: {content[:500].decode(errors='replace')}")
+            raise RuntimeError(f"{self.spec.name} answered {answer.status}: {content[:500].decode(errors='replace')}")
         return content
 
     def memory(self) -> Memory:
         """The memory of the server and its descendants."""
-        return Memory.of(processes.family(self._process.pid))
+        return Memory.of(processes.process_tree(self._process.pid))
 
     def cpu_seconds(self) -> float:
         """Processor seconds of the server and its descendants since they started."""
         return processes.cpu_seconds(self._process.pid)
 
-    def freeze(self) -> None:
-        """Suspend all its processes, so that it uses no processor time while others are measured."""
+    def suspend(self) -> None:
+        """Suspend all its processes, so that it uses no processor time."""
         self._each(Process.suspend)
 
     @contextmanager
-    def awake(self) -> Iterator[None]:
+    def resumed(self) -> Iterator[None]:
         """Resume a suspended server for the duration of the block."""
         self._each(Process.resume)
         try:
             yield
         finally:
-            self.freeze()
+            self.suspend()
 
     def stop(self) -> None:
         """Terminate the server, wait up to STOP_SECONDS for its end, and kill those of its processes that are left."""
-        family = processes.family(self._process.pid)
-        _apply(Process.resume, family)
+        process_tree = processes.process_tree(self._process.pid)
+        _apply(Process.resume, process_tree)
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_SECONDS)
-        _apply(Process.kill, family)
+        _apply(Process.kill, process_tree)
         self._process.wait()
 
     def _status(self) -> int:
         try:
-            return self.get(self.recipe.ready)[0]
+            return self.get(self.spec.ready)[0]
         except (OSError, HTTPException):
             return 0
 
     def _each(self, action: Callable[[Process], None]) -> None:
-        _apply(action, processes.family(self._process.pid))
+        _apply(action, processes.process_tree(self._process.pid))
 
 
 @contextmanager
-def running(recipe: Recipe) -> Iterator[Server]:
+def running(spec: ServerSpec) -> Iterator[Server]:
     """Start a server and wait until it is ready. It is stopped at the end of the block.
 
     Raises RuntimeError if it does not start.
     """
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(recipe, Path(folder) / "log")
+        server = Server(spec, Path(folder) / "log")
         try:
             server.wait_until_ready()
             yield server
@@ -206,16 +211,16 @@ def running(recipe: Recipe) -> Iterator[Server]:
 
 
 @contextmanager
-def all_running(recipes: Sequence[Recipe]) -> Iterator[dict[str, Server]]:
+def all_running(specs: Sequence[ServerSpec]) -> Iterator[dict[str, Server]]:
     """Start all servers whose packages are installed, suspended, by name. A printed line tells which are skipped."""
     with ExitStack() as stack:
         servers = {}
-        for recipe in recipes:
-            if recipe.missing:
-                print(recipe.missing, flush=True)
+        for spec in specs:
+            if spec.missing:
+                print(spec.missing, flush=True)
                 continue
-            servers[recipe.name] = stack.enter_context(running(recipe))
-            servers[recipe.name].freeze()
+            servers[spec.name] = stack.enter_context(running(spec))
+            servers[spec.name].suspend()
         yield servers
 
 

@@ -1,8 +1,8 @@
 """Medians and percentiles of measured times."""
 
 import math
+import statistics
 from collections.abc import Sequence
-from statistics import median
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -15,9 +15,9 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
-def middle(values: Sequence[float]) -> float:
+def median(values: Sequence[float]) -> float:
     """The median; NaN for no values."""
-    return median(values) if values else math.nan
+    return statistics.median(values) if values else math.nan
 
 
 def in_milliseconds(seconds: Sequence[float]) -> dict[str, float]:

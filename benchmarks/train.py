@@ -1,4 +1,4 @@
-"""`train`: images per second of the trainer's loop and of the one that everyone writes, taking turns."""
+"""`train`: images per second of the trainer's loop and of a plain PyTorch loop."""
 
 import json
 import tempfile
@@ -20,7 +20,7 @@ from torchvision.transforms import v2
 
 from benchmarks import limits, photos
 from benchmarks.report import Row, Tables
-from benchmarks.stats import middle
+from benchmarks.stats import median
 from model_store.allocator import configure_allocator
 from trainer.config import Precision, StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.data import read_image
@@ -39,23 +39,23 @@ CONVOLUTIONS = (2, 2, 4, 4, 1)
 
 @dataclass(frozen=True)
 class Loop:
-    """A way to train, in a process with the trainer's allocator settings or with glibc's own."""
+    """A training loop, in a process with the allocator settings of the trainer or with glibc's own."""
 
     name: str
     run: Callable[[TrainConfig], float]
-    """Seconds of its steps."""
+    """Trains for the steps of a configuration. Returns the seconds that they took."""
     precision: Precision
-    keeps_memory: bool
+    allocator_settings: bool
 
 
-def declare(parser: ArgumentParser) -> None:
-    """The options of this benchmark."""
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of this benchmark."""
     parser.add_argument("--steps", type=int, default=12, help="of each loop in each round")
     parser.add_argument("--rounds", type=int, default=5)
 
 
 def run(chosen: Namespace) -> Tables:
-    """A table for each task: both loops on the same photographs, network, losses and batch."""
+    """Measure each task: all loops with the same photographs, network, losses and batch."""
     steps, rounds = (3, 1) if chosen.quick else (chosen.steps, chosen.rounds)
     found = limits.peaks(2 if chosen.quick else limits.REPETITIONS)
     peaks = {str(row["precision"]): float(row["peak GFLOP/s"] or 0) for row in found}
@@ -90,7 +90,7 @@ def _configs(folder: Path, steps: int) -> Iterator[tuple[str, TrainConfig]]:
 
 
 def loss_network_file(path: Path) -> Path:
-    """Random weights in the shapes of the distilled VGG-19."""
+    """Write random weights in the shapes of the distilled VGG-19. Returns `path`."""
     weights = {"conv0.weight": torch.eye(3)[..., None, None], "conv0.bias": torch.zeros(3)}
     channels = 3
     for block, (width, count) in enumerate(zip(WIDTHS, CONVOLUTIONS, strict=True), start=1):
@@ -103,52 +103,52 @@ def loss_network_file(path: Path) -> Path:
 
 
 def _rows(config: TrainConfig, rounds: int, peaks: dict[str, float]) -> Iterator[Row]:
-    times = _measured(config, rounds)
-    seconds = {loop: middle(found) / config.steps for loop, found in times.items()}
+    times = _measure(config, rounds)
+    seconds = {loop: median(found) / config.steps for loop, found in times.items()}
     work = _flops(config)
     for loop, taken in seconds.items():
         peak = peaks[str(Hardware.of("cpu", loop.precision).precision).removeprefix("torch.")] * 1e9
         yield {
             "loop": loop.name,
-            "allocator": "the trainer's" if loop.keeps_memory else "glibc's",
+            "allocator": "the trainer's" if loop.allocator_settings else "glibc's",
             "images/s": config.batch / taken,
-            "×": seconds[EVERYONE] / taken,
+            "×": seconds[BASELINE] / taken,
             "GFLOP/s": work / taken / 1e9,
             "share of peak": work / taken / peak,
         }
 
 
-def _measured(config: TrainConfig, rounds: int) -> dict[Loop, list[float]]:
-    """Seconds of each turn of each loop but its first, in a process of its own that waits for its turns."""
+def _measure(config: TrainConfig, rounds: int) -> dict[Loop, list[float]]:
+    """Seconds of each turn of each loop, without its first. Every loop has its own process; they run in turn."""
     times: dict[Loop, list[float]] = {loop: [] for loop in LOOPS}
     with ExitStack() as stack:
-        processes = {loop: stack.enter_context(_process(loop)) for loop in LOOPS}
+        processes = {loop: stack.enter_context(_start_process(loop)) for loop in LOOPS}
         for _ in range(rounds + 1):
             for loop, process in processes.items():
                 times[loop].append(process.submit(loop.run, config).result())
     return {loop: found[1:] for loop, found in times.items()}
 
 
-def _process(loop: Loop) -> ProcessPoolExecutor:
-    begin = configure_allocator if loop.keeps_memory else None
+def _start_process(loop: Loop) -> ProcessPoolExecutor:
+    begin = configure_allocator if loop.allocator_settings else None
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=begin)
 
 
-def _trainer(config: TrainConfig) -> float:
-    """The project's own loop, as its command runs it, by its own account: without the preview and state at its end."""
+def _run_trainer(config: TrainConfig) -> float:
+    """The trainer's loop. The time is the one that it logs, without the final preview and state."""
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder))
-        train(_task(config, "auto"), config, run)
+        train(_build_task(config, "auto"), config, run)
         logged = json.loads(run.metrics_file.read_text().splitlines()[-1])
     return config.batch * config.steps / float(logged["images_per_second"])
 
 
-def _straightforward(config: TrainConfig) -> float:
-    """What everyone writes: decoded anew for each batch by a DataLoader, contiguous fp32, Adam."""
-    task = _task(config, "fp32")
+def _run_plain_loop(config: TrainConfig) -> float:
+    """A plain PyTorch loop: photographs decoded for each batch by a DataLoader, contiguous fp32, Adam."""
+    task = _build_task(config, "fp32")
     task.network.to(memory_format=torch.contiguous_format)
     optimizer = torch.optim.Adam(task.network.parameters(), lr=config.learning_rate)
-    crops = DataLoader(_Files(config), batch_size=config.batch)
+    crops = DataLoader(_PhotoCrops(config), batch_size=config.batch)
     began = time.perf_counter()
     for step, batch in zip(range(config.steps), crops, strict=False):
         loss = torch.stack(list(task.losses(batch, step).values())).sum()
@@ -158,21 +158,21 @@ def _straightforward(config: TrainConfig) -> float:
     return time.perf_counter() - began
 
 
-def _task(config: TrainConfig, precision: Precision) -> Task:
+def _build_task(config: TrainConfig, precision: Precision) -> Task:
     return build(config, Hardware.of("cpu", precision))
 
 
-EVERYONE = Loop("fp32, decoded by a DataLoader", _straightforward, "fp32", keeps_memory=False)
+BASELINE = Loop("fp32, decoded by a DataLoader", _run_plain_loop, "fp32", allocator_settings=False)
 
 LOOPS = (
-    Loop("the trainer", _trainer, "auto", keeps_memory=True),
-    Loop("the trainer", _trainer, "auto", keeps_memory=False),
-    EVERYONE,
+    Loop("the trainer", _run_trainer, "auto", allocator_settings=True),
+    Loop("the trainer", _run_trainer, "auto", allocator_settings=False),
+    BASELINE,
 )
 
 
-class _Files(Dataset[Tensor]):
-    """The photographs again and again, decoded and cropped each time."""
+class _PhotoCrops(Dataset[Tensor]):
+    """The photographs in turn, decoded and cropped again each time."""
 
     def __init__(self, config: TrainConfig) -> None:
         self._files = sorted(config.content.iterdir())
@@ -190,8 +190,8 @@ class _Files(Dataset[Tensor]):
 
 
 def _flops(config: TrainConfig) -> int:
-    """Floating-point operations of one step."""
-    task = _task(config, "fp32")
+    """Floating-point operations of one training step."""
+    task = _build_task(config, "fp32")
     batch = task.photographs.batch(0)
     with FlopCounterMode(display=False) as counter:
         torch.stack(list(task.losses(batch, 0).values())).sum().backward()

@@ -1,1 +1,1 @@
-"""The command line over files and folders: `pastiche stylize` and `pastiche upscale`, with a server or without one."""
+"""The command `pastiche`: stylizes and upscales files and folders, through a server or without one."""

@@ -14,7 +14,7 @@ import httpx
 
 from client.batch import Batch, Outcome
 from client.exchange import Call, Refused
-from client.files import Item, UsageError, formatted, plan
+from client.files import Item, UsageError, plan, with_format
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 DAY = 86400
@@ -25,13 +25,13 @@ a result, 1 if some have none, 2 if the command makes no sense, 130 after Ctrl-C
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status."""
+    """Run one command and return its exit status; EPILOG lists the values."""
     parser = _parser()
-    options, others = parser.parse_known_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
     try:
-        query = _query(others)
+        query = _parse_query(unknown)
         items = plan(options.images, options.output)
-        call = _call(options, formatted(query, items))
+        call = _build_call(options, with_format(query, items))
         outcome = asyncio.run(_run(options, call, items))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    if outcome.away:
-        print(f"error: {outcome.away}", file=sys.stderr)
+    if outcome.outage_reason:
+        print(f"error: {outcome.outage_reason}", file=sys.stderr)
     print(_summary(outcome), file=sys.stderr)
     return 0 if outcome.complete else 1
 
@@ -63,7 +63,9 @@ async def _run(options: argparse.Namespace, call: Call, items: Sequence[Item]) -
 
 @asynccontextmanager
 async def _client(options: argparse.Namespace) -> AsyncIterator[httpx.AsyncClient]:
-    seconds = options.timeout + 60 if options.timeout else None  # the service keeps the time; this is for a dead one
+    seconds = (
+        options.timeout + 60 if options.timeout else None
+    )  # the service enforces the timeout; this is for one that hangs
     timeout = httpx.Timeout(10, read=seconds, write=seconds, pool=None)
     if options.local:
         from client.local import local  # noqa: PLC0415 # PyTorch takes seconds that a remote service does not need
@@ -75,18 +77,18 @@ async def _client(options: argparse.Namespace) -> AsyncIterator[httpx.AsyncClien
         yield client
 
 
-def _call(options: argparse.Namespace, query: dict[str, str]) -> Call:
+def _build_call(options: argparse.Namespace, query: dict[str, str]) -> Call:
     headers = {"X-Request-Timeout": f"{options.timeout:g}"} if options.timeout else {}
-    target = quote(options.target, safe=":,")  # the signs of mixed styles
+    target = quote(options.target, safe=":,")  # the separators of mixed styles
     return Call(f"/v1/{options.command}/{target}", query, headers, options.retries)
 
 
-def _query(others: Sequence[str]) -> dict[str, str]:
-    """Options that this program does not know are the service's."""
-    pairs = [other.removeprefix("--").partition("=") for other in others if other.startswith("--")]
-    strange = [other for other in others if not other.startswith("--") or "=" not in other]
-    if strange:
-        raise UsageError(f"{' '.join(strange)}: options of the service are written as --quality=85")
+def _parse_query(unknown: Sequence[str]) -> dict[str, str]:
+    """Options unknown to this program, as query parameters of the service. Raises UsageError for any other argument."""
+    pairs = [option.removeprefix("--").partition("=") for option in unknown if option.startswith("--")]
+    invalid = [option for option in unknown if not option.startswith("--") or "=" not in option]
+    if invalid:
+        raise UsageError(f"{' '.join(invalid)}: options of the service are written as --quality=85")
     return {name.replace("-", "_"): value for name, _, value in pairs}
 
 
@@ -95,7 +97,7 @@ def _summary(outcome: Outcome) -> str:
         "written": outcome.written,
         "there already": outcome.skipped,
         "failed": outcome.failed,
-        "not tried": outcome.left,
+        "not tried": outcome.not_tried,
     }
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
 
@@ -130,33 +132,33 @@ def _add_options(command: argparse.ArgumentParser) -> None:
 
 
 def _parallel(text: str) -> int:
-    return _count(text, 1, 256)
+    return _parse_count(text, 1, 256)
 
 
 def _retries(text: str) -> int:
-    return _count(text, 0, 1000)
+    return _parse_count(text, 0, 1000)
 
 
-def _count(text: str, least: int, most: int) -> int:
+def _parse_count(text: str, least: int, most: int) -> int:
     if not text.isdecimal() or not least <= int(text) <= most:
         raise argparse.ArgumentTypeError(f"{text} is no number from {least} to {most}")
     return int(text)
 
 
 def _patience(text: str) -> float:
-    if not 0 <= (seconds := _number(text)) <= DAY:
+    if not 0 <= (seconds := _parse_number(text)) <= DAY:
         raise argparse.ArgumentTypeError(f"{text} is no number of seconds from 0 to {DAY}")
     return seconds
 
 
 def _timeout(text: str) -> float:
-    if not 0 < (seconds := _number(text)) <= DAY:
+    if not 0 < (seconds := _parse_number(text)) <= DAY:
         raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0, of at most {DAY}")
     return seconds
 
 
-def _number(text: str) -> float:
-    """NaN, which lies between no bounds, where it is none."""
+def _parse_number(text: str) -> float:
+    """The number, or NaN, which fails every comparison."""
     try:
         return float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Many images, several at a time."""
+"""Sends many images, several at a time, and writes their results."""
 
 import asyncio
 import sys
@@ -10,32 +10,30 @@ from typing import NoReturn
 import httpx
 from tqdm import tqdm
 
-from client.exchange import Away, Call, Hopeless, Refused, exchange
+from client.exchange import Call, Refused, RefusedForAll, Unavailable, exchange
 from client.files import Item
 from client.outage import Outage
 
 
 @dataclass
 class Outcome:
-    """What has become of the images."""
+    """Numbers of images, by what happened to them."""
 
     written: int = 0
     skipped: int = 0
     failed: int = 0
-    left: int = 0
-    """Images that were not tried, since they would have failed like the one before or the service is away."""
-    away: str = ""
-    """Why the service was waited for no longer."""
+    not_tried: int = 0
+    """Images that were not sent, because all would fail in the same way or the service is unavailable."""
+    outage_reason: str = ""
+    """The error after which the client stopped waiting for the service; empty if it did not."""
 
     @property
     def complete(self) -> bool:
-        """Whether every image has a result."""
-        return not self.failed and not self.left
+        """Whether every image has a result, from this run or an earlier one."""
+        return not self.failed and not self.not_tried
 
 
 class Batch:
-    """Items, and how they are sent."""
-
     def __init__(
         self,
         client: httpx.AsyncClient,
@@ -51,41 +49,41 @@ class Batch:
         self._parallel = parallel
         self._overwrite = overwrite
         self._bar: tqdm[NoReturn] = tqdm(unit=" images", disable=True if quiet else None, file=sys.stderr, delay=0.5)
-        self._outage = Outage(patience, self._tell)
+        self._outage = Outage(patience, self._print_line)
         self._outcome = Outcome()
-        self._waiting: deque[Item] = deque()
+        self._pending: deque[Item] = deque()
 
     async def run(self, items: Sequence[Item]) -> Outcome:
-        """Every item once; those that have a result are skipped, unless it is to be overwritten."""
-        todo = [item for item in items if self._overwrite or item.done() is None]
+        """Process every item once. An item with a result is skipped, unless results are overwritten."""
+        todo = [item for item in items if self._overwrite or item.existing_result() is None]
         self._outcome.skipped = len(items) - len(todo)
-        self._waiting.extend(todo)
+        self._pending.extend(todo)
         self._bar.reset(total=len(todo))
         with self._bar:
-            await asyncio.gather(*[self._work() for _ in range(min(self._parallel, len(todo)))])
+            await asyncio.gather(*[self._run_worker() for _ in range(min(self._parallel, len(todo)))])
         return self._outcome
 
-    async def _work(self) -> None:
-        while self._waiting:
-            item = self._waiting.popleft()
+    async def _run_worker(self) -> None:
+        while self._pending:
+            item = self._pending.popleft()
             try:
-                await self._do(item)
+                await self._process(item)
             except FileExistsError:
                 self._outcome.skipped += 1
-            except Away as error:
-                self._outcome.left += 1
-                self._outcome.away = str(error)
-                self._give_up()
+            except Unavailable as error:
+                self._outcome.not_tried += 1
+                self._outcome.outage_reason = str(error)
+                self._skip_rest()
             except (Refused, OSError) as error:
                 self._outcome.failed += 1
-                self._tell(f"{item.source}: {error}")
-                if isinstance(error, Hopeless):
-                    self._give_up()
+                self._print_line(f"{item.source}: {error}")
+                if isinstance(error, RefusedForAll):
+                    self._skip_rest()
             else:
                 self._outcome.written += 1
             self._bar.update()
 
-    async def _do(self, item: Item) -> None:
+    async def _process(self, item: Item) -> None:
         content = await asyncio.to_thread(item.source.read_bytes)
         answer = await exchange(self._client, self._call, content, self._outage)
         media_type = answer.headers.get("Content-Type", "").partition(";")[0]
@@ -93,10 +91,10 @@ class Batch:
             raise Refused(f"the answer is {media_type or 'nothing'} and no image")
         await asyncio.to_thread(item.write, answer.content, media_type, overwrite=self._overwrite)
 
-    def _give_up(self) -> None:
-        """Leave the rest to a better command."""
-        self._outcome.left += len(self._waiting)
-        self._waiting.clear()
+    def _skip_rest(self) -> None:
+        """Count all pending items as not tried."""
+        self._outcome.not_tried += len(self._pending)
+        self._pending.clear()
 
-    def _tell(self, line: str) -> None:
+    def _print_line(self, line: str) -> None:
         self._bar.write(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""One image over HTTP: sent, and sent again where that helps."""
+"""Sends one image over HTTP, with retries."""
 
 import base64
 import random
@@ -14,43 +14,47 @@ import httpx
 from client.outage import Outage
 
 BAD_GATEWAY = 502
-"""What a proxy says where the service behind it has not answered."""
+"""Status of a proxy whose service has not answered."""
 
-AGAIN = frozenset({408, 429, 503})
-"""Answers after which the same request may succeed."""
+RETRYABLE_STATUSES = frozenset({408, 429, 503})
+"""Statuses after which the same request may succeed."""
 
-PASSING = frozenset({"/problems/draining", "/problems/model-unavailable"})
-"""Problems, where they have a Retry-After, of a service that stops or begins."""
+TEMPORARY_PROBLEMS = frozenset({"/problems/draining", "/problems/model-unavailable"})
+"""Problem types of a service that starts or stops, if the answer has a Retry-After."""
 
-FOR_ALL = frozenset({"/problems/unknown-model", "/problems/not-found"})
-"""Problems that every other image would have, too."""
+SHARED_PROBLEMS = frozenset({"/problems/unknown-model", "/problems/not-found"})
+"""Problem types that every image would have."""
 
-PERHAPS_FOR_ALL = frozenset({"/problems/invalid-request", "/problems/not-acceptable"})
-"""Problems of the options, or of how they suit this image."""
+OPTION_PROBLEMS = frozenset({"/problems/invalid-request", "/problems/not-acceptable"})
+"""Problem types that are caused by the options alone, or by the options with this image."""
 
-SPECK = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNgYGAAAAAEAAHI6uv5AAAAAElFTkSuQmCC")
-"""A photograph of one black pixel, PNG."""
+PROBE_IMAGE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNgYGAAAAAEAAHI6uv5AAAAAElFTkSuQmCC"
+)
+"""A PNG of one black pixel. If it is refused with the same problem as an image, the options are the cause."""
 
-LONGEST_WAIT = 60.0
-LONGEST_KNOCK = 4.0
-"""Seconds between two looks whether a service is back."""
+MAX_WAIT_SECONDS = 60.0
+"""Longest pause before the next attempt."""
+
+MAX_POLL_SECONDS = 4.0
+"""Longest backoff while the service is unavailable."""
 
 
 class Refused(Exception):
-    """The service has answered that it cannot, or nobody has answered; the message says why."""
+    """There is no result: the service refused or did not answer. The message says why."""
 
 
-class Hopeless(Refused):
-    """No other image would fare better."""
+class RefusedForAll(Refused):
+    """Refused for a reason that holds for every image."""
 
 
-class Away(Hopeless):
-    """The service is away, and was waited for as long as patience lasts."""
+class Unavailable(RefusedForAll):
+    """The service was unavailable for longer than the client waits."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """What is done with every image."""
+    """The request that is made for every image."""
 
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
@@ -59,108 +63,110 @@ class Call:
 
 
 class Cause(Enum):
-    """Why there is no image."""
+    """Why a request failed."""
 
-    AWAY = auto()
-    """Nobody there has seen it."""
-    LOST = auto()
-    """The service went away while it had the image, which may have been too much for it."""
+    UNAVAILABLE = auto()
+    """No connection, or the service starts or stops: it did not process the image."""
+    CONNECTION_LOST = auto()
+    """The connection ended during the request; the image may have caused it, for example by its size."""
     BUSY = auto()
+    """The service is overloaded or timed out."""
     FINAL = auto()
-    """The same image would get the same answer."""
+    """The same image would get the same answer again."""
 
 
 @dataclass(frozen=True)
-class Setback:
-    """No image; perhaps there will be one."""
+class Failure:
+    """A request without a result."""
 
     cause: Cause
     refusal: Refused
-    told: float | None = None
-    """Seconds after which to ask again, where the service has said so."""
+    retry_after: float | None = None
+    """Seconds of the Retry-After, None without one."""
 
     @property
-    def away(self) -> bool:
-        """Whether the service is."""
-        return self.cause in (Cause.AWAY, Cause.LOST)
+    def outage(self) -> bool:
+        """Whether the service is unavailable, or became so during the request."""
+        return self.cause in (Cause.UNAVAILABLE, Cause.CONNECTION_LOST)
 
 
 async def exchange(client: httpx.AsyncClient, call: Call, content: bytes, outage: Outage) -> httpx.Response:
-    """The answer to one image.
+    """Send one image until there is a result, and return the answer.
 
-    Where the service is busy the same is tried again, after as long as Retry-After says, or else after twice as long
-    each time; where it is away, until it is back. Raises Refused, Hopeless, or, where patience is at an end, Away.
+    A busy service, or one that closed the connection, is asked again up to `call.retries` times, after its Retry-After
+    or with exponential backoff. An unavailable one is waited for as long as `outage` allows. Raises Refused,
+    RefusedForAll or Unavailable.
     """
     attempt, retries = 0, call.retries
     while True:
-        asked = monotonic()
-        found = await _ask(client, call, content)
-        if isinstance(found, httpx.Response) or not found.away:
+        sent_at = monotonic()
+        result = await _send(client, call, content)
+        if isinstance(result, httpx.Response) or not result.outage:
             outage.end()
-        if isinstance(found, httpx.Response):
-            return found
-        retries -= found.cause is not Cause.AWAY
-        if found.cause is Cause.FINAL or retries < 0:
-            raise found.refusal
-        await _pause(found, attempt, asked, outage)
+        if isinstance(result, httpx.Response):
+            return result
+        retries -= result.cause is not Cause.UNAVAILABLE
+        if result.cause is Cause.FINAL or retries < 0:
+            raise result.refusal
+        await _pause(result, attempt, sent_at, outage)
         attempt += 1
 
 
-async def _pause(setback: Setback, attempt: int, asked: float, outage: Outage) -> None:
-    longest = LONGEST_KNOCK if setback.away else LONGEST_WAIT
-    seconds = setback.told if setback.told is not None else _backoff(attempt, longest)
-    if not setback.away:
+async def _pause(failure: Failure, attempt: int, sent_at: float, outage: Outage) -> None:
+    longest = MAX_POLL_SECONDS if failure.outage else MAX_WAIT_SECONDS
+    seconds = failure.retry_after if failure.retry_after is not None else _backoff(attempt, longest)
+    if not failure.outage:
         await outage.sleep(seconds)
-    elif not await outage.wait(seconds, asked, str(setback.refusal)):
-        raise Away(f"{setback.refusal}; gave up after {outage.patience:g} s") from setback.refusal
+    elif not await outage.wait(seconds, sent_at, str(failure.refusal)):
+        raise Unavailable(f"{failure.refusal}; gave up after {outage.patience:g} s") from failure.refusal
 
 
-async def _ask(client: httpx.AsyncClient, call: Call, content: bytes) -> httpx.Response | Setback:
+async def _send(client: httpx.AsyncClient, call: Call, content: bytes) -> httpx.Response | Failure:
     try:
         answer = await _post(client, call, content)
     except httpx.TransportError as error:
-        return Setback(_fault(error), Refused(f"no answer from {client.base_url}: {_reason(error)}"))
+        return Failure(_classify_error(error), Refused(f"no answer from {client.base_url}: {_describe_error(error)}"))
     if answer.is_success:
         return answer
-    cause, (kind, detail) = _cause(answer), _problem(answer)
-    final = cause is Cause.FINAL and await _is_for_all(client, call, kind, detail)
-    return Setback(cause, Hopeless(detail) if final else Refused(detail), _retry_after(answer))
+    cause, (kind, detail) = _classify_response(answer), _read_problem(answer)
+    final = cause is Cause.FINAL and await _affects_all_images(client, call, kind, detail)
+    return Failure(cause, RefusedForAll(detail) if final else Refused(detail), _retry_after(answer))
 
 
 async def _post(client: httpx.AsyncClient, call: Call, content: bytes) -> httpx.Response:
     return await client.post(call.path, params=call.query, headers=call.headers, content=content)
 
 
-async def _is_for_all(client: httpx.AsyncClient, call: Call, kind: str, detail: str) -> bool:
-    """Whether the fault is the call's: a speck is then refused in the same words as the image."""
-    if kind not in PERHAPS_FOR_ALL:
-        return kind in FOR_ALL
+async def _affects_all_images(client: httpx.AsyncClient, call: Call, kind: str, detail: str) -> bool:
+    """Whether every image would be refused. For problems of the options a probe image must get the same problem."""
+    if kind not in OPTION_PROBLEMS:
+        return kind in SHARED_PROBLEMS
     try:
-        return _problem(await _post(client, call, SPECK)) == (kind, detail)
+        return _read_problem(await _post(client, call, PROBE_IMAGE)) == (kind, detail)
     except httpx.TransportError:
         return False
 
 
-def _fault(error: httpx.TransportError) -> Cause:
+def _classify_error(error: httpx.TransportError) -> Cause:
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout():
-            return Cause.AWAY
+            return Cause.UNAVAILABLE
         case httpx.TimeoutException():
             return Cause.BUSY
         case _:
-            return Cause.LOST
+            return Cause.CONNECTION_LOST
 
 
-def _cause(answer: httpx.Response) -> Cause:
+def _classify_response(answer: httpx.Response) -> Cause:
     if answer.status_code == BAD_GATEWAY:
-        return Cause.LOST
-    if _problem(answer)[0] in PASSING and _retry_after(answer) is not None:
-        return Cause.AWAY
-    return Cause.BUSY if answer.status_code in AGAIN else Cause.FINAL
+        return Cause.CONNECTION_LOST
+    if _read_problem(answer)[0] in TEMPORARY_PROBLEMS and _retry_after(answer) is not None:
+        return Cause.UNAVAILABLE
+    return Cause.BUSY if answer.status_code in RETRYABLE_STATUSES else Cause.FINAL
 
 
-def _problem(answer: httpx.Response) -> tuple[str, str]:
-    """Its type, empty where the answer has none, and its detail."""
+def _read_problem(answer: httpx.Response) -> tuple[str, str]:
+    """Type and detail of the problem (RFC 9457). Without one, an empty type and the status as the detail."""
     try:
         problem = answer.json()
         return str(problem["type"]), str(problem["detail"])
@@ -169,22 +175,22 @@ def _problem(answer: httpx.Response) -> tuple[str, str]:
 
 
 def _retry_after(answer: httpx.Response) -> float | None:
-    """Seconds, from a number or a date (RFC 9110, section 10.2.3); None where it says nothing."""
-    told = answer.headers.get("Retry-After", "")
-    if told.isdecimal():
-        return min(float(told), LONGEST_WAIT)
+    """Seconds from a number or a date (RFC 9110, section 10.2.3), at most MAX_WAIT_SECONDS; None without either."""
+    retry_after = answer.headers.get("Retry-After", "")
+    if retry_after.isdecimal():
+        return min(float(retry_after), MAX_WAIT_SECONDS)
     try:
-        at = parsedate_to_datetime(told)
+        at = parsedate_to_datetime(retry_after)
     except ValueError:
         return None
     seconds: float = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0.0), LONGEST_WAIT)
+    return min(max(seconds, 0.0), MAX_WAIT_SECONDS)
 
 
 def _backoff(attempt: int, longest: float) -> float:
-    """Longer each time, and never the same for all clients."""
+    """Exponential backoff with jitter, from 0.25 s up, so that clients do not return all at once."""
     return min(longest, 0.25 * float(2 ** min(attempt, 32))) * random.uniform(0.5, 1.0)
 
 
-def _reason(error: httpx.TransportError) -> str:
+def _describe_error(error: httpx.TransportError) -> str:
     return str(error) or type(error).__name__

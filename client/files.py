@@ -1,4 +1,4 @@
-"""Which images go in, and where their results go."""
+"""Finds the images of a command and the files of their results."""
 
 import os
 import tempfile
@@ -8,55 +8,60 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FORMATS = {
+    ".apng": "png",
     ".avif": "avif",
     ".gif": "gif",
     ".jfif": "jpeg",
     ".jpe": "jpeg",
     ".jpeg": "jpeg",
     ".jpg": "jpeg",
+    ".pjp": "jpeg",
+    ".pjpeg": "jpeg",
     ".png": "png",
     ".tif": "tiff",
     ".tiff": "tiff",
     ".webp": "webp",
 }
-"""Of results, by their extensions."""
+"""Format of a result, by its extension."""
 
-SUFFIXES = frozenset({*FORMATS, ".heic", ".heif"})
-"""Of the files that are taken from a folder. What is named on the command line is taken whatever its name."""
+SUFFIXES = frozenset({*FORMATS, ".bmp", ".dib", ".heic", ".heif", ".hif", ".jxl"})
+"""Extensions of the images in a folder. A file named on the command line may have any other."""
 
 EXTENSIONS = {"image/jpeg": ".jpg", "image/tiff": ".tif"}
-"""Of results; otherwise the media type's own name."""
+"""Extension of a result, by media type, if it is not the subtype."""
 
 
 class UsageError(Exception):
-    """The command line asks for what cannot be done; the message says what could."""
+    """The command line is invalid; the message says what is accepted."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One image, and its result but for the extension, which depends on the format of the answer."""
+    """One image and the path of its result, whose extension follows from the format of the answer."""
 
     source: Path
     target: Path
     exact: bool = False
-    """Whether the target is the name of the result as it is."""
+    """Whether `target` includes the extension."""
 
-    def result(self, media_type: str) -> Path:
-        """The file for a result of that type."""
+    def result_path(self, media_type: str) -> Path:
+        """The path of a result of this type."""
         if self.exact:
             return self.target
         extension = EXTENSIONS.get(media_type, f".{media_type.rpartition('/')[2]}")
         return self.target.with_name(self.target.name + extension)
 
-    def done(self) -> Path | None:
-        """The result of an earlier run, in whatever format."""
+    def existing_result(self) -> Path | None:
+        """The result of an earlier run in any format, None without one."""
         if self.exact:
             return self.target if self.target.exists() else None
-        return next((found for suffix in sorted(SUFFIXES) if (found := _with(self.target, suffix)).exists()), None)
+        return next(
+            (found for suffix in sorted(SUFFIXES) if (found := _add_suffix(self.target, suffix)).exists()), None
+        )
 
     def write(self, content: bytes, media_type: str, *, overwrite: bool) -> Path:
-        """Put the result in its place, whole or not at all; raises FileExistsError rather than overwrite."""
-        path = self.result(media_type)
+        """Write the result atomically and return its path. Without `overwrite`, raises FileExistsError if it exists."""
+        path = self.result_path(media_type)
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
@@ -64,37 +69,37 @@ class Item:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
             temporary.chmod(0o666 & ~_umask())
-            _move(temporary, path, overwrite=overwrite)
+            _move_into_place(temporary, path, overwrite=overwrite)
         finally:
             temporary.unlink(missing_ok=True)
         return path
 
 
 def plan(sources: Sequence[Path], out: Path) -> list[Item]:
-    """What is to be done: one item for each image among files and, at any depth, in folders.
+    """One item for each image: every file of `sources`, and all images in its folders, at any depth.
 
-    One file becomes the file `out`, where that has an extension and is no folder; everything else goes below the
-    folder `out` under its own name, as in its folder. Raises UsageError where a source is not there, holds no images,
-    or would be mixed up with its result, and where no result has the extension of `out`.
+    A single file becomes the file `out` if that has an extension and is no folder. Otherwise results go below the
+    folder `out` with the same names and subfolders. Raises UsageError if a source is missing or has no images, if
+    results would lie among their images, and if `out` has an extension that no result has.
     """
     if len(sources) == 1 and sources[0].is_file() and out.suffix and not out.is_dir():
-        return [_single(sources[0], out)]
+        return [_plan_single(sources[0], out)]
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; several results need a folder")
     for source in sources:
         if source.is_dir() and source.resolve() == out.resolve():
             raise UsageError(f"results would lie among their images in {source}; name another folder with -o")
-    found = [pair for source in sources for pair in _images(source, out)]
+    found = [pair for source in sources for pair in _find_images(source, out)]
     for path, relative in found:
         if (out / relative.parent).resolve() == path.parent.resolve():
             raise UsageError(f"results would lie among their images in {path.parent}; name another folder with -o")
-    return list(_named(found, out))
+    return list(_plan_targets(found, out))
 
 
-def formatted(query: Mapping[str, str], items: Sequence[Item]) -> dict[str, str]:
-    """The query for these items: a result whose name is exact has the format that its extension says.
+def with_format(query: Mapping[str, str], items: Sequence[Item]) -> dict[str, str]:
+    """The query, with the format that the extension of an exact target names.
 
-    Raises UsageError where the query asks for another.
+    Raises UsageError if the query names another format.
     """
     exact = next((item.target for item in items if item.exact), None)
     if exact is None:
@@ -106,7 +111,7 @@ def formatted(query: Mapping[str, str], items: Sequence[Item]) -> dict[str, str]
     return {**query, "format": asked}
 
 
-def _single(source: Path, out: Path) -> Item:
+def _plan_single(source: Path, out: Path) -> Item:
     if out.suffix.lower() not in FORMATS:
         known = ", ".join(sorted(FORMATS))
         raise UsageError(f"{out} has no extension of a result: {known}; a folder of that name has to be there before")
@@ -115,31 +120,34 @@ def _single(source: Path, out: Path) -> Item:
     return Item(source, out, exact=True)
 
 
-def _images(source: Path, out: Path) -> list[tuple[Path, Path]]:
-    """Images and their places relative to the folder that was named; results of an earlier run are none of them."""
+def _find_images(source: Path, out: Path) -> list[tuple[Path, Path]]:
+    """The images of a source with their paths relative to it, without anything below `out`."""
     if source.is_file():
         return [(source, Path(source.name))]
     if not source.is_dir():
         raise UsageError(f"{source} is neither a file nor a folder")
     files = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
-    images = [path for path in files if _is_image(path) and not _place(path).is_relative_to(out.resolve())]
+    images = [path for path in files if _is_image(path) and not _resolve_link(path).is_relative_to(out.resolve())]
     if not images:
         raise UsageError(f"{source} holds no images, by their names: {', '.join(sorted(SUFFIXES))}")
     return [(path, path.relative_to(source)) for path in images]
 
 
 def _is_image(path: Path) -> bool:
-    """Links to nothing are images, too, that fail: who put them there meant some."""
+    """Whether it is a file or a broken link. A broken link is reported as a failed image instead of being ignored."""
     return path.is_file() or (path.is_symlink() and not path.exists())
 
 
-def _place(path: Path) -> Path:
-    """Where the image lies that a path leads to; of a link to nothing, where that is (it may lead to itself)."""
+def _resolve_link(path: Path) -> Path:
+    """The target of a link; for a broken link, which may point to itself, the link."""
     return path.resolve() if path.exists() else path.parent.resolve() / path.name
 
 
-def _named(found: Iterable[tuple[Path, Path]], out: Path) -> Iterator[Item]:
-    """a.jpg and a.png become a.jpg.… and a.png.…, lest they meet; two of the very same name cannot be told apart."""
+def _plan_targets(found: Iterable[tuple[Path, Path]], out: Path) -> Iterator[Item]:
+    """Targets by the names of the images: a.jpg and a.png become a.jpg.… and a.png.…, so that they do not collide.
+
+    Raises UsageError if two images have the same name with extension.
+    """
     unique = dict.fromkeys(found)
     stems = Counter(relative.with_suffix("") for _, relative in unique)
     names = Counter(relative for _, relative in unique)
@@ -149,11 +157,11 @@ def _named(found: Iterable[tuple[Path, Path]], out: Path) -> Iterator[Item]:
         yield Item(path, out / (relative if stems[relative.with_suffix("")] > 1 else relative.with_suffix("")))
 
 
-def _with(target: Path, suffix: str) -> Path:
+def _add_suffix(target: Path, suffix: str) -> Path:
     return target.with_name(target.name + suffix)
 
 
-def _move(temporary: Path, path: Path, *, overwrite: bool) -> None:
+def _move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
     if overwrite:
         temporary.replace(path)
         return
@@ -168,6 +176,6 @@ def _move(temporary: Path, path: Path, *, overwrite: bool) -> None:
 
 
 def _umask() -> int:
-    """What new files may not have; it can only be read by setting it."""
+    """The umask of the process, which can only be read by setting it."""
     os.umask(current := os.umask(0o022))
     return current

@@ -1,4 +1,4 @@
-"""The service inside this process, without a server or a port: the same application, called directly."""
+"""The service inside this process: the same application, called directly, without a server or a port."""
 
 import asyncio
 import logging
@@ -16,21 +16,20 @@ from service.settings import Settings
 
 POLL_SECONDS = 0.05
 
-NO_FOLDER = Path(os.devnull) / "jobs"
-"""It is not there, and nobody can create it."""
+NO_JOBS_FOLDER = Path(os.devnull) / "jobs"
+"""A folder that cannot exist, so that the service neither reads nor writes jobs."""
 
 
 @asynccontextmanager
 async def local(timeouts: httpx.Timeout) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a service of its own, for the length of the block; PASTICHE_… in the environment are its settings.
+    """Start a service for the duration of the block and yield a client of it. PASTICHE_… variables are its settings.
 
-    Jobs are none of its business: it neither takes up what a service has left nor keeps a service from it. Raises
-    Refused where it cannot begin.
+    It has no jobs, so it does not touch those of a service with the same settings. Raises Refused if it cannot start.
     """
     logging.basicConfig(level="WARNING")
     configure_allocator()
     try:
-        service = build_service(Settings(jobs_folder=NO_FOLDER))
+        service = build_service(Settings(jobs_folder=NO_JOBS_FOLDER))
     except ValueError as error:
         raise Refused(f"the service cannot begin: {error}") from error
     transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)

@@ -1,4 +1,4 @@
-"""What the trainer writes and the service reads: networks, manifests, and the store that holds them."""
+"""Transform networks, their manifests and the versioned store, shared by the trainer and the service."""
 
 from model_store.errors import CorruptModel, GoldenMismatch, StoreError, UnknownModel
 from model_store.golden import Golden

@@ -1,4 +1,4 @@
-"""python -m model_store list | show | verify | promote | rollback, over the store of --store."""
+"""The command `pastiche-models`: lists, shows, verifies, promotes and rolls back the models of a store."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ SHIPPED = "shipped"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 on success, 1 with a message on stderr for whatever the store refuses."""
+    """Run one command. Returns 0, or 1 after a StoreError, whose message goes to stderr."""
     options = _parser().parse_args(arguments)
     try:
         if not options.store.is_dir():
@@ -20,16 +20,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[ModelStore, argparse.Namespace], int] = options.command
         return command(ModelStore(options.store), options)
     except StoreError as error:
-        return _complain(error)
+        return _print_error(error)
 
 
 def _list(store: ModelStore, _: argparse.Namespace) -> int:
-    def line(name: str) -> str:
+    def summarize(name: str) -> str:
         manifest = store.manifest(name)
         others = ", ".join(str(version) for version in store.versions(name))
         return f"{manifest.label:32} ×{manifest.scale}  {manifest.task:16}  versions {others:8}  {manifest.title}"
 
-    return _for_each(store.names(), line)
+    return _print_each(store.names(), summarize)
 
 
 def _show(store: ModelStore, options: argparse.Namespace) -> int:
@@ -38,14 +38,14 @@ def _show(store: ModelStore, options: argparse.Namespace) -> int:
 
 
 def _verify(store: ModelStore, options: argparse.Namespace) -> int:
-    def verdict(name: str) -> str:
+    def verify(name: str) -> str:
         manifest = store.verify(name, options.version)
         return f"{manifest.label}: files, weights and golden output are sound ({manifest.digest})"
 
     names = [options.name] if options.name else store.names()
     if not names:
         raise StoreError(f"{store.root} holds no models: there is nothing to verify")
-    return _for_each(names, verdict)
+    return _print_each(names, verify)
 
 
 def _promote(store: ModelStore, options: argparse.Namespace) -> int:
@@ -59,30 +59,30 @@ def _rollback(store: ModelStore, options: argparse.Namespace) -> int:
     return 0
 
 
-def _for_each(names: Sequence[str], line: Callable[[str], str]) -> int:
-    """Print a line for each model; one that is broken is complained about, and the others go on."""
+def _print_each(names: Sequence[str], describe: Callable[[str], str]) -> int:
+    """Print a line for each model. Returns 1 if any of them raised StoreError; the others are printed all the same."""
     status = 0
     for name in names:
         try:
-            print(line(name))
+            print(describe(name))
         except StoreError as error:
-            status = _complain(error)
+            status = _print_error(error)
     return status
 
 
-def _complain(error: StoreError) -> int:
+def _print_error(error: StoreError) -> int:
     print(f"error: {error}", file=sys.stderr)
     return 1
 
 
-def _root(store: str) -> Path:
+def _store_folder(store: str) -> Path:
     return SHIPPED_STORE if store == SHIPPED else Path(store)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pastiche-models", description="Look into a model store.")
     help_store = f"the store's folder (default: models); {SHIPPED!r} for the networks that come with Pastiche"
-    parser.add_argument("--store", type=_root, default=Path("models"), help=help_store)
+    parser.add_argument("--store", type=_store_folder, default=Path("models"), help=help_store)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command, name, version, summary in (
         (_list, None, None, "the models and their versions"),
@@ -91,12 +91,12 @@ def _parser() -> argparse.ArgumentParser:
         (_promote, "name", "version", "make a version the current one"),
         (_rollback, "name", None, "make the version before the current one current"),
     ):
-        sub = commands.add_parser(command.__name__.strip("_"), help=summary)
-        sub.set_defaults(command=command)
+        subparser = commands.add_parser(command.__name__.strip("_"), help=summary)
+        subparser.set_defaults(command=command)
         if name:
-            sub.add_argument("name", nargs="?" if name == "?" else None)
+            subparser.add_argument("name", nargs="?" if name == "?" else None)
         if version:
-            sub.add_argument("version", type=int, nargs="?" if version == "?" else None)
+            subparser.add_argument("version", type=int, nargs="?" if version == "?" else None)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""How the process keeps the memory of its forward passes: glibc's allocator, told before it has much to do."""
+"""Settings of glibc's allocator that keep the memory of one forward pass for the next."""
 
 import ctypes
 import os
@@ -11,14 +11,14 @@ SETTINGS = {
     "MALLOC_MMAP_THRESHOLD_": (M_MMAP_THRESHOLD, 2**30),
     "MALLOC_ARENA_MAX": (M_ARENA_MAX, 1),
 }
-"""The environment variable that takes precedence, the parameter, and its value."""
+"""For each setting: glibc's environment variable, which takes precedence, the parameter of mallopt, and its value."""
 
 
 def configure_allocator() -> None:
-    """Have passes reuse memory; where the C library is not glibc, nothing happens.
+    """Let forward passes reuse freed memory. Call it at the start of the process; without glibc it does nothing.
 
-    By default their activations are given back to the kernel, and the page faults of the next pass cost up to a third
-    of its time.
+    By default glibc returns the activations to the kernel, and the page faults of the next pass cost up to a third of
+    its time.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     for variable, (parameter, value) in SETTINGS.items():
@@ -27,7 +27,7 @@ def configure_allocator() -> None:
 
 
 def trim_heap() -> None:
-    """Give the kernel what is kept and not in use, after work that was larger than usual."""
+    """Return unused memory to the kernel, for use after unusually large work. Without glibc it does nothing."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

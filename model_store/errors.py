@@ -1,4 +1,4 @@
-"""What can go wrong between a store and its reader; every message names the model."""
+"""Errors of a model store; every message names the model."""
 
 
 class StoreError(Exception):
@@ -10,8 +10,8 @@ class UnknownModel(StoreError):
 
 
 class CorruptModel(StoreError):
-    """A version's files are not what its manifest says."""
+    """The files of a version are damaged or contradict its manifest."""
 
 
 class GoldenMismatch(StoreError):
-    """A network does not give its recorded output here."""
+    """A network does not reproduce its recorded output on this device."""

@@ -1,4 +1,4 @@
-"""An input and the output that it must give: how a device proves that it computes a network rightly."""
+"""Golden pairs: an input of a network and its recorded output, which a device must reproduce."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,10 @@ from model_store.errors import GoldenMismatch
 from model_store.networks.transform import TransformNetwork
 
 FP32_TOLERANCE = 1e-4
+"""Largest absolute difference in fp32, of values in [0, 1]."""
+
 HALF_PRECISION_PSNR = 45.0
-"""Decibels that bf16 and fp16 reach against fp32; measured values are 53 and more."""
+"""Lowest PSNR of bf16 and fp16 against fp32, in dB; measured values are 53 and more."""
 
 
 @dataclass(frozen=True)
@@ -22,22 +24,25 @@ class Golden:
 
     @classmethod
     def of(cls, network: TransformNetwork, image: Tensor | None = None) -> "Golden":
-        """What `network` makes of `image`, uint8 (H, W, 3), or of a picture with edges, ramps and noise."""
+        """Run `network` in evaluation mode on `image`, uint8 (H, W, 3), by default `pattern()`."""
         pixels = pattern() if image is None else image
         with torch.inference_mode():
             return cls(pixels, network.eval()(as_batch(pixels)).clone())
 
     def batch(self) -> Tensor:
-        """The input as the network takes it: float32 (1, 3, H, W) in [0, 1]."""
+        """The input as a batch: float32 (1, 3, H, W) in [0, 1]."""
         return as_batch(self.input)
 
     def check(self, output: Tensor, precision: torch.dtype = torch.float32) -> None:
-        """Raise GoldenMismatch where `output` is not what a sound computation in `precision` gives."""
+        """Raise GoldenMismatch if `output`, computed in `precision`, has another shape or differs too much.
+
+        The limit is FP32_TOLERANCE in fp32 and HALF_PRECISION_PSNR in other precisions. NaN exceeds both.
+        """
         if output.shape != self.output.shape:
             raise GoldenMismatch(f"the output is {tuple(output.shape)}, not {tuple(self.output.shape)}")
         difference = output.detach().float().cpu() - self.output
         if precision == torch.float32:
-            _check_largest(difference)
+            _check_largest_difference(difference)
         else:
             _check_psnr(difference)
 
@@ -48,7 +53,7 @@ def as_batch(pixels: Tensor) -> Tensor:
 
 
 def pattern(height: int = 61, width: int = 83) -> Tensor:
-    """A deterministic uint8 (H, W, 3) picture with ramps, rings and noise; its sides are no multiples of 4."""
+    """A deterministic uint8 (H, W, 3) picture with ramps, rings and noise. The default sides are not multiples of 4."""
     rows = torch.linspace(0, 1, height)[:, None].expand(height, width)
     columns = torch.linspace(0, 1, width)[None, :].expand(height, width)
     rings = 0.5 + 0.5 * torch.cos(40 * ((rows - 0.5) ** 2 + (columns - 0.5) ** 2))
@@ -57,7 +62,7 @@ def pattern(height: int = 61, width: int = 83) -> Tensor:
     return (picture * 255).round().to(torch.uint8)
 
 
-def _check_largest(difference: Tensor) -> None:
+def _check_largest_difference(difference: Tensor) -> None:
     largest = difference.abs().max().item()
     if not largest <= FP32_TOLERANCE:
         raise GoldenMismatch(f"the largest difference is {largest:.2e}, over {FP32_TOLERANCE:.0e} (fp32)")

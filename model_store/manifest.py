@@ -1,4 +1,4 @@
-"""What is known of one version of one network."""
+"""The manifest: metadata of one version of one network."""
 
 import re
 from datetime import datetime
@@ -15,7 +15,7 @@ Task = Literal["style", "super-resolution"]
 
 
 class Provenance(BaseModel):
-    """Where a network comes from: enough to judge it and to train it again. Every number is finite."""
+    """How a network was trained, in enough detail to judge it and to train it again. Every number is finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -31,7 +31,7 @@ class Provenance(BaseModel):
 
 
 class Draft(BaseModel):
-    """What whoever publishes says of a network; the store adds the rest and makes a Manifest of it."""
+    """The part of a manifest that the publisher writes; the store adds the rest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,7 +44,7 @@ class Draft(BaseModel):
 
 
 class Manifest(Draft):
-    """One version of one network. Written once, never edited."""
+    """One version of one network. It is never changed after publication."""
 
     format: Literal[1] = Field(1, description="of the manifest itself and of the files beside it")
     version: int = Field(ge=1)
@@ -63,10 +63,10 @@ class Manifest(Draft):
 
     @property
     def label(self) -> str:
-        """name@version, as answers and logs name it."""
+        """`name@version`, as in answers and logs."""
         return f"{self.name}@{self.version}"
 
 
 def valid_name(name: str) -> bool:
-    """Whether a network may have that name: it is a folder's name and part of a URL."""
+    """Whether a network may have this name, which becomes a folder and part of a URL."""
     return re.fullmatch(NAME_PATTERN, name) is not None

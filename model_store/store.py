@@ -1,10 +1,10 @@
-"""Versions of networks in a folder: published whole or not at all, never edited, verified when read.
+"""A store of versioned networks in a folder: published atomically, never changed, verified when loaded.
 
-<root>/<name>/current                     the number of the promoted version
+<root>/<name>/current                     the number of the current version
 <root>/<name>/<version>/manifest.json     see Manifest
                         weights.safetensors    convolutions in fp16, normalisation in fp32
                         golden.safetensors     an input and its output, see Golden
-                        preview.png            for people, where there is one
+                        preview.png            optional
 """
 
 import hashlib
@@ -43,14 +43,14 @@ _MANIFEST, _WEIGHTS, _GOLDEN, _PREVIEW, _CURRENT = (
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A verified version: its manifest, its network (fp32, evaluation mode) and its golden pair."""
+    """A verified version. The network is in fp32 and in evaluation mode."""
 
     manifest: Manifest
     network: TransformNetwork
     golden: Golden
 
     def check(self, output: Tensor, precision: torch.dtype = torch.float32) -> None:
-        """Raise GoldenMismatch where `output`, computed in `precision`, is not the recorded one; see Golden."""
+        """Raise GoldenMismatch, naming the model, as `Golden.check` does."""
         try:
             self.golden.check(output, precision)
         except GoldenMismatch as error:
@@ -58,19 +58,19 @@ class StoredModel:
 
 
 class ModelStore:
-    """Named, versioned networks under `root`. Readers and publishers may work at the same time."""
+    """Networks under `root`, by name and version. Several processes may read and publish at the same time."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def names(self) -> list[str]:
-        """Every model that has a version, sorted; none where `root` does not exist."""
+        """All models with at least one version, sorted; empty if `root` does not exist."""
         if not self.root.is_dir():
             return []
         return sorted(folder.name for folder in self.root.iterdir() if self.versions(folder.name))
 
     def versions(self, name: str) -> list[int]:
-        """The published versions of a model, ascending; none for an unknown name."""
+        """The published versions of a model, ascending; empty for an unknown name."""
         folder = self.root / name
         if not valid_name(name) or not folder.is_dir():
             return []
@@ -78,11 +78,11 @@ class ModelStore:
         return sorted(int(entry.name) for entry in numbered if entry.is_dir())
 
     def current(self, name: str) -> int:
-        """The promoted version; raises UnknownModel where there is none."""
+        """The promoted version, else the newest. Raises UnknownModel for an unknown name."""
         versions = self.versions(name)
         if not versions:
             raise UnknownModel(f"no model {name!r} in {self.root}; there are: {', '.join(self.names()) or 'none'}")
-        chosen = self._pointer(name)
+        chosen = self._read_current(name)
         if chosen is None:
             return versions[-1]
         if chosen not in map(str, versions):
@@ -90,11 +90,11 @@ class ModelStore:
         return int(chosen)
 
     def manifest(self, name: str, version: int | None = None) -> Manifest:
-        """The manifest of a version, by default of the current one."""
+        """The manifest of a version, by default the current one. Raises CorruptModel if it is invalid or misplaced."""
         folder = self._folder(name, version)
         label = f"{name}@{folder.name}"
         try:
-            manifest = _parsed((folder / _MANIFEST).read_bytes(), label)
+            manifest = _parse_manifest((folder / _MANIFEST).read_bytes(), label)
         except OSError as error:
             raise CorruptModel(f"{label}: unreadable {_MANIFEST}: {_reason(error)}") from error
         if (manifest.name, str(manifest.version)) != (name, folder.name):
@@ -102,26 +102,29 @@ class ModelStore:
         return manifest
 
     def preview(self, name: str, version: int | None = None) -> Path | None:
-        """The preview picture of a version, None where it has none."""
+        """The file of the preview of a version, by default the current one; None if it has none."""
         path = self._folder(name, version) / _PREVIEW
         return path if path.is_file() else None
 
     def load(self, name: str, version: int | None = None) -> StoredModel:
-        """A verified version, by default the current one: its files are whole and agree with one another."""
+        """Load a version, by default the current one.
+
+        Raises CorruptModel if a digest is wrong or the files contradict each other. It does not run the network.
+        """
         manifest = self.manifest(name, version)
         folder = self._folder(name, manifest.version)
         network = TransformNetwork(manifest.network)
         _check_derived(manifest, network)
-        tensors = _tensors(folder / _WEIGHTS, manifest.digest, manifest.label)
+        tensors = _read_tensors(folder / _WEIGHTS, manifest.digest, manifest.label)
         try:
             network.load_state_dict(tensors, strict=True)
         except RuntimeError as error:
             raise CorruptModel(f"{manifest.label}: weights do not fit {manifest.network}: {error}") from error
-        golden = _golden(_tensors(folder / _GOLDEN, manifest.golden_digest, manifest.label), manifest)
+        golden = _to_golden(_read_tensors(folder / _GOLDEN, manifest.golden_digest, manifest.label), manifest)
         return StoredModel(manifest, network.eval(), golden)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
-        """Load a version and recompute its golden output here in fp32; raises StoreError where it differs."""
+        """Load a version and recompute its golden output in fp32. Raises StoreError if anything differs."""
         model = self.load(name, version)
         with torch.inference_mode():
             model.check(model.network(model.golden.batch()))
@@ -136,27 +139,27 @@ class ModelStore:
     ) -> Manifest:
         """Store `network` as the next version of `draft.name` and make it current.
 
-        `preview` is a PNG file; `picture`, uint8 (H, W, 3), becomes the golden input. What is stored is what later
-        readers get: the golden output and the manifest are made from the reloaded weights. A reader sees the version
-        complete or not at all. Raises StoreError, and writes nothing, where a stored value would not be finite.
+        `preview` is a PNG file; `picture`, uint8 (H, W, 3), becomes the golden input. The golden output and the
+        manifest are computed from the weights as stored. Readers see a complete version or none. Raises StoreError,
+        and writes nothing, if a stored value would not be finite.
         """
-        weights = _formatted(_storable(network), draft.name)
+        weights = _serialize(_to_storage_precision(network), draft.name)
         stored = TransformNetwork(network.spec)
         stored.load_state_dict(parse_safetensors(weights))
         golden = Golden.of(stored, picture)
-        pair = _formatted({"input": golden.input, "output": golden.output}, draft.name)
+        pair = _serialize({"input": golden.input, "output": golden.output}, draft.name)
         files = {_WEIGHTS: weights, _GOLDEN: pair} | ({} if preview is None else {_PREVIEW: preview})
         manifest = self._write_next(draft, stored, files)
         self.promote(draft.name, manifest.version)
         return manifest
 
     def promote(self, name: str, version: int) -> None:
-        """Make an existing version the current one."""
+        """Make a version the current one. Raises UnknownModel if it does not exist."""
         folder = self._folder(name, version).parent
         replace_file(folder / _CURRENT, f"{version}\n".encode())
 
     def rollback(self, name: str) -> int:
-        """Make the version before the current one current and return it."""
+        """Make the version before the current one current and return it. Raises UnknownModel if there is none."""
         current = self.current(name)
         earlier = [version for version in self.versions(name) if version < current]
         if not earlier:
@@ -170,8 +173,8 @@ class ModelStore:
             raise UnknownModel(f"no version {chosen} of {name!r}; there are: {self.versions(name)}")
         return self.root / name / str(chosen)
 
-    def _pointer(self, name: str) -> str | None:
-        """What the file `current` says, None where there is none."""
+    def _read_current(self, name: str) -> str | None:
+        """The content of the file `current`, None if there is no such file."""
         try:
             return (self.root / name / _CURRENT).read_text("ascii", "replace").strip()
         except FileNotFoundError:
@@ -180,11 +183,11 @@ class ModelStore:
             raise CorruptModel(f"{name}: unreadable {_CURRENT}: {_reason(error)}") from error
 
     def _write_next(self, draft: Draft, network: TransformNetwork, files: Mapping[str, bytes]) -> Manifest:
-        """Write the next version, or the one after it where another publisher was first."""
+        """Write the next version; if another publisher has taken its number meanwhile, the one after it."""
         while True:
             version = max(self.versions(draft.name), default=0) + 1
-            content = _manifest(draft, version, network, files).model_dump_json(indent=2).encode()
-            manifest = _parsed(content, f"{draft.name}@{version}")
+            content = _build_manifest(draft, version, network, files).model_dump_json(indent=2).encode()
+            manifest = _parse_manifest(content, f"{draft.name}@{version}")
             try:
                 write_folder(self.root / draft.name / str(version), {**files, _MANIFEST: content})
             except OSError:
@@ -194,10 +197,10 @@ class ModelStore:
                 return manifest
 
 
-def _manifest(draft: Draft, version: int, network: TransformNetwork, files: Mapping[str, bytes]) -> Manifest:
+def _build_manifest(draft: Draft, version: int, network: TransformNetwork, files: Mapping[str, bytes]) -> Manifest:
     return Manifest(
         **dict(draft),
-        **_derived(network),
+        **_derived_fields(network),
         version=version,
         network=network.spec,
         digest=_digest(files[_WEIGHTS]),
@@ -206,8 +209,8 @@ def _manifest(draft: Draft, version: int, network: TransformNetwork, files: Mapp
     )
 
 
-def _derived(network: TransformNetwork) -> dict[str, Any]:
-    """The fields of a manifest that follow from its network."""
+def _derived_fields(network: TransformNetwork) -> dict[str, Any]:
+    """The fields of a manifest that are computed from its network."""
     return {
         "scale": network.spec.scale,
         "tileable": network.spec.tileable,
@@ -217,26 +220,26 @@ def _derived(network: TransformNetwork) -> dict[str, Any]:
 
 
 def _check_derived(manifest: Manifest, network: TransformNetwork) -> None:
-    for field, value in _derived(network).items():
-        said = getattr(manifest, field)
-        if said != value:
-            raise CorruptModel(f"{manifest.label}: {_MANIFEST} says {field} {said}, its network has {value}")
+    for field, value in _derived_fields(network).items():
+        stated = getattr(manifest, field)
+        if stated != value:
+            raise CorruptModel(f"{manifest.label}: {_MANIFEST} says {field} {stated}, its network has {value}")
 
 
-def _parsed(content: bytes, label: str) -> Manifest:
+def _parse_manifest(content: bytes, label: str) -> Manifest:
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise CorruptModel(f"{label}: unreadable {_MANIFEST}: {_complaints(error)}") from error
+        raise CorruptModel(f"{label}: unreadable {_MANIFEST}: {_format_errors(error)}") from error
 
 
-def _complaints(error: ValidationError) -> str:
-    """Each field and what is wrong with it, in one line."""
+def _format_errors(error: ValidationError) -> str:
+    """Every field with its message, in one line."""
     found = ((".".join(map(str, complaint["loc"])), complaint["msg"]) for complaint in error.errors())
     return "; ".join(f"{field}: {message}" if field else message for field, message in found)
 
 
-def _golden(tensors: dict[str, Tensor], manifest: Manifest) -> Golden:
+def _to_golden(tensors: dict[str, Tensor], manifest: Manifest) -> Golden:
     found = {name: (tensor.dtype, *tensor.shape) for name, tensor in tensors.items()}
     match found:
         case {"input": (torch.uint8, int(height), int(width), 3), "output": output, **others} if height * width:
@@ -245,8 +248,8 @@ def _golden(tensors: dict[str, Tensor], manifest: Manifest) -> Golden:
     raise CorruptModel(f"{manifest.label}: {_GOLDEN} holds {found}, which is no picture and its output")
 
 
-def _formatted(tensors: dict[str, Tensor], name: str) -> bytes:
-    """The tensors as safetensors; raises StoreError where one holds what is no number."""
+def _serialize(tensors: dict[str, Tensor], name: str) -> bytes:
+    """The tensors in the safetensors format. Raises StoreError if a value is not finite."""
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             dtype = str(tensor.dtype).removeprefix("torch.")
@@ -254,18 +257,14 @@ def _formatted(tensors: dict[str, Tensor], name: str) -> bytes:
     return format_safetensors({key: tensor.contiguous() for key, tensor in tensors.items()})
 
 
-def _storable(network: nn.Module) -> dict[str, Tensor]:
-    """The state as it is stored: fp16, but normalisation layers as they are."""
-    normalization = {
-        name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d | InstanceNorm)
-    }
+def _to_storage_precision(network: nn.Module) -> dict[str, Tensor]:
+    """The state dict in fp16, but normalisation layers in their own precision."""
+    norms = {name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d | InstanceNorm)}
     state = network.state_dict().items()
-    return {
-        key: (value if key.rpartition(".")[0] in normalization else value.half()).detach().cpu() for key, value in state
-    }
+    return {key: (value if key.rpartition(".")[0] in norms else value.half()).detach().cpu() for key, value in state}
 
 
-def _tensors(path: Path, digest: str, label: str) -> dict[str, Tensor]:
+def _read_tensors(path: Path, digest: str, label: str) -> dict[str, Tensor]:
     try:
         content = path.read_bytes()
         if _digest(content) != digest:
@@ -276,7 +275,7 @@ def _tensors(path: Path, digest: str, label: str) -> dict[str, Tensor]:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the path, which is not for the clients of a service."""
+    """The message without the path, which clients of the service must not see."""
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 

@@ -1,4 +1,4 @@
-"""Small networks in which every layer matters."""
+"""Small random networks whose output depends on every layer."""
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,8 @@ def network(
 ) -> TransformNetwork:
     """A network in evaluation mode with random weights, scales, shifts and running statistics.
 
-    Its output varies with its input, as a trained one's does. With torch's default weights the signal fades from
-    layer to layer, the output is one grey, and a test that compares outputs could not fail.
+    Its output varies with its input, like that of a trained network. With torch's default weights the signal fades from
+    layer to layer, the output is uniformly grey, and a test that compares outputs could not fail.
     """
     torch.manual_seed(seed)
     spec = {"architecture": architecture, "norm": norm, "form": form, "output": output, "skip": skip}

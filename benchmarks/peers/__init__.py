@@ -1,1 +1,1 @@
-"""Other services that do the same work, for comparison. Each is a process of its own."""
+"""Other services that do the same work, for comparison, each in its own process."""

@@ -1,6 +1,6 @@
-"""LitServe with our fast network inside: `python -m benchmarks.peers.litserve STORE NAME PORT`.
+"""LitServe with our network for inference: `python -m benchmarks.peers.litserve STORE NAME PORT`.
 
-One worker with all processor threads. A request is a form with a file, for LitServe takes no raw bodies.
+One worker with all processor threads. A request is a form with a file, since LitServe does not take raw bodies.
 """
 
 import sys
@@ -10,11 +10,11 @@ import litserve
 import torch
 from fastapi import Response, UploadFile
 
-from benchmarks.floor import Painter
+from benchmarks.floor import Stylizer
 from model_store import ModelStore
 
 
-class Stylize(litserve.LitAPI):  # type: ignore[misc] # without the extra there is no LitAPI to know
+class Stylize(litserve.LitAPI):  # type: ignore[misc] # the type is unknown without the extra
     """JPEG in, JPEG out."""
 
     def __init__(self, root: str, name: str) -> None:
@@ -23,18 +23,18 @@ class Stylize(litserve.LitAPI):  # type: ignore[misc] # without the extra there 
 
     def setup(self, _device: str) -> None:
         """Load the network, once for each worker."""
-        self._painter = Painter(ModelStore(Path(self._root)), self._name, torch.get_num_threads())
+        self._stylizer = Stylizer(ModelStore(Path(self._root)), self._name, torch.get_num_threads())
 
     def decode_request(self, request: UploadFile) -> bytes:
         """The file of the form."""
         return request.file.read()
 
     def predict(self, photo: bytes) -> bytes:
-        """Decode, paint, encode."""
-        return self._painter.paint(photo)
+        """Decode, stylize, encode."""
+        return self._stylizer.stylize(photo)
 
     def encode_response(self, output: bytes) -> Response:
-        """The JPEG as it is."""
+        """The JPEG file as the body."""
         return Response(output, media_type="image/jpeg")
 
 

@@ -1,4 +1,4 @@
-"""What everyone writes: `python -m benchmarks.peers.naive STORE PORT`.
+"""A plain FastAPI service: `python -m benchmarks.peers.naive STORE PORT`.
 
 FastAPI and uvicorn, a sync endpoint in the default pool of 40 threads, Pillow, eager fp32 PyTorch as trained.
 """
@@ -17,7 +17,7 @@ from model_store import ModelStore
 
 
 def create_app(store: ModelStore) -> FastAPI:
-    """A service of every network of the store."""
+    """An application that serves every network of the store."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     networks = {name: store.load(name).network.eval().to(device) for name in store.names()}
     app = FastAPI()

@@ -1,4 +1,4 @@
-"""Transform networks: described by notation, built in three forms of padding, rewritten to be fast."""
+"""Transform networks: their notation, three forms of padding, and rewrites for fast inference."""
 
 from model_store.networks.architecture import STYLE, UPSCALE_4, UPSCALE_8, Architecture, ArchitectureError
 from model_store.networks.geometry import Geometry

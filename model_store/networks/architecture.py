@@ -1,4 +1,4 @@
-"""The notation of Johnson et al. for transform networks, parsed and printed.
+"""The notation for transform networks of Johnson et al. (2016), parsed and printed.
 
 An architecture is a comma-separated list of layers, in the notation of the authors' published code:
 
@@ -11,7 +11,7 @@ An architecture is a comma-separated list of layers, in the notation of the auth
 ``R128*5``   any layer, five times
 ======== ==========================================================================================
 
-Every number has a bound, so that a manifest cannot ask for a network that no machine could hold.
+Every number is bounded, so that a manifest cannot describe a network too large for any machine.
 """
 
 import math
@@ -32,7 +32,7 @@ UPSCALE_8 = "c9s1-64,R64*4,u64,u64,u64,c9s1-3"
 
 
 class ArchitectureError(ValueError):
-    """The notation does not describe a transform network; the message says what would."""
+    """The notation does not describe a transform network; the message says what is accepted."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,11 @@ class Shuffle:
 
 Layer = Convolution | Residual | Upsampling | Shuffle
 
-_N = "[0-9]{1,9}"
+_NUMBER = "[0-9]{1,9}"
 _TOKEN = re.compile(
-    rf"(?:c(?P<kernel>{_N})s(?P<stride>{_N})-(?P<c>{_N})|d(?P<d>{_N})|R(?P<R>{_N})|u(?P<u>{_N})|p(?P<p>{_N}))"
-    rf"(?:\*(?P<times>{_N}))?"
+    rf"(?:c(?P<kernel>{_NUMBER})s(?P<stride>{_NUMBER})-(?P<c>{_NUMBER})"
+    rf"|d(?P<d>{_NUMBER})|R(?P<R>{_NUMBER})|u(?P<u>{_NUMBER})|p(?P<p>{_NUMBER}))"
+    rf"(?:\*(?P<times>{_NUMBER}))?"
 )
 
 _BOUNDS = {
@@ -93,86 +94,91 @@ _BOUNDS = {
     "p": ("its factor is", 8),
     "times": ("its repetitions are", 64),
 }
-_FILTERS = ("its filters are", 1024)
+"""For each group of `_TOKEN`: the beginning of the error message, and the largest value."""
 
-_MAX_CHANGE = 64
-"""How much finer or coarser than the input any plane may be."""
+_FILTERS = ("its filters are", 1024)
+"""The same for all groups that are numbers of filters."""
+
+_MAX_SCALE_CHANGE = 64
+"""Largest ratio of the side of a plane to that of the input, or the reverse."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The layers of a transform network, RGB in and RGB out, whose side grows by the integer `scale`."""
+    """The layers of a transform network, RGB in and RGB out, with an integer `scale`."""
 
     layers: tuple[Layer, ...]
 
     @classmethod
     def parse(cls, notation: str) -> "Architecture":
-        """Read the notation; raise ArchitectureError where it describes no RGB-to-RGB network."""
-        architecture = cls(tuple(layer for token in notation.split(",") for layer in _layers(token.strip())))
+        """Parse the notation. Raises ArchitectureError if it is no RGB-to-RGB network within the bounds."""
+        architecture = cls(tuple(layer for token in notation.split(",") for layer in _parse_token(token.strip())))
         architecture._check()
         return architecture
 
     def __str__(self) -> str:
-        return ",".join(_printed(layer, len(list(run))) for layer, run in groupby(self.layers))
+        return ",".join(_format_run(layer, len(list(run))) for layer, run in groupby(self.layers))
 
     @property
     def scale(self) -> int:
         """Output side over input side."""
-        return int(self._scale())
+        return int(self._exact_scale())
 
     @property
     def stride(self) -> int:
-        """The fewest input pixels that are whole pixels of every plane: tiles begin at multiples of it."""
-        return math.lcm(*(scale.denominator for scale in _running_scale(self.layers)))
+        """The smallest side in input pixels that is whole in every plane. Tiles begin at multiples of it."""
+        return math.lcm(*(scale.denominator for scale in _cumulative_scales(self.layers)))
 
     @property
     def values_per_pixel(self) -> float:
-        """Numbers per input pixel in the two widest neighbouring planes: what a forward pass must hold at once."""
-        scales = [Fraction(1), *_running_scale(self.layers)]
+        """Values per input pixel in the two largest adjacent planes, which a forward pass holds at the same time."""
+        scales = [Fraction(1), *_cumulative_scales(self.layers)]
         widths = [*(width for _, width in self.channels()), 3]
         planes = [width * scale**2 for width, scale in zip(widths, scales, strict=True)]
         return float(max(before + after for before, after in pairwise(planes)))
 
     def channels(self) -> Iterator[tuple[Layer, int]]:
-        """Each layer with the number of channels it receives."""
+        """Each layer with its number of input channels."""
         width = 3
         for layer in self.layers:
             yield layer, width
             width = width // layer.factor**2 if isinstance(layer, Shuffle) else layer.filters
 
-    def _scale(self) -> Fraction:
-        return list(_running_scale(self.layers))[-1]
+    def _exact_scale(self) -> Fraction:
+        return list(_cumulative_scales(self.layers))[-1]
 
     def _check(self) -> None:
         for layer, width in self.channels():
             _check_layer(layer, width)
-        if self.stride > _MAX_CHANGE or max(_running_scale(self.layers)) > _MAX_CHANGE:
-            raise ArchitectureError(f"{self}: planes are at most {_MAX_CHANGE} times finer or coarser than the input")
-        if self._scale().denominator != 1:
-            raise ArchitectureError(f"{self}: the output must be 1, 2, 3 … times the input, not {self._scale()}")
+        if self.stride > _MAX_SCALE_CHANGE or max(_cumulative_scales(self.layers)) > _MAX_SCALE_CHANGE:
+            raise ArchitectureError(
+                f"{self}: planes are at most {_MAX_SCALE_CHANGE} times finer or coarser than the input"
+            )
+        if self._exact_scale().denominator != 1:
+            raise ArchitectureError(f"{self}: the output must be 1, 2, 3 … times the input, not {self._exact_scale()}")
         last, width = list(self.channels())[-1]
         result = width // last.factor**2 if isinstance(last, Shuffle) else last.filters
         if result != 3:
             raise ArchitectureError(f"{self}: ends with {result} channels, where RGB has 3")
 
 
-def _layers(token: str) -> list[Layer]:
+def _parse_token(token: str) -> list[Layer]:
     match = _TOKEN.fullmatch(token)
     if not match:
         raise ArchitectureError(f"{token!r} is no layer; layers look like c9s1-32, d64, R128, R128*5, u64, p4")
-    found = {name: int(digits) for name, digits in match.groupdict().items() if digits}
-    times = found.pop("times", 1)
-    if min(times, *found.values()) < 1:
+    numbers = {name: int(digits) for name, digits in match.groupdict().items() if digits}
+    times = numbers.pop("times", 1)
+    if min(times, *numbers.values()) < 1:
         raise ArchitectureError(f"{token!r}: every number of a layer is at least 1")
-    for name, number in (found | {"times": times}).items():
+    for name, number in (numbers | {"times": times}).items():
         what, bound = _BOUNDS.get(name, _FILTERS)
         if number > bound:
             raise ArchitectureError(f"{token!r}: {what} at most {bound}")
-    return [_layer(found)] * times
+    return [_make_layer(numbers)] * times
 
 
-def _layer(found: dict[str, int]) -> Layer:
-    match found:
+def _make_layer(numbers: dict[str, int]) -> Layer:
+    match numbers:
         case {"kernel": kernel, "stride": stride, "c": filters}:
             return Convolution(kernel, stride, filters)
         case {"d": filters}:
@@ -181,17 +187,18 @@ def _layer(found: dict[str, int]) -> Layer:
             return Residual(filters)
         case {"u": filters}:
             return Upsampling(filters)
-    return Shuffle(found["p"])
+    return Shuffle(numbers["p"])
 
 
-def _printed(layer: Layer, times: int) -> str:
-    """Only residual blocks are abbreviated, as in the paper's tables."""
+def _format_run(layer: Layer, times: int) -> str:
+    """Equal layers in a row. Only residual blocks are abbreviated, as in the paper's tables."""
     if isinstance(layer, Residual) and times > 1:
         return f"{layer}*{times}"
     return ",".join([str(layer)] * times)
 
 
-def _running_scale(layers: tuple[Layer, ...]) -> Iterator[Fraction]:
+def _cumulative_scales(layers: tuple[Layer, ...]) -> Iterator[Fraction]:
+    """Side of the plane after each layer, over the side of the input."""
     scale = Fraction(1)
     for layer in layers:
         match layer:

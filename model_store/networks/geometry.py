@@ -1,4 +1,4 @@
-"""Where the pixels of a network of valid convolutions come from: margins, crops and the alignment of tiles."""
+"""Margins, crops and tile alignment of networks whose convolutions are valid."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,63 +8,65 @@ from model_store.networks.architecture import Architecture, ArchitectureError, C
 
 
 @dataclass(frozen=True)
-class _Valid:
-    """A valid convolution: `kernel` pixels become one, `stride` pixels apart."""
+class _ValidConvolution:
+    """A convolution without padding."""
 
     kernel: int
     stride: int
 
 
 @dataclass(frozen=True)
-class _Enlarge:
-    """Each pixel becomes `factor` pixels on a side."""
+class _Enlargement:
+    """Each pixel becomes `factor` pixels per axis."""
 
     factor: int
 
 
-_Step = _Valid | _Enlarge
+_Step = _ValidConvolution | _Enlargement
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """One side of the *native* form: reflect the image by a margin, then convolve without padding.
+    """One axis of the *native* form: the image is reflected by a margin, then convolved without padding.
 
-    The result of `margin` pixels, N pixels and enough pixels after them is an output plane whose first
-    `crop` pixels are dropped; the next N × scale are the image's. A tile of the plane that begins at image
+    The plane is `margin` pixels, the N pixels of the image and enough pixels after them. Of its output the first
+    `crop` pixels are dropped; the next N × scale belong to the image. A tile of the plane that begins at image
     coordinate x, a multiple of `stride`, gives the output from x × scale on, exactly as the whole plane does.
+    There are at least `min_margin` pixels before and after the image.
     """
 
     margin: int
     crop: int
     stride: int
     scale: int
-    at_least: int
+    min_margin: int
     steps: tuple[_Step, ...]
 
     @classmethod
-    def of(cls, architecture: Architecture, at_least: int = 0) -> "Geometry":
-        """The smallest margin for which every layer's pixels fall on the grid, on no side below `at_least`.
+    def of(cls, architecture: Architecture, min_margin: int = 0) -> "Geometry":
+        """The geometry with the smallest margin, of at least `min_margin`, for which every stride meets whole pixels.
 
-        Margins that do so are one `stride` apart. Raises ArchitectureError where there are none.
+        Such margins are one `stride` apart. Raises ArchitectureError if there is none.
         """
         steps, stride, scale = tuple(_steps(architecture)), architecture.stride, architecture.scale
-        origins = {margin: _origin(steps, margin) for margin in range(at_least, at_least + stride)}
+        origins = {margin: _output_origin(steps, margin) for margin in range(min_margin, min_margin + stride)}
         for margin, origin in origins.items():
             if origin is not None:
-                more = max(0, -(-origin // (stride * scale)))
-                return cls(margin + more * stride, more * stride * scale - origin, stride, scale, at_least, steps)
+                extra_strides = max(0, -(-origin // (stride * scale)))
+                added = extra_strides * stride
+                return cls(margin + added, added * scale - origin, stride, scale, min_margin, steps)
         raise ArchitectureError(f"{architecture}: with every margin, some stride falls between pixels")
 
     def plane(self, side: int) -> int:
-        """Pixels of the padded plane that give `side` × scale output pixels."""
+        """Length of the padded plane that gives `side` × scale output pixels."""
         length = self.crop + side * self.scale
         for step in reversed(self.steps):
             match step:
-                case _Valid(kernel, stride):
+                case _ValidConvolution(kernel, stride):
                     length = (length - 1) * stride + kernel
-                case _Enlarge(factor):
+                case _Enlargement(factor):
                     length = -(-length // factor)
-        return max(length, self.margin + side + self.at_least)
+        return max(length, self.margin + side + self.min_margin)
 
     def margins(self, side: int) -> tuple[int, int]:
         """Pixels to reflect before and after an image of `side` pixels."""
@@ -75,26 +77,26 @@ def _steps(architecture: Architecture) -> Iterator[_Step]:
     for layer in architecture.layers:
         match layer:
             case Convolution(kernel, stride, _):
-                yield _Valid(kernel, stride)
+                yield _ValidConvolution(kernel, stride)
             case Residual():
-                yield from (_Valid(3, 1), _Valid(3, 1))
+                yield from (_ValidConvolution(3, 1), _ValidConvolution(3, 1))
             case Shuffle(factor):
-                yield _Enlarge(factor)
+                yield _Enlargement(factor)
             case _:
-                yield from (_Enlarge(2), _Valid(3, 1))
+                yield from (_Enlargement(2), _ValidConvolution(3, 1))
 
 
-def _origin(steps: tuple[_Step, ...], margin: int) -> int | None:
-    """The output coordinate of the first output pixel, None where a stride would fall between pixels.
+def _output_origin(steps: tuple[_Step, ...], margin: int) -> int | None:
+    """The output coordinate of the first output pixel, None if a stride falls between pixels.
 
-    Coordinates are those of the *same* form, in which pixel i of a convolution is centred on pixel i × stride.
+    Coordinates are those of the *same* form, where output pixel i of a convolution is centred on pixel i × stride.
     """
     origin = Fraction(-margin)
     for step in steps:
         match step:
-            case _Valid(kernel, stride):
+            case _ValidConvolution(kernel, stride):
                 origin = (origin + kernel // 2) / stride
-            case _Enlarge(factor):
+            case _Enlargement(factor):
                 origin *= factor
         if origin.denominator != 1:
             return None

@@ -1,13 +1,11 @@
-"""The same function, made fast: what runs on the request path.
+"""Exact rewrites that make a trained network fast; the results differ by rounding only.
 
-Exact rewrites of a trained network (differences are rounding only):
-
-- batch normalisation in evaluation mode is an affine map and folds into the convolution before it; in fp32 so does
-  thumbnail normalisation by the statistics of one image, in every call anew;
-- nearest-neighbour enlargement and a 3×3 convolution are one 4×4 transposed convolution of stride 2, whose taps are
-  sums of the 3×3 taps: 2.25 times fewer operations;
-- a convolution to three channels wastes a vector unit; a stride-2 convolution with a kernel one pixel larger computes
-  a 2×2 block of output pixels as twelve channels, and a pixel shuffle lays them out.
+- Batch normalisation in evaluation mode is an affine map and is folded into the convolution before it. In fp32 so is
+  thumbnail normalisation by the statistics of one image, again in every call.
+- Nearest-neighbour enlargement and a 3×3 convolution become one 4×4 transposed convolution of stride 2, whose taps are
+  sums of the 3×3 taps: 2.25 times fewer operations.
+- A convolution to three channels leaves most of a vector unit idle. A stride-2 convolution with a kernel one pixel
+  larger computes a 2×2 block of output pixels as twelve channels, and a pixel shuffle puts them in place.
 """
 
 import copy
@@ -30,47 +28,48 @@ from model_store.networks.layers import (
 )
 from model_store.networks.transform import TransformNetwork
 
-_Normalized = TypeVar("_Normalized", ConvLayer, UpsampleLayer, TransposedLayer)
+_Layer = TypeVar("_Layer", ConvLayer, UpsampleLayer, TransposedLayer)
 
-_BLOCK_FROM_KERNEL = 5
-"""Kernels from this side on gain from the blocked form; a 3×3 kernel would nearly double its work."""
+_MIN_BLOCKED_KERNEL = 5
+"""Smallest kernel side that gains from the blocked form; with a 3×3 kernel the work would nearly double."""
 
 
 def for_inference(network: TransformNetwork, precision: torch.dtype = torch.float32) -> TransformNetwork:
-    """A copy of `network` for inference: same contract, folded and rewritten, channels_last, weights in `precision`.
+    """A rewritten copy of `network` for inference, with the same contract, channels_last, weights in `precision`.
 
-    In float32 it equals the network in evaluation mode to 1e-5. It takes and gives float32 in every precision. Where
+    In float32 it equals the network in evaluation mode to 1e-5. Input and output are float32 in every precision. If
     the features of an image overflow, its output is not finite.
     """
     fast = copy.deepcopy(network).eval().requires_grad_(False)
-    fast.layers = nn.Sequential(*(_rewritten(layer) for layer in fast.layers))
+    fast.layers = nn.Sequential(*(_rewrite(layer) for layer in fast.layers))
     fast.layers.to(precision).to(memory_format=torch.channels_last)
     if isinstance(fast.output, ScaledTanh):
-        fast.output = FrankTanh(fast.output.centre)
+        fast.output = OverflowPreservingTanh(fast.output.centre)
     for module in fast.layers.modules():
         if isinstance(module, ThumbnailNorm):
-            module.float()  # what it computes are fp32 statistics
+            module.float()  # its statistics are computed in fp32
         if isinstance(module, NormalizedConv):
-            module.folds = precision == torch.float32
+            module.fold_affine = precision == torch.float32
     return fast
 
 
-def _rewritten(layer: nn.Module) -> nn.Module:
+def _rewrite(layer: nn.Module) -> nn.Module:
     match layer:
         case ConvLayer():
-            folded = _folded(layer)
-            return BlockedConv(folded) if _worth_blocking(folded.conv) else folded
+            folded = _fold_norm(layer)
+            return BlockedConv(folded) if _benefits_from_blocking(folded.conv) else folded
         case ResidualBlock():
-            layer.first, layer.second = _folded(layer.first), _folded(layer.second)
+            layer.first, layer.second = _fold_norm(layer.first), _fold_norm(layer.second)
             return layer
         case UpsampleLayer():
-            return FusedUpsample(_folded(layer))
+            return FusedUpsample(_fold_norm(layer))
         case TransposedLayer():
-            return _folded(layer)
+            return _fold_norm(layer)
     return layer
 
 
-def _folded(layer: _Normalized) -> _Normalized:
+def _fold_norm(layer: _Layer) -> _Layer:
+    """Fold batch normalisation into the convolution and make the ReLU work in place."""
     if isinstance(layer.norm, nn.BatchNorm2d):
         transposed = isinstance(layer.conv, nn.ConvTranspose2d)
         layer.conv = fuse_conv_bn_eval(layer.conv, layer.norm, transpose=transposed)
@@ -80,23 +79,23 @@ def _folded(layer: _Normalized) -> _Normalized:
     return layer
 
 
-def _worth_blocking(conv: nn.Conv2d) -> bool:
-    return conv.out_channels == 3 and conv.stride == (1, 1) and conv.kernel_size[0] >= _BLOCK_FROM_KERNEL
+def _benefits_from_blocking(conv: nn.Conv2d) -> bool:
+    return conv.out_channels == 3 and conv.stride == (1, 1) and conv.kernel_size[0] >= _MIN_BLOCKED_KERNEL
 
 
-class FrankTanh(ScaledTanh):
-    """Gives no numbers for an image in which any value before it is not finite, where tanh would make white of it."""
+class OverflowPreservingTanh(ScaledTanh):
+    """`ScaledTanh` that gives NaN for an image with any non-finite input, where tanh would map an overflow to white."""
 
     def forward(self, x: Tensor) -> Tensor:
-        total = x.sum((1, 2, 3), keepdim=True)
+        total = x.sum((1, 2, 3), keepdim=True)  # total - total is 0, or NaN if any value is not finite
         return torch.tanh(x).mul_(150 / 255).add_(self.centre + (total - total))
 
 
 class FusedUpsample(NormalizedConv):
-    """`UpsampleLayer` as one transposed convolution 4×4 of stride 2.
+    """`UpsampleLayer` as one 4×4 transposed convolution of stride 2.
 
     Per axis, taps (w0, w1, w2) on the doubled pixels become (w2, w1 + w2, w0 + w1, w0) on the original ones. Reflecting
-    a doubled plane by one pixel repeats its border pixel, so the reflecting form repeats it before.
+    a doubled plane by one pixel repeats its border pixel, so in the reflecting form the input is replicated instead.
     """
 
     conv: nn.ConvTranspose2d
@@ -110,7 +109,7 @@ class FusedUpsample(NormalizedConv):
         conv.bias = layer.conv.bias
         super().__init__(conv, layer.norm, layer.relu, reflected=layer.reflected)
 
-    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
         if reflected:
             x = F.pad(x, (1, 1, 1, 1), mode="replicate")
         return F.conv_transpose2d(x, weight, bias, stride=2, padding=3 if reflected else 2)
@@ -127,18 +126,19 @@ class BlockedConv(NormalizedConv):
         weight = torch.stack(shifted, 1).flatten(0, 1)
         conv = nn.Conv2d(layer.conv.in_channels, len(weight), kernel + 1, stride=2, device=weight.device)
         conv.weight = nn.Parameter(weight, requires_grad=False)
-        conv.bias = nn.Parameter(_bias(layer.conv).repeat_interleave(4), requires_grad=False)
+        conv.bias = nn.Parameter(_bias_or_zeros(layer.conv).repeat_interleave(4), requires_grad=False)
         super().__init__(conv, layer.norm, layer.relu, reflected=layer.reflected)
-        self.around = layer.around
-        self.zeros = int(layer.conv.padding[0])
+        self.reflect_padding = layer.reflect_padding
+        self.zero_padding = int(layer.conv.padding[0])
 
-    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
         if reflected:
-            x = reflect(x, self.around, self.around, self.around, self.around)
-        height, width = (side + 2 * self.zeros - self.conv.kernel_size[0] + 2 for side in x.shape[-2:])
-        even = F.pad(x, (self.zeros, self.zeros + width % 2, self.zeros, self.zeros + height % 2))
-        return F.pixel_shuffle(F.conv2d(even, weight, bias, stride=2), 2)[..., :height, :width]
+            x = reflect(x, self.reflect_padding, self.reflect_padding, self.reflect_padding, self.reflect_padding)
+        height, width = (side + 2 * self.zero_padding - self.conv.kernel_size[0] + 2 for side in x.shape[-2:])
+        before = self.zero_padding
+        padded = F.pad(x, (before, before + width % 2, before, before + height % 2))  # to an even number of outputs
+        return F.pixel_shuffle(F.conv2d(padded, weight, bias, stride=2), 2)[..., :height, :width]
 
 
-def _bias(conv: nn.Conv2d) -> Tensor:
+def _bias_or_zeros(conv: nn.Conv2d) -> Tensor:
     return conv.bias if conv.bias is not None else conv.weight.new_zeros(conv.out_channels)

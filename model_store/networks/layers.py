@@ -1,4 +1,4 @@
-"""The layers of transform networks, in the three forms of padding."""
+"""The layers of transform networks."""
 
 from abc import ABC, abstractmethod
 from typing import Literal
@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 Norm = Literal["batch", "instance", "thumbnail", "none"]
 Padding = Literal["zero", "reflection", "valid"]
-"""How a convolution gets the pixels around its input: zeros, a reflection, or none (the result is smaller)."""
+"""What surrounds the input of a convolution: zeros, its reflection, or nothing (the result is smaller)."""
 
 
 def reflect(image: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
-    """Extend (…, H, W) by its reflection about the border pixels, by any number of pixels."""
+    """Extend (…, H, W) by its reflection about the border pixels, which are not repeated, by any number of pixels."""
     height, width = image.shape[-2:]
     if max(left, right) < width and max(top, bottom) < height:
         return F.pad(image, (left, right, top, bottom), mode="reflect")
@@ -23,9 +23,9 @@ def reflect(image: Tensor, left: int, right: int, top: int, bottom: int) -> Tens
 
 
 def reflected(side: int, begin: int, end: int, device: torch.device | None = None) -> Tensor:
-    """Which of the pixels 0 … `side` - 1 stand at the coordinates from `begin` up to `end`, reflected about both ends.
+    """Indices of the pixels at the coordinates `begin` … `end` - 1 of an axis of `side` pixels, reflected at both ends.
 
-    The map has period 2(side - 1) and is constant for a side of 1, so the coordinates may be anywhere.
+    They have period 2(side - 1), and are 0 for a side of 1, so the coordinates may be anywhere.
     """
     period = max(2 * (side - 1), 1)
     index = torch.arange(begin, end, device=device) % period
@@ -33,9 +33,9 @@ def reflected(side: int, begin: int, end: int, device: torch.device | None = Non
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """Instance normalisation (Ulyanov et al. 2016) with scale and shift, defined for one pixel too.
+    """Instance normalisation (Ulyanov et al. 2016) with weight and bias, also defined for planes of one pixel.
 
-    A plane of one pixel has no variance: it becomes the shift, the limit of a constant plane.
+    Such a plane has no variance: it becomes the bias, as a constant plane does in the limit.
     """
 
     def __init__(self, channels: int) -> None:
@@ -48,17 +48,19 @@ class InstanceNorm(nn.InstanceNorm2d):
 
 
 class ThumbnailNorm(InstanceNorm):
-    """Instance normalisation by the mean and variance of the image's thumbnail, given as a scale and a shift.
+    """Instance normalisation by the mean and variance of the image's thumbnail.
 
-    Of a plane without them it takes the plane's own, as instance normalisation does.
+    `forward` uses those of the plane itself, as instance normalisation does.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return affine_map(x, self.scale_and_shift(x))
+        return apply_affine(x, self.scale_and_shift(x))
 
     def scale_and_shift(self, features: Tensor) -> Tensor:
-        """(N, 2, C) in fp32, scale and shift: with them features (N, C, H, W) are normalised and have the layer's
-        weight and bias. The variance is that of the differences from the mean, which in fp32 is exact enough."""
+        """The affine map (N, 2, C), in fp32, that normalises features (N, C, H, W) and applies weight and bias.
+
+        The variance is computed from differences from the mean, which is accurate enough in fp32.
+        """
         exact = features.float()
         mean = exact.mean((2, 3))
         variance = (exact - mean[..., None, None]).square().mean((2, 3))
@@ -66,14 +68,17 @@ class ThumbnailNorm(InstanceNorm):
         return torch.stack([scale, self.bias.float() - scale * mean], dim=1)
 
 
-def affine_map(features: Tensor, affine: Tensor) -> Tensor:
-    """scale · features + shift for (N, C, H, W) and (N, 2, C); without gradients it overwrites the features."""
+def apply_affine(features: Tensor, affine: Tensor) -> Tensor:
+    """scale · features + shift, for features (N, C, H, W) and an affine map (N, 2, C).
+
+    If gradients are disabled the features are overwritten.
+    """
     scale, shift = affine.to(features.dtype)[..., None, None].unbind(1)
     return torch.addcmul(shift, features, scale, out=None if torch.is_grad_enabled() else features)
 
 
 def normalization(norm: Norm, channels: int) -> nn.Module:
-    """The normalisation layer of that name for so many channels."""
+    """The normalisation layer `norm`."""
     match norm:
         case "batch":
             return nn.BatchNorm2d(channels)
@@ -88,30 +93,33 @@ def normalization(norm: Norm, channels: int) -> nn.Module:
 class TransformLayer(nn.Module, ABC):
     """A layer of a transform network, (N, C, H, W) to (N, C', H', W').
 
-    `affine` are the scales and shifts of its thumbnail normalisations, (N, 2, channels), or (1, 2, channels) for all of
-    the batch; without them a plane is normalised by its own statistics.
+    `affine` has the scales and shifts of its thumbnail normalisations, (N, 2, channels), or (1, 2, channels) for the
+    whole batch. Without it planes are normalised by their own statistics.
     """
 
     @property
     @abstractmethod
     def channels(self) -> int:
-        """How many scales and shifts the layer takes."""
+        """Number of channels with thumbnail normalisation, each with a scale and a shift."""
 
     @abstractmethod
     def forward(self, x: Tensor, affine: Tensor | None = None) -> Tensor:
-        """The layer in its form."""
+        """Apply the layer with its own padding."""
 
     @abstractmethod
-    def measured(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The layer in the *same* form, normalised by its own statistics, and these: (N, 2, channels) in fp32."""
+    def forward_and_measure(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the layer in the *same* form, normalised by its own statistics; also returns their affine map.
+
+        The affine map is (N, 2, channels) in fp32.
+        """
 
 
 class NormalizedConv(TransformLayer):
-    """A convolution, its normalisation, its ReLU; the last two are optional.
+    """A convolution with optional normalisation and ReLU.
 
-    Where `folds` allows it, a scale and a shift for all of the batch are folded into the convolution's weights and
-    bias, which costs nothing beside a plane. In half precision it must not: folded weights round otherwise than the
-    weights that were measured, and where an image is nearly flat a large scale makes colours of the difference.
+    With `fold_affine`, one scale and shift for the whole batch are folded into the weights and the bias of the
+    convolution, at negligible cost. It must be off in half precision: folded weights round differently from those the
+    statistics were measured with, and in nearly flat images a large scale amplifies the difference to visible colours.
     """
 
     conv: nn.Conv2d | nn.ConvTranspose2d
@@ -122,7 +130,7 @@ class NormalizedConv(TransformLayer):
         super().__init__()
         self.conv, self.norm, self.relu = conv, norm, relu
         self.reflected = reflected
-        self.folds = False
+        self.fold_affine = False
 
     @property
     def channels(self) -> int:
@@ -130,39 +138,39 @@ class NormalizedConv(TransformLayer):
 
     def forward(self, x: Tensor, affine: Tensor | None = None) -> Tensor:
         if affine is None or not self.channels:
-            features = self.norm(self._convolved(x))
-        elif self.folds and len(affine) == 1:
-            features = self.convolved(x, *self._folded(affine[0]), reflected=self.reflected)
+            features = self.norm(self._convolve(x))
+        elif self.fold_affine and len(affine) == 1:
+            features = self.convolve(x, *self._fold(affine[0]), reflected=self.reflected)
         else:
-            features = affine_map(self._convolved(x), affine)
+            features = apply_affine(self._convolve(x), affine)
         result: Tensor = self.relu(features)
         return result
 
-    def measured(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.convolved(x, self.conv.weight, self.conv.bias, reflected=True)
+    def forward_and_measure(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.convolve(x, self.conv.weight, self.conv.bias, reflected=True)
         if not isinstance(self.norm, ThumbnailNorm):
             return self.relu(self.norm(features)), x.new_empty(len(x), 2, 0, dtype=torch.float32)
         affine = self.norm.scale_and_shift(features)
-        return self.relu(affine_map(features, affine)), affine
+        return self.relu(apply_affine(features, affine)), affine
 
     @abstractmethod
-    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
-        """The convolution with these weights, of a plane that is reflected as in the *same* form, or as it is."""
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
+        """Convolve with these weights; with `reflected` the plane is first reflected, as in the *same* form."""
 
-    def _convolved(self, x: Tensor) -> Tensor:
-        return self.convolved(x, self.conv.weight, self.conv.bias, reflected=self.reflected)
+    def _convolve(self, x: Tensor) -> Tensor:
+        return self.convolve(x, self.conv.weight, self.conv.bias, reflected=self.reflected)
 
-    def _folded(self, affine: Tensor) -> tuple[Tensor, Tensor]:
-        """The weights and the bias that make the convolution a normalised one, by a (2, channels)."""
+    def _fold(self, affine: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the convolution with an affine map (2, channels) folded in."""
         weight = self.conv.weight
         scale, shift = affine.repeat_interleave(self.conv.out_channels // self.channels, dim=1)
-        of_filters = (1, -1, 1, 1) if isinstance(self.conv, nn.ConvTranspose2d) else (-1, 1, 1, 1)
+        filter_shape = (1, -1, 1, 1) if isinstance(self.conv, nn.ConvTranspose2d) else (-1, 1, 1, 1)
         bias = shift if self.conv.bias is None else torch.addcmul(shift, scale, self.conv.bias)
-        return weight * scale.view(of_filters), bias
+        return weight * scale.view(filter_shape), bias
 
 
 class ConvLayer(NormalizedConv):
-    """Convolution, normalisation, ReLU; the last two are optional."""
+    """A strided convolution with optional normalisation and ReLU."""
 
     conv: nn.Conv2d
 
@@ -177,22 +185,22 @@ class ConvLayer(NormalizedConv):
         norm: Norm = "none",
         relu: bool = True,
     ) -> None:
-        around = kernel // 2
-        conv = nn.Conv2d(channels, filters, kernel, stride, padding=around if padding == "zero" else 0)
+        reflect_padding = kernel // 2
+        conv = nn.Conv2d(channels, filters, kernel, stride, padding=reflect_padding if padding == "zero" else 0)
         activation = nn.ReLU() if relu else nn.Identity()
         super().__init__(conv, normalization(norm, filters), activation, reflected=padding == "reflection")
-        self.around = around
+        self.reflect_padding = reflect_padding
 
-    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
         if reflected:
-            x = reflect(x, self.around, self.around, self.around, self.around)
+            x = reflect(x, self.reflect_padding, self.reflect_padding, self.reflect_padding, self.reflect_padding)
         return F.conv2d(x, weight, bias, self.conv.stride, self.conv.padding)
 
 
 class ResidualBlock(TransformLayer):
     """Two 3×3 convolutions added to their input, no ReLU after the sum (Gross and Wilber 2016).
 
-    Where the convolutions are valid the input is cropped by the two pixels that they take.
+    With valid convolutions the input is cropped by the two pixels on each side that they remove.
     """
 
     def __init__(self, filters: int, *, padding: Padding, norm: Norm) -> None:
@@ -211,16 +219,16 @@ class ResidualBlock(TransformLayer):
         height, width = change.shape[-2:]
         return x[..., self.crop : self.crop + height, self.crop : self.crop + width] + change
 
-    def measured(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features, first = self.first.measured(x)
-        change, second = self.second.measured(features)
+    def forward_and_measure(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features, first = self.first.forward_and_measure(x)
+        change, second = self.second.forward_and_measure(features)
         return x + change, torch.cat([first, second], dim=2)
 
 
 class UpsampleLayer(NormalizedConv):
     """Nearest-neighbour enlargement by two, then a 3×3 convolution, normalisation and ReLU.
 
-    It has no checkerboard artefacts (Odena et al. 2016), which the paper's transposed convolution has.
+    It avoids the checkerboard artefacts of the paper's transposed convolution (Odena et al. 2016).
     """
 
     conv: nn.Conv2d
@@ -229,7 +237,7 @@ class UpsampleLayer(NormalizedConv):
         conv, reflected = nn.Conv2d(channels, filters, 3), padding == "reflection"
         super().__init__(conv, normalization(norm, filters), nn.ReLU(), reflected=reflected)
 
-    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
         enlarged = F.interpolate(x, scale_factor=2.0, mode="nearest")
         return F.conv2d(reflect(enlarged, 1, 1, 1, 1) if reflected else enlarged, weight, bias)
 
@@ -243,12 +251,12 @@ class TransposedLayer(NormalizedConv):
         conv = nn.ConvTranspose2d(channels, filters, 3, stride=2, padding=1, output_padding=1)
         super().__init__(conv, normalization(norm, filters), nn.ReLU(), reflected=False)
 
-    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:  # noqa: ARG002
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:  # noqa: ARG002
         return F.conv_transpose2d(x, weight, bias, stride=2, padding=1, output_padding=1)
 
 
 class ShuffleLayer(TransformLayer):
-    """Pixel shuffle: factor² channels become one of factor times the side (Shi et al. 2016)."""
+    """Pixel shuffle (Shi et al. 2016): factor² channels become one, with factor × the side."""
 
     channels = 0
 
@@ -259,14 +267,14 @@ class ShuffleLayer(TransformLayer):
     def forward(self, x: Tensor, affine: Tensor | None = None) -> Tensor:  # noqa: ARG002
         return F.pixel_shuffle(x, self.factor)
 
-    def measured(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_and_measure(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return F.pixel_shuffle(x, self.factor), x.new_empty(len(x), 2, 0, dtype=torch.float32)
 
 
 class ScaledTanh(nn.Module):
-    """The paper's output: 0.5 + 150/255 · tanh, a little more than [0, 1], which keeps tanh off saturation.
+    """The paper's output: 0.5 + 150/255 · tanh, a little more than [0, 1], which keeps tanh out of saturation.
 
-    What is added to an image is centred on 0 instead.
+    With a skip connection the centre is 0 instead of 0.5.
     """
 
     def __init__(self, centre: float = 0.5) -> None:

@@ -1,4 +1,4 @@
-"""Which precision is fast where."""
+"""Hardware support for bf16."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,12 +6,12 @@ import torch
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bf16 products run in hardware there: AVX-512 BF16, AMX or ARM's on a CPU, Ampere or newer on a GPU."""
+    """Whether bf16 products run in hardware: AVX-512 BF16, AMX or ARM BF16 on a CPU, Ampere or newer on a GPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     query: Callable[[], Mapping[str, object]] = getattr(torch.cpu, "get_capabilities", _capabilities_of_older_torch)
     capabilities = query()
-    return any(capabilities.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))  # the last is ARM's
+    return any(capabilities.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))  # "bf16" is ARM's
 
 
 def _capabilities_of_older_torch() -> dict[str, object]:

@@ -27,10 +27,11 @@ from model_store.networks.reduction import area_reduced
 Form = Literal["paper", "same", "native"]
 
 _BICUBIC_REACH = 2
+"""Input pixels that bicubic interpolation reads on either side."""
 
 
 class NetworkSpec(BaseModel):
-    """Everything needed to build a transform network, but its weights."""
+    """Everything needed to build a transform network, except its weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,13 +55,13 @@ class NetworkSpec(BaseModel):
 
     @field_validator("architecture")
     @classmethod
-    def _canonical(cls, notation: str) -> str:
+    def _canonicalize(cls, notation: str) -> str:
         architecture = Architecture.parse(notation)
-        Geometry.of(architecture)  # raises where the native form is impossible
+        Geometry.of(architecture)  # raises if the native form is impossible
         return str(architecture)
 
     @model_validator(mode="after")
-    def _reflected_thumbnail(self) -> Self:
+    def _check_thumbnail_form(self) -> Self:
         if self.norm == "thumbnail" and self.form == "paper":
             raise ValueError("thumbnail normalisation has the forms native and same, not paper")
         return self
@@ -72,28 +73,28 @@ class NetworkSpec(BaseModel):
 
     @property
     def tileable(self) -> bool:
-        """Whether an output pixel depends on its neighbourhood alone (with thumbnail normalisation: and on the
-        statistics of the image), never on the size of the plane."""
+        """Whether an output pixel depends only on its neighbourhood, and with thumbnail normalisation on the
+        statistics of the image, never on the size of the plane."""
         return self.form == "native" and self.norm != "instance"
 
     @property
     def geometry(self) -> Geometry:
         """Margins, crop and alignment of the native form."""
         reach = _BICUBIC_REACH if self.skip and self.scale > 1 else 0
-        return Geometry.of(Architecture.parse(self.architecture), at_least=reach)
+        return Geometry.of(Architecture.parse(self.architecture), min_margin=reach)
 
 
 class TransformNetwork(nn.Module):
     """An image transformation network (paper §3.1, supplementary tables 1 and 2).
 
-    Input and output are float32 RGB (N, 3, H, W) in [0, 1]; the output has scale × the side. Inside, the layers work
-    in the precision of their weights. The output is clamped except in training mode, where losses need its gradient.
+    Input and output are float32 RGB (N, 3, H, W) in [0, 1]; the output has scale × the side. The layers compute in the
+    precision of their weights. The output is clamped except in training mode, where losses need its gradient.
     *same* and *native* networks of one architecture share their weights and agree away from the border.
 
     With thumbnail normalisation an image is first reduced to a thumbnail (see `area_reduced`), which runs through the
-    network in the *same* form with instance normalisation. The mean and the variance of each channel there give a scale
-    and a shift that take the place of the image's own: the network is as local as one with batch normalisation, and of
-    an image that is its own thumbnail it makes exactly what instance normalisation makes in the *same* form.
+    network in the *same* form with instance normalisation. The mean and the variance of each channel there give the
+    scale and the shift used for the image: the network is as local as one with batch normalisation, and for an image
+    that is its own thumbnail the result is exactly that of instance normalisation in the *same* form.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
@@ -102,46 +103,47 @@ class TransformNetwork(nn.Module):
         self.spec = spec
         self.scale = architecture.scale
         self.geometry = spec.geometry
-        self.layers = nn.Sequential(*_build(architecture, spec))
+        self.layers = nn.Sequential(*_build_layers(architecture, spec))
         self.output = ScaledTanh(0.0 if spec.skip else 0.5) if spec.output == "tanh" else nn.Identity()
-        self._begin_small()
+        self._init_last_convolution()
 
     @property
     def needs_statistics(self) -> bool:
-        """Whether `transform` takes the statistics of the image's thumbnail."""
+        """Whether `transform` requires the statistics of the image's thumbnail."""
         return self.spec.norm == "thumbnail"
 
     def forward(self, image: Tensor, statistics: Tensor | None = None) -> Tensor:
-        """The image painted or enlarged; of a part of a larger image, with that one's statistics where they are needed.
+        """Stylize or enlarge an image: (N, 3, H, W) to (N, 3, H × scale, W × scale).
 
-        Without them, a network that needs statistics finds those of the image's own thumbnail.
+        A network that needs statistics takes those of the image's own thumbnail by default. For a part of a larger
+        image pass those of the larger one.
         """
         height, width = image.shape[-2:]
         left, right = self.margins(width)
         top, bottom = self.margins(height)
-        given = self._statistics(image) if statistics is None else statistics
-        result = self._transformed(reflect(image, left, right, top, bottom), given)
+        given = self._thumbnail_statistics(image) if statistics is None else statistics
+        result = self._run_layers(reflect(image, left, right, top, bottom), given)
         result = result[..., : height * self.scale, : width * self.scale]
         return result if self.training else result.clamp(0.0, 1.0)
 
     def statistics(self, thumbnail: Tensor) -> Tensor:
-        """What thumbnails, float32 (N, 3, h, w) in [0, 1], fix for their images: (N, 2, K) in float32.
+        """The statistics (N, 2, K), in float32, of thumbnails, float32 (N, 3, h, w) in [0, 1].
 
-        These are the scales and the shifts of the K normalised channels, from the first layer to the last: there,
-        scale × convolution + shift is normalised, with the weight and the bias of the normalisation.
+        They are the scales and shifts of the K normalised channels, from the first layer to the last: scale ×
+        convolution + shift is normalised and includes the weight and the bias of the normalisation.
         """
-        features = self._begun(thumbnail)
+        features = self._normalize_input(thumbnail)
         found = [thumbnail.new_empty(len(thumbnail), 2, 0)]
-        layers = self._each_layer()
+        layers = self._transform_layers()
         last = max((i for i, layer in enumerate(layers, start=1) if layer.channels), default=0)
         for layer in layers[:last]:
-            features, affine = layer.measured(features)
+            features, affine = layer.forward_and_measure(features)
             found.append(affine)
         return torch.cat(found, dim=2)
 
     @torch.no_grad()
-    def _begin_small(self) -> None:
-        """A tenth of the usual weights in the last convolution: training begins near grey, not in saturation."""
+    def _init_last_convolution(self) -> None:
+        """Scale the weights of the last convolution by 0.1, so that training begins near grey, not in saturation."""
         last = [module for module in self.layers.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)][-1]
         last.weight.mul_(0.1)
         if last.bias is not None:
@@ -159,64 +161,65 @@ class TransformNetwork(nn.Module):
                 return 0, 0
 
     def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:
-        """The layers alone, on an image that has its margins, unclamped; its first pixel is the image's first.
+        """Run the layers on a plane with its margins. The result is not clamped; its first pixel is the image's first.
 
-        For a native, tileable network any part of the plane that begins at a multiple of `geometry.stride` gives
-        the corresponding part of the result. A network that needs statistics takes those of the thumbnails of the N
-        images of the plane, (N, 2, K), or (1, 2, K) where all are parts of one image, and raises ValueError without.
+        For a native, tileable network any part of the plane that begins at a multiple of `geometry.stride` gives the
+        corresponding part of the result. `statistics` are (N, 2, K), or (1, 2, K) if all N planes are parts of one
+        image. Raises ValueError if the network needs them and they are missing.
         """
         if self.needs_statistics and statistics is None:
             raise ValueError("a network with thumbnail normalisation takes the statistics of the image's thumbnail")
-        return self._transformed(plane, statistics)
+        return self._run_layers(plane, statistics)
 
-    def _statistics(self, image: Tensor) -> Tensor | None:
-        """Those of the image's thumbnail; None where the plane itself gives them, or where none are needed."""
+    def _thumbnail_statistics(self, image: Tensor) -> Tensor | None:
+        """The statistics of the image's thumbnail; None if none are needed or the layers measure the image itself."""
         if not self.needs_statistics or (self.spec.form == "same" and max(image.shape[-2:]) <= self.spec.thumbnail):
             return None
         return self.statistics(area_reduced(image, self.spec.thumbnail))
 
-    def _each_layer(self) -> list[TransformLayer]:
+    def _transform_layers(self) -> list[TransformLayer]:
         return [layer for layer in self.layers if isinstance(layer, TransformLayer)]
 
-    def _begun(self, image: Tensor) -> Tensor:
-        """An image as the first layer takes it."""
+    def _normalize_input(self, image: Tensor) -> Tensor:
+        """Map [0, 1] to [-1, 1], in the precision of the weights."""
         return (image * 2 - 1).to(next(self.layers.parameters()).dtype)
 
-    def _transformed(self, plane: Tensor, statistics: Tensor | None) -> Tensor:
-        """As `transform`; without statistics the plane's own are taken."""
-        features = self._begun(plane)
-        layers = self._each_layer()
+    def _run_layers(self, plane: Tensor, statistics: Tensor | None) -> Tensor:
+        """As `transform`, but without statistics each layer normalises the plane by its own."""
+        features = self._normalize_input(plane)
+        layers = self._transform_layers()
         parts = repeat(None) if statistics is None else statistics.split([layer.channels for layer in layers], dim=2)
         for layer, affine in zip(layers, parts, strict=False):
             features = layer(features, affine)
         crop = self.geometry.crop if self.spec.form == "native" else 0
         result: Tensor = self.output(features[..., crop:, crop:].float())
-        return self._added(result, plane) if self.spec.skip else result
+        return self._add_skip(result, plane) if self.spec.skip else result
 
-    def _added(self, result: Tensor, plane: Tensor) -> Tensor:
-        """The sum of the result and the plane, enlarged bicubically (Keys 1981, a = -1/2) where the scale is not 1."""
-        enlarged = plane if self.scale == 1 else _bicubic(plane, self.scale)
+    def _add_skip(self, result: Tensor, plane: Tensor) -> Tensor:
+        """Add the plane, enlarged bicubically (Keys 1981, a = -1/2) if the scale is not 1, to the result."""
+        enlarged = plane if self.scale == 1 else _enlarge_bicubic(plane, self.scale)
         begin = self.margins(1)[0] * self.scale
         enlarged = enlarged[..., begin:, begin:]
         height, width = (min(sides) for sides in zip(result.shape[-2:], enlarged.shape[-2:], strict=True))
         return result[..., :height, :width] + enlarged[..., :height, :width]
 
 
-def _bicubic(plane: Tensor, scale: int) -> Tensor:
-    """On planes of one channel each, for which torch takes half as long on a CPU as for pixels of three."""
+def _enlarge_bicubic(plane: Tensor, scale: int) -> Tensor:
+    """Enlarge in contiguous layout, which takes torch half as long on a CPU as channels_last with three channels."""
     return F.interpolate(plane.contiguous(), scale_factor=float(scale), mode="bicubic", antialias=True)
 
 
-def _build(architecture: Architecture, spec: NetworkSpec) -> list[TransformLayer]:
+def _build_layers(architecture: Architecture, spec: NetworkSpec) -> list[TransformLayer]:
     last = max(i for i, layer in enumerate(architecture.layers) if isinstance(layer, Convolution | Upsampling))
     built = []
     for i, (layer, channels) in enumerate(architecture.channels()):
         norm = spec.norm if i != last else "none"
-        built.append(_layer(layer, channels, norm, spec.form, _padding(layer, architecture, spec.form), i != last))
+        padding = _choose_padding(layer, architecture, spec.form)
+        built.append(_build_layer(layer, channels, norm, spec.form, padding, relu=i != last))
     return built
 
 
-def _layer(layer: Layer, channels: int, norm: Norm, form: Form, padding: Padding, relu: bool) -> TransformLayer:
+def _build_layer(layer: Layer, channels: int, norm: Norm, form: Form, padding: Padding, relu: bool) -> TransformLayer:
     match layer:
         case Convolution(kernel, stride, filters):
             return ConvLayer(channels, filters, kernel, stride, padding=padding, norm=norm, relu=relu)
@@ -229,7 +232,7 @@ def _layer(layer: Layer, channels: int, norm: Norm, form: Form, padding: Padding
     return ShuffleLayer(layer.factor)
 
 
-def _padding(layer: Layer, architecture: Architecture, form: Form) -> Padding:
+def _choose_padding(layer: Layer, architecture: Architecture, form: Form) -> Padding:
     if form == "native":
         return "valid"
     if form == "same":
@@ -238,6 +241,6 @@ def _padding(layer: Layer, architecture: Architecture, form: Form) -> Padding:
 
 
 def _paper_margin(architecture: Architecture) -> int:
-    """What the valid residual blocks of the style network take: 2 px each, times the stride (40 in the paper)."""
+    """Input pixels on each side that valid residual blocks of a style network remove: 2 × stride each (paper: 40)."""
     blocks = sum(isinstance(layer, Residual) for layer in architecture.layers)
     return 2 * blocks * architecture.stride if architecture.scale == 1 else 0

@@ -5,11 +5,11 @@ import time
 import pytest
 import torch
 
-from benchmarks.clock import Stopwatch, timed
+from benchmarks.clock import Stopwatch, time_call
 
 
 def test_a_call_is_timed_in_seconds() -> None:
-    assert 0.05 <= timed(lambda: time.sleep(0.05)) < 30
+    assert 0.05 <= time_call(lambda: time.sleep(0.05)) < 30
 
 
 def test_laps_are_the_intervals_between_pairs_of_marks() -> None:

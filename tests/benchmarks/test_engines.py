@@ -21,7 +21,7 @@ def test_case_is_a_network_and_an_image_of_its_side() -> None:
 def test_engines_run_in_turn_and_tell_how_far_they_are_from_the_base() -> None:
     names = [BASE, "for_inference fp32"]
     with engines(CASE, names, allocator=False) as found:
-        assert all(seconds > 0 for name in names for seconds in found.turn(name))
+        assert all(seconds > 0 for name in names for seconds in found.run_turn(name))
         assert found.differences[BASE] == 0
         assert 0 <= found.differences["for_inference fp32"] < 0.01
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import photos
-from benchmarks.floor import Loop, Painter, floor
+from benchmarks.floor import Loop, Stylizer, floor
 from model_store import Draft, ModelStore
 from tests.networks import network
 
@@ -27,8 +27,8 @@ def files(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_painter_answers_a_jpeg_of_the_same_size(store: ModelStore, files: list[Path]) -> None:
-    answer = Painter(store, "narrow", threads=1).paint(files[0].read_bytes())
+def test_stylizer_returns_a_jpeg_of_the_same_size(store: ModelStore, files: list[Path]) -> None:
+    answer = Stylizer(store, "narrow", threads=1).stylize(files[0].read_bytes())
     image = Image.open(io.BytesIO(answer))
     assert (image.format, image.size) == ("JPEG", (64, 48))
 

@@ -2,17 +2,17 @@
 
 import pytest
 
-from benchmarks.interference import _check_all_painted
+from benchmarks.interference import _check_all_accepted
 from benchmarks.load import Answer, Outcome
 
 
-def posted(*answers: Answer) -> Outcome:
+def background(*answers: Answer) -> Outcome:
     return Outcome(answers, 10.0, cpu=0.0)
 
 
 def test_a_large_picture_that_was_refused_is_an_error() -> None:
     painted = Answer("ok", 0.0, 5.0, 0, 200)
-    _check_all_painted(posted())
-    _check_all_painted(posted(painted))
+    _check_all_accepted(background())
+    _check_all_accepted(background(painted))
     with pytest.raises(RuntimeError, match=r"answered with 503 \(refused\)"):
-        _check_all_painted(posted(painted, Answer("refused", 5.0, 0.1, 0, 503)))
+        _check_all_accepted(background(painted, Answer("refused", 5.0, 0.1, 0, 503)))

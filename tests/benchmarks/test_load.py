@@ -12,7 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.load import JPEG, Outcome, Plan, Request, Response, ResponseReader, drive, driving, outcome
+from benchmarks.load import (
+    JPEG,
+    Outcome,
+    Plan,
+    Request,
+    Response,
+    ResponseReader,
+    run_plan,
+    running_plan,
+    wait_for_outcome,
+)
 
 ANSWERS: dict[str, tuple[int, bytes, dict[str, str]]] = {
     "/text": (200, b"no picture", {}),
@@ -98,7 +108,7 @@ def test_requests_are_sent_in_turn_until_their_count(body: str) -> None:
     paths = ("/picture", "/text", "/late", "/closing")
     with answering() as port:
         requests = tuple(Request(path, body) for path in paths)
-        found = drive(Plan(port, requests, clients=1, seconds=60, count=8))
+        found = run_plan(Plan(port, requests, clients=1, seconds=60, count=8))
     assert kinds(found) == ["ok", "failed", "expired", "ok"] * 2
     assert [answer.request for answer in found.answers] == [0, 1, 2, 3] * 2
     assert [answer.status for answer in found.answers] == [200, 200, 504, 200] * 2
@@ -109,22 +119,22 @@ def test_requests_are_sent_in_turn_until_their_count(body: str) -> None:
 def test_answers_of_other_forms(body: str) -> None:
     with answering() as port:
         requests = tuple(Request(path, body) for path in ("/hinting", "/endless", "/picture"))
-        found = drive(Plan(port, requests, clients=1, seconds=60, count=3))
+        found = run_plan(Plan(port, requests, clients=1, seconds=60, count=3))
     assert kinds(found) == ["ok", "failed", "ok"]
 
 
-def test_connecting_takes_of_the_timeout(body: str) -> None:
+def test_timeout_includes_connecting(body: str) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)  # one or two are taken, and nobody answers them
         plan = Plan(listener.getsockname()[1], (Request("/picture", body),), clients=6, seconds=0.5, timeout=0.3)
-        found = drive(plan)
+        found = run_plan(plan)
     assert kinds(found) == ["timeout"] * 12
 
 
 def test_every_client_has_one_request_in_flight(body: str) -> None:
     with answering() as port:
-        found = drive(Plan(port, (Request("/picture", body),), clients=5, seconds=60, count=50))
+        found = run_plan(Plan(port, (Request("/picture", body),), clients=5, seconds=60, count=50))
     assert kinds(found) == ["ok"] * 50
     assert sum(answer.began < min(a.began + a.seconds for a in found.answers) for answer in found.answers) == 5
 
@@ -132,26 +142,26 @@ def test_every_client_has_one_request_in_flight(body: str) -> None:
 def test_a_client_leaves_after_its_timeout_and_goes_on(body: str) -> None:
     with answering() as port:
         requests = (Request("/never", body), Request("/picture", body))
-        found = drive(Plan(port, requests, clients=1, seconds=60, count=4, timeout=1.0))
+        found = run_plan(Plan(port, requests, clients=1, seconds=60, count=4, timeout=1.0))
     assert kinds(found) == ["timeout", "ok"] * 2
 
 
 def test_retry_after_is_honoured_up_to_the_end_of_the_plan(body: str) -> None:
     with answering() as port:
-        found = drive(Plan(port, (Request("/busy", body),), clients=3, seconds=0.5))
+        found = run_plan(Plan(port, (Request("/busy", body),), clients=3, seconds=0.5))
     assert kinds(found) == ["refused"] * 3
 
 
-def test_or_it_is_not(body: str) -> None:
+def test_retry_after_is_ignored_if_the_plan_says_so(body: str) -> None:
     with answering() as port:
         plan = Plan(port, (Request("/busy", body),), clients=1, seconds=60, count=5, honour_retry_after=False)
-        found = drive(plan)
+        found = run_plan(plan)
     assert kinds(found) == ["refused"] * 5
 
 
-def test_a_plan_that_is_cut_awaits_nothing(body: str) -> None:
+def test_a_plan_that_aborts_at_its_end_awaits_nothing(body: str) -> None:
     with answering() as port:
-        found = drive(Plan(port, (Request("/never", body),), clients=2, seconds=0.3, cut=True))
+        found = run_plan(Plan(port, (Request("/never", body),), clients=2, seconds=0.3, abort_at_end=True))
     assert kinds(found) == []
 
 
@@ -159,30 +169,30 @@ def test_a_plan_that_is_stopped_tells_what_it_has(body: str) -> None:
     with answering() as port:
         plan = Plan(port, (Request("/picture", body), Request("/never", body)), clients=1, seconds=600, timeout=600)
         Answering.waiting.clear()
-        with driving(plan) as process:
+        with running_plan(plan) as process:
             assert Answering.waiting.wait(60)
-            found = outcome(process, stop=True)
+            found = wait_for_outcome(process, stop=True)
     assert kinds(found) == ["ok"]
 
 
-def test_nobody_there_is_a_failure(body: str) -> None:
+def test_refused_connection_is_a_failure(body: str) -> None:
     with answering() as port:
         pass
-    found = drive(Plan(port, (Request("/picture", body),), clients=1, seconds=60, count=2))
+    found = run_plan(Plan(port, (Request("/picture", body),), clients=1, seconds=60, count=2))
     assert kinds(found) == ["failed"] * 2
 
 
 def test_bodies_that_come_in_chunks_or_in_many_pieces(body: str) -> None:
     with answering() as port:
         requests = tuple(Request(path, body) for path in ("/chunked", "/pieces"))
-        found = drive(Plan(port, requests, clients=1, seconds=60, count=4))
+        found = run_plan(Plan(port, requests, clients=1, seconds=60, count=4))
     assert kinds(found) == ["ok"] * 4
 
 
 def test_an_answer_without_a_body_is_complete_with_its_head(body: str) -> None:
     with answering() as port:
         requests = tuple(Request(path, body) for path in ("/nothing", "/unchanged", "/picture"))
-        found = drive(Plan(port, requests, clients=1, seconds=60, count=3))
+        found = run_plan(Plan(port, requests, clients=1, seconds=60, count=3))
     assert [(answer.kind, answer.status) for answer in found.answers] == [("failed", 204), ("failed", 304), ("ok", 200)]
     assert found.elapsed < 60
 
@@ -190,13 +200,13 @@ def test_an_answer_without_a_body_is_complete_with_its_head(body: str) -> None:
 def test_a_connection_closed_in_the_middle_is_a_failure_and_opened_again(body: str) -> None:
     with answering() as port:
         requests = (Request("/cut", body), Request("/picture", body))
-        found = drive(Plan(port, requests, clients=1, seconds=60, count=4))
+        found = run_plan(Plan(port, requests, clients=1, seconds=60, count=4))
     assert [(answer.kind, answer.status) for answer in found.answers] == [("failed", 0), ("ok", 200)] * 2
 
 
 def test_a_client_goes_on_after_a_short_retry_after(body: str) -> None:
     with answering() as port:
-        found = drive(Plan(port, (Request("/refusing", body),), clients=1, seconds=60, count=3))
+        found = run_plan(Plan(port, (Request("/refusing", body),), clients=1, seconds=60, count=3))
     assert kinds(found) == ["refused"] * 3
     assert found.answers[2].began >= 0.02
 

@@ -12,7 +12,7 @@ from benchmarks.__main__ import BENCHMARKS, main
 def test_benchmark_has_a_summary_and_defaults_for_its_options(name: str) -> None:
     benchmark = BENCHMARKS[name]
     parser = ArgumentParser()
-    benchmark.declare(parser)
+    benchmark.add_options(parser)
     parser.parse_args([])
     assert (benchmark.__doc__ or "").startswith(f"`{name}`: ")
 

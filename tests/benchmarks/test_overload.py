@@ -5,7 +5,7 @@ import math
 import pytest
 
 from benchmarks.load import Answer, Kind, Outcome
-from benchmarks.overload import Device, _goodput, _refusals, _wasted
+from benchmarks.overload import DeviceTime, _goodput, _refusals, _wasted_share
 
 
 def outcome(*kinds: Kind, elapsed: float = 10.0) -> Outcome:
@@ -14,23 +14,23 @@ def outcome(*kinds: Kind, elapsed: float = 10.0) -> Outcome:
 
 
 def test_device_time_is_a_difference_where_the_server_tells() -> None:
-    assert Device(5.0, 2.0).since(Device(1.5, None)) == Device(3.5, 2.0)
-    assert Device(5.0, None).since(Device(1.5, None)) == Device(3.5, None)
+    assert DeviceTime(5.0, 2.0).since(DeviceTime(1.5, None)) == DeviceTime(3.5, 2.0)
+    assert DeviceTime(5.0, None).since(DeviceTime(1.5, None)) == DeviceTime(3.5, None)
 
 
-def test_goodput_is_pictures_per_second_of_the_storm() -> None:
+def test_goodput_is_pictures_per_second_of_the_overload() -> None:
     found = _goodput(outcome("ok", "ok", "refused"), outcome("ok", "ok", "ok", "ok", "ok"), seconds=4.0)
     assert (found["goodput /s"], found["of capacity"], found["p50 ms"]) == (0.5, 1.0, 1000)
 
 
 def test_wasted_device_time_is_a_share() -> None:
-    found = _wasted(Device(10.0, 2.0), Device(4.0, 0.0), painted=6, painted_in_calm=4)
+    found = _wasted_share(DeviceTime(10.0, 2.0), DeviceTime(4.0, 0.0), painted=6, painted_in_calm=4)
     assert found == {"wasted": 0.2, "wasted by our count": pytest.approx(0.4)}
 
 
-@pytest.mark.parametrize("calm", [Device(None, None), Device(0.0, 0.0)])
-def test_nothing_is_wasted_where_nothing_was_told(calm: Device) -> None:
-    assert _wasted(Device(10.0, 2.0), calm, 6, 4) == {"wasted": None, "wasted by our count": None}
+@pytest.mark.parametrize("calm", [DeviceTime(None, None), DeviceTime(0.0, 0.0)])
+def test_nothing_is_wasted_where_nothing_was_told(calm: DeviceTime) -> None:
+    assert _wasted_share(DeviceTime(10.0, 2.0), calm, 6, 4) == {"wasted": None, "wasted by our count": None}
 
 
 def test_refusals_and_failures_are_counted_apart() -> None:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from psutil import Process
 
-from benchmarks.processes import Disturbance, Memory, cpu_seconds, family
+from benchmarks.processes import BackgroundLoad, Memory, cpu_seconds, process_tree
 
 MB = 1_000_000
 TICK = 0.02
@@ -37,7 +37,7 @@ def running(program: str) -> Iterator[int]:
         try:
             yield process.pid
         finally:
-            for member in reversed(family(process.pid)):
+            for member in reversed(process_tree(process.pid)):
                 member.kill()
 
 
@@ -63,7 +63,7 @@ def test_peak_remains_after_memory_is_freed() -> None:
 
 def test_shared_pages_count_once_in_pss() -> None:
     with running(FORK) as pid:
-        members = family(pid)
+        members = process_tree(pid)
         found = Memory.of(members)
     assert len(members) == 2
     assert found.rss >= 2 * 64
@@ -80,19 +80,19 @@ def test_ended_processes_have_no_memory() -> None:
         assert Memory.of([process]) == Memory(0, 0, 0)
     assert Memory.of([process]) == Memory(0, 0, 0)
     assert Memory.of([]) == Memory(0, 0, 0)
-    assert family(process.pid) == []
+    assert process_tree(process.pid) == []
     assert cpu_seconds(process.pid) == 0
 
 
 def test_family_is_a_process_and_its_descendants() -> None:
     with running(PARENT) as pid:
-        first, second = family(pid)
+        first, second = process_tree(pid)
         assert (first.pid, second.ppid()) == (pid, pid)
 
 
 def test_cpu_seconds_include_children_that_have_ended() -> None:
     with running(BURN_TWICE) as pid:
-        assert len(family(pid)) == 1
+        assert len(process_tree(pid)) == 1
         assert 1.0 - TICK <= cpu_seconds(pid) < 10
 
 
@@ -102,18 +102,18 @@ def test_cpu_seconds_include_children_that_run() -> None:
         end = time.monotonic() + 60
         while cpu_seconds(pid) < 0.5 and time.monotonic() < end:
             time.sleep(0.05)
-        assert len(family(pid)) == 2
+        assert len(process_tree(pid)) == 2
         assert cpu_seconds(pid) >= 0.5
 
 
-def test_disturbance_counts_a_process_of_nobody_here() -> None:
-    others, began = Disturbance(), time.monotonic()
+def test_background_load_counts_unrelated_processes() -> None:
+    others, began = BackgroundLoad(), time.monotonic()
     subprocess.run([sys.executable, "-c", LEAVE], capture_output=True, check=True)  # until the orphan has ended as well
     assert others.cpus() * (time.monotonic() - began) >= 0.5 - TICK
 
 
-def test_disturbance_leaves_out_this_process_and_its_children() -> None:
-    before, others, began = worked(), Disturbance(), time.monotonic()
+def test_background_load_excludes_this_process_and_its_children() -> None:
+    before, others, began = worked(), BackgroundLoad(), time.monotonic()
     subprocess.run([sys.executable, "-c", BURN], check=True)
     found = others.cpus() * (time.monotonic() - began)
     assert found <= worked() - before - 0.5 + 3 * TICK

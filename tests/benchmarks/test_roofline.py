@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import networks, roofline
 from benchmarks.limits import Sizes
-from benchmarks.roofline import Roof, Work, layer_works
+from benchmarks.roofline import Roofline, Work, layer_work
 from model_store import NetworkSpec, TransformNetwork, for_inference
 
 STYLE = "c9s1-4,d6,d8,R8*2,u6,u4,c9s1-3"
@@ -22,14 +22,14 @@ def test_layers_are_all_the_work_of_a_pass() -> None:
     fast = for_inference(networks.calibrated(STYLE))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         fast.transform(plane(fast, 150))
-    works = layer_works(fast, plane(fast, 150))
+    works = layer_work(fast, plane(fast, 150))
     assert len(works) == len(fast.layers) == 8
     assert sum(work.flops for work in works) == counter.get_total_flops()
 
 
 def test_every_plane_and_every_weight_moves_once() -> None:
     network = TransformNetwork(NetworkSpec(architecture="c3s1-8,R8,c3s1-3", norm="none")).eval()
-    first, block, last = layer_works(network, plane(network, 20))
+    first, block, last = layer_work(network, plane(network, 20))
     weights = 3 * 8 * 9 + 8
     assert first.bytes == 4 * (3 * 20**2 + weights + 8 * 18**2)
     assert first.flops == 2 * 3 * 8 * 9 * 18**2
@@ -41,7 +41,7 @@ def test_every_plane_and_every_weight_moves_once() -> None:
 def test_half_precision_moves_half_as_much() -> None:
     network = networks.calibrated(STYLE)
     works = [
-        layer_works(for_inference(network, precision), plane(network, 100))
+        layer_work(for_inference(network, precision), plane(network, 100))
         for precision in (torch.float32, torch.bfloat16)
     ]
     assert [work.bytes for work in works[1]] == [work.bytes // 2 for work in works[0]]
@@ -49,7 +49,7 @@ def test_half_precision_moves_half_as_much() -> None:
 
 @pytest.mark.parametrize(("work", "seconds"), [(Work(100, 1), 10.0), (Work(1, 100), 50.0)])
 def test_the_tighter_limit_counts(work: Work, seconds: float) -> None:
-    assert Roof(10, 2).seconds(work) == seconds
+    assert Roofline(10, 2).seconds(work) == seconds
 
 
 def test_table_has_every_layer_the_rest_and_all() -> None:
@@ -64,6 +64,6 @@ def test_table_has_every_layer_the_rest_and_all() -> None:
 
 def test_options_have_the_sizes_of_a_gpu_tile() -> None:
     parser = ArgumentParser()
-    roofline.declare(parser)
+    roofline.add_options(parser)
     chosen = parser.parse_args([])
     assert (chosen.side, chosen.device, chosen.networks) == (1024, "auto", ("style", "x4"))

@@ -11,7 +11,7 @@ import pytest
 from psutil import Process
 
 from benchmarks import processes, servers
-from benchmarks.servers import CHOICES, PATIENT, Recipe, Server
+from benchmarks.servers import LONG_TIMEOUT, SERVER_SPECS, Server, ServerSpec
 
 PROGRAM = """
 import subprocess, sys
@@ -43,11 +43,11 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
-RECIPE = Recipe("small", (sys.executable, "-c", PROGRAM, "{port}"), "/readyz", "/picture")
+SPEC = ServerSpec("small", (sys.executable, "-c", PROGRAM, "{port}"), "/readyz", "/picture")
 
 
 def statuses(server: Server) -> set[str]:
-    return {member.status() for member in processes.family(server._process.pid)}
+    return {member.status() for member in processes.process_tree(server.pid)}
 
 
 def has_ended(process: Process) -> bool:
@@ -62,10 +62,10 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_server_answers_while_it_runs_and_leaves_no_process(tmp_path: Path) -> None:
-    with servers.running(RECIPE) as server:
-        members = processes.family(server._process.pid)
+    with servers.running(SPEC) as server:
+        members = processes.process_tree(server.pid)
         assert server.get("/readyz") == (200, "ready")
-        assert server.post(servers.request(RECIPE, b"photo", tmp_path)) == b"600 photo"
+        assert server.post(servers.request(SPEC, b"photo", tmp_path)) == b"600 photo"
         assert server.memory().rss > 5
         assert server.cpu_seconds() > 0
     assert len(members) == 2
@@ -73,13 +73,13 @@ def test_server_answers_while_it_runs_and_leaves_no_process(tmp_path: Path) -> N
 
 
 def test_answer_without_success_is_an_error(tmp_path: Path) -> None:
-    sent = servers.request(replace(RECIPE, path="/wrong"), b"photo", tmp_path)
-    with servers.running(RECIPE) as server, pytest.raises(RuntimeError, match="small answered 400: 600 photo"):
+    sent = servers.request(replace(SPEC, path="/wrong"), b"photo", tmp_path)
+    with servers.running(SPEC) as server, pytest.raises(RuntimeError, match="small answered 400: 600 photo"):
         server.post(sent)
 
 
 def test_metric_is_the_sum_of_its_samples() -> None:
-    with servers.running(RECIPE) as server:
+    with servers.running(SPEC) as server:
         assert server.metric("seconds_sum") == 7.5
         assert server.metric("seconds_sum", 'stage="read"') == 3.5
         assert server.metric("busy") == 0.25
@@ -87,46 +87,46 @@ def test_metric_is_the_sum_of_its_samples() -> None:
 
 
 def test_servers_are_suspended_but_for_the_block_of_awake() -> None:
-    with servers.all_running([RECIPE]) as found:
+    with servers.all_running([SPEC]) as found:
         server = found["small"]
         wait_for(lambda: statuses(server) == {psutil.STATUS_STOPPED})
-        with server.awake():
+        with server.resumed():
             assert server.get("/readyz") == (200, "ready")
             assert psutil.STATUS_STOPPED not in statuses(server)
         wait_for(lambda: statuses(server) == {psutil.STATUS_STOPPED})
 
 
 def test_a_server_without_its_package_is_skipped(capsys: pytest.CaptureFixture[str]) -> None:
-    with servers.all_running([replace(RECIPE, needs="no-such-distribution")]) as found:
+    with servers.all_running([replace(SPEC, needs="no-such-distribution")]) as found:
         assert found == {}
     assert "small is skipped: no-such-distribution is not installed" in capsys.readouterr().out
-    assert replace(RECIPE, needs="torch").missing is None
+    assert replace(SPEC, needs="torch").missing is None
 
 
 def test_a_server_that_ends_at_its_start_is_an_error_with_its_log() -> None:
-    failing = replace(RECIPE, command=(sys.executable, "-c", "raise SystemExit('no store')"))
+    failing = replace(SPEC, command=(sys.executable, "-c", "raise SystemExit('no store')"))
     with pytest.raises(RuntimeError, match="small did not start:\nno store"), servers.running(failing):
         pass
 
 
 def test_settings_are_variables_of_its_environment() -> None:
     program = "import os, sys; sys.exit(os.environ['PASTICHE_BENCHMARKS_OTHER'] + str('{port}'.isdigit()))"
-    recipe = replace(RECIPE, command=(sys.executable, "-c", program), settings={"PASTICHE_BENCHMARKS_OTHER": "set"})
-    with pytest.raises(RuntimeError, match="setTrue"), servers.running(recipe):
+    spec = replace(SPEC, command=(sys.executable, "-c", program), settings={"PASTICHE_BENCHMARKS_OTHER": "set"})
+    with pytest.raises(RuntimeError, match="setTrue"), servers.running(spec):
         pass
 
 
 def test_requests_have_the_photo_as_their_body_or_in_a_form(tmp_path: Path) -> None:
-    raw = servers.request(RECIPE, b"photo", tmp_path)
-    form = servers.request(replace(RECIPE, form=True), b"photo", tmp_path, {})
-    assert (Path(raw.body).read_bytes(), raw.headers) == (b"photo", {"Content-Type": "image/jpeg", **PATIENT})
+    raw = servers.request(SPEC, b"photo", tmp_path)
+    form = servers.request(replace(SPEC, form=True), b"photo", tmp_path, {})
+    assert (Path(raw.body).read_bytes(), raw.headers) == (b"photo", {"Content-Type": "image/jpeg", **LONG_TIMEOUT})
     assert raw.body != form.body
     assert form.headers == {"Content-Type": f"multipart/form-data; boundary={servers.BOUNDARY}"}
     assert b"\r\n\r\nphoto\r\n" in Path(form.body).read_bytes()
 
 
-def test_every_choice_is_a_recipe_of_its_name(tmp_path: Path) -> None:
-    recipes = {name: make(tmp_path) for name, make in CHOICES.items()}
-    assert {name: recipe.name for name, recipe in recipes.items()} == {name: name for name in CHOICES}
-    assert all("{port}" in recipe.command for recipe in recipes.values())
-    assert [name for name, recipe in recipes.items() if recipe.allocator] == ["litserve-allocator"]
+def test_every_server_spec_has_the_name_of_its_key(tmp_path: Path) -> None:
+    specs = {name: make(tmp_path) for name, make in SERVER_SPECS.items()}
+    assert {name: spec.name for name, spec in specs.items()} == {name: name for name in SERVER_SPECS}
+    assert all("{port}" in spec.command for spec in specs.values())
+    assert [name for name, spec in specs.items() if spec.allocator] == ["litserve-allocator"]

@@ -2,7 +2,7 @@
 
 import math
 
-from benchmarks.stats import in_milliseconds, middle, percentile
+from benchmarks.stats import in_milliseconds, median, percentile
 
 
 def test_percentile_is_the_nearest_rank() -> None:
@@ -16,7 +16,7 @@ def test_percentile_of_a_hundred_leaves_out_the_worst() -> None:
 
 def test_nothing_measured_is_no_number() -> None:
     assert math.isnan(percentile([], 0.5))
-    assert math.isnan(middle([]))
+    assert math.isnan(median([]))
 
 
 def test_columns_are_milliseconds() -> None:

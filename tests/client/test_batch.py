@@ -9,11 +9,11 @@ from client.files import Item
 from tests.service.live import file, photo
 
 
-def run(items: list[Item], *, overwrite: bool = False, away: bool = False) -> Outcome:
-    """Send items to a service that returns a PNG for a PNG, refuses everything else, or is away."""
+def run(items: list[Item], *, overwrite: bool = False, unavailable: bool = False) -> Outcome:
+    """Send items to a service that returns a PNG for a PNG, refuses everything else, or cannot be reached."""
 
     def answer(request: httpx.Request) -> httpx.Response:
-        if away:
+        if unavailable:
             raise httpx.ConnectError("refused")
         if request.content.startswith(b"\x89PNG"):
             return httpx.Response(200, content=request.content, headers={"Content-Type": "image/png"})
@@ -43,7 +43,7 @@ def test_broken_image_fails_alone(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "2.png"]
 
 
-def test_result_that_is_there_is_skipped_unless_overwritten(tmp_path: Path) -> None:
+def test_existing_result_is_skipped_unless_overwritten(tmp_path: Path) -> None:
     items = items_in(tmp_path, file(photo()), file(photo(1)))
     assert run(items).written == 2
     again = run(items)
@@ -51,7 +51,7 @@ def test_result_that_is_there_is_skipped_unless_overwritten(tmp_path: Path) -> N
     assert run(items, overwrite=True).written == 2
 
 
-def test_rest_is_not_tried_where_the_service_is_away(tmp_path: Path) -> None:
-    outcome = run(items_in(tmp_path, *[file(photo())] * 5), away=True)
-    assert (outcome.written, outcome.failed, outcome.left) == (0, 0, 5)
-    assert "no answer" in outcome.away
+def test_rest_is_not_tried_if_the_service_is_unavailable(tmp_path: Path) -> None:
+    outcome = run(items_in(tmp_path, *[file(photo())] * 5), unavailable=True)
+    assert (outcome.written, outcome.failed, outcome.not_tried) == (0, 0, 5)
+    assert "no answer" in outcome.outage_reason

@@ -10,17 +10,17 @@ from time import monotonic
 import httpx
 import pytest
 
-from client.exchange import Away, Call, Hopeless, Refused, exchange
+from client.exchange import Call, Refused, RefusedForAll, Unavailable, exchange
 from client.outage import Outage
 
 Answers = list[tuple[int, dict[str, str], bytes]]
 
-NOBODY = "http://127.0.0.1:9"
+UNREACHABLE = "http://127.0.0.1:9"
 
 
 @contextmanager
 def server(answers: Answers) -> Iterator[tuple[str, list[str]]]:
-    """A server that gives these answers, one after the other, and the paths that it was asked for."""
+    """Serve these answers in order; yields the URL and the list of requested paths."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -37,13 +37,13 @@ def server(answers: Answers) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
-        thread = Thread(target=made.serve_forever)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = Thread(target=httpd.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{made.server_address[1]}", asked
+            yield f"http://127.0.0.1:{httpd.server_address[1]}", asked
         finally:
-            made.shutdown()
+            httpd.shutdown()
             thread.join()
 
 
@@ -60,7 +60,7 @@ def send(url: str, call: Call, outage: Outage | None = None) -> httpx.Response:
 
 
 class Waits(list[float]):
-    """The pauses that were asked for, which are skipped."""
+    """Records the requested pauses instead of waiting."""
 
     async def sleep(self, seconds: float) -> None:
         self.append(seconds)
@@ -95,7 +95,7 @@ def test_busy_service_is_asked_again_after_as_long_as_it_says(waits: Waits) -> N
     assert waits[4] == 60
 
 
-def test_retries_come_to_an_end(waits: Waits) -> None:
+def test_retries_are_limited(waits: Waits) -> None:
     with (
         server([(503, {"Retry-After": "1"}, problem("overloaded", "full"))] * 3) as (url, asked),
         pytest.raises(Refused, match="full"),
@@ -107,9 +107,9 @@ def test_retries_come_to_an_end(waits: Waits) -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind", "failure"),
-    [(415, "unsupported-image", Refused), (404, "unknown-model", Hopeless), (404, "not-found", Hopeless)],
+    [(415, "unsupported-image", Refused), (404, "unknown-model", RefusedForAll), (404, "not-found", RefusedForAll)],
 )
-def test_what_will_not_change_is_not_asked_again(status: int, kind: str, failure: type[Refused]) -> None:
+def test_final_answers_are_not_retried(status: int, kind: str, failure: type[Refused]) -> None:
     with server([(status, {}, problem(kind, "no"))]) as (url, asked), pytest.raises(Refused, match="no") as refused:
         send(url, Call("/x"))
     assert type(refused.value) is failure
@@ -117,49 +117,49 @@ def test_what_will_not_change_is_not_asked_again(status: int, kind: str, failure
 
 
 @pytest.mark.parametrize(
-    ("of_a_speck", "failure"),
+    ("probe_answer", "failure"),
     [
-        ((422, {}, problem("invalid-request", "no")), Hopeless),
+        ((422, {}, problem("invalid-request", "no")), RefusedForAll),
         ((422, {}, problem("invalid-request", "no, it is 1×1")), Refused),
         ((503, {"Retry-After": "1"}, problem("overloaded", "full")), Refused),
         ((200, {}, b"done"), Refused),
     ],
 )
-def test_fault_is_the_calls_where_a_speck_is_refused_in_the_same_words(
-    of_a_speck: tuple[int, dict[str, str], bytes], failure: type[Refused]
+def test_refusal_holds_for_all_images_if_the_probe_image_gets_the_same_problem(
+    probe_answer: tuple[int, dict[str, str], bytes], failure: type[Refused]
 ) -> None:
-    answers = [(422, {}, problem("invalid-request", "no")), of_a_speck]
+    answers = [(422, {}, problem("invalid-request", "no")), probe_answer]
     with server(answers) as (url, asked), pytest.raises(Refused, match="no") as refused:
         send(url, Call("/x", {"width": "9"}))
     assert type(refused.value) is failure
     assert asked == ["/x?width=9"] * 2
 
 
-def test_foreign_answers_are_understood_as_far_as_possible() -> None:
+def test_answers_without_a_problem_are_described_by_their_status() -> None:
     with server([(500, {}, b"<html>oops</html>")]) as (url, _), pytest.raises(Refused, match="HTTP 500"):
         send(url, Call("/x"))
 
 
-def test_nobody_there_is_waited_for_as_long_as_patience_lasts() -> None:
+def test_unreachable_service_is_waited_for_as_long_as_patience_lasts() -> None:
     said: list[str] = []
     outage, began = Outage(0.5, said.append), monotonic()
-    with pytest.raises(Away, match=rf"no answer from {NOBODY}: .*; gave up after 0\.5 s"):
-        send(NOBODY, Call("/x", retries=0), outage)
+    with pytest.raises(Unavailable, match=rf"no answer from {UNREACHABLE}: .*; gave up after 0\.5 s"):
+        send(UNREACHABLE, Call("/x", retries=0), outage)
     assert monotonic() - began >= 0.5
-    with pytest.raises(Away):
-        send(NOBODY, Call("/x"), outage)
+    with pytest.raises(Unavailable):
+        send(UNREACHABLE, Call("/x"), outage)
     assert len(said) == 1
-    assert said[0].startswith(f"waiting up to 0.5 s for the service: no answer from {NOBODY}")
+    assert said[0].startswith(f"waiting up to 0.5 s for the service: no answer from {UNREACHABLE}")
 
 
-def test_without_patience_nobody_is_waited_for(waits: Waits) -> None:
+def test_without_patience_there_is_no_wait(waits: Waits) -> None:
     said: list[str] = []
-    with pytest.raises(Away, match="no answer"):
-        send(NOBODY, Call("/x"), waits.outage(0, said.append))
+    with pytest.raises(Unavailable, match="no answer"):
+        send(UNREACHABLE, Call("/x"), waits.outage(0, said.append))
     assert (waits, said) == ([], [])
 
 
-def test_server_that_begins_or_stops_is_not_the_images_fault(waits: Waits) -> None:
+def test_starting_or_stopping_service_uses_no_retries(waits: Waits) -> None:
     said: list[str] = []
     loading = (503, {"Retry-After": "1"}, problem("model-unavailable", "the models are being loaded"))
     draining = (503, {"Retry-After": "1"}, problem("draining", "stopping"))
@@ -186,8 +186,8 @@ def test_every_answer_ends_an_outage(waits: Waits) -> None:
     assert len(said) == 2
 
 
-def test_image_that_ends_the_server_is_not_sent_for_ever(waits: Waits) -> None:
-    """What goes away with the image in its hands may have been ended by it."""
+def test_image_that_crashes_the_server_is_sent_a_limited_number_of_times(waits: Waits) -> None:
+    """A connection that ends during a request may have been ended by the image."""
     with server([(502, {}, b"")] * 3) as (url, asked), pytest.raises(Refused, match="HTTP 502") as refused:
         send(url, Call("/x", retries=2), waits.outage())
     assert type(refused.value) is Refused

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from client.files import FORMATS, Item, UsageError, formatted, plan
+from client.files import FORMATS, Item, UsageError, plan, with_format
 from service.imaging.codecs import WRITTEN_FORMATS
 
 
@@ -12,7 +12,7 @@ def touch(*paths: Path) -> None:
         path.write_bytes(b"image")
 
 
-def test_folders_keep_their_shape(tmp_path: Path) -> None:
+def test_subfolders_are_kept(tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     touch(photos / "b.JPG", photos / "2024" / "a.png", photos / "notes.txt", photos / ".a.jpg")
     assert plan([photos], out) == [
@@ -21,27 +21,27 @@ def test_folders_keep_their_shape(tmp_path: Path) -> None:
     ]
 
 
-def test_results_that_would_meet_keep_their_whole_names(tmp_path: Path) -> None:
+def test_results_that_would_collide_keep_their_extensions(tmp_path: Path) -> None:
     touch(tmp_path / "in" / "a.jpg", tmp_path / "in" / "a.png", tmp_path / "in" / "b.jpg")
     planned = plan([tmp_path / "in"], tmp_path / "out")
-    assert [item.result("image/webp").name for item in planned] == ["a.jpg.webp", "a.png.webp", "b.webp"]
+    assert [item.result_path("image/webp").name for item in planned] == ["a.jpg.webp", "a.png.webp", "b.webp"]
 
 
 def test_single_image_may_become_a_file_of_any_name(tmp_path: Path) -> None:
     touch(tmp_path / "in.heic")
     (item,) = plan([tmp_path / "in.heic"], tmp_path / "out.jpg")
-    assert item.result("image/png") == tmp_path / "out.jpg"
+    assert item.result_path("image/png") == tmp_path / "out.jpg"
     (item,) = plan([tmp_path / "in.heic"], tmp_path / "out")
-    assert item.result("image/jpeg") == tmp_path / "out" / "in.jpg"
-    assert item.result("image/avif") == tmp_path / "out" / "in.avif"
+    assert item.result_path("image/jpeg") == tmp_path / "out" / "in.jpg"
+    assert item.result_path("image/avif") == tmp_path / "out" / "in.avif"
 
 
-def test_results_of_an_earlier_run_are_no_images(tmp_path: Path) -> None:
+def test_results_of_an_earlier_run_are_not_sources(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / "painted" / "a.jpg")
     assert [item.source for item in plan([tmp_path], tmp_path / "painted")] == [tmp_path / "a.jpg"]
 
 
-def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
+def test_invalid_sources_and_targets_are_refused(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / "other" / "a.jpg", tmp_path / "texts" / "a.txt")
     faults = [
         ([tmp_path / "absent"], tmp_path / "out", "neither a file nor a folder"),
@@ -57,11 +57,11 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     assert len(plan([tmp_path / "a.jpg", tmp_path / "a.jpg"], tmp_path / "out")) == 1
 
 
-def test_result_is_written_whole_and_over_nothing(tmp_path: Path) -> None:
+def test_result_is_written_and_not_overwritten_unless_asked(tmp_path: Path) -> None:
     item = Item(tmp_path / "a.png", tmp_path / "out" / "a")
-    assert item.done() is None
+    assert item.existing_result() is None
     assert item.write(b"one", "image/webp", overwrite=False) == tmp_path / "out" / "a.webp"
-    assert item.done() == tmp_path / "out" / "a.webp"
+    assert item.existing_result() == tmp_path / "out" / "a.webp"
     with pytest.raises(FileExistsError):
         item.write(b"two", "image/webp", overwrite=False)
     assert (tmp_path / "out" / "a.webp").read_bytes() == b"one"
@@ -70,7 +70,7 @@ def test_result_is_written_whole_and_over_nothing(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.webp"]
 
 
-def test_links_to_nothing_are_not_passed_over(tmp_path: Path) -> None:
+def test_broken_links_are_not_ignored(tmp_path: Path) -> None:
     touch(tmp_path / "in" / "a.jpg")
     (tmp_path / "in" / "b.jpg").symlink_to("gone.jpg")
     (tmp_path / "in" / "c.jpg").symlink_to("c.jpg")
@@ -78,7 +78,7 @@ def test_links_to_nothing_are_not_passed_over(tmp_path: Path) -> None:
     assert sources == ["a.jpg", "b.jpg", "c.jpg"]
 
 
-def test_photograph_is_not_its_own_result(tmp_path: Path) -> None:
+def test_result_does_not_overwrite_its_own_image(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg")
     (tmp_path / "link.jpg").symlink_to("a.jpg")
     for source, out in (("a.jpg", "a.jpg"), ("a.jpg", "link.jpg"), ("link.jpg", "a.jpg")):
@@ -89,15 +89,22 @@ def test_photograph_is_not_its_own_result(tmp_path: Path) -> None:
 def test_extension_of_one_result_is_its_format(tmp_path: Path) -> None:
     assert set(FORMATS.values()) == {kind.value for kind in WRITTEN_FORMATS}
     png, tiff = (Item(tmp_path / "a.jpg", tmp_path / name, exact=True) for name in ("a.PNG", "a.tiff"))
-    assert formatted({"quality": "80"}, [png]) == {"quality": "80", "format": "png"}
-    assert formatted({"format": "TIF"}, [tiff]) == {"format": "TIF"}
-    assert formatted({"quality": "80"}, [Item(tmp_path / "a.jpg", tmp_path / "a.png")]) == {"quality": "80"}
+    assert with_format({"quality": "80"}, [png]) == {"quality": "80", "format": "png"}
+    assert with_format({"format": "TIF"}, [tiff]) == {"format": "TIF"}
+    assert with_format({"quality": "80"}, [Item(tmp_path / "a.jpg", tmp_path / "a.png")]) == {"quality": "80"}
     for other in ("jpeg", "bmp", ""):
         with pytest.raises(UsageError, match=r"a\.PNG is a png.*--format=png"):
-            formatted({"format": other}, [png])
+            with_format({"format": other}, [png])
 
 
-def test_extension_that_no_result_has_is_refused(tmp_path: Path) -> None:
+def test_every_format_that_is_read_is_taken_from_a_folder(tmp_path: Path) -> None:
+    names = ("a.bmp", "b.DIB", "c.jxl", "d.heic", "e.hif", "f.apng", "g.pjpeg")
+    for name in (*names, "h.txt", "i.svg"):
+        touch(tmp_path / "in" / name)
+    assert [item.source.name for item in plan([tmp_path / "in"], tmp_path / "out")] == list(names)
+
+
+def test_unknown_extension_of_a_result_is_refused(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg")
     for name in ("out.bmp", "out.heic"):
         with pytest.raises(UsageError, match=r"\.avif, \.gif, .*\.webp"):

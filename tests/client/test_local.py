@@ -23,7 +23,7 @@ def test_local_service_answers_without_a_server(tmp_path: Path, monkeypatch: pyt
     assert pixels(answer.content).shape == photo().shape
 
 
-def test_local_service_that_cannot_begin_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_service_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PASTICHE_DEVICE", "cuda:99")
 
     async def run() -> None:

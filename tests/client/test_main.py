@@ -19,8 +19,8 @@ def photos(folder: Path, count: int) -> Path:
     return folder
 
 
-def test_folder_of_a_hundred_photos_goes_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In spite of a service that takes on six at a time, and of a photo that is none."""
+def test_folder_of_a_hundred_photos_is_stylized(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The service admits six requests at a time, and one file is not an image."""
     publish(tmp_path / "store")
     source, out = photos(tmp_path / "photos", 100), tmp_path / "painted"
     (source / "broken.jpg").write_bytes(b"no image")
@@ -60,7 +60,7 @@ def test_options_of_the_service_are_passed_on(tmp_path: Path, capsys: pytest.Cap
         assert main(["upscale", "4", str(tmp_path / "absent"), "-o", str(tmp_path / "x")]) == 2
 
 
-def test_one_photo_becomes_one_file_and_is_not_overwritten_unasked(tmp_path: Path) -> None:
+def test_single_file_is_not_overwritten_unless_asked(tmp_path: Path) -> None:
     publish(tmp_path / "store")
     source, out = tmp_path / "a.png", tmp_path / "b.png"
     source.write_bytes(file(photo()))
@@ -73,7 +73,7 @@ def test_one_photo_becomes_one_file_and_is_not_overwritten_unasked(tmp_path: Pat
         assert same(pixels(out.read_bytes()), painted(tmp_path / "store", photo()))
 
 
-def test_unfit_images_fail_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unsuitable_images_fail_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Even where they come first."""
     publish_upscaler(tmp_path / "store")
     source, out = photos(tmp_path / "photos", 2), tmp_path / "large"
@@ -100,7 +100,7 @@ def test_unfit_images_fail_alone(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--timeout=86400"], "at most 600 seconds"),
     ],
 )
-def test_options_that_suit_no_image_are_tried_once(
+def test_options_that_no_image_accepts_are_tried_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], told: str
 ) -> None:
     publish(tmp_path / "store")
@@ -113,7 +113,7 @@ def test_options_that_suit_no_image_are_tried_once(
     assert "1 failed, 2 not tried" in said
 
 
-def test_names_of_styles_are_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_of_styles_are_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     publish(tmp_path / "store")
     publish(tmp_path / "store", "scream")
     source = photos(tmp_path / "photos", 1)
@@ -125,7 +125,7 @@ def test_names_of_styles_are_names(tmp_path: Path, capsys: pytest.CaptureFixture
         assert main(["stylize", "wave:0.7,scream:0.3", *shared, str(tmp_path / "mixed")]) == 0
 
 
-def test_extension_of_one_result_decides_on_its_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_extension_of_a_single_result_sets_its_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     publish(tmp_path / "store")
     source = tmp_path / "a.jpg"
     source.write_bytes(file(photo(), "JPEG"))
@@ -141,7 +141,7 @@ def test_extension_of_one_result_decides_on_its_format(tmp_path: Path, capsys: p
     assert source.read_bytes() == file(photo(), "JPEG")
 
 
-def test_link_to_nothing_is_an_image_that_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_broken_link_is_an_image_that_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     publish(tmp_path / "store")
     source = photos(tmp_path / "photos", 2)
     (source / "link.jpg").symlink_to("gone.jpg")
@@ -152,7 +152,7 @@ def test_link_to_nothing_is_an_image_that_failed(tmp_path: Path, capsys: pytest.
     assert f"{source}/link.jpg: " in said
 
 
-def test_service_that_is_away_is_waited_for_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unavailable_service_is_waited_for_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = photos(tmp_path / "photos", 20)
     command = ["stylize", "wave", str(source), "-o", str(tmp_path / "out"), "--server", "http://127.0.0.1:9"]
     assert main([*command, "--patience", "0.3"]) == 1
@@ -181,7 +181,7 @@ def test_service_that_is_away_is_waited_for_once(tmp_path: Path, capsys: pytest.
         (["--server", ""], "http://127.0.0.1:8000"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(
+def test_invalid_options_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], accepted: str
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
@@ -189,7 +189,7 @@ def test_options_that_make_no_sense_are_refused(
     assert accepted in capsys.readouterr().err
 
 
-def test_no_server_is_needed(
+def test_local_needs_no_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(tmp_path / "store")

@@ -47,7 +47,7 @@ def test_a_replacement_that_fails_leaves_the_file(tmp_path: Path, monkeypatch: p
     assert names(tmp_path) == ["current"]
 
 
-def test_what_killed_writers_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+def test_old_temporary_files_of_killed_writers_are_removed(tmp_path: Path) -> None:
     left = [".2.abcd_123", ".3.efgh5678", ".notes.mine", ".current.0a1b2c3d"]
     for name in left[:3]:
         (tmp_path / name).mkdir()

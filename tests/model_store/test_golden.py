@@ -40,7 +40,7 @@ def test_fast_networks_with_thumbnail_normalisation_reproduce_it(precision: torc
         golden.check(for_inference(built, precision)(golden.batch()), precision)
 
 
-def test_refuses_another_shape_and_what_is_no_number() -> None:
+def test_refuses_another_shape_and_nan() -> None:
     golden = Golden.of(network())
     with pytest.raises(GoldenMismatch, match="not"):
         golden.check(golden.output[..., 1:])

@@ -19,7 +19,7 @@ def test_other_names_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_measured_is_finite(value: float) -> None:
+def test_losses_and_metrics_are_finite(value: float) -> None:
     with pytest.raises(ValidationError, match="finite number"):
         Provenance(data="photographs", losses={"total": value})
     with pytest.raises(ValidationError, match="finite number"):

@@ -30,7 +30,7 @@ def test_an_absent_store_is_empty(tmp_path: Path) -> None:
     assert store.versions("wave") == []
 
 
-def test_what_is_published_can_be_loaded(tmp_path: Path) -> None:
+def test_published_model_can_be_loaded(tmp_path: Path) -> None:
     original = network()
     store = ModelStore(tmp_path)
     manifest = store.publish(original, draft(), preview=b"png")
@@ -94,7 +94,7 @@ def test_versions_count_up_and_the_newest_is_current(tmp_path: Path) -> None:
     assert store.current("wave") == 3
 
 
-def test_rollback_and_promote_move_only_the_pointer(tmp_path: Path) -> None:
+def test_rollback_and_promote_change_only_the_current_version(tmp_path: Path) -> None:
     store = published(tmp_path, "wave", "wave")
     assert store.rollback("wave") == 1
     assert store.current("wave") == 1
@@ -213,7 +213,7 @@ def test_a_manifest_in_the_wrong_folder_is_refused(tmp_path: Path) -> None:
         store.load("night")
 
 
-def test_a_pointer_to_nowhere_is_refused(tmp_path: Path) -> None:
+def test_current_with_a_missing_version_is_refused(tmp_path: Path) -> None:
     store = published(tmp_path, "wave")
     (tmp_path / "wave/current").write_text("5\n")
     with pytest.raises(CorruptModel, match="current says '5'"):
@@ -221,7 +221,7 @@ def test_a_pointer_to_nowhere_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"01", b"\xd9\xa1", b"9" * 5000])
-def test_a_pointer_that_is_no_version_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_current_with_invalid_content_is_refused(tmp_path: Path, content: bytes) -> None:
     store = published(tmp_path, "wave")
     (tmp_path / "wave/current").write_bytes(content)
     with pytest.raises(CorruptModel, match="wave: current says"):
@@ -272,14 +272,14 @@ def test_a_golden_output_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
-def test_a_manifest_that_could_not_be_read_is_not_written(tmp_path: Path) -> None:
+def test_an_invalid_manifest_is_not_written(tmp_path: Path) -> None:
     unread = Provenance.model_construct(data="photographs", losses={"total": float("nan")})
     with pytest.raises(StoreError, match=r"wave@1: unreadable manifest\.json: provenance\.losses\.total"):
         ModelStore(tmp_path / "store").publish(network(), draft().model_copy(update={"provenance": unread}))
     assert not (tmp_path / "store").exists()
 
 
-def test_publishers_of_one_name_do_not_disturb_each_other(tmp_path: Path) -> None:
+def test_concurrent_publishers_get_different_versions(tmp_path: Path) -> None:
     def publish(_: int) -> int:
         return ModelStore(tmp_path).publish(small, draft()).version
 

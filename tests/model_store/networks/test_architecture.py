@@ -50,6 +50,6 @@ def test_scale_and_stride(notation: str, scale: int, stride: int) -> None:
         ("d4*7,u4*7,c3s1-3", "at most 64 times"),
     ],
 )
-def test_refuses_what_is_no_network(notation: str, complaint: str) -> None:
+def test_refuses_invalid_notation(notation: str, complaint: str) -> None:
     with pytest.raises(ArchitectureError, match=complaint):
         Architecture.parse(notation)

@@ -19,8 +19,8 @@ def test_upscaling_network_of_the_paper() -> None:
 
 def test_margin_respects_its_lower_bound() -> None:
     assert Geometry.of(Architecture.parse("c3s1-12,p2")).margin == 1
-    assert Geometry.of(Architecture.parse("c3s1-12,p2"), at_least=2).margin == 2
-    assert Geometry.of(Architecture.parse("c3s1-12,p2"), at_least=2).margins(7) == (2, 2)
+    assert Geometry.of(Architecture.parse("c3s1-12,p2"), min_margin=2).margin == 2
+    assert Geometry.of(Architecture.parse("c3s1-12,p2"), min_margin=2).margins(7) == (2, 2)
 
 
 @pytest.mark.parametrize("notation", ["c3s1-12,p2,c3s2-3", "u8,c5s2-8,c3s1-3"])

@@ -142,7 +142,7 @@ def test_rewrites_every_costly_layer_and_leaves_the_original_alone() -> None:
 
 
 @pytest.mark.parametrize("form", ["paper", "same", "native"])
-def test_what_it_makes_is_on_the_networks_device(form: str) -> None:
+def test_parameters_stay_on_the_networks_device(form: str) -> None:
     fast = for_inference(network("c9s1-4,d6,R6,u4,c9s1-3", form=form).to("meta"))
     assert {tensor.device.type for tensor in fast.state_dict().values()} == {"meta"}
     assert fast(torch.rand(1, 3, 9, 14, device="meta")).shape == (1, 3, 9, 14)

@@ -21,7 +21,7 @@ def test_older_torch_is_asked_in_its_own_way(monkeypatch: pytest.MonkeyPatch, su
     assert has_fast_bf16(CPU) == supported
 
 
-def test_torch_that_cannot_be_asked_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_without_a_query_has_no_fast_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
     assert not has_fast_bf16(CPU)

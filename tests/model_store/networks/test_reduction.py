@@ -57,7 +57,7 @@ def test_the_mean_colour_stays(height: int, width: int, side: int) -> None:
 
 
 @pytest.mark.parametrize("side", [(20, 32), (1, 1), (32, 7)])
-def test_what_fits_is_its_own_thumbnail(side: tuple[int, int]) -> None:
+def test_small_image_is_its_own_thumbnail(side: tuple[int, int]) -> None:
     pixels = noise(*side)
     image = as_tensor(pixels)
     assert area_reduced(image, 32) is image

@@ -197,7 +197,7 @@ THUMBNAIL_ARCHITECTURES = [
 
 @pytest.mark.parametrize(("architecture", "skip"), THUMBNAIL_ARCHITECTURES)
 @pytest.mark.parametrize("training", [False, True])
-def test_of_its_own_thumbnail_it_makes_what_instance_normalisation_makes(
+def test_thumbnail_normalisation_of_a_small_image_equals_instance_normalisation(
     architecture: str, skip: bool, training: bool
 ) -> None:
     thumbnail = network(architecture, "thumbnail", "same", skip=skip).train(training)
