@@ -84,6 +84,14 @@ class UnsupportedImage(ServiceError):
     title = "The body is no image of an accepted format"
 
 
+class UnsupportedCoding(ServiceError):
+    """The body has a Content-Encoding that is not decoded here; `accepted` lists those that are."""
+
+    status = 415
+    kind = "unsupported-coding"
+    title = "The body has a Content-Encoding that is not accepted"
+
+
 class CorruptImage(ServiceError):
     """The image has an accepted format but cannot be decoded."""
 

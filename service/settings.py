@@ -116,6 +116,13 @@ class Settings(BaseSettings):
         4 * 2**30, ge=1, description="bytes on the disk of all jobs; the oldest results make room for new ones"
     )
 
+    openai_models: str = Field(
+        "",
+        pattern=r"^\s*([^\s=]+=[^\s=]+(\s+|$))*$",
+        description="further names of models for OpenAI's clients, whose programs may know none but OpenAI's: "
+        "'gpt-image-1=great-wave dall-e-2=x4', or styles to be mixed, name:weight,…, instead of a model",
+    )
+
     shutdown_delay_seconds: float = Field(
         0.0, ge=0, le=600, description="seconds after SIGTERM in which requests are still admitted, while /readyz fails"
     )
@@ -123,6 +130,11 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level logged")
     log_format: Literal["text", "json"] = Field("text", description="one line per event, for people or for machines")
+
+    @property
+    def openai_names(self) -> dict[str, str]:
+        """What `openai_models` says: the model of each further name."""
+        return dict(pair.split("=") for pair in self.openai_models.split())
 
     @field_validator("stores", mode="before")
     @classmethod

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import Self
 
 from service.errors import NotAcceptable
-from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat, writable_types
+from service.imaging.codecs import EXTENSIONS, WRITTEN_FORMATS, ImageFormat, writable_types
 
 JSON = "application/json"
 """The media type of an answer that holds the image as base64."""
-
-ALIASES = {"jpg": "jpeg", "tif": "tiff", "apng": "png"}
-"""Other names of formats, in `format` and as image/… in Accept."""
 
 WEIGHT = re.compile(r"(0(\.\d{0,3})?|1(\.0{0,3})?)")
 """A quality value (RFC 9110, section 12.4.2)."""
@@ -66,8 +63,8 @@ def _quality(element: str) -> float:
 
 
 def _named_format(requested: str) -> tuple[ImageFormat, ...]:
-    name = requested.lower()
-    formats = tuple(kind for kind in WRITTEN_FORMATS if kind == ALIASES.get(name, name))
+    name = requested.lower().removeprefix(".")
+    formats = tuple(kind for kind in WRITTEN_FORMATS if kind == EXTENSIONS.get(name, name))
     return formats or _refuse(f"format={requested}", writable_types())
 
 
@@ -84,7 +81,7 @@ def _preferred(weights: Mapping[str, float]) -> tuple[ImageFormat, ...]:
 
 def _weight_of(kind: ImageFormat, weights: Mapping[str, float]) -> float:
     """The weight of the most specific media range that covers the format, 0 where none does."""
-    aliases = [f"image/{alias}" for alias, name in ALIASES.items() if name == kind]
+    aliases = [f"image/{alias}" for alias, name in EXTENSIONS.items() if name == kind]
     return next((weights[name] for name in (kind.media_type, *aliases, "image/*", "*/*") if name in weights), 0.0)
 
 

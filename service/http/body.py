@@ -1,13 +1,14 @@
-"""Reads request bodies: an image, raw or in a multipart form. Bytes are counted as they arrive."""
+"""Reads request bodies: an image, raw or in a multipart form. Bytes are counted as they arrive and are decoded."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from typing import Any
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from service.errors import BodyTimeout, BodyTooLarge, ClientGone
+from service.http.content_coding import decode_stream, parse_coding
 from service.http.multipart import IMAGE, MASK, ImageForm, MultipartForm
 from service.imaging.codecs import readable_types
 from service.pipeline.requests import InputFiles
@@ -18,8 +19,9 @@ FORM = "multipart/form-data"
 async def read_files(request: Request, limit: int, seconds: float, *, accepts_mask: bool = False) -> InputFiles:
     """The files of a request. The Content-Type of a raw body does not matter: images are known by their content.
 
-    Raises BodyTooLarge as soon as more than `limit` bytes are announced or have come, BodyTimeout after `seconds`,
-    ClientGone where the client leaves, MalformedBody where a form is not one part `image` and at most one `mask`.
+    A Content-Encoding is undone. Raises BodyTooLarge as soon as more than `limit` bytes are announced, have come or
+    have been decoded, BodyTimeout after `seconds`, ClientGone where the client leaves, UnsupportedCoding, MalformedBody
+    where the coding is broken or a form is not one part `image` and at most one `mask`.
     """
     if is_form(request):
         form = ImageForm(request.headers["Content-Type"], (MASK,) if accepts_mask else ())
@@ -55,7 +57,7 @@ def request_body_schema(*, accepts_mask: bool) -> dict[str, Any]:
 async def _receive(request: Request, take: Callable[[bytes], None], limit: int, seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
-            async for chunk in _limited_stream(request, limit):
+            async for chunk in _decoded_body(request, limit):
                 take(chunk)
     except TimeoutError as error:
         raise BodyTimeout(f"the body must arrive within {seconds:g} s") from error
@@ -63,13 +65,20 @@ async def _receive(request: Request, take: Callable[[bytes], None], limit: int, 
         raise ClientGone("the client left while it sent the body") from error
 
 
-async def _limited_stream(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+async def _decoded_body(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body without its Content-Encoding, counted before and after it is decoded."""
+    coding = parse_coding(request.headers.getlist("Content-Encoding"))
     announced = request.headers.get("Content-Length", "0")
     _check_length(int(announced) if announced.isdecimal() else 0, limit)
-    arrived = 0
-    async for chunk in request.stream():
-        arrived += len(chunk)
-        _check_length(arrived, limit)
+    async for chunk in _counted(decode_stream(_counted(request.stream(), limit), coding), limit):
+        yield chunk
+
+
+async def _counted(chunks: AsyncIterable[bytes], limit: int) -> AsyncGenerator[bytes, None]:
+    length = 0
+    async for chunk in chunks:
+        length += len(chunk)
+        _check_length(length, limit)
         yield chunk
 
 

@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
 from service.errors import BodyTooLarge
+from service.http.content_coding import parse_coding
 
 MAX_JSON_BYTES = 2**16
 """The largest JSON body; every request of the API has a few hundred bytes."""
@@ -21,6 +22,7 @@ class JsonRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
+            parse_coding(request.headers.getlist("Content-Encoding"), accepted=())
             return await handler(Request(request.scope, _counted(request.receive)))
 
         return handle

@@ -18,6 +18,7 @@ from service.errors import (
     NotAcceptable,
     NotFound,
     ServiceError,
+    UnsupportedCoding,
 )
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -76,6 +77,8 @@ def failure_headers(error: ServiceError, instance: str) -> dict[str, str]:
             headers["Vary"] = "Accept"
         case MethodNotAllowed():
             headers["Allow"] = str(error.members["allowed"])
+        case UnsupportedCoding():
+            headers["Accept-Encoding"] = ", ".join(error.members["accepted"])
         case BodyTimeout() | Draining():
             headers["Connection"] = "close"
         case _ if type(error) is ServiceError:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -17,6 +18,15 @@ MAX_BLUR_DEVIATION = 4.0
 """Standard deviation in pixels above which a mask is reduced before it is blurred: as smooth, and cheaper."""
 
 
+class MaskMeaning(StrEnum):
+    """What of a mask is painted."""
+
+    WHITE = "white"
+    """Its luma times its alpha."""
+    TRANSPARENT = "transparent"
+    """What is missing from its alpha, as OpenAI's clients mean it."""
+
+
 @dataclass(frozen=True)
 class Mask:
     """A plane (H, W, 1), uint8 or uint16, of any size and the photo's aspect ratio."""
@@ -24,10 +34,11 @@ class Mask:
     plane: Pixels
 
     @classmethod
-    def decode(cls, data: bytes) -> "Mask":
+    def decode(cls, data: bytes, meaning: MaskMeaning = MaskMeaning.WHITE) -> "Mask":
         """Decode a file that `inspect_mask` has accepted. Raises CorruptImage."""
         with _prefix_errors():
-            return cls.from_picture(next(decode(data).pictures))
+            picture = next(decode(data).pictures)
+        return cls.from_picture(picture) if meaning is MaskMeaning.WHITE else cls.from_holes(picture)
 
     @classmethod
     def from_picture(cls, picture: Picture) -> "Mask":
@@ -40,6 +51,13 @@ class Mask:
             alpha = 1.0 if picture.alpha is None else picture.alpha[rows] / white
             plane[rows, :, 0] = np.rint(luma * alpha)
         return cls(plane)
+
+    @classmethod
+    def from_holes(cls, picture: Picture) -> "Mask":
+        """White where a picture is transparent, black where it is opaque."""
+        if picture.alpha is None:
+            return cls(np.zeros((*picture.pixels.shape[:2], 1), np.uint8))
+        return cls(np.iinfo(picture.alpha.dtype).max - picture.alpha[..., None])
 
     def opacity(
         self, height: int, width: int, feather: float, strength: float, *, band_values: int = BAND_VALUES
@@ -67,16 +85,23 @@ class Mask:
         return _blur(small, deviation / factor, band_values)
 
 
-def inspect_mask(data: bytes, photo: Size) -> Header:
+def inspect_mask(data: bytes, photo: Size, meaning: MaskMeaning = MaskMeaning.WHITE) -> Header:
     """The header of a mask for a photo of that upright size.
 
-    Raises what `inspect` raises, and InvalidRequest where the mask is animated or has another aspect ratio.
+    Raises what `inspect` raises, and InvalidRequest where the mask is animated or has another aspect ratio; where
+    transparency is meant, also where it has none, or another size.
     """
     with _prefix_errors():
         header = inspect(data)
     size = Size(*header.upright_size)
     if header.frames > 1:
-        raise InvalidRequest(f"the mask has {header.frames} frames; send one of one frame")
+        raise InvalidRequest(f"the mask has {header.frames} frames; send one of one frame", param="mask")
+    if meaning is MaskMeaning.TRANSPARENT and not header.has_alpha:
+        detail = "the mask has no alpha channel; send a PNG that is transparent where the image is to be edited"
+        raise InvalidRequest(detail, param="mask")
+    if meaning is MaskMeaning.TRANSPARENT and size != photo:
+        detail = f"the mask is {size}, and the image, upright, {photo}; send a mask of that size"
+        raise InvalidRequest(detail, param="mask")
     if not (_matches_aspect(size, photo) or _matches_aspect(photo, size)):
         raise InvalidRequest(
             f"the mask is {size}, and the image, upright, {photo}; send a mask of its orientation and aspect (to a "

@@ -21,14 +21,13 @@ class Size(NamedTuple):
     def __str__(self) -> str:
         return f"{self.width}×{self.height}"
 
-    def times(self, factor: int) -> "Size":
-        """Both sides multiplied by `factor`."""
-        return Size(self.height * factor, self.width * factor)
+    def times(self, factor: float) -> "Size":
+        """Both sides multiplied by `factor`, rounded, and at least 1."""
+        return Size(max(1, round(self.height * factor)), max(1, round(self.width * factor)))
 
     def with_longest(self, side: int) -> "Size":
         """The same aspect ratio with a longer side of `side` pixels; the other side is rounded, and at least 1."""
-        factor = side / max(self)
-        return Size(max(1, round(self.height * factor)), max(1, round(self.width * factor)))
+        return self.times(side / max(self))
 
 
 class Fit(StrEnum):
@@ -77,14 +76,10 @@ def fit_size(full: Size, width: int | None, height: int | None, fit: Fit) -> Fra
 def _frame(full: Size, width: int | None, height: int | None, fit: Fit) -> Framing:
     factors = (width or math.inf) / full.width, (height or math.inf) / full.height
     if width is None or height is None or fit is Fit.INSIDE:
-        resized = _scale(full, min(factors))
+        resized = full.times(min(factors))
         return Framing(resized, resized)
     answer = Size(height, width)
     if fit is Fit.FILL:
         return Framing(answer, answer)
-    covering = _scale(full, max(factors))
+    covering = full.times(max(factors))
     return Framing(Size(max(covering.height, height), max(covering.width, width)), answer)
-
-
-def _scale(size: Size, factor: float) -> Size:
-    return Size(max(1, round(size.height * factor)), max(1, round(size.width * factor)))

@@ -15,8 +15,8 @@ from service.models.registry import ServedModel
 from service.pipeline.resolve import Deadline, ResolvedRequest
 from service.telemetry.metrics import package_version
 
-PACKAGES = ("torch", "numpy", "pillow", "pillow-heif", "tifffile", "imagecodecs")
-"""The packages that compute pixels, and read and write files. Some are optional."""
+PACKAGES = ("torch", "numpy", "pillow", "pi-heif", "tifffile", "imagecodecs")
+"""The packages that compute pixels, and read and write files."""
 
 
 def build_fingerprint(device: torch.device, precision: torch.dtype, sizes: TileSizes) -> str:

@@ -7,6 +7,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from service.imaging.codecs import (
     DEFAULT_QUALITY,
+    EXTENSIONS,
     WRITTEN_FORMATS,
     ImageFormat,
     MetadataPolicy,
@@ -22,10 +23,10 @@ class OutputOptions(BaseModel):
 
     format: str | SkipJsonSchema[None] = Field(
         None,
-        description="of the answer; by default by Accept, else that of the input",
+        description="of the answer, or the extension of its file; by default by Accept, else that of the input",
         examples=["webp"],
         # Not an enumeration for pydantic: other values are 406 with the list of formats, not 422.
-        json_schema_extra={"enum": [*WRITTEN_FORMATS, "jpg", "tif"]},
+        json_schema_extra={"enum": [*WRITTEN_FORMATS, *EXTENSIONS]},
     )
     quality: int = Field(DEFAULT_QUALITY, ge=1, le=100, description="of a JPEG, AVIF or lossy WebP")
     lossless: bool = Field(False, description="keep every value: PNG and TIFF do always, WebP on demand")

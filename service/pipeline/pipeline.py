@@ -168,7 +168,8 @@ class ImagePipeline:
 
     def _check_mask(self, request: ResolvedRequest, header: Header) -> None:
         if request.mask is not None:
-            self._limits.check_input(inspect_mask(request.mask, Size(*header.upright_size)))
+            photo = Size(*header.upright_size)
+            self._limits.check_input(inspect_mask(request.mask, photo, request.mask_meaning))
         elif request.operation.needs_mask:
             raise InvalidRequest("feather softens the edges of a mask; send a form with the parts 'image' and 'mask'")
 
@@ -187,7 +188,7 @@ class ImagePipeline:
         upscales = request.model.upscales
         with trace.stage("decode"):
             image = await self._in_pool(partial(decode, data, keep_grey=upscales, keep_16_bit=kind.supports_16_bit))
-            mask = None if request.mask is None else await self._in_pool(Mask.decode, request.mask)
+            mask = await self._decode_mask(request)
         pictures = await self._process_frames(execution, image, mask)
         source_type = SourceType.UPSCALED if upscales else SourceType.STYLIZED
         with trace.stage("encode"):
@@ -195,6 +196,11 @@ class ImagePipeline:
         if execution.output_pixels >= TRIM_PIXELS:
             await self._in_pool(trim_heap)
         return content
+
+    async def _decode_mask(self, request: ResolvedRequest) -> Mask | None:
+        if request.mask is None:
+            return None
+        return await self._in_pool(Mask.decode, request.mask, request.mask_meaning)
 
     async def _process_frames(self, execution: Execution, image: DecodedImage, mask: Mask | None) -> list[Picture]:
         """The processed frames, in order. A frame is decoded shortly before it can run."""

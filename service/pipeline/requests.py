@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from service.engine.request import Priority
 from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat
+from service.imaging.masks import MaskMeaning
 from service.pipeline.output_options import OutputOptions
 from service.pipeline.stylize import StylizeOptions
-from service.pipeline.upscale import UpscaleOptions
+from service.pipeline.upscale import Scale, UpscaleOptions
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class _Request(BaseModel):
 
     accepts_mask: ClassVar[bool] = False
     """Whether a mask may come with the image."""
+    mask_meaning: MaskMeaning = MaskMeaning.WHITE
+    """What of the mask is painted."""
     formats: tuple[ImageFormat, ...] = WRITTEN_FORMATS
     """Formats that the client likes equally; one of them is chosen when the image is known."""
     timeout: float | None = None
@@ -82,7 +85,7 @@ class UpscaleRequest(_Request):
     """Enlarge an image."""
 
     task: Literal["upscale"] = "upscale"
-    scale: int
+    scale: Scale
     parameters: UpscaleParameters = UpscaleParameters()
 
 

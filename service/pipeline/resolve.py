@@ -6,6 +6,7 @@ from time import monotonic
 from service.engine.request import Priority
 from service.errors import InvalidRequest
 from service.imaging.codecs import OutputSpec
+from service.imaging.masks import MaskMeaning
 from service.models.registry import ModelRegistry, ServedModel
 from service.pipeline.operation import Operation
 from service.pipeline.requests import ImageRequest, StylizeRequest
@@ -49,6 +50,8 @@ class ResolvedRequest:
     output: OutputSpec
     mask: bytes | None = None
     """The file of the mask; None: the whole image is processed."""
+    mask_meaning: MaskMeaning = MaskMeaning.WHITE
+    """What of the mask is processed."""
 
     @property
     def model(self) -> ServedModel:
@@ -73,7 +76,7 @@ def resolve(
     default = settings.request_timeout if default_timeout is None else default_timeout
     deadline = Deadline(default, request.timeout, request.parameters.priority)
     output = request.parameters.output_spec(request.formats)
-    return ResolvedRequest(_operation(request, models), deadline, output, mask)
+    return ResolvedRequest(_operation(request, models), deadline, output, mask, request.mask_meaning)
 
 
 def _operation(request: ImageRequest, models: ModelRegistry) -> Operation:

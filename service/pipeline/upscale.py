@@ -1,9 +1,10 @@
-"""Upscale: an image enlarged by one network or by a chain of them, to their scale or to any smaller size."""
+"""Upscale: an image enlarged by one network or by a chain of them, to their scale or to any smaller one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
 from service.engine.request import InferenceSpec
 from service.imaging.back_projection import back_project
@@ -15,6 +16,20 @@ from service.pipeline.operation import Frame, Plan
 
 LONGEST_SIDE = 65_500
 """Pixels; for most images the limits on pixels are reached before."""
+
+
+def _whole_where_possible(scale: float) -> float:
+    """4 for 4.0, which is the same request."""
+    return int(scale) if scale == int(scale) else scale
+
+
+Scale = Annotated[
+    float,
+    Field(gt=1, allow_inf_nan=False),
+    AfterValidator(_whole_where_possible),
+    PlainSerializer(_whole_where_possible, return_type=int | float),
+]
+"""Output side over input side. What exceeds the largest chain of networks is an unknown model."""
 
 
 class UpscaleOptions(BaseModel):
@@ -50,16 +65,19 @@ class Upscale:
 
     models: tuple[ServedModel, ...]
     """The chain: each enlarges the output of the one before it."""
+    scale: float
+    """The most by which a side grows; no more than the chain's."""
     width: int | None = None
     height: int | None = None
     fit: Fit = Fit.INSIDE
     back_projection: bool = True
 
     @classmethod
-    def resolve(cls, models: ModelRegistry, scale: int, options: UpscaleOptions) -> "Upscale":
-        """By the networks that are served for the scale. Raises UnknownModel, or ModelUnavailable."""
+    def resolve(cls, models: ModelRegistry, scale: float, options: UpscaleOptions) -> "Upscale":
+        """By the networks that are served for the scale, or for the next larger one. Raises UnknownModel, or
+        ModelUnavailable."""
         chain = models.upscalers(scale, options.model)
-        return cls(chain, **options.model_dump(exclude={"model"}))
+        return cls(chain, scale, **options.model_dump(exclude={"model"}))
 
     @property
     def needs_mask(self) -> bool:
@@ -67,11 +85,11 @@ class Upscale:
         return False
 
     def plan(self, size: Size) -> Plan:
-        """A chain; its answer has its full size, or the size that was asked for."""
-        inferences = []
+        """A chain; its answer has `scale` times the sides, or the size that was asked for."""
+        inferences, result = [], size
         for model in self.models:
-            inferences.append(InferenceSpec(model, *size))
-            size = size.times(model.scale)
+            inferences.append(InferenceSpec(model, *result))
+            result = result.times(model.scale)
         return Plan(tuple(inferences), chained=True, answer=self._framing(size).answer)
 
     def preprocess(self, frame: Frame) -> Pixels:
@@ -79,16 +97,20 @@ class Upscale:
         return frame.picture.pixels
 
     def postprocess(self, frame: Frame, outputs: Sequence[Pixels]) -> Picture:
-        """The chain's output with the colours of the image, in the size that was asked for."""
-        picture, enlarged = frame.picture, outputs[-1]
+        """The chain's output, reduced to the scale, with the colours of the image, in the size that was asked for.
+
+        Colours are corrected after the reduction, which would shift them again (×1.5 on photographs: the difference is
+        0.13 levels rather than 0.25).
+        """
+        picture, enlarged = frame.picture, resize(outputs[-1], *frame.size.times(self.scale))
         if self.back_projection:
             back_project(enlarged, picture.pixels)
-        framing = self._framing(Size(*enlarged.shape[:2]))
+        framing = self._framing(frame.size)
         whole = picture.with_pixels(resize(enlarged, *framing.resized))
         return whole if framing.resized == framing.answer else _crop(whole, framing)
 
-    def _framing(self, full: Size) -> Framing:
-        return fit_size(full, self.width, self.height, self.fit)
+    def _framing(self, size: Size) -> Framing:
+        return fit_size(size.times(self.scale), self.width, self.height, self.fit)
 
 
 def _crop(picture: Picture, framing: Framing) -> Picture:

@@ -32,6 +32,17 @@ def test_command_line_comes_before_the_environment(monkeypatch: pytest.MonkeyPat
     assert settings.stores == (Path("/one"), Path("/two"))
 
 
+def test_models_have_further_names_for_openais_clients() -> None:
+    assert Settings().openai_names == {}
+    names = "gpt-image-1=great-wave  dall-e-2=great-wave:0.7,udnie:0.3 "
+    expected = {"gpt-image-1": "great-wave", "dall-e-2": "great-wave:0.7,udnie:0.3"}
+    assert Settings(openai_models=names).openai_names == expected
+    assert Settings(_cli_parse_args=["--openai-models", names], _cli_kebab_case=True).openai_names == expected
+    for malformed in ("great-wave", "=great-wave", "a=b=c", "gpt-image-1 = great-wave"):
+        with pytest.raises(ValidationError):
+            Settings(openai_models=malformed)
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1  # type: ignore[misc]

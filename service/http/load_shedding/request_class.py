@@ -19,7 +19,7 @@ ANY_SIZE = -1
 Fields = Sequence[tuple[bytes, bytes]]
 """The header fields of a request: names in lower case, values."""
 
-CLASSIFYING_FIELDS = frozenset({b"accept", b"content-length", b"prefer", b"x-request-timeout"})
+CLASSIFYING_FIELDS = frozenset({b"accept", b"content-encoding", b"content-length", b"prefer", b"x-request-timeout"})
 
 MAX_BYTES = 4096
 """The most bytes of a URL, and of those fields, that are classified: what is kept of clients is bounded."""
@@ -66,13 +66,15 @@ def classify_url(url: bytes, fields: Fields, default_timeout: float, longest: fl
 def classify(scope: Mapping[str, Any], default_timeout: float, longest: float) -> RequestClass | None:
     """The class of a request by its ASGI scope.
 
-    None where it asks for a job, which can wait, is malformed, or does not say how long its body is. `default_timeout`
-    is that of requests that name none, `longest` the most that they may name, in seconds.
+    None where it asks for a job, which can wait, is malformed, or does not say how long its body is, decoded.
+    `default_timeout` is that of requests that name none, `longest` the most that they may name, in seconds.
     """
     known = classifying_fields(scope["headers"])
     if known is None:
         return None
     headers = dict(known)
+    if b"content-encoding" in headers:
+        return None
     if Preference.parse([headers.get(b"prefer", b"").decode("latin-1")]).respond_async:
         return None
     named = headers.get(b"x-request-timeout")

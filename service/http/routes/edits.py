@@ -4,24 +4,26 @@ import asyncio
 import base64
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from service.errors import InvalidRequest, MalformedBody, ServiceError
+from service.errors import InvalidRequest, MalformedBody, ServiceError, UnknownModel
 from service.http.accept import JSON, Accept
 from service.http.body import is_form, read_form
 from service.http.disconnect import while_connected
-from service.http.multipart import MultipartForm
+from service.http.multipart import MASK, MultipartForm
 from service.http.prefer import Preference
 from service.http.problems import failure_headers
 from service.http.routes.jobs import JobRoutes, JobStatus
 from service.http.routes.parameters import PreferHeader, TimeoutHeader
 from service.http.routes.problems import titles_of
-from service.imaging.codecs import DEFAULT_QUALITY
-from service.models.registry import ModelRegistry
+from service.imaging.codecs import DEFAULT_QUALITY, EXTENSIONS, inspect
+from service.imaging.masks import MaskMeaning
+from service.imaging.sizes import Size
+from service.models.registry import ModelRegistry, ServedModel
 from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.requests import (
     ImageRequest,
@@ -31,7 +33,7 @@ from service.pipeline.requests import (
     UpscaleParameters,
     UpscaleRequest,
 )
-from service.pipeline.resolve import resolve
+from service.pipeline.resolve import ResolvedRequest, resolve
 from service.pipeline.result import FinishedImage
 from service.pipeline.trace import Trace
 from service.settings import Settings
@@ -39,7 +41,7 @@ from service.settings import Settings
 PATH = "/v1/images/edits"
 
 IMAGES = ("image", "image[]")
-IGNORED = ("prompt", "user", "quality", "input_fidelity", "moderation")
+IGNORED = ("prompt", "user", "quality", "input_fidelity", "moderation", "safety_identifier")
 """Fields that other models need, and a network with one style, or one scale, has no use for."""
 
 
@@ -49,14 +51,20 @@ class Edit(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str = Field(
-        description="a name of GET /v1/models: a style, or a network that enlarges; or styles, mixed by weight",
+        description="a name of GET /v1/models: a style, or a network that enlarges; or styles, mixed by weight; or a "
+        "name that the setting openai_models gives to one of them",
         examples=["great-wave", "great-wave:0.7,the-scream:0.3"],
     )
     n: Literal["1"] = Field("1", description="a network gives one picture of an image")
     response_format: Literal["b64_json"] = Field("b64_json", description="nothing is kept here that a url could name")
     output_format: Literal["png", "jpeg", "webp"] = "png"
     output_compression: int = Field(DEFAULT_QUALITY, ge=0, le=100, description="the quality of a JPEG or WebP")
-    size: Literal["auto"] = Field("auto", description="the size of the answer is that of the image, or scale times it")
+    size: str = Field(
+        "auto",
+        pattern=r"^(auto|[1-9]\d{0,8}x[1-9]\d{0,8})$",
+        description="the size of the answer is that of the image, upright, or scale times it; auto, or that size",
+        examples=["auto", "1024x768"],
+    )
     background: Literal["auto"] = Field("auto", description="transparency is kept where the format has it")
     stream: Literal["false"] = "false"
     partial_images: Literal["0"] = "0"
@@ -64,7 +72,20 @@ class Edit(BaseModel):
     @field_validator("output_format", mode="before")
     @classmethod
     def _named(cls, value: object) -> object:
-        return "jpeg" if value == "jpg" else value
+        return EXTENSIONS.get(value.lower(), value.lower()) if isinstance(value, str) else value
+
+    @classmethod
+    def parse(cls, parts: Sequence[tuple[str, bytes]]) -> Self:
+        """Of the parts of a form; clients send an empty one for a field that they leave out. Raises InvalidRequest."""
+        texts = {name: content.decode("utf-8", "replace") for name, content in parts if name in cls.model_fields}
+        try:
+            return cls.model_validate({name: text for name, text in texts.items() if text.strip()})
+        except ValidationError as error:
+            fault = error.errors()[0]
+            name = str(fault["loc"][0])
+            meaning = cls.model_fields[name].description
+            detail = f"{name}: {fault['msg']}" + (f" ({meaning})" if meaning else "")
+            raise InvalidRequest(detail, param=name) from error
 
     @property
     def query(self) -> dict[str, Any]:
@@ -141,12 +162,16 @@ class EditRoutes:
         trace: Trace = request.state.trace
         with trace.stage("read"):
             parts = await self._read_parts(request)
-        image, edit = _image(parts), _edit(parts)
+        files, edit = _files(parts), Edit.parse(parts)
         asked = self._image_request(edit, timeout_seconds)
+        if files.mask is not None:
+            asked = _with_mask(asked)
+        resolved = resolve(asked, self._models, self._settings, files.mask)
+        if edit.size != "auto":
+            await asyncio.to_thread(_check_size, edit.size, resolved, files.image)
         if Preference.parse(prefer).respond_async:
-            return await self._jobs.accept(request, asked, InputFiles(image), Preference(respond_async=True))
-        resolved = resolve(asked, self._models, self._settings)
-        finished = await while_connected(request.receive, self._coalescer.run(resolved, image, trace))
+            return await self._jobs.accept(request, asked, files, Preference(respond_async=True))
+        finished = await while_connected(request.receive, self._coalescer.run(resolved, files.image, trace))
         headers = {"Server-Timing": trace.server_timing(), "X-Model": finished.result.label}
         content = await asyncio.to_thread(lambda: EditResponse.of(finished).model_dump_json())
         return Response(content, media_type=JSON, headers=headers)
@@ -154,19 +179,25 @@ class EditRoutes:
     async def _read_parts(self, request: Request) -> list[tuple[str, bytes]]:
         if not is_form(request):
             raise MalformedBody("the body must be multipart/form-data with the parts image and model")
-        form = MultipartForm(request.headers["Content-Type"], (*IMAGES, *IGNORED, *Edit.model_fields))
+        form = MultipartForm(request.headers["Content-Type"], (*IMAGES, MASK, *IGNORED, *Edit.model_fields))
         await read_form(request, form, self._settings.max_body_bytes, self._settings.request_timeout)
         return form.parts()
 
     def _image_request(self, edit: Edit, timeout: float | None) -> ImageRequest:
-        is_mixture = ":" in edit.model or "," in edit.model
-        model = None if is_mixture else self._models.find(edit.model)
+        name = self._settings.openai_names.get(edit.model, edit.model)
+        model = None if ":" in name or "," in name else self._find(name)
         formats = Accept.parse(()).formats(edit.output_format)
         if model is None or model.manifest.task == "style":
             stylize = StylizeParameters.model_validate(edit.query)
-            return StylizeRequest(style=edit.model, parameters=stylize, formats=formats, timeout=timeout)
+            return StylizeRequest(style=name, parameters=stylize, formats=formats, timeout=timeout)
         upscale = UpscaleParameters.model_validate(edit.query | {"model": model.name})
         return UpscaleRequest(scale=model.scale, parameters=upscale, formats=formats, timeout=timeout)
+
+    def _find(self, name: str) -> ServedModel:
+        try:
+            return self._models.find(name)
+        except UnknownModel as failure:
+            raise failure.copy(f"{failure.detail}; the setting openai_models gives them further names") from failure
 
 
 def openai_error(failure: ServiceError, instance: str) -> Response:
@@ -180,30 +211,38 @@ def openai_error(failure: ServiceError, instance: str) -> Response:
     return JSONResponse(OpenAIError(error=fault).model_dump(), failure.status, headers)
 
 
-def _image(parts: Sequence[tuple[str, bytes]]) -> bytes:
+def _files(parts: Sequence[tuple[str, bytes]]) -> InputFiles:
+    """The image, and the mask where there is one. Raises InvalidRequest."""
     images = [content for name, content in parts if name in IMAGES]
+    masks = [content for name, content in parts if name == MASK and content]
     if len(images) != 1:
         raise InvalidRequest(f"image: one image is edited at a time; the form has {len(images)}", param="image")
-    return images[0]
+    if len(masks) > 1:
+        raise InvalidRequest(f"mask: an image has one mask; the form has {len(masks)}", param="mask")
+    return InputFiles(images[0], masks[0] if masks else None)
 
 
-def _edit(parts: Sequence[tuple[str, bytes]]) -> Edit:
-    texts = {name: content.decode("utf-8", "replace") for name, content in parts if name in Edit.model_fields}
-    try:
-        return Edit.model_validate(texts)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        name = str(fault["loc"][0])
-        meaning = Edit.model_fields[name].description
-        detail = f"{name}: {fault['msg']}" + (f" ({meaning})" if meaning else "")
-        raise InvalidRequest(detail, param=name) from error
+def _with_mask(asked: ImageRequest) -> ImageRequest:
+    """The request for an image that comes with a mask. Raises InvalidRequest."""
+    if not asked.accepts_mask:
+        raise InvalidRequest("mask: an image is enlarged as a whole; leave the mask out, or name a style", param="mask")
+    return asked.model_copy(update={"mask_meaning": MaskMeaning.TRANSPARENT})
+
+
+def _check_size(size: str, resolved: ResolvedRequest, image: bytes) -> None:
+    """Raise InvalidRequest where the answer has another size; or what `inspect` raises."""
+    answer = resolved.operation.plan(Size(*inspect(image).upright_size)).answer
+    own = f"{answer.width}x{answer.height}"
+    if size != own:
+        raise InvalidRequest(f"size: the answer for this image and model is {own}; say that, or auto", param="size")
 
 
 def _request_body_schema() -> dict[str, Any]:
     """The form for the OpenAPI document."""
     schema = Edit.model_json_schema()
     image = {"type": "string", "format": "binary", "description": "the file; `image[]` is the same"}
+    mask = image | {"description": "a PNG of the image's size, transparent where it is to be painted"}
     ignored = {name: {"type": "string", "description": "accepted and ignored"} for name in IGNORED}
-    properties = {"image": image, **schema["properties"], **ignored}
+    properties = {"image": image, "mask": mask, **schema["properties"], **ignored}
     form = {"type": "object", "properties": properties, "required": ["image", "model"]}
     return {"required": True, "content": {"multipart/form-data": {"schema": form}}}

@@ -7,10 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.errors import ServiceError
 from service.http.accept import Accept
+from service.http.json_body import JsonRoute
 from service.http.problems import Problem
 from service.http.routes.problems import problem_responses
 from service.imaging.codecs import Header, ImageFormat
-from service.models.registry import LARGEST_SCALE, ModelRegistry
+from service.models.registry import ModelRegistry
 from service.pipeline.pipeline import Forecast, ImagePipeline
 from service.pipeline.requests import (
     ImageRequest,
@@ -20,6 +21,7 @@ from service.pipeline.requests import (
     UpscaleRequest,
 )
 from service.pipeline.resolve import ResolvedRequest, resolve
+from service.pipeline.upscale import Scale
 from service.settings import Settings
 
 LONGEST_SIDE = 2**31 - 1
@@ -54,7 +56,7 @@ class UpscaleEstimate(_ImageDescription):
     """A request to `POST /v1/upscale/{scale}`."""
 
     task: Literal["upscale"]
-    scale: int = Field(ge=2, le=LARGEST_SCALE, description="as in its path", examples=[4])
+    scale: Scale = Field(description="as in its path", examples=[4])
     options: UpscaleParameters = Field(UpscaleParameters(), description="the query of the request")
 
     def request(self) -> ImageRequest:
@@ -107,7 +109,7 @@ class EstimateRoutes:
         self._settings = settings
         self._models = models
         self._pipeline = pipeline
-        self.router = APIRouter(tags=["images"], responses=problem_responses(400, 422))
+        self.router = APIRouter(tags=["images"], responses=problem_responses(400, 413, 415, 422), route_class=JsonRoute)
         self.router.add_api_route("/v1/estimate", self.estimate, methods=["POST"])
 
     async def estimate(self, request: Request, body: EstimateRequest) -> Estimate:

@@ -24,7 +24,7 @@ from service.http.routes.problems import problem_responses
 from service.imaging.codecs import ImageFormat, inspect
 from service.jobs.job import Job, JobState
 from service.jobs.queue import JobQueue
-from service.models.registry import LARGEST_SCALE, ModelRegistry
+from service.models.registry import ModelRegistry
 from service.pipeline.pipeline import ImagePipeline
 from service.pipeline.requests import (
     ImageRequest,
@@ -37,6 +37,7 @@ from service.pipeline.requests import (
 from service.pipeline.resolve import resolve
 from service.pipeline.result import FinishedImage, Result
 from service.pipeline.trace import Trace
+from service.pipeline.upscale import Scale
 from service.settings import Settings
 
 POLL_SECONDS = 1
@@ -100,9 +101,7 @@ class JobParameters(StylizeParameters, UpscaleParameters):
     """The query of `PUT /v1/jobs/{id}`: that of the image call, and which call it is."""
 
     style: str | SkipJsonSchema[None] = Field(None, description="the style to paint in; or", examples=["great-wave"])
-    scale: int | SkipJsonSchema[None] = Field(
-        None, ge=2, le=LARGEST_SCALE, description="how many times the side grows", examples=[4]
-    )
+    scale: Scale | SkipJsonSchema[None] = Field(None, description="how many times the side grows", examples=[4])
 
     def request(self, formats: tuple[ImageFormat, ...], timeout: float | None) -> ImageRequest:
         """The request. Raises InvalidRequest where it is not exactly one of the two, or has options of the other."""
@@ -112,7 +111,7 @@ class JobParameters(StylizeParameters, UpscaleParameters):
                 case str(style), None:
                     stylize = StylizeParameters.model_validate(given)
                     return StylizeRequest(style=style, parameters=stylize, formats=formats, timeout=timeout)
-                case None, int(scale):
+                case None, int() | float() as scale:
                     upscale = UpscaleParameters.model_validate(given)
                     return UpscaleRequest(scale=scale, parameters=upscale, formats=formats, timeout=timeout)
         except ValidationError as error:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Header, Path
 from pydantic.json_schema import SkipJsonSchema
 
-from service.models.registry import LARGEST_SCALE
+from service.pipeline.upscale import Scale
 
 StylePath = Annotated[
     str,
@@ -18,11 +18,10 @@ StylePath = Annotated[
     ),
 ]
 ScalePath = Annotated[
-    int,
+    Scale,
     Path(
-        ge=2,
-        le=LARGEST_SCALE,
-        description="how many times the side grows; networks are chained where none fits",
+        description="how many times the side grows, 2.5 for example: networks are chained where none has the scale, "
+        "and the result of a larger scale is reduced",
         examples=[4],
     ),
 ]

@@ -8,7 +8,7 @@ from service.imaging.codecs.colour import ColourSpace
 from service.imaging.codecs.configuration import configure_codecs
 from service.imaging.codecs.decoding import decode
 from service.imaging.codecs.encoding import encode
-from service.imaging.codecs.formats import WRITTEN_FORMATS, ImageFormat, readable_types, writable_types
+from service.imaging.codecs.formats import EXTENSIONS, WRITTEN_FORMATS, ImageFormat, readable_types, writable_types
 from service.imaging.codecs.header import Header, inspect
 from service.imaging.codecs.limits import ImageLimits
 from service.imaging.codecs.metadata import MetadataPolicy
@@ -19,6 +19,7 @@ from service.imaging.pixels import Pixels
 
 __all__ = [
     "DEFAULT_QUALITY",
+    "EXTENSIONS",
     "WRITTEN_FORMATS",
     "ColourSpace",
     "DecodedImage",

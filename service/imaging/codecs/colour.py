@@ -3,11 +3,11 @@
 A picture keeps its values, and its output the profile, wherever the profile is a matrix profile with a tone curve about
 as uniform as sRGB's (Display P3, Adobe RGB, ProPhoto), so that no colour is clipped to sRGB. An upscaling network works
 on those values directly. A stylized picture is made in sRGB, which such spaces contain, and then converted to the
-photo's space. All else (CMYK, Lab, printer profiles, linear RGB) is converted to sRGB when it is decoded.
+photo's space. All else (CMYK, Lab, printer profiles, linear RGB, high dynamic range) is converted to sRGB when it is
+decoded.
 """
 
 import io
-import struct
 from dataclasses import dataclass
 from functools import cache
 from typing import cast
@@ -17,16 +17,19 @@ import numpy as np
 from PIL import Image, ImageCms
 from PIL.ImageCms import Flags, Intent
 
+from service.imaging.codecs.hdr import HdrColours, map_to_srgb
+from service.imaging.codecs.icc import FIXED_DATE
 from service.imaging.pixels import Pixels
 
 CREATION_DATE = slice(24, 36)
 """The bytes of a profile's date and time of creation (ICC.1:2022, section 7.2.8)."""
 
-FIXED_DATE = struct.pack(">6H", 1994, 6, 1, 0, 0, 0)
-"""The month of the first ICC specification: profiles made by two processes are to be equal."""
-
 UNIFORM_RANGE = (90, 165)
 """Levels of sRGB that 128 may stand for in a space that is kept: tone curves from about gamma 1.5 to gamma 3.2."""
+
+MAX_ROUND_TRIP_ERROR = 8.0
+"""The mean change, in levels of 256, of sRGB's colours on the way through a space that is kept: much smaller ones are
+not."""
 
 INTENT, FLAGS = Intent.RELATIVE_COLORIMETRIC, Flags.BLACKPOINTCOMPENSATION
 
@@ -76,7 +79,7 @@ def converted_srgb() -> ColourSpace:
     return ColourSpace(srgb_profile())
 
 
-def assign_colour_space(pixels: Pixels, profile: bytes | None) -> tuple[Pixels, ColourSpace]:
+def assign_colour_space(pixels: Pixels, profile: bytes | HdrColours | None) -> tuple[Pixels, ColourSpace]:
     """The pixels to work on, and their space, for (H, W, 3) or grey (H, W) from a file with that profile.
 
     Pixels without a usable profile are taken for sRGB; those in a space that is not kept are converted to sRGB,
@@ -84,6 +87,8 @@ def assign_colour_space(pixels: Pixels, profile: bytes | None) -> tuple[Pixels, 
     """
     if not profile:
         return pixels, SRGB
+    if isinstance(profile, HdrColours):
+        return map_to_srgb(pixels, profile), converted_srgb()
     is_grey = pixels.ndim == 2
     space = _classify(profile, is_grey)
     if space is None:
@@ -91,9 +96,9 @@ def assign_colour_space(pixels: Pixels, profile: bytes | None) -> tuple[Pixels, 
     return pixels, space
 
 
-def flatten_to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+def flatten_to_rgb(image: Image.Image, profile: bytes | HdrColours | None) -> Image.Image:
     """Convert CMYK or Lab to sRGB by its profile; without a usable one by Pillow's formulas."""
-    source = _parse(profile) if profile else None
+    source = _parse(profile) if isinstance(profile, bytes) else None
     if source is None and image.mode == "LAB":
         source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     if source is not None:
@@ -119,7 +124,7 @@ def _classify(profile: bytes, is_grey: bool) -> ColourSpace | None:
         is_srgb, is_uniform = _probe(profile, is_grey)
     except imagecodecs.CmsError:  # a valid header, but not what a transform needs
         return SRGB
-    kept = is_uniform and (is_grey or parsed.profile.is_matrix_shaper)
+    kept = is_uniform and (is_grey or (parsed.profile.is_matrix_shaper and _contains_srgb(profile)))
     return ColourSpace(profile, is_srgb, is_grey) if kept else None
 
 
@@ -133,6 +138,17 @@ def _probe(profile: bytes, is_grey: bool) -> tuple[bool, bool]:
     middle = converted[(original == 128).all(axis=-1)].mean()
     low, high = UNIFORM_RANGE
     return bool(np.abs(converted - original).max() <= 1), bool(low <= middle <= high)
+
+
+def _contains_srgb(profile: bytes) -> bool:
+    """Whether an RGB space has about all colours of sRGB, and can be converted to."""
+    levels = np.arange(0, 257, 64).clip(max=255).astype(np.uint8)
+    cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    try:
+        again = _transform(_transform(cube, srgb_profile(), profile, "rgb"), profile, srgb_profile(), "rgb")
+    except imagecodecs.CmsError:  # its matrix has no inverse
+        return False
+    return bool(np.abs(again.astype(int) - cube).mean() <= MAX_ROUND_TRIP_ERROR)
 
 
 def _parse(profile: bytes) -> ImageCms.ImageCmsProfile | None:

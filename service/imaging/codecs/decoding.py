@@ -1,7 +1,7 @@
 """Decodes files to pictures."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
@@ -9,20 +9,32 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base
 
-from service.errors import CorruptImage
+from service.errors import CorruptImage, ServiceError
+from service.imaging.codecs import bmp, jxl
 from service.imaging.codecs.alpha import fill_transparent
 from service.imaging.codecs.colour import adobe_rgb_profile, assign_colour_space, converted_srgb, flatten_to_rgb
 from service.imaging.codecs.exif import EXIF_ERRORS, read_exif, read_orientation
 from service.imaging.codecs.formats import ImageFormat
+from service.imaging.codecs.hdr import HdrColours
 from service.imaging.codecs.header import GREY_MODES, Header, inspect
 from service.imaging.codecs.metadata import Metadata, read_iptc
-from service.imaging.codecs.opening import open_image, open_metadata
+from service.imaging.codecs.opening import open_image, open_metadata, read_declared_colours
 from service.imaging.codecs.picture import DecodedImage, Picture
+from service.imaging.codecs.png import extract_pixels
 from service.imaging.codecs.sixteen_bit import read_png, read_tiff
 from service.imaging.pixels import Pixels, apply_orientation, to_8_bits
 
 STRAIGHT_MODES = {"La": "LA", "RGBa": "RGBA"}
 """Pillow's modes with premultiplied alpha, and the same with straight alpha."""
+
+UPRIGHT_FORMATS = (ImageFormat.HEIC, ImageFormat.JXL)
+"""Those whose decoders apply the orientation."""
+
+READERS: Mapping[ImageFormat, Callable[[bytes], Pixels]] = {
+    ImageFormat.BMP: bmp.read_pixels,
+    ImageFormat.JXL: jxl.read_pixels,
+}
+"""Decoders of formats that Pillow does not read, or not well."""
 
 Decoded = TypeVar("Decoded")
 
@@ -41,7 +53,8 @@ class Channels(NamedTuple):
 class SideData(NamedTuple):
     """What a file has beside its pixels."""
 
-    profile: bytes | None
+    profile: bytes | HdrColours | None
+    """How colours are meant."""
     metadata: Metadata
     orientation: int = 1
     """The EXIF orientation that is still to be applied to what the decoder returns."""
@@ -76,7 +89,7 @@ def _decode_still(data: bytes, header: Header, *, keep_grey: bool, keep_16_bit: 
 
 def _decode_animation(data: bytes, header: Header) -> DecodedImage:
     with open_metadata(data, header.format) as image:
-        profile = image.info.get("icc_profile")
+        profile = read_declared_colours(image, is_grey=False)
         metadata = Metadata(read_exif(image), image.info.get("xmp"))
     _, space = assign_colour_space(np.zeros((1, 1, 3), np.uint8), profile)
     image = open_image(data, header.format)
@@ -84,7 +97,7 @@ def _decode_animation(data: bytes, header: Header) -> DecodedImage:
     return DecodedImage(header, frames, space, loop_count=loop_count, metadata=metadata)
 
 
-def _decode_frames(image: Image.Image, header: Header, profile: bytes | None) -> Iterator[Picture]:
+def _decode_frames(image: Image.Image, header: Header, profile: bytes | HdrColours | None) -> Iterator[Picture]:
     """Yield the frames as they are displayed; a file may store only what changes."""
     first = 1 if image.info.get("default_image") else 0
     with image:
@@ -92,7 +105,7 @@ def _decode_frames(image: Image.Image, header: Header, profile: bytes | None) ->
             yield _guard(lambda: _decode_frame(image, index, profile))  # noqa: B023 # called at once
 
 
-def _decode_frame(image: Image.Image, index: int, profile: bytes | None) -> Picture:
+def _decode_frame(image: Image.Image, index: int, profile: bytes | HdrColours | None) -> Picture:
     image.seek(index)
     image.load()
     colours, alpha = _split_channels(image.convert("RGBA" if image.has_transparency_data else "RGB"), profile)
@@ -120,9 +133,9 @@ def _read_side_data(data: bytes, header: Header) -> SideData:
         return SideData(_read_bytes(exif, Base.InterColorProfile), metadata, orientation)
     with open_metadata(data, kind) as image:
         exif = read_exif(image)
-        orientation = 1 if kind is ImageFormat.HEIC else read_orientation(exif)  # libheif applies it
+        orientation = 1 if kind in UPRIGHT_FORMATS else read_orientation(exif)
         metadata = Metadata(exif, image.info.get("xmp"), read_iptc(image))
-        return SideData(image.info.get("icc_profile"), metadata, orientation)
+        return SideData(read_declared_colours(image, is_grey=header.grey), metadata, orientation)
 
 
 def _read_tiff_exif(data: bytes) -> Image.Exif:
@@ -143,10 +156,16 @@ def _read_bytes(exif: Image.Exif, tag: int) -> bytes | None:
     return value if isinstance(value, bytes) else None
 
 
-def _read_channels(data: bytes, header: Header, profile: bytes | None) -> Channels:
+def _read_channels(data: bytes, header: Header, profile: bytes | HdrColours | None) -> Channels:
+    if header.format in READERS:
+        return _split_array(READERS[header.format](data))
     if header.depth == 8:
         return _read_8_bit(data, header, profile)
-    pixels = read_png(data) if header.format is ImageFormat.PNG else read_tiff(data)
+    pixels = read_png(extract_pixels(data)) if header.format is ImageFormat.PNG else read_tiff(data)
+    return _split_array(pixels)
+
+
+def _split_array(pixels: Pixels) -> Channels:
     match pixels.shape[2:]:
         case (2,):
             return Channels(pixels[..., 0], pixels[..., 1])
@@ -155,7 +174,7 @@ def _read_channels(data: bytes, header: Header, profile: bytes | None) -> Channe
     return Channels(pixels, None)
 
 
-def _read_8_bit(data: bytes, header: Header, profile: bytes | None) -> Channels:
+def _read_8_bit(data: bytes, header: Header, profile: bytes | HdrColours | None) -> Channels:
     with open_image(data, header.format) as image:
         # Limits were checked on what another parser found, and a crafted file can give two parsers two sizes.
         if image.width * image.height > header.pixels:
@@ -164,7 +183,7 @@ def _read_8_bit(data: bytes, header: Header, profile: bytes | None) -> Channels:
         return _split_channels(image, profile)
 
 
-def _split_channels(image: Image.Image, profile: bytes | None) -> Channels:
+def _split_channels(image: Image.Image, profile: bytes | HdrColours | None) -> Channels:
     """Colours and alpha of a loaded image in any of Pillow's 8-bit modes; CMYK and Lab are converted to sRGB."""
     image = image.convert(STRAIGHT_MODES[image.mode]) if image.mode in STRAIGHT_MODES else image
     if image.mode in ("CMYK", "LAB"):
@@ -184,10 +203,10 @@ def _make_picture(pixels: Pixels, alpha: Pixels | None) -> Picture:
 
 
 def _guard(function: Callable[[], Decoded]) -> Decoded:
-    """Call a function; every exception but MemoryError becomes a CorruptImage, as decoders raise any type."""
+    """Call a function; what it raises beside our errors and MemoryError becomes a CorruptImage: decoders raise any."""
     try:
         return function()
-    except (MemoryError, CorruptImage):
+    except (MemoryError, ServiceError):
         raise
     except Exception as error:
         raise CorruptImage(f"the image cannot be decoded: {error}; send a complete file") from error

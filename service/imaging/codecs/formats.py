@@ -1,8 +1,7 @@
 """The image formats, and how they are recognized by their first bytes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
-from importlib.util import find_spec
 
 from service.errors import MalformedBody, UnsupportedImage
 
@@ -21,6 +20,8 @@ class ImageFormat(StrEnum):
     TIFF = "tiff"
     GIF = "gif"
     HEIC = "heic"
+    JXL = "jxl"
+    BMP = "bmp"
 
     @property
     def media_type(self) -> str:
@@ -73,21 +74,34 @@ SIGNATURES = {
     b"MM\0*": ImageFormat.TIFF,
     b"II+\0": ImageFormat.TIFF,
     b"MM\0+": ImageFormat.TIFF,
+    b"\xff\x0a": ImageFormat.JXL,
+    b"\0\0\0\x0cJXL \r\n\x87\n": ImageFormat.JXL,
 }
-"""The first bytes of files; of TIFF in both byte orders, and as BigTIFF."""
+"""The first bytes of files; of TIFF in both byte orders, and as BigTIFF; of JPEG XL bare, and in its container."""
 
-WRITTEN_FORMATS = tuple(kind for kind in ImageFormat if kind is not ImageFormat.HEIC)
+BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
+"""Bytes of the second header of a BMP: with them it is told from a text that begins with its two letters."""
+
+EXTENSIONS = {
+    "jpg": "jpeg",
+    "jpe": "jpeg",
+    "jfif": "jpeg",
+    "pjpeg": "jpeg",
+    "pjp": "jpeg",
+    "tif": "tiff",
+    "apng": "png",
+}
+"""Other names of written formats: what their files are called."""
+
+READ_ONLY = (ImageFormat.HEIC, ImageFormat.JXL, ImageFormat.BMP)
+
+WRITTEN_FORMATS = tuple(kind for kind in ImageFormat if kind not in READ_ONLY)
 """The formats that an output can have."""
 
 
-def is_heif_installed() -> bool:
-    """Whether the package that reads HEIC is installed (the extra `heic`)."""
-    return find_spec("pillow_heif") is not None
-
-
-def readable_types(heif_available: Callable[[], bool] = is_heif_installed) -> list[str]:
+def readable_types() -> list[str]:
     """The media types that are read."""
-    return _media_types(kind for kind in ImageFormat if kind is not ImageFormat.HEIC or heif_available())
+    return _media_types(ImageFormat)
 
 
 def writable_types() -> list[str]:
@@ -95,22 +109,19 @@ def writable_types() -> list[str]:
     return _media_types(WRITTEN_FORMATS)
 
 
-def sniff(data: bytes, heif_available: Callable[[], bool] = is_heif_installed) -> ImageFormat:
+def sniff(data: bytes) -> ImageFormat:
     """Recognize a format by its first bytes. Raises MalformedBody for no bytes, and UnsupportedImage."""
     if not data:
-        raise MalformedBody("the body is empty; send the bytes of an image", accepted=readable_types(heif_available))
+        raise MalformedBody("the body is empty; send the bytes of an image", accepted=readable_types())
     kind = _match_signature(data)
     if kind is None:
-        raise unsupported_image("the body", heif_available)
-    if kind is ImageFormat.HEIC and not heif_available():
-        what = "the body is image/heic, which this service reads where the extra `heic` is installed; it"
-        raise unsupported_image(what, heif_available)
+        raise unsupported_image("the body")
     return kind
 
 
-def unsupported_image(what: str, heif_available: Callable[[], bool] = is_heif_installed) -> UnsupportedImage:
+def unsupported_image(what: str) -> UnsupportedImage:
     """The error for something that has none of the readable types."""
-    types = readable_types(heif_available)
+    types = readable_types()
     return UnsupportedImage(f"{what} is none of {', '.join(types)}", accepted=types)
 
 
@@ -123,6 +134,8 @@ def _match_signature(data: bytes) -> ImageFormat | None:
         return ImageFormat.WEBP if data[8:12] == b"WEBP" else None
     if data[4:8] == b"ftyp":
         return _match_brand(data)
+    if data[:2] == b"BM":
+        return ImageFormat.BMP if int.from_bytes(data[14:18], "little") in BMP_HEADER_SIZES else None
     return next((kind for signature, kind in SIGNATURES.items() if data.startswith(signature)), None)
 
 

@@ -1,6 +1,7 @@
 """Reads what must be known of an image before it is decoded."""
 
 import io
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import tifffile
@@ -8,7 +9,7 @@ from PIL import Image
 from tifffile import EXTRASAMPLE, FILETYPE, PHOTOMETRIC, SAMPLEFORMAT
 
 from service.errors import CorruptImage, UnsupportedImage
-from service.imaging.codecs import gif, png
+from service.imaging.codecs import bmp, gif, jxl, png
 from service.imaging.codecs.exif import ORIENTATION_TAG, read_exif, read_orientation
 from service.imaging.codecs.formats import ImageFormat, readable_types, sniff, unsupported_image
 from service.imaging.codecs.opening import open_image, open_metadata
@@ -39,6 +40,8 @@ class Header:
     grey: bool = False
     transposed: bool = False
     """Whether the EXIF orientation swaps width and height."""
+    lossless: bool = False
+    """Whether the pixels of a format that can be either are known to be stored exactly."""
 
     @property
     def pixels(self) -> int:
@@ -54,12 +57,14 @@ class Header:
     def default_output_format(self) -> ImageFormat:
         """The format of an output for which none was requested: that of the input wherever possible.
 
-        HEIC is not written, and a GIF of one frame would be reduced to 256 colours; they become PNG or JPEG.
+        HEIC, JPEG XL and BMP are not written, and a GIF of one frame would be reduced to 256 colours: they become JPEG
+        where that keeps what they have, and else PNG.
         """
-        if self.format is ImageFormat.GIF and self.frames == 1:
+        if self.format is ImageFormat.BMP or (self.format is ImageFormat.GIF and self.frames == 1):
             return ImageFormat.PNG
-        if self.format is ImageFormat.HEIC:
-            return ImageFormat.PNG if self.has_alpha else ImageFormat.JPEG
+        if self.format in (ImageFormat.HEIC, ImageFormat.JXL):
+            keeps = not (self.has_alpha or self.lossless or self.depth == 16)
+            return ImageFormat.JPEG if keeps else ImageFormat.PNG
         return self.format
 
 
@@ -69,8 +74,8 @@ def inspect(data: bytes) -> Header:
     Raises MalformedBody (no bytes), UnsupportedImage or CorruptImage.
     """
     kind = sniff(data)
-    if kind is ImageFormat.TIFF:
-        return _inspect_tiff(data)
+    if kind in INSPECTORS:
+        return INSPECTORS[kind](data)
     with open_image(data, kind) as image:
         frames = gif.count_frames(data) if kind is ImageFormat.GIF else _count_pillow_frames(image, kind)
         if frames > 1:
@@ -145,3 +150,31 @@ def _is_supported(page: tifffile.TiffPage) -> bool:
     unsigned = page.sampleformat in (SAMPLEFORMAT.UINT, None) and page.bitspersample in (1, 2, 4, 8, 16)
     reduced = bool(page.subfiletype & FILETYPE.REDUCEDIMAGE)
     return unsigned and not (reduced or "DNGVersion" in page.tags or page.photometric in RAW_PHOTOMETRICS)
+
+
+def _inspect_bmp(data: bytes) -> Header:
+    bitmap = bmp.read_bitmap(data)
+    return Header(ImageFormat.BMP, bitmap.width, bitmap.height, bitmap.has_alpha, grey=bitmap.is_grey)
+
+
+def _inspect_jxl(data: bytes) -> Header:
+    """Upright: libjxl applies the orientation."""
+    file = jxl.read_file(data)
+    height, width = file.header.upright_size
+    return Header(
+        ImageFormat.JXL,
+        width,
+        height,
+        file.header.has_alpha,
+        depth=16 if file.header.bits > 8 else 8,
+        grey=file.header.is_grey,
+        lossless=file.is_lossless,
+    )
+
+
+INSPECTORS: Mapping[ImageFormat, Callable[[bytes], Header]] = {
+    ImageFormat.BMP: _inspect_bmp,
+    ImageFormat.JXL: _inspect_jxl,
+    ImageFormat.TIFF: _inspect_tiff,
+}
+"""Formats whose header Pillow does not read, or not well."""

@@ -123,9 +123,12 @@ class Metadata:
         return details | {tag: value for tag, value in updates.items() if tag in details}
 
     def _select_tags(self, tags: frozenset[Base]) -> Image.Exif:
+        """Those of the tags that the file has with a value that can be written."""
         selected = Image.Exif()
         for tag in sorted(tags & set(self.exif)):
-            selected[tag] = self.exif[tag]
+            value = _read_value(self.exif, tag)
+            if value is not None and _is_writable(_single_tag(tag, value)):
+                selected[tag] = value
         return selected
 
     def _read_ifd(self, tag: int) -> dict[int, Any]:
@@ -157,6 +160,20 @@ def _decode_text(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")
+
+
+def _read_value(exif: Image.Exif, tag: int) -> Any:
+    """The value of a tag; None where it is damaged."""
+    try:
+        return exif[tag]
+    except EXIF_ERRORS:
+        return None
+
+
+def _single_tag(tag: int, value: Any) -> Image.Exif:
+    result = Image.Exif()
+    result[tag] = value
+    return result
 
 
 def _add_ifds(exif: Image.Exif, ifds: Mapping[IFD, Mapping[int, Any]]) -> Image.Exif:

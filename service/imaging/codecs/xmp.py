@@ -1,14 +1,17 @@
 """XMP packets (ISO 16684-1): the digital source type of an image, its creator and its rights."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 from xml.dom.minidom import Element
 from xml.parsers.expat import ExpatError
+from xml.sax import SAXException
+from xml.sax.handler import ContentHandler
 from xml.sax.saxutils import escape
 
-from defusedxml import DefusedXmlException
+from defusedxml import DefusedXmlException, sax
 from defusedxml.minidom import parseString
 
 NS_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -45,6 +48,12 @@ OWNER_PROPERTIES = [
 CONTAINERS = {"creator": "rdf:Seq", "Owner": "rdf:Bag"}
 """Owner properties that are arrays of texts, ordered or not."""
 
+MAX_PACKET_BYTES, MAX_ELEMENTS, MAX_DEPTH = 2**20, 20_000, 64
+"""What is parsed of packets. A document takes a kilobyte for each element, and recurses into it."""
+
+NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML cannot have (XML 1.0, section 2.2), but IPTC-IIM can."""
+
 LANGUAGE_ALTERNATIVES = {"rights", "UsageTerms"}
 """Owner properties with a text in each language; all other properties are simple values."""
 
@@ -78,8 +87,8 @@ class Packet:
         if not data:
             return cls(None, others)
         try:
-            document = _parse_xml(data.strip(b"\0 \r\n"))
-        except (ExpatError, DefusedXmlException, ValueError, LookupError):
+            document = _parse_xml(_check_structure(data.strip(b"\0 \r\n")))
+        except (ExpatError, SAXException, DefusedXmlException, ValueError, LookupError):
             return cls(None, others)
         return cls(document if document.getElementsByTagNameNS(NS_RDF, "RDF") else None, others)
 
@@ -98,7 +107,9 @@ class Packet:
         copy = _parse_xml(self.document.toxml().encode())
         for namespace, name in OBSOLETE_PROPERTIES:
             _remove_property(copy, namespace, name)
-        rdf = copy.getElementsByTagNameNS(NS_RDF, "RDF")[0]
+        rdf = next(iter(copy.getElementsByTagNameNS(NS_RDF, "RDF")), None)
+        if rdf is None:  # it was within a property that is removed
+            return self.write_owner(source_type)
         rdf.appendChild(_parse_xml(_build_description(added, source_type).encode()).documentElement)
         return b"".join(node.toxml().encode() for node in copy.childNodes if node.nodeType == node.ELEMENT_NODE)
 
@@ -122,6 +133,31 @@ class Packet:
         items = [item for element in elements for item in element.getElementsByTagNameNS(NS_RDF, "li") or [element]]
         attributes = (element.getAttributeNS(namespace, name) for element in _descriptions(self.document))
         return [text for text in (*attributes, *(_element_text(item) for item in items)) if text]
+
+
+class _StructureCheck(ContentHandler):
+    """Raises ValueError for what is too large, or nested too deep, to become a document."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._elements = self._depth = 0
+
+    def startElement(self, name: str, attrs: object) -> None:  # noqa: N802, ARG002 # SAX's names
+        self._elements += 1
+        self._depth += 1
+        if self._elements > MAX_ELEMENTS or self._depth > MAX_DEPTH:
+            raise ValueError("the packet has too many elements")
+
+    def endElement(self, name: str) -> None:  # noqa: N802, ARG002 # SAX's names
+        self._depth -= 1
+
+
+def _check_structure(data: bytes) -> bytes:
+    """Return a packet that is small and flat enough. Raises ValueError for others."""
+    if len(data) > MAX_PACKET_BYTES:
+        raise ValueError("the packet is too large")
+    sax.parseString(data, _StructureCheck())
+    return data
 
 
 def _parse_xml(data: bytes) -> Any:
@@ -150,13 +186,13 @@ def _iterate_text(element: Element) -> Iterator[str]:
 
 
 def _build_property(prefix: str, name: str, texts: Sequence[str]) -> str:
-    tag = f"{prefix}:{name}"
+    tag, escaped = f"{prefix}:{name}", [escape(NOT_IN_XML.sub("", text)) for text in texts]
     if name in LANGUAGE_ALTERNATIVES:
-        return f'<{tag}><rdf:Alt><rdf:li xml:lang="x-default">{escape(texts[0])}</rdf:li></rdf:Alt></{tag}>'
+        return f'<{tag}><rdf:Alt><rdf:li xml:lang="x-default">{escaped[0]}</rdf:li></rdf:Alt></{tag}>'
     if name in CONTAINERS:
-        items = "".join(f"<rdf:li>{escape(text)}</rdf:li>" for text in texts)
+        items = "".join(f"<rdf:li>{text}</rdf:li>" for text in escaped)
         return f"<{tag}><{CONTAINERS[name]}>{items}</{CONTAINERS[name]}></{tag}>"
-    return f"<{tag}>{escape(texts[0])}</{tag}>"
+    return f"<{tag}>{escaped[0]}</{tag}>"
 
 
 def _build_packet(properties: str, source_type: SourceType) -> bytes:

@@ -5,7 +5,7 @@ from service.http.accept import JSON, Accept
 from service.http.problems import failure_headers
 from service.imaging.codecs import ImageFormat, writable_types
 
-JPEG, PNG, WEBP, AVIF, TIFF, GIF, _ = ImageFormat
+JPEG, PNG, WEBP, AVIF, TIFF, GIF, *_ = ImageFormat
 ALL = [JPEG, PNG, WEBP, AVIF, TIFF, GIF]
 
 
@@ -31,8 +31,10 @@ def parse(accept: str | None) -> Accept:
         (None, "IMAGE/PNG ; Q=1", [PNG]),
         (None, "image/apng", [PNG]),
         ("png", "image/webp", [PNG]),
-        ("JPG", None, [JPEG]),
-        ("tif", None, [TIFF]),
+        *((name, None, [JPEG]) for name in ("JPG", "jpe", "JFIF", "pjpeg", "pjp", ".jpg", "Jpeg")),
+        *((name, None, [TIFF]) for name in ("tif", "TIFF", ".TIF")),
+        *((name, None, [PNG]) for name in ("apng", "PNG", ".png")),
+        ("WebP", None, [WEBP]),
     ],
 )
 def test_formats(requested: str | None, accept: str | None, formats: list[ImageFormat]) -> None:
@@ -40,7 +42,16 @@ def test_formats(requested: str | None, accept: str | None, formats: list[ImageF
 
 
 @pytest.mark.parametrize(
-    ("requested", "accept"), [("heic", None), ("", None), (None, "image/jxl"), (None, "image/png;q=0"), (None, "json")]
+    ("requested", "accept"),
+    [
+        ("heic", None),
+        ("bmp", None),
+        ("", None),
+        ("..png", None),
+        (None, "image/jxl"),
+        (None, "image/png;q=0"),
+        (None, "json"),
+    ],
 )
 def test_what_cannot_be_given_is_not_acceptable(requested: str | None, accept: str | None) -> None:
     with pytest.raises(NotAcceptable, match="image/jpeg") as failure:

@@ -1,11 +1,12 @@
 import asyncio
+import gzip
 from collections.abc import Iterable
 
 import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from service.errors import BodyTimeout, BodyTooLarge, ClientGone
+from service.errors import BodyTimeout, BodyTooLarge, ClientGone, UnsupportedCoding
 from service.http.body import read_files
 
 LIMIT = 1000
@@ -68,6 +69,31 @@ def test_size_of_a_form_is_counted_too() -> None:
 def test_form_is_read_as_it_arrives() -> None:
     body = form(b"the image")
     assert read(body[:50], body[50:], headers={"Content-Type": FORM}) == b"the image"
+
+
+def test_compressed_body_is_decoded() -> None:
+    zipped = gzip.compress(b"the image")
+    assert read(zipped[:9], zipped[9:], headers={"Content-Encoding": "gzip"}) == b"the image"
+    zipped = gzip.compress(form(b"the image"))
+    assert read(zipped[:9], zipped[9:], headers={"Content-Encoding": "gzip", "Content-Type": FORM}) == b"the image"
+
+
+def test_decoded_size_is_counted_as_it_is_decoded() -> None:
+    assert len(read(gzip.compress(bytes(LIMIT)), headers={"Content-Encoding": "gzip"})) == LIMIT
+    bomb = gzip.compress(bytes(10**8))[:LIMIT]  # the rest never comes
+    with pytest.raises(BodyTooLarge) as failure:
+        read(bomb, headers={"Content-Encoding": "gzip"})
+    assert failure.value.members["actual"] < 10**6
+
+
+def test_coding_that_is_not_decoded_is_refused_before_anything_is_read() -> None:
+    async def unread() -> Message:
+        raise AssertionError("the body was read")
+
+    headers = [(b"content-encoding", b"br")]
+    coded = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, unread)
+    with pytest.raises(UnsupportedCoding, match="br; accepted are: gzip, deflate"):
+        asyncio.run(read_files(coded, LIMIT, 60))
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": FORM}])

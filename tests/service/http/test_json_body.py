@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,17 @@ def test_larger_body_is_refused(tmp_path: Path, chunked: bool) -> None:
         answer = live.client.post("/v1/estimate", content=chunks() if chunked else body, headers=JSON)
         assert (answer.status_code, answer.json()["type"]) == (413, "/problems/body-too-large")
         assert answer.json()["max_accepted"] == MAX_JSON_BYTES
+
+
+def test_coding_is_refused(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with serving(tmp_path) as live:
+        coded = {"Content-Encoding": "gzip"}
+        answer = live.client.post("/v1/estimate", content=gzip.compress(ESTIMATE), headers=JSON | coded)
+        assert (answer.status_code, answer.json()["type"]) == (415, "/problems/unsupported-coding")
+        assert answer.headers["Accept-Encoding"] == "identity"
+        plain = live.client.post("/v1/estimate", content=ESTIMATE, headers=JSON | {"Content-Encoding": "identity"})
+        assert plain.status_code == 200
 
 
 def test_endless_body_is_read_no_further_than_the_limit(tmp_path: Path) -> None:

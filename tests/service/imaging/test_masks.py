@@ -5,7 +5,7 @@ from PIL import Image
 from service.errors import CorruptImage, InvalidRequest, MalformedBody, UnsupportedImage
 from service.imaging.blending import blend
 from service.imaging.codecs import Picture
-from service.imaging.masks import Mask, inspect_mask
+from service.imaging.masks import Mask, MaskMeaning, inspect_mask
 from service.imaging.sizes import Size
 from tests.service.imaging.images import file, photo
 
@@ -99,3 +99,22 @@ def test_errors_begin_with_the_mask() -> None:
         inspect_mask(b"", Size(1, 1))
     with pytest.raises(CorruptImage, match=r"^the mask: "):
         Mask.decode(good[: len(good) // 2])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_mask_may_mean_what_is_transparent(kind: type[np.unsignedinteger]) -> None:
+    full = np.iinfo(kind).max
+    alpha = np.array([[0, full, 100]], kind)
+    assert Mask.from_holes(Picture(np.zeros((1, 3, 3), kind), alpha)).plane[0, :, 0].tolist() == [full, 0, full - 100]
+    assert not Mask.from_holes(Picture(np.full((1, 3, 3), full, kind))).plane.any()
+    content = file(np.dstack([photo(), np.full((24, 32), 7, np.uint8)]))
+    assert Mask.decode(content, MaskMeaning.TRANSPARENT).plane.min() == 248
+
+
+def test_mask_of_what_is_transparent_has_alpha_and_the_size_of_the_image() -> None:
+    content = file(np.dstack([photo(), photo(1)[..., :1]]))
+    assert inspect_mask(content, Size(24, 32), MaskMeaning.TRANSPARENT).has_alpha
+    with pytest.raises(InvalidRequest, match="32×24, and the image, upright, 64×48"):
+        inspect_mask(content, Size(48, 64), MaskMeaning.TRANSPARENT)
+    with pytest.raises(InvalidRequest, match="no alpha channel"):
+        inspect_mask(file(photo()), Size(24, 32), MaskMeaning.TRANSPARENT)

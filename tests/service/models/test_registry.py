@@ -301,9 +301,10 @@ def test_style_and_upscaler_are_different_tasks(tmp_path: Path) -> None:
         with pytest.raises(UnknownModel, match="there are: x4"):
             models.upscalers(4, "wave")
         with pytest.raises(
-            UnknownModel, match="no model enlarges ×8, nor do several in turn; scales there are: \\[4, 16\\]"
-        ):
-            models.upscalers(8)
+            UnknownModel, match=r"no model enlarges ×17, nor do several in turn; the largest scale is 16$"
+        ) as failure:
+            models.upscalers(17)
+        assert failure.value.members == {"available": [4, 16]}
 
     following(scenario, tmp_path)
 
@@ -330,7 +331,7 @@ def test_upscalers_are_chained_where_no_single_one_fits(tmp_path: Path) -> None:
         publish(tmp_path, "painterly", network("c3s1-4,c3s1-12,p2", norm="none", seed=1))
         await models.refresh()
 
-        def names(scale: int, first: str | None = None) -> list[str]:
+        def names(scale: float, first: str | None = None) -> list[str]:
             return [model.name for model in models.upscalers(scale, first)]
 
         assert names(2) == ["x2"]
@@ -338,10 +339,44 @@ def test_upscalers_are_chained_where_no_single_one_fits(tmp_path: Path) -> None:
         assert names(16) == ["x4", "x4"]
         assert names(4, "painterly") == ["painterly", "x2"]
         assert names(8, "x2,painterly") == ["x2", "painterly", "x2"]
-        with pytest.raises(UnknownModel, match=r"no model enlarges ×3.*\[2, 4, 8, 16\]"):
-            names(3)
+        with pytest.raises(UnknownModel, match=r"no model enlarges ×16\.01.*largest scale is 16"):
+            names(16.01)
         with pytest.raises(UnknownModel, match="enlarges ×2, or by a divisor of that, is named 'x4'"):
             names(4, "x2,x4")
+
+    following(scenario, tmp_path)
+
+
+def test_scale_that_no_chain_has_is_made_by_the_next_larger_one(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish_upscaler(tmp_path)
+        publish(tmp_path, "x2", network("c3s1-4,c3s1-12,p2", norm="none"))
+        await models.refresh()
+
+        def names(scale: float, first: str | None = None) -> list[str]:
+            return [model.name for model in models.upscalers(scale, first)]
+
+        assert names(1.01) == names(1.99) == ["x2"]
+        assert names(2.01) == names(2.5) == names(3) == ["x4"]
+        assert names(5) == ["x4", "x2"]
+        assert names(15.99) == ["x4", "x4"]
+        assert names(1.5, "x4") == ["x4"]
+        assert names(3, "x2") == ["x2", "x2"]
+        assert names(5, "x2") == ["x2", "x4"]
+        with pytest.raises(UnknownModel, match="that enlarges ×4, or by a divisor of that, is named 'wave'"):
+            names(3, "wave")
+        with pytest.raises(UnknownModel, match="is named 'x4'"):  # ×64
+            names(3, "x4,x4,x4")
+
+    following(scenario, tmp_path)
+
+
+def test_no_scale_is_there_without_networks_that_enlarge(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish(tmp_path)
+        await models.refresh()
+        with pytest.raises(UnknownModel, match="no model enlarges ×2, nor do several in turn; there is none"):
+            models.upscalers(2)
 
     following(scenario, tmp_path)
 

@@ -1,4 +1,7 @@
+import math
+
 import pytest
+from pydantic import ValidationError
 
 from service.engine.request import Priority
 from service.imaging.codecs import ImageFormat
@@ -12,10 +15,22 @@ from service.pipeline.requests import IMAGE_REQUEST, ImageRequest, StylizeParame
             style="wave", parameters=StylizeParameters(quality=80), formats=(ImageFormat.WEBP,), timeout=3.5
         ),
         UpscaleRequest(scale=4),
+        UpscaleRequest(scale=2.53),
     ],
 )
 def test_request_survives_being_stored(request_: ImageRequest) -> None:
     assert IMAGE_REQUEST.validate_json(request_.model_dump_json()) == request_
+
+
+def test_whole_scale_is_stored_as_an_integer() -> None:
+    assert UpscaleRequest(scale=4.0).model_dump_json() == UpscaleRequest(scale=4).model_dump_json()
+    assert '"scale":4}' in UpscaleRequest(scale=4).model_dump_json()
+
+
+@pytest.mark.parametrize("scale", [1, 0.5, -2, math.inf, math.nan])
+def test_scale_exceeds_one(scale: float) -> None:
+    with pytest.raises(ValidationError):
+        UpscaleRequest(scale=scale)
 
 
 def test_priority_of_a_job_is_bulk_unless_the_client_has_named_one() -> None:

@@ -22,7 +22,7 @@ def test_request_is_resolved_to_models_output_and_deadline(tmp_path: Path) -> No
         models, settings = live.service.models, live.service.settings
         stylize = resolve(request, models, settings, b"mask")
         upscale = resolve(UpscaleRequest(scale=4), models, settings, default_timeout=7.0)
-        for unknown in (StylizeRequest(style="x4"), UpscaleRequest(scale=3)):
+        for unknown in (StylizeRequest(style="x4"), UpscaleRequest(scale=17)):
             with pytest.raises(UnknownModel):
                 resolve(unknown, models, settings)
         with pytest.raises(InvalidRequest, match="at most 600 seconds"):

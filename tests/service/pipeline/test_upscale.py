@@ -20,7 +20,7 @@ DOUBLED = model("x2", scale=2)
 
 
 def upscale(**options: Any) -> Upscale:
-    return Upscale((cast(ServedModel, DOUBLED),) * 2, **options)
+    return Upscale((cast(ServedModel, DOUBLED),) * 2, **{"scale": 4, **options})
 
 
 def wrong() -> Pixels:
@@ -64,6 +64,36 @@ def test_answer_has_the_size_that_was_asked_for(options: dict[str, Any], size: S
     answer = finish(subject, Picture(photo(), photo(1)[..., 0]))
     assert answer.alpha is not None
     assert answer.pixels.shape[:2] == answer.alpha.shape == tuple(size)
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"scale": 2.53}, Size(61, 81)),
+        ({"scale": 3}, Size(72, 96)),
+        ({"scale": 3.99}, Size(96, 128)),
+        ({"scale": 2.5, "width": 70}, Size(52, 70)),
+        ({"scale": 2.5, "width": 80, "height": 50, "fit": Fit.COVER}, Size(50, 80)),
+    ],
+)
+def test_smaller_scale_is_a_reduction(options: dict[str, Any], size: Size) -> None:
+    subject = upscale(**options)
+    plan = subject.plan(Size(24, 32))
+    assert plan.answer == size
+    assert plan.pixels == 48 * 64 + 96 * 128
+    assert finish(subject).pixels.shape[:2] == tuple(size)
+
+
+def test_colours_of_a_smaller_scale_are_those_of_the_picture() -> None:
+    reduced = Image.fromarray(finish(upscale(scale=2.5)).pixels).resize((32, 24), Image.Resampling.BICUBIC)
+    assert np.abs(np.asarray(reduced).astype(int) - photo()).mean() < 0.3
+    unprojected = finish(upscale(scale=2.5, back_projection=False)).pixels
+    assert np.array_equal(unprojected, resize(wrong(), 60, 80))
+
+
+def test_more_than_a_smaller_scale_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="becomes 80×60 at most"):
+        upscale(scale=2.5, width=81).plan(Size(24, 32))
 
 
 def test_cover_is_the_middle() -> None:

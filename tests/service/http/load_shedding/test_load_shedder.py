@@ -46,7 +46,7 @@ def test_shed_request_gets_the_response_of_the_application(tmp_path: Path) -> No
         (f"{STYLE}?quality=900", {}, "invalid-request"),
         (f"{STYLE}?priority=never", {}, "invalid-request"),
         (f"{UPSCALE}?model=cats", {}, LET_THROUGH),
-        ("/v1/upscale/99", {}, "invalid-request"),
+        ("/v1/upscale/99", {}, "unknown-model"),
         (STYLE, {"X-Request-Timeout": "soon"}, "invalid-request"),
         (STYLE, {"X-Request-Timeout": "-5"}, "invalid-request"),
         (STYLE, {"X-Request-Timeout": "inf"}, "invalid-request"),

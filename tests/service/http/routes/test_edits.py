@@ -1,11 +1,14 @@
 import base64
+import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
+from PIL import Image
 
 from tests.networks import network
 from tests.service.live import Live, file, photo, pixels, publish, publish_upscaler, serving
@@ -66,8 +69,6 @@ def test_failures_are_those_that_openais_client_knows(tmp_path: Path) -> None:
             assert refused.value.param == name
         with pytest.raises(openai.UnprocessableEntityError, match="one image"):
             openais.images.edit(model="wave", image=[image, image], prompt="")
-        with pytest.raises(openai.BadRequestError, match="mask"):
-            openais.images.edit(model="wave", image=image, mask=image, prompt="")
         with pytest.raises(openai.APIStatusError) as unsupported:
             openais.images.edit(model="wave", image=b"no image", prompt="")
         assert (unsupported.value.status_code, unsupported.value.code) == (415, "unsupported-image")
@@ -91,6 +92,131 @@ def test_styles_are_mixed_as_in_a_path(tmp_path: Path) -> None:
         assert base64.b64decode(edited.data[0].b64_json or "") == plain
         with pytest.raises(openai.NotFoundError):
             openais.images.edit(model="wave:1,cats:1", image=file(photo()), prompt="")
+
+
+def holes() -> Image.Image:
+    """A mask that is transparent on its left, half transparent in the middle, and opaque on the right."""
+    alpha = np.full((24, 32), 255, np.uint8)
+    alpha[:, :10], alpha[:, 10:20] = 0, 128
+    return Image.fromarray(np.dstack([photo(7), alpha]))
+
+
+def test_mask_is_painted_where_it_is_transparent(tmp_path: Path) -> None:
+    publish(tmp_path)
+    grey = Image.fromarray(255 - np.asarray(holes())[..., 3])
+    with serving(tmp_path) as live, client(live) as openais:
+        files = {"image": file(photo()), "mask": file(grey)}
+        plain = live.client.post("/v1/stylize/wave?format=png", files=files).content
+        for mask in (file(holes()), file(holes(), "WEBP", lossless=True, exact=True)):
+            edited = openais.images.edit(model="wave", image=file(photo()), mask=mask, prompt="")
+            assert edited.data is not None
+            assert base64.b64decode(edited.data[0].b64_json or "") == plain
+        opaque = openais.images.edit(model="wave", image=file(photo()), mask=file(holes_nowhere()), prompt="")
+        assert opaque.data is not None
+        assert np.array_equal(pixels(base64.b64decode(opaque.data[0].b64_json or "")), photo())
+
+        form: dict[str, Any] = {"data": {"model": "wave"}, "files": {"image": file(photo()), "mask": file(holes())}}
+        where = live.client.post("/v1/images/edits", headers={"Prefer": "respond-async"}, **form).headers["Location"]
+        live.until(where, lambda answer: answer.json()["state"] == "succeeded")
+        assert live.client.get(f"{where}/result").content == plain
+
+
+def holes_nowhere() -> Image.Image:
+    return Image.fromarray(np.dstack([photo(7), np.full((24, 32), 255, np.uint8)]))
+
+
+def test_mask_that_openai_would_refuse_is_refused(tmp_path: Path) -> None:
+    publish(tmp_path)
+    publish_upscaler(tmp_path)
+    with serving(tmp_path) as live, client(live) as openais:
+        for model, mask, words in (
+            ("wave", file(photo()), "no alpha channel"),
+            ("wave", file(holes().resize((64, 48))), "mask is 64×48, and the image, upright, 32×24"),
+            ("x4", file(holes()), "enlarged as a whole"),
+        ):
+            with pytest.raises(openai.UnprocessableEntityError, match=words) as refused:
+                openais.images.edit(model=model, image=file(photo()), mask=mask, prompt="")
+            assert refused.value.param == "mask"
+        with pytest.raises(openai.APIStatusError, match="the mask") as unsupported:
+            openais.images.edit(model="wave", image=file(photo()), mask=b"no image", prompt="")
+        assert unsupported.value.status_code == 415
+
+
+def test_size_of_the_answer_may_be_named(tmp_path: Path) -> None:
+    publish(tmp_path)
+    publish_upscaler(tmp_path)
+    lying = Image.Exif()
+    lying[0x0112] = 6
+    with serving(tmp_path) as live, client(live) as openais:
+        for model, size, image in (
+            ("wave", "32x24", file(photo())),
+            ("wave", "24x32", file(photo(), exif=lying)),
+            ("x4", "128x96", file(photo())),
+            ("wave", "", file(photo())),
+        ):
+            assert openais.images.edit(model=model, size=size, image=image, prompt="").data
+        for size in ("32x23", "32×24", "large"):
+            with pytest.raises(openai.UnprocessableEntityError, match="size: ") as refused:
+                openais.images.edit(model="wave", size=size, image=file(photo()), prompt="")
+            assert refused.value.param == "size"
+        assert "32x24; say that" in str(wrong_size(openais).value)
+
+
+def wrong_size(openais: openai.OpenAI) -> pytest.ExceptionInfo[openai.UnprocessableEntityError]:
+    with pytest.raises(openai.UnprocessableEntityError) as refused:
+        openais.images.edit(model="wave", size="1024x1024", image=file(photo()), prompt="")
+    return refused
+
+
+def test_empty_fields_are_left_out(tmp_path: Path) -> None:
+    publish(tmp_path)
+    names = ("size", "n", "quality", "response_format", "output_format", "background", "user", "stream", "mask")
+    with serving(tmp_path) as live:
+        form: dict[str, Any] = {
+            "data": {"model": "wave", **dict.fromkeys(names, "")},
+            "files": {"image[]": file(photo())},
+        }
+        answer = live.client.post("/v1/images/edits", **form)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["output_format"] == "png"
+        for format_ in ("JPG", "jpe", "WebP"):
+            assert live.client.post("/v1/images/edits", **with_field(form, "output_format", format_)).status_code == 200
+        nameless = live.client.post("/v1/images/edits", **with_field(form, "model", ""))
+        assert (nameless.status_code, nameless.json()["error"]["param"]) == (422, "model")
+
+
+def with_field(form: dict[str, Any], name: str, value: str) -> dict[str, Any]:
+    return form | {"data": form["data"] | {name: value}}
+
+
+def test_models_have_further_names(tmp_path: Path) -> None:
+    publish(tmp_path)
+    publish(tmp_path, "night", network(seed=1))
+    names = "gpt-image-1=wave  dall-e-2=wave:0.7,night:0.3"
+    with serving(tmp_path, openai_models=names) as live, client(live) as openais:
+        for name, model in (("gpt-image-1", "wave"), ("dall-e-2", "wave:0.7,night:0.3")):
+            plain = live.client.post(f"/v1/stylize/{model}?format=png", content=file(photo())).content
+            edited = openais.images.edit(model=name, image=file(photo()), prompt="")
+            assert edited.data is not None
+            assert base64.b64decode(edited.data[0].b64_json or "") == plain
+        with pytest.raises(openai.NotFoundError, match="there are: night, wave; the setting openai_models gives"):
+            openais.images.edit(model="dall-e-3", image=file(photo()), prompt="")
+
+
+def test_compressed_form_is_decoded(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with serving(tmp_path) as live:
+        whole = live.client.build_request(
+            "POST", "/v1/images/edits", data={"model": "wave"}, files={"image": file(photo())}
+        )
+        headers = {"Content-Type": whole.headers["Content-Type"], "Content-Encoding": "gzip"}
+        answer = live.client.post("/v1/images/edits", content=gzip.compress(whole.read()), headers=headers)
+        assert answer.status_code == 200
+        refused = live.client.post(
+            "/v1/images/edits", content=whole.read(), headers=headers | {"Content-Encoding": "br"}
+        )
+        assert (refused.status_code, refused.json()["error"]["code"]) == (415, "unsupported-coding")
+        assert refused.headers["Accept-Encoding"] == "gzip, deflate, identity"
 
 
 def test_edit_can_be_a_job(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ def test_enlargement(live: Live) -> None:
     body = estimate(live, UPSCALE, options={"width": 90, "height": 90, "fit": "cover"})
     assert (body["models"], body["output"]) == (["x2@1", "x2@1"], {"width": 90, "height": 90})
     assert body["infer_seconds"] > estimate(live, UPSCALE, scale=2)["infer_seconds"]
+    broken = estimate(live, UPSCALE, scale=2.53)
+    assert (broken["models"], broken["output"]) == (["x2@1", "x2@1"], {"width": 81, "height": 61})
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_enlargement(live: Live) -> None:
             "a jpeg",
         ),
         (STYLIZE | {"timeout": 10_000}, 422, "at most 600 seconds"),
-        (UPSCALE | {"scale": 3}, 404, "no model enlarges ×3"),
+        (UPSCALE | {"scale": 16.5}, 404, "no model enlarges ×16.5"),
         (UPSCALE | {"options": {"width": 129}}, 422, "becomes 128×96 at most"),
         (UPSCALE | {"width": 80}, 422, "exceed the 20000"),
     ],

@@ -178,8 +178,20 @@ def test_chain_of_networks(live: Live, store: Path) -> None:
     assert other.headers["X-Model"] == "painterly@1, x2@1"
     stages = [stage.split(";dur=")[0] for stage in answer.headers["Server-Timing"].split(", ")]
     assert stages == ["read", "decode", "queue", "infer", "encode"]
-    impossible = post(live, "/v1/upscale/3")
-    assert "scales there are: [2, 4, 8, 16]" in refusal(impossible, 404, "unknown-model")
+    impossible = post(live, "/v1/upscale/17")
+    assert "the largest scale is 16" in refusal(impossible, 404, "unknown-model")
+
+
+def test_any_scale(live: Live, store: Path) -> None:
+    whole = painted(store, painted(store, photo(), "x2"), "x2")
+    answer = post(live, "/v1/upscale/2.53", back_projection=False)
+    assert answer.headers["X-Model"] == "x2@1, x2@1"
+    assert same(pixels(answer.content), resize(whole, round(24 * 2.53), round(32 * 2.53)))
+    assert pixels(post(live, "/v1/upscale/3").content).shape == (72, 96, 3)
+    assert pixels(post(live, "/v1/upscale/2.5", width=80).content).shape == (60, 80, 3)
+    assert "becomes 80×60 at most" in refusal(post(live, "/v1/upscale/2.5", width=81), 422, "invalid-request")
+    tags = {post(live, f"/v1/upscale/{scale}").headers["ETag"] for scale in ("2.5", "2.51", "2.50", "4", "4.0")}
+    assert len(tags) == 3
 
 
 def test_enlargement_keeps_the_colours(live: Live) -> None:

@@ -1,6 +1,8 @@
+import gzip
 import socket
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
@@ -165,6 +167,31 @@ def test_rotated_photo_comes_back_upright(tmp_path: Path) -> None:
     assert Image.open(BytesIO(answer.content)).getexif().get(0x0112, 1) == 1
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress])
+def test_compressed_body_is_decoded(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    publish(tmp_path)
+    coding = {"Content-Encoding": "gzip" if compress is gzip.compress else "deflate"}
+    with serving(tmp_path, max_body_bytes=50_000) as live:
+        plain = post(live, "/v1/stylize/wave", file(photo()))
+        coded = post(live, "/v1/stylize/wave", compress(file(photo())), **coding)
+        assert (coded.status_code, coded.content, coded.headers["ETag"]) == (200, plain.content, plain.headers["ETag"])
+        form = live.client.build_request("POST", "/v1/stylize/wave", files={"image": file(photo())})
+        kind = {"Content-Type": form.headers["Content-Type"]}
+        assert post(live, "/v1/stylize/wave", compress(form.read()), **coding, **kind).content == plain.content
+        job = live.client.put("/v1/jobs/coded?style=wave", content=compress(file(photo())), headers=coding)
+        assert job.status_code == 201
+        again = live.client.put("/v1/jobs/coded?style=wave", content=file(photo()))
+        assert again.status_code == 200
+        bomb = problem(post(live, "/v1/stylize/wave", compress(bytes(10**7)), **coding), 413, "body-too-large")
+        assert bomb["max_accepted"] == 50_000
+        broken = problem(post(live, "/v1/stylize/wave", compress(file(photo()))[:-9], **coding), 400, "malformed-body")
+        assert "ends too early" in str(broken["detail"])
+        for other in ("br", "zstd"):
+            answer = post(live, "/v1/stylize/wave", file(photo()), **{"Content-Encoding": other})
+            assert other in str(problem(answer, 415, "unsupported-coding")["detail"])
+            assert answer.headers["Accept-Encoding"] == "gzip, deflate, identity"
+
+
 def test_failures_say_what_would_have_been_accepted(tmp_path: Path) -> None:
     publish(tmp_path)
     publish_upscaler(tmp_path)
@@ -173,14 +200,17 @@ def test_failures_say_what_would_have_been_accepted(tmp_path: Path) -> None:
     with serving(tmp_path, **limits) as live:
         unknown = problem(post(live, "/v1/stylize/cats", good), 404, "unknown-model")
         assert unknown["available"] == ["wave"]
-        assert problem(post(live, "/v1/upscale/8", good), 404, "unknown-model")["available"] == [4, 16]
+        too_much = problem(post(live, "/v1/upscale/16.5", good), 404, "unknown-model")
+        assert too_much["available"] == [4, 16]
+        assert "enlarges ×16.5, nor do several in turn; the largest scale is 16" in str(too_much["detail"])
         problem(live.client.get("/v1/stylize"), 404, "not-found")
         wrong = live.client.get("/v1/stylize/wave")
         assert problem(wrong, 405, "method-not-allowed")["allowed"] == wrong.headers["Allow"] == "POST"
 
         invalid = problem(post(live, "/v1/stylize/wave?quality=0", good), 422, "invalid-request")
         assert "query.quality" in str(invalid["detail"])
-        problem(post(live, "/v1/upscale/four", good), 422, "invalid-request")
+        for scale in ("four", "1", "0.5", "inf", "nan"):
+            problem(post(live, f"/v1/upscale/{scale}", good), 422, "invalid-request")
         twice = problem(post(live, "/v1/stylize/wave?quality=9&quality=8", good), 422, "invalid-request")
         assert twice["detail"] == "query.quality: given more than once; send it once"
         late = problem(post(live, "/v1/stylize/wave", good, **{"X-Request-Timeout": "soon"}), 422, "invalid-request")

@@ -173,6 +173,11 @@ def test_job_under_an_id_of_the_client_is_begun_once(tmp_path: Path) -> None:
         assert live.client.delete("/v1/jobs/mine").status_code == 204
         assert put("scale=4&model=x4").status_code == 201
         assert ended(live.client, "/v1/jobs/mine")["result"]["width"] == 128
+        assert put("scale=4.0&model=x4").status_code == 200
+        assert put("scale=2.5&model=x4").status_code == 409
+        assert live.client.put("/v1/jobs/smaller?scale=2.53", content=file(photo())).status_code == 201
+        smaller = ended(live.client, "/v1/jobs/smaller")["result"]
+        assert (smaller["width"], smaller["height"]) == (81, 61)
 
 
 def test_job_that_is_not_one_thing_is_refused(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """Photographs through the whole service: what comes back is what went in, painted or enlarged, and nothing is lost."""
 
 import io
+import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import imagecodecs
 import numpy as np
 import pytest
 import torch
@@ -178,6 +181,45 @@ def test_photograph_of_a_phone_is_answered_as_jpeg(live: Live, store: Path) -> N
     assert inspect(answer).format is ImageFormat.JPEG
     assert decode(answer).space.profile == rgb_profile(DISPLAY_P3)
     assert psnr(pixels(answer), painted(store, photo(0, 64, 96), "x4")) > 25
+
+
+def test_bmp_and_jpeg_xl_are_answered_in_a_format_that_keeps_them(live: Live, store: Path) -> None:
+    transparent = np.dstack([photo(), photo(2)[..., 0]])
+    for given, kind in (
+        (file(photo(), "BMP"), ImageFormat.PNG),
+        (jxl(photo(), lossless=True), ImageFormat.PNG),
+        (jxl(transparent, level=95), ImageFormat.PNG),
+        (jxl(photo(), level=99), ImageFormat.JPEG),
+    ):
+        answer = answered(live, "upscale/4?back_projection=false", given)
+        assert inspect(answer).format is kind
+        assert pixels(answer).shape == (96, 128, 3)
+        if kind is ImageFormat.PNG and not inspect(answer).has_alpha:
+            assert same(pixels(answer), painted(store, photo(), "x4"))
+    assert inspect(answered(live, "stylize/wave?format=JFIF", file(photo(), "BMP"))).format is ImageFormat.JPEG
+
+
+def test_masks_may_be_bmp_or_jpeg_xl(live: Live) -> None:
+    plane = np.zeros((24, 32), np.uint8)
+    plane[:, 16:] = 255
+    answers = {
+        live.client.post("/v1/stylize/wave?format=png", files={"image": file(photo()), "mask": mask}).content
+        for mask in (file(plane), file(plane, "BMP"), jxl(plane, lossless=True))
+    }
+    assert len(answers) == 1
+
+
+def test_size_is_limited_before_bmp_and_jpeg_xl_are_decoded(live: Live) -> None:
+    for given in (
+        b"BM" + bytes(8) + struct.pack("<IIiiHHI24x", 54, 40, 20_000, 20_000, 1, 24, 0),
+        b"\xff\x0a" + ((2 << 1) + ((20_000 - 1) << 3) + (1 << 21)).to_bytes(8, "little") + bytes(20),
+    ):
+        answer = post(live, "stylize/wave", given)
+        assert (answer.status_code, answer.json()["limit"]) == (422, "max_pixels"), answer.text
+
+
+def jxl(image: np.ndarray, **options: Any) -> bytes:
+    return bytes(imagecodecs.jpegxl_encode(image, **options))
 
 
 def test_metadata_is_kept_on_request_and_the_origin_is_told_always(live: Live) -> None:

@@ -13,6 +13,8 @@ from service.imaging.codecs.colour import (
     flatten_to_rgb,
     srgb_profile,
 )
+from service.imaging.codecs.hdr import HdrColours, HdrTransfer
+from service.imaging.codecs.icc import SRGB_PRIMARIES
 from tests.service.imaging.codecs.samples import DISPLAY_P3, PROPHOTO, adobe_rgb, deep_photo, grey_profile, rgb_profile
 from tests.service.imaging.images import photo
 
@@ -69,6 +71,35 @@ def test_unusable_profile_is_ignored(profile: bytes | None) -> None:
     pixels, space = assign_colour_space(photo(), profile)
     assert space is SRGB
     assert np.array_equal(pixels, photo())
+
+
+def replace_column(profile: bytes, column: bytes, other: bytes) -> bytes:
+    """The profile with one column of its matrix in place of another."""
+    places = {profile[at : at + 4]: int.from_bytes(profile[at + 4 : at + 8]) for at in range(132, 260, 12)}
+    data = profile[places[other] : places[other] + 20]
+    return profile[: places[column]] + data + profile[places[column] + 20 :]
+
+
+def test_space_whose_matrix_has_no_inverse_is_converted() -> None:
+    singular = replace_column(rgb_profile(DISPLAY_P3), b"bXYZ", b"rXYZ")
+    pixels, space = assign_colour_space(photo(), singular)
+    assert space is converted_srgb()
+    assert not np.array_equal(pixels, photo())
+
+
+@pytest.mark.parametrize("blue", [(0.45, 0.45), (0.4, 0.42), (0.35, 0.35)])
+def test_space_that_lacks_most_of_srgb_is_converted(blue: tuple[float, float]) -> None:
+    pixels, space = assign_colour_space(photo(), rgb_profile((0.64, 0.33, 1.0, 0.30, 0.60, 1.0, *blue, 1.0)))
+    assert space in (converted_srgb(), SRGB)
+    assert space.from_srgb(pixels) is pixels
+
+
+def test_high_dynamic_range_is_converted() -> None:
+    colours = HdrColours(HdrTransfer.HLG, SRGB_PRIMARIES)
+    for given in (photo(), deep_photo(), photo()[..., 0]):
+        pixels, space = assign_colour_space(given, colours)
+        assert space is converted_srgb()
+        assert (pixels.shape[2:], pixels.dtype) == ((3,), given.dtype)
 
 
 def test_linear_rgb_is_converted_to_srgb() -> None:

@@ -33,7 +33,7 @@ from tests.service.imaging.codecs.samples import (
 )
 from tests.service.imaging.images import file, photo
 
-JPEG, PNG, WEBP, AVIF, TIFF, GIF, _ = ImageFormat
+JPEG, PNG, WEBP, AVIF, TIFF, GIF, *_ = ImageFormat
 P3 = rgb_profile(DISPLAY_P3)
 
 

@@ -32,6 +32,9 @@ def test_header_is_read_without_decoding() -> None:
         b"MM\0*\0\0\0\x08\xff\xff",
         b"\0\0\0\x1cftypavif\0\0\0\0mif1avif",
         b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        b"\xff\x0a",
+        b"\0\0\0\x0cJXL \r\n\x87\n",
+        b"BM" + bytes(12) + b"\x28\0\0\0",
     ],
 )
 def test_broken_header_is_corrupt(data: bytes) -> None:
@@ -101,10 +104,18 @@ def test_raw_file_of_a_camera_is_refused() -> None:
         (GIF, 5, True, GIF),
         (ImageFormat.HEIC, 1, False, JPEG),
         (ImageFormat.HEIC, 1, True, PNG),
+        (ImageFormat.JXL, 1, False, JPEG),
+        (ImageFormat.JXL, 1, True, PNG),
+        (ImageFormat.BMP, 1, False, PNG),
     ],
 )
 def test_default_output_format(kind: ImageFormat, frames: int, alpha: bool, expected: ImageFormat) -> None:
     assert Header(kind, 1, 1, alpha, frames).default_output_format is expected
+
+
+def test_exact_or_deep_jpeg_xl_becomes_png() -> None:
+    assert Header(ImageFormat.JXL, 1, 1, False, lossless=True).default_output_format is PNG
+    assert Header(ImageFormat.JXL, 1, 1, False, depth=16).default_output_format is PNG
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])

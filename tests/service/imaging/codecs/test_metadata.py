@@ -65,6 +65,17 @@ def test_values_that_cannot_be_written_are_left_out(tag: Base, value: Any) -> No
     assert output_exif(exif, MetadataPolicy.KEEP)[Base.Make] == "Kamera"
 
 
+@pytest.mark.parametrize("policy", [MetadataPolicy.KEEP, MetadataPolicy.COPYRIGHT])
+@pytest.mark.parametrize("value", [IFDRational(1, 3), 1.5, object()])
+@pytest.mark.parametrize("tag", [Base.Artist, Base.Copyright, Base.XResolution, Base.XPTitle])
+def test_tag_of_a_wrong_type_costs_only_itself(policy: MetadataPolicy, value: Any, tag: Base) -> None:
+    exif = camera()
+    exif[tag] = value
+    kept = output_exif(exif, policy)
+    assert (Base.Make in kept) == (policy is MetadataPolicy.KEEP)
+    assert set(kept) >= {Base.Artist, Base.Copyright} - {tag}
+
+
 def test_metadata_larger_than_a_segment_is_left_out() -> None:
     exif = Image.Exif()
     source = camera_exif()

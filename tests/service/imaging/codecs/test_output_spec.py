@@ -3,7 +3,7 @@ import pytest
 from service.errors import InvalidRequest, NotAcceptable
 from service.imaging.codecs import Header, ImageFormat, OutputSpec
 
-JPEG, PNG, WEBP, AVIF, TIFF, GIF, HEIC = ImageFormat
+JPEG, PNG, WEBP, AVIF, TIFF, GIF, HEIC, JXL, BMP = ImageFormat
 ALL = [JPEG, PNG, WEBP, AVIF, TIFF, GIF]
 
 
@@ -19,6 +19,9 @@ def header(kind: ImageFormat, *, alpha: bool = False, frames: int = 1, depth: in
         (ALL, header(TIFF, alpha=True, depth=16), TIFF),
         (ALL, header(HEIC), JPEG),
         (ALL, header(HEIC, alpha=True), PNG),
+        (ALL, header(JXL), JPEG),
+        (ALL, header(JXL, depth=16), PNG),
+        (ALL, header(BMP), PNG),
         (ALL, header(GIF), PNG),
         (ALL, header(GIF, frames=2), GIF),
         ([PNG, WEBP], header(JPEG), PNG),

@@ -41,7 +41,7 @@ with_exiftool = pytest.mark.skipif(EXIFTOOL is None, reason="needs exiftool (lib
 with_magick = pytest.mark.skipif(MAGICK is None, reason="needs ImageMagick")
 with_vips = pytest.mark.skipif(VIPS is None, reason="needs libvips (libvips-tools)")
 
-JPEG, PNG, WEBP, AVIF, TIFF, GIF, _ = ImageFormat
+JPEG, PNG, WEBP, AVIF, TIFF, GIF, *_ = ImageFormat
 P3, ADOBE = rgb_profile(DISPLAY_P3), adobe_rgb()
 
 

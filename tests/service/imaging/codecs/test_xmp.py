@@ -38,6 +38,50 @@ def test_owner_properties_only() -> None:
     assert texts(kept, NS_XMP, "Rating") == []
 
 
+def wrap(begin: str, end: str) -> bytes:
+    """The packet of a camera within other elements."""
+    packet = CAMERA[CAMERA.index(b"<rdf:RDF") : CAMERA.index(b"</x:xmpmeta>")].decode()
+    return f'<x:xmpmeta xmlns:x="adobe:ns:meta/">{begin}{packet}{end}</x:xmpmeta>'.encode()
+
+
+@pytest.mark.parametrize("name", ["tiff:Orientation", "tiff:ImageWidth"])
+def test_packet_within_a_property_that_is_removed_keeps_its_owner(name: str) -> None:
+    data = wrap(f'<{name} xmlns:tiff="{NS_TIFF}">', f"</{name}>")
+    for made in (
+        Packet.parse(data).write_all(SourceType.STYLIZED),
+        Packet.parse(data).write_owner(SourceType.STYLIZED),
+    ):
+        assert texts(made, NS_DC, "creator") == ["A & B", "C"]
+        assert texts(made, NS_IPTC_EXT, "DigitalSourceType") == [SourceType.STYLIZED.uri]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        wrap("<a>" * 1500, "</a>" * 1500),
+        wrap("<a>" * 100_000, "</a>" * 100_000),
+        wrap("<a/>" * 30_000, ""),
+        wrap("<!--" + "x" * 2**20 + "-->", ""),
+    ],
+)
+def test_packet_that_is_too_deep_or_large_is_replaced(data: bytes) -> None:
+    made = Packet.parse(data).write_all(SourceType.STYLIZED)
+    assert texts(made, NS_IPTC_EXT, "DigitalSourceType") == [SourceType.STYLIZED.uri]
+    assert texts(made, NS_DC, "creator") == []
+
+
+def test_characters_that_xml_cannot_have_are_left_out() -> None:
+    iptc = {"creator": ["A\x01\x1fB", "\ufffe"], "rights": ["\x00©"]}
+    for made in (
+        Packet.parse(CAMERA[:300], iptc).write_all(SourceType.STYLIZED),
+        Packet.parse(b"", iptc).write_owner(SourceType.STYLIZED),
+    ):
+        assert texts(made, NS_DC, "creator")[0] == "AB"
+        assert texts(made, NS_DC, "rights") == ["©"]
+    other = CAMERA.replace(b"photos:creator", b"photos:contributor")
+    assert texts(Packet.parse(other, iptc).write_all(SourceType.STYLIZED), NS_DC, "creator")[0] == "AB"
+
+
 @pytest.mark.parametrize("data", [None, b"", b"no xml", b"<x/>", b"\xff\xfe\x00", BOMB, CAMERA[:300]])
 def test_damaged_packet_is_replaced(data: bytes | None) -> None:
     packet = Packet.parse(data)
