@@ -17,6 +17,8 @@ from service.imaging.codecs.exif import EXIF_ERRORS, read_exif, read_orientation
 from service.imaging.codecs.formats import ImageFormat
 from service.imaging.codecs.hdr import HdrColours
 from service.imaging.codecs.header import GREY_MODES, Header, inspect
+from service.imaging.codecs.jpeg import read_jpeg
+from service.imaging.codecs.jpeg_segments import extract_picture
 from service.imaging.codecs.metadata import Metadata, read_iptc
 from service.imaging.codecs.opening import open_image, open_metadata, read_declared_colours
 from service.imaging.codecs.picture import DecodedImage, Picture
@@ -175,12 +177,16 @@ def _split_array(pixels: Pixels) -> Channels:
 
 
 def _read_8_bit(data: bytes, header: Header, profile: bytes | HdrColours | None) -> Channels:
-    with open_image(data, header.format) as image:
+    with _open_pixels(data, header.format) as image:
         # Limits were checked on what another parser found, and a crafted file can give two parsers two sizes.
         if image.width * image.height > header.pixels:
             raise CorruptImage("the file says of its image that it has two sizes; save it anew")
         image.load()
         return _split_channels(image, profile)
+
+
+def _open_pixels(data: bytes, kind: ImageFormat) -> Image.Image:
+    return read_jpeg(extract_picture(data)) if kind is ImageFormat.JPEG else open_image(data, kind)
 
 
 def _split_channels(image: Image.Image, profile: bytes | HdrColours | None) -> Channels:

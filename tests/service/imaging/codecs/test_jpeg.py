@@ -1,0 +1,103 @@
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.errors import CorruptImage
+from service.imaging.codecs.jpeg import END_MARKER, read_jpeg
+from tests.service.imaging.codecs.samples import picture
+from tests.service.imaging.images import file, photo
+
+PHOTO = Image.fromarray(photo(96, 120))
+
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "baseline": ("RGB", {}),
+    "full chroma": ("RGB", {"subsampling": 0, "optimize": True}),
+    "restart markers": ("RGB", {"restart_marker_rows": 1}),
+    "restart markers in a row": ("RGB", {"restart_marker_blocks": 3}),
+    "progressive": ("RGB", {"progressive": True}),
+    "progressive with restart markers": ("RGB", {"progressive": True, "restart_marker_rows": 1}),
+    "grey": ("L", {}),
+    "grey, progressive": ("L", {"progressive": True}),
+    "CMYK": ("CMYK", {}),
+}
+
+JPEGS = {name: file(PHOTO.convert(mode), "JPEG", quality=85, **options) for name, (mode, options) in KINDS.items()}
+
+each_kind = pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data in JPEGS.items()])
+
+
+def expected(data: bytes) -> np.ndarray[Any, Any]:
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+@each_kind
+def test_a_complete_file_is_decoded_as_pillow_does(data: bytes) -> None:
+    image = read_jpeg(data)
+    assert image.mode == Image.open(io.BytesIO(data)).mode
+    assert np.array_equal(np.asarray(image), expected(data))
+
+
+@each_kind
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(bytes(3000), id="zeros"),
+        pytest.param(b"\xff" * 50, id="fill bytes"),
+        pytest.param(END_MARKER + b"a trailer", id="a trailer"),
+        pytest.param(END_MARKER + JPEGS["baseline"], id="another picture"),
+    ],
+)
+def test_a_file_with_all_pixels_is_decoded_whatever_it_ends_with(data: bytes, end: bytes) -> None:
+    assert np.array_equal(np.asarray(read_jpeg(data[:-2] + end)), expected(data))
+
+
+@each_kind
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(END_MARKER, id="end marker"),
+        pytest.param(bytes(4000), id="zeros"),
+        pytest.param(b"\xff\xd0" + END_MARKER, id="restart and end marker"),
+    ],
+)
+def test_a_file_cut_in_its_first_scan_is_refused(data: bytes, end: bytes) -> None:
+    scan = data.index(b"\xff\xda") + 20
+    with pytest.raises((CorruptImage, OSError)):
+        read_jpeg(data[:scan] + end)
+
+
+@pytest.mark.parametrize("kind", [name for name, (_, options) in KINDS.items() if "progressive" not in options])
+@pytest.mark.parametrize("left_out", [100, 300])
+@pytest.mark.parametrize("end", [b"", END_MARKER], ids=["nothing", "end marker"])
+def test_a_file_without_its_last_rows_is_refused(kind: str, left_out: int, end: bytes) -> None:
+    with pytest.raises(CorruptImage, match="ends before its last pixels"):
+        read_jpeg(JPEGS[kind][: -2 - left_out] + end)
+
+
+def test_a_progressive_file_without_its_last_scans_is_refused() -> None:
+    data = JPEGS["progressive"]
+    last = data.rindex(b"\xff\xda")
+    with pytest.raises(CorruptImage):
+        read_jpeg(data[:last])
+
+
+def test_a_file_without_a_scan_is_refused() -> None:
+    data = JPEGS["baseline"]
+    with pytest.raises(CorruptImage):
+        read_jpeg(data[: data.index(b"\xff\xda")] + END_MARKER)
+
+
+def test_the_service_decodes_a_file_without_end_marker() -> None:
+    data = JPEGS["baseline"]
+    assert np.array_equal(picture(data[:-2]).pixels, expected(data))
+
+
+def test_the_service_refuses_half_a_file_with_an_end_marker() -> None:
+    data = JPEGS["baseline"]
+    with pytest.raises(CorruptImage, match="send a complete file"):
+        picture(data[: len(data) // 2] + END_MARKER)
