@@ -104,13 +104,15 @@ def _decode_frames(image: Image.Image, header: Header, profile: bytes | HdrColou
     first = 1 if image.info.get("default_image") else 0
     with image:
         for index in range(first, header.frames + first):
-            yield _guard(lambda: _decode_frame(image, index, profile))  # noqa: B023 # called at once
+            yield _guard(lambda: _decode_frame(image, index, header, profile))  # noqa: B023 # called at once
 
 
-def _decode_frame(image: Image.Image, index: int, profile: bytes | HdrColours | None) -> Picture:
+def _decode_frame(image: Image.Image, index: int, header: Header, profile: bytes | HdrColours | None) -> Picture:
     image.seek(index)
     image.load()
-    colours, alpha = _split_channels(image.convert("RGBA" if image.has_transparency_data else "RGB"), profile)
+    whole = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    shown = whole.crop((0, 0, header.width, header.height))  # of a GIF whose frames overhang the screen
+    colours, alpha = _split_channels(shown, profile)
     milliseconds = round(float(image.info.get("duration") or 0))
     return replace(_make_picture(assign_colour_space(colours, profile)[0], alpha), milliseconds=milliseconds)
 
@@ -181,6 +183,8 @@ def _read_8_bit(data: bytes, header: Header, profile: bytes | HdrColours | None)
         # Limits were checked on what another parser found, and a crafted file can give two parsers two sizes.
         if image.width * image.height > header.pixels:
             raise CorruptImage("the file says of its image that it has two sizes; save it anew")
+        if image.info.get("default_image"):  # which an animation does not show, not even one of a single frame
+            image.seek(1)
         image.load()
         return _split_channels(image, profile)
 

@@ -79,7 +79,8 @@ def inspect(data: bytes) -> Header:
     with open_image(data, kind) as image:
         frames = gif.count_frames(data) if kind is ImageFormat.GIF else _count_pillow_frames(image, kind)
         if frames > 1:
-            return Header(kind, image.width, image.height, has_alpha=True, frames=frames)
+            width, height = gif.read_screen(data) if kind is ImageFormat.GIF else image.size
+            return Header(kind, width, height, has_alpha=True, frames=frames)
         return _inspect_still(data, image, kind)
 
 
@@ -105,7 +106,7 @@ def _inspect_still(data: bytes, image: Image.Image, kind: ImageFormat) -> Header
         image.width,
         image.height,
         image.has_transparency_data,
-        depth=16 if is_png and png.read_bit_depth(data) == 16 else 8,
+        depth=16 if is_png and png.read_bit_depth(data) == 16 and not image.info.get("default_image") else 8,
         grey=png.is_greyscale(data) if is_png else image.mode in GREY_MODES,
         transposed=kind is not ImageFormat.HEIC and _is_transposed(data, kind),  # libheif applies the orientation
     )

@@ -15,7 +15,7 @@ from PIL import (
 )
 
 from service.errors import CorruptImage
-from service.imaging.codecs import bmp, isobmff, jpeg_segments, jxl, png, png_colour, webp
+from service.imaging.codecs import bmp, gif, isobmff, jpeg_segments, jxl, png, png_colour, webp
 from service.imaging.codecs.cicp import SRGB_CURVE, CodePoints, declare_code_points
 from service.imaging.codecs.exif import read_exif
 from service.imaging.codecs.formats import ImageFormat
@@ -26,6 +26,7 @@ PLUGINS = (AvifImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, Tif
 all its plugins."""
 
 EXTRACTORS: Mapping[ImageFormat, Callable[[bytes], bytes]] = {
+    ImageFormat.GIF: gif.widen_screen,
     ImageFormat.PNG: png.extract_pixels,
     ImageFormat.JPEG: jpeg_segments.extract_picture,
     ImageFormat.WEBP: webp.extract_pixels,

@@ -154,6 +154,11 @@ class _PixelWriter:
         self._seen: set[bytes] = set()
         self._entries = 0
         """Of the palette, as far as there is one."""
+        self._announcement = 0
+        """Where acTL is in what is written; 0 without one."""
+        self._frames = 0
+        self._frame_begins = False
+        """Whether the data of a frame are to follow its fcTL."""
 
     @property
     def has_pixels(self) -> bool:
@@ -165,6 +170,7 @@ class _PixelWriter:
         match kind:
             case b"IDAT":
                 self._check(kind, at, end)
+                self._count_frame()
                 self._open.append(self._view[at + 8 : min(end - 4, len(self._data))])
                 self._seen.add(kind)
             case b"PLTE":
@@ -181,6 +187,7 @@ class _PixelWriter:
         if not self.has_pixels:
             raise CorruptImage("the png image ends before its pixels; send a complete file")
         self._close()
+        self._finish_animation()
         return b"".join([*self._written, _build_chunk(b"IEND", b"")])
 
     def _add_palette(self, at: int, end: int) -> None:
@@ -207,6 +214,7 @@ class _PixelWriter:
         if self._seen & {b"IDAT", b"acTL"} or end - at != CHUNK_OVERHEAD + ANIMATION_BYTES:
             return
         if self._is_intact(at, end) and any(self._data[at + 8 : at + 12]):
+            self._announcement = len(self._written)
             self._write(b"acTL", self._view[at:end])
 
     def _add_frame(self, kind: bytes, at: int, end: int) -> None:
@@ -216,6 +224,25 @@ class _PixelWriter:
         if end > len(self._data):
             raise CorruptImage("the png image ends before its last frame; send a complete file")
         self._write(kind, self._view[at:end])
+        if kind == b"fcTL":
+            self._frame_begins = True
+        else:
+            self._count_frame()
+
+    def _count_frame(self) -> None:
+        self._frames += self._frame_begins
+        self._frame_begins = False
+
+    def _finish_animation(self) -> None:
+        """Announce the frames that there are, whatever acTL says; without frames a file is its default image."""
+        if not self._announcement:
+            return
+        if self._frame_begins:
+            self._written.pop()
+        announced = self._written.pop(self._announcement)
+        if self._frames:
+            body = struct.pack(">I", self._frames) + announced[12:16]
+            self._written.insert(self._announcement, _build_chunk(b"acTL", body))
 
     def _write(self, kind: bytes, piece: bytes | memoryview) -> None:
         self._close()

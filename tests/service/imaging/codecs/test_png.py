@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from service.errors import CorruptImage, UnsupportedImage
+from service.imaging.codecs.header import inspect
 from service.imaging.codecs.png import (
     MAX_CHUNKS,
     MAX_INFLATED_BYTES,
@@ -102,6 +103,34 @@ def test_frames_are_kept() -> None:
     assert Image.open(io.BytesIO(extract_pixels(after_header(data, TEXT)))).n_frames == 3  # type: ignore[attr-defined]
     with pytest.raises(CorruptImage, match="ends before its last frame"):
         extract_pixels(data[:-20])
+
+
+@pytest.mark.parametrize("announced", [1, 2, 4, 2**31 - 1])
+def test_frames_are_counted_whatever_is_announced(announced: int) -> None:
+    data = moving("PNG", 3)
+    at = data.index(b"acTL") - 4
+    lying = data[:at] + chunk(b"acTL", struct.pack(">II", announced, 0)) + data[at + 20 :]
+    assert extract_pixels(lying) == extract_pixels(data)
+
+
+def test_a_frame_without_data_does_not_count() -> None:
+    data = moving("PNG", 3)
+    at = data.rindex(b"fcTL") - 4
+    extra = chunk(b"fcTL", data[at + 8 : at + 34])
+    end = data.rindex(b"IEND") - 4
+    assert extract_pixels(data[:end] + extra + data[end:]) == extract_pixels(data)
+
+
+def test_an_animation_without_frames_is_its_default_image() -> None:
+    plain = png(photo())
+    assert extract_pixels(after_header(plain, chunk(b"acTL", struct.pack(">II", 3, 0)))) == plain
+
+
+def test_a_single_frame_is_shown_and_not_the_default_image() -> None:
+    default, frame = Image.fromarray(photo(1)), Image.fromarray(photo(2))
+    data = file(default, "PNG", save_all=True, default_image=True, append_images=[frame])
+    assert inspect(data).frames == 1
+    assert np.array_equal(picture(data).pixels, photo(2))
 
 
 @pytest.mark.parametrize("body", [b"\0\0", bytes(8)])
