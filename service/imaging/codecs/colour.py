@@ -19,7 +19,7 @@ from PIL.ImageCms import Flags, Intent
 
 from service.imaging.codecs.hdr import HdrColours, map_to_srgb
 from service.imaging.codecs.icc import FIXED_DATE
-from service.imaging.pixels import Pixels
+from service.imaging.pixels import Pixels, row_bands
 
 CREATION_DATE = slice(24, 36)
 """The bytes of a profile's date and time of creation (ICC.1:2022, section 7.2.8)."""
@@ -44,6 +44,12 @@ def srgb_profile() -> bytes:
 def adobe_rgb_profile() -> bytes:
     """An ICC profile of Adobe RGB (1998), with a fixed date."""
     return _fix_date(bytes(imagecodecs.cms_profile("adobergb")))
+
+
+@cache
+def lab_profile() -> bytes:
+    """An ICC profile of CIELAB of D50, with a fixed date."""
+    return _fix_date(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,44 @@ def flatten_to_rgb(image: Image.Image, profile: bytes | HdrColours | None) -> Im
         except ImageCms.PyCMSError:  # a profile of other channels
             pass
     return image.convert("RGB")
+
+
+def cmyk_to_srgb(pixels: Pixels, profile: bytes | HdrColours | None) -> Pixels:
+    """Convert CMYK, (H, W, 4) with full ink at the most, to sRGB by its profile; without a usable one by a formula."""
+    if pixels.dtype == np.uint8:
+        return np.asarray(flatten_to_rgb(Image.fromarray(pixels, "CMYK"), profile))
+    converted = _convert_deep(pixels, profile, "cmyk")
+    if converted is not None:
+        return converted
+    result = np.empty((*pixels.shape[:2], 3), np.uint16)
+    for rows in row_bands(len(pixels), pixels[0].size):
+        paper = (65_535 - pixels[rows]).astype(np.float32) / 65_535
+        result[rows] = np.rint(paper[..., :3] * paper[..., 3:] * 65_535)
+    return result
+
+
+def lab_to_srgb(pixels: Pixels, profile: bytes | HdrColours | None) -> Pixels:
+    """Convert Lab, (H, W, 3), to sRGB by its profile; without a usable one by that of D50.
+
+    Of uint16 the most is an L of 100, and 128 × 257 an a or b of 0 (ICC.1:2022, section 6.3.4); uint8 is the same in
+    whole numbers.
+    """
+    if pixels.dtype == np.uint8:
+        signed = pixels ^ np.array([0, 128, 128], np.uint8)  # as Pillow wants it
+        return np.asarray(flatten_to_rgb(Image.frombytes("LAB", pixels.shape[1::-1], signed.tobytes()), profile))
+    converted = _convert_deep(pixels, profile, "lab")
+    return _transform(pixels, lab_profile(), srgb_profile(), "lab") if converted is None else converted
+
+
+def _convert_deep(pixels: Pixels, profile: bytes | HdrColours | None, colorspace: str) -> Pixels | None:
+    """Convert to sRGB by a profile of that space; None without a usable one."""
+    parsed = _parse(profile) if isinstance(profile, bytes) else None
+    if parsed is None or not isinstance(profile, bytes) or parsed.profile.xcolor_space.strip().lower() != colorspace:
+        return None
+    try:
+        return _transform(pixels, profile, srgb_profile(), colorspace)
+    except imagecodecs.CmsError:
+        return None
 
 
 def _convert(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:

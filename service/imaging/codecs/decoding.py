@@ -7,23 +7,33 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
-from PIL.ExifTags import Base
+from tifffile import PHOTOMETRIC
 
 from service.errors import CorruptImage, ServiceError
 from service.imaging.codecs import bmp, jxl
 from service.imaging.codecs.alpha import fill_transparent
-from service.imaging.codecs.colour import adobe_rgb_profile, assign_colour_space, converted_srgb, flatten_to_rgb
+from service.imaging.codecs.colour import (
+    adobe_rgb_profile,
+    assign_colour_space,
+    cmyk_to_srgb,
+    converted_srgb,
+    flatten_to_rgb,
+    lab_to_srgb,
+)
 from service.imaging.codecs.exif import EXIF_ERRORS, read_exif, read_orientation
 from service.imaging.codecs.formats import ImageFormat
 from service.imaging.codecs.hdr import HdrColours
 from service.imaging.codecs.header import GREY_MODES, Header, inspect
 from service.imaging.codecs.jpeg import read_jpeg
 from service.imaging.codecs.jpeg_segments import extract_picture
+from service.imaging.codecs.jpeg_twelve_bit import read_twelve_bit
 from service.imaging.codecs.metadata import Metadata, read_iptc
 from service.imaging.codecs.opening import open_image, open_metadata, read_declared_colours
 from service.imaging.codecs.picture import DecodedImage, Picture
 from service.imaging.codecs.png import extract_pixels
-from service.imaging.codecs.sixteen_bit import read_png, read_tiff
+from service.imaging.codecs.sixteen_bit import read_png
+from service.imaging.codecs.tiff_layout import Tag, read_layout
+from service.imaging.codecs.tiff_reading import read_tiff
 from service.imaging.pixels import Pixels, apply_orientation, to_8_bits
 
 STRAIGHT_MODES = {"La": "LA", "RGBa": "RGBA"}
@@ -131,10 +141,9 @@ def _read_loop_count(image: Image.Image) -> int:
 def _read_side_data(data: bytes, header: Header) -> SideData:
     kind = header.format
     if kind is ImageFormat.TIFF:
-        exif = _read_tiff_exif(data)
-        metadata = Metadata(exif, _read_bytes(exif, Base.XMLPacket))
-        orientation = read_orientation(exif) if header.depth == 16 else 1  # for 8 bits Pillow applies it
-        return SideData(_read_bytes(exif, Base.InterColorProfile), metadata, orientation)
+        layout = read_layout(data)
+        metadata = Metadata(_read_tiff_exif(data), layout.directory.raw(Tag.XMP))
+        return SideData(layout.directory.raw(Tag.ICC_PROFILE), metadata, layout.orientation)
     with open_metadata(data, kind) as image:
         exif = read_exif(image)
         orientation = 1 if kind in UPRIGHT_FORMATS else read_orientation(exif)
@@ -152,21 +161,28 @@ def _read_tiff_exif(data: bytes) -> Image.Exif:
     return exif
 
 
-def _read_bytes(exif: Image.Exif, tag: int) -> bytes | None:
-    try:
-        value = exif.get(tag)
-    except EXIF_ERRORS:
-        return None
-    return value if isinstance(value, bytes) else None
-
-
 def _read_channels(data: bytes, header: Header, profile: bytes | HdrColours | None) -> Channels:
     if header.format in READERS:
         return _split_array(READERS[header.format](data))
+    if header.format is ImageFormat.TIFF:
+        return _read_tiff(data, profile)
     if header.depth == 8:
         return _read_8_bit(data, header, profile)
-    pixels = read_png(extract_pixels(data)) if header.format is ImageFormat.PNG else read_tiff(data)
-    return _split_array(pixels)
+    if header.format is ImageFormat.JPEG:
+        return _read_twelve_bit(data, profile)
+    return _split_array(read_png(extract_pixels(data)))
+
+
+def _read_tiff(data: bytes, profile: bytes | HdrColours | None) -> Channels:
+    colours, alpha, model = read_tiff(data)
+    if model == PHOTOMETRIC.ICCLAB:
+        return Channels(lab_to_srgb(colours, profile), alpha)
+    return Channels(cmyk_to_srgb(colours, profile) if model == PHOTOMETRIC.SEPARATED else colours, alpha)
+
+
+def _read_twelve_bit(data: bytes, profile: bytes | HdrColours | None) -> Channels:
+    pixels = read_twelve_bit(extract_picture(data))
+    return Channels(cmyk_to_srgb(pixels, profile) if pixels.shape[2:] == (4,) else pixels, None)
 
 
 def _split_array(pixels: Pixels) -> Channels:

@@ -1,28 +1,23 @@
 """Reads what must be known of an image before it is decoded."""
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import tifffile
 from PIL import Image
-from tifffile import EXTRASAMPLE, FILETYPE, PHOTOMETRIC, SAMPLEFORMAT
 
 from service.errors import CorruptImage, UnsupportedImage
 from service.imaging.codecs import bmp, gif, jxl, png
-from service.imaging.codecs.exif import ORIENTATION_TAG, read_exif, read_orientation
-from service.imaging.codecs.formats import ImageFormat, readable_types, sniff, unsupported_image
+from service.imaging.codecs.exif import read_exif, read_orientation
+from service.imaging.codecs.formats import ImageFormat, readable_types, sniff
+from service.imaging.codecs.jpeg_twelve_bit import is_twelve_bit
 from service.imaging.codecs.opening import open_image, open_metadata
+from service.imaging.codecs.tiff_layout import read_layout
 
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N"})
 """Pillow's modes without colour."""
 
 TRANSPOSING_ORIENTATIONS = range(5, 9)
 """The EXIF orientations that swap rows and columns (EXIF 2.32, section 4.6.5)."""
-
-GREY_PHOTOMETRICS = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK)
-RAW_PHOTOMETRICS = (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW)
-ALPHA_SAMPLES = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
 
 
 @dataclass(frozen=True)
@@ -106,10 +101,16 @@ def _inspect_still(data: bytes, image: Image.Image, kind: ImageFormat) -> Header
         image.width,
         image.height,
         image.has_transparency_data,
-        depth=16 if is_png and png.read_bit_depth(data) == 16 and not image.info.get("default_image") else 8,
+        depth=16 if _is_deep(data, kind) and not image.info.get("default_image") else 8,
         grey=png.is_greyscale(data) if is_png else image.mode in GREY_MODES,
         transposed=kind is not ImageFormat.HEIC and _is_transposed(data, kind),  # libheif applies the orientation
     )
+
+
+def _is_deep(data: bytes, kind: ImageFormat) -> bool:
+    if kind is ImageFormat.PNG:
+        return png.read_bit_depth(data) == 16
+    return kind is ImageFormat.JPEG and is_twelve_bit(data)
 
 
 def _is_transposed(data: bytes, kind: ImageFormat) -> bool:
@@ -119,38 +120,16 @@ def _is_transposed(data: bytes, kind: ImageFormat) -> bool:
 
 def _inspect_tiff(data: bytes) -> Header:
     """The header of the first page."""
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            page = file.pages.first
-            header, supported = _tiff_header(page), _is_supported(page)
-    except Exception as error:
-        raise CorruptImage("the header of the tiff image is broken; send a complete file") from error
-    if not supported or header.width < 1 or header.height < 1:
-        raise unsupported_image("a TIFF of other than 1 to 8 or 16 bits a channel, or a camera's raw file,")
-    return header
-
-
-def _tiff_header(page: tifffile.TiffPage) -> Header:
-    grey = page.photometric in GREY_PHOTOMETRICS
+    layout = read_layout(data)
     return Header(
         ImageFormat.TIFF,
-        page.imagewidth,
-        page.imagelength,
-        any(sample in ALPHA_SAMPLES for sample in page.extrasamples),
-        depth=16 if page.bitspersample == 16 and (grey or page.photometric == PHOTOMETRIC.RGB) else 8,
-        grey=grey,
-        transposed=page.tags.valueof(ORIENTATION_TAG, default=1) in TRANSPOSING_ORIENTATIONS,
+        layout.width,
+        layout.height,
+        layout.alpha is not None,
+        depth=layout.depth,
+        grey=layout.is_grey,
+        transposed=layout.orientation in TRANSPOSING_ORIENTATIONS,
     )
-
-
-def _is_supported(page: tifffile.TiffPage) -> bool:
-    """Whether samples are unsigned, of 1 to 8 or 16 bits, and not from a camera's raw file.
-
-    The first page of a raw file is a preview, marked as a reduced image (TIFF 6.0, section 8).
-    """
-    unsigned = page.sampleformat in (SAMPLEFORMAT.UINT, None) and page.bitspersample in (1, 2, 4, 8, 16)
-    reduced = bool(page.subfiletype & FILETYPE.REDUCEDIMAGE)
-    return unsigned and not (reduced or "DNGVersion" in page.tags or page.photometric in RAW_PHOTOMETRICS)
 
 
 def _inspect_bmp(data: bytes) -> Header:

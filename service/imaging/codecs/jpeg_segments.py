@@ -5,7 +5,9 @@ the pixels is left out, and the pixels are still good.
 """
 
 import re
+import struct
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from service.errors import CorruptImage
 
@@ -30,8 +32,24 @@ METADATA_SEGMENTS = {
 }
 """Those that are metadata, and their least bytes: EXIF, XMP, a piece of an ICC profile, IPTC-IIM."""
 
+FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Frame headers (SOFn)."""
+
+FRAME_FIELDS = struct.Struct(">BHHB")
+
 MAX_SEGMENTS = 2**14
 """So many segments are followed: those of large profiles and packets are some hundreds."""
+
+
+class Frame(NamedTuple):
+    """A frame header (section B.2.2)."""
+
+    marker: int
+    precision: int
+    """Bits a sample."""
+    height: int
+    width: int
+    components: int
 
 
 def extract_picture(data: bytes) -> bytes:
@@ -52,6 +70,29 @@ def extract_metadata(data: bytes) -> tuple[list[bytes], bytes]:
     end = scans + 2 + int.from_bytes(data[scans + 2 : scans + 4])
     rest = b"".join([data[:2], *_select(head, COLOUR_SEGMENTS), data[scans:end]])
     return [segment for segment in head if _matches(segment, METADATA_SEGMENTS)], rest
+
+
+def extract_coding(data: bytes) -> bytes:
+    """The file with no application segment before the first scan. Raises what `extract_picture` does."""
+    head, scans = _split(data)
+    return b"".join([data[:2], *_select(head, {}), data[scans:]])
+
+
+def read_frame(data: bytes) -> Frame:
+    """The first frame header. Raises what `extract_picture` does, and CorruptImage where there is none."""
+    head, _ = _split(data)
+    for segment in head:
+        if segment[1] in FRAME_MARKERS and len(segment) >= FRAME_FIELDS.size + 4:
+            return Frame(segment[1], *FRAME_FIELDS.unpack_from(segment, 4))
+    raise CorruptImage("the jpeg image has no frame; send a complete file")
+
+
+def declare_precision(data: bytes, precision: int) -> bytes:
+    """The file with another number of bits in its frame headers. Raises what `extract_picture` does."""
+    head, scans = _split(data)
+    frames = FRAME_MARKERS
+    changed = [part[:4] + bytes([precision]) + part[5:] if part[1] in frames else part for part in head]
+    return b"".join([data[:2], *changed, data[scans:]])
 
 
 def insert_segments(data: bytes, segments: Sequence[bytes]) -> bytes:

@@ -20,6 +20,7 @@ from service.imaging.codecs.cicp import SRGB_CURVE, CodePoints, declare_code_poi
 from service.imaging.codecs.exif import read_exif
 from service.imaging.codecs.formats import ImageFormat
 from service.imaging.codecs.hdr import HdrColours
+from service.imaging.codecs.jpeg_twelve_bit import declare_eight_bits
 
 PLUGINS = (AvifImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
 """Pillow's plugins that are used. Importing one registers it; for a format that is not registered Pillow would import
@@ -79,7 +80,8 @@ def _open_whole(data: bytes, kind: ImageFormat) -> Image.Image:
         if kind is ImageFormat.HEIC:
             heif: Image.Image = pi_heif.HeifImageFile(io.BytesIO(data))
             return heif
-        return Image.open(io.BytesIO(data), formats=(kind.name,))
+        readable = declare_eight_bits(data) if kind is ImageFormat.JPEG else data
+        return Image.open(io.BytesIO(readable), formats=(kind.name,))
     except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
         raise CorruptImage(f"the header of the {kind} image is broken; send a complete file") from error
 

@@ -2,16 +2,20 @@ import io
 import struct
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from service.errors import CorruptImage, UnsupportedImage
 from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat, decode, inspect
 from service.imaging.codecs.colour import adobe_rgb_profile, srgb_profile
+from service.imaging.codecs.jpeg_segments import insert_segments
+from service.imaging.pixels import apply_orientation
 from tests.service.imaging.codecs.samples import (
     DISPLAY_P3,
     chunk,
@@ -223,12 +227,81 @@ def test_cmyk_of_a_jpeg_is_inverted_with_and_without_adobes_marker() -> None:
     assert picture(adobe).pixels[8, 8].tolist() == picture(plain).pixels[8, 8].tolist() == [255, 0, 0]
 
 
-def test_image_larger_than_its_header_is_not_decoded() -> None:
-    """tifffile reads the header and Pillow the pixels; limits must hold for what Pillow decodes."""
-    data = tiff_of_two_widths()
-    assert inspect(data).width == 31
-    with pytest.raises(CorruptImage, match="two sizes"):
-        pictures(data)
+def test_image_of_two_sizes_is_corrupt() -> None:
+    with pytest.raises(CorruptImage, match="twice"):
+        inspect(tiff_of_two_widths())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("deep", [True, False])
+def test_orientation_of_a_tiff_is_applied_once(orientation: int, deep: bool) -> None:
+    pixels = deep_photo() if deep else photo()
+    data = tiff(pixels, photometric="rgb", extratags=[(274, 3, 1, orientation, True)])
+    assert np.array_equal(picture(data, keep_16_bit=True).pixels, apply_orientation(pixels, orientation))
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_cmyk_and_alpha_of_a_tiff(deep: bool) -> None:
+    inks = np.zeros((24, 32, 5), np.uint16 if deep else np.uint8)
+    full = np.iinfo(inks.dtype).max
+    inks[..., 1:3], inks[:, 16:, 4] = full, full
+    shown = picture(tiff(inks, photometric="separated", extrasamples=["unassalpha"]), keep_16_bit=True)
+    assert shown.pixels[0, 20].tolist() == [full, 0, 0]
+    assert shown.alpha is not None
+    assert shown.alpha[0, [0, 20]].tolist() == [0, full]
+
+
+def test_cmyk_of_a_tiff_is_converted_by_its_formula() -> None:
+    inks = deep_photo(channels=4)
+    shown = picture(tiff(inks, photometric="separated"), keep_16_bit=True).pixels
+    paper = 1 - inks / 65_535
+    assert np.abs(shown - paper[..., :3] * paper[..., 3:] * 65_535).max() < 2
+
+
+@pytest.mark.parametrize(("kind", "full"), [("cielab", 65_535), ("icclab", 65_280)])
+def test_lab_of_sixteen_bits_is_exact(kind: str, full: int) -> None:
+    """Compared with the formulas of CIELAB, and the matrix of sRGB for D50."""
+    lab = np.array([[[50, 40, 10], [100, 0, 0], [80, -20, 30], [0, 0, 0], [60, 5, -30]]], float)
+    stored = np.rint(np.dstack([lab[..., 0] * full / 100, lab[..., 1:] * 256 + (32_768 if kind == "icclab" else 0)]))
+    shown = picture(tiff(stored.astype(np.int32).astype(np.uint16), photometric=kind), keep_16_bit=True).pixels
+    assert np.abs(shown / 257 - lab_as_srgb(lab)).max() < 0.5
+
+
+def lab_as_srgb(lab: NDArray[np.float64]) -> NDArray[np.float64]:
+    middle = (lab[..., 0] + 16) / 116
+    roots = np.stack([middle + lab[..., 1] / 500, middle, middle - lab[..., 2] / 200], axis=-1)
+    xyz = np.where(roots > 6 / 29, roots**3, 3 * (6 / 29) ** 2 * (roots - 4 / 29)) * [0.9642, 1, 0.8249]
+    to_xyz = [[0.43607, 0.38506, 0.14308], [0.22250, 0.71688, 0.06062], [0.01393, 0.09710, 0.71417]]
+    linear = (xyz @ np.linalg.inv(np.array(to_xyz)).T).clip(0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
+
+
+def test_lab_of_both_kinds_and_depths_is_alike() -> None:
+    lab = photo()
+    lab[..., 1:] = lab[..., 1:] // 4 + 96
+    signed = lab ^ np.array([0, 128, 128], np.uint8)
+    one = picture(tiff(lab, photometric="icclab")).pixels
+    assert np.array_equal(one, picture(tiff(signed, photometric="cielab")).pixels)
+    deep = lab.astype(np.uint16) * 256
+    deep[..., 0] = np.rint(lab[..., 0] * (65_280 / 255))
+    assert psnr(picture(tiff(deep, photometric="icclab")).pixels, one) > 40
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_of_twelve_bits(channels: int) -> None:
+    pixels = deep_photo()[..., :channels].squeeze()
+    exif = Image.Exif()
+    exif[Base.Orientation] = 3
+    segment = b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0")
+    data = bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(pixels >> 4), 100, bitspersample=12))
+    data = insert_segments(data, [b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment])
+    expected = np.broadcast_to(pixels.reshape(24, 32, -1), (24, 32, 3))[::-1, ::-1]
+    deep, rounded = picture(data, keep_16_bit=True), picture(data)
+    assert deep.pixels.dtype == np.uint16
+    assert psnr(deep.pixels // 257, expected // 257) > 35  # chroma is subsampled
+    assert np.abs(rounded.pixels - deep.pixels / 257).max() <= 0.5
+    with pytest.raises(CorruptImage, match="last pixels"):
+        picture(data[: len(data) // 2])
 
 
 def test_premultiplied_tiff_becomes_straight() -> None:

@@ -1,3 +1,4 @@
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -82,10 +83,26 @@ def test_animated_avif_is_refused() -> None:
         inspect(moving("AVIF", 2))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint32, np.int16, np.int8])
-def test_other_sample_formats_are_refused(dtype: type[np.generic]) -> None:
-    with pytest.raises(UnsupportedImage, match="1 to 8 or 16 bits a channel"):
+@pytest.mark.parametrize(
+    ("dtype", "what"),
+    [
+        (np.float32, "floating-point samples of 32 bits"),
+        (np.float16, "floating-point samples of 16 bits"),
+        (np.uint32, "32 bits a channel"),
+        (np.int16, "signed samples of 16 bits"),
+        (np.int8, "signed samples of 8 bits"),
+    ],
+)
+def test_other_sample_formats_are_refused(dtype: type[np.generic], what: str) -> None:
+    with pytest.raises(UnsupportedImage, match=what):
         inspect(tiff(np.zeros((4, 4), dtype)))
+
+
+def test_jpeg_of_twelve_bits_is_deep() -> None:
+    data = bytes(imagecodecs.jpeg8_encode(deep_photo() >> 4, 95, bitspersample=12))
+    assert inspect(data) == Header(JPEG, 32, 24, has_alpha=False, depth=16)
+    assert inspect(data).default_output_format is JPEG
+    assert inspect(bytes(imagecodecs.jpeg8_encode(deep_photo()[..., 0] >> 4, 95, bitspersample=12))).grey
 
 
 def test_raw_file_of_a_camera_is_refused() -> None:

@@ -5,7 +5,16 @@ import pytest
 from PIL import Image
 
 from service.errors import CorruptImage
-from service.imaging.codecs.jpeg_segments import MAX_SEGMENTS, extract_metadata, extract_picture, insert_segments
+from service.imaging.codecs.jpeg_segments import (
+    MAX_SEGMENTS,
+    Frame,
+    declare_precision,
+    extract_coding,
+    extract_metadata,
+    extract_picture,
+    insert_segments,
+    read_frame,
+)
 from tests.service.imaging.codecs.samples import adobe_rgb, picture
 from tests.service.imaging.images import file, photo
 
@@ -57,3 +66,20 @@ def test_file_without_a_scan_is_refused(data: bytes) -> None:
 def test_too_many_segments_are_refused() -> None:
     with pytest.raises(CorruptImage, match="more than"):
         extract_picture(insert_segments(PLAIN, [segment(0xFE, b"")] * MAX_SEGMENTS))
+
+
+def test_frame_is_read_and_its_precision_changed() -> None:
+    assert read_frame(PLAIN) == Frame(0xC0, 8, 24, 32, 3)
+    changed = declare_precision(insert_segments(PLAIN, [EXIF]), 12)
+    assert read_frame(changed) == Frame(0xC0, 12, 24, 32, 3)
+    assert declare_precision(changed, 8) == insert_segments(PLAIN, [EXIF])
+
+
+def test_file_without_frame_is_corrupt() -> None:
+    with pytest.raises(CorruptImage, match="no frame"):
+        read_frame(b"\xff\xd8" + segment(0xDA, b""))
+
+
+def test_coding_has_no_application_segment() -> None:
+    assert b"JFIF" not in extract_coding(insert_segments(PLAIN, [EXIF, ICC]))
+    assert np.array_equal(picture(extract_coding(PLAIN)).pixels, picture(PLAIN).pixels)
