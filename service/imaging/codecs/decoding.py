@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 from tifffile import PHOTOMETRIC
 
 from service.errors import CorruptImage, ServiceError
-from service.imaging.codecs import bmp, jxl
+from service.imaging.codecs import apng_frames, bmp, gif, gif_frames, jxl
 from service.imaging.codecs.alpha import fill_transparent
 from service.imaging.codecs.colour import (
     adobe_rgb_profile,
@@ -44,6 +44,7 @@ UPRIGHT_FORMATS = (ImageFormat.HEIC, ImageFormat.JXL)
 
 READERS: Mapping[ImageFormat, Callable[[bytes], Pixels]] = {
     ImageFormat.BMP: bmp.read_pixels,
+    ImageFormat.GIF: gif_frames.read_first_frame,
     ImageFormat.JXL: jxl.read_pixels,
 }
 """Decoders of formats that Pillow does not read, or not well."""
@@ -104,38 +105,38 @@ def _decode_animation(data: bytes, header: Header) -> DecodedImage:
         profile = read_declared_colours(image, is_grey=False)
         metadata = Metadata(read_exif(image), image.info.get("xmp"))
     _, space = assign_colour_space(np.zeros((1, 1, 3), np.uint8), profile)
-    image = open_image(data, header.format)
-    frames, loop_count = _decode_frames(image, header, profile), _read_loop_count(image)
-    return DecodedImage(header, frames, space, loop_count=loop_count, metadata=metadata)
+    frames = _decode_frames(FRAME_READERS[header.format](data), profile)
+    return DecodedImage(header, frames, space, loop_count=_read_loop_count(data, header.format), metadata=metadata)
 
 
-def _decode_frames(image: Image.Image, header: Header, profile: bytes | HdrColours | None) -> Iterator[Picture]:
-    """Yield the frames as they are displayed; a file may store only what changes."""
-    first = 1 if image.info.get("default_image") else 0
-    with image:
-        for index in range(first, header.frames + first):
-            yield _guard(lambda: _decode_frame(image, index, header, profile))  # noqa: B023 # called at once
+def _decode_frames(frames: Iterator[tuple[Pixels, int]], profile: bytes | HdrColours | None) -> Iterator[Picture]:
+    while (frame := _guard(lambda: next(frames, None))) is not None:
+        (colours, alpha), milliseconds = _split_array(frame[0]), frame[1]
+        yield replace(_make_picture(assign_colour_space(colours, profile)[0], alpha), milliseconds=milliseconds)
 
 
-def _decode_frame(image: Image.Image, index: int, header: Header, profile: bytes | HdrColours | None) -> Picture:
-    image.seek(index)
-    image.load()
-    whole = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    shown = whole.crop((0, 0, header.width, header.height))  # of a GIF whose frames overhang the screen
-    colours, alpha = _split_channels(shown, profile)
-    milliseconds = round(float(image.info.get("duration") or 0))
-    return replace(_make_picture(assign_colour_space(colours, profile)[0], alpha), milliseconds=milliseconds)
+def _read_webp_frames(data: bytes) -> Iterator[tuple[Pixels, int]]:
+    """Yield the frames as they are shown: libwebp puts them together."""
+    with open_image(data, ImageFormat.WEBP) as image:
+        for frame in ImageSequence.Iterator(image):
+            pixels = np.array(frame.convert("RGBA" if frame.has_transparency_data else "RGB"))
+            yield pixels, round(float(frame.info.get("duration") or 0))
 
 
-def _read_loop_count(image: Image.Image) -> int:
-    """How often an animation is played, 0 for ever.
+FRAME_READERS: Mapping[ImageFormat, Callable[[bytes], Iterator[tuple[Pixels, int]]]] = {
+    ImageFormat.GIF: gif_frames.read_frames,
+    ImageFormat.PNG: apng_frames.read_frames,
+    ImageFormat.WEBP: _read_webp_frames,
+}
+"""Decoders of animations: uint8 (H, W, 4), and milliseconds."""
 
-    WebP and PNG store that number. A GIF stores the number of repetitions, and nothing where it is played once.
-    """
-    loop = image.info.get("loop")
-    if image.format == "GIF":
-        return 1 if loop is None else int(loop) and int(loop) + 1
-    return int(loop or 0)
+
+def _read_loop_count(data: bytes, kind: ImageFormat) -> int:
+    """How often an animation is played, 0 for ever."""
+    if kind is ImageFormat.GIF:
+        return gif.read_loop_count(data)
+    with open_image(data, kind) as image:
+        return int(image.info.get("loop") or 0)
 
 
 def _read_side_data(data: bytes, header: Header) -> SideData:
@@ -200,7 +201,7 @@ def _read_8_bit(data: bytes, header: Header, profile: bytes | HdrColours | None)
         if image.width * image.height > header.pixels:
             raise CorruptImage("the file says of its image that it has two sizes; save it anew")
         if image.info.get("default_image"):  # which an animation does not show, not even one of a single frame
-            image.seek(1)
+            return _split_array(apng_frames.read_first_frame(data))
         image.load()
         return _split_channels(image, profile)
 

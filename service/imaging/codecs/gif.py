@@ -1,83 +1,194 @@
-"""The block structure of a GIF (GIF89a), as far as it must be checked before a frame is decoded."""
+"""The blocks of a GIF (GIF89a): what its frames need, without their pixels."""
 
 import struct
 from collections.abc import Iterator
-from itertools import islice
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.errors import CorruptImage
 
-SCREEN, DESCRIPTOR = struct.Struct("<6xHHB2x"), struct.Struct("<4HB")
-"""The header with the logical screen descriptor, and an image descriptor (GIF89a, sections 17, 18 and 20)."""
-
-SIZE, SIZE_OFFSET, MAX_SIDE = struct.Struct("<HH"), 6, 65_535
-"""Width and height of the logical screen: how and where they are stored, and the most that they can be."""
+SCREEN, DESCRIPTOR, CONTROL = struct.Struct("<6xHHB2x"), struct.Struct("<4HB"), struct.Struct("<BHB")
+"""The header with the logical screen descriptor, an image descriptor, and the data of a graphic control extension
+(GIF89a, sections 17, 18, 20 and 23)."""
 
 EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
 """The first bytes of blocks."""
 
-HAS_COLOUR_TABLE, COLOUR_TABLE_SIZE = 0x80, 0x07
-"""Masks of the packed fields: whether a colour table follows, and the exponent of its size."""
+CONTROL_HEAD = bytes((0xF9, CONTROL.size))
+"""What a graphic control extension begins with: its label, and the length of its data."""
+
+LOOP_HEADS = (b"\xff\x0bNETSCAPE2.0\x03\x01", b"\xff\x0bANIMEXTS1.0\x03\x01")
+"""What an extension begins with that has the number of repetitions: its label, a program, and what is said."""
+
+HAS_COLOUR_TABLE, INTERLACED, COLOUR_TABLE_SIZE = 0x80, 0x40, 0x07
+"""Masks of packed fields: whether a colour table follows, the order of rows, and the exponent of the table's size."""
+
+HAS_TRANSPARENCY, DISPOSAL_SHIFT, DISPOSAL_MASK = 0x01, 2, 0x07
+"""Of the packed field of a graphic control extension."""
+
+TICK = 10
+"""Milliseconds: the unit of durations (GIF89a, section 23)."""
+
+MAX_OVERHANG, ALWAYS_DECODED = 4, 2**20
+"""A frame may take so many times the pixels of the screen, or this many. Decoders make room for whatever size a frame
+claims, even where most of it is not shown."""
 
 
-MAX_OUTSIDE = 2**22
-"""How many pixels frames may have outside the screen: decoders allocate memory for whatever size a frame claims."""
+class Control(NamedTuple):
+    """How a frame is shown (GIF89a, section 23)."""
+
+    disposal: int = 0
+    """What becomes of the frame before the next one is drawn."""
+    milliseconds: int = 0
+    transparent_index: int | None = None
 
 
-def count_frames(data: bytes) -> int:
-    """Count the frames of a GIF, at least 1. Of a truncated file the frames that begin are counted."""
-    return max(1, sum(1 for _ in _frame_rectangles(data)))
+@dataclass(frozen=True)
+class Frame:
+    """A frame, whose pixels are indices into a colour table."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    interlaced: bool
+    colour_table: bytes
+    """Three bytes for each colour; empty where the file has no table."""
+    compressed: slice
+    """Where the pixels are in the file: the size of their codes, and sub-blocks."""
+    control: Control
+
+    def count_rows(self, screen_height: int) -> int:
+        """How many rows must be decoded for those that are shown: all where they are in another order."""
+        return self.height if self.interlaced else max(0, min(self.height, screen_height - self.top))
 
 
-def read_screen(data: bytes) -> tuple[int, int]:
-    """Width and height of what is shown: the logical screen, and at least the first frame, as in browsers.
+@dataclass(frozen=True)
+class Layout:
+    """What is known of a GIF before its frames are decoded."""
+
+    width: int
+    height: int
+    frames: int
+    first: Frame
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the first frame may leave pixels transparent."""
+        covers = (self.first.width, self.first.height) == (self.width, self.height)
+        return self.first.control.transparent_index is not None or not covers
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the indices of the first frame are greys themselves."""
+        table = self.first.colour_table
+        return table[::3] == table[1::3] == table[2::3] == bytes(range(len(table) // 3))
+
+
+def read_layout(data: bytes) -> Layout:
+    """Count the frames, and check what room they take. Of a truncated file the frames that begin are counted.
+
+    As in browsers, a screen is at least as large as the first frame needs. Raises CorruptImage.
+    """
+    width, height, _ = _read_screen(data)
+    count, first = 0, None
+    for frame in iterate_frames(data):
+        count += 1
+        if first is None:
+            first = frame
+            width, height = max(width, frame.left + frame.width), max(height, frame.top + frame.height)
+        if frame.width * frame.count_rows(height) > max(MAX_OVERHANG * width * height, ALWAYS_DECODED):
+            what = f"frame {count} of the gif image has {frame.width}×{frame.height} pixels"
+            raise CorruptImage(f"{what}, far more than the {width}×{height} that are shown; save it anew")
+    if first is None or not width or not height:
+        raise CorruptImage("the gif image has no picture; send a complete file")
+    return Layout(width, height, count, first)
+
+
+def iterate_frames(data: bytes) -> Iterator[Frame]:
+    """Yield the frames. What stands between blocks is skipped, and the end of the file needs no mark.
 
     Raises CorruptImage for a file that is shorter than its header.
     """
+    flags = _read_screen(data)[2]
+    table, control = _read_colour_table(data, SCREEN.size, flags), Control()
+    for kind, at, end in _iterate_blocks(data):
+        if kind == IMAGE:
+            yield _read_frame(data, at, end, table, control)
+            control = Control()  # it counts for one frame
+        elif data.startswith(CONTROL_HEAD, at):
+            control = _read_control(data, at + len(CONTROL_HEAD))
+
+
+def read_loop_count(data: bytes) -> int:
+    """How often an animation is played, 0 for ever. A file says how often it is repeated, and nothing for never."""
+    loop_count = 1
+    for _, at, end in _iterate_blocks(data):
+        head = next((head for head in LOOP_HEADS if data.startswith(head, at)), None)
+        if head and at + len(head) + 2 <= end:
+            repetitions = int.from_bytes(data[at + len(head) : at + len(head) + 2], "little")
+            loop_count = repetitions and repetitions + 1
+    return loop_count
+
+
+def _read_screen(data: bytes) -> tuple[int, int, int]:
+    """Width, height and the packed field."""
     if len(data) < SCREEN.size:
         raise CorruptImage("the header of the gif image is broken; send a complete file")
-    width, height, _ = SCREEN.unpack_from(data)
-    for left, top, frame_width, frame_height in islice(_frame_rectangles(data), 1):
-        width, height = max(width, left + frame_width), max(height, top + frame_height)
-    return width, height
+    width, height, flags = SCREEN.unpack_from(data)
+    return width, height, flags
 
 
-def widen_screen(data: bytes) -> bytes:
-    """The file with a screen that holds all of its frames, to decode and then crop to the size of `read_screen`.
+def _iterate_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield extensions and images whose header is whole: the first byte of a block, the offset after it, and its end.
 
-    Raises CorruptImage where frames lie far outside the screen, or for a file that is shorter than its header.
+    Ends at the trailer, or where the file does.
     """
-    shown_width, shown_height = read_screen(data)
-    width, height = shown_width, shown_height
-    for index, (left, top, frame_width, frame_height) in enumerate(_frame_rectangles(data)):
-        width, height = max(width, left + frame_width), max(height, top + frame_height)
-        if max(width, height) > MAX_SIDE or width * height - shown_width * shown_height > MAX_OUTSIDE:
-            raise CorruptImage(
-                f"frame {index + 1} of the image lies far outside its {shown_width}×{shown_height} pixels; save it anew"
-            )
-    return data[:SIZE_OFFSET] + SIZE.pack(width, height) + data[SIZE_OFFSET + SIZE.size :]
-
-
-def _frame_rectangles(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Yield left, top, width and height of every frame; ends where the file does, however early."""
-    at = SCREEN.size + _colour_table_bytes(data[10])
-    try:
-        while data[at] != TRAILER:
-            if data[at] == IMAGE:
-                left, top, width, height, flags = DESCRIPTOR.unpack_from(data, at + 1)
-                yield left, top, width, height
-                at = _skip_sub_blocks(data, at + 1 + DESCRIPTOR.size + _colour_table_bytes(flags) + 1)
-            else:
-                at = _skip_sub_blocks(data, at + 2) if data[at] == EXTENSION else at + 1
-    except (IndexError, struct.error):
-        return
-
-
-def _colour_table_bytes(flags: int) -> int:
-    return 3 << (flags & COLOUR_TABLE_SIZE) + 1 if flags & HAS_COLOUR_TABLE else 0
+    at = SCREEN.size + _count_colour_table_bytes(data[SCREEN.size - 3])
+    while at < len(data) and (kind := data[at]) != TRAILER:
+        begin = at = at + 1
+        if kind == IMAGE:
+            if begin + DESCRIPTOR.size > len(data):
+                return
+            table = _count_colour_table_bytes(data[begin + DESCRIPTOR.size - 1])
+            at = _skip_sub_blocks(data, begin + DESCRIPTOR.size + table + 1)
+        elif kind == EXTENSION:
+            at = _skip_sub_blocks(data, begin + 1)
+        else:
+            continue
+        yield kind, begin, at
 
 
 def _skip_sub_blocks(data: bytes, at: int) -> int:
-    """The offset after a sequence of sub-blocks: each begins with its length, and an empty one ends them."""
-    while data[at]:
-        at += 1 + data[at]
+    """The offset after a sequence of sub-blocks: each begins with its length. An empty one ends them, or the file."""
+    try:
+        while length := data[at]:
+            at += 1 + length
+    except IndexError:
+        return len(data)
     return at + 1
+
+
+def _read_frame(data: bytes, at: int, end: int, table: bytes, control: Control) -> Frame:
+    left, top, width, height, flags = DESCRIPTOR.unpack_from(data, at)
+    begin = at + DESCRIPTOR.size
+    own_table = _read_colour_table(data, begin, flags)
+    compressed = slice(begin + len(own_table), end)
+    return Frame(left, top, width, height, bool(flags & INTERLACED), own_table or table, compressed, control)
+
+
+def _read_colour_table(data: bytes, at: int, flags: int) -> bytes:
+    return data[at : at + _count_colour_table_bytes(flags)]
+
+
+def _count_colour_table_bytes(flags: int) -> int:
+    return 3 << (flags & COLOUR_TABLE_SIZE) + 1 if flags & HAS_COLOUR_TABLE else 0
+
+
+def _read_control(data: bytes, at: int) -> Control:
+    """The default for an extension that the file ends in."""
+    if at + CONTROL.size > len(data):
+        return Control()
+    flags, ticks, index = CONTROL.unpack_from(data, at)
+    disposal = flags >> DISPOSAL_SHIFT & DISPOSAL_MASK
+    return Control(disposal, TICK * ticks, index if flags & HAS_TRANSPARENCY else None)

@@ -72,10 +72,9 @@ def inspect(data: bytes) -> Header:
     if kind in INSPECTORS:
         return INSPECTORS[kind](data)
     with open_image(data, kind) as image:
-        frames = gif.count_frames(data) if kind is ImageFormat.GIF else _count_pillow_frames(image, kind)
+        frames = _count_pillow_frames(image, kind)
         if frames > 1:
-            width, height = gif.read_screen(data) if kind is ImageFormat.GIF else image.size
-            return Header(kind, width, height, has_alpha=True, frames=frames)
+            return Header(kind, image.width, image.height, has_alpha=True, frames=frames)
         return _inspect_still(data, image, kind)
 
 
@@ -137,6 +136,13 @@ def _inspect_bmp(data: bytes) -> Header:
     return Header(ImageFormat.BMP, bitmap.width, bitmap.height, bitmap.has_alpha, grey=bitmap.is_grey)
 
 
+def _inspect_gif(data: bytes) -> Header:
+    layout = gif.read_layout(data)
+    if layout.frames > 1:
+        return Header(ImageFormat.GIF, layout.width, layout.height, has_alpha=True, frames=layout.frames)
+    return Header(ImageFormat.GIF, layout.width, layout.height, layout.has_alpha, grey=layout.is_grey)
+
+
 def _inspect_jxl(data: bytes) -> Header:
     """Upright: libjxl applies the orientation."""
     file = jxl.read_file(data)
@@ -154,6 +160,7 @@ def _inspect_jxl(data: bytes) -> Header:
 
 INSPECTORS: Mapping[ImageFormat, Callable[[bytes], Header]] = {
     ImageFormat.BMP: _inspect_bmp,
+    ImageFormat.GIF: _inspect_gif,
     ImageFormat.JXL: _inspect_jxl,
     ImageFormat.TIFF: _inspect_tiff,
 }

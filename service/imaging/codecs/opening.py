@@ -15,7 +15,7 @@ from PIL import (
 )
 
 from service.errors import CorruptImage
-from service.imaging.codecs import bmp, gif, isobmff, jpeg_segments, jxl, png, png_colour, webp
+from service.imaging.codecs import bmp, isobmff, jpeg_segments, jxl, png, png_colour, webp
 from service.imaging.codecs.cicp import SRGB_CURVE, CodePoints, declare_code_points
 from service.imaging.codecs.exif import read_exif
 from service.imaging.codecs.formats import ImageFormat
@@ -27,7 +27,6 @@ PLUGINS = (AvifImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, Tif
 all its plugins."""
 
 EXTRACTORS: Mapping[ImageFormat, Callable[[bytes], bytes]] = {
-    ImageFormat.GIF: gif.widen_screen,
     ImageFormat.PNG: png.extract_pixels,
     ImageFormat.JPEG: jpeg_segments.extract_picture,
     ImageFormat.WEBP: webp.extract_pixels,
@@ -146,6 +145,14 @@ def _read_heic_metadata(data: bytes) -> Image.Image:
     return _read_container_metadata(data, ImageFormat.HEIC)
 
 
+def _read_gif_metadata(data: bytes) -> Image.Image:
+    """Nothing where Pillow refuses a file."""
+    try:
+        return _open_whole(data, ImageFormat.GIF)
+    except CorruptImage:
+        return _image_with(ImageFormat.GIF, {})
+
+
 def _read_bmp_metadata(data: bytes) -> Image.Image:
     return _image_with(ImageFormat.BMP, {"icc_profile": bmp.read_bitmap(data).profile})
 
@@ -169,6 +176,7 @@ def _image_with(kind: ImageFormat, info: Mapping[str, object]) -> Image.Image:
 METADATA_READERS: Mapping[ImageFormat, Callable[[bytes], Image.Image]] = {
     ImageFormat.AVIF: _read_avif_metadata,
     ImageFormat.BMP: _read_bmp_metadata,
+    ImageFormat.GIF: _read_gif_metadata,
     ImageFormat.HEIC: _read_heic_metadata,
     ImageFormat.JPEG: _read_jpeg_metadata,
     ImageFormat.JXL: _read_jxl_metadata,

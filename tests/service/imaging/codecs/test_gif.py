@@ -1,80 +1,125 @@
 import io
 import struct
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from service.errors import CorruptImage
-from service.imaging.codecs import decode, inspect
-from service.imaging.codecs.gif import count_frames, read_screen, widen_screen
-from tests.service.imaging.codecs.samples import moving, picture
+from service.imaging.codecs import inspect
+from service.imaging.codecs.gif import Control, iterate_frames, read_layout, read_loop_count
+from tests.service.imaging.codecs.gif_samples import BLUE, COLOURS, GREEN, RED, control, filled, frame, gif
+from tests.service.imaging.codecs.samples import moving
 from tests.service.imaging.images import file, photo
+
+
+def looping(program: bytes, repetitions: int) -> bytes:
+    return b"\x21\xff\x0b" + program + b"\x03\x01" + struct.pack("<H", repetitions) + b"\0"
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
 @pytest.mark.parametrize("alpha", [False, True])
 def test_frame_count_equals_pillow(count: int, alpha: bool) -> None:
     data = moving("GIF", count, alpha=alpha, comment=b"x" * 600, loop=0) if count > 1 else file(photo(), "GIF")
-    assert count_frames(data) == Image.open(io.BytesIO(data)).n_frames == count  # type: ignore[attr-defined]
+    assert read_layout(data).frames == Image.open(io.BytesIO(data)).n_frames == count  # type: ignore[attr-defined]
 
 
 def test_extensions_and_stray_bytes_between_frames_are_skipped() -> None:
     data = moving("GIF", 3)
-    assert count_frames(data[:-1] + b"\0\0\x21\xfe\x05a,b;c\0;") == 3
+    assert read_layout(data[:-1] + b"\0\0\x21\xfe\x05a,b;c\0;").frames == 3
+    red = frame(filled(RED, 4, 4))
+    assert read_layout(gif(4, 4, red, b"\0\0\0", red, b"\x01\x02xyz", red)).frames == 3
 
 
 def test_frames_that_begin_are_counted_in_a_truncated_file() -> None:
     data = moving("GIF", 4)
-    assert [count_frames(data[:end]) for end in (13, len(data) // 2, len(data) - 1)] == [1, 2, 4]
+    assert [read_layout(data[:end]).frames for end in (len(data) // 2, len(data) - 1)] == [2, 4]
 
 
-def test_frame_outside_the_screen_is_refused_before_memory_is_allocated() -> None:
-    data = bytearray(moving("GIF", 3))
-    at = data.rindex(b"\x2c" + struct.pack("<4H", 0, 0, 32, 24))
-    data[at + 5 : at + 9] = struct.pack("<HH", 65_535, 65_535)
-    with pytest.raises(CorruptImage, match="frame 3 of the image lies far outside its 32×24 pixels"):
-        inspect(bytes(data))
+@pytest.mark.parametrize("end", [b"", bytes(50), b"\x21\xf9\x04\x04", b"\x2c\0\0"])
+def test_a_file_need_not_have_an_end(end: bytes) -> None:
+    assert read_layout(gif(4, 4, frame(filled(RED, 4, 4)), frame(filled(BLUE, 4, 4)), end=end)).frames == 2
 
 
-def with_screen(data: bytes, width: int, height: int) -> bytes:
-    return data[:6] + struct.pack("<HH", width, height) + data[10:]
+@pytest.mark.parametrize(
+    ("screen", "corner", "expected"),
+    [
+        ((0, 0), (0, 0), (8, 6)),
+        ((0, 0), (3, 2), (11, 8)),
+        ((0, 20), (0, 0), (8, 20)),
+        ((5, 5), (0, 0), (8, 6)),
+        ((10, 10), (5, 5), (13, 11)),
+        ((10, 10), (1, 1), (10, 10)),
+    ],
+)
+def test_a_screen_is_at_least_as_large_as_the_first_frame_needs(
+    screen: tuple[int, int], corner: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    header = inspect(gif(*screen, frame(filled(RED, 6, 8), *corner), frame(filled(BLUE, 30, 30))))
+    assert (header.width, header.height, header.pixels) == (*expected, 2 * expected[0] * expected[1])
 
 
-def first_frame_at(data: bytes, left: int, top: int) -> bytes:
-    at = data.index(b"\x2c" + struct.pack("<4H", 0, 0, 32, 24))
-    return data[: at + 1] + struct.pack("<HH", left, top) + data[at + 5 :]
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_frame_far_larger_than_the_screen_is_refused_before_memory_is_taken(interlaced: bool) -> None:
+    small, large = frame(filled(RED, 4, 4)), bytearray(frame(filled(RED, 4, 4), interlaced=interlaced))
+    large[5:9] = struct.pack("<HH", 65_535, 65_535)
+    message = "frame 2 of the gif image has 65535×65535 pixels, far more than the 4×4 that are shown"
+    if interlaced:
+        with pytest.raises(CorruptImage, match=message):
+            inspect(gif(4, 4, small, bytes(large)))
+    else:  # of which only four rows are decoded
+        assert inspect(gif(4, 4, small, bytes(large))).pixels == 2 * 16
+        with pytest.raises(CorruptImage, match=message.replace("4×4", "4×100")):
+            inspect(gif(4, 100, small, bytes(large)))
 
 
-@pytest.mark.parametrize("size", [(0, 0), (0, 24), (10, 10)])
-def test_a_screen_is_at_least_the_first_frame(size: tuple[int, int]) -> None:
-    still = file(photo(), "GIF")
-    assert inspect(with_screen(still, *size)).pixels == 32 * 24
-    assert np.array_equal(picture(with_screen(still, *size)).pixels, picture(still).pixels)
-    assert read_screen(first_frame_at(still, 5, 7)) == (37, 31)
+@pytest.mark.parametrize(
+    ("blocks", "expected"),
+    [
+        ([], 1),
+        ([looping(b"NETSCAPE2.0", 0)], 0),
+        ([looping(b"NETSCAPE2.0", 3)], 4),
+        ([looping(b"ANIMEXTS1.0", 3)], 4),
+        ([looping(b"SOMETHINGEL", 3)], 1),
+        ([looping(b"NETSCAPE2.0", 3)[:-2]], 1),
+    ],
+)
+def test_loop_count_is_found_wherever_it_is(blocks: list[bytes], expected: int) -> None:
+    red = frame(filled(RED, 4, 4))
+    assert read_loop_count(gif(4, 4, red, *blocks, end=b"")) == expected
+    if not blocks or blocks[0].endswith(b"\0"):
+        assert read_loop_count(gif(4, 4, *blocks, red, red)) == expected
 
 
-def test_a_frame_that_overhangs_the_screen_is_clipped() -> None:
-    data = bytearray(moving("GIF", 3))
-    at = data.rindex(b"\x2c" + struct.pack("<4H", 0, 0, 32, 24))
-    struct.pack_into("<HH", data, at + 1, 10, 4)
-    overhanging = bytes(data)
-    header = inspect(overhanging)
-    assert (header.width, header.height, header.frames) == (32, 24, 3)
-    last = [frame.pixels for frame in decode(overhanging).pictures][-1]
-    whole = [frame.pixels for frame in decode(moving("GIF", 3)).pictures]
-    assert last.shape == (24, 32, 3)
-    assert np.array_equal(last[4:, 10:], whole[2][:20, :22])
-    assert np.array_equal(last[:4], whole[1][:4])
+def test_control_counts_for_one_frame() -> None:
+    red = filled(RED, 4, 4)
+    data = gif(4, 4, control(1), frame(red, disposal=2, ticks=7, transparent=3), b"\x21\xfe\x01a\0", frame(red))
+    assert [one.control for one in iterate_frames(data)] == [Control(2, 70, 3), Control()]
 
 
-def test_only_the_size_of_the_screen_is_changed() -> None:
-    data = moving("GIF", 3)
-    assert widen_screen(data) == data
-    assert widen_screen(with_screen(data, 0, 0)) == data
+def test_a_frame_has_its_own_colour_table_or_that_of_the_file() -> None:
+    red = filled(RED, 4, 4)
+    data = gif(4, 4, frame(red), frame(red, table=COLOURS[::-1].tobytes()))
+    assert [one.colour_table for one in iterate_frames(data)] == [COLOURS.tobytes(), COLOURS[::-1].tobytes()]
+
+
+def test_alpha_and_grey_of_a_still_gif_are_known() -> None:
+    grey, shuffled = bytes([0, 0, 0, 1, 1, 1]), bytes([9, 9, 9, 5, 5, 5])
+    assert inspect(gif(4, 4, frame(filled(GREEN, 4, 4)), table=grey)).grey
+    assert not inspect(gif(4, 4, frame(filled(GREEN, 4, 4)), table=shuffled)).grey
+    assert not inspect(gif(4, 4, frame(filled(GREEN, 4, 4)))).grey
+    assert not inspect(gif(4, 4, frame(filled(GREEN, 4, 4)))).has_alpha
+    assert inspect(gif(4, 4, frame(filled(GREEN, 4, 4), transparent=2))).has_alpha
+    assert inspect(gif(4, 4, frame(filled(GREEN, 2, 4)))).has_alpha
 
 
 @pytest.mark.parametrize("end", [6, 10, 12])
 def test_a_file_shorter_than_its_header_is_refused(end: int) -> None:
     with pytest.raises(CorruptImage, match="the header of the gif image is broken"):
         inspect(file(photo(), "GIF")[:end])
+
+
+def test_a_file_without_a_picture_is_refused() -> None:
+    with pytest.raises(CorruptImage, match="the gif image has no picture"):
+        inspect(gif(4, 4))
+    with pytest.raises(CorruptImage, match="the gif image has no picture"):
+        inspect(gif(0, 0, b"," + bytes(9) + b"\2\0"))
