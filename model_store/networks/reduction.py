@@ -1,6 +1,15 @@
-"""The thumbnail of an image: reduced to fit a square, each pixel the mean of the area it covers.
+"""The thumbnail of an image: what thumbnail normalisation is measured on.
 
-Its sides are those of the image divided by one factor and rounded, at least 1. An image that fits is its own thumbnail.
+It is the image reduced to fit a square, each pixel the mean of the area it covers; an image that fits is its own. Its
+sides are those of the image divided by one factor and rounded.
+
+A network's deepest plane has a quarter of these sides, and on a few rows its means and variances say little: such a
+thumbnail gave one flat colour for an icon and glaring ones for a strip. So no side is under `least_side`:
+
+- Of an elongated image the thumbnail has four squares, whole in height and evenly spaced along the image, two by two,
+  each reduced to half the side of the usual thumbnail. They cover the whole image where it is less than four squares.
+- An image smaller than that is mirrored at its borders a whole number of times, so that all of it counts alike. It is
+  what a network in the *native* form sees around the image, too.
 """
 
 import math
@@ -9,34 +18,125 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
+
+from model_store.networks.layers import reflected
 
 Pixels = NDArray[np.uint8 | np.uint16]
 """RGB (H, W, 3), using the whole range of the type."""
+
+LEAST_SIDE = 61
+"""Pixels of the shorter side from which on a thumbnail is the image itself, reduced. The height of golden inputs, which
+have to stay their own thumbnails."""
+
+LEAST_CONTRAST = 1 / 255
+"""Standard deviation, in [0, 1], of the means of 4×4 pixels below which a thumbnail gets grain: a level of 8 bits."""
+
+_GRAIN_CELL = 4
+"""Pixels of a side of the means. A style network's deepest plane has a value for as many."""
 
 _MAX_ASPECT = 4
 """Width over height above which an image is reduced column by column, since its rows are too long."""
 
 
 def thumbnail(pixels: Pixels, side: int) -> Tensor:
-    """The thumbnail of RGB (H, W, 3), the longer side at most `side`: float32 (1, 3, h, w) in [0, 1].
+    """The thumbnail of RGB (H, W, 3), the longer side about `side` at most: float32 (1, 3, h, w) in [0, 1].
 
     It equals that of `area_reduced` to 1e-6, but the image is never converted to float as a whole. Only strips as high
     as a pixel of the thumbnail are, and their means: some tens of megabytes for 100 megapixels, whatever the sides.
     """
+    squares = squares_along(pixels.shape[0], pixels.shape[1], side)
+    if not squares:
+        return _mirrored(_reduced_pixels(pixels, side), side)
+    return _joined([_mirrored(_reduced_pixels(pixels[square], side // 2), side) for square in squares])
+
+
+def area_reduced(image: Tensor, side: int) -> Tensor:
+    """The thumbnail of float (N, 3, H, W), the longer side about `side` at most, in float32.
+
+    An image that is its own thumbnail is returned itself, in its own precision.
+    """
+    squares = squares_along(image.shape[-2], image.shape[-1], side)
+    if not squares:
+        return _mirrored(_reduced_tensor(image, side), side)
+    return _joined([_mirrored(_reduced_tensor(image[..., *square], side // 2), side) for square in squares])
+
+
+def with_grain(thumbnail: Tensor) -> Tensor:
+    """Thumbnails, float (N, 3, H, W), with as much grain as they lack contrast; with enough of it, the same values.
+
+    The variances of a picture of one colour are 0, and normalised by them its rounding errors would decide on its
+    colour. The grain is the same noise for every picture, grey and white, as that of a sensor.
+    """
+    height, width = thumbnail.shape[-2:]
+    means = F.avg_pool2d(thumbnail.float(), (min(_GRAIN_CELL, height), min(_GRAIN_CELL, width)))
+    variance = (means - means.mean((2, 3), keepdim=True)).square().mean((1, 2, 3), keepdim=True)
+    missing = (LEAST_CONTRAST**2 - variance).clamp(min=0).sqrt()
+    noise = torch.rand(height, width, generator=torch.Generator().manual_seed(0)) - 0.5
+    unit = noise * (12**0.5 * _GRAIN_CELL)  # so that the standard deviation of its means is 1
+    return thumbnail + missing * unit.to(thumbnail.device)
+
+
+def is_own_thumbnail(height: int, width: int, side: int) -> bool:
+    """Whether an image of that height and width is its own thumbnail."""
+    return max(height, width) <= side and min(height, width) >= least_side(side)
+
+
+def least_side(side: int) -> int:
+    """The shorter side, in pixels, under which a thumbnail is mirrored, or made of squares along the image."""
+    return min(LEAST_SIDE, side // 4)
+
+
+def reduced_sides(height: int, width: int, side: int) -> tuple[int, int]:
+    """Height and width, in pixels, of an image reduced to fit a square of `side`."""
+    factor = min(1.0, side / max(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def squares_along(height: int, width: int, side: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of the four squares of an elongated image; none for other images.
+
+    Along the image they are shorter than across where four squares are more than the image, and longer, up to half of
+    `side`, where the image is that narrow. They depend on the size alone, and touch both ends of the image.
+    """
+    longer, shorter = max(height, width), min(height, width)
+    if longer <= side or min(reduced_sides(height, width, side)) >= least_side(side):
+        return []
+    length = min(max(shorter, side // 2), longer // 4)
+    along = [slice(begin, begin + length) for begin in (part * (longer - length) // 3 for part in range(4))]
+    across = slice(0, shorter)
+    return [(across, part) if width > height else (part, across) for part in along]
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Four pictures of one size, two by two."""
+    return torch.cat([torch.cat(parts[:2], dim=-1), torch.cat(parts[2:], dim=-1)], dim=-2)
+
+
+def _mirrored(image: Tensor, side: int) -> Tensor:
+    """Mirrored along each axis that is shorter than `least_side`, to about twice that."""
+    for axis in (-2, -1):
+        pixels, least = image.shape[axis], least_side(side)
+        if pixels < least:
+            period = max(pixels - 1, 1)  # the pixel at the border is not repeated
+            mirrored = reflected(pixels, 0, round(2 * least / period) * period + 1, image.device)
+            image = image.index_select(axis, mirrored)
+    return image
+
+
+def _reduced_pixels(pixels: Pixels, side: int) -> Tensor:
+    """RGB (H, W, 3) reduced to fit a square of `side`: float32 (1, 3, h, w) in [0, 1]."""
     height, width = pixels.shape[:2]
     if width > _MAX_ASPECT * height:
-        return thumbnail(pixels.swapaxes(0, 1), side).mT
+        return _reduced_pixels(pixels.swapaxes(0, 1), side).mT
     rows, columns = reduced_sides(height, width, side)
     strips = torch.from_numpy(np.stack([_mean_row(pixels, row, rows) for row in range(rows)]))
     reduced = strips.permute(2, 0, 1) @ _area_weights(width, columns, strips.device).T
     return reduced[None] / np.iinfo(pixels.dtype).max
 
 
-def area_reduced(image: Tensor, side: int) -> Tensor:
-    """The thumbnail of float (N, 3, H, W), the longer side at most `side`, in float32.
-
-    An image that fits is returned itself, in its own precision.
-    """
+def _reduced_tensor(image: Tensor, side: int) -> Tensor:
+    """Float (N, 3, H, W) reduced to fit a square of `side`, in float32; itself where it fits."""
     height, width = image.shape[-2:]
     if max(height, width) <= side:
         return image
@@ -44,12 +144,6 @@ def area_reduced(image: Tensor, side: int) -> Tensor:
     with torch.autocast(image.device.type, enabled=False):
         fewer_rows = _area_weights(height, rows, image.device) @ image.float()
         return fewer_rows @ _area_weights(width, columns, image.device).T
-
-
-def reduced_sides(height: int, width: int, side: int) -> tuple[int, int]:
-    """Height and width of the thumbnail, in pixels."""
-    factor = min(1.0, side / max(height, width))
-    return max(1, round(height * factor)), max(1, round(width * factor))
 
 
 def _mean_row(pixels: Pixels, row: int, rows: int) -> NDArray[np.float32]:

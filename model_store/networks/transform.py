@@ -22,7 +22,7 @@ from model_store.networks.layers import (
     UpsampleLayer,
     reflect,
 )
-from model_store.networks.reduction import area_reduced
+from model_store.networks.reduction import area_reduced, is_own_thumbnail, with_grain
 
 Form = Literal["paper", "same", "native"]
 
@@ -130,9 +130,10 @@ class TransformNetwork(nn.Module):
         """The statistics (N, 2, K), in float32, of thumbnails, float32 (N, 3, h, w) in [0, 1].
 
         They are the scales and shifts of the K normalised channels, from the first layer to the last: scale ×
-        convolution + shift is normalised and includes the weight and the bias of the normalisation.
+        convolution + shift is normalised and includes the weight and the bias of the normalisation. Those of a picture
+        of one colour are measured with grain (see `with_grain`).
         """
-        features = self._normalize_input(thumbnail)
+        features = self._normalize_input(with_grain(thumbnail))
         found = [thumbnail.new_empty(len(thumbnail), 2, 0)]
         layers = self._transform_layers()
         last = max((i for i, layer in enumerate(layers, start=1) if layer.channels), default=0)
@@ -173,7 +174,10 @@ class TransformNetwork(nn.Module):
 
     def _thumbnail_statistics(self, image: Tensor) -> Tensor | None:
         """The statistics of the image's thumbnail; None if none are needed or the layers measure the image itself."""
-        if not self.needs_statistics or (self.spec.form == "same" and max(image.shape[-2:]) <= self.spec.thumbnail):
+        if not self.needs_statistics:
+            return None
+        height, width = image.shape[-2:]
+        if self.spec.form == "same" and is_own_thumbnail(height, width, self.spec.thumbnail):
             return None
         return self.statistics(area_reduced(image, self.spec.thumbnail))
 

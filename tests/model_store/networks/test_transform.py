@@ -6,7 +6,18 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
 
-from model_store import STYLE, UPSCALE_4, UPSCALE_8, NetworkSpec, TransformNetwork, area_reduced
+from model_store import (
+    SHIPPED_STORE,
+    STYLE,
+    UPSCALE_4,
+    UPSCALE_8,
+    ModelStore,
+    NetworkSpec,
+    TransformNetwork,
+    area_reduced,
+    for_inference,
+)
+from model_store.golden import as_batch, pattern
 from model_store.networks.layers import TransformLayer, reflect
 from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, in_form, network, pictures
 
@@ -237,6 +248,75 @@ def test_large_images_take_the_statistics_of_their_thumbnail(form: str) -> None:
         own = built.transform(plane, built.statistics(image)).clamp(0, 1)[..., :90, :120]
         assert torch.equal(built(image), expected)
     assert (own - expected).abs().max() > 0.01  # the comparison can fail
+
+
+@pytest.mark.parametrize("form", ["native", "same"])
+@pytest.mark.parametrize("side", [(24, 24), (9, 40), (40, 300), (300, 40), (100, 700)])
+def test_small_and_elongated_images_take_the_statistics_of_their_thumbnail(form: str, side: tuple[int, int]) -> None:
+    built = network(norm="thumbnail", form=form)
+    image = pictures(2, *side)
+    small = area_reduced(image, 256)
+    assert min(small.shape[2:]) >= 61
+    plane = reflect(image, *built.margins(side[1]), *built.margins(side[0]))
+    with torch.inference_mode():
+        expected = built.transform(plane, built.statistics(small)).clamp(0, 1)[..., : side[0], : side[1]]
+        assert torch.equal(built(image), expected)
+
+
+def saturation(image: torch.Tensor) -> float:
+    """The share of values that are 0 or 255 in 8 bits."""
+    levels = (image * 255).round()
+    return ((levels == 0) | (levels == 255)).float().mean().item()
+
+
+SHIPPED_STYLES = ["great-wave", "starry-night", "the-scream", "udnie", "olive-trees"]
+
+
+@pytest.mark.parametrize("style", SHIPPED_STYLES)
+@pytest.mark.parametrize("side", [8, 16, 24, 32, 48])
+def test_icon_becomes_a_painting(style: str, side: int) -> None:
+    built = ModelStore(SHIPPED_STORE).load(style).network.eval()
+    icon = area_reduced(as_batch(pattern(192, 192)), side)
+    with torch.inference_mode():
+        painting = built(icon)
+    assert saturation(painting) < 0.1
+    assert painting.std((2, 3)).mean() > 0.03  # not one flat colour
+
+
+@pytest.mark.parametrize("style", SHIPPED_STYLES)
+@pytest.mark.parametrize(("height", "aspect", "upright"), [(96, 20, False), (96, 40, True), (128, 100, False)])
+def test_strip_looks_as_a_square_of_it_does(style: str, height: int, aspect: int, upright: bool) -> None:
+    built = ModelStore(SHIPPED_STORE).load(style).network.eval()
+    part = as_batch(pattern(height, height))
+    strip = torch.cat([part, part.flip(2 if upright else 3)] * (aspect // 2), dim=2 if upright else 3)
+    with torch.inference_mode():
+        alone, within = built(part), built(part, built.statistics(area_reduced(strip, built.spec.thumbnail)))
+    assert saturation(within) < saturation(alone) + 0.03
+    assert (within.mean((2, 3)) - alone.mean((2, 3))).abs().max() < 0.15
+    assert (within.std((2, 3)) / alone.std((2, 3))).log().abs().max() < 0.5
+
+
+@pytest.mark.parametrize("style", SHIPPED_STYLES)
+def test_pictures_of_one_colour_get_one_that_rounding_does_not_decide(style: str) -> None:
+    trained = ModelStore(SHIPPED_STORE).load(style).network.eval()
+    fast = for_inference(trained)
+    checks = (torch.arange(64)[:, None] + torch.arange(64)).remainder(2).expand(1, 3, 64, 64).float()
+    flat = [torch.ones(1, 3, 64, 64), torch.full((1, 3, 24, 24), 0.3), torch.full((1, 3, 1, 1), 0.3), checks]
+    with torch.inference_mode():
+        for image in (*flat, as_batch(pattern(2, 2)), as_batch(pattern(3, 3))):
+            painting = trained(image)
+            assert (painting - fast(image)).abs().max() < 1e-3
+            assert saturation(painting) == 0
+
+
+@pytest.mark.parametrize("style", SHIPPED_STYLES)
+@pytest.mark.parametrize("size", [(16, 640), (640, 24), (40, 1000), (60, 300)])
+def test_narrow_strip_becomes_a_painting(style: str, size: tuple[int, int]) -> None:
+    built = ModelStore(SHIPPED_STORE).load(style).network.eval()
+    with torch.inference_mode():
+        painting = built(as_batch(pattern(*size)))
+    assert saturation(painting) < 0.1
+    assert painting.std((2, 3)).mean() > 0.03
 
 
 @pytest.mark.parametrize(("architecture", "skip"), THUMBNAIL_ARCHITECTURES)

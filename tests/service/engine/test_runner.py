@@ -153,6 +153,23 @@ def test_every_norm_is_served_as_the_network_defines_it(tmp_path: Path, runner: 
     assert same(result, painted(tmp_path, image))
 
 
+@pytest.mark.parametrize("size", [(24, 24), (5, 60), (700, 40), (40, 700), (1, 9)])
+@pytest.mark.parametrize("tile_values", [2**22, NARROW_VALUES * 3000])
+def test_small_and_elongated_images_are_served_as_the_network_defines_it(
+    tmp_path: Path, runner: Runner, size: tuple[int, int], tile_values: int
+) -> None:
+    publish(tmp_path, built=network(norm="thumbnail"))
+    model = runner.load(stored(tmp_path))
+    fp32 = replace(model.fp32, tiling=Tiling(model.fp32.network, TileSizes(tile_values)))
+    image, deep = photo(3, *size), deep_photo(3, *size)
+    (result,), (deep_result,) = run_tiled(runner, fp32, [image]), run_tiled(runner, fp32, [deep])
+    assert same(result, painted(tmp_path, image))
+    with torch.inference_mode():
+        batch = torch.from_numpy(deep.astype(np.float32)).permute(2, 0, 1)[None] / 65_535
+        expected = model.fp32.network(batch)[0].permute(1, 2, 0).numpy() * 65_535
+    assert np.abs(deep_result - expected).max() < 20
+
+
 def test_batch_keeps_its_order(tmp_path: Path, runner: Runner) -> None:
     publish(tmp_path)
     network = runner.load(stored(tmp_path)).default
