@@ -6,7 +6,6 @@ on the default image, and mixes the alpha of partly transparent pixels.
 
 import io
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -25,6 +24,9 @@ CONTROL = struct.Struct(">4x4IHHBB")
 and how it is blended (PNG, section 11.3.6.2)."""
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+CRC_BYTES = 4
+"""At the end of a chunk."""
 
 SEQUENCE_BYTES = 4
 """Of the sequence number that the data of fdAT begin with."""
@@ -107,7 +109,8 @@ def read_frames(data: bytes) -> Iterator[tuple[Pixels, int]]:
 
 def _split(data: bytes) -> _File:
     file = _File(memoryview(data)[png.SIGNATURE_BYTES + png.HEAD.size :][: png.HEADER_BYTES], [], [])
-    for kind, body in _iterate_chunks(data):
+    for kind, begin, end in png.find_chunks(data):
+        body = memoryview(data)[begin + png.HEAD.size : end - CRC_BYTES]
         if kind in (b"PLTE", b"tRNS"):
             file.colours.append((kind, body))
         elif kind == b"fcTL":
@@ -121,15 +124,6 @@ def _split(data: bytes) -> _File:
     return file
 
 
-def _iterate_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield the type and the data of every chunk of a file whose chunks are whole."""
-    view, at = memoryview(data), png.SIGNATURE_BYTES
-    while at < len(data):
-        length, kind = png.HEAD.unpack_from(data, at)
-        yield kind, view[at + png.HEAD.size :][:length]
-        at += png.CHUNK_OVERHEAD + length
-
-
 def _check_place(control: Control, canvas: Image.Image) -> None:
     """Decoders make room for a whole frame."""
     if not (control.width and control.height):
@@ -141,17 +135,13 @@ def _check_place(control: Control, canvas: Image.Image) -> None:
 
 def _decode(file: _File, frame: _Frame) -> Image.Image:
     header = SIZE.pack(frame.control.width, frame.control.height) + bytes(file.header[SIZE.size :])
-    colours = [_build_chunk(kind, body) for kind, body in file.colours]
-    pixels = _build_chunk(b"IDAT", b"".join(frame.compressed))
-    alone = b"".join([SIGNATURE, _build_chunk(b"IHDR", header), *colours, pixels, _build_chunk(b"IEND", b"")])
+    colours = [png.build_chunk(kind, body) for kind, body in file.colours]
+    pixels = png.build_chunk(b"IDAT", b"".join(frame.compressed))
+    alone = b"".join([SIGNATURE, png.build_chunk(b"IHDR", header), *colours, pixels, png.build_chunk(b"IEND", b"")])
     if png.read_bit_depth(alone) == DEEP:
         return Image.fromarray(to_8_bits(read_png(alone))).convert("RGBA")
     with PngImageFile(io.BytesIO(alone)) as image:
         return image.convert("RGBA")
-
-
-def _build_chunk(kind: bytes, body: bytes | memoryview) -> bytes:
-    return b"".join([png.HEAD.pack(len(body), kind), body, zlib.crc32(body, zlib.crc32(kind)).to_bytes(4)])
 
 
 def _draw(canvas: Image.Image, control: Control, pixels: Image.Image) -> None:

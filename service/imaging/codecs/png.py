@@ -97,7 +97,7 @@ def extract_pixels(data: bytes) -> bytes:
     """
     _check_header(data)
     writer = _PixelWriter(data)
-    for kind, at, end in _find_chunks(data):
+    for kind, at, end in find_chunks(data):
         if kind in PIXEL_CHUNKS:
             writer.add(kind, at, end)
         elif kind not in READ_CHUNKS and not writer.has_pixels:
@@ -110,7 +110,7 @@ def read_side_chunks(data: bytes) -> SideChunks:
     colours: dict[bytes, bytes] = {}
     others: dict[bytes, bytes] = {}
     may_declare = True
-    for kind, at, end in _find_chunks(data):
+    for kind, at, end in find_chunks(data):
         if kind in (b"PLTE", b"IDAT"):
             may_declare = False
         elif kind in COLOUR_CHUNKS:
@@ -138,7 +138,7 @@ def inflate(data: bytes) -> bytes | None:
 
 def insert_metadata(data: bytes, source: bytes) -> bytes:
     """Insert the metadata chunks of `source`, a PNG without a palette, after the header of `data`."""
-    chunks = (source[at:end] for kind, at, end in _find_chunks(source) if kind not in CRITICAL_CHUNKS)
+    chunks = (source[at:end] for kind, at, end in find_chunks(source) if kind not in CRITICAL_CHUNKS)
     return data[:HEADER_END] + b"".join(chunks) + data[HEADER_END:]
 
 
@@ -188,7 +188,7 @@ class _PixelWriter:
             raise CorruptImage("the png image ends before its pixels; send a complete file")
         self._close()
         self._finish_animation()
-        return b"".join([*self._written, _build_chunk(b"IEND", b"")])
+        return b"".join([*self._written, build_chunk(b"IEND", b"")])
 
     def _add_palette(self, at: int, end: int) -> None:
         """Other colour types than indexed have a palette as a mere suggestion."""
@@ -200,14 +200,14 @@ class _PixelWriter:
             raise CorruptImage("the palette of the png image is broken; save it anew")
         self._entries = entries
         black = bytes(3 * (MAX_ENTRIES - entries))  # what pixels are whose index has no entry
-        self._write(b"PLTE", _build_chunk(b"PLTE", self._data[at + 8 : at + 8 + 3 * entries] + black))
+        self._write(b"PLTE", build_chunk(b"PLTE", self._data[at + 8 : at + 8 + 3 * entries] + black))
 
     def _add_transparency(self, at: int, end: int) -> None:
         if self._seen & {b"tRNS", b"IDAT"} or not self._is_intact(at, end):
             return
         body = _normalize_transparency(self._data, self._data[at + 8 : end - 4], self._entries)
         if body is not None:
-            self._write(b"tRNS", _build_chunk(b"tRNS", body))
+            self._write(b"tRNS", build_chunk(b"tRNS", body))
 
     def _add_animation(self, at: int, end: int) -> None:
         """Without a whole announcement, a file is its default image."""
@@ -242,7 +242,7 @@ class _PixelWriter:
         announced = self._written.pop(self._announcement)
         if self._frames:
             body = struct.pack(">I", self._frames) + announced[12:16]
-            self._written.insert(self._announcement, _build_chunk(b"acTL", body))
+            self._written.insert(self._announcement, build_chunk(b"acTL", body))
 
     def _write(self, kind: bytes, piece: bytes | memoryview) -> None:
         self._close()
@@ -342,11 +342,12 @@ def _join_chunks(kind: bytes, bodies: list[memoryview]) -> list[bytes | memoryvi
     return [HEAD.pack(sum(map(len, bodies)), kind), *bodies, struct.pack(">I", crc)]
 
 
-def _build_chunk(kind: bytes, body: bytes) -> bytes:
-    return HEAD.pack(len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
+def build_chunk(kind: bytes, body: bytes | memoryview) -> bytes:
+    """A chunk with its length and its CRC."""
+    return b"".join([HEAD.pack(len(body), kind), body, zlib.crc32(body, zlib.crc32(kind)).to_bytes(4)])
 
 
-def _find_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def find_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield type, begin and end of every chunk up to IEND that is read here, or that is critical.
 
     The last one of a truncated file ends after the file. Raises CorruptImage for more than MAX_CHUNKS.
