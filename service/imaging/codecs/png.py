@@ -181,6 +181,8 @@ class _PixelWriter:
                 self._add_animation(at, end)
             case b"fcTL" | b"fdAT":
                 self._add_frame(kind, at, end)
+            case b"IEND":
+                self._seen.add(kind)
 
     def finish(self) -> bytes:
         """Return the file. Raises CorruptImage where it has no pixels, or indices without a palette."""
@@ -234,12 +236,18 @@ class _PixelWriter:
         self._frame_begins = False
 
     def _finish_animation(self) -> None:
-        """Announce the frames that there are, whatever acTL says; without frames a file is its default image."""
+        """Announce the frames that there are, whatever acTL says; without frames a file is its default image.
+
+        Raises CorruptImage for a file without end that has fewer frames than it announces.
+        """
         if not self._announcement:
             return
+        announced = self._written[self._announcement]
+        if b"IEND" not in self._seen and self._frames < int.from_bytes(announced[8:12]):
+            raise CorruptImage("the png image ends before its last frame; send a complete file")
         if self._frame_begins:
             self._written.pop()
-        announced = self._written.pop(self._announcement)
+        del self._written[self._announcement]
         if self._frames:
             body = struct.pack(">I", self._frames) + announced[12:16]
             self._written.insert(self._announcement, build_chunk(b"acTL", body))

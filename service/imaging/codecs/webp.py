@@ -24,14 +24,21 @@ MAX_CHUNKS = 2**16
 
 
 def extract_pixels(data: bytes) -> bytes:
-    """The file with nothing but what carries pixels and frames. Raises CorruptImage for more than MAX_CHUNKS."""
-    pieces = []
+    """The file with nothing but what carries pixels and frames.
+
+    Raises CorruptImage for more than MAX_CHUNKS, and for an animation that ends before the size that it declares; where
+    metadata follows the frames, all of them are there.
+    """
+    pieces, last = [], EXTENDED
     for kind, begin, end in _iterate_chunks(data):
+        last = kind
         if kind == EXTENDED and begin + 8 < len(data):
             flags = data[begin + 8] & ~METADATA_FLAGS
             pieces.append(data[begin : begin + 8] + bytes([flags]) + data[begin + 9 : end])
         elif kind in PIXEL_CHUNKS:
             pieces.append(data[begin:end])
+    if last in FRAME_CHUNKS and len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        raise CorruptImage("the webp image ends before its last frame; send a complete file")
     body = b"".join(pieces)
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 

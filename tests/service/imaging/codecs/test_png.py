@@ -113,6 +113,14 @@ def test_frames_are_counted_whatever_is_announced(announced: int) -> None:
     assert extract_pixels(lying) == extract_pixels(data)
 
 
+def test_an_animation_cut_between_frames_is_refused() -> None:
+    data = moving("PNG", 3)
+    last_frame, end = data.rindex(b"fcTL") - 4, data.rindex(b"IEND") - 4
+    with pytest.raises(CorruptImage, match="ends before its last frame"):
+        extract_pixels(data[:last_frame])
+    assert extract_pixels(data[:end]) == extract_pixels(data)
+
+
 def test_a_frame_without_data_does_not_count() -> None:
     data = moving("PNG", 3)
     at = data.rindex(b"fcTL") - 4

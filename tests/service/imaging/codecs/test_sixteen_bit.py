@@ -1,3 +1,6 @@
+import sys
+
+import imagecodecs
 import numpy as np
 import pytest
 
@@ -17,3 +20,12 @@ def test_transparent_colour_of_a_png_is_alpha() -> None:
     result = read_png(png(pixels, chunk(b"tRNS", pixels[0, 0].astype(">u2").tobytes())))
     assert result[..., 3].min() == result[0, 0, 3] == 0
     assert np.array_equal(result[..., :3], pixels)
+
+
+def test_damaged_files_take_no_references_from_none() -> None:
+    half = png(deep_photo())[:-400]
+    before = sys.getrefcount(None)
+    for _ in range(500):
+        with pytest.raises(imagecodecs.PngError):
+            read_png(half)
+    assert sys.getrefcount(None) > before - 100

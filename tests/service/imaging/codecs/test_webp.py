@@ -37,6 +37,14 @@ def test_frames_are_extracted() -> None:
     assert len(pictures(extract_pixels(moving("WEBP", 3, xmp=XMP)))) == 3
 
 
+def test_an_animation_cut_between_frames_is_refused() -> None:
+    for data in (moving("WEBP", 3), moving("WEBP", 3, xmp=XMP)):
+        with pytest.raises(CorruptImage, match="ends before its last frame"):
+            extract_pixels(data[: data.rindex(b"ANMF")])
+    with_metadata = moving("WEBP", 3, xmp=XMP)
+    assert len(pictures(with_metadata[:-4])) == 3
+
+
 def test_metadata_are_read() -> None:
     assert read_metadata(PLAIN) == {}
     assert read_metadata(WHOLE) == {"icc_profile": adobe_rgb(), "exif": EXIF, "xmp": XMP}
