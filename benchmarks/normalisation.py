@@ -20,7 +20,7 @@ from trainer.errors import Interrupted
 from trainer.hardware import Hardware
 from trainer.loss_network import load_loss_network
 from trainer.objective import StyleWeights
-from trainer.run import Run
+from trainer.run_folder import Run
 from trainer.style import StyleTask
 from trainer.style_score import StyleScorer
 from trainer.train import publish, train

@@ -25,7 +25,7 @@ from model_store.allocator import configure_allocator
 from trainer.config import Precision, StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.data import read_image
 from trainer.hardware import Hardware
-from trainer.run import Run
+from trainer.run_folder import Run
 from trainer.task import Task, build
 from trainer.train import train
 

@@ -16,7 +16,7 @@ from service.engine.device import choose_device, choose_precision, configure_tor
 from service.engine.runner import Runner
 from service.engine.scheduler import Concurrency, Scheduler
 from service.engine.tiling import ImageTile, TileSizes
-from service.http.application import Application, build_application
+from service.http.asgi import Application, build_application
 from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.routes.edits import EditRoutes

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from model_store.allocator import configure_allocator
 from service.app import Service, build_service
-from service.http.server import HttpServer, build_server
+from service.http.uvicorn_server import HttpServer, build_server
 from service.lifespan import Lifespan
 from service.settings import Settings
 from service.telemetry import log

@@ -165,7 +165,7 @@ def test_every_module_of_the_service_is_in_a_room() -> None:
         ("service/errors.py", "from starlette.types import Scope", "service.engine.scheduler reaches starlette"),
         ("service/telemetry/metrics.py", "import torch.nn as nn, json", "service.telemetry.metrics reaches torch"),
         ("service/errors.py", "import torch", "service.imaging.codecs.header reaches torch"),
-        ("service/engine/request.py", "from service.http.prefer import Preference", "not below it"),
+        ("service/engine/inference_request.py", "from service.http.prefer import Preference", "not below it"),
         ("service/engine/tiling.py", "from ..models import registry", "not below it"),
         ("service/imaging/sizes.py", "from service.telemetry import log", "not below it"),
         ("service/pipeline/trace.py", "def late():\n    import service.jobs.job", "not below it"),

@@ -19,7 +19,7 @@ from trainer.loss_network import load_loss_network
 from trainer.objective import ImageObjective, StyleWeights, style_objective
 from trainer.optimizers import MEMORY, ClippedLBFGS, Objective, Optimizer, Point, ProjectedAdam, ProjectedLBFGS
 from trainer.pictures import file_digest, load_painting, load_photograph
-from trainer.run import Run, png
+from trainer.run_folder import Run, png
 
 STATE_KEY = "minimiser"
 """The optimizer's entry in state.pt; the name is part of the format of saved runs."""

@@ -18,7 +18,7 @@ from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import StyleObjective
 from trainer.objective import ImageObjective
 from trainer.pictures import LabelledPicture, file_digest, labelled_row, load_painting, load_photograph
-from trainer.run import Run, png
+from trainer.run_folder import Run, png
 
 Kind = Literal["content", "style"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Generic, Protocol
 
-from service.engine.request import DuePolicy, InferenceRequest, InferenceSpec, Model, Priority
+from service.engine.inference_request import DuePolicy, InferenceRequest, InferenceSpec, Model, Priority
 from service.errors import ClientGone, Draining, Overloaded
 from service.telemetry.metrics import Metrics
 

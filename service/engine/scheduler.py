@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Generic
 
 from service.engine.admission import RESERVE, Admission
-from service.engine.request import EngineModel, InferenceRequest, Model, Priority
+from service.engine.inference_request import EngineModel, InferenceRequest, Model, Priority
 from service.engine.tiling import ImageTile
 from service.errors import DeadlineExceeded, DeviceLost, Draining
 from service.imaging.pixels import Pixels

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 
-from service.engine.request import Priority
+from service.engine.inference_request import Priority
 from service.errors import DeadlineExceeded, Overloaded
 from service.pipeline.cache_key import cache_key
 from service.pipeline.pipeline import ImagePipeline

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from service.engine.request import InferenceSpec
+from service.engine.inference_request import InferenceSpec
 from service.imaging.codecs import ColourSpace, Picture, Pixels
 from service.imaging.masks import Mask
 from service.imaging.sizes import Size

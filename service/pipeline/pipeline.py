@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from model_store.allocator import trim_heap
 from service.engine.admission import Admission
-from service.engine.request import InferenceRequest, InferenceSpec, stage_seconds
+from service.engine.inference_request import InferenceRequest, InferenceSpec, stage_seconds
 from service.engine.scheduler import Scheduler
 from service.errors import CorruptImage, DeadlineExceeded, InvalidRequest, ServiceError
 from service.imaging.codecs import (

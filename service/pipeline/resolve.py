@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from time import monotonic
 
-from service.engine.request import Priority
+from service.engine.inference_request import Priority
 from service.errors import InvalidRequest
 from service.imaging.codecs import OutputSpec
 from service.imaging.masks import MaskMeaning

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.engine.request import InferenceSpec
+from service.engine.inference_request import InferenceSpec
 from service.errors import InvalidRequest
 from service.imaging.blending import Opacity, blend, mix, transfer_colour
 from service.imaging.codecs import Picture, Pixels

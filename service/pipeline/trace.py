@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from service.engine.request import InferenceRequest
+from service.engine.inference_request import InferenceRequest
 from service.errors import ServiceError
 from service.telemetry.metrics import Metrics
 from service.telemetry.trace_context import TraceContext

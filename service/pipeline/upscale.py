@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
-from service.engine.request import InferenceSpec
+from service.engine.inference_request import InferenceSpec
 from service.imaging.back_projection import back_project
 from service.imaging.codecs import Picture, Pixels
 from service.imaging.resampling import resize

@@ -19,7 +19,7 @@ from model_store import Draft, Manifest, ModelStore, TransformNetwork
 from service.app import Service, build_service
 from service.http.load_shedding.load_shedder import PERIOD, LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
-from service.http.server import build_server
+from service.http.uvicorn_server import build_server
 from service.imaging.codecs import Pixels
 from service.settings import Settings
 from tests.networks import NARROW_UPSCALE_4, network

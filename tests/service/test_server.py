@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from service.app import build_service
-from service.http.server import build_server
+from service.http.uvicorn_server import build_server
 from service.server import SIGNALS, main, serve, until_end
 from service.settings import Settings
 from tests.service.live import PATIENCE, file, photo, pixels, publish, settings, wait_for

@@ -11,7 +11,7 @@ from torch import Tensor
 from model_store import Manifest
 from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.hardware import Hardware
-from trainer.run import Run
+from trainer.run_folder import Run
 from trainer.task import build
 from trainer.train import publish, train
 

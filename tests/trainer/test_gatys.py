@@ -13,7 +13,7 @@ from trainer.__main__ import main
 from trainer.data import read_rgb
 from trainer.errors import Interrupted
 from trainer.gatys import OptimizationConfig, minimize, noise
-from trainer.run import Run
+from trainer.run_folder import Run
 
 
 def command(folder: Path, *more: str, run: str = "run") -> list[str]:

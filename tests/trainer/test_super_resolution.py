@@ -7,7 +7,7 @@ import torch
 from tests.trainer.samples import loss_network_file, run_training, upscale_config
 from trainer.errors import TrainerError
 from trainer.hardware import Hardware
-from trainer.run import Run
+from trainer.run_folder import Run
 from trainer.super_resolution import SuperResolutionTask
 from trainer.task import build
 from trainer.train import publish, train

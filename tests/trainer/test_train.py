@@ -10,7 +10,7 @@ from model_store import ModelStore
 from tests.trainer.samples import run_training, style_config, upscale_config
 from trainer.errors import Interrupted, TrainingDiverged
 from trainer.hardware import Hardware
-from trainer.run import Run
+from trainer.run_folder import Run
 from trainer.task import build
 from trainer.train import learning_rate, publish, train, update_average
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.engine.admission import RESERVE, Admission, Patience, QueueLimits
-from service.engine.request import InferenceRequest, InferenceSpec, Priority
+from service.engine.inference_request import InferenceRequest, InferenceSpec, Priority
 from service.errors import ClientGone, DeadlineExceeded, Draining, Overloaded
 from service.telemetry.metrics import Metrics
 from tests.service.pointwise import Model, model

@@ -10,7 +10,7 @@ import pytest
 
 from service.engine.admission import Admission, QueueLimits
 from service.engine.cost_model import CostModel
-from service.engine.request import DuePolicy, InferenceSpec, Priority
+from service.engine.inference_request import DuePolicy, InferenceSpec, Priority
 from service.engine.scheduler import Concurrency, Scheduler
 from service.engine.tiling import ImageTile
 from service.errors import ClientGone, DeadlineExceeded, DeviceLost, Draining

@@ -1,7 +1,7 @@
 import asyncio
 from datetime import UTC, datetime
 
-from service.engine.request import InferenceRequest, InferenceSpec
+from service.engine.inference_request import InferenceRequest, InferenceSpec
 from service.jobs.job import Job, JobState
 from service.jobs.store import JobOutcome, StoredFailure
 from service.pipeline.trace import Trace

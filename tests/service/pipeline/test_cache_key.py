@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model_store import ModelStore
-from service.engine.request import Priority
+from service.engine.inference_request import Priority
 from service.engine.tiling import TileSizes
 from service.imaging.codecs import ImageFormat, OutputSpec
 from service.models.registry import ServedModel

@@ -3,7 +3,7 @@ from time import monotonic
 
 import pytest
 
-from service.engine.request import Priority
+from service.engine.inference_request import Priority
 from service.errors import InvalidRequest, UnknownModel
 from service.imaging.codecs import ImageFormat
 from service.pipeline.requests import StylizeParameters, StylizeRequest, UpscaleRequest

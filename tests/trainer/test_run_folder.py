@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.trainer.samples import loss_network_file, photograph, run_training, style_config
 from trainer.errors import RunError
-from trainer.run import Run, png
+from trainer.run_folder import Run, png
 
 
 def test_a_saved_state_is_loaded_with_its_tensors_and_values(tmp_path: Path) -> None:

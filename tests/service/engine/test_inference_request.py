@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.request import DuePolicy, InferenceRequest, InferenceSpec, Priority, stage_seconds
+from service.engine.inference_request import DuePolicy, InferenceRequest, InferenceSpec, Priority, stage_seconds
 from service.errors import Draining
 from tests.service.live import photo
 from tests.service.pointwise import Model, model

@@ -6,7 +6,7 @@ import httpx
 from fastapi import APIRouter
 
 from service.errors import ImageTooLarge
-from service.http.application import build_application
+from service.http.asgi import build_application
 from service.telemetry.metrics import Metrics
 
 

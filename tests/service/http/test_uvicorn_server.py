@@ -8,7 +8,7 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.app import build_service
-from service.http.server import build_server
+from service.http.uvicorn_server import build_server
 from tests.service.full import STYLE
 from tests.service.live import file, held, photo, publish, serving, settings, wait_for
 
