@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     job_timeout: float = Field(
         3600.0,
         gt=0,
-        description="seconds within which a job is done once it runs, where X-Request-Timeout is not given",
+        description="seconds from a job's start to its result, retries included, where X-Request-Timeout is not given",
     )
     job_seconds: float = Field(86400.0, gt=0, description="seconds for which the result of a job is kept")
     job_bytes: int = Field(

@@ -229,7 +229,9 @@ class JobQueue:
         until = monotonic() + (record.request.timeout or settings.job_timeout)
         while True:
             try:
-                resolved = resolve(record.request, self._models, settings, files.mask, settings.job_timeout)
+                left = max(0.001, until - monotonic())
+                request = _with_timeout(record.request, left)
+                resolved = resolve(request, self._models, settings, files.mask, left)
                 return await self._coalescer.run(resolved, files.image, job.trace)
             except (Overloaded, ModelUnavailable) as refusal:
                 if refusal.retry_after is None or monotonic() + refusal.retry_after >= until:
@@ -294,6 +296,11 @@ def _fingerprint(request: ImageRequest, files: InputFiles) -> str:
     """Of the request and its files; the timeout does not count."""
     digests = [hashlib.sha256(file).digest() if file is not None else b"" for file in (files.image, files.mask)]
     return hashlib.sha256(b"\0".join([request.model_dump_json(exclude={"timeout"}).encode(), *digests])).hexdigest()
+
+
+def _with_timeout(request: ImageRequest, seconds: float) -> ImageRequest:
+    """The request with so much time, where its client has named a timeout."""
+    return request if request.timeout is None else request.model_copy(update={"timeout": seconds})
 
 
 def _failed(failure: ServiceError) -> JobOutcome:

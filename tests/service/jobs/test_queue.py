@@ -9,13 +9,17 @@ import pytest
 
 from model_store import ModelStore
 from service.app import Service, build_service
-from service.errors import JobConflict, JobsUnavailable, TooManyJobs, UnknownJob
+from service.errors import CorruptImage, JobConflict, JobsUnavailable, Overloaded, TooManyJobs, UnknownJob
 from service.imaging.codecs import ImageFormat, inspect
 from service.jobs.job import Job, JobState
 from service.jobs.queue import MAX_ATTEMPTS, JobQueue
 from service.jobs.store import JobStore
+from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.requests import InputFiles, StylizeRequest
+from service.pipeline.resolve import Deadline, ResolvedRequest
+from service.pipeline.result import FinishedImage
 from service.pipeline.trace import Trace
+from service.telemetry.metrics import Metrics
 from tests.service.jobs.test_store import record
 from tests.service.live import file, photo, publish, settings
 
@@ -80,6 +84,42 @@ def test_no_more_jobs_are_accepted_than_the_settings_say(tmp_path: Path) -> None
         assert (await put(queue, "three"))[1]
 
     with_queue(tmp_path / "store", scenario, max_jobs=2, max_running_jobs=1)
+
+
+@pytest.mark.parametrize("named", [None, 40.0])
+def test_attempts_share_the_timeout_of_their_job(tmp_path: Path, named: float | None) -> None:
+    class Refusing(RequestCoalescer):
+        """Refuses each request, and keeps how much time it had."""
+
+        def __init__(self) -> None:
+            self.deadlines: list[Deadline] = []
+
+        async def run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> FinishedImage:
+            self.deadlines.append(request.deadline)
+            raise Overloaded("full", retry_after=1) if len(self.deadlines) < 3 else CorruptImage("enough")
+
+    async def scenario(queue: JobQueue) -> None:
+        job, _ = await put(queue, request=REQUEST.model_copy(update={"timeout": named}))
+        await job.ended.wait()
+
+    publish(tmp_path / "store")
+    service = build_service(settings(tmp_path / "store", job_timeout=40.0))
+    coalescer = Refusing()
+
+    async def run() -> None:
+        async with service.lifespan(service.app):
+            other = service.settings.model_copy(update={"jobs_folder": tmp_path / "jobs"})
+            queue = JobQueue(other, service.models, coalescer, Metrics())
+            await queue.open()
+            await scenario(queue)
+            await queue.stop()
+
+    asyncio.run(run())
+    seconds = [deadline.seconds for deadline in coalescer.deadlines]
+    assert seconds[0] <= 40
+    assert seconds[1] <= 39
+    assert seconds[2] <= 38
+    assert [deadline.is_default for deadline in coalescer.deadlines] == [named is None] * 3
 
 
 def test_removed_job_is_unknown(tmp_path: Path) -> None:
