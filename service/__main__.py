@@ -1,4 +1,4 @@
-"""`pastiche-serve`, which can be stopped from its first moment on."""
+"""`pastiche-serve`: handles SIGTERM before the slow imports begin."""
 
 import os
 import signal
@@ -8,8 +8,8 @@ import sys
 def main() -> int:
     """Serve with the settings of the command line and the environment. The exit status is 0 after a requested stop.
 
-    What the service needs takes seconds to import, and the first process of a container is not even told of a signal
-    that it does not handle.
+    What the service needs takes seconds to import, and the first process of a container ignores signals for which it
+    has no handler.
     """
     signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
     from service.server import main as serve  # noqa: PLC0415 # the import takes seconds

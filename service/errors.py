@@ -45,7 +45,7 @@ class InvalidRequest(ServiceError):
 
 
 class MalformedBody(ServiceError):
-    """The body is empty, or a multipart form which has not one part `image` (and, to stylize, one `mask` at most)."""
+    """The body is empty, or a form without exactly one part `image` (and, to stylize, at most one `mask`)."""
 
     status = 400
     kind = "malformed-body"
@@ -53,11 +53,11 @@ class MalformedBody(ServiceError):
 
 
 class MalformedJson(ServiceError):
-    """The body is no JSON, or not in UTF-8."""
+    """The body is not valid JSON in UTF-8."""
 
     status = 400
     kind = "malformed-json"
-    title = "The body is no JSON"
+    title = "The body is not valid JSON"
 
 
 class BodyTimeout(ServiceError):
@@ -157,7 +157,7 @@ class MethodNotAllowed(ServiceError):
 
 
 class UnknownJob(ServiceError):
-    """There is no job of that id: it never was, was deleted, or its result has been kept as long as it is kept."""
+    """There is no job of that id: it never existed, was deleted, or its result has expired."""
 
     status = 404
     kind = "unknown-job"
@@ -213,11 +213,11 @@ class JobsUnavailable(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """As much work is admitted as the service takes on; Retry-After says when that will be done."""
+    """The service is full; Retry-After estimates when there is capacity."""
 
     status = 503
     kind = "overloaded"
-    title = "The service has as much work as it takes on"
+    title = "The service is full"
 
     pixels = 0
     """Input pixels of the images that were refused, summed over the networks that would have run."""
@@ -231,7 +231,7 @@ class Draining(ServiceError):
     title = "The service is stopping"
 
     def __init__(self) -> None:
-        super().__init__("this replica is stopping; the same request is accepted by the next one", retry_after=1)
+        super().__init__("this replica is stopping; send the same request to another one", retry_after=1)
 
 
 class DeadlineExceeded(ServiceError):

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
         min_length=1,
         description=f"folders of models, separated by {os.pathsep!r}; a later one hides models of the same name",
     )
-    store_poll_seconds: float = Field(2.0, gt=0, le=3600, description="how often the stores are looked through")
+    store_poll_seconds: float = Field(2.0, gt=0, le=3600, description="seconds between reads of the stores")
 
     device: str = Field(
         "auto",

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.service.live import file, painted, photo, pixels, publish, same, serving
+from tests.service.imaging.images import file, photo
+from tests.service.live import painted, pixels, publish, same, serving
 from tests.trainer.samples import loss_network_file, photograph, photographs
 from trainer.__main__ import main
 

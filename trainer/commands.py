@@ -17,13 +17,13 @@ from trainer.gatys import GatysConfig, optimize
 from trainer.hardware import Hardware
 from trainer.inversion import InvertConfig, invert
 from trainer.loss_network import load_loss_network
-from trainer.stored_models import find_model
 from trainer.objective import StyleWeights, TermWeights
 from trainer.paper.curves import CurvesConfig, curves
 from trainer.paper.loss_networks import LossNetworksConfig, loss_networks
 from trainer.paper.speed import SpeedConfig, speed
 from trainer.paper.super_resolution import SuperResolutionTableConfig, super_resolution
 from trainer.run_folder import Run
+from trainer.stored_models import find_model
 from trainer.style_score import StyleScorer, format_terms
 from trainer.task import Task, build
 from trainer.train import publish, train

@@ -13,10 +13,10 @@ from trainer.data import random_part, random_scaled_crop, random_shift
 from trainer.hardware import Hardware
 from trainer.loss_network import load_loss_network
 from trainer.losses import feature_reconstruction
-from trainer.stored_models import load_teacher
 from trainer.objective import style_objective
 from trainer.pictures import file_digest, load_painting
 from trainer.spectrum import grid_energy
+from trainer.stored_models import load_teacher
 from trainer.task_setup import (
     GRID_PERIOD,
     crops_of,

@@ -14,8 +14,8 @@ from model_store import Manifest, ModelStore, NetworkSpec, TransformNetwork
 from trainer.config import TrainConfig
 from trainer.errors import Interrupted, TrainingDiverged
 from trainer.interruption import interruption
-from trainer.stored_models import warm_start
 from trainer.run_folder import Run, State, png
+from trainer.stored_models import warm_start
 from trainer.task import Task
 
 

@@ -1,1 +1,1 @@
-"""Runs networks on one device: admission, scheduling of tiles, backends. No HTTP."""
+"""Runs networks on one device: admission, scheduling of tiles, backends. Imports no HTTP library."""

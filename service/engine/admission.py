@@ -31,13 +31,13 @@ class QueueLimits:
 
 
 class CapacityListener(Protocol):
-    """Is told when a refusal of a moment ago may no longer hold."""
+    """Is told when an earlier refusal may no longer hold."""
 
-    def room_freed(self) -> None:
-        """A request was admitted or answered: there may be room for one more."""
+    def capacity_changed(self) -> None:
+        """A request was admitted or answered: one more may be admitted now."""
 
-    def emptied(self) -> None:
-        """Nothing is admitted any more."""
+    def refusals_invalid(self) -> None:
+        """Nothing is admitted, or the service is stopping: no earlier refusal holds."""
 
 
 class Patience:
@@ -186,14 +186,14 @@ class Admission(Generic[Model]):
     ) -> Iterator[list[InferenceRequest[Model]]]:
         """Admit the images of one client, all or none, from before they are decoded until the answer is encoded.
 
-        The block gets an inference request for each of them, in order; its end gives the room back. `deadline` is a
-        time of `time.monotonic`, `default_timeout` says that the client has not named it. Raises Draining, or
+        The block gets an inference request for each of them, in order; leaving it releases their capacity. `deadline`
+        is a time of `time.monotonic`, `default_timeout` says that the client has not named it. Raises Draining, or
         Overloaded with the seconds until there is room.
         """
         requests = self.check(specs, deadline, priority, default_timeout=default_timeout)
         self.inferences |= dict.fromkeys(requests)
         self._client_requests += 1
-        self._notify(freed=True)
+        self._notify_listener()
         try:
             yield requests
             self._observe_patience(requests[0], left=False)
@@ -208,7 +208,7 @@ class Admission(Generic[Model]):
     def close(self) -> None:
         """Admit nothing more. Whoever comes is told that the service stops, not that it is full."""
         self.draining = True
-        self._notify(freed=False)
+        self._notify_listener()
 
     async def drain(self, seconds: float) -> None:
         """Admit nothing more, wait so long for what was admitted, and answer the rest with Draining."""
@@ -238,12 +238,16 @@ class Admission(Generic[Model]):
             del self.inferences[request]
             if not request.result.cancel() and not request.result.cancelled():
                 request.result.exception()  # asyncio complains about exceptions that nobody retrieves
-        self._notify(freed=bool(self.inferences))
+        self._notify_listener()
         self._released.set()
 
-    def _notify(self, *, freed: bool) -> None:
-        if self._listener is not None:
-            self._listener.room_freed() if freed else self._listener.emptied()
+    def _notify_listener(self) -> None:
+        if self._listener is None:
+            return
+        if self.draining or not self.inferences:
+            self._listener.refusals_invalid()
+        else:
+            self._listener.capacity_changed()
 
     def _observe_patience(self, request: InferenceRequest[Model], *, left: bool) -> None:
         if request.default_timeout:

@@ -1,8 +1,9 @@
 """The interface between the runner and a device: batches of planes through a network, integers in, integers out.
 
-The bytes of an answer do not depend on the load. On a CPU every plane runs alone, and neither threads nor lanes change
-a bit (`benchmarks/RESULTS.md`). On a GPU libraries choose their algorithms by the size of the batch, so that each shape
-of plane runs in batches of one fixed size, padded where there are fewer tiles.
+The bytes of an answer do not depend on what else is running. One exception: a GPU that has run out of memory uses
+smaller batches from then on, which can change last bits. On a CPU every plane runs alone, and neither threads nor lanes
+change a bit (`benchmarks/RESULTS.md`). On a GPU libraries choose their algorithms by the size of the batch, so that
+each shape of plane runs in batches of one fixed size, padded where there are fewer tiles.
 """
 
 from collections.abc import Sequence

@@ -28,7 +28,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def configure_torch() -> None:
-    """Make convolutions exact and repeatable in this process. To be called once, before networks are loaded.
+    """Turn TF32 off and make cuDNN deterministic, for this process. To be called once, before networks are loaded.
 
     TF32 rounds to ten bits, which misses the tolerance that fp32 is held to; cuDNN's nondeterministic algorithms would
     change the last bits of equal requests.

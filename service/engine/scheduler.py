@@ -1,8 +1,8 @@
-"""Decides which tiles run next on the device. No HTTP.
+"""Decides which tiles run next on the device. Imports no HTTP library.
 
-The unit of work is the tile, as a token is in a language-model server. There is no batch timer: whenever the device has
-room, the most urgent tile runs, together with the tiles that fit into its batch. Batches grow by themselves while the
-device is busy, and an idle device never waits.
+The unit of work is the tile, as a token is in a language-model server. There is no batch timer: when a lane is
+free, the most urgent tile that may start runs, with the waiting tiles that fit into its batch. The only lane kept free
+on purpose is the one that large requests leave to small ones that are expected (`Scheduler`).
 """
 
 import asyncio

@@ -2,8 +2,7 @@
 
 A network with `NetworkSpec.tileable` computes each output pixel from a neighbourhood. A tile's *plane* is the tile with
 the margins that its network needs around it, reflected where the image ends; its output is exactly that part of the
-whole image's output. Which tiles an image has depends on its size, its network and the settings, never on the load, and
-so does the answer.
+whole image's output. Which tiles an image has depends on its size, its network and the settings, never on the load.
 """
 
 import math

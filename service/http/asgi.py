@@ -15,7 +15,7 @@ from service.http.routes.edits import openai_error
 from service.telemetry.metrics import Metrics, package_version
 
 Application = FastAPI
-"""The type of the application."""
+"""FastAPI, for parts outside `http`, which do not import it."""
 
 AppLifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 """Starts the service when its block is entered and stops it at its end."""

@@ -47,7 +47,7 @@ def image_response_schema(description: str = "The image") -> dict[str, Any]:
     """A finished image for the OpenAPI document."""
     file = {"schema": {"type": "string", "format": "binary"}}
     texts = {
-        "ETag": "equal exactly where the files are",
+        "ETag": "two answers with the same tag have the same bytes",
         "Server-Timing": "milliseconds of read, decode, queue, infer and encode",
         "X-Model": "name@version of the network; of several, separated by commas, in order or the heaviest first",
         "X-Model-Digest": "sha256 of its weights, or theirs",

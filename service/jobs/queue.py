@@ -1,4 +1,4 @@
-"""The job queue: requests that are carried out in the background.
+"""All jobs, from the queue to the end of their time: runs them in the background, and keeps their results for a while.
 
 A job is on disk before it is confirmed, and its result before it is announced. Jobs that a stop or a crash interrupted
 are begun again.
@@ -224,7 +224,7 @@ class JobQueue:
         """Run the request; where it is refused for want of room or of its model, wait and try again."""
         record, settings = job.record, self._settings
         if await asyncio.to_thread(self._store.begin, record.id) >= MAX_ATTEMPTS:
-            raise JobLost(f"the service ended {MAX_ATTEMPTS} times while it was at this image")
+            raise JobLost(f"the service ended {MAX_ATTEMPTS} times while it was processing this image")
         files = await asyncio.to_thread(self._store.files, record.id)
         until = monotonic() + (record.request.timeout or settings.job_timeout)
         while True:

@@ -1,1 +1,1 @@
-"""From a client's request to an encoded image. No HTTP."""
+"""From a client's request to an encoded image. Imports no HTTP library."""

@@ -1,4 +1,7 @@
-"""When two answers are equal, to the byte: a hash of everything that decides on them."""
+"""A hash of everything that can influence an answer, for coalescing and for the ETag. No answer is kept.
+
+Equal hashes mean equal answers. The converse does not hold: options that the chosen format ignores are hashed too.
+"""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The image pipeline: from the bytes of an image to those of the answer. No HTTP.
+"""The image pipeline: from the bytes of an image to those of the answer. Imports no HTTP library.
 
 Each step that can refuse a request comes before the work that it would save.
 """

@@ -22,7 +22,7 @@ class Deadline:
     default_timeout: float
     """Seconds for a client that names none, counted from admission."""
     timeout: float | None = None
-    """Seconds that the client has named, counted from the request's arrival."""
+    """Seconds that the client has named, counted from `arrived`: when the request was resolved."""
     priority: Priority = Priority.INTERACTIVE
     arrived: float = field(default_factory=monotonic)
 

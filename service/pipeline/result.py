@@ -46,8 +46,12 @@ class Result(BaseModel):
     width: int = Field(description="pixels")
     height: int = Field(description="pixels")
     bytes: int = Field(description="length of the file")
-    etag: str = Field(description="entity tag of the file: equal exactly where the files are", examples=['"9f86d081"'])
-    seconds: dict[str, float] = Field(description="spent in each stage: read, decode, queue, infer, encode")
+    etag: str = Field(
+        description="entity tag of the file: two answers with the same tag have the same bytes", examples=['"9f86d081"']
+    )
+    seconds: dict[str, float] = Field(
+        description="spent in each stage: read, decode, queue, infer, encode; shared: waiting for an identical request"
+    )
 
     @property
     def label(self) -> str:

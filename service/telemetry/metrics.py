@@ -37,7 +37,7 @@ class Metrics:
         self.requests = counter("http_requests", "Answers by route template", "route", "method", "code")
         self.request_duration = histogram(
             "http_request_duration_seconds",
-            "From the first byte of a request to the last",
+            "From the parsed head of a request to the end of its response",
             REQUEST_SECONDS,
             "route",
             "method",
@@ -53,7 +53,7 @@ class Metrics:
         self.output_pixels = counter("output_pixels", "Pixels of answers", "model")
         self.cache_requests = counter(
             "cache_requests",
-            "Orders: miss (computed), coalesced (with an identical one in flight)",
+            "Image requests: miss (computed), coalesced (with an identical one in flight); no answer is kept",
             "result",
         )
 
@@ -66,7 +66,9 @@ class Metrics:
         self.batches_bisected = counter("batches_bisected", "Batches that failed and were split", "model")
         self.admitted_requests = gauge("admitted_requests", "Requests admitted and not yet answered")
         self.admitted_pixels = gauge("admitted_pixels", "Output pixels of the requests admitted")
-        self.queue_requests = gauge("queue_requests", "Images that wait for the device")
+        self.queue_requests = gauge(
+            "queue_requests", "Inference requests (one for each frame and network) that wait for the device"
+        )
         self.queue_oldest_age = gauge("queue_oldest_age_seconds", "How long the first of them has waited")
         self.backlog = gauge("backlog_seconds", "Predicted seconds until everything admitted is done")
         self.prediction_ratio = histogram(
@@ -89,11 +91,11 @@ class Metrics:
             "device_wasted_seconds", "Seconds of the whole device spent on answers that nobody received"
         )
         self.device_heartbeat = gauge(
-            "device_heartbeat_timestamp_seconds", "When the device's thread last began or ended an operation"
+            "device_heartbeat_timestamp_seconds", "When an operation on the device last began or ended"
         )
         self.device_operation_age = gauge("device_operation_age_seconds", "How long the running operation has taken")
         self.out_of_memory = counter("out_of_memory", "Batches that did not fit into the device's memory")
-        self.nonfinite_outputs = counter("nonfinite_outputs", "Pictures computed again in fp32", "result")
+        self.nonfinite_outputs = counter("nonfinite_outputs", "Tiles computed again in fp32, by outcome", "result")
 
         versions = {"version": package_version(), "python": platform.python_version(), **(build or {})}
         Info("pastiche_build", "What is running", registry=registry).info(versions)

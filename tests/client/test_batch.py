@@ -6,7 +6,7 @@ import httpx
 from client.batch import Batch, Outcome
 from client.exchange import Call
 from client.files import Item
-from tests.service.live import file, photo
+from tests.service.imaging.images import file, photo
 
 
 def run(items: list[Item], *, overwrite: bool = False, unavailable: bool = False) -> Outcome:

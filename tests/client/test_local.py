@@ -6,7 +6,8 @@ import pytest
 
 from client.exchange import Refused
 from client.local import local
-from tests.service.live import file, photo, pixels, publish
+from tests.service.imaging.images import file, photo
+from tests.service.live import pixels, publish
 
 
 def test_local_service_answers_without_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

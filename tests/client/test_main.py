@@ -7,7 +7,8 @@ from PIL import Image
 from client.__main__ import main
 from service.jobs.store import JobRecord, JobStore
 from service.pipeline.requests import InputFiles, StylizeRequest
-from tests.service.live import file, painted, photo, pixels, publish, publish_upscaler, same, serving
+from tests.service.imaging.images import file, photo
+from tests.service.live import painted, pixels, publish, publish_upscaler, same, serving
 
 
 def photos(folder: Path, count: int) -> Path:

@@ -12,7 +12,8 @@ import tifffile
 from PIL import Image
 
 from tests.networks import network
-from tests.service.live import Live, photo, publish, serving
+from tests.service.imaging.images import photo
+from tests.service.live import Live, publish, serving
 
 STYLES = ("great-wave", "starry-night", "the-scream", "udnie", "scream")
 UPSCALERS = {

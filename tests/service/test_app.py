@@ -7,7 +7,8 @@ from fastapi import FastAPI
 
 from service.app import build_service
 from service.http.problems import PROBLEM_MEDIA_TYPE
-from tests.service.live import file, photo, publish, serving, settings
+from tests.service.imaging.images import file, photo
+from tests.service.live import publish, serving, settings
 
 
 def test_applications_are_built_without_doing_anything(tmp_path: Path) -> None:

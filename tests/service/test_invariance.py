@@ -9,7 +9,8 @@ import torch
 
 from model_store import has_fast_bf16
 from tests.networks import network
-from tests.service.live import PATIENCE, Live, file, photo, publish, serving
+from tests.service.imaging.images import file, photo
+from tests.service.live import PATIENCE, Live, publish, serving
 
 REQUESTS = 1000
 AT_ONCE = 64

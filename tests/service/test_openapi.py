@@ -12,7 +12,8 @@ from schemathesis import APIOperation, BaseSchema, Case, CheckFunction, Generati
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from tests.service.live import Live, file, photo, publish, publish_upscaler, serving
+from tests.service.imaging.images import file, photo
+from tests.service.live import Live, publish, publish_upscaler, serving
 
 Operation = APIOperation[Any, Any, Any, Any]
 

@@ -18,7 +18,8 @@ from service.app import build_service
 from service.http.uvicorn_server import build_server
 from service.server import SIGNALS, main, serve, until_end
 from service.settings import Settings
-from tests.service.live import PATIENCE, file, photo, pixels, publish, settings, wait_for
+from tests.service.imaging.images import file, photo
+from tests.service.live import PATIENCE, pixels, publish, settings, wait_for
 
 ROOT = Path(__file__).parents[2]
 LARGE = file(photo(height=1500, width=2000), compress_level=1)

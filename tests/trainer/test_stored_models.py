@@ -8,8 +8,8 @@ from model_store import ModelStore, NetworkSpec, TransformNetwork
 from tests.trainer.samples import run_training, style_config, upscale_config
 from trainer.errors import TrainerError
 from trainer.hardware import Hardware
-from trainer.stored_models import warm_start
 from trainer.run_folder import Run
+from trainer.stored_models import warm_start
 from trainer.task import build
 from trainer.train import publish, train
 

@@ -16,13 +16,13 @@ from trainer.data import image_files
 from trainer.errors import TrainerError
 from trainer.gatys import GatysConfig, OptimizationConfig, minimize, noise
 from trainer.loss_network import LossNetwork, load_loss_network
-from trainer.stored_models import find_model
 from trainer.objective import ImageObjective, style_objective
 from trainer.paper.charts import Line, Panel, chart, require_charts
 from trainer.paper.published import EQUIVALENT_ITERATIONS
 from trainer.paper.report import Report, Row, TableConfig, command
 from trainer.pictures import file_digest, load_painting, load_square
 from trainer.run_folder import Run
+from trainer.stored_models import find_model
 
 OBJECTIVE_OPTIONS = (
     "content_layer",

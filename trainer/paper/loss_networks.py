@@ -14,11 +14,11 @@ from trainer.gatys import GatysConfig, OptimizationConfig, minimize, noise
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import feature_reconstruction, gram_matrix, style_reconstruction
-from trainer.stored_models import find_model
 from trainer.objective import ImageObjective, style_objective
 from trainer.paper.report import Report, Row, TableConfig, command
 from trainer.pictures import LabelledPicture, file_digest, labelled_row, load_painting, load_square, stack_rows
 from trainer.run_folder import Run, png
+from trainer.stored_models import find_model
 
 Results = Mapping[str, Sequence[Tensor]]
 """What made the images → an image (1, 3, S, S) for each photograph."""

@@ -10,11 +10,11 @@ from tqdm import tqdm
 from trainer.errors import TrainerError
 from trainer.evaluate import Enlarge, bicubic, evaluation_images, reduce_and_enlarge, score_image, sharp_image
 from trainer.hardware import Hardware
-from trainer.stored_models import find_model
 from trainer.paper.published import SET5_BICUBIC, SUPER_RESOLUTION, SUSPECTED_TYPOS, Score
 from trainer.paper.report import Report, Row, TableConfig, command
 from trainer.pictures import labelled_row
 from trainer.run_folder import png
+from trainer.stored_models import find_model
 
 BICUBIC = "bicubic"
 

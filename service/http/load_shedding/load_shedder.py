@@ -1,9 +1,9 @@
-"""Load shedding: while the service is full, requests that would be refused are refused before they become requests.
+"""Load shedding: while the service is full, requests like those just refused are refused without an ASGI call.
 
 Clients that retry at once would otherwise take the processor from the answers that others wait for. A refusal holds for
-a moment (`RefusalCache`), and is sent at the end of a period, which bounds how often each connection can ask. Only
-requests that would have reached admission are refused here, so that other faults are reported however full the service
-is. They are counted, but neither timed nor logged.
+half a second at most (`RefusalCache`), and is sent at the end of a period, which bounds how often each connection can
+ask. Only requests that would have reached admission are refused here, so that other faults are reported however full
+the service is. They are counted, but neither timed nor logged.
 """
 
 import asyncio

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from service.http.load_shedding.load_shedder import LoadShedder, RenderedRefusal
 
 LINGER_SECONDS = 5.0
-"""How long the rest of a body may take to arrive whose request is answered and whose connection ends with it."""
+"""Seconds for the rest of the body of a request that was answered with `Connection: close`."""
 
 
 class RefusedCycle(RequestResponseCycle):
@@ -30,7 +30,7 @@ class RefusedCycle(RequestResponseCycle):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection."""
+    """A connection: refuses requests before the ASGI call, and discards their bodies."""
 
     def __init__(
         self, shedder: LoadShedder, *arguments: Any, linger_seconds: float = LINGER_SECONDS, **named: Any

@@ -86,12 +86,12 @@ class RefusalCache:
             entry.let_through(now)
         return None
 
-    def room_freed(self) -> None:
+    def capacity_changed(self) -> None:
         """Let one more request of each class through."""
         for entry in self._entries.values():
             entry.places += 1
 
-    def emptied(self) -> None:
+    def refusals_invalid(self) -> None:
         """Refuse nothing any more."""
         self._entries.clear()
 

@@ -1,1 +1,1 @@
-"""The endpoints: each a short list of calls."""
+"""The endpoints of the HTTP API."""

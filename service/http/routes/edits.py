@@ -94,7 +94,7 @@ class Edit(BaseModel):
 
 
 class EditedImage(BaseModel):
-    """One picture."""
+    """An entry of `data`."""
 
     b64_json: str = Field(description="the file, base64")
 
@@ -125,13 +125,13 @@ class OpenAIFault(BaseModel):
 
 
 class OpenAIError(BaseModel):
-    """OpenAI's error."""
+    """The envelope of every failure of this endpoint."""
 
     error: OpenAIFault
 
 
 class EditRoutes:
-    """The endpoint for OpenAI's clients."""
+    """POST /v1/images/edits."""
 
     def __init__(self, settings: Settings, models: ModelRegistry, coalescer: RequestCoalescer, jobs: JobRoutes) -> None:
         self._settings = settings

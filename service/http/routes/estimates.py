@@ -103,7 +103,7 @@ class Estimate(BaseModel):
 
 
 class EstimateRoutes:
-    """The endpoint for estimates."""
+    """POST /v1/estimate."""
 
     def __init__(self, settings: Settings, models: ModelRegistry, pipeline: ImagePipeline) -> None:
         self._settings = settings

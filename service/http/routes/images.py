@@ -41,7 +41,7 @@ PROMPT_SHARE = 0.1
 
 
 class ImageRoutes:
-    """The endpoints for images."""
+    """POST /v1/stylize and /v1/upscale. Their refusals are stored for load shedding."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class ImageRoutes:
         return await self._answer(request, asked, Preference.parse(prefer))
 
     async def _answer(self, request: Request, asked: ImageRequest, preference: Preference) -> Response:
-        """The life of a request: refused before its body is read where possible, answered while the client waits."""
+        """Refuse before the body is read where possible; read it; then create a job, or run until the client leaves."""
         trace: Trace = request.state.trace
         resolved = resolve(asked, self._models, self._settings)
         trace.model, trace.version = resolved.model.name, resolved.model.manifest.version

@@ -121,7 +121,7 @@ class JobParameters(StylizeParameters, UpscaleParameters):
 
 
 class JobRoutes:
-    """The endpoints for jobs."""
+    """GET, PUT and DELETE /v1/jobs/{id}, GET /v1/jobs/{id}/result; and the jobs that image calls ask for."""
 
     def __init__(self, settings: Settings, models: ModelRegistry, pipeline: ImagePipeline, queue: JobQueue) -> None:
         self._settings = settings
@@ -130,7 +130,7 @@ class JobRoutes:
         self._queue = queue
         self.router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
         add, known = self.router.add_api_route, problem_responses(404, 422, 503)
-        add("/{id}", self.status, summary="How a job stands", response_model=JobStatus, responses=known)
+        add("/{id}", self.status, summary="Status of a job", response_model=JobStatus, responses=known)
         add(
             "/{id}",
             self.put,
@@ -166,7 +166,7 @@ class JobRoutes:
         )
 
     async def status(self, id: JobId) -> JobStatus:  # noqa: A002 # the parameter's name is public
-        """How a job stands."""
+        """Status of a job."""
         return self._status(self._queue.find(id))
 
     async def put(
@@ -234,7 +234,7 @@ class JobRoutes:
     async def _result_response(self, request: Request, job: Job, if_none_match: Sequence[str] | None) -> Response:
         outcome = job.outcome
         if outcome is None:
-            detail = f"job {job.record.id!r} is {job.state}; a client may look again every second"
+            detail = f"job {job.record.id!r} is {job.state}; poll once a second"
             raise JobUnfinished(detail, retry_after=POLL_SECONDS)
         if outcome.result is None:
             assert outcome.failure is not None

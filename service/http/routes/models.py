@@ -87,7 +87,7 @@ class ModelDetails(ModelSummary):
 
 
 class ModelRoutes:
-    """The endpoints for models."""
+    """GET /v1/models, one model, and its preview."""
 
     def __init__(self, models: ModelRegistry) -> None:
         self._models = models

@@ -25,11 +25,11 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    def room_freed(self) -> None:
-        self.heard.append("freed")
+    def capacity_changed(self) -> None:
+        self.heard.append("changed")
 
-    def emptied(self) -> None:
-        self.heard.append("emptied")
+    def refusals_invalid(self) -> None:
+        self.heard.append("invalid")
 
 
 class Frontend:
@@ -383,10 +383,10 @@ def test_patience_of_long_ago_is_forgotten() -> None:
 def test_listener_is_told_when_there_may_be_room() -> None:
     async def scenario(frontend: Frontend) -> None:
         frontend.take(model())
-        assert frontend.listener.heard == ["freed"]
+        assert frontend.listener.heard == ["changed"]
         with frontend.admission.admit([InferenceSpec(model(), 1, 1)], LATER):
-            assert frontend.listener.heard == ["freed"] * 2  # there may be room for more
-        assert frontend.listener.heard == ["freed"] * 3
+            assert frontend.listener.heard == ["changed"] * 2  # there may be room for more
+        assert frontend.listener.heard == ["changed"] * 3
 
     at_frontend(scenario)
 
@@ -395,9 +395,9 @@ def test_listener_is_told_when_everything_is_answered_or_nothing_is_admitted_any
     async def scenario(frontend: Frontend) -> None:
         with frontend.admission.admit([InferenceSpec(model(), 1, 1)], LATER):
             pass
-        assert frontend.listener.heard == ["freed", "emptied"]
+        assert frontend.listener.heard == ["changed", "invalid"]
         frontend.admission.close()
-        assert frontend.listener.heard[-1] == "emptied"
+        assert frontend.listener.heard[-1] == "invalid"
 
     at_frontend(scenario)
 

@@ -12,7 +12,8 @@ from service.engine.tiling import TiledImage, TileSizes, Tiling
 from service.imaging.codecs import Pixels
 from tests.networks import NARROW_UPSCALE_4, network
 from tests.service.imaging.codecs.samples import deep_photo
-from tests.service.live import photo, same
+from tests.service.imaging.images import photo
+from tests.service.live import same
 
 WHOLE = TileSizes(10**9)
 

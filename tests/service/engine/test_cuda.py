@@ -15,7 +15,8 @@ from service.engine.cuda import CudaBackend, LruCache
 from service.engine.tiling import TiledImage, TileSizes, Tiling
 from service.imaging.codecs import Pixels
 from tests.networks import NARROW_UPSCALE_4, network
-from tests.service.live import photo, same
+from tests.service.imaging.images import photo
+from tests.service.live import same
 
 Test = TypeVar("Test", bound=Callable[..., None])
 

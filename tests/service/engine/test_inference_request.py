@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.engine.inference_request import DuePolicy, InferenceRequest, InferenceSpec, Priority, stage_seconds
 from service.errors import Draining
-from tests.service.live import photo
+from tests.service.imaging.images import photo
 from tests.service.pointwise import Model, model
 
 LATER = 1e9

@@ -31,7 +31,8 @@ from service.imaging.codecs import Pixels
 from service.telemetry.metrics import Metrics
 from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, network
 from tests.service.imaging.codecs.samples import deep_photo
-from tests.service.live import painted, photo, publish, same
+from tests.service.imaging.images import photo
+from tests.service.live import painted, publish, same
 
 CPU = torch.device("cpu")
 WHOLE = TileSizes(2**22)

@@ -16,7 +16,7 @@ from service.engine.tiling import ImageTile
 from service.errors import ClientGone, DeadlineExceeded, DeviceLost, Draining
 from service.imaging.codecs import Pixels
 from service.telemetry.metrics import Metrics
-from tests.service.live import photo
+from tests.service.imaging.images import photo
 from tests.service.pointwise import Model, model
 
 LATER = 1e9

@@ -14,7 +14,7 @@ from service.engine.tiling import Tile, TiledImage, TileSizes, Tiling
 from service.imaging.codecs import Pixels
 from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, in_form, network
 from tests.service.imaging.codecs.samples import deep_photo
-from tests.service.live import photo
+from tests.service.imaging.images import photo
 
 NARROW_UPSCALE_2 = "c9s1-4,R4*4,u4,c9s1-3"
 

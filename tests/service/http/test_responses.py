@@ -1,7 +1,8 @@
 import base64
 from pathlib import Path
 
-from tests.service.live import file, photo, publish, publish_upscaler, serving
+from tests.service.imaging.images import file, photo
+from tests.service.live import publish, publish_upscaler, serving
 
 
 def test_json_holds_the_image_and_all_that_is_known_of_it(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.app import build_service
 from service.http.uvicorn_server import build_server
 from tests.service.full import STYLE
-from tests.service.live import file, held, photo, publish, serving, settings, wait_for
+from tests.service.imaging.images import file, photo
+from tests.service.live import held, publish, serving, settings, wait_for
 
 
 def test_port_in_use_ends_the_server_with_a_line_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""Small pictures and files for the tests of imaging."""
+"""Small pictures and files for tests."""
 
 import io
 from typing import Any

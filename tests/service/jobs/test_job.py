@@ -5,8 +5,8 @@ from service.engine.inference_request import InferenceRequest, InferenceSpec
 from service.jobs.job import Job, JobState
 from service.jobs.store import JobOutcome, StoredFailure
 from service.pipeline.trace import Trace
+from tests.service.imaging.images import photo
 from tests.service.jobs.test_store import RESULT, record
-from tests.service.live import photo
 from tests.service.pointwise import Model, model
 
 

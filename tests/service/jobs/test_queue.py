@@ -20,8 +20,9 @@ from service.pipeline.resolve import Deadline, ResolvedRequest
 from service.pipeline.result import FinishedImage
 from service.pipeline.trace import Trace
 from service.telemetry.metrics import Metrics
+from tests.service.imaging.images import file, photo
 from tests.service.jobs.test_store import record
-from tests.service.live import file, photo, publish, settings
+from tests.service.live import publish, settings
 
 REQUEST = StylizeRequest(style="wave", formats=(ImageFormat.PNG,))
 FILES = InputFiles(file(photo()))
@@ -94,7 +95,7 @@ def test_attempts_share_the_timeout_of_their_job(tmp_path: Path, named: float | 
         def __init__(self) -> None:
             self.deadlines: list[Deadline] = []
 
-        async def run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> FinishedImage:
+        async def run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> FinishedImage:  # noqa: ARG002
             self.deadlines.append(request.deadline)
             raise Overloaded("full", retry_after=1) if len(self.deadlines) < 3 else CorruptImage("enough")
 

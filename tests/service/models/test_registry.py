@@ -20,7 +20,8 @@ from service.errors import DeviceLost, ModelUnavailable, UnknownModel
 from service.models.registry import ModelRegistry, factorize
 from service.telemetry.metrics import Metrics
 from tests.networks import network
-from tests.service.live import painted, photo, publish, publish_upscaler, same
+from tests.service.imaging.images import photo
+from tests.service.live import painted, publish, publish_upscaler, same
 
 Scenario = Callable[[ModelRegistry], Coroutine[Any, Any, None]]
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import httpx
 
 from tests.service.http.routes.test_images import leaving
-from tests.service.live import Live, file, held, photo, publish, serving, wait_for
+from tests.service.imaging.images import file, photo
+from tests.service.live import Live, held, publish, serving, wait_for
 
 
 def post(live: Live, content: bytes, query: str = "", **headers: str) -> httpx.Response:

@@ -15,7 +15,8 @@ from service.imaging.codecs import ImageFormat, inspect
 from service.pipeline.requests import StylizeParameters, StylizeRequest
 from service.pipeline.resolve import Deadline, ResolvedRequest, resolve
 from service.pipeline.trace import Trace
-from tests.service.live import file, painted, photo, pixels, publish, same, settings
+from tests.service.imaging.images import file, photo
+from tests.service.live import painted, pixels, publish, same, settings
 
 Scenario = Callable[[Service, ResolvedRequest], Awaitable[None]]
 

@@ -14,7 +14,7 @@ from service.imaging.sizes import Size
 from service.models.registry import ModelRegistry, ServedModel
 from service.pipeline.operation import Frame
 from service.pipeline.stylize import Stylize, StylizeOptions
-from tests.service.live import photo
+from tests.service.imaging.images import photo
 from tests.service.pointwise import model
 
 

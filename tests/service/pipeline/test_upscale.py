@@ -13,7 +13,7 @@ from service.imaging.sizes import Fit, Size
 from service.models.registry import ServedModel
 from service.pipeline.operation import Frame
 from service.pipeline.upscale import Upscale
-from tests.service.live import photo
+from tests.service.imaging.images import photo
 from tests.service.pointwise import model
 
 DOUBLED = model("x2", scale=2)

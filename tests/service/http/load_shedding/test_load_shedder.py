@@ -10,7 +10,8 @@ import pytest
 from service.http.load_shedding.request_class import size_class
 from service.http.problems import PROBLEM_MEDIA_TYPE
 from tests.service.full import QUERY, STYLE, UPSCALE, Full, full
-from tests.service.live import file, held, photo, publish, serving, wait_for
+from tests.service.imaging.images import file, photo
+from tests.service.live import held, publish, serving, wait_for
 
 LET_THROUGH = "unknown-model"
 """The problem that the application answers with an empty store."""
@@ -123,7 +124,7 @@ def test_only_what_its_length_lets_expect_is_refused_for_others(tmp_path: Path) 
 
 def test_nothing_is_shed_where_nobody_was_refused(tmp_path: Path) -> None:
     with full(tmp_path) as service:
-        service.refusals.emptied()
+        service.refusals.refusals_invalid()
         assert service.kind() == LET_THROUGH
 
 

@@ -49,20 +49,20 @@ def test_refusal_before_the_body_was_known_holds_for_all_bodies(clock: Clock) ->
     refusals = RefusalCache(clock=clock)
     refusals.store(Overloaded("full"), HERE._replace(size_class=ANY_SIZE))
     assert refusals.find(HERE)
-    refusals.room_freed()
+    refusals.capacity_changed()
     assert refusals.find(HERE) is None
 
 
 def test_one_is_let_through_for_each_place_that_there_may_be(clock: Clock) -> None:
     refusals = refusing(clock)
-    refusals.room_freed()
-    refusals.room_freed()
+    refusals.capacity_changed()
+    refusals.capacity_changed()
     assert [refusals.find(HERE) is None for _ in range(4)] == [True, True, False, False]
 
 
 def test_request_of_another_class_takes_no_place(clock: Clock) -> None:
     refusals = refusing(clock)
-    refusals.room_freed()
+    refusals.capacity_changed()
     assert refusals.find(HERE._replace(timeout_class=timeout_class(60.0))) is None
     assert refusals.find(HERE) is None
     assert refusals.find(HERE)
@@ -91,7 +91,7 @@ def test_refusal_that_nobody_confirms_ends(clock: Clock) -> None:
 def test_request_refused_for_its_size_takes_no_place_of_all_sizes(clock: Clock) -> None:
     refusals, small = refusing(clock), HERE._replace(size_class=size_class(10))
     refusals.store(Overloaded("full"), HERE._replace(size_class=ANY_SIZE))
-    refusals.room_freed()
+    refusals.capacity_changed()
     refusals.store(Overloaded("full"), HERE)
     assert refusals.find(HERE)
     assert refusals.find(small) is None
@@ -100,7 +100,7 @@ def test_request_refused_for_its_size_takes_no_place_of_all_sizes(clock: Clock) 
 
 def test_new_refusal_takes_the_places_back(clock: Clock) -> None:
     refusals = refusing(clock)
-    refusals.room_freed()
+    refusals.capacity_changed()
     refusals.store(Overloaded("full"), HERE)
     assert refusals.find(HERE)
 
@@ -114,7 +114,7 @@ def test_refusal_that_nobody_asked_for_is_forgotten(clock: Clock) -> None:
 
 def test_nothing_holds_when_all_is_cleared(clock: Clock) -> None:
     refusals = refusing(clock)
-    refusals.emptied()
+    refusals.refusals_invalid()
     for _ in range(3):
         assert refusals.find(HERE) is None
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.networks import network
-from tests.service.live import Live, file, photo, pixels, publish, publish_upscaler, serving
+from tests.service.imaging.images import file, photo
+from tests.service.live import Live, pixels, publish, publish_upscaler, serving
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from tests.networks import network
-from tests.service.live import Live, file, held, photo, publish, serving, wait_for
+from tests.service.imaging.images import file, photo
+from tests.service.live import Live, held, publish, serving, wait_for
 
 LIMITS = {"max_pixels": 5000, "max_output_pixels": 20_000, "max_queue_pixels": 40_000, "max_queue_requests": 1}
 STYLIZE = {"task": "stylize", "style": "wave", "width": 32, "height": 24}

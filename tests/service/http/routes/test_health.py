@@ -2,7 +2,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.service.live import file, held, photo, publish, serving, wait_for
+from tests.service.imaging.images import file, photo
+from tests.service.live import held, publish, serving, wait_for
 
 
 def test_service_with_a_model_is_alive_and_ready(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from service.imaging.codecs.sixteen_bit import read_png
 from service.imaging.resampling import resize
 from tests.networks import network
 from tests.service.imaging.codecs.samples import deep_photo, png
-from tests.service.live import Live, file, held, painted, photo, pixels, publish, same, serving, wait_for
+from tests.service.imaging.images import file, photo
+from tests.service.live import Live, held, painted, pixels, publish, same, serving, wait_for
 
 DOUBLING = "c3s1-4,c3s1-12,p2"
 

@@ -19,19 +19,8 @@ from service.engine.cost_model import SMOOTHING
 from service.http.problems import PROBLEM_MEDIA_TYPE
 from service.imaging.codecs import readable_types, writable_types
 from tests.networks import network
-from tests.service.live import (
-    Live,
-    file,
-    held,
-    painted,
-    photo,
-    pixels,
-    publish,
-    publish_upscaler,
-    same,
-    serving,
-    wait_for,
-)
+from tests.service.imaging.images import file, photo
+from tests.service.live import Live, held, painted, pixels, publish, publish_upscaler, same, serving, wait_for
 
 MANY_TILES = {"tile_values": 2**16}
 """The narrow networks' tiles are some 90 pixels wide then (the style), or 20 (×4)."""

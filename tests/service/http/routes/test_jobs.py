@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import numpy as np
 
-from tests.service.live import Live, file, held, photo, publish, publish_upscaler, serving, wait_for
+from tests.service.imaging.images import file, photo
+from tests.service.live import Live, held, publish, publish_upscaler, serving, wait_for
 from tests.service.test_server import process
 
 ASYNC = {"Prefer": "respond-async"}

@@ -1,7 +1,8 @@
 from pathlib import Path
 
 from model_store import ModelStore
-from tests.service.live import Live, file, photo, publish, publish_upscaler, serving
+from tests.service.imaging.images import file, photo
+from tests.service.live import Live, publish, publish_upscaler, serving
 
 
 def listed(live: Live) -> dict[str, dict[str, object]]:

@@ -29,7 +29,8 @@ from tests.service.imaging.codecs.samples import (
     rgb_profile,
     tiff,
 )
-from tests.service.live import Live, file, painted, photo, pixels, publish, publish_upscaler, same, serving, wait_for
+from tests.service.imaging.images import file, photo
+from tests.service.live import Live, painted, pixels, publish, publish_upscaler, same, serving, wait_for
 
 BROWSER = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
 MOST_FRAMES = 12

@@ -1,7 +1,8 @@
 from pathlib import Path
 
 from service.errors import ServiceError
-from tests.service.live import file, photo, serving
+from tests.service.imaging.images import file, photo
+from tests.service.live import serving
 
 
 def test_type_of_a_problem_leads_to_its_meaning(tmp_path: Path) -> None:
