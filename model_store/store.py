@@ -79,10 +79,10 @@ class ModelStore:
 
     def current(self, name: str) -> int:
         """The promoted version, else the newest. Raises UnknownModel for an unknown name."""
-        versions = self.versions(name)
+        chosen = self._read_current(name) if valid_name(name) else None
+        versions = self.versions(name)  # after `chosen`: another process may publish between the two
         if not versions:
             raise UnknownModel(f"no model {name!r} in {self.root}; there are: {', '.join(self.names()) or 'none'}")
-        chosen = self._read_current(name)
         if chosen is None:
             return versions[-1]
         if chosen not in map(str, versions):

@@ -306,6 +306,18 @@ def test_a_publication_is_synced_up_to_the_root(tmp_path: Path, monkeypatch: pyt
     assert {path.name for path in synced} >= {"weights.safetensors", "golden.safetensors", "manifest.json"}
 
 
+def test_a_publication_between_two_reads_is_no_corruption(tmp_path: Path) -> None:
+    class Overtaken(ModelStore):
+        def versions(self, name: str) -> list[int]:
+            listed = super().versions(name)
+            published(self.root, "wave")
+            return listed
+
+    published(tmp_path, "wave")
+    assert Overtaken(tmp_path).current("wave") == 1
+    assert ModelStore(tmp_path).current("wave") == 2
+
+
 def _publish_forever(root: Path) -> None:
     store = ModelStore(root)
     while True:
