@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +27,9 @@ from service.http.routes.jobs import JobRoutes
 from service.http.routes.models import ModelRoutes
 from service.http.routes.problems import ProblemRoutes
 from service.imaging.codecs import configure_codecs
+from service.imaging.workers.codecs import Codecs
+from service.imaging.workers.launcher import WorkerLauncher
+from service.imaging.workers.pool import WorkerPool
 from service.jobs.queue import JobQueue
 from service.lifespan import Lifespan
 from service.models.registry import ModelRegistry, ServedModel
@@ -65,7 +67,9 @@ class Service:
     """None where the settings switch load shedding off."""
 
 
-def build_service(settings: Settings, refusals: RefusalCache | None = None) -> Service:
+def build_service(
+    settings: Settings, refusals: RefusalCache | None = None, launcher: WorkerLauncher | None = None
+) -> Service:
     """A service with these settings. Raises ValueError where its device does not exist.
 
     Configures torch and the codecs for the whole process.
@@ -88,19 +92,20 @@ def build_service(settings: Settings, refusals: RefusalCache | None = None) -> S
     limits = QueueLimits(settings.max_queue_requests, settings.max_queue_pixels)
     admission: Admission[ServedModel] = Admission(limits, concurrency.lanes, metrics, listener=refusals)
     scheduler = Scheduler(run_batch, admission, concurrency, metrics)
-    codecs = ThreadPoolExecutor(settings.codec_threads, "codec")
+    codec_pool = WorkerPool(settings.codec_workers, launcher or WorkerLauncher())
+    codecs = Codecs(codec_pool, settings.codec_seconds)
     pipeline = ImagePipeline(settings, admission, scheduler, codecs, metrics)
     fingerprint = build_fingerprint(device, precision, sizes)
     coalescer = RequestCoalescer(pipeline, fingerprint, metrics, coalesce=settings.coalesce)
     queue = JobQueue(settings, models, coalescer, metrics)
-    lifespan = Lifespan(settings, models, admission, scheduler, runner, codecs, queue)
+    lifespan = Lifespan(settings, models, admission, scheduler, runner, codec_pool, queue)
 
     job_routes = JobRoutes(settings, models, pipeline, queue)
     routers = [
         index_router(),
         ImageRoutes(settings, models, refusals, pipeline, coalescer, job_routes).router,
         job_routes.router,
-        EditRoutes(settings, models, coalescer, job_routes).router,
+        EditRoutes(settings, models, pipeline, coalescer, job_routes).router,
         EstimateRoutes(settings, models, pipeline).router,
         ModelRoutes(models).router,
         ProblemRoutes().router,

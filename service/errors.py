@@ -108,6 +108,14 @@ class ImageTooLarge(ServiceError):
     title = "The image is too large"
 
 
+class ImageTooDemanding(ServiceError):
+    """To read, decode or encode the image takes more processor time or memory than an image of its size is given."""
+
+    status = 422
+    kind = "image-too-demanding"
+    title = "The image takes too much to process"
+
+
 class NotAcceptable(ServiceError):
     """The answer cannot be given in a format that was asked for; `available` lists those that can."""
 

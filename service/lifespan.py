@@ -3,12 +3,12 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 
 from service.engine.admission import Admission
 from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
+from service.imaging.workers.pool import WorkerPool
 from service.jobs.queue import JobQueue
 from service.models.registry import ModelRegistry, ServedModel
 from service.settings import Settings
@@ -26,7 +26,7 @@ class Lifespan:
         admission: Admission[ServedModel],
         scheduler: Scheduler[ServedModel],
         runner: Runner,
-        codecs: Executor,
+        codec_pool: WorkerPool,
         jobs: JobQueue,
     ) -> None:
         self._settings = settings
@@ -34,7 +34,7 @@ class Lifespan:
         self._admission = admission
         self._scheduler = scheduler
         self._runner = runner
-        self._codecs = codecs
+        self._codec_pool = codec_pool
         self._jobs = jobs
         self.tasks: list[asyncio.Task[None]] = []
         """The background tasks: the scheduler, the registry and the job queue."""
@@ -57,6 +57,7 @@ class Lifespan:
         for task in self.tasks:
             task.add_done_callback(self._on_task_end)
         try:
+            await self._codec_pool.start()
             yield
         finally:
             await self._stop()
@@ -79,4 +80,4 @@ class Lifespan:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await asyncio.to_thread(self._runner.close)
-        self._codecs.shutdown(wait=False, cancel_futures=True)
+        await self._codec_pool.close()

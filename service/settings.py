@@ -50,8 +50,18 @@ class Settings(BaseSettings):
         description="forward passes side by side on a CPU, each with its share of the threads: more images per second "
         "than one after the other on all threads, which is how a lone image runs",
     )
-    codec_threads: int = Field(
-        default_factory=available_cpus, ge=1, le=1024, description="images decoded or encoded at the same time"
+    codec_workers: int = Field(
+        default_factory=available_cpus,
+        ge=1,
+        le=1024,
+        description="processes in which images are decoded and encoded; up to twice as many take over what is slow",
+    )
+    codec_seconds: float = Field(
+        2.0,
+        gt=0,
+        le=3600,
+        description="processor seconds in which the header of an image must be read, and which each megapixel may take "
+        "beside them to be decoded or encoded",
     )
     tile_values: int = Field(
         64 * MEGA,

@@ -4,10 +4,8 @@ Each step that can refuse a request comes before the work that it would save.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from time import monotonic
 from typing import TypeVar
 
@@ -15,34 +13,21 @@ from model_store.allocator import trim_heap
 from service.engine.admission import Admission
 from service.engine.inference_request import InferenceRequest, InferenceSpec, stage_seconds
 from service.engine.scheduler import Scheduler
-from service.errors import CorruptImage, DeadlineExceeded, InvalidRequest, ServiceError
-from service.imaging.codecs import (
-    DecodedImage,
-    Header,
-    ImageFormat,
-    ImageLimits,
-    Picture,
-    Pixels,
-    SourceType,
-    decode,
-    encode,
-    inspect,
-)
-from service.imaging.masks import Mask, inspect_mask
+from service.errors import DeadlineExceeded, InvalidRequest, ServiceError
+from service.imaging.codecs import Header, ImageFormat, ImageLimits, MetadataPolicy, Pixels, SourceType
 from service.imaging.sizes import Size
+from service.imaging.workers.codecs import Codecs
+from service.imaging.workers.image_tasks import DecodedFrames, DecodeRequest, EncodeRequest
 from service.models.registry import ServedModel
-from service.pipeline.operation import Frame, Plan
+from service.pipeline.operation import Plan
 from service.pipeline.resolve import ResolvedRequest
 from service.pipeline.result import EncodedImage
 from service.pipeline.trace import Trace
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
-FRAMES_AHEAD = 8
-"""Frames of one request that are decoded and not yet processed, at most."""
-
-INLINE_INSPECTION_BYTES = 2**20
-"""The size of a file up to which its header is read on the event loop."""
+FRAMES_AT_ONCE = 8
+"""Frames of one request whose tiles are queued at the same time, at most."""
 
 TRIM_PIXELS = 16_000_000
 """Output pixels from which the memory of an answer is given back to the system at once."""
@@ -75,6 +60,8 @@ class Execution:
     plan: Plan
     format: ImageFormat
     inferences: Inferences
+    file_pixels: int
+    """Of the image, all frames together, and of the mask."""
     trace: Trace
 
     def by_frame(self) -> Iterator[Inferences]:
@@ -87,16 +74,47 @@ class Execution:
         """Output pixels of all its inferences."""
         return sum(inference.spec.output_pixels for inference in self.inferences)
 
+    @property
+    def decoded_pixels(self) -> int:
+        """Of the files, and of what the networks get."""
+        return self.file_pixels + sum(inference.spec.height * inference.spec.width for inference in self.inferences)
+
+    @property
+    def encoded_pixels(self) -> int:
+        """Of the networks' outputs, and of the answer."""
+        frames = len(self.inferences) // len(self.plan.inferences)
+        return self.output_pixels + frames * self.plan.answer.pixels
+
+    def decode_request(self, image: bytes) -> DecodeRequest:
+        """How the image becomes the inputs of the networks."""
+        request = self.request
+        return DecodeRequest(
+            image,
+            request.mask,
+            request.mask_meaning,
+            self.plan.transform,
+            keep_grey=request.model.upscales,
+            keep_16_bit=self.format.supports_16_bit,
+            keep_metadata=request.output.metadata is not MetadataPolicy.STRIP,
+        )
+
+    def encode_request(self, decoded: DecodedFrames, outputs: Sequence[Sequence[Pixels]]) -> EncodeRequest:
+        """How the outputs of the networks become the answer."""
+        request = self.request
+        source_type = SourceType.UPSCALED if request.model.upscales else SourceType.STYLIZED
+        transform, frames = self.plan.transform, decoded.frames
+        return EncodeRequest(frames, tuple(outputs), transform, decoded.image, self.format, request.output, source_type)
+
 
 class ImagePipeline:
-    """Carries out resolved requests: a pool of codec threads, and one device behind admission and scheduler."""
+    """Carries out resolved requests: codecs in worker processes, and one device behind admission and scheduler."""
 
     def __init__(
         self,
         settings: Settings,
         admission: Admission[ServedModel],
         scheduler: Scheduler[ServedModel],
-        codecs: Executor,
+        codecs: Codecs,
         metrics: Metrics,
     ) -> None:
         self._limits = ImageLimits(
@@ -136,6 +154,10 @@ class ImagePipeline:
             return Forecast(plan, pixels, refusal, *known)
         return Forecast(plan, pixels, None, *known)
 
+    async def inspect(self, image: bytes) -> Header:
+        """The header of an image. Raises what the codecs raise for a broken or unsupported one."""
+        return await self._codecs.inspect(image)
+
     async def run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> EncodedImage:
         """Carry out a request on the bytes of an image. Cancelling it frees its place, in the middle if need be.
 
@@ -143,16 +165,17 @@ class ImagePipeline:
         from the operation for what cannot be done with it, Overloaded or Draining from admission, DeadlineExceeded, or
         what the device raises.
         """
-        header = await _inspect(image)
+        header = await self.inspect(image)
         kind = request.output.choose_format(header)
         plan = _plan(request, header, kind)
         self._check_limits(header, plan, kind)
-        self._check_mask(request, header)
+        mask_pixels = await self._check_mask(request, header)
         specs, deadline = list(plan.inferences) * header.frames, request.deadline
         admitted = self._admission.admit(specs, deadline.at(), deadline.priority, default_timeout=deadline.is_default)
         with admitted as inferences:
             trace.inferences.extend(inferences)
-            content = await self._before_deadline(Execution(request, plan, kind, inferences, trace), image)
+            execution = Execution(request, plan, kind, inferences, header.pixels + mask_pixels, trace)
+            content = await self._before_deadline(execution, image)
         for inference in inferences:
             self._metrics.output_pixels.labels(inference.model.name).inc(inference.spec.output_pixels)
         return EncodedImage(content, kind, plan.answer, request.operation.models)
@@ -166,12 +189,16 @@ class ImagePipeline:
         limits.check_side(max(plan.answer), kind)
         limits.check_work(plan.pixels * frames)
 
-    def _check_mask(self, request: ResolvedRequest, header: Header) -> None:
+    async def _check_mask(self, request: ResolvedRequest, header: Header) -> int:
+        """The pixels of the mask, 0 where there is none. Raises InvalidRequest, or what the codecs raise."""
         if request.mask is not None:
             photo = Size(*header.upright_size)
-            self._limits.check_input(inspect_mask(request.mask, photo, request.mask_meaning))
-        elif request.operation.needs_mask:
+            mask = await self._codecs.inspect_mask(request.mask, photo, request.mask_meaning)
+            self._limits.check_input(mask)
+            return mask.pixels
+        if request.operation.needs_mask:
             raise InvalidRequest("feather softens the edges of a mask; send a form with the parts 'image' and 'mask'")
+        return 0
 
     async def _before_deadline(self, execution: Execution, image: bytes) -> bytes:
         try:
@@ -182,60 +209,34 @@ class ImagePipeline:
             detail = f"the answer was not ready in {seconds:.3g} s; send a smaller image, or a larger X-Request-Timeout"
             raise DeadlineExceeded(detail) from error
 
-    async def _execute(self, execution: Execution, data: bytes) -> bytes:
-        """Decode, run the operation on each frame, encode."""
-        request, trace, kind = execution.request, execution.trace, execution.format
-        upscales = request.model.upscales
+    async def _execute(self, execution: Execution, image: bytes) -> bytes:
+        """Decode, run the networks on each frame, encode."""
+        trace = execution.trace
         with trace.stage("decode"):
-            image = await self._in_pool(partial(decode, data, keep_grey=upscales, keep_16_bit=kind.supports_16_bit))
-            mask = await self._decode_mask(request)
-        pictures = await self._process_frames(execution, image, mask)
-        source_type = SourceType.UPSCALED if upscales else SourceType.STYLIZED
-        with trace.stage("encode"):
-            content = await self._in_pool(encode, pictures, image, kind, request.output, source_type)
-        if execution.output_pixels >= TRIM_PIXELS:
-            await self._in_pool(trim_heap)
-        return content
-
-    async def _decode_mask(self, request: ResolvedRequest) -> Mask | None:
-        if request.mask is None:
-            return None
-        return await self._in_pool(Mask.decode, request.mask, request.mask_meaning)
-
-    async def _process_frames(self, execution: Execution, image: DecodedImage, mask: Mask | None) -> list[Picture]:
-        """The processed frames, in order. A frame is decoded shortly before it can run."""
-        room = asyncio.Semaphore(FRAMES_AHEAD)
-
-        async def process(inferences: Inferences, picture: Picture) -> Picture:
-            try:
-                return await self._process(execution, inferences, Frame(picture, image.space, mask))
-            finally:
-                room.release()
-
+            decoded = await self._codecs.decode(execution.decode_request(image), execution.decoded_pixels)
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = []
-                for inferences in execution.by_frame():
-                    await room.acquire()
-                    with execution.trace.stage("decode"):
-                        picture = await self._in_pool(_next_picture, image)
-                    tasks.append(group.create_task(process(inferences, picture)))
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
-        return [task.result() for task in tasks]
-
-    async def _process(self, execution: Execution, inferences: Inferences, frame: Frame) -> Picture:
-        """Preprocess, infer, postprocess."""
-        operation, trace = execution.request.operation, execution.trace
-        with trace.stage("decode"):
-            pixels = await self._in_pool(operation.preprocess, frame)
-        try:
-            infer = self._infer_chain if execution.plan.chained else self._infer_each
-            outputs = await infer(inferences, pixels)
+            outputs = await self._infer_frames(execution, decoded.inputs)
         finally:
             trace.durations |= stage_seconds(execution.inferences)
         with trace.stage("encode"):
-            return await self._in_pool(operation.postprocess, frame, outputs)
+            request = execution.encode_request(decoded, outputs)
+            del decoded, outputs  # the worker has its own
+            content = await self._codecs.encode(request, execution.encoded_pixels)
+        if execution.output_pixels >= TRIM_PIXELS:
+            await asyncio.to_thread(trim_heap)
+        return content
+
+    async def _infer_frames(self, execution: Execution, inputs: Sequence[Pixels]) -> list[list[Pixels]]:
+        """The outputs for each frame, in order."""
+        infer = self._infer_chain if execution.plan.chained else self._infer_each
+        room = asyncio.Semaphore(FRAMES_AT_ONCE)
+
+        async def infer_frame(inferences: Inferences, pixels: Pixels) -> list[Pixels]:
+            async with room:
+                return await infer(inferences, pixels)
+
+        frames = zip(execution.by_frame(), inputs, strict=True)
+        return await _gather(infer_frame(inferences, pixels) for inferences, pixels in frames)
 
     async def _infer_chain(self, inferences: Inferences, pixels: Pixels) -> list[Pixels]:
         """The output of the last network, each of which gets the output of the one before it."""
@@ -247,21 +248,10 @@ class ImagePipeline:
         """The output of every network for the same input."""
         return await _gather(self._scheduler.submit(inference, pixels) for inference in inferences)
 
-    async def _in_pool(self, function: Callable[..., Result], *arguments: object) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._codecs, function, *arguments)
-
 
 def _plan(request: ResolvedRequest, header: Header, kind: ImageFormat) -> Plan:
     plan = request.operation.plan(Size(*header.upright_size))
     return plan.in_fp32() if header.depth == 16 and kind.supports_16_bit else plan
-
-
-def _next_picture(image: DecodedImage) -> Picture:
-    """The next frame. Raises CorruptImage where there is none, as StopIteration cannot leave an executor."""
-    picture = next(image.pictures, None)
-    if picture is None:
-        raise CorruptImage(f"the image has fewer frames than the {image.header.frames} that it declares")
-    return picture
 
 
 async def _gather(awaitables: Iterable[Awaitable[Result]]) -> list[Result]:
@@ -273,8 +263,3 @@ async def _gather(awaitables: Iterable[Awaitable[Result]]) -> list[Result]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _inspect(image: bytes) -> Header:
-    """The header of an image. A small file is read at once, which costs less than the way to a thread and back."""
-    return inspect(image) if len(image) <= INLINE_INSPECTION_BYTES else await asyncio.to_thread(inspect, image)

@@ -1,20 +1,16 @@
 """Stylize: an image in one style or in several, mixed, wholly or where a mask says so."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.engine.inference_request import InferenceSpec
 from service.errors import InvalidRequest
-from service.imaging.blending import Opacity, blend, mix, transfer_colour
-from service.imaging.codecs import Picture, Pixels
-from service.imaging.masks import Mask
-from service.imaging.resampling import resize
 from service.imaging.sizes import Size
+from service.imaging.style_transform import StyleTransform
 from service.models.registry import ModelRegistry, ServedModel
-from service.pipeline.operation import Frame, Plan
+from service.pipeline.operation import Plan
 
 MAX_STYLES = 4
 LONGEST_SIDE = 65_500
@@ -89,30 +85,9 @@ class Stylize:
         """Every style gets the image at the size that is stylized."""
         stylized, answer = self._stylized_size(size), self._answer_size(size)
         inferences = [InferenceSpec(model, *stylized, answer_pixels=answer.pixels) for model in self.models]
-        return Plan(tuple(inferences), chained=False, answer=answer)
-
-    def preprocess(self, frame: Frame) -> Pixels:
-        """The image at the size that is stylized, in sRGB."""
-        return frame.space.to_srgb(resize(frame.picture.pixels, *self._stylized_size(frame.size)))
-
-    def postprocess(self, frame: Frame, outputs: Sequence[Pixels]) -> Picture:
-        """The outputs mixed, resized, in the image's colour space, and blended over the image."""
-        picture, answer = frame.picture, self._answer_size(frame.size)
-        mixture = mix(outputs, [weight for _, weight in self.styles])
-        stylized = frame.space.from_srgb(resize(mixture, *answer))
-        opacity = self._opacity(answer, frame.mask)
-        if not self.preserve_color and opacity is None:
-            return picture.with_pixels(stylized)
-        photo = resize(picture.pixels, *answer)
-        if self.preserve_color:
-            stylized = transfer_colour(photo, stylized)
-        return picture.with_pixels(stylized if opacity is None else blend(photo, stylized, opacity))
-
-    def _opacity(self, answer: Size, mask: Mask | None) -> Opacity | None:
-        """None where the result covers the image completely."""
-        if mask is not None:
-            return mask.opacity(*answer, self.feather, self.strength)
-        return None if self.strength == 1 else lambda _begin, _end: self.strength
+        weights = tuple(weight for _, weight in self.styles)
+        transform = StyleTransform(stylized, answer, weights, self.strength, self.preserve_color, self.feather)
+        return Plan(tuple(inferences), transform, chained=False, answer=answer)
 
     def _stylized_size(self, size: Size) -> Size:
         return size if self.size is None else size.with_longest(self.size)

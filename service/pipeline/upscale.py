@@ -1,18 +1,15 @@
 """Upscale: an image enlarged by one network or by a chain of them, to their scale or to any smaller one."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
 from service.engine.inference_request import InferenceSpec
-from service.imaging.back_projection import back_project
-from service.imaging.codecs import Picture, Pixels
-from service.imaging.resampling import resize
 from service.imaging.sizes import Fit, Framing, Size, fit_size
+from service.imaging.upscale_transform import UpscaleTransform
 from service.models.registry import ModelRegistry, ServedModel
-from service.pipeline.operation import Frame, Plan
+from service.pipeline.operation import Plan
 
 LONGEST_SIDE = 65_500
 """Pixels; for most images the limits on pixels are reached before."""
@@ -90,31 +87,9 @@ class Upscale:
         for model in self.models:
             inferences.append(InferenceSpec(model, *result))
             result = result.times(model.scale)
-        return Plan(tuple(inferences), chained=True, answer=self._framing(size).answer)
-
-    def preprocess(self, frame: Frame) -> Pixels:
-        """The pixels as they are, in their own colour space: an enlargement changes no colours."""
-        return frame.picture.pixels
-
-    def postprocess(self, frame: Frame, outputs: Sequence[Pixels]) -> Picture:
-        """The chain's output, reduced to the scale, with the colours of the image, in the size that was asked for.
-
-        Colours are corrected after the reduction, which would shift them again (×1.5 on photographs: the difference is
-        0.13 levels rather than 0.25).
-        """
-        picture, enlarged = frame.picture, resize(outputs[-1], *frame.size.times(self.scale))
-        if self.back_projection:
-            back_project(enlarged, picture.pixels)
-        framing = self._framing(frame.size)
-        whole = picture.with_pixels(resize(enlarged, *framing.resized))
-        return whole if framing.resized == framing.answer else _crop(whole, framing)
+        framing = self._framing(size)
+        transform = UpscaleTransform(size.times(self.scale), framing, self.back_projection)
+        return Plan(tuple(inferences), transform, chained=True, answer=framing.answer)
 
     def _framing(self, size: Size) -> Framing:
         return fit_size(size.times(self.scale), self.width, self.height, self.fit)
-
-
-def _crop(picture: Picture, framing: Framing) -> Picture:
-    top, left = framing.corner
-    part = slice(top, top + framing.answer.height), slice(left, left + framing.answer.width)
-    alpha = None if picture.alpha is None else picture.alpha[part]
-    return replace(picture, pixels=picture.pixels[part], alpha=alpha)

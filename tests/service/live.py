@@ -1,11 +1,13 @@
 """The real service over real HTTP, on the smallest networks there are, for the length of a block."""
 
+import atexit
 import io
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +23,7 @@ from service.http.load_shedding.load_shedder import PERIOD, LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.uvicorn_server import build_server
 from service.imaging.codecs import Pixels
+from service.imaging.workers.launcher import WorkerLauncher
 from service.settings import Settings
 from tests.networks import NARROW_UPSCALE_4, network
 
@@ -59,6 +62,23 @@ def wait_for(look: Callable[[], Seen], condition: Callable[[Seen], bool]) -> See
     return seen
 
 
+class _LastingLauncher(WorkerLauncher):
+    """A fork server that outlives the services which use it, since it takes a second to start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        atexit.register(super().close)
+
+    def close(self) -> None:
+        """It ends with the test process."""
+
+
+@cache
+def worker_launcher() -> WorkerLauncher:
+    """The fork server of all services of this test process."""
+    return _LastingLauncher()
+
+
 @contextmanager
 def held(live: Live) -> Iterator[None]:
     """All lanes of the device are busy for the length of the block; requests wait meanwhile."""
@@ -90,7 +110,7 @@ def publish_upscaler(root: Path, name: str = "x4", seed: int = 0) -> Manifest:
 
 def settings(root: Path, **options: Any) -> Settings:
     """Settings for a test: one thread and so one lane, fp32, a store that is looked at often."""
-    chosen = {"device": "cpu", "precision": "fp32", "threads": 1, "codec_threads": 2, "store_poll_seconds": 0.05}
+    chosen = {"device": "cpu", "precision": "fp32", "threads": 1, "codec_workers": 2, "store_poll_seconds": 0.05}
     jobs = root.parent / f"{root.name}-jobs"
     return Settings.model_validate({"stores": (root,), "port": 0, "jobs_folder": jobs, **chosen, **options})
 
@@ -114,7 +134,7 @@ def running(
 
     `timeouts` are those of `build_server`, `period` that of the load shedder.
     """
-    service = build_service(chosen, refusals)
+    service = build_service(chosen, refusals, worker_launcher())
     shedder = service.shedder
     if shedder is not None:
         limits = chosen.request_timeout, chosen.max_request_timeout

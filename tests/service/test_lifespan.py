@@ -2,12 +2,12 @@ import asyncio
 from pathlib import Path
 
 from service.app import build_service
-from tests.service.live import publish, settings
+from tests.service.live import publish, settings, worker_launcher
 
 
 def test_background_tasks_run_for_the_length_of_the_block(tmp_path: Path) -> None:
     publish(tmp_path)
-    service = build_service(settings(tmp_path))
+    service = build_service(settings(tmp_path), launcher=worker_launcher())
     lifespan = service.lifespan
 
     async def run() -> None:
@@ -23,7 +23,7 @@ def test_background_tasks_run_for_the_length_of_the_block(tmp_path: Path) -> Non
 
 
 def test_drain_turns_readiness_off_before_admission(tmp_path: Path) -> None:
-    service = build_service(settings(tmp_path, shutdown_delay_seconds=0.05))
+    service = build_service(settings(tmp_path, shutdown_delay_seconds=0.05), launcher=worker_launcher())
     lifespan = service.lifespan
 
     async def run() -> None:
@@ -38,7 +38,7 @@ def test_drain_turns_readiness_off_before_admission(tmp_path: Path) -> None:
 
 
 def test_task_that_is_cancelled_breaks_nothing(tmp_path: Path) -> None:
-    service = build_service(settings(tmp_path))
+    service = build_service(settings(tmp_path), launcher=worker_launcher())
 
     async def run() -> None:
         async with service.lifespan(service.app):
@@ -51,7 +51,7 @@ def test_task_that_is_cancelled_breaks_nothing(tmp_path: Path) -> None:
 
 def test_task_that_ends_by_itself_breaks_the_service(tmp_path: Path) -> None:
     publish(tmp_path)
-    service = build_service(settings(tmp_path))
+    service = build_service(settings(tmp_path), launcher=worker_launcher())
     service.runner.lost = "the device is gone"
 
     async def run() -> None:

@@ -19,7 +19,7 @@ from service.http.uvicorn_server import build_server
 from service.server import SIGNALS, main, serve, until_end
 from service.settings import Settings
 from tests.service.imaging.images import file, photo
-from tests.service.live import PATIENCE, pixels, publish, settings, wait_for
+from tests.service.live import PATIENCE, pixels, publish, settings, wait_for, worker_launcher
 
 ROOT = Path(__file__).parents[2]
 LARGE = file(photo(height=1500, width=2000), compress_level=1)
@@ -131,7 +131,7 @@ def test_device_that_does_not_exist_is_one_line(
 def test_port_in_use_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         chosen = settings(tmp_path, port=taken.getsockname()[1])
-        service = build_service(chosen)
+        service = build_service(chosen, launcher=worker_launcher())
         assert asyncio.run(serve(service, build_server(service.app, chosen))) == 1
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
@@ -159,7 +159,7 @@ def signals() -> Iterator[None]:
 @pytest.mark.usefixtures("signals")
 @pytest.mark.parametrize("number", SIGNALS)
 def test_signal_is_a_reason_to_end_well(tmp_path: Path, number: int) -> None:
-    lifespan = build_service(settings(tmp_path)).lifespan
+    lifespan = build_service(settings(tmp_path), launcher=worker_launcher()).lifespan
 
     async def run() -> int:
         waiting = asyncio.create_task(until_end(lifespan))
@@ -171,6 +171,6 @@ def test_signal_is_a_reason_to_end_well(tmp_path: Path, number: int) -> None:
 
 
 def test_broken_service_is_a_reason_to_end_badly(tmp_path: Path) -> None:
-    lifespan = build_service(settings(tmp_path)).lifespan
+    lifespan = build_service(settings(tmp_path), launcher=worker_launcher()).lifespan
     lifespan.broken.set()
     assert asyncio.run(until_end(lifespan)) == 1

@@ -20,11 +20,12 @@ from service.http.problems import failure_headers
 from service.http.routes.jobs import JobRoutes, JobStatus
 from service.http.routes.parameters import PreferHeader, TimeoutHeader
 from service.http.routes.problems import titles_of
-from service.imaging.codecs import DEFAULT_QUALITY, EXTENSIONS, inspect
+from service.imaging.codecs import DEFAULT_QUALITY, EXTENSIONS, Header
 from service.imaging.masks import MaskMeaning
 from service.imaging.sizes import Size
 from service.models.registry import ModelRegistry, ServedModel
 from service.pipeline.coalescing import RequestCoalescer
+from service.pipeline.pipeline import ImagePipeline
 from service.pipeline.requests import (
     ImageRequest,
     InputFiles,
@@ -133,9 +134,17 @@ class OpenAIError(BaseModel):
 class EditRoutes:
     """POST /v1/images/edits."""
 
-    def __init__(self, settings: Settings, models: ModelRegistry, coalescer: RequestCoalescer, jobs: JobRoutes) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        models: ModelRegistry,
+        pipeline: ImagePipeline,
+        coalescer: RequestCoalescer,
+        jobs: JobRoutes,
+    ) -> None:
         self._settings = settings
         self._models = models
+        self._pipeline = pipeline
         self._coalescer = coalescer
         self._jobs = jobs
         self.router = APIRouter(tags=["images"])
@@ -168,7 +177,7 @@ class EditRoutes:
             asked = _with_mask(asked)
         resolved = resolve(asked, self._models, self._settings, files.mask)
         if edit.size != "auto":
-            await asyncio.to_thread(_check_size, edit.size, resolved, files.image)
+            _check_size(edit.size, resolved, await self._pipeline.inspect(files.image))
         if Preference.parse(prefer).respond_async:
             return await self._jobs.accept(request, asked, files, Preference(respond_async=True))
         finished = await while_connected(request.receive, self._coalescer.run(resolved, files.image, trace))
@@ -229,9 +238,9 @@ def _with_mask(asked: ImageRequest) -> ImageRequest:
     return asked.model_copy(update={"mask_meaning": MaskMeaning.TRANSPARENT})
 
 
-def _check_size(size: str, resolved: ResolvedRequest, image: bytes) -> None:
-    """Raise InvalidRequest where the answer has another size; or what `inspect` raises."""
-    answer = resolved.operation.plan(Size(*inspect(image).upright_size)).answer
+def _check_size(size: str, resolved: ResolvedRequest, header: Header) -> None:
+    """Raise InvalidRequest where the answer has another size."""
+    answer = resolved.operation.plan(Size(*header.upright_size)).answer
     own = f"{answer.width}x{answer.height}"
     if size != own:
         raise InvalidRequest(f"size: the answer for this image and model is {own}; say that, or auto", param="size")

@@ -21,7 +21,7 @@ from service.http.problems import Problem
 from service.http.responses import image_response, image_response_schema, matches_etag, not_modified
 from service.http.routes.parameters import IfNoneMatchHeader, TimeoutHeader
 from service.http.routes.problems import problem_responses
-from service.imaging.codecs import ImageFormat, inspect
+from service.imaging.codecs import ImageFormat
 from service.jobs.job import Job, JobState
 from service.jobs.queue import JobQueue
 from service.models.registry import ModelRegistry
@@ -185,7 +185,7 @@ class JobRoutes:
         with trace.stage("read"):
             limit, seconds = self._settings.max_body_bytes, self._settings.request_timeout
             files = await read_files(request, limit, seconds, accepts_mask=asked.accepts_mask)
-        self._refuse_early(asked, files)
+        await self._refuse_early(asked, files)
         job, new = await self._queue.put(id, asked, files, trace)
         return self._status_response(job, 201 if new else 200)
 
@@ -207,7 +207,7 @@ class JobRoutes:
         self, request: Request, asked: ImageRequest, files: InputFiles, preference: Preference
     ) -> Response:
         """202 and where the job is; or the image, where the client prefers to wait and it is ready in that time."""
-        self._refuse_early(asked, files)
+        await self._refuse_early(asked, files)
         job, _ = await self._queue.put(uuid.uuid4().hex, asked, files, request.state.trace)
         with suppress(TimeoutError):
             async with asyncio.timeout(min(preference.wait, self._settings.request_timeout)):
@@ -219,10 +219,10 @@ class JobRoutes:
         response.headers["Preference-Applied"] = "respond-async" if response.status_code == 202 else "wait"
         return response
 
-    def _refuse_early(self, asked: ImageRequest, files: InputFiles) -> None:
+    async def _refuse_early(self, asked: ImageRequest, files: InputFiles) -> None:
         """Raise now what would make the job fail later, as far as that is known without decoding the image."""
         resolved = resolve(asked, self._models, self._settings, files.mask)
-        refusal = self._pipeline.forecast(resolved, inspect(files.image)).refusal
+        refusal = self._pipeline.forecast(resolved, await self._pipeline.inspect(files.image)).refusal
         if refusal is not None and not isinstance(refusal, Overloaded):
             raise refusal
 

@@ -1,7 +1,7 @@
 """EXIF, XMP and IPTC of a photo, and how much of them an output gets."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -82,6 +82,10 @@ class Metadata:
     def is_adobe_rgb(self) -> bool:
         """Whether a camera marks its pixels as Adobe RGB by EXIF alone (DCF 2.0, optional colour space)."""
         return str(self._read_ifd(IFD.Interop).get(1, "")).startswith("R03")
+
+    def without_exif(self) -> "Metadata":
+        """What is left where no output needs the tags, whose values may lie in the whole file."""
+        return replace(self, exif=Image.Exif())
 
     def for_output(
         self, policy: MetadataPolicy, source_type: SourceType, width: int, height: int, *, srgb: bool

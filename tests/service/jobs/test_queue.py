@@ -22,7 +22,7 @@ from service.pipeline.trace import Trace
 from service.telemetry.metrics import Metrics
 from tests.service.imaging.images import file, photo
 from tests.service.jobs.test_store import record
-from tests.service.live import publish, settings
+from tests.service.live import publish, settings, worker_launcher
 
 REQUEST = StylizeRequest(style="wave", formats=(ImageFormat.PNG,))
 FILES = InputFiles(file(photo()))
@@ -33,7 +33,7 @@ Scenario = Callable[[JobQueue], Awaitable[None]]
 def with_queue(root: Path, scenario: Scenario, **options: Any) -> Service:
     """Run a scenario with the queue of a service that runs."""
     publish(root) if not ModelStore(root).names() else None
-    service = build_service(settings(root, **options))
+    service = build_service(settings(root, **options), launcher=worker_launcher())
 
     async def run() -> None:
         async with service.lifespan(service.app):
@@ -104,7 +104,7 @@ def test_attempts_share_the_timeout_of_their_job(tmp_path: Path, named: float | 
         await job.ended.wait()
 
     publish(tmp_path / "store")
-    service = build_service(settings(tmp_path / "store", job_timeout=40.0))
+    service = build_service(settings(tmp_path / "store", job_timeout=40.0), launcher=worker_launcher())
     coalescer = Refusing()
 
     async def run() -> None:

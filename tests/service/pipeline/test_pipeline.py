@@ -16,7 +16,7 @@ from service.pipeline.requests import StylizeParameters, StylizeRequest
 from service.pipeline.resolve import Deadline, ResolvedRequest, resolve
 from service.pipeline.trace import Trace
 from tests.service.imaging.images import file, photo
-from tests.service.live import painted, pixels, publish, same, settings
+from tests.service.live import painted, pixels, publish, same, settings, worker_launcher
 
 Scenario = Callable[[Service, ResolvedRequest], Awaitable[None]]
 
@@ -24,7 +24,7 @@ Scenario = Callable[[Service, ResolvedRequest], Awaitable[None]]
 def with_service(root: Path, scenario: Scenario, parameters: dict[str, Any] | None = None, **options: Any) -> None:
     """Run a scenario with a service that runs and a request for its style, as PNG."""
     publish(root)
-    service = build_service(settings(root, **options))
+    service = build_service(settings(root, **options), launcher=worker_launcher())
     asked = StylizeRequest(
         style="wave", formats=(ImageFormat.PNG,), parameters=StylizeParameters.model_validate(parameters or {})
     )

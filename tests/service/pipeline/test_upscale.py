@@ -8,10 +8,10 @@ from PIL import Image
 
 from service.errors import InvalidRequest
 from service.imaging.codecs import ColourSpace, Picture, Pixels
+from service.imaging.frame_transform import Frame
 from service.imaging.resampling import resize
 from service.imaging.sizes import Fit, Size
 from service.models.registry import ServedModel
-from service.pipeline.operation import Frame
 from service.pipeline.upscale import Upscale
 from tests.service.imaging.images import photo
 from tests.service.pointwise import model
@@ -30,7 +30,8 @@ def wrong() -> Pixels:
 
 
 def finish(subject: Upscale, picture: Picture | None = None) -> Picture:
-    return subject.postprocess(Frame(picture or Picture(photo()), ColourSpace()), [wrong()])
+    transform = subject.plan(Size(24, 32)).transform
+    return transform.postprocess(Frame(picture or Picture(photo()), ColourSpace()), [wrong()])
 
 
 def test_networks_continue_each_others_work() -> None:

@@ -1,0 +1,35 @@
+"""The interface of a frame transform: what is done with the pixels of a frame around its networks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.imaging.codecs import ColourSpace, Picture, Pixels
+from service.imaging.masks import Mask
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of an image, upright, with what the image says about all of them."""
+
+    picture: Picture
+    space: ColourSpace
+    """Of the picture's pixels, and of those of the answer."""
+    mask: Mask | None = None
+    """Where it is processed; None: everywhere."""
+
+
+class FrameTransform(Protocol):
+    """Data that a codec worker is sent: it holds numbers, and no model. All frames of an image have one size."""
+
+    def preprocess(self, frame: Frame) -> Pixels:
+        """The input of the first networks, (H, W, 3)."""
+
+    def needs_photo(self, frame: Frame) -> bool:
+        """Whether `postprocess` looks at the pixels of the picture; its alpha it always gets."""
+
+    def postprocess(self, frame: Frame, outputs: Sequence[Pixels]) -> Picture:
+        """The answer, made of the frame and of the outputs: one for each network, or a chain's last.
+
+        The outputs may be changed in place.
+        """

@@ -1,0 +1,1 @@
+"""Worker processes in which the files of clients are decoded and encoded."""

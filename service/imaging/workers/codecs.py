@@ -1,0 +1,84 @@
+"""The codecs as the pipeline calls them: in worker processes, each call within a budget that follows from its size."""
+
+import asyncio
+import os
+import pickle
+from dataclasses import replace
+
+from service.imaging.codecs import Header
+from service.imaging.masks import MaskMeaning
+from service.imaging.sizes import Size
+from service.imaging.workers.image_tasks import (
+    DecodedFrames,
+    DecodeRequest,
+    EncodeRequest,
+    decode_frames,
+    encode_frames,
+    inspect_image,
+    inspect_mask_for,
+)
+from service.imaging.workers.pool import WorkerPool
+from service.imaging.workers.task import Budget, Task
+
+MEGAPIXEL = 10**6
+MIB = 2**20
+
+SMALL_FILE, SMALL_IMAGE = MIB, 2 * MEGAPIXEL
+"""Bytes and pixels up to which a task is expected to be short."""
+
+BASE_MEMORY = 512 * MIB
+THREAD_MEMORY = 16 * MIB
+"""Bytes of address space that a task is given whatever its size: for libraries, and for the stacks of their threads."""
+
+FILE_MEMORY, PIXEL_MEMORY = 8, 96
+"""Bytes of address space for a byte of a file, and for a pixel of an image, of which several copies are made."""
+
+COPIED_ON_LOOP = MIB
+"""Bytes of an answer up to which it is copied on the event loop."""
+
+
+class Codecs:
+    """Reads and writes image files in the workers of a pool. Every call raises as `WorkerPool.run` does."""
+
+    def __init__(self, pool: WorkerPool, seconds: float) -> None:
+        """`seconds` of processor time are given to a header, and to each megapixel beside it."""
+        self._pool = pool
+        self._seconds = seconds
+
+    async def inspect(self, image: bytes) -> Header:
+        """The header of an image. Raises what `codecs.inspect` raises."""
+        task = Task(inspect_image, (_shared(image),), self._budget("read", len(image)))
+        header: Header = await self._pool.run(task)
+        return header
+
+    async def inspect_mask(self, mask: bytes, photo: Size, meaning: MaskMeaning) -> Header:
+        """The header of a mask. Raises what `masks.inspect_mask` raises."""
+        task = Task(inspect_mask_for, (_shared(mask), photo, meaning), self._budget("read", len(mask)))
+        header: Header = await self._pool.run(task)
+        return header
+
+    async def decode(self, request: DecodeRequest, pixels: int) -> DecodedFrames:
+        """All frames of an image. `pixels` are those of the files and of what the networks get. Raises CorruptImage."""
+        image, mask = bytes(request.image), None if request.mask is None else bytes(request.mask)
+        shared = replace(request, image=_shared(image), mask=None if mask is None else _shared(mask))
+        budget = self._budget("decode", len(image) + len(mask or b""), pixels)
+        decoded: DecodedFrames = await self._pool.run(Task(decode_frames, (shared,), budget))
+        return decoded
+
+    async def encode(self, request: EncodeRequest, pixels: int) -> bytes:
+        """The file of an answer. `pixels` are those of the networks' outputs and of the answer."""
+        budget = self._budget("encode", 0, pixels)
+        content: memoryview = await self._pool.run(Task(encode_frames, (request,), budget))
+        if len(content) <= COPIED_ON_LOOP:
+            return bytes(content)
+        return await asyncio.to_thread(bytes, content)
+
+    def _budget(self, purpose: str, size: int, pixels: int = 0) -> Budget:
+        """For a file of `size` bytes."""
+        memory = BASE_MEMORY + THREAD_MEMORY * (os.cpu_count() or 1) + FILE_MEMORY * size + PIXEL_MEMORY * pixels
+        is_small = size <= SMALL_FILE and pixels <= SMALL_IMAGE
+        return Budget(self._seconds * (1 + pixels / MEGAPIXEL), memory, purpose, is_small)
+
+
+def _shared(file: bytes) -> pickle.PickleBuffer:
+    return pickle.PickleBuffer(file)

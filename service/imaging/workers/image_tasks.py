@@ -1,0 +1,118 @@
+"""What workers do with images: the functions that they run, and the values that go to them and come back.
+
+Files are any bytes-like object, which a worker copies once, so that decoders get bytes.
+"""
+
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from service.errors import CorruptImage
+from service.imaging.codecs import (
+    DecodedImage,
+    Header,
+    ImageFormat,
+    OutputSpec,
+    Picture,
+    Pixels,
+    SourceType,
+    decode,
+    encode,
+    inspect,
+)
+from service.imaging.frame_transform import Frame, FrameTransform
+from service.imaging.masks import Mask, MaskMeaning, inspect_mask
+from service.imaging.sizes import Size
+
+File = bytes | memoryview | pickle.PickleBuffer
+"""The bytes of a file; as a PickleBuffer they are copied into shared memory without being pickled."""
+
+
+@dataclass(frozen=True)
+class DecodeRequest:
+    """An image that is to be decoded and made ready for its networks."""
+
+    image: File
+    mask: File | None
+    mask_meaning: MaskMeaning
+    transform: FrameTransform
+    keep_grey: bool
+    keep_16_bit: bool
+    keep_metadata: bool
+    """Whether the output may have more of its metadata than says where the output comes from."""
+
+
+@dataclass(frozen=True)
+class DecodedFrames:
+    """A decoded image: all its frames, in order."""
+
+    inputs: tuple[Pixels, ...]
+    """Of the first networks, (H, W, 3), one for each frame."""
+    frames: tuple[Frame, ...]
+    """For the transform, when the networks have run; without the pixels of photos that it does not need."""
+    image: DecodedImage
+    """For the encoder; its iterator of pictures is used up."""
+
+
+@dataclass(frozen=True)
+class EncodeRequest:
+    """Frames whose networks have run."""
+
+    frames: tuple[Frame, ...]
+    outputs: tuple[Sequence[Pixels], ...]
+    """For each frame, what `FrameTransform.postprocess` wants."""
+    transform: FrameTransform
+    image: DecodedImage
+    format: ImageFormat
+    output: OutputSpec
+    source_type: SourceType
+
+
+def inspect_image(image: File) -> Header:
+    """See `inspect`."""
+    return inspect(bytes(image))
+
+
+def inspect_mask_for(mask: File, photo: Size, meaning: MaskMeaning) -> Header:
+    """See `inspect_mask`."""
+    return inspect_mask(bytes(mask), photo, meaning)
+
+
+def decode_frames(request: DecodeRequest) -> DecodedFrames:
+    """Decode all frames. Raises CorruptImage."""
+    image = decode(bytes(request.image), keep_grey=request.keep_grey, keep_16_bit=request.keep_16_bit)
+    mask = None if request.mask is None else Mask.decode(bytes(request.mask), request.mask_meaning)
+    frames = [Frame(picture, image.space, mask) for picture in _all_pictures(image)]
+    inputs = tuple(np.ascontiguousarray(request.transform.preprocess(frame)) for frame in frames)
+    kept = tuple(_without_needless(frame, request.transform) for frame in frames)
+    metadata = image.metadata if request.keep_metadata else image.metadata.without_exif()
+    return DecodedFrames(inputs, kept, replace(image, pictures=iter(()), metadata=metadata))
+
+
+def encode_frames(request: EncodeRequest) -> pickle.PickleBuffer:
+    """The file of the answer."""
+    pairs = zip(request.frames, request.outputs, strict=True)
+    pictures = [request.transform.postprocess(frame, outputs) for frame, outputs in pairs]
+    content = encode(pictures, request.image, request.format, request.output, request.source_type)
+    return pickle.PickleBuffer(content)
+
+
+def _all_pictures(image: DecodedImage) -> Iterator[Picture]:
+    """As many pictures as the header declares, each of the size that it declares."""
+    header, count = image.header, 0
+    for picture in image.pictures:
+        if picture.pixels.shape[:2] != header.upright_size:
+            raise CorruptImage("the file says of its image that it has two sizes; save it anew")
+        count += 1
+        yield picture
+    if count != header.frames:
+        raise CorruptImage(f"the image has {count} frames, and declares {header.frames}")
+
+
+def _without_needless(frame: Frame, transform: FrameTransform) -> Frame:
+    picture = frame.picture
+    pixels = np.ascontiguousarray(picture.pixels) if transform.needs_photo(frame) else picture.pixels[:0, :0].copy()
+    alpha = None if picture.alpha is None else np.ascontiguousarray(picture.alpha)
+    return replace(frame, picture=replace(picture, pixels=pixels, alpha=alpha))

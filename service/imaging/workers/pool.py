@@ -1,0 +1,203 @@
+"""A pool of worker processes: a task fails alone, whatever it does, and a long one does not keep the others waiting.
+
+A library of process pools, pebble 5.2, was measured beside it: see docs/architecture.md.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from service.errors import CorruptImage, Draining, ImageTooDemanding, ServiceError
+from service.imaging.workers.launcher import WorkerLauncher
+from service.imaging.workers.slots import Slots
+from service.imaging.workers.task import Budget, Outcome, Task
+from service.imaging.workers.worker_process import WorkerDied, WorkerProcess
+
+ATTEMPTS = 2
+"""Of a task whose worker dies: it may have been killed for what it did not do."""
+
+MEGABYTE = 10**6
+
+
+@dataclass(frozen=True)
+class Patience:
+    """For how long a task is waited for, in seconds."""
+
+    long_task: float = 0.25
+    """After which a task is long: another one gets its slot, and it goes on at low priority."""
+    abandoned_task: float = 0.1
+    """In which a task that nobody waits for may still end before its worker is killed, which costs a new one."""
+
+
+@dataclass(eq=False)
+class _Run:
+    """A task in a worker."""
+
+    task: Task
+    worker: WorkerProcess
+    has_slot: bool = True
+    abandoned: bool = False
+
+
+def _ignore(_reason: str) -> None:
+    """Deaths are not counted."""
+
+
+class WorkerPool:
+    """`size` tasks run at the same time, and up to twice as many long ones beside them. Belongs to one event loop.
+
+    Workers start when they are first needed.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        launcher: WorkerLauncher,
+        on_death: Callable[[str], None] = _ignore,
+        patience: Patience | None = None,
+    ) -> None:
+        """The pool closes its launcher. `on_death` is told why a worker died: cpu, killed, abandoned, or crash."""
+        self._slots = Slots(size)
+        self._most_long_runs = 2 * size
+        self._launcher = launcher
+        self._on_death = on_death
+        self._patience = patience or Patience()
+        self._idle: list[WorkerProcess] = []
+        self._runs: dict[asyncio.Task[Outcome], _Run] = {}
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """The tasks that wait for a slot."""
+        return self._slots.waiting
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of all workers."""
+        return [worker.pid for worker in (*self._idle, *(run.worker for run in self._runs.values()))]
+
+    async def start(self) -> None:
+        """Start one worker, and the fork server with it, so that the first client does not wait for them."""
+        self._idle.append(await WorkerProcess.start(self._launcher))
+
+    async def run(self, task: Task) -> Any:
+        """The value of a task. Cancelling this ends the task.
+
+        Raises the ServiceError of the task, ImageTooDemanding where it exceeds its budget, CorruptImage where a
+        decoder crashes on it, RuntimeError for a defect, and OSError where there is no room for a process.
+        """
+        exit_code = None
+        for _ in range(ATTEMPTS):
+            try:
+                return _value(await self._attempt(task), task.budget)
+            except WorkerDied as death:
+                exit_code = death.exit_code
+                if exit_code == -signal.SIGXCPU:
+                    break
+        raise _failure(exit_code, task.budget)
+
+    async def close(self) -> None:
+        """End all workers, in the middle of their tasks."""
+        self._closed = True
+        for run in self._runs.values():
+            run.worker.kill()
+        await asyncio.gather(*self._runs, return_exceptions=True)
+        await asyncio.gather(*(worker.end() for worker in self._idle))
+        self._idle.clear()
+        await asyncio.to_thread(self._launcher.close)
+
+    async def _attempt(self, task: Task) -> Outcome:
+        """Raises WorkerDied."""
+        await self._slots.acquire(is_small=task.budget.is_small)
+        try:
+            run = _Run(task, await self._take_worker())
+        except BaseException:
+            self._slots.release(is_small=task.budget.is_small)
+            raise
+        performing = asyncio.create_task(self._perform(run))
+        self._runs[performing] = run
+        performing.add_done_callback(self._runs.pop)
+        try:
+            return await asyncio.shield(performing)
+        except asyncio.CancelledError:
+            asyncio.get_running_loop().call_later(self._patience.abandoned_task, self._abandon, performing)
+            raise
+
+    async def _take_worker(self) -> WorkerProcess:
+        if self._closed:
+            raise Draining
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.alive:
+                return worker
+            await worker.end()
+        return await WorkerProcess.start(self._launcher)
+
+    async def _perform(self, run: _Run) -> Outcome:
+        timer = asyncio.get_running_loop().call_later(self._patience.long_task, self._set_aside, run)
+        try:
+            return await run.worker.perform(run.task)
+        except WorkerDied as death:
+            self._on_death("abandoned" if run.abandoned else _reason(death.exit_code))
+            raise
+        finally:
+            timer.cancel()
+            await self._give_back(run)
+
+    async def _give_back(self, run: _Run) -> None:
+        """Its worker serves on; one of low priority ends, since its priority cannot be raised again."""
+        if run.worker.alive and run.has_slot and not self._closed:
+            self._idle.append(run.worker)
+        else:
+            await run.worker.end()
+        if run.has_slot:
+            self._slots.release(is_small=run.task.budget.is_small)
+
+    def _set_aside(self, run: _Run) -> None:
+        """Let another task run beside one that is long, if not too many are."""
+        if run not in self._runs.values():
+            return
+        if sum(not other.has_slot for other in self._runs.values()) < self._most_long_runs:
+            run.has_slot = False
+            run.worker.lower_priority()
+            self._slots.release(is_small=run.task.budget.is_small)
+        else:
+            asyncio.get_running_loop().call_later(self._patience.long_task, self._set_aside, run)
+
+    def _abandon(self, performing: asyncio.Task[Outcome]) -> None:
+        if run := self._runs.get(performing):
+            run.abandoned = True
+            run.worker.kill()
+
+
+def _value(outcome: Outcome, budget: Budget) -> Any:
+    if outcome.failure is not None:
+        raise outcome.failure
+    if outcome.defect:
+        raise RuntimeError(f"a codec worker failed:\n{outcome.defect}")
+    if outcome.out_of_memory:
+        megabytes = budget.memory // MEGABYTE
+        raise _too_demanding(f"more than {megabytes} MB of memory", budget, max_megabytes=megabytes)
+    return outcome.value
+
+
+def _failure(exit_code: int | None, budget: Budget) -> ServiceError:
+    """What the client is told of a task whose workers died."""
+    if exit_code == -signal.SIGXCPU:
+        seconds = f"more than {budget.seconds:.3g} s of processor time"
+        return _too_demanding(seconds, budget, max_seconds=round(budget.seconds, 3))
+    if exit_code == -signal.SIGKILL:
+        return _too_demanding("more memory than there is", budget)
+    return CorruptImage(f"the codec crashed on the image, which it was to {budget.purpose}; save it anew")
+
+
+def _too_demanding(what: str, budget: Budget, **members: float) -> ImageTooDemanding:
+    detail = f"the image takes {what} to {budget.purpose}; send a smaller one, or save it anew by another program"
+    return ImageTooDemanding(detail, **members)
+
+
+def _reason(exit_code: int | None) -> str:
+    """The label of a death in the metrics."""
+    return {-signal.SIGXCPU: "cpu", -signal.SIGKILL: "killed"}.get(exit_code or 0, "crash")

@@ -1,0 +1,64 @@
+"""The program of a worker: one task after the other, each within its budget."""
+
+import math
+import resource
+import socket
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from service.errors import ServiceError
+from service.imaging.codecs import configure_codecs
+from service.imaging.workers.task import Budget, Outcome, Task, receive, send
+
+STATM = Path("/proc/self/statm")
+"""Where Linux says how large this process is (proc(5))."""
+
+
+def serve(connection: socket.socket) -> None:
+    """Carry out what arrives, until the other end is closed."""
+    configure_codecs()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    while (task := receive(connection)) is not None:
+        outcome = perform(task)
+        del task
+        send(connection, outcome)
+
+
+def perform(task: Task) -> Outcome:
+    """The outcome of a task. One that takes more processor time than its budget ends the process (SIGXCPU)."""
+    try:
+        with _within(task.budget):
+            return Outcome(task.function(*task.arguments))
+    except MemoryError:
+        return Outcome(out_of_memory=True)
+    except ServiceError as failure:
+        return Outcome(failure=failure.copy())
+    except Exception:  # noqa: BLE001 # it is reported, and the worker serves on
+        return Outcome(defect=traceback.format_exc())
+
+
+@contextmanager
+def _within(budget: Budget) -> Iterator[None]:
+    seconds = math.ceil(time.process_time() + budget.seconds)
+    with _limited(resource.RLIMIT_CPU, seconds), _limited(resource.RLIMIT_AS, _address_space() + budget.memory):
+        yield
+
+
+@contextmanager
+def _limited(limit: int, value: int) -> Iterator[None]:
+    """Lower the soft limit for the length of the block, within the hard one."""
+    soft, hard = resource.getrlimit(limit)
+    resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(limit, (soft, hard))
+
+
+def _address_space() -> int:
+    """Bytes of address space that this process has; where the system does not say, 0, and no budget is kept."""
+    pages = int(STATM.read_text().split()[0])
+    return pages * resource.getpagesize()

@@ -1,0 +1,27 @@
+"""Functions for workers, which import this module and no torch."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from service.errors import InvalidRequest
+
+HOURS = 10_000.0
+
+
+def die_once(marker: Path) -> int:
+    if marker.exists():
+        return os.getpid()
+    marker.touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def touch_and_sleep(marker: Path) -> None:
+    marker.touch()
+    time.sleep(HOURS)
+
+
+def refuse() -> None:
+    raise InvalidRequest("no", param="size")

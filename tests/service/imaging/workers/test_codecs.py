@@ -1,0 +1,85 @@
+"""The codecs in real workers; over HTTP they are tested in http/routes/test_images.py."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import pytest
+
+from service.errors import CorruptImage, ImageTooDemanding, InvalidRequest, UnsupportedImage
+from service.imaging.codecs import ImageFormat, OutputSpec, SourceType, decode, inspect
+from service.imaging.masks import MaskMeaning
+from service.imaging.sizes import Size
+from service.imaging.style_transform import StyleTransform
+from service.imaging.workers.codecs import Codecs
+from service.imaging.workers.image_tasks import DecodeRequest, EncodeRequest
+from service.imaging.workers.pool import WorkerPool
+from tests.service.imaging.images import file, photo
+from tests.service.live import worker_launcher
+
+SIZE = Size(24, 32)
+STYLE = StyleTransform(SIZE, SIZE, (1.0,), strength=0.5)
+
+
+def with_codecs(scenario: Callable[[Codecs], Awaitable[None]], seconds: float = 60.0) -> None:
+    async def run() -> None:
+        pool = WorkerPool(2, worker_launcher())
+        try:
+            await scenario(Codecs(pool, seconds))
+        finally:
+            await pool.close()
+
+    asyncio.run(run())
+
+
+def request(image: bytes, mask: bytes | None = None) -> DecodeRequest:
+    return DecodeRequest(image, mask, MaskMeaning.WHITE, STYLE, keep_grey=False, keep_16_bit=False, keep_metadata=True)
+
+
+def test_header_is_that_of_the_file() -> None:
+    async def scenario(codecs: Codecs) -> None:
+        assert await codecs.inspect(file(photo())) == inspect(file(photo()))
+        assert (await codecs.inspect_mask(file(photo()), SIZE, MaskMeaning.WHITE)).upright_size == SIZE
+        with pytest.raises(UnsupportedImage):
+            await codecs.inspect(b"no image")
+        with pytest.raises(InvalidRequest, match="the mask is 32×24"):
+            await codecs.inspect_mask(file(photo()), Size(32, 24), MaskMeaning.WHITE)
+
+    with_codecs(scenario)
+
+
+def test_image_goes_through_workers_and_back() -> None:
+    async def scenario(codecs: Codecs) -> None:
+        decoded = await codecs.decode(request(file(photo()), file(np.zeros((24, 32), np.uint8))), SIZE.pixels)
+        assert np.array_equal(decoded.inputs[0], photo())
+        output = OutputSpec([ImageFormat.PNG])
+        asked = EncodeRequest(
+            decoded.frames, ([photo(1)],), STYLE, decoded.image, ImageFormat.PNG, output, SourceType.STYLIZED
+        )
+        content = await codecs.encode(asked, SIZE.pixels)
+        assert isinstance(content, bytes)
+        assert np.array_equal(next(decode(content).pictures).pixels, photo())  # the mask is black
+
+    with_codecs(scenario)
+
+
+def test_torn_file_is_refused() -> None:
+    async def scenario(codecs: Codecs) -> None:
+        with pytest.raises(CorruptImage):
+            await codecs.decode(request(file(photo(), compress_level=0)[:-900]), SIZE.pixels)
+
+    with_codecs(scenario)
+
+
+def test_file_that_takes_too_long_to_decode_is_refused() -> None:
+    """A progressive JPEG whose last scan is repeated: each one goes over all blocks again."""
+    image = np.zeros((2000, 2000), np.uint8)
+    content = file(image, "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    bomb = content[:-2] + content[last:-2] * 20_000 + content[-2:]
+
+    async def scenario(codecs: Codecs) -> None:
+        with pytest.raises(ImageTooDemanding, match="of processor time to decode"):
+            await codecs.decode(request(bomb), 0)
+
+    with_codecs(scenario, seconds=0.1)

@@ -1,0 +1,180 @@
+"""The pool with real workers, which run functions of the standard library, or those of this module."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import CorruptImage, Draining, ImageTooDemanding, InvalidRequest
+from service.imaging.workers.pool import Patience, WorkerPool
+from service.imaging.workers.task import Budget, Task
+from tests.service.imaging.workers.functions import HOURS, die_once, refuse, touch_and_sleep
+from tests.service.live import worker_launcher
+
+MIB = 2**20
+HASTY = Patience(long_task=0.01, abandoned_task=0.01)
+PATIENT = Patience(long_task=HOURS, abandoned_task=HOURS)
+
+Scenario = Callable[[WorkerPool], Awaitable[None]]
+
+
+def with_pool(scenario: Scenario, size: int = 1, patience: Patience = PATIENT) -> list[str]:
+    """Run a scenario with a pool, and return why its workers died."""
+    deaths: list[str] = []
+
+    async def run() -> None:
+        pool = WorkerPool(size, worker_launcher(), deaths.append, patience)
+        try:
+            async with asyncio.timeout(120):
+                await scenario(pool)
+        finally:
+            await pool.close()
+
+    asyncio.run(run())
+    return deaths
+
+
+def task(function: Callable[..., Any], *arguments: Any, seconds: float = HOURS, is_small: bool = True) -> Task:
+    return Task(function, arguments, Budget(seconds, 256 * MIB, is_small=is_small))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 # another process makes it true
+        await asyncio.sleep(0.005)
+
+
+def test_tasks_share_workers() -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        assert pool.pids == []
+        await pool.start()
+        assert [await pool.run(task(os.getpid)) for _ in range(5)] == pool.pids * 5
+
+    assert with_pool(scenario, size=2) == []
+
+
+def test_failure_is_raised() -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        with pytest.raises(InvalidRequest, match="no") as caught:
+            await pool.run(task(refuse))
+        assert caught.value.members == {"param": "size"}
+        with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+            await pool.run(task(divmod, 1, 0))
+        assert await pool.run(task(os.getpid)) in pool.pids
+
+    assert with_pool(scenario) == []
+
+
+def test_worker_that_was_killed_takes_nothing_with_it(tmp_path: Path) -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        assert await pool.run(task(die_once, tmp_path / "died")) in pool.pids
+
+    assert with_pool(scenario) == ["killed"]
+
+
+def test_idle_worker_that_was_killed_is_replaced() -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        await pool.start()
+        (first,) = pool.pids
+        os.kill(first, signal.SIGKILL)
+        assert await pool.run(task(os.getpid)) != first
+
+    with_pool(scenario)
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "words", "reason"),
+    [
+        (signal.SIGSEGV, CorruptImage, "the codec crashed", "crash"),
+        (signal.SIGKILL, ImageTooDemanding, "takes more memory than there is to decode", "killed"),
+    ],
+)
+def test_task_that_ends_each_worker_fails_alone(
+    number: signal.Signals, error: type[Exception], words: str, reason: str
+) -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        with pytest.raises(error, match=words):
+            await pool.run(task(signal.raise_signal, number))
+        assert await pool.run(task(abs, -7)) == 7
+
+    assert with_pool(scenario) == [reason] * 2
+
+
+def test_task_within_a_budget_of_time() -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        with pytest.raises(ImageTooDemanding, match=r"takes more than 0.01 s of processor time to decode") as caught:
+            await pool.run(task(sum, range(10**13), seconds=0.01))
+        assert caught.value.members == {"max_seconds": 0.01}
+
+    assert with_pool(scenario) == ["cpu"]
+
+
+def test_task_within_a_budget_of_memory() -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        with pytest.raises(ImageTooDemanding, match=r"takes more than 268 MB of memory to decode") as caught:
+            await pool.run(task(bytearray, 300 * MIB))
+        assert caught.value.members == {"max_megabytes": 268}
+
+    assert with_pool(scenario) == []
+
+
+def test_long_tasks_keep_nobody_waiting(tmp_path: Path) -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        markers = [tmp_path / str(index) for index in range(4)]
+        long = [asyncio.create_task(pool.run(task(touch_and_sleep, marker))) for marker in markers]
+        await until(lambda: sum(marker.exists() for marker in markers) == 3)  # one with the slot, two beside it
+        assert pool.waiting == 1
+        niceness = sorted(os.getpriority(os.PRIO_PROCESS, pid) for pid in pool.pids)
+        assert niceness[0] < niceness[1] == niceness[2]
+        await asyncio.sleep(0.1)
+        assert pool.waiting == 1
+        long[0].cancel()  # one of those beside
+        await until(lambda: all(marker.exists() for marker in markers))
+        for other in long:
+            other.cancel()
+        assert await pool.run(task(abs, -7)) == 7
+        assert os.getpriority(os.PRIO_PROCESS, pool.pids[0]) == niceness[0]
+
+    assert set(with_pool(scenario, patience=HASTY)) == {"abandoned"}
+
+
+def test_task_that_nobody_waits_for_is_ended(tmp_path: Path) -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        running = asyncio.create_task(pool.run(task(touch_and_sleep, tmp_path / "began")))
+        await until((tmp_path / "began").exists)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert await pool.run(task(abs, -7)) == 7
+
+    assert with_pool(scenario, patience=Patience(long_task=HOURS, abandoned_task=0.01)) == ["abandoned"]
+
+
+def test_short_task_that_nobody_waits_for_costs_no_worker(tmp_path: Path) -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        await pool.start()
+        before = pool.pids
+        running = asyncio.create_task(pool.run(task((tmp_path / "ran").touch)))
+        await until((tmp_path / "ran").exists)
+        running.cancel()
+        await pool.run(task(os.getpid))
+        assert pool.pids == before
+
+    assert with_pool(scenario) == []
+
+
+def test_closing_ends_tasks_and_refuses_others(tmp_path: Path) -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        running = asyncio.create_task(pool.run(task(touch_and_sleep, tmp_path / "began")))
+        await until((tmp_path / "began").exists)
+        (pid,) = pool.pids
+        await pool.close()
+        with pytest.raises(Draining):
+            await running
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+    with_pool(scenario)

@@ -1,0 +1,11 @@
+import gc
+
+from service.imaging.workers.preload import preload
+
+
+def test_codecs_are_loaded_and_left_alone_by_collections() -> None:
+    try:
+        preload()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()

@@ -1,0 +1,59 @@
+"""What ends a worker is tested in test_pool.py."""
+
+import resource
+import socket
+import threading
+
+import pytest
+
+from service.errors import CorruptImage
+from service.imaging.workers.task import Budget, Outcome, Task, receive, send
+from service.imaging.workers.worker import perform, serve
+
+MIB = 2**20
+BUDGET = Budget(60, 512 * MIB)
+
+
+def refuse() -> None:
+    raise CorruptImage("torn", where="below")
+
+
+def test_value_is_answered() -> None:
+    assert perform(Task(divmod, (7, 2), BUDGET)) == Outcome((3, 1))
+
+
+def test_failure_is_answered_without_its_traceback() -> None:
+    failure = perform(Task(refuse, (), BUDGET)).failure
+    assert isinstance(failure, CorruptImage)
+    assert (failure.detail, failure.members, failure.__traceback__) == ("torn", {"where": "below"}, None)
+
+
+def test_defect_is_answered_with_its_traceback() -> None:
+    defect = perform(Task(divmod, (1, 0), BUDGET)).defect
+    assert defect.startswith("Traceback")
+    assert "ZeroDivisionError" in defect
+
+
+def test_more_memory_than_the_budget_is_not_given() -> None:
+    assert perform(Task(bytearray, (400 * MIB,), BUDGET)).value is not None
+    assert perform(Task(bytearray, (600 * MIB,), BUDGET)) == Outcome(out_of_memory=True)
+
+
+@pytest.mark.parametrize("arguments", [(1, 1), (1, 0)])
+def test_limits_hold_for_the_task_alone(arguments: tuple[int, int]) -> None:
+    kinds = resource.RLIMIT_AS, resource.RLIMIT_CPU
+    before = [resource.getrlimit(kind) for kind in kinds]
+    perform(Task(divmod, arguments, BUDGET))
+    assert [resource.getrlimit(kind) for kind in kinds] == before
+
+
+def test_worker_serves_until_the_other_end_is_closed() -> None:
+    ours, theirs = socket.socketpair()
+    worker = threading.Thread(target=serve, args=(theirs,))
+    worker.start()
+    with ours, theirs:
+        for number in range(3):
+            send(ours, Task(abs, (-number,), BUDGET))
+            assert receive(ours) == Outcome(number)
+        ours.close()
+        worker.join()
