@@ -92,7 +92,7 @@ def build_service(
     limits = QueueLimits(settings.max_queue_requests, settings.max_queue_pixels)
     admission: Admission[ServedModel] = Admission(limits, concurrency.lanes, metrics, listener=refusals)
     scheduler = Scheduler(run_batch, admission, concurrency, metrics)
-    codec_pool = WorkerPool(settings.codec_workers, launcher or WorkerLauncher())
+    codec_pool = _codec_pool(settings, launcher or WorkerLauncher(), metrics)
     codecs = Codecs(codec_pool, settings.codec_seconds)
     pipeline = ImagePipeline(settings, admission, scheduler, codecs, metrics)
     fingerprint = build_fingerprint(device, precision, sizes)
@@ -120,6 +120,13 @@ def _load_shedder(settings: Settings, refusals: RefusalCache, metrics: Metrics) 
     if not settings.load_shedding:
         return None
     return LoadShedder(refusals, metrics, settings.request_timeout, settings.max_request_timeout)
+
+
+def _codec_pool(settings: Settings, launcher: WorkerLauncher, metrics: Metrics) -> WorkerPool:
+    pool = WorkerPool(settings.codec_workers, launcher, lambda reason: metrics.codec_deaths.labels(reason).inc())
+    metrics.codec_workers.set_function(lambda: len(pool.pids))
+    metrics.codec_waiting.set_function(lambda: pool.waiting)
+    return pool
 
 
 def _backend(settings: Settings, device: torch.device, concurrency: Concurrency) -> Backend:

@@ -60,8 +60,8 @@ class Settings(BaseSettings):
         2.0,
         gt=0,
         le=3600,
-        description="processor seconds in which the header of an image must be read, and which each megapixel may take "
-        "beside them to be decoded or encoded",
+        description="processor seconds in which the header of an image must be read; to decode and encode it, each "
+        "megapixel is given a quarter of them, or all of them, beside",
     )
     tile_values: int = Field(
         64 * MEGA,

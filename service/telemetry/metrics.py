@@ -51,6 +51,13 @@ class Metrics:
             "model",
         )
         self.output_pixels = counter("output_pixels", "Pixels of answers", "model")
+        self.codec_workers = gauge("codec_workers", "Processes in which images are decoded and encoded")
+        self.codec_waiting = gauge("codec_waiting", "Images that wait for such a process")
+        self.codec_deaths = counter(
+            "codec_worker_deaths",
+            "Such processes that died: cpu (their time was up), killed, crash, abandoned (nobody waited for the image)",
+            "reason",
+        )
         self.cache_requests = counter(
             "cache_requests",
             "Image requests: miss (computed), coalesced (with an identical one in flight); no answer is kept",

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from service.errors import CorruptImage
+from service.errors import CorruptImage, ImageTooDemanding
 
 EOI, SOS, DRI = 0xD9, 0xDA, 0xDD
 END_MARKER = bytes((0xFF, EOI))
@@ -48,11 +48,15 @@ KEPT_ZEROS = 8
 
 COEFFICIENTS, NOT_SENT = 64, 255
 
+MAX_SCANS = 100
+"""Each scan of a progressive file goes over all its blocks: encoders make about ten of them, and this many at most."""
+
 
 @dataclass
 class _Scans:
     """What the scans of a file hold."""
 
+    count: int = 0
     data_end: int = 0
     """The offset after the data of the last scan; 0 without scans."""
     end_marker: bool = False
@@ -75,10 +79,15 @@ class _Scans:
 def read_jpeg(data: bytes) -> Image.Image:
     """Decode the first picture of a file, loaded. Raises CorruptImage where pixels are missing, but for a few.
 
+    Raises ImageTooDemanding for more than MAX_SCANS.
+
     A file may lack its end marker, and what follows it is ignored. Damage that leaves all pixels in place is not
     noticed. Pillow's errors are raised as they are.
     """
     scans = _find_scans(data)
+    if scans.count > MAX_SCANS:
+        detail = f"the jpeg image has {scans.count} scans, and {MAX_SCANS} are accepted; save it anew"
+        raise ImageTooDemanding(detail, actual=scans.count, max_accepted=MAX_SCANS)
     if not scans.cover_picture():
         raise _lacks_pixels()
     image = JpegImageFile(io.BytesIO(data))
@@ -163,6 +172,7 @@ def _note_segment(scans: _Scans, marker: int, body: bytes) -> None:
 
 def _note_scan(scans: _Scans, body: bytes) -> None:
     """Read a scan header (T.81, section B.2.3): the number of components, two bytes each, and what is sent of them."""
+    scans.count += 1
     count = body[0] if body else 0
     first, last, bits = (*body[1 + 2 * count :][:3], 0, 0, 0)[:3]
     sent = slice(first, last + 1) if scans.progressive else slice(0, COEFFICIENTS)

@@ -33,6 +33,9 @@ THREAD_MEMORY = 16 * MIB
 FILE_MEMORY, PIXEL_MEMORY = 8, 96
 """Bytes of address space for a byte of a file, and for a pixel of an image, of which several copies are made."""
 
+PIXEL_SECONDS = {"read": 0.0, "decode": 0.25, "encode": 1.0}
+"""What a megapixel is given, as a part of what every task is given: several times what the slowest format takes."""
+
 COPIED_ON_LOOP = MIB
 """Bytes of an answer up to which it is copied on the event loop."""
 
@@ -41,7 +44,7 @@ class Codecs:
     """Reads and writes image files in the workers of a pool. Every call raises as `WorkerPool.run` does."""
 
     def __init__(self, pool: WorkerPool, seconds: float) -> None:
-        """`seconds` of processor time are given to a header, and to each megapixel beside it."""
+        """`seconds` of processor time are given to every task, and parts of them to each megapixel beside."""
         self._pool = pool
         self._seconds = seconds
 
@@ -77,7 +80,8 @@ class Codecs:
         """For a file of `size` bytes."""
         memory = BASE_MEMORY + THREAD_MEMORY * (os.cpu_count() or 1) + FILE_MEMORY * size + PIXEL_MEMORY * pixels
         is_small = size <= SMALL_FILE and pixels <= SMALL_IMAGE
-        return Budget(self._seconds * (1 + pixels / MEGAPIXEL), memory, purpose, is_small)
+        seconds = self._seconds * (1 + PIXEL_SECONDS[purpose] * pixels / MEGAPIXEL)
+        return Budget(seconds, memory, purpose, is_small)
 
 
 def _shared(file: bytes) -> pickle.PickleBuffer:

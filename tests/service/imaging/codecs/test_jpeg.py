@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.errors import CorruptImage
-from service.imaging.codecs.jpeg import END_MARKER, read_jpeg
+from service.errors import CorruptImage, ImageTooDemanding
+from service.imaging.codecs.jpeg import END_MARKER, MAX_SCANS, read_jpeg
 from tests.service.imaging.codecs.samples import picture
 from tests.service.imaging.images import file, photo
 
@@ -84,6 +84,14 @@ def test_a_progressive_file_without_its_last_scans_is_refused() -> None:
     last = data.rindex(b"\xff\xda")
     with pytest.raises(CorruptImage):
         read_jpeg(data[:last])
+
+
+def test_a_file_of_too_many_scans_is_refused_before_it_is_decoded() -> None:
+    data = JPEGS["grey, progressive"]
+    last, count = data.rindex(b"\xff\xda"), data.count(b"\xff\xda")
+    bomb = data[:last] + data[last:-2] * (MAX_SCANS - count + 2) + END_MARKER
+    with pytest.raises(ImageTooDemanding, match="has 101 scans, and 100 are accepted"):
+        read_jpeg(bomb)
 
 
 def test_a_file_without_a_scan_is_refused() -> None:
