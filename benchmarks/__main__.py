@@ -6,7 +6,19 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import engine, interference, machine, memory, normalisation, overload, report, roofline, serve, train
+from benchmarks import (
+    engine,
+    hostile,
+    interference,
+    machine,
+    memory,
+    normalisation,
+    overload,
+    report,
+    roofline,
+    serve,
+    train,
+)
 from benchmarks.processes import BackgroundLoad
 from benchmarks.report import Tables
 
@@ -16,6 +28,7 @@ BENCHMARKS = {
     "serve": serve,
     "overload": overload,
     "interference": interference,
+    "hostile": hostile,
     "memory": memory,
     "train": train,
     "normalisation": normalisation,

@@ -6,6 +6,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmarks", "client", "model_store", "service", "trainer")
 
 UNMIRRORED = {
+    "benchmarks/hostile.py": "starts a service under attack; its files are tested in test_hostile_files.py",
     "benchmarks/memory.py": "starts whole services and reads figures that test_processes.py and test_servers.py test",
     "benchmarks/peers/litserve.py": "needs the extra `benchmarks`",
     "model_store/errors.py": "exceptions without code, each raised in the tests of its module",

@@ -1,0 +1,95 @@
+"""`hostile`: latency of other clients' thumbnails, and of `/livez`, while files arrive that are costly to decode."""
+
+import tempfile
+import threading
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks import load, networks, photos, servers, stats
+from benchmarks.hostile_files import BOMBS
+from benchmarks.load import Answer, Plan
+from benchmarks.report import Row, Tables
+from benchmarks.servers import Server
+
+THUMBNAIL = 256
+LIVEZ_PERIOD = 0.05
+"""Seconds between two requests to `/livez`."""
+
+LEAD_SECONDS = 2.0
+"""Head start of the hostile files."""
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("--files", nargs="+", choices=tuple(BOMBS), default=tuple(BOMBS), help="what arrives")
+    parser.add_argument("--attackers", type=int, default=2, help="clients that send them in a closed loop")
+    parser.add_argument("--seconds", type=float, default=15, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=2, help="measurements without and with each file in turn")
+
+
+def run(chosen: Namespace) -> Tables:
+    """Measure alternately without hostile files and with one kind of them always in flight."""
+    if chosen.quick:
+        chosen.seconds, chosen.rounds = 3, 1
+    with tempfile.TemporaryDirectory() as folder:
+        store = networks.publish(Path(folder) / "store")
+        bodies = Path(folder) / "bodies"
+        bodies.mkdir()
+        with servers.running(servers.ours(store.root)) as server:
+            rows = [_measure(server, bodies, name, chosen) for name in chosen.files]
+    return {f"Thumbnails of {THUMBNAIL}×{THUMBNAIL} while {chosen.attackers} clients send hostile files": rows}
+
+
+def _measure(server: Server, bodies: Path, name: str, chosen: Namespace) -> Row:
+    content = BOMBS[name]()
+    small = tuple(servers.request(server.spec, photo, bodies) for photo in photos.uniform(THUMBNAIL, 8))
+    hostile = replace(servers.request(server.spec, content, bodies), headers={"X-Request-Timeout": "60"})
+    plan = Plan(server.port, small, clients=1, seconds=chosen.seconds)
+    attack = Plan(server.port, (hostile,), chosen.attackers, 3600, timeout=120, honour_retry_after=False)
+    load.run_plan(replace(plan, count=50))
+    without: list[float] = []
+    beside: list[float] = []
+    livez: list[float] = []
+    answers: list[Answer] = []
+    for _ in range(chosen.rounds):
+        without += load.run_plan(plan).seconds()
+        with load.running_plan(attack) as process:
+            time.sleep(LEAD_SECONDS)
+            with _probing(server, livez):
+                beside += load.run_plan(plan).seconds()
+            answers += load.wait_for_outcome(process, stop=True).answers
+    return {
+        "file": name,
+        "MB": len(content) / 1e6,
+        "answered with": ", ".join(sorted({str(answer.status) for answer in answers})),
+        "p50 without ms": stats.median(without) * 1e3,
+        "p99 without ms": stats.percentile(without, 0.99) * 1e3,
+        "p50 × without": stats.median(beside) / stats.median(without),
+        "p99 × without": stats.percentile(beside, 0.99) / stats.percentile(without, 0.99),
+        "/livez p99 ms": stats.percentile(livez, 0.99) * 1e3,
+        "/livez longest ms": max(livez) * 1e3,
+    }
+
+
+@contextmanager
+def _probing(server: Server, seconds: list[float]) -> Iterator[None]:
+    """Append what `/livez` takes, again and again, for the length of the block."""
+    done = threading.Event()
+    thread = threading.Thread(target=_probe, args=(server, seconds, done))
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _probe(server: Server, seconds: list[float], done: threading.Event) -> None:
+    while not done.wait(LIVEZ_PERIOD):
+        began = time.monotonic()
+        server.get("/livez")
+        seconds.append(time.monotonic() - began)

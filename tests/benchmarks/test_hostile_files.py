@@ -1,0 +1,24 @@
+import io
+
+import pytest
+from PIL import Image
+
+from benchmarks.hostile_files import BOMBS, block_bomb, chunk_bomb, packet_bomb, scan_bomb
+
+
+@pytest.mark.parametrize(
+    ("content", "marker", "count"),
+    [
+        (scan_bomb(20), b"\xff\xda", 20),
+        (chunk_bomb(50), b"teSt", 50),
+        (block_bomb(50), b"\x21\xfe\x01", 50),
+        (packet_bomb(50), b"iTXt", 1),
+    ],
+)
+def test_bomb_is_a_valid_file_with_as_many_parts(content: bytes, marker: bytes, count: int) -> None:
+    assert content.count(marker) == count
+    Image.open(io.BytesIO(content)).load()
+
+
+def test_every_kind_has_a_name() -> None:
+    assert set(BOMBS) == {"scans", "chunks", "blocks", "packet", "pixels"}
