@@ -71,10 +71,19 @@ def modules(root: Path) -> dict[str, Path]:
     return {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
 
 
-def imports(path: Path, root: Path) -> Iterator[str]:
+def imports(path: Path, root: Path) -> frozenset[str]:
     """The absolute dotted name of everything that a module imports."""
-    package = path.relative_to(root).parent.parts
-    for node in ast.walk(ast.parse(path.read_text())):
+    return _imports(path.read_text(), path.relative_to(root).parent.parts)
+
+
+@cache
+def _imports(source: str, package: tuple[str, ...]) -> frozenset[str]:
+    """Those of a source in a package; most files are the same in all trees that are looked at."""
+    return frozenset(_find_imports(source, package))
+
+
+def _find_imports(source: str, package: tuple[str, ...]) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -88,10 +97,11 @@ class Graph:
 
     def __init__(self, root: Path) -> None:
         self.modules = modules(root)
-        self.imports = {name: sorted(set(imports(path, root))) for name, path in self.modules.items()}
+        self.imports = {name: sorted(imports(path, root)) for name, path in self.modules.items()}
         self.reached = cache(self._reached)
+        self.module_of = cache(self._module_of)
 
-    def module_of(self, name: str) -> str:
+    def _module_of(self, name: str) -> str:
         """The module that an imported name is in; outside of the packages its first part."""
         parts = name.split(".")
         known = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
@@ -196,7 +206,7 @@ def test_every_form_of_import_is_seen(tmp_path: Path) -> None:
         "        import service.engine.scheduler\n"
         "        from ... import trainer\n"
     )
-    assert set(imports(source, tmp_path)) == {
+    assert imports(source, tmp_path) == {
         "torch.nn",
         "json",
         "trainer.losses.gram",
