@@ -26,7 +26,6 @@ from service.http.routes.index import index_router
 from service.http.routes.jobs import JobRoutes
 from service.http.routes.models import ModelRoutes
 from service.http.routes.problems import ProblemRoutes
-from service.imaging.codecs import configure_codecs
 from service.imaging.workers.codecs import Codecs
 from service.imaging.workers.launcher import WorkerLauncher
 from service.imaging.workers.pool import WorkerPool
@@ -72,10 +71,9 @@ def build_service(
 ) -> Service:
     """A service with these settings. Raises ValueError where its device does not exist.
 
-    Configures torch and the codecs for the whole process.
+    Configures torch for the whole process.
     """
     configure_torch()
-    configure_codecs()
     metrics = Metrics({"torch": str(torch.__version__)})
     refusals = RefusalCache() if refusals is None else refusals
 
