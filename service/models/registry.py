@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from math import prod
-from pathlib import Path
 from time import monotonic
 
 from model_store import Manifest, ModelStore, StoreError
@@ -35,8 +34,8 @@ class ServedModel:
     manifest: Manifest
     loaded: LoadedModel
     source: Version
-    preview: Path | None
-    """A PNG file that shows what the model does."""
+    has_preview: bool
+    """Whether it was published with a picture of what it does."""
     in_fp32: bool = False
     """Whether it runs in fp32, whatever the precision of the settings."""
 
@@ -74,6 +73,11 @@ class ServedModel:
     def cost_model(self) -> CostModel:
         """How long its batches take."""
         return self.network.cost_model
+
+    def read_preview(self) -> bytes | None:
+        """The PNG file that shows what the model does; None where there is none any more. Raises CorruptModel."""
+        path = ModelStore(self.source.root).preview(self.name, self.manifest.version)
+        return path.read_bytes() if path else None
 
     @cached_property
     def fp32(self) -> "ServedModel":
@@ -249,7 +253,7 @@ class ModelRegistry:
         stored = await asyncio.to_thread(store.load, version.name, version.number)
         loaded = await asyncio.wrap_future(self._runner.submit_load(stored))
         preview = await asyncio.to_thread(store.preview, version.name, version.number)
-        return ServedModel(stored.manifest, loaded, version, preview)
+        return ServedModel(stored.manifest, loaded, version, has_preview=preview is not None)
 
     def _record_failure(self, version: Version, error: Exception) -> None:
         earlier = self._failures.get(version.name)
