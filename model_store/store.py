@@ -41,6 +41,9 @@ _MANIFEST, _WEIGHTS, _GOLDEN, _PREVIEW, _CURRENT = (
     "current",
 )
 
+_LOST_AND_FOUND = "lost+found"
+"""A folder that file systems have at their root."""
+
 
 @dataclass(frozen=True)
 class StoredModel:
@@ -69,6 +72,16 @@ class ModelStore:
         if not self.root.is_dir():
             return []
         return sorted(folder.name for folder in self.root.iterdir() if self.versions(folder.name))
+
+    def foreign(self) -> list[str]:
+        """What lies in `root` and is no model, sorted: files, invalid names, folders without a version.
+
+        Hidden entries, `lost+found` of a file system, and a folder that is being published to are not listed.
+        """
+        if not self.root.is_dir():
+            return []
+        entries = (entry for entry in self.root.iterdir() if not (_hidden(entry) or entry.name == _LOST_AND_FOUND))
+        return sorted(entry.name for entry in entries if not (self.versions(entry.name) or _is_being_written(entry)))
 
     def versions(self, name: str) -> list[int]:
         """The published versions of a model, ascending; empty for an unknown name."""
@@ -209,6 +222,15 @@ class ModelStore:
                     raise
             else:
                 return manifest
+
+
+def _hidden(entry: Path) -> bool:
+    return entry.name.startswith(".")
+
+
+def _is_being_written(folder: Path) -> bool:
+    """Whether it is the folder of a model that holds the temporary folder of a first version."""
+    return valid_name(folder.name) and folder.is_dir() and any(map(_hidden, folder.iterdir()))
 
 
 def _build_manifest(draft: Draft, version: int, network: TransformNetwork, files: Mapping[str, bytes]) -> Manifest:

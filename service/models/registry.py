@@ -9,12 +9,13 @@ from functools import cached_property
 from math import prod
 from time import monotonic
 
-from model_store import Manifest, ModelStore, StoreError
+from model_store import Manifest, ModelStore, StoreError, describe_foreign
 from model_store.allocator import trim_heap
 from service.engine.cost_model import CostModel
 from service.engine.runner import LoadedModel, LoadedNetwork, Runner
 from service.engine.tiling import Tiling
 from service.errors import DeviceLost, ModelUnavailable, UnknownModel
+from service.models.ignored_entries import IgnoredEntries
 from service.models.watched_store import Version, WatchedStore
 from service.telemetry.metrics import Metrics
 
@@ -102,6 +103,7 @@ class ModelRegistry:
 
     def __init__(self, stores: Sequence[ModelStore], runner: Runner, metrics: Metrics, poll_seconds: float) -> None:
         self._stores = [WatchedStore(store) for store in stores]
+        self._ignored = {store.root: IgnoredEntries(store) for store in stores}
         self._runner = runner
         self._metrics = metrics
         self._poll_seconds = poll_seconds
@@ -116,7 +118,11 @@ class ModelRegistry:
 
     def warnings(self) -> list[str]:
         """What an operator should mend, though everything that was loaded is still served."""
-        return [f"the store {store.root} is missing; its models stay loaded" for store in self._stores if store.missing]
+        missing = [
+            f"the store {store.root} is missing; its models stay loaded" for store in self._stores if store.missing
+        ]
+        ignored = {root: entries.names for root, entries in self._ignored.items() if entries.names}
+        return missing + [f"in the store {root} {describe_foreign(names)}" for root, names in ignored.items()]
 
     def all(self) -> list[ServedModel]:
         """Every served model, by name."""
@@ -221,6 +227,9 @@ class ModelRegistry:
         for store in self._stores:
             promoted |= store.promoted()
             self._metrics.store_available.labels(str(store.root)).set(not store.missing)
+        for root, entries in self._ignored.items():
+            entries.read()
+            self._metrics.store_ignored_entries.labels(str(root)).set(len(entries.names))
         return promoted
 
     def _is_due(self, version: Version) -> bool:

@@ -81,6 +81,9 @@ class Metrics:
         self.store_available = gauge(
             "store_available", "1 for each model store that is there, 0 while it is missing", "store"
         )
+        self.store_ignored_entries = gauge(
+            "store_ignored_entries", "Entries in the folder of a model store that are no models", "store"
+        )
         self.model_loads = counter("model_loads", "Attempts to load a version", "model", "result")
         self.model_load_duration = histogram(
             "model_load_duration_seconds", "Reading, verifying and warming up a version", STAGE_SECONDS, "model"
