@@ -28,7 +28,10 @@ from service.http.routes.jobs import JobRoutes
 from service.http.routes.models import ModelRoutes
 from service.http.routes.problems import ProblemRoutes
 from service.imaging.codecs import configure_codecs
+from service.jobs.kept_jobs import KeptJobs
 from service.jobs.queue import JobQueue
+from service.jobs.runner import JobRunner
+from service.jobs.store import JobStore
 from service.lifespan import Lifespan
 from service.models.registry import ModelRegistry, ServedModel
 from service.pipeline.cache_key import build_fingerprint
@@ -92,7 +95,7 @@ def build_service(settings: Settings, refusals: RefusalCache | None = None) -> S
     pipeline = ImagePipeline(settings, admission, scheduler, codecs, metrics)
     fingerprint = build_fingerprint(device, precision, sizes)
     coalescer = RequestCoalescer(pipeline, fingerprint, metrics, coalesce=settings.coalesce)
-    queue = JobQueue(settings, models, coalescer, metrics)
+    queue = build_job_queue(settings, models, coalescer, metrics)
     lifespan = Lifespan(settings, models, admission, scheduler, runner, codecs, queue)
 
     job_routes = JobRoutes(settings, models, pipeline, queue)
@@ -109,6 +112,16 @@ def build_service(settings: Settings, refusals: RefusalCache | None = None) -> S
     app = build_application(lifespan, routers, metrics)
     shedder = _load_shedder(settings, refusals, metrics)
     return Service(app, lifespan, settings, metrics, models, runner, admission, pipeline, queue, refusals, shedder)
+
+
+def build_job_queue(
+    settings: Settings, models: ModelRegistry, coalescer: RequestCoalescer, metrics: Metrics
+) -> JobQueue:
+    """The jobs of the folder that the settings name."""
+    store = JobStore(settings.jobs_folder)
+    jobs = KeptJobs(settings, store, metrics)
+    runner = JobRunner(settings, models, coalescer, store, jobs, metrics)
+    return JobQueue(settings, store, jobs, runner, metrics)
 
 
 def _load_shedder(settings: Settings, refusals: RefusalCache, metrics: Metrics) -> LoadShedder | None:

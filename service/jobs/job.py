@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from service.jobs.store import JobOutcome, JobRecord
+from service.jobs.record import JobOutcome, JobRecord
 from service.pipeline.trace import Trace
 
 

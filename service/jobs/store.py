@@ -14,71 +14,18 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from model_store.durable import replace_file, write_folder
-from service.errors import ServiceError
-from service.pipeline.requests import InputFiles, StoredImageRequest
-from service.pipeline.result import Result
-from service.telemetry.trace_context import TraceContext
+from service.jobs.record import JobOutcome, JobRecord
+from service.pipeline.requests import InputFiles
 
 JOB, IMAGE, MASK, ATTEMPTS = "job.json", "image", "mask", "attempts"
 RESULT, OUTCOME = "result", "outcome.json"
 
 logger = logging.getLogger(__name__)
-
-
-class JobRecord(BaseModel):
-    """What a job is to do. Written once."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    request: StoredImageRequest
-    fingerprint: str
-    """Equal for equal requests and files."""
-    request_id: str
-    """Of the HTTP request that created it."""
-    context: TraceContext | None = None
-    created: datetime = Field(default_factory=lambda: datetime.now(UTC))
-
-
-class StoredFailure(BaseModel):
-    """A failure that can be raised again."""
-
-    model_config = ConfigDict(frozen=True)
-
-    kind: str
-    detail: str
-    members: dict[str, Any] = {}
-
-    @classmethod
-    def of(cls, failure: ServiceError) -> Self:
-        """The part of a failure that clients are told."""
-        return cls(kind=failure.kind, detail=failure.detail, members=failure.members)
-
-    def error(self) -> ServiceError:
-        """The failure as an exception of its own type."""
-        kind = next((kind for kind in ServiceError.kinds() if kind.kind == self.kind), ServiceError)
-        failure = kind.__new__(kind)
-        ServiceError.__init__(failure, self.detail, **self.members)
-        return failure
-
-
-class JobOutcome(BaseModel):
-    """How a job ended: with a result, or with a failure."""
-
-    model_config = ConfigDict(frozen=True)
-
-    started: datetime | None = None
-    finished: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    tiles: int = 0
-    result: Result | None = None
-    failure: StoredFailure | None = None
 
 
 class JobStore:

@@ -14,10 +14,11 @@ from service.errors import InvalidRequest, MalformedBody, ServiceError, UnknownM
 from service.http.accept import JSON, Accept
 from service.http.body import is_form, read_form
 from service.http.disconnect import while_connected
+from service.http.job_status import JobStatus
 from service.http.multipart import MASK, MultipartForm
 from service.http.prefer import Preference
 from service.http.problems import failure_headers
-from service.http.routes.jobs import JobRoutes, JobStatus
+from service.http.routes.jobs import JobRoutes
 from service.http.routes.parameters import PreferHeader, TimeoutHeader
 from service.http.routes.problems import titles_of
 from service.imaging.codecs import DEFAULT_QUALITY, EXTENSIONS, inspect

@@ -12,11 +12,12 @@ from service.errors import Overloaded
 from service.http.accept import Accept
 from service.http.body import read_files, request_body_schema
 from service.http.disconnect import while_connected
+from service.http.job_status import JobStatus
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.load_shedding.request_class import ANY_SIZE, RequestClass, classify
 from service.http.prefer import Preference
 from service.http.responses import image_response, image_response_schema
-from service.http.routes.jobs import JobRoutes, JobStatus
+from service.http.routes.jobs import JobRoutes
 from service.http.routes.parameters import PreferHeader, ScalePath, StylePath, TimeoutHeader
 from service.http.routes.problems import problem_responses
 from service.models.registry import ModelRegistry
