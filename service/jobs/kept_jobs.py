@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from service.errors import JobsUnavailable, TooManyJobs
+from service.jobs.deliveries import Deliveries
 from service.jobs.job import Job, JobState
 from service.jobs.record import JobOutcome, JobRecord
 from service.jobs.store import JobStore
@@ -26,10 +27,11 @@ logger = logging.getLogger(__name__)
 class KeptJobs:
     """All jobs: queued, running and ended. Who adds, ends or deletes one holds `changing` meanwhile."""
 
-    def __init__(self, settings: Settings, store: JobStore, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, store: JobStore, deliveries: Deliveries, metrics: Metrics) -> None:
         self.changing = asyncio.Lock()
         self._settings = settings
         self._store = store
+        self._deliveries = deliveries
         self._jobs: dict[str, Job] = {}
         metrics.jobs_bytes.set_function(self._bytes)
         for state in JobState:
@@ -78,8 +80,9 @@ class KeptJobs:
         return self._bytes() + wanted <= self._settings.job_bytes
 
     async def delete(self, job: Job) -> None:
-        """Forget a job, and delete its files."""
+        """Forget a job and its webhook, and delete its files."""
         del self._jobs[job.record.id]
+        self._deliveries.cancel(job)
         try:
             await asyncio.to_thread(self._store.remove, job.record.id)
         except OSError:

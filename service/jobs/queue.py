@@ -7,11 +7,13 @@ are begun again.
 import asyncio
 import hashlib
 import logging
+from collections.abc import Iterable
 
 from service.errors import JobConflict, JobsUnavailable, UnknownJob
+from service.jobs.deliveries import Deliveries
 from service.jobs.job import Job
 from service.jobs.kept_jobs import KeptJobs
-from service.jobs.record import JobRecord
+from service.jobs.record import Callback, JobRecord
 from service.jobs.runner import JobRunner
 from service.jobs.store import JobStore
 from service.pipeline.requests import ImageRequest, InputFiles
@@ -29,12 +31,19 @@ class JobQueue:
     """The jobs of one folder, which may belong to another process for the time being."""
 
     def __init__(
-        self, settings: Settings, store: JobStore, jobs: KeptJobs, runner: JobRunner, metrics: Metrics
+        self,
+        settings: Settings,
+        store: JobStore,
+        jobs: KeptJobs,
+        runner: JobRunner,
+        deliveries: Deliveries,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._store = store
         self._jobs = jobs
         self._runner = runner
+        self._deliveries = deliveries
         self._metrics = metrics
         self._trouble: str | None = "the service is starting"
 
@@ -58,11 +67,9 @@ class JobQueue:
                 await self._jobs.make_room(0)
 
     async def stop(self) -> None:
-        """Stop; unfinished jobs are left to the next process."""
-        tasks = [job.task for job in self._jobs.all() if job.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Stop; unfinished jobs, and webhooks that were not delivered, are left to the next process."""
+        await _cancel(job.task for job in self._jobs.all())
+        await _cancel(job.delivery for job in self._jobs.all())
         await asyncio.to_thread(self._store.close)
 
     def find(self, job_id: str) -> Job:
@@ -74,22 +81,28 @@ class JobQueue:
             raise UnknownJob(f"there is no job {job_id!r}; finished ones are kept for {kept:g} s at most")
         return job
 
-    async def put(self, job_id: str, request: ImageRequest, files: InputFiles, trace: Trace) -> tuple[Job, bool]:
+    async def put(
+        self, job_id: str, request: ImageRequest, files: InputFiles, trace: Trace, callback: Callback | None = None
+    ) -> tuple[Job, bool]:
         """The job of that id, and whether it is new: an equal request with equal files gets the same job again.
 
-        Raises JobConflict where the id belongs to another request, TooManyJobs, JobsUnavailable.
+        Raises JobConflict where the id belongs to another request, or to one with another callback; TooManyJobs,
+        JobsUnavailable.
         """
         request = request.as_bulk()
         fingerprint = await asyncio.to_thread(_fingerprint, request, files)
         async with self._jobs.changing:
             if (known := self._jobs.find(job_id)) is not None:
-                if known.record.fingerprint != fingerprint:
-                    raise JobConflict(f"job {job_id!r} has another image or other parameters; choose another id")
+                _require_same(known.record, fingerprint, callback)
                 return known, False
             await self._open_store()
-            request_id, context = trace.request_id, trace.context
             record = JobRecord(
-                id=job_id, request=request, fingerprint=fingerprint, request_id=request_id, context=context
+                id=job_id,
+                request=request,
+                fingerprint=fingerprint,
+                request_id=trace.request_id,
+                context=trace.context,
+                callback=callback,
             )
             job = await self._jobs.create(record, files)
         self._runner.start(job)
@@ -135,10 +148,27 @@ class JobQueue:
             self._runner.start(job)
         else:
             job.ended.set()
+            self._deliveries.start(job)
 
     def _require_store(self) -> None:
         if self._trouble is not None:
             raise JobsUnavailable(f"{self._trouble}; a request without `Prefer: respond-async` needs no job")
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None] | None]) -> None:
+    """Cancel tasks, and wait until they have ended."""
+    running = [task for task in tasks if task is not None]
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+def _require_same(record: JobRecord, fingerprint: str, callback: Callback | None) -> None:
+    """Raise JobConflict where a job is not the one that is asked for again. A callback may be left out then."""
+    if record.fingerprint != fingerprint:
+        raise JobConflict(f"job {record.id!r} has another image or other parameters; choose another id")
+    if callback is not None and (record.callback is None or record.callback.url != callback.url):
+        raise JobConflict(f"job {record.id!r} has no callback, or another one; choose another id")
 
 
 def _fingerprint(request: ImageRequest, files: InputFiles) -> str:

@@ -1,6 +1,8 @@
-"""What is kept of a job: what it is to do, and how it ended."""
+"""What is kept of a job: what it is to do, how it ended, and whether its webhook was delivered."""
 
+import uuid
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,6 +11,16 @@ from service.errors import ServiceError
 from service.pipeline.requests import StoredImageRequest
 from service.pipeline.result import Result
 from service.telemetry.trace_context import TraceContext
+
+
+class Callback(BaseModel):
+    """Where a client wants to hear of the end of its job."""
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str
+    message_id: str = Field(default_factory=lambda: f"msg_{uuid.uuid4().hex}")
+    """The same in every attempt to deliver the webhook, by which a receiver knows what it has already."""
 
 
 class JobRecord(BaseModel):
@@ -23,6 +35,7 @@ class JobRecord(BaseModel):
     request_id: str
     """Of the HTTP request that created it."""
     context: TraceContext | None = None
+    callback: Callback | None = None
     created: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -63,3 +76,22 @@ class JobOutcome(BaseModel):
     def failed(cls, failure: ServiceError) -> Self:
         """The outcome of a job that failed."""
         return cls(failure=StoredFailure.of(failure))
+
+
+class DeliveryState(StrEnum):
+    """Whether a webhook is still to be delivered."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class Delivery(BaseModel):
+    """How far the delivery of a webhook is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    state: DeliveryState = DeliveryState.PENDING
+    attempts: int = 0
+    next_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    """When it is attempted again, while it is pending."""

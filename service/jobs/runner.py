@@ -15,6 +15,7 @@ from service.errors import (
     ResultTooLarge,
     ServiceError,
 )
+from service.jobs.deliveries import Deliveries
 from service.jobs.job import Job
 from service.jobs.kept_jobs import KeptJobs
 from service.jobs.record import JobOutcome
@@ -44,6 +45,7 @@ class JobRunner:
         coalescer: RequestCoalescer,
         store: JobStore,
         jobs: KeptJobs,
+        deliveries: Deliveries,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
@@ -51,6 +53,7 @@ class JobRunner:
         self._coalescer = coalescer
         self._store = store
         self._jobs = jobs
+        self._deliveries = deliveries
         self._metrics = metrics
         self._room = asyncio.Semaphore(settings.max_running_jobs)
 
@@ -73,6 +76,8 @@ class JobRunner:
         except Exception:
             logger.exception("the end of job %s cannot be recorded", job.record.id)
             job.outcome = JobOutcome.failed(_unexpected())
+        if job.outcome is not None:
+            self._deliveries.start(job)
 
     async def _run_now(self, job: Job) -> None:
         """From the image to the result, or to a failure. Draining and DeviceLost leave the job to the next process."""

@@ -5,6 +5,7 @@
               attempts       how often it was begun without an end
               result         the finished image
               outcome.json   how the job ended; absent until then
+              delivery.json  how far the delivery of its webhook is; absent until the first attempt
 """
 
 import fcntl
@@ -19,11 +20,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from model_store.durable import replace_file, write_folder
-from service.jobs.record import JobOutcome, JobRecord
+from service.jobs.record import Delivery, JobOutcome, JobRecord
 from service.pipeline.requests import InputFiles
 
 JOB, IMAGE, MASK, ATTEMPTS = "job.json", "image", "mask", "attempts"
-RESULT, OUTCOME = "result", "outcome.json"
+RESULT, OUTCOME, DELIVERY = "result", "outcome.json", "delivery.json"
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +105,20 @@ class JobStore:
         replace_file(folder / OUTCOME, outcome.model_dump_json().encode())
         for name in (IMAGE, MASK):
             (folder / name).unlink(missing_ok=True)
+
+    def delivery(self, job: str) -> Delivery:
+        """How far the delivery of a job's webhook is. Where that cannot be read it is begun again."""
+        try:
+            return Delivery.model_validate_json((self._folder / job / DELIVERY).read_bytes())
+        except FileNotFoundError:
+            return Delivery()
+        except (OSError, ValidationError):
+            logger.exception("job %s: the state of its webhook cannot be read", job)
+            return Delivery()
+
+    def write_delivery(self, job: str, delivery: Delivery) -> None:
+        """Write how far the delivery of a job's webhook is. Raises FileNotFoundError where the job was removed."""
+        replace_file(self._folder / job / DELIVERY, delivery.model_dump_json().encode())
 
     def remove(self, job: str) -> None:
         """Delete a job, whole or not at all."""

@@ -19,7 +19,7 @@ from service.http.multipart import MASK, MultipartForm
 from service.http.prefer import Preference
 from service.http.problems import failure_headers
 from service.http.routes.jobs import JobRoutes
-from service.http.routes.parameters import PreferHeader, TimeoutHeader
+from service.http.routes.parameters import CallbackHeader, PreferHeader, TimeoutHeader
 from service.http.routes.problems import titles_of
 from service.imaging.codecs import DEFAULT_QUALITY, EXTENSIONS, inspect
 from service.imaging.masks import MaskMeaning
@@ -154,13 +154,19 @@ class EditRoutes:
         )
 
     async def edit(
-        self, request: Request, timeout_seconds: TimeoutHeader = None, prefer: PreferHeader = None
+        self,
+        request: Request,
+        timeout_seconds: TimeoutHeader = None,
+        prefer: PreferHeader = None,
+        callback_url: CallbackHeader = None,
     ) -> Response:
         """OpenAI's call: the model is a style or a network that enlarges, the prompt is ignored.
 
         A job, where that is preferred, is one of ours.
         """
         trace: Trace = request.state.trace
+        respond_async = Preference.parse(prefer).respond_async
+        callback = await self._jobs.callback(callback_url, creates_job=respond_async)
         with trace.stage("read"):
             parts = await self._read_parts(request)
         files, edit = _files(parts), Edit.parse(parts)
@@ -170,8 +176,8 @@ class EditRoutes:
         resolved = resolve(asked, self._models, self._settings, files.mask)
         if edit.size != "auto":
             await asyncio.to_thread(_check_size, edit.size, resolved, files.image)
-        if Preference.parse(prefer).respond_async:
-            return await self._jobs.accept(request, asked, files, Preference(respond_async=True))
+        if respond_async:
+            return await self._jobs.accept(request, asked, files, Preference(respond_async=True), callback)
         finished = await while_connected(request.receive, self._coalescer.run(resolved, files.image, trace))
         headers = {"Server-Timing": trace.server_timing(), "X-Model": finished.result.label}
         content = await asyncio.to_thread(lambda: EditResponse.of(finished).model_dump_json())

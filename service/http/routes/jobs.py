@@ -18,11 +18,13 @@ from service.http.disconnect import while_connected
 from service.http.job_status import JobStatus
 from service.http.prefer import Preference
 from service.http.responses import image_response, image_response_schema, matches_etag, not_modified
-from service.http.routes.parameters import IfNoneMatchHeader, TimeoutHeader
+from service.http.routes.parameters import CallbackHeader, IfNoneMatchHeader, TimeoutHeader
 from service.http.routes.problems import problem_responses
+from service.http.webhooks.sender import CALLBACK_HEADER, WebhookSender
 from service.imaging.codecs import ImageFormat, inspect
 from service.jobs.job import Job
 from service.jobs.queue import JobQueue
+from service.jobs.record import Callback
 from service.models.registry import ModelRegistry
 from service.pipeline.pipeline import ImagePipeline
 from service.pipeline.requests import (
@@ -81,11 +83,20 @@ class JobParameters(StylizeParameters, UpscaleParameters):
 class JobRoutes:
     """GET, PUT and DELETE /v1/jobs/{id}, GET /v1/jobs/{id}/result; and the jobs that image calls ask for."""
 
-    def __init__(self, settings: Settings, models: ModelRegistry, pipeline: ImagePipeline, queue: JobQueue) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        models: ModelRegistry,
+        pipeline: ImagePipeline,
+        queue: JobQueue,
+        webhooks: WebhookSender | None,
+    ) -> None:
+        """`webhooks`: None where the settings have none."""
         self._settings = settings
         self._models = models
         self._pipeline = pipeline
         self._queue = queue
+        self._webhooks = webhooks
         self.router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
         self._add_job_endpoints("/{id}")
         self._add_result_endpoint("/{id}/result")
@@ -100,18 +111,20 @@ class JobRoutes:
         id: JobId,  # noqa: A002
         parameters: Annotated[JobParameters, Query()],
         timeout_seconds: TimeoutHeader = None,
+        callback_url: CallbackHeader = None,
     ) -> Response:
         """Begin a job under an id of the client's own. Doing so again with the same image and query changes nothing."""
         formats = Accept.parse(request.headers.getlist("Accept")).formats(parameters.format)
         asked = parameters.request(formats, timeout_seconds)
         with suppress(Overloaded):  # a job can wait until there is room
             self._pipeline.check(resolve(asked, self._models, self._settings))
+        callback = await self.callback(callback_url)
         trace: Trace = request.state.trace
         with trace.stage("read"):
             limit, seconds = self._settings.max_body_bytes, self._settings.request_timeout
             files = await read_files(request, limit, seconds, accepts_mask=asked.accepts_mask)
         self._refuse_early(asked, files)
-        job, new = await self._queue.put(id, asked, files, trace)
+        job, new = await self._queue.put(id, asked, files, trace, callback)
         return self._status_response(job, 201 if new else 200)
 
     async def remove(self, id: JobId) -> Response:  # noqa: A002
@@ -128,12 +141,28 @@ class JobRoutes:
         """The image; the problem of a job that failed, as the call itself would have answered it."""
         return await self._result_response(request, self._queue.find(id), if_none_match)
 
+    async def callback(self, url: str | None, *, creates_job: bool = True) -> Callback | None:
+        """What X-Callback-URL asks for. Raises InvalidRequest where no webhook would be sent there, or of nothing."""
+        if url is None:
+            return None
+        if not creates_job:
+            raise InvalidRequest(f"header.{CALLBACK_HEADER}: only jobs have callbacks; add `Prefer: respond-async`")
+        if self._webhooks is None:
+            raise InvalidRequest(f"header.{CALLBACK_HEADER}: this service sends no webhooks: it has no webhook_secret")
+        await self._webhooks.check(url)
+        return Callback(url=url)
+
     async def accept(
-        self, request: Request, asked: ImageRequest, files: InputFiles, preference: Preference
+        self,
+        request: Request,
+        asked: ImageRequest,
+        files: InputFiles,
+        preference: Preference,
+        callback: Callback | None,
     ) -> Response:
         """202 and where the job is; or the image, where the client prefers to wait and it is ready in that time."""
         self._refuse_early(asked, files)
-        job, _ = await self._queue.put(uuid.uuid4().hex, asked, files, request.state.trace)
+        job, _ = await self._queue.put(uuid.uuid4().hex, asked, files, request.state.trace, callback)
         with suppress(TimeoutError):
             async with asyncio.timeout(min(preference.wait, self._settings.request_timeout)):
                 await while_connected(request.receive, job.ended.wait())

@@ -19,7 +19,7 @@ def status(outcome: JobOutcome | None) -> JobStatus:
 def test_job_that_has_not_ended_has_no_end() -> None:
     told = status(None)
     assert (told.id, told.state, told.task) == ("one", JobState.QUEUED, "stylize")
-    assert told.finished is told.expires is told.result is told.problem is None
+    assert (told.finished, told.expires, told.result, told.problem) == (None, None, None, None)
 
 
 def test_result_is_told_with_the_time_for_which_it_is_kept() -> None:

@@ -42,7 +42,7 @@ def test_attempts_share_the_timeout_of_their_job(tmp_path: Path, named: float | 
     async def run() -> None:
         async with service.lifespan(service.app):
             other = service.settings.model_copy(update={"jobs_folder": tmp_path / "jobs"})
-            queue = build_job_queue(other, service.models, coalescer, Metrics())
+            queue = build_job_queue(other, service.models, coalescer, None, Metrics())
             await queue.open()
             await scenario(queue)
             await queue.stop()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from service.jobs.record import JobOutcome
+from service.jobs.record import Delivery, DeliveryState, JobOutcome
 from service.jobs.store import JobStore
 from service.pipeline.requests import InputFiles
 from tests.service.jobs.test_record import RESULT, record
@@ -62,6 +62,16 @@ def test_folder_belongs_to_one_store_at_a_time(store: JobStore, tmp_path: Path) 
     other.open()
     assert (store.is_open, other.is_open) == (False, True)
     other.close()
+
+
+def test_delivery_of_a_webhook_is_kept_and_begun_again_where_it_is_unreadable(store: JobStore, tmp_path: Path) -> None:
+    store.create(record("one"), InputFiles(b"image"))
+    assert store.delivery("one").state is DeliveryState.PENDING
+    given_up = Delivery(state=DeliveryState.FAILED, attempts=3)
+    store.write_delivery("one", given_up)
+    assert store.delivery("one") == given_up
+    (tmp_path / "jobs" / "one" / "delivery.json").write_text("{")
+    assert (store.delivery("one").state, store.delivery("one").attempts) == (DeliveryState.PENDING, 0)
 
 
 def test_foreign_link_in_the_folder_of_a_job_does_not_count(store: JobStore, tmp_path: Path) -> None:
