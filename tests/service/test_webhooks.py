@@ -123,11 +123,11 @@ def test_receiver_that_never_answers_holds_up_nobody(tmp_path: Path) -> None:
     ("callback", "reason"),
     [
         ("http://example.com/", "must begin with https://"),
-        ("https://127.0.0.2/", "no public address"),
-        ("https://[::1]/", "no public address"),
-        ("https://[::ffff:169.254.169.254]/", "no public address"),
-        ("https://2130706433/", "no public address"),
-        ("https://localhost/", "no public address"),
+        ("https://127.0.0.2/", "no address was found"),
+        ("https://[::1]/", "no address was found"),
+        ("https://[::ffff:169.254.169.254]/", "no address was found"),
+        ("https://2130706433/", "no address was found"),
+        ("https://localhost/", "no address was found"),
         ("example.com", "must name a host"),
     ],
 )

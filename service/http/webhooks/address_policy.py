@@ -11,6 +11,9 @@ import httpx
 
 MAX_URL_LENGTH = 2048
 
+NO_ADDRESS = "no address was found that it may have: a public one, or any of a host of the setting webhook_hosts"
+"""The same whether the host is unknown or private, since clients must not learn which names there are inside."""
+
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 """All IPv6 addresses of the Internet that are assigned so far (RFC 4291, section 2.4)."""
 
@@ -56,14 +59,11 @@ class AddressPolicy:
     async def addresses(self, url: httpx.URL) -> list[str]:
         """Where the host is now. A connection must go to one of these, or another lookup could lead elsewhere.
 
-        Raises ForbiddenTarget where it has none, or where one of them is not public.
+        Raises ForbiddenTarget where one of them is not public, OSError where the host has none.
         """
-        try:
-            found = await self._resolver.addresses(url.raw_host.decode(), url.port or 0)
-        except (OSError, UnicodeError):
-            found = []
-        if not found or not (self._trusts(url) or all(is_public(ip_address(address)) for address in found)):
-            raise ForbiddenTarget("its host has no public address, and is none of the setting webhook_hosts")
+        found = await self._resolver.addresses(url.raw_host.decode(), url.port or 0)
+        if not (self._trusts(url) or all(is_public(ip_address(address)) for address in found)):
+            raise ForbiddenTarget(NO_ADDRESS)
         return found
 
     def _trusts(self, url: httpx.URL) -> bool:

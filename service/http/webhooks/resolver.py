@@ -21,4 +21,8 @@ class Resolver:
 
 
 def _look_up(host: str, port: int) -> list[str]:
-    return [str(address[0]) for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(f"{host!r} is no name of a host") from error
+    return [str(address[0]) for *_, address in found]

@@ -9,7 +9,7 @@ import httpx
 
 from service.errors import InvalidRequest
 from service.http.job_status import JobStatus
-from service.http.webhooks.address_policy import AddressPolicy, ForbiddenTarget
+from service.http.webhooks.address_policy import NO_ADDRESS, AddressPolicy, ForbiddenTarget
 from service.http.webhooks.signature import signed_headers
 from service.jobs.deliveries import DeliveryFailed
 from service.jobs.job import Job
@@ -42,8 +42,8 @@ class WebhookSender:
                 await self._policy.addresses(self._policy.parse(url))
         except ForbiddenTarget as error:
             raise InvalidRequest(f"header.{CALLBACK_HEADER}: {error}") from error
-        except TimeoutError as error:
-            raise InvalidRequest(f"header.{CALLBACK_HEADER}: its host was not found in time") from error
+        except OSError as error:  # also where the time is over
+            raise InvalidRequest(f"header.{CALLBACK_HEADER}: {NO_ADDRESS}") from error
 
     async def send(self, job: Job) -> None:
         """Send the state of a job, as GET gives it, to its callback URL. Raises DeliveryFailed."""
@@ -55,7 +55,7 @@ class WebhookSender:
                 status = await self._post(job.record.callback.url, body, headers)
         except ForbiddenTarget as error:
             raise DeliveryFailed("blocked", str(error)) from error
-        except (TimeoutError, OSError, httpx.HTTPError) as error:
+        except (OSError, httpx.HTTPError) as error:
             raise DeliveryFailed("unreachable", f"{type(error).__name__}: {error}") from error
         if not 200 <= status < 300:
             raise DeliveryFailed("refused", f"status {status}", final=status == GONE)

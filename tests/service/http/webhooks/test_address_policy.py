@@ -89,11 +89,16 @@ def test_public_addresses_are_given_as_they_were_found() -> None:
     assert found(AddressPolicy(Names(["1.1.1.1", "2606:4700::1111"]))) == ["1.1.1.1", "2606:4700::1111"]
 
 
-@pytest.mark.parametrize("addresses", [[], ["10.0.0.1"], ["1.1.1.1", "10.0.0.1"], ["::ffff:10.0.0.1"]])
+@pytest.mark.parametrize("addresses", [["10.0.0.1"], ["1.1.1.1", "10.0.0.1"], ["::ffff:10.0.0.1"]])
 def test_one_address_that_is_not_public_is_enough(addresses: list[str]) -> None:
-    with pytest.raises(ForbiddenTarget, match="no public address") as refused:
+    with pytest.raises(ForbiddenTarget, match="no address was found") as refused:
         found(AddressPolicy(Names(addresses)))
     assert "10.0.0.1" not in str(refused.value)
+
+
+def test_host_that_is_not_known_is_an_error_of_the_network() -> None:
+    with pytest.raises(OSError, match="no such host"):
+        found(AddressPolicy(Names([])))
 
 
 def test_name_that_is_bound_to_another_address_is_looked_at_again() -> None:
