@@ -73,23 +73,28 @@ class Deliveries:
 
     async def _attempt(self, job: Job, delivery: Delivery, sender: Sender) -> Delivery:
         """Send once; what is known of the delivery after that."""
-        attempts, final = delivery.attempts + 1, False
-        try:
-            await sender.send(job)
-        except DeliveryFailed as failure:
-            result, final = failure.result, failure.final
-            logger.warning("job %s: webhook was not delivered, attempt %d: %s", job.record.id, attempts, failure)
-        except Exception:
-            result = "unreachable"
-            logger.exception("job %s: webhook cannot be sent, attempt %d", job.record.id, attempts)
-        else:
-            self._metrics.webhook_attempts.labels("ok").inc()
+        attempts = delivery.attempts + 1
+        failure = await self._send(job, sender)
+        if failure is None:
             return self._ended(DeliveryState.DELIVERED, attempts)
-        self._metrics.webhook_attempts.labels(result).inc()
-        if final or attempts >= self._settings.webhook_attempts:
+        logger.warning("job %s: webhook was not delivered, attempt %d: %s", job.record.id, attempts, failure)
+        if failure.final or attempts >= self._settings.webhook_attempts:
             return self._ended(DeliveryState.FAILED, attempts)
         wait = wait_seconds(attempts, self._settings.webhook_retry_seconds, random.random())
         return Delivery(attempts=attempts, next_at=datetime.now(UTC) + timedelta(seconds=wait))
+
+    async def _send(self, job: Job, sender: Sender) -> DeliveryFailed | None:
+        """Why a webhook was not delivered; None where it was."""
+        failure = None
+        try:
+            await sender.send(job)
+        except DeliveryFailed as error:
+            failure = error
+        except Exception as error:
+            logger.exception("job %s: webhook cannot be sent", job.record.id)
+            failure = DeliveryFailed("unreachable", type(error).__name__)
+        self._metrics.webhook_attempts.labels(failure.result if failure else "ok").inc()
+        return failure
 
     def _ended(self, state: DeliveryState, attempts: int) -> Delivery:
         self._metrics.webhooks.labels(state).inc()
