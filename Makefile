@@ -13,7 +13,7 @@ PEERS   := $(VENV)/.benchmarks-installed
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # one pip at a time in one environment
-.PHONY: help serve train test lint bench format clean
+.PHONY: help serve train test soak lint bench format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -28,6 +28,10 @@ train: $(RUNTIME) ## train a network: make train ARGS="style --style-image wave.
 test: export OMP_NUM_THREADS ?= 1
 test: lint ## everything that must pass: lint, types, tests (ARGS="-k tiling" goes to pytest)
 	$(BIN)/pytest --numprocesses=$(JOBS) --dist=worksteal $(ARGS)
+
+soak: export SOAK_ROUNDS ?= 200
+soak: $(DEV) ## two hundred publications and rollbacks under load, of which no request may notice (SOAK_ROUNDS=…)
+	$(BIN)/pytest tests/service/test_model_stores.py $(ARGS)
 
 lint: $(DEV) ## style, formatting and types
 	$(BIN)/ruff check

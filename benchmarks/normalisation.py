@@ -20,10 +20,11 @@ from trainer.errors import Interrupted
 from trainer.hardware import Hardware
 from trainer.loss_network import load_loss_network
 from trainer.objective import StyleWeights
+from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.style import StyleTask
 from trainer.style_score import StyleScorer
-from trainer.train import publish, train
+from trainer.train import train
 
 SIZES = (256, 480)
 """Longer sides, in pixels, of the photographs for evaluation."""

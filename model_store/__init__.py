@@ -1,6 +1,7 @@
 """Transform networks, their manifests and the versioned store, shared by the trainer and the service."""
 
 from model_store.errors import CorruptModel, GoldenMismatch, StoreError, UnknownModel
+from model_store.foreign import describe_foreign
 from model_store.golden import Golden
 from model_store.manifest import NAME_PATTERN, Draft, Manifest, Provenance
 from model_store.networks import (
@@ -40,6 +41,7 @@ __all__ = [
     "TransformNetwork",
     "UnknownModel",
     "area_reduced",
+    "describe_foreign",
     "for_inference",
     "has_fast_bf16",
     "reflected",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from model_store.errors import StoreError
+from model_store.foreign import describe_foreign
 from model_store.store import SHIPPED_STORE, ModelStore
 
 SHIPPED = "shipped"
@@ -29,6 +30,8 @@ def _list(store: ModelStore, _: argparse.Namespace) -> int:
         others = ", ".join(str(version) for version in store.versions(name))
         return f"{manifest.label:32} ×{manifest.scale}  {manifest.task:16}  versions {others:8}  {manifest.title}"
 
+    if foreign := store.foreign():
+        print(f"warning: {describe_foreign(foreign)}", file=sys.stderr)
     return _print_each(store.names(), summarize)
 
 

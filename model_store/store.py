@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from model_store.durable import replace_file, write_folder
 from model_store.errors import CorruptModel, GoldenMismatch, StoreError, UnknownModel
 from model_store.golden import Golden
+from model_store.links import require_inside
 from model_store.manifest import Draft, Manifest, valid_name
 from model_store.networks.layers import InstanceNorm
 from model_store.networks.transform import TransformNetwork
@@ -39,6 +40,9 @@ _MANIFEST, _WEIGHTS, _GOLDEN, _PREVIEW, _CURRENT = (
     "preview.png",
     "current",
 )
+
+_LOST_AND_FOUND = "lost+found"
+"""A folder that file systems have at their root."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,16 @@ class ModelStore:
             return []
         return sorted(folder.name for folder in self.root.iterdir() if self.versions(folder.name))
 
+    def foreign(self) -> list[str]:
+        """What lies in `root` and is no model, sorted: files, invalid names, folders without a version.
+
+        Hidden entries, `lost+found` of a file system, and a folder that is being published to are not listed.
+        """
+        if not self.root.is_dir():
+            return []
+        entries = (entry for entry in self.root.iterdir() if not (_hidden(entry) or entry.name == _LOST_AND_FOUND))
+        return sorted(entry.name for entry in entries if not (self.versions(entry.name) or _is_being_written(entry)))
+
     def versions(self, name: str) -> list[int]:
         """The published versions of a model, ascending; empty for an unknown name."""
         folder = self.root / name
@@ -90,7 +104,10 @@ class ModelStore:
         return int(chosen)
 
     def manifest(self, name: str, version: int | None = None) -> Manifest:
-        """The manifest of a version, by default the current one. Raises CorruptModel if it is invalid or misplaced."""
+        """The manifest of a version, by default the current one.
+
+        Raises CorruptModel if it is invalid or misplaced, or if a link leads out of the store.
+        """
         folder = self._folder(name, version)
         label = f"{name}@{folder.name}"
         try:
@@ -102,14 +119,18 @@ class ModelStore:
         return manifest
 
     def preview(self, name: str, version: int | None = None) -> Path | None:
-        """The file of the preview of a version, by default the current one; None if it has none."""
+        """The file of the preview of a version, by default the current one; None if it has none.
+
+        Raises CorruptModel if a link leads out of the store.
+        """
         path = self._folder(name, version) / _PREVIEW
         return path if path.is_file() else None
 
     def load(self, name: str, version: int | None = None) -> StoredModel:
         """Load a version, by default the current one.
 
-        Raises CorruptModel if a digest is wrong or the files contradict each other. It does not run the network.
+        Raises CorruptModel if a digest is wrong, the files contradict each other, or a link leads out of the store. It
+        does not run the network.
         """
         manifest = self.manifest(name, version)
         folder = self._folder(name, manifest.version)
@@ -141,7 +162,7 @@ class ModelStore:
 
         `preview` is a PNG file; `picture`, uint8 (H, W, 3), becomes the golden input. The golden output and the
         manifest are computed from the weights as stored. Readers see a complete version or none. Raises StoreError,
-        and writes nothing, if a stored value would not be finite.
+        and writes nothing, if a stored value would not be finite, or if the model's folder is not in the store.
         """
         weights = _serialize(_to_storage_precision(network), draft.name)
         stored = TransformNetwork(network.spec)
@@ -154,7 +175,7 @@ class ModelStore:
         return manifest
 
     def promote(self, name: str, version: int) -> None:
-        """Make a version the current one. Raises UnknownModel if it does not exist."""
+        """Make a version the current one. Raises UnknownModel if it does not exist, CorruptModel if it is elsewhere."""
         folder = self._folder(name, version).parent
         replace_file(folder / _CURRENT, f"{version}\n".encode())
 
@@ -171,12 +192,17 @@ class ModelStore:
         chosen = self.current(name) if version is None else version
         if chosen not in self.versions(name):
             raise UnknownModel(f"no version {chosen} of {name!r}; there are: {self.versions(name)}")
-        return self.root / name / str(chosen)
+        folder = self.root / name / str(chosen)
+        files = (folder / file for file in (_MANIFEST, _WEIGHTS, _GOLDEN, _PREVIEW))
+        require_inside(self.root, (folder.parent, folder, *files), f"{name}@{chosen}")
+        return folder
 
     def _read_current(self, name: str) -> str | None:
         """The content of the file `current`, None if there is no such file."""
+        pointer = self.root / name / _CURRENT
+        require_inside(self.root, (pointer.parent, pointer), name)
         try:
-            return (self.root / name / _CURRENT).read_text("ascii", "replace").strip()
+            return pointer.read_text("ascii", "replace").strip()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -184,6 +210,7 @@ class ModelStore:
 
     def _write_next(self, draft: Draft, network: TransformNetwork, files: Mapping[str, bytes]) -> Manifest:
         """Write the next version; if another publisher has taken its number meanwhile, the one after it."""
+        require_inside(self.root, (self.root / draft.name,), draft.name)
         while True:
             version = max(self.versions(draft.name), default=0) + 1
             content = _build_manifest(draft, version, network, files).model_dump_json(indent=2).encode()
@@ -195,6 +222,15 @@ class ModelStore:
                     raise
             else:
                 return manifest
+
+
+def _hidden(entry: Path) -> bool:
+    return entry.name.startswith(".")
+
+
+def _is_being_written(folder: Path) -> bool:
+    """Whether it is the folder of a model that holds the temporary folder of a first version."""
+    return valid_name(folder.name) and folder.is_dir() and any(map(_hidden, folder.iterdir()))
 
 
 def _build_manifest(draft: Draft, version: int, network: TransformNetwork, files: Mapping[str, bytes]) -> Manifest:

@@ -26,10 +26,17 @@ from service.http.routes.index import index_router
 from service.http.routes.jobs import JobRoutes
 from service.http.routes.models import ModelRoutes
 from service.http.routes.problems import ProblemRoutes
+from service.http.webhooks.address_policy import AddressPolicy
+from service.http.webhooks.resolver import Resolver
+from service.http.webhooks.sender import WebhookSender
 from service.imaging.workers.codecs import Codecs
 from service.imaging.workers.launcher import WorkerLauncher
 from service.imaging.workers.pool import WorkerPool
+from service.jobs.deliveries import Deliveries, Sender
+from service.jobs.kept_jobs import KeptJobs
 from service.jobs.queue import JobQueue
+from service.jobs.runner import JobRunner
+from service.jobs.store import JobStore
 from service.lifespan import Lifespan
 from service.models.registry import ModelRegistry, ServedModel
 from service.pipeline.cache_key import build_fingerprint
@@ -95,10 +102,11 @@ def build_service(
     pipeline = ImagePipeline(settings, admission, scheduler, codecs, metrics)
     fingerprint = build_fingerprint(device, precision, sizes)
     coalescer = RequestCoalescer(pipeline, fingerprint, metrics, coalesce=settings.coalesce)
-    queue = JobQueue(settings, models, coalescer, metrics)
+    webhooks = _webhook_sender(settings)
+    queue = build_job_queue(settings, models, coalescer, webhooks, metrics)
     lifespan = Lifespan(settings, models, admission, scheduler, runner, codec_pool, queue)
 
-    job_routes = JobRoutes(settings, models, pipeline, queue)
+    job_routes = JobRoutes(settings, models, pipeline, queue, webhooks)
     routers = [
         index_router(),
         ImageRoutes(settings, models, refusals, pipeline, coalescer, job_routes).router,
@@ -112,6 +120,24 @@ def build_service(
     app = build_application(lifespan, routers, metrics)
     shedder = _load_shedder(settings, refusals, metrics)
     return Service(app, lifespan, settings, metrics, models, runner, admission, pipeline, queue, refusals, shedder)
+
+
+def build_job_queue(
+    settings: Settings, models: ModelRegistry, coalescer: RequestCoalescer, sender: Sender | None, metrics: Metrics
+) -> JobQueue:
+    """The jobs of the folder that the settings name."""
+    store = JobStore(settings.jobs_folder)
+    deliveries = Deliveries(settings, store, sender, metrics)
+    jobs = KeptJobs(settings, store, deliveries, metrics)
+    runner = JobRunner(settings, models, coalescer, store, jobs, deliveries, metrics)
+    return JobQueue(settings, store, jobs, runner, deliveries, metrics)
+
+
+def _webhook_sender(settings: Settings) -> WebhookSender | None:
+    if not settings.webhook_keys:
+        return None
+    policy = AddressPolicy(Resolver(), settings.webhook_hosts.split())
+    return WebhookSender(settings, policy)
 
 
 def _load_shedder(settings: Settings, refusals: RefusalCache, metrics: Metrics) -> LoadShedder | None:

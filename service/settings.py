@@ -1,10 +1,12 @@
 """Every option of the service once: its default, its bounds, its meaning. The only reader of the environment."""
 
+import base64
+import binascii
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model_store import SHIPPED_STORE
@@ -126,6 +128,22 @@ class Settings(BaseSettings):
         4 * 2**30, ge=1, description="bytes on the disk of all jobs; the oldest results make room for new ones"
     )
 
+    webhook_secret: SecretStr = Field(
+        SecretStr(""),
+        description="signs the webhooks that jobs send to X-Callback-URL; without it there are none: whsec_ and 24 to "
+        "64 bytes in base64; or several, separated by spaces, while one takes the place of another",
+    )
+    webhook_hosts: str = Field(
+        "",
+        description="hosts, separated by spaces, to which webhooks may go by http:// and at private addresses; others "
+        "need https:// and public addresses",
+    )
+    webhook_timeout: float = Field(10.0, gt=0, le=600, description="seconds for one attempt to deliver a webhook")
+    webhook_attempts: int = Field(12, ge=1, le=1000, description="attempts to deliver a webhook, before it is given up")
+    webhook_retry_seconds: float = Field(
+        5.0, gt=0, le=3600, description="seconds before the second attempt; twice as many each time, up to an hour"
+    )
+
     openai_models: str = Field(
         "",
         pattern=r"^\s*([^\s=]+=[^\s=]+(\s+|$))*$",
@@ -146,6 +164,18 @@ class Settings(BaseSettings):
         """What `openai_models` says: the model of each further name."""
         return dict(pair.split("=") for pair in self.openai_models.split())
 
+    @property
+    def webhook_keys(self) -> tuple[bytes, ...]:
+        """What `webhook_secret` says: the keys of the signatures; none where there are no webhooks."""
+        return tuple(_webhook_key(secret) for secret in self.webhook_secret.get_secret_value().split())
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _has_keys(cls, value: SecretStr) -> SecretStr:
+        for secret in value.get_secret_value().split():
+            _webhook_key(secret)
+        return value
+
     @field_validator("stores", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -156,3 +186,15 @@ class Settings(BaseSettings):
         if self.max_queue_pixels < self.max_output_pixels:
             raise ValueError("max_queue_pixels must be at least max_output_pixels, or the largest image never runs")
         return self
+
+
+def _webhook_key(secret: str) -> bytes:
+    """The key of a secret of Standard Webhooks. Raises ValueError."""
+    prefix, _, encoded = secret.partition("_")
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        key = b""
+    if prefix != "whsec" or not 24 <= len(key) <= 64:
+        raise ValueError("must be whsec_ and 24 to 64 bytes in base64; `openssl rand -base64 32` makes what follows it")
+    return key

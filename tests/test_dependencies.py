@@ -35,7 +35,7 @@ TORCH = frozenset({"torch", "torchvision"})
 DIRECT: Mapping[str, Collection[str]] = {
     "model_store": {"client", "service", "trainer", "prometheus_client", *HTTP, *OUTSIDE},
     "trainer": {"client", "service", "prometheus_client", *HTTP, *OUTSIDE},
-    "service": {"client", "trainer", "httpx", *OUTSIDE},
+    "service": {"client", "trainer", *OUTSIDE},
     "client": {"trainer", *OUTSIDE},
     "service.engine.runner": {"asyncio", "anyio"},
 }

@@ -22,11 +22,12 @@ from trainer.paper.curves import CurvesConfig, curves
 from trainer.paper.loss_networks import LossNetworksConfig, loss_networks
 from trainer.paper.speed import SpeedConfig, speed
 from trainer.paper.super_resolution import SuperResolutionTableConfig, super_resolution
+from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.stored_models import find_model
 from trainer.style_score import StyleScorer, format_terms
 from trainer.task import Task, build
-from trainer.train import publish, train
+from trainer.train import train
 
 Config = TypeVar("Config", bound=BaseModel)
 

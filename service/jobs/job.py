@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from service.jobs.store import JobOutcome, JobRecord
+from service.jobs.record import JobOutcome, JobRecord
 from service.pipeline.trace import Trace
 
 
@@ -30,6 +30,8 @@ class Job:
     bytes: int = 0
     """Its size on disk."""
     task: asyncio.Task[None] | None = None
+    delivery: asyncio.Task[None] | None = None
+    """Delivers its webhook."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it has ended, was cancelled, or is left to the next process."""
 

@@ -5,6 +5,7 @@
               attempts       how often it was begun without an end
               result         the finished image
               outcome.json   how the job ended; absent until then
+              delivery.json  how far the delivery of its webhook is; absent until the first attempt
 """
 
 import fcntl
@@ -14,71 +15,18 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from model_store.durable import replace_file, write_folder
-from service.errors import ServiceError
-from service.pipeline.requests import InputFiles, StoredImageRequest
-from service.pipeline.result import Result
-from service.telemetry.trace_context import TraceContext
+from service.jobs.record import Delivery, JobOutcome, JobRecord
+from service.pipeline.requests import InputFiles
 
 JOB, IMAGE, MASK, ATTEMPTS = "job.json", "image", "mask", "attempts"
-RESULT, OUTCOME = "result", "outcome.json"
+RESULT, OUTCOME, DELIVERY = "result", "outcome.json", "delivery.json"
 
 logger = logging.getLogger(__name__)
-
-
-class JobRecord(BaseModel):
-    """What a job is to do. Written once."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    request: StoredImageRequest
-    fingerprint: str
-    """Equal for equal requests and files."""
-    request_id: str
-    """Of the HTTP request that created it."""
-    context: TraceContext | None = None
-    created: datetime = Field(default_factory=lambda: datetime.now(UTC))
-
-
-class StoredFailure(BaseModel):
-    """A failure that can be raised again."""
-
-    model_config = ConfigDict(frozen=True)
-
-    kind: str
-    detail: str
-    members: dict[str, Any] = {}
-
-    @classmethod
-    def of(cls, failure: ServiceError) -> Self:
-        """The part of a failure that clients are told."""
-        return cls(kind=failure.kind, detail=failure.detail, members=failure.members)
-
-    def error(self) -> ServiceError:
-        """The failure as an exception of its own type."""
-        kind = next((kind for kind in ServiceError.kinds() if kind.kind == self.kind), ServiceError)
-        failure = kind.__new__(kind)
-        ServiceError.__init__(failure, self.detail, **self.members)
-        return failure
-
-
-class JobOutcome(BaseModel):
-    """How a job ended: with a result, or with a failure."""
-
-    model_config = ConfigDict(frozen=True)
-
-    started: datetime | None = None
-    finished: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    tiles: int = 0
-    result: Result | None = None
-    failure: StoredFailure | None = None
 
 
 class JobStore:
@@ -157,6 +105,20 @@ class JobStore:
         replace_file(folder / OUTCOME, outcome.model_dump_json().encode())
         for name in (IMAGE, MASK):
             (folder / name).unlink(missing_ok=True)
+
+    def delivery(self, job: str) -> Delivery:
+        """How far the delivery of a job's webhook is. Where that cannot be read it is begun again."""
+        try:
+            return Delivery.model_validate_json((self._folder / job / DELIVERY).read_bytes())
+        except FileNotFoundError:
+            return Delivery()
+        except (OSError, ValidationError):
+            logger.exception("job %s: the state of its webhook cannot be read", job)
+            return Delivery()
+
+    def write_delivery(self, job: str, delivery: Delivery) -> None:
+        """Write how far the delivery of a job's webhook is. Raises FileNotFoundError where the job was removed."""
+        replace_file(self._folder / job / DELIVERY, delivery.model_dump_json().encode())
 
     def remove(self, job: str) -> None:
         """Delete a job, whole or not at all."""

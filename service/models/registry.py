@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from math import prod
-from pathlib import Path
 from time import monotonic
 
-from model_store import Manifest, ModelStore, StoreError
+from model_store import Manifest, ModelStore, StoreError, describe_foreign
 from model_store.allocator import trim_heap
 from service.engine.cost_model import CostModel
 from service.engine.runner import LoadedModel, LoadedNetwork, Runner
 from service.engine.tiling import Tiling
 from service.errors import DeviceLost, ModelUnavailable, UnknownModel
+from service.models.ignored_entries import IgnoredEntries
 from service.models.watched_store import Version, WatchedStore
 from service.telemetry.metrics import Metrics
 
@@ -35,8 +35,8 @@ class ServedModel:
     manifest: Manifest
     loaded: LoadedModel
     source: Version
-    preview: Path | None
-    """A PNG file that shows what the model does."""
+    has_preview: bool
+    """Whether it was published with a picture of what it does."""
     in_fp32: bool = False
     """Whether it runs in fp32, whatever the precision of the settings."""
 
@@ -75,6 +75,11 @@ class ServedModel:
         """How long its batches take."""
         return self.network.cost_model
 
+    def read_preview(self) -> bytes | None:
+        """The PNG file that shows what the model does; None where there is none any more. Raises CorruptModel."""
+        path = ModelStore(self.source.root).preview(self.name, self.manifest.version)
+        return path.read_bytes() if path else None
+
     @cached_property
     def fp32(self) -> "ServedModel":
         """The same in fp32, for images of 16 bits a channel; another object, so that it shares no batch with this."""
@@ -98,6 +103,7 @@ class ModelRegistry:
 
     def __init__(self, stores: Sequence[ModelStore], runner: Runner, metrics: Metrics, poll_seconds: float) -> None:
         self._stores = [WatchedStore(store) for store in stores]
+        self._ignored = {store.root: IgnoredEntries(store) for store in stores}
         self._runner = runner
         self._metrics = metrics
         self._poll_seconds = poll_seconds
@@ -112,7 +118,11 @@ class ModelRegistry:
 
     def warnings(self) -> list[str]:
         """What an operator should mend, though everything that was loaded is still served."""
-        return [f"the store {store.root} is missing; its models stay loaded" for store in self._stores if store.missing]
+        missing = [
+            f"the store {store.root} is missing; its models stay loaded" for store in self._stores if store.missing
+        ]
+        ignored = {root: entries.names for root, entries in self._ignored.items() if entries.names}
+        return missing + [f"in the store {root} {describe_foreign(names)}" for root, names in ignored.items()]
 
     def all(self) -> list[ServedModel]:
         """Every served model, by name."""
@@ -217,6 +227,9 @@ class ModelRegistry:
         for store in self._stores:
             promoted |= store.promoted()
             self._metrics.store_available.labels(str(store.root)).set(not store.missing)
+        for root, entries in self._ignored.items():
+            entries.read()
+            self._metrics.store_ignored_entries.labels(str(root)).set(len(entries.names))
         return promoted
 
     def _is_due(self, version: Version) -> bool:
@@ -249,7 +262,7 @@ class ModelRegistry:
         stored = await asyncio.to_thread(store.load, version.name, version.number)
         loaded = await asyncio.wrap_future(self._runner.submit_load(stored))
         preview = await asyncio.to_thread(store.preview, version.name, version.number)
-        return ServedModel(stored.manifest, loaded, version, preview)
+        return ServedModel(stored.manifest, loaded, version, has_preview=preview is not None)
 
     def _record_failure(self, version: Version, error: Exception) -> None:
         earlier = self._failures.get(version.name)

@@ -31,6 +31,7 @@ def configure(level: str, form: Literal["text", "json"]) -> None:
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(TEXT))
     logging.captureWarnings(True)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, and those of webhooks may have secrets
 
 
 def log_line(logger: logging.Logger, facts: dict[str, object], durations: dict[str, float]) -> None:

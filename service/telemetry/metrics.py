@@ -68,6 +68,15 @@ class Metrics:
         self.jobs_ended = counter("jobs_ended", "Jobs by how they ended: succeeded, failed, cancelled", "state")
         self.jobs_bytes = gauge("jobs_bytes", "Bytes on the disk of the jobs that are kept")
 
+        self.webhook_attempts = counter(
+            "webhook_attempts",
+            "Attempts to deliver a webhook: ok, refused (no status 2xx), unreachable, blocked (no public address)",
+            "result",
+        )
+        self.webhooks = counter(
+            "webhooks", "Webhooks by outcome: delivered, failed (given up), dropped (the job was deleted)", "outcome"
+        )
+
         self.batch_size = histogram("batch_size", "Tiles that ran together", BATCH_SIZES, "model")
         self.batch_pixels = histogram("batch_pixels", "Pixels of their planes", BATCH_PIXELS, "model")
         self.batches_bisected = counter("batches_bisected", "Batches that failed and were split", "model")
@@ -87,6 +96,9 @@ class Metrics:
         self.model = gauge("model_info", "1 for each model served", "model", "version", "digest", "task", "scale")
         self.store_available = gauge(
             "store_available", "1 for each model store that is there, 0 while it is missing", "store"
+        )
+        self.store_ignored_entries = gauge(
+            "store_ignored_entries", "Entries in the folder of a model store that are no models", "store"
         )
         self.model_loads = counter("model_loads", "Attempts to load a version", "model", "result")
         self.model_load_duration = histogram(

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from client.__main__ import main
-from service.jobs.store import JobRecord, JobStore
+from service.jobs.record import JobRecord
+from service.jobs.store import JobStore
 from service.pipeline.requests import InputFiles, StylizeRequest
 from tests.service.imaging.images import file, photo
 from tests.service.live import painted, pixels, publish, publish_upscaler, same, serving

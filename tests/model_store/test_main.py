@@ -27,6 +27,14 @@ def test_list_names_models_and_versions(root: Path, capsys: pytest.CaptureFixtur
     assert "The Wave" in line
 
 
+def test_list_warns_of_what_is_no_model(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "mosaic.pth").touch()
+    assert run(root, "list") == 0
+    printed = capsys.readouterr()
+    assert printed.err.startswith("warning: 'mosaic.pth' is no model and ignored: a store holds ")
+    assert "wave@2" in printed.out
+
+
 def test_show_prints_the_manifest(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(root, "show", "wave", "1") == 0
     assert json.loads(capsys.readouterr().out)["version"] == 1

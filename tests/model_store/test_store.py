@@ -235,6 +235,17 @@ def test_folders_that_are_not_numbered_by_the_store_are_no_versions(tmp_path: Pa
     assert store.versions("wave") == [1]
 
 
+def test_what_is_no_model_is_told_from_what_is(tmp_path: Path) -> None:
+    store = published(tmp_path, "wave")
+    for file in ("RealESRGAN_x4plus.pth", "mosaic.pth", ".gitignore"):
+        (tmp_path / file).touch()
+    for folder in ("empty", "mosaic/latest", "The Scream/1", "lost+found", "..data/wave/1", "night/.1.abcdefgh"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert store.foreign() == ["RealESRGAN_x4plus.pth", "The Scream", "empty", "mosaic", "mosaic.pth"]
+    assert store.names() == ["wave"]
+    assert ModelStore(tmp_path / "absent").foreign() == []
+
+
 def test_verify_recomputes_the_golden_output(tmp_path: Path) -> None:
     store = published(tmp_path, "wave")
     assert store.verify("wave").label == "wave@1"

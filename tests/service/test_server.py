@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -46,17 +47,17 @@ def process(root: Path, *options: str) -> Iterator[Process]:
     arguments = ["--stores", str(root), "--port", "0", "--device", "cpu", "--precision", "fp32", "--threads", "1"]
     arguments += ["--jobs-folder", str(root.parent / "jobs")]
     command = [sys.executable, "-m", "service", *arguments, *options]
-    handle = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    try:
-        assert handle.stderr is not None
-        lines = iter(handle.stderr.readline, "")
-        url = next(found[1] for line in lines if (found := re.search(r"running on (http://\S+)", line)))
-        with httpx.Client(base_url=url, timeout=PATIENCE) as client:
-            wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 200)
-            yield Process(handle, client)
-    finally:
-        handle.kill()
-        handle.communicate()
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as handle:
+        try:
+            assert handle.stderr is not None
+            lines = iter(handle.stderr.readline, "")
+            url = next(found[1] for line in lines if (found := re.search(r"running on (http://\S+)", line)))
+            threading.Thread(target=handle.stderr.read).start()  # a service whose log nobody reads stands still
+            with httpx.Client(base_url=url, timeout=PATIENCE) as client:
+                wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 200)
+                yield Process(handle, client)
+        finally:
+            handle.kill()
 
 
 def stylize(served: Process, content: bytes) -> httpx.Response:

@@ -1,8 +1,9 @@
+import base64
 import os
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from model_store import SHIPPED_STORE
 from service.settings import Settings
@@ -41,6 +42,18 @@ def test_models_have_further_names_for_openais_clients() -> None:
     for malformed in ("great-wave", "=great-wave", "a=b=c", "gpt-image-1 = great-wave"):
         with pytest.raises(ValidationError):
             Settings(openai_models=malformed)
+
+
+def test_secrets_of_webhooks_are_keys_and_are_not_shown() -> None:
+    assert Settings().webhook_keys == ()
+    one, other = ("whsec_" + base64.b64encode(bytes([value] * 24)).decode() for value in (1, 2))
+    settings = Settings(webhook_secret=SecretStr(f"{one} {other}"))
+    assert settings.webhook_keys == (bytes([1] * 24), bytes([2] * 24))
+    assert one not in str(settings)
+    for malformed in ("whsec_", "whsec_c2hvcnQ=", "whsec_" + "A" * 100, f"{one}!", one.removeprefix("whsec_")):
+        with pytest.raises(ValidationError, match="openssl rand -base64 32") as refused:
+            Settings(webhook_secret=SecretStr(malformed))
+        assert f"'{malformed}'" not in str(refused.value)
 
 
 def test_settings_are_frozen() -> None:

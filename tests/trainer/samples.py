@@ -11,9 +11,10 @@ from torch import Tensor
 from model_store import Manifest
 from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.hardware import Hardware
+from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.task import build
-from trainer.train import publish, train
+from trainer.train import train
 
 
 def photograph(path: Path, width: int = 60, height: int = 48, seed: int = 0) -> Path:

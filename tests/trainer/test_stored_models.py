@@ -8,10 +8,11 @@ from model_store import ModelStore, NetworkSpec, TransformNetwork
 from tests.trainer.samples import run_training, style_config, upscale_config
 from trainer.errors import TrainerError
 from trainer.hardware import Hardware
+from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.stored_models import warm_start
 from trainer.task import build
-from trainer.train import publish, train
+from trainer.train import train
 
 
 def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:

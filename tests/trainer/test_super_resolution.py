@@ -7,10 +7,11 @@ import torch
 from tests.trainer.samples import loss_network_file, run_training, upscale_config
 from trainer.errors import TrainerError
 from trainer.hardware import Hardware
+from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.super_resolution import SuperResolutionTask
 from trainer.task import build
-from trainer.train import publish, train
+from trainer.train import train
 
 
 def test_super_resolution_learns_to_beat_its_start(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_store import ModelStore
 from tests.trainer.samples import run_training, style_config, upscale_config
 from trainer.errors import Interrupted, TrainingDiverged
 from trainer.hardware import Hardware
+from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.task import build
-from trainer.train import learning_rate, publish, train, update_average
+from trainer.train import train
 
 
 @pytest.mark.parametrize(("norm", "zoom"), [("batch", 1.0), ("instance", 1.0), ("thumbnail", 3.0)])
@@ -94,45 +94,6 @@ def test_training_lowers_the_loss_and_writes_metrics_and_previews(tmp_path: Path
     assert {path.name for path in (tmp_path / "run").glob("*.png")} == {"preview-000030.png", "preview-000060.png"}
 
 
-def test_the_published_network_is_the_averaged_one_in_its_served_form(tmp_path: Path) -> None:
-    config = style_config(tmp_path, style_title="A painting")
-    task = build(config, Hardware.of("cpu", "fp32"))
-    average = train(task, config, Run(config.folder))
-    manifest = publish(task, config, Run(config.folder).load())
-    model = ModelStore(config.store).load("wave")
-    assert (model.manifest.network.form, model.manifest.tileable) == ("native", True)
-    stored = model.network.state_dict()["layers.0.conv.weight"]
-    assert torch.equal(stored, average.state_dict()["layers.0.conv.weight"].half().float())
-    assert not torch.equal(stored, task.network.state_dict()["layers.0.conv.weight"].half().float())
-    provenance = manifest.provenance
-    assert provenance.steps == 6
-    assert provenance.style_image == "A painting"
-    assert provenance.style_digest.startswith("sha256:")
-    assert provenance.loss_network.startswith("vgg19-distilled, sha256:")
-    assert provenance.recipe["style_weight"] == config.style_weight
-    assert set(provenance.losses) >= {"content", "tv"}
-    assert str(tmp_path) not in manifest.model_dump_json()  # no paths of the machine that trained it
-    assert ModelStore(config.store).preview("wave") is not None
-
-
-def test_instance_norm_is_served_as_it_was_trained(tmp_path: Path) -> None:
-    config = style_config(tmp_path, norm="instance")
-    task = build(config, Hardware.of("cpu", "fp32"))
-    train(task, config, Run(config.folder))
-    manifest = publish(task, config, Run(config.folder).load())
-    assert (manifest.network.form, manifest.tileable) == ("same", False)
-
-
-def test_thumbnail_normalisation_is_served_in_the_native_form(tmp_path: Path) -> None:
-    config = style_config(tmp_path, norm="thumbnail", thumbnail=24, zoom=2.0)
-    run_training(config)
-    task = build(config, Hardware.of("cpu", "fp32"))
-    manifest = publish(task, config, Run(config.folder).load())
-    assert (manifest.network.form, manifest.tileable, manifest.network.thumbnail) == ("native", True, 24)
-    assert (manifest.provenance.recipe["thumbnail"], manifest.provenance.recipe["zoom"]) == (24, 2.0)
-    assert ModelStore(config.store).verify("wave") == manifest
-
-
 def test_divergence_is_reported_and_not_saved(tmp_path: Path) -> None:
     config = style_config(tmp_path, learning_rate=1e30, warmup=0)
     with pytest.raises(TrainingDiverged, match=r"step [23]: .*a new run with a lower --learning-rate"):
@@ -153,20 +114,6 @@ def test_a_state_with_a_nan_gradient_is_not_saved(tmp_path: Path, monkeypatch: p
     with pytest.raises(TrainingDiverged, match="step 4"):
         train(task, config, Run(config.folder))
     assert Run(config.folder).load()["step"] == 2
-
-
-def test_the_average_follows_the_weights_slowly(tmp_path: Path) -> None:
-    network = torch.nn.BatchNorm2d(2)
-    average = torch.nn.BatchNorm2d(2)
-    network.weight.data.fill_(3.0)
-    network.running_mean = torch.tensor([10.0, 20.0])
-    network.num_batches_tracked = torch.tensor(7)
-    update_average(average, network, 0.75)
-    assert average.weight.tolist() == [1.5, 1.5]
-    assert average.running_mean is not None
-    assert average.running_mean.tolist() == [2.5, 5.0]
-    assert average.num_batches_tracked is not None
-    assert average.num_batches_tracked.item() == 7
 
 
 @pytest.mark.parametrize(("clip", "clipped"), [(0.001, True), (0, False)])
@@ -195,17 +142,6 @@ def test_a_batch_computed_in_parts_makes_the_same_step(tmp_path: Path, norm: str
         assert torch.allclose(gradient, gradients[0], rtol=1e-3, atol=1e-5)
         assert terms == pytest.approx(losses[0], rel=1e-3)
     assert gradients[0].abs().max() > 1e-3
-
-
-def test_learning_rate_schedules(tmp_path: Path) -> None:
-    constant = upscale_config(tmp_path, schedule="constant", warmup=4, steps=100)
-    assert [learning_rate(constant, step) / constant.learning_rate for step in (0, 1, 4, 99)] == [0.2, 0.4, 1, 1]
-    cosine = upscale_config(tmp_path, warmup=0, steps=100)
-    rates = [learning_rate(cosine, step) for step in range(101)]
-    assert rates[0] == cosine.learning_rate
-    assert rates[50] == pytest.approx(cosine.learning_rate / 2)
-    assert rates == sorted(rates, reverse=True)
-    assert rates[100] == pytest.approx(0)
 
 
 @pytest.mark.gpu

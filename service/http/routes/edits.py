@@ -14,11 +14,12 @@ from service.errors import InvalidRequest, MalformedBody, ServiceError, UnknownM
 from service.http.accept import JSON, Accept
 from service.http.body import is_form, read_form
 from service.http.disconnect import while_connected
+from service.http.job_status import JobStatus
 from service.http.multipart import MASK, MultipartForm
 from service.http.prefer import Preference
 from service.http.problems import failure_headers
-from service.http.routes.jobs import JobRoutes, JobStatus
-from service.http.routes.parameters import PreferHeader, TimeoutHeader
+from service.http.routes.jobs import JobRoutes
+from service.http.routes.parameters import CallbackHeader, PreferHeader, TimeoutHeader
 from service.http.routes.problems import titles_of
 from service.imaging.codecs import DEFAULT_QUALITY, EXTENSIONS, Header
 from service.imaging.masks import MaskMeaning
@@ -162,13 +163,19 @@ class EditRoutes:
         )
 
     async def edit(
-        self, request: Request, timeout_seconds: TimeoutHeader = None, prefer: PreferHeader = None
+        self,
+        request: Request,
+        timeout_seconds: TimeoutHeader = None,
+        prefer: PreferHeader = None,
+        callback_url: CallbackHeader = None,
     ) -> Response:
         """OpenAI's call: the model is a style or a network that enlarges, the prompt is ignored.
 
         A job, where that is preferred, is one of ours.
         """
         trace: Trace = request.state.trace
+        respond_async = Preference.parse(prefer).respond_async
+        callback = await self._jobs.callback(callback_url, creates_job=respond_async)
         with trace.stage("read"):
             parts = await self._read_parts(request)
         files, edit = _files(parts), Edit.parse(parts)
@@ -178,8 +185,8 @@ class EditRoutes:
         resolved = resolve(asked, self._models, self._settings, files.mask)
         if edit.size != "auto":
             _check_size(edit.size, resolved, await self._pipeline.inspect(files.image))
-        if Preference.parse(prefer).respond_async:
-            return await self._jobs.accept(request, asked, files, Preference(respond_async=True))
+        if respond_async:
+            return await self._jobs.accept(request, asked, files, Preference(respond_async=True), callback)
         finished = await while_connected(request.receive, self._coalescer.run(resolved, files.image, trace))
         headers = {"Server-Timing": trace.server_timing(), "X-Model": finished.result.label}
         content = await asyncio.to_thread(lambda: EditResponse.of(finished).model_dump_json())

@@ -12,12 +12,13 @@ from service.errors import Overloaded
 from service.http.accept import Accept
 from service.http.body import read_files, request_body_schema
 from service.http.disconnect import while_connected
+from service.http.job_status import JobStatus
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.load_shedding.request_class import ANY_SIZE, RequestClass, classify
 from service.http.prefer import Preference
 from service.http.responses import image_response, image_response_schema
-from service.http.routes.jobs import JobRoutes, JobStatus
-from service.http.routes.parameters import PreferHeader, ScalePath, StylePath, TimeoutHeader
+from service.http.routes.jobs import JobRoutes
+from service.http.routes.parameters import CallbackHeader, PreferHeader, ScalePath, StylePath, TimeoutHeader
 from service.http.routes.problems import problem_responses
 from service.models.registry import ModelRegistry
 from service.pipeline.coalescing import RequestCoalescer
@@ -81,6 +82,7 @@ class ImageRoutes:
         parameters: Annotated[StylizeParameters, Query()],
         timeout_seconds: TimeoutHeader = None,
         prefer: PreferHeader = None,
+        callback_url: CallbackHeader = None,
     ) -> Response:
         """Paint an image in a style or in several, wholly or in part.
 
@@ -88,7 +90,7 @@ class ImageRoutes:
         """
         formats = Accept.parse(request.headers.getlist("Accept")).formats(parameters.format)
         asked = StylizeRequest(style=style, parameters=parameters, formats=formats, timeout=timeout_seconds)
-        return await self._answer(request, asked, Preference.parse(prefer))
+        return await self._answer(request, asked, Preference.parse(prefer), callback_url)
 
     async def upscale(
         self,
@@ -97,13 +99,16 @@ class ImageRoutes:
         parameters: Annotated[UpscaleParameters, Query()],
         timeout_seconds: TimeoutHeader = None,
         prefer: PreferHeader = None,
+        callback_url: CallbackHeader = None,
     ) -> Response:
         """Enlarge an image to `scale` times its sides, or to any size below that."""
         formats = Accept.parse(request.headers.getlist("Accept")).formats(parameters.format)
         asked = UpscaleRequest(scale=scale, parameters=parameters, formats=formats, timeout=timeout_seconds)
-        return await self._answer(request, asked, Preference.parse(prefer))
+        return await self._answer(request, asked, Preference.parse(prefer), callback_url)
 
-    async def _answer(self, request: Request, asked: ImageRequest, preference: Preference) -> Response:
+    async def _answer(
+        self, request: Request, asked: ImageRequest, preference: Preference, callback_url: str | None
+    ) -> Response:
         """Refuse before the body is read where possible; read it; then create a job, or run until the client leaves."""
         trace: Trace = request.state.trace
         resolved = resolve(asked, self._models, self._settings)
@@ -113,12 +118,13 @@ class ImageRoutes:
         waits = [Overloaded] if preference.respond_async else []  # a job can wait until there is room
         with suppress(*waits), self._cached_refusals(resolved, of_any_size):
             self._pipeline.check(resolved)
+        callback = await self._jobs.callback(callback_url, creates_job=preference.respond_async)
         with trace.stage("read"):
             seconds = min(self._settings.request_timeout, resolved.deadline.seconds)
             limit = self._settings.max_body_bytes
             files = await read_files(request, limit, seconds, accepts_mask=asked.accepts_mask)
         if preference.respond_async:
-            return await self._jobs.accept(request, asked, files, preference)
+            return await self._jobs.accept(request, asked, files, preference, callback)
         resolved = replace(resolved, mask=files.mask)
         with self._cached_refusals(resolved, request_class, len(files.image)):
             image = await while_connected(request.receive, self._coalescer.run(resolved, files.image, trace))

@@ -4,26 +4,27 @@ import asyncio
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from service.errors import InvalidRequest, JobUnfinished, Overloaded
 from service.http.accept import Accept
 from service.http.body import read_files, request_body_schema
 from service.http.disconnect import while_connected
+from service.http.job_status import JobStatus
 from service.http.prefer import Preference
-from service.http.problems import Problem
 from service.http.responses import image_response, image_response_schema, matches_etag, not_modified
-from service.http.routes.parameters import IfNoneMatchHeader, TimeoutHeader
+from service.http.routes.parameters import CallbackHeader, IfNoneMatchHeader, TimeoutHeader
 from service.http.routes.problems import problem_responses
+from service.http.webhooks.sender import CALLBACK_HEADER, WebhookSender
 from service.imaging.codecs import ImageFormat
-from service.jobs.job import Job, JobState
+from service.jobs.job import Job
 from service.jobs.queue import JobQueue
+from service.jobs.record import Callback
 from service.models.registry import ModelRegistry
 from service.pipeline.pipeline import ImagePipeline
 from service.pipeline.requests import (
@@ -35,13 +36,16 @@ from service.pipeline.requests import (
     UpscaleRequest,
 )
 from service.pipeline.resolve import resolve
-from service.pipeline.result import FinishedImage, Result
+from service.pipeline.result import FinishedImage
 from service.pipeline.trace import Trace
 from service.pipeline.upscale import Scale
 from service.settings import Settings
 
 POLL_SECONDS = 1
 """After how long a client may ask again for the state of a job."""
+
+Responses = dict[int | str, dict[str, Any]]
+"""What an endpoint answers, for the OpenAPI document."""
 
 JobId = Annotated[
     str,
@@ -51,50 +55,6 @@ JobId = Annotated[
         examples=["holiday-0042"],
     ),
 ]
-
-
-class Progress(BaseModel):
-    """How far a job is; tiles are known once it has been admitted."""
-
-    tiles: int
-    done: int
-
-
-class JobStatus(BaseModel):
-    """The state of a job."""
-
-    id: str = Field(examples=["holiday-0042"])
-    state: JobState
-    task: Literal["stylize", "upscale"]
-    created: datetime
-    started: datetime | None = None
-    finished: datetime | None = None
-    expires: datetime | None = Field(
-        None, description="until when the result is kept; room for others may need it sooner"
-    )
-    progress: Progress
-    seconds: dict[str, float] = Field(description="spent in each stage so far")
-    result: Result | None = Field(None, description="of a job that succeeded; GET …/result has the image")
-    problem: Problem | None = Field(None, description="of a job that failed")
-
-    @classmethod
-    def of(cls, job: Job, kept_seconds: float) -> Self:
-        """The public part of a job, whose result is kept for so long."""
-        record, outcome = job.record, job.outcome
-        failure = outcome.failure.error() if outcome and outcome.failure else None
-        return cls(
-            id=record.id,
-            state=job.state,
-            task=record.request.task,
-            created=record.created,
-            started=job.started,
-            finished=outcome.finished if outcome else None,
-            expires=outcome.finished + timedelta(seconds=kept_seconds) if outcome else None,
-            progress=Progress(tiles=job.tiles, done=job.tiles_done),
-            seconds=outcome.result.seconds if outcome and outcome.result else job.trace.durations,
-            result=outcome.result if outcome else None,
-            problem=Problem.of(failure, record.request_id) if failure else None,
-        )
 
 
 class JobParameters(StylizeParameters, UpscaleParameters):
@@ -123,47 +83,23 @@ class JobParameters(StylizeParameters, UpscaleParameters):
 class JobRoutes:
     """GET, PUT and DELETE /v1/jobs/{id}, GET /v1/jobs/{id}/result; and the jobs that image calls ask for."""
 
-    def __init__(self, settings: Settings, models: ModelRegistry, pipeline: ImagePipeline, queue: JobQueue) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        models: ModelRegistry,
+        pipeline: ImagePipeline,
+        queue: JobQueue,
+        webhooks: WebhookSender | None,
+    ) -> None:
+        """`webhooks`: None where the settings have none."""
         self._settings = settings
         self._models = models
         self._pipeline = pipeline
         self._queue = queue
+        self._webhooks = webhooks
         self.router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-        add, known = self.router.add_api_route, problem_responses(404, 422, 503)
-        add("/{id}", self.status, summary="Status of a job", response_model=JobStatus, responses=known)
-        add(
-            "/{id}",
-            self.put,
-            methods=["PUT"],
-            summary="Begin a job",
-            response_model=JobStatus,
-            responses={
-                200: {"description": "The job was there already"},
-                201: {"model": JobStatus, "description": "The job was created"},
-                **problem_responses(400, 404, 406, 408, 409, 413, 415, 422, 500, 503),
-            },
-            openapi_extra=request_body_schema(accepts_mask=True),
-        )
-        add(
-            "/{id}",
-            self.remove,
-            summary="Cancel a job",
-            methods=["DELETE"],
-            status_code=204,
-            response_class=Response,
-            responses=known,
-        )
-        add(
-            "/{id}/result",
-            self.result,
-            summary="The image of a job",
-            response_class=Response,
-            responses={
-                200: image_response_schema(),
-                304: {"description": "The client has it"},
-                **problem_responses(400, 404, 409, 415, 422, 500, 503, 504, 507),
-            },
-        )
+        self._add_job_endpoints("/{id}")
+        self._add_result_endpoint("/{id}/result")
 
     async def status(self, id: JobId) -> JobStatus:  # noqa: A002 # the parameter's name is public
         """Status of a job."""
@@ -175,18 +111,20 @@ class JobRoutes:
         id: JobId,  # noqa: A002
         parameters: Annotated[JobParameters, Query()],
         timeout_seconds: TimeoutHeader = None,
+        callback_url: CallbackHeader = None,
     ) -> Response:
         """Begin a job under an id of the client's own. Doing so again with the same image and query changes nothing."""
         formats = Accept.parse(request.headers.getlist("Accept")).formats(parameters.format)
         asked = parameters.request(formats, timeout_seconds)
         with suppress(Overloaded):  # a job can wait until there is room
             self._pipeline.check(resolve(asked, self._models, self._settings))
+        callback = await self.callback(callback_url)
         trace: Trace = request.state.trace
         with trace.stage("read"):
             limit, seconds = self._settings.max_body_bytes, self._settings.request_timeout
             files = await read_files(request, limit, seconds, accepts_mask=asked.accepts_mask)
         await self._refuse_early(asked, files)
-        job, new = await self._queue.put(id, asked, files, trace)
+        job, new = await self._queue.put(id, asked, files, trace, callback)
         return self._status_response(job, 201 if new else 200)
 
     async def remove(self, id: JobId) -> Response:  # noqa: A002
@@ -203,12 +141,28 @@ class JobRoutes:
         """The image; the problem of a job that failed, as the call itself would have answered it."""
         return await self._result_response(request, self._queue.find(id), if_none_match)
 
+    async def callback(self, url: str | None, *, creates_job: bool = True) -> Callback | None:
+        """What X-Callback-URL asks for. Raises InvalidRequest where no webhook would be sent there, or of nothing."""
+        if url is None:
+            return None
+        if not creates_job:
+            raise InvalidRequest(f"header.{CALLBACK_HEADER}: only jobs have callbacks; add `Prefer: respond-async`")
+        if self._webhooks is None:
+            raise InvalidRequest(f"header.{CALLBACK_HEADER}: this service sends no webhooks: it has no webhook_secret")
+        await self._webhooks.check(url)
+        return Callback(url=url)
+
     async def accept(
-        self, request: Request, asked: ImageRequest, files: InputFiles, preference: Preference
+        self,
+        request: Request,
+        asked: ImageRequest,
+        files: InputFiles,
+        preference: Preference,
+        callback: Callback | None,
     ) -> Response:
         """202 and where the job is; or the image, where the client prefers to wait and it is ready in that time."""
         await self._refuse_early(asked, files)
-        job, _ = await self._queue.put(uuid.uuid4().hex, asked, files, request.state.trace)
+        job, _ = await self._queue.put(uuid.uuid4().hex, asked, files, request.state.trace, callback)
         with suppress(TimeoutError):
             async with asyncio.timeout(min(preference.wait, self._settings.request_timeout)):
                 await while_connected(request.receive, job.ended.wait())
@@ -218,6 +172,36 @@ class JobRoutes:
             response = self._status_response(job, 202)
         response.headers["Preference-Applied"] = "respond-async" if response.status_code == 202 else "wait"
         return response
+
+    def _add_job_endpoints(self, path: str) -> None:
+        add, known = self.router.add_api_route, problem_responses(404, 422, 503)
+        begun: Responses = {
+            200: {"description": "The job was there already"},
+            201: {"model": JobStatus, "description": "The job was created"},
+            **problem_responses(400, 404, 406, 408, 409, 413, 415, 422, 500, 503),
+        }
+        body = request_body_schema(accepts_mask=True)
+        status, begin, cancel = "Status of a job", "Begin a job", "Cancel a job"
+        add(path, self.status, summary=status, responses=known)
+        add(
+            path,
+            self.put,
+            summary=begin,
+            methods=["PUT"],
+            response_model=JobStatus,
+            responses=begun,
+            openapi_extra=body,
+        )
+        add(path, self.remove, summary=cancel, methods=["DELETE"], status_code=204, responses=known)
+
+    def _add_result_endpoint(self, path: str) -> None:
+        responses: Responses = {
+            200: image_response_schema(),
+            304: {"description": "The client has it"},
+            **problem_responses(400, 404, 409, 415, 422, 500, 503, 504, 507),
+        }
+        add, summary = self.router.add_api_route, "The image of a job"
+        add(path, self.result, summary=summary, response_class=Response, responses=responses)
 
     async def _refuse_early(self, asked: ImageRequest, files: InputFiles) -> None:
         """Raise now what would make the job fail later, as far as that is known without decoding the image."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, Field
 
-from model_store import Manifest
+from model_store import Manifest, StoreError
 from service.errors import NoPreview
 from service.http.routes.problems import problem_responses
 from service.models.registry import LoadFailure, ModelRegistry, ServedModel
@@ -52,7 +52,7 @@ class ModelSummary(BaseModel):
     def of(cls, model: ServedModel, failure: LoadFailure | None) -> Self:
         """A served model; `failure` is that of the version which should have replaced it."""
         known = model.manifest.model_dump(include=set(cls.model_fields))
-        preview = f"/v1/models/{model.name}/preview" if model.preview else None
+        preview = f"/v1/models/{model.name}/preview" if model.has_preview else None
         return cls(**known, state="ready", preview=preview, failure=LoadFailureInfo.of(failure))
 
 
@@ -120,7 +120,9 @@ class ModelRoutes:
         """A picture of what a model does."""
         model = self._models.find(name)
         try:
-            content = await asyncio.to_thread(model.preview.read_bytes) if model.preview else None
+            content = await asyncio.to_thread(model.read_preview)
+        except StoreError as error:
+            raise NoPreview(f"the preview cannot be shown: {error}") from error
         except OSError:
             content = None
         if content is None:

@@ -5,6 +5,8 @@ from typing import Annotated
 from fastapi import Header, Path
 from pydantic.json_schema import SkipJsonSchema
 
+from service.http.webhooks.address_policy import MAX_URL_LENGTH
+from service.http.webhooks.sender import CALLBACK_HEADER
 from service.pipeline.upscale import Scale
 
 StylePath = Annotated[
@@ -44,6 +46,17 @@ PreferHeader = Annotated[
         description="`respond-async` (RFC 7240): the answer is a job, at once; with `wait=10` the image, where that is "
         "ready within 10 seconds",
         examples=[["respond-async"]],
+    ),
+]
+
+CallbackHeader = Annotated[
+    str | SkipJsonSchema[None],
+    Header(
+        alias=CALLBACK_HEADER,
+        max_length=MAX_URL_LENGTH,
+        description="where a signed webhook (standardwebhooks.com) with the state of the job is sent when that has "
+        "ended: https:// and a host with public addresses, unless the service trusts the host",
+        examples=["https://example.com/painted"],
     ),
 ]
 

@@ -3,10 +3,10 @@ from datetime import UTC, datetime
 
 from service.engine.inference_request import InferenceRequest, InferenceSpec
 from service.jobs.job import Job, JobState
-from service.jobs.store import JobOutcome, StoredFailure
+from service.jobs.record import JobOutcome, StoredFailure
 from service.pipeline.trace import Trace
 from tests.service.imaging.images import photo
-from tests.service.jobs.test_store import RESULT, record
+from tests.service.jobs.test_record import RESULT, record
 from tests.service.pointwise import Model, model
 
 

@@ -9,19 +9,14 @@ import pytest
 
 from model_store import ModelStore
 from service.app import Service, build_service
-from service.errors import CorruptImage, JobConflict, JobsUnavailable, Overloaded, TooManyJobs, UnknownJob
+from service.errors import JobConflict, JobsUnavailable, UnknownJob
 from service.imaging.codecs import ImageFormat, inspect
 from service.jobs.job import Job, JobState
-from service.jobs.queue import MAX_ATTEMPTS, JobQueue
+from service.jobs.queue import JobQueue
 from service.jobs.store import JobStore
-from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.requests import InputFiles, StylizeRequest
-from service.pipeline.resolve import Deadline, ResolvedRequest
-from service.pipeline.result import FinishedImage
 from service.pipeline.trace import Trace
-from service.telemetry.metrics import Metrics
 from tests.service.imaging.images import file, photo
-from tests.service.jobs.test_store import record
 from tests.service.live import publish, settings, worker_launcher
 
 REQUEST = StylizeRequest(style="wave", formats=(ImageFormat.PNG,))
@@ -74,55 +69,6 @@ def test_equal_request_is_the_same_job_and_another_one_a_conflict(tmp_path: Path
     with_queue(tmp_path / "store", scenario)
 
 
-def test_no_more_jobs_are_accepted_than_the_settings_say(tmp_path: Path) -> None:
-    async def scenario(queue: JobQueue) -> None:
-        jobs = [(await put(queue, name))[0] for name in ("one", "two")]
-        with pytest.raises(TooManyJobs) as refused:
-            await put(queue, "three")
-        assert refused.value.retry_after == 5
-        for job in jobs:
-            await job.ended.wait()
-        assert (await put(queue, "three"))[1]
-
-    with_queue(tmp_path / "store", scenario, max_jobs=2, max_running_jobs=1)
-
-
-@pytest.mark.parametrize("named", [None, 40.0])
-def test_attempts_share_the_timeout_of_their_job(tmp_path: Path, named: float | None) -> None:
-    class Refusing(RequestCoalescer):
-        """Refuses each request, and keeps how much time it had."""
-
-        def __init__(self) -> None:
-            self.deadlines: list[Deadline] = []
-
-        async def run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> FinishedImage:  # noqa: ARG002
-            self.deadlines.append(request.deadline)
-            raise Overloaded("full", retry_after=1) if len(self.deadlines) < 3 else CorruptImage("enough")
-
-    async def scenario(queue: JobQueue) -> None:
-        job, _ = await put(queue, request=REQUEST.model_copy(update={"timeout": named}))
-        await job.ended.wait()
-
-    publish(tmp_path / "store")
-    service = build_service(settings(tmp_path / "store", job_timeout=40.0), launcher=worker_launcher())
-    coalescer = Refusing()
-
-    async def run() -> None:
-        async with service.lifespan(service.app):
-            other = service.settings.model_copy(update={"jobs_folder": tmp_path / "jobs"})
-            queue = JobQueue(other, service.models, coalescer, Metrics())
-            await queue.open()
-            await scenario(queue)
-            await queue.stop()
-
-    asyncio.run(run())
-    seconds = [deadline.seconds for deadline in coalescer.deadlines]
-    assert seconds[0] <= 40
-    assert seconds[1] <= 39
-    assert seconds[2] <= 38
-    assert [deadline.is_default for deadline in coalescer.deadlines] == [named is None] * 3
-
-
 def test_removed_job_is_unknown(tmp_path: Path) -> None:
     async def scenario(queue: JobQueue) -> None:
         job, _ = await put(queue)
@@ -131,24 +77,6 @@ def test_removed_job_is_unknown(tmp_path: Path) -> None:
         for missing in ("one", "never"):
             with pytest.raises(UnknownJob):
                 queue.find(missing)
-
-    with_queue(tmp_path / "store", scenario)
-
-
-def test_job_that_ended_the_process_too_often_is_given_up(tmp_path: Path) -> None:
-    store = JobStore(tmp_path / "store-jobs")
-    store.open()
-    store.create(record("killer"), FILES)
-    for _ in range(MAX_ATTEMPTS):
-        store.begin("killer")
-    store.close()
-
-    async def scenario(queue: JobQueue) -> None:
-        job = queue.find("killer")
-        await job.ended.wait()
-        assert job.outcome is not None
-        assert job.outcome.failure is not None
-        assert job.outcome.failure.kind == "job-lost"
 
     with_queue(tmp_path / "store", scenario)
 
@@ -175,16 +103,3 @@ def test_job_that_is_stopped_while_it_is_queued_lets_nobody_wait(tmp_path: Path)
         assert jobs[-1].outcome is None  # it is left to the next process
 
     with_queue(tmp_path / "store", scenario, max_running_jobs=1)
-
-
-def test_job_whose_end_cannot_be_recorded_lets_nobody_wait(tmp_path: Path) -> None:
-    async def scenario(queue: JobQueue) -> None:
-        job, _ = await put(queue)
-        folder = tmp_path / "store-jobs"
-        folder.rename(tmp_path / "elsewhere")
-        folder.write_text("no folder")
-        async with asyncio.timeout(30):
-            await job.ended.wait()
-        assert job.state in (JobState.FAILED, JobState.SUCCEEDED)
-
-    with_queue(tmp_path / "store", scenario)

@@ -2,27 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import ImageTooLarge, Overloaded
-from service.imaging.codecs import ImageFormat
-from service.jobs.store import JobOutcome, JobRecord, JobStore, StoredFailure
-from service.pipeline.requests import InputFiles, StylizeRequest
-from service.pipeline.result import ModelVersion, Result
-
-RESULT = Result(
-    models=(ModelVersion(name="wave", version=1, digest="sha256:0"),),
-    format="png",
-    media_type="image/png",
-    width=3,
-    height=2,
-    bytes=5,
-    etag='"0"',
-    seconds={},
-)
-
-
-def record(name: str) -> JobRecord:
-    request = StylizeRequest(style="wave", formats=(ImageFormat.PNG,))
-    return JobRecord(id=name, request=request, fingerprint="f", request_id="r")
+from service.jobs.record import Delivery, DeliveryState, JobOutcome
+from service.jobs.store import JobStore
+from service.pipeline.requests import InputFiles
+from tests.service.jobs.test_record import RESULT, record
 
 
 @pytest.fixture
@@ -81,15 +64,14 @@ def test_folder_belongs_to_one_store_at_a_time(store: JobStore, tmp_path: Path) 
     other.close()
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [ImageTooLarge("9 exceed 8", limit="max_pixels", actual=9, max_accepted=8), Overloaded("full", retry_after=7)],
-)
-def test_stored_failure_is_raised_as_it_was(failure: ImageTooLarge | Overloaded) -> None:
-    stored = StoredFailure.model_validate_json(StoredFailure.of(failure).model_dump_json())
-    again = stored.error()
-    assert (type(again), again.detail, again.members) == (type(failure), failure.detail, failure.members)
-    assert again.retry_after == failure.retry_after
+def test_delivery_of_a_webhook_is_kept_and_begun_again_where_it_is_unreadable(store: JobStore, tmp_path: Path) -> None:
+    store.create(record("one"), InputFiles(b"image"))
+    assert store.delivery("one").state is DeliveryState.PENDING
+    given_up = Delivery(state=DeliveryState.FAILED, attempts=3)
+    store.write_delivery("one", given_up)
+    assert store.delivery("one") == given_up
+    (tmp_path / "jobs" / "one" / "delivery.json").write_text("{")
+    assert (store.delivery("one").state, store.delivery("one").attempts) == (DeliveryState.PENDING, 0)
 
 
 def test_foreign_link_in_the_folder_of_a_job_does_not_count(store: JobStore, tmp_path: Path) -> None:

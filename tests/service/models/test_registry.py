@@ -190,6 +190,31 @@ def test_corrupt_version_is_refused_and_the_old_one_goes_on(tmp_path: Path, file
     assert metrics.registry.get_sample_value("pastiche_model_loads_total", labels) == 1
 
 
+def test_version_that_is_a_link_out_of_the_store_is_not_served(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+
+    async def scenario(models: ModelRegistry) -> None:
+        publish(root)
+        await models.refresh()
+        publish(root)
+        (root / "wave" / "2").rename(tmp_path / "elsewhere")
+        (root / "wave" / "2").symlink_to(tmp_path / "elsewhere")
+        await models.refresh()
+        assert models.style("wave").label == "wave@1"
+        failure = models.failure("wave")
+        assert failure is not None
+        assert failure.reason.startswith("wave@2: '2' leads out of the store by a symbolic link")
+        (root / "wave").rename(tmp_path / "moved")
+        (root / "wave").symlink_to(tmp_path / "moved")
+        await models.refresh()
+        failure = models.failure("wave")
+        assert failure is not None
+        assert failure.reason.startswith("wave: 'wave' leads out of the store")
+        assert models.style("wave").label == "wave@1"
+
+    following(scenario, root)
+
+
 def test_model_without_a_sound_version_is_unavailable(tmp_path: Path) -> None:
     async def scenario(models: ModelRegistry) -> None:
         publish(tmp_path)

@@ -25,6 +25,19 @@ def test_service_without_a_model_is_alive_but_not_ready(tmp_path: Path) -> None:
         live.until("/readyz", lambda answer: answer.status_code == 200)
 
 
+def test_file_in_a_store_that_is_no_model_is_named(tmp_path: Path) -> None:
+    publish(tmp_path)
+    (tmp_path / "RealESRGAN_x4plus.pth").touch()
+    with serving(tmp_path) as live:
+        ready = live.until("/readyz", lambda answer: bool(answer.json()["warnings"]))
+        assert ready.status_code == 200
+        (warning,) = ready.json()["warnings"]
+        assert warning.startswith(f"in the store {tmp_path} 'RealESRGAN_x4plus.pth' is no model and ignored")
+        assert live.metric("pastiche_store_ignored_entries", store=str(tmp_path)) == 1
+        (tmp_path / "RealESRGAN_x4plus.pth").unlink()
+        live.until("/readyz", lambda answer: not answer.json()["warnings"])
+
+
 def test_service_that_stops_is_alive_but_not_ready(tmp_path: Path) -> None:
     publish(tmp_path)
     with serving(tmp_path) as live:

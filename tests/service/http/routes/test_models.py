@@ -73,6 +73,19 @@ def test_preview_that_has_vanished_is_none(tmp_path: Path) -> None:
         assert live.client.get("/v1/models/wave/preview").status_code == 404
 
 
+def test_preview_that_became_a_link_out_of_the_store_is_not_shown(tmp_path: Path) -> None:
+    root, secret = tmp_path / "store", tmp_path / "secret"
+    secret.write_text("of this machine")
+    publish(root, preview=file(photo()))
+    with serving(root) as live:
+        preview = root / "wave" / "1" / "preview.png"
+        preview.unlink()
+        preview.symlink_to(secret)
+        answer = live.client.get("/v1/models/wave/preview")
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/no-preview")
+    assert "'preview.png' leads out of the store" in answer.json()["detail"]
+
+
 def test_published_version_appears_and_a_rollback_is_followed(tmp_path: Path) -> None:
     with serving(tmp_path) as live:
         assert listed(live) == {}

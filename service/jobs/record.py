@@ -1,0 +1,97 @@
+"""What is kept of a job: what it is to do, how it ended, and whether its webhook was delivered."""
+
+import uuid
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.errors import ServiceError
+from service.pipeline.requests import StoredImageRequest
+from service.pipeline.result import Result
+from service.telemetry.trace_context import TraceContext
+
+
+class Callback(BaseModel):
+    """Where a client wants to hear of the end of its job."""
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str
+    message_id: str = Field(default_factory=lambda: f"msg_{uuid.uuid4().hex}")
+    """The same in every attempt to deliver the webhook, by which a receiver knows what it has already."""
+
+
+class JobRecord(BaseModel):
+    """What a job is to do. Written once."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    request: StoredImageRequest
+    fingerprint: str
+    """Equal for equal requests and files."""
+    request_id: str
+    """Of the HTTP request that created it."""
+    context: TraceContext | None = None
+    callback: Callback | None = None
+    created: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+class StoredFailure(BaseModel):
+    """A failure that can be raised again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    detail: str
+    members: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, failure: ServiceError) -> Self:
+        """The part of a failure that clients are told."""
+        return cls(kind=failure.kind, detail=failure.detail, members=failure.members)
+
+    def error(self) -> ServiceError:
+        """The failure as an exception of its own type."""
+        kind = next((kind for kind in ServiceError.kinds() if kind.kind == self.kind), ServiceError)
+        failure = kind.__new__(kind)
+        ServiceError.__init__(failure, self.detail, **self.members)
+        return failure
+
+
+class JobOutcome(BaseModel):
+    """How a job ended: with a result, or with a failure."""
+
+    model_config = ConfigDict(frozen=True)
+
+    started: datetime | None = None
+    finished: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    tiles: int = 0
+    result: Result | None = None
+    failure: StoredFailure | None = None
+
+    @classmethod
+    def failed(cls, failure: ServiceError) -> Self:
+        """The outcome of a job that failed."""
+        return cls(failure=StoredFailure.of(failure))
+
+
+class DeliveryState(StrEnum):
+    """Whether a webhook is still to be delivered."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class Delivery(BaseModel):
+    """How far the delivery of a webhook is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    state: DeliveryState = DeliveryState.PENDING
+    attempts: int = 0
+    next_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    """When it is attempted again, while it is pending."""

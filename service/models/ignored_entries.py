@@ -1,0 +1,26 @@
+"""What lies in the folder of a model store and is no model, so that nobody waits for it to be served."""
+
+import logging
+
+from model_store import ModelStore, describe_foreign
+
+logger = logging.getLogger(__name__)
+
+
+class IgnoredEntries:
+    """The entries of a store's folder that are ignored. Each is logged once, as long as it stays."""
+
+    def __init__(self, store: ModelStore) -> None:
+        self.names: list[str] = []
+        """Those that two reads in a row have found: a folder may be on the way to its first version."""
+        self._store = store
+        self._last: set[str] = set()
+
+    def read(self) -> None:
+        """Look at the folder, and log what is new there."""
+        found = set(self._store.foreign())
+        known, self.names = set(self.names), sorted(found & self._last)
+        self._last = found
+        new = [name for name in self.names if name not in known]
+        if new:
+            logger.warning("in the store %s %s", self._store.root, describe_foreign(new))

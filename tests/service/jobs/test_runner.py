@@ -1,0 +1,86 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from service.app import build_job_queue, build_service
+from service.errors import CorruptImage, Overloaded
+from service.jobs.job import JobState
+from service.jobs.queue import JobQueue
+from service.jobs.runner import MAX_ATTEMPTS
+from service.jobs.store import JobStore
+from service.pipeline.coalescing import RequestCoalescer
+from service.pipeline.resolve import Deadline, ResolvedRequest
+from service.pipeline.result import FinishedImage
+from service.pipeline.trace import Trace
+from service.telemetry.metrics import Metrics
+from tests.service.jobs.test_queue import FILES, REQUEST, put, with_queue
+from tests.service.jobs.test_record import record
+from tests.service.live import publish, settings
+
+
+@pytest.mark.parametrize("named", [None, 40.0])
+def test_attempts_share_the_timeout_of_their_job(tmp_path: Path, named: float | None) -> None:
+    class Refusing(RequestCoalescer):
+        """Refuses each request, and keeps how much time it had."""
+
+        def __init__(self) -> None:
+            self.deadlines: list[Deadline] = []
+
+        async def run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> FinishedImage:  # noqa: ARG002
+            self.deadlines.append(request.deadline)
+            raise Overloaded("full", retry_after=1) if len(self.deadlines) < 3 else CorruptImage("enough")
+
+    async def scenario(queue: JobQueue) -> None:
+        job, _ = await put(queue, request=REQUEST.model_copy(update={"timeout": named}))
+        await job.ended.wait()
+
+    publish(tmp_path / "store")
+    service = build_service(settings(tmp_path / "store", job_timeout=40.0))
+    coalescer = Refusing()
+
+    async def run() -> None:
+        async with service.lifespan(service.app):
+            other = service.settings.model_copy(update={"jobs_folder": tmp_path / "jobs"})
+            queue = build_job_queue(other, service.models, coalescer, None, Metrics())
+            await queue.open()
+            await scenario(queue)
+            await queue.stop()
+
+    asyncio.run(run())
+    seconds = [deadline.seconds for deadline in coalescer.deadlines]
+    assert seconds[0] <= 40
+    assert seconds[1] <= 39
+    assert seconds[2] <= 38
+    assert [deadline.is_default for deadline in coalescer.deadlines] == [named is None] * 3
+
+
+def test_job_that_ended_the_process_too_often_is_given_up(tmp_path: Path) -> None:
+    store = JobStore(tmp_path / "store-jobs")
+    store.open()
+    store.create(record("killer"), FILES)
+    for _ in range(MAX_ATTEMPTS):
+        store.begin("killer")
+    store.close()
+
+    async def scenario(queue: JobQueue) -> None:
+        job = queue.find("killer")
+        await job.ended.wait()
+        assert job.outcome is not None
+        assert job.outcome.failure is not None
+        assert job.outcome.failure.kind == "job-lost"
+
+    with_queue(tmp_path / "store", scenario)
+
+
+def test_job_whose_end_cannot_be_recorded_lets_nobody_wait(tmp_path: Path) -> None:
+    async def scenario(queue: JobQueue) -> None:
+        job, _ = await put(queue)
+        folder = tmp_path / "store-jobs"
+        folder.rename(tmp_path / "elsewhere")
+        folder.write_text("no folder")
+        async with asyncio.timeout(30):
+            await job.ended.wait()
+        assert job.state in (JobState.FAILED, JobState.SUCCEEDED)
+
+    with_queue(tmp_path / "store", scenario)

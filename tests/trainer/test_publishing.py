@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import torch
+
+from model_store import ModelStore
+from tests.trainer.samples import run_training, style_config
+from trainer.hardware import Hardware
+from trainer.publishing import publish
+from trainer.run_folder import Run
+from trainer.task import build
+from trainer.train import train
+
+
+def test_the_published_network_is_the_averaged_one_in_its_served_form(tmp_path: Path) -> None:
+    config = style_config(tmp_path, style_title="A painting")
+    task = build(config, Hardware.of("cpu", "fp32"))
+    average = train(task, config, Run(config.folder))
+    manifest = publish(task, config, Run(config.folder).load())
+    model = ModelStore(config.store).load("wave")
+    assert (model.manifest.network.form, model.manifest.tileable) == ("native", True)
+    stored = model.network.state_dict()["layers.0.conv.weight"]
+    assert torch.equal(stored, average.state_dict()["layers.0.conv.weight"].half().float())
+    assert not torch.equal(stored, task.network.state_dict()["layers.0.conv.weight"].half().float())
+    provenance = manifest.provenance
+    assert provenance.steps == 6
+    assert provenance.style_image == "A painting"
+    assert provenance.style_digest.startswith("sha256:")
+    assert provenance.loss_network.startswith("vgg19-distilled, sha256:")
+    assert provenance.recipe["style_weight"] == config.style_weight
+    assert set(provenance.losses) >= {"content", "tv"}
+    assert str(tmp_path) not in manifest.model_dump_json()  # no paths of the machine that trained it
+    assert ModelStore(config.store).preview("wave") is not None
+
+
+def test_instance_norm_is_served_as_it_was_trained(tmp_path: Path) -> None:
+    config = style_config(tmp_path, norm="instance")
+    task = build(config, Hardware.of("cpu", "fp32"))
+    train(task, config, Run(config.folder))
+    manifest = publish(task, config, Run(config.folder).load())
+    assert (manifest.network.form, manifest.tileable) == ("same", False)
+
+
+def test_thumbnail_normalisation_is_served_in_the_native_form(tmp_path: Path) -> None:
+    config = style_config(tmp_path, norm="thumbnail", thumbnail=24, zoom=2.0)
+    run_training(config)
+    task = build(config, Hardware.of("cpu", "fp32"))
+    manifest = publish(task, config, Run(config.folder).load())
+    assert (manifest.network.form, manifest.tileable, manifest.network.thumbnail) == ("native", True, 24)
+    assert (manifest.provenance.recipe["thumbnail"], manifest.provenance.recipe["zoom"]) == (24, 2.0)
+    assert ModelStore(config.store).verify("wave") == manifest

@@ -1,0 +1,24 @@
+"""Publishing what a run has trained: the averaged network, in the form in which it is served."""
+
+from torch import Tensor
+
+from model_store import Manifest, ModelStore, NetworkSpec, TransformNetwork
+from trainer.config import TrainConfig
+from trainer.run_folder import State, png
+from trainer.task import Task
+
+
+def publish(task: Task, config: TrainConfig, state: State) -> Manifest:
+    """Publish the averaged network of a saved state into `config.store`, in its `served_form`; returns its manifest."""
+    served = served_form(task.network.spec, state["average"])
+    draft = task.draft(served, state["step"], state["losses"])
+    return ModelStore(config.store).publish(served, draft, preview=png(task.preview(served)))
+
+
+def served_form(spec: NetworkSpec, weights: dict[str, Tensor]) -> TransformNetwork:
+    """The network that is served, in evaluation mode: in the form "native", which can be tiled, except with instance
+    normalisation, which keeps the form of training."""
+    form = spec.form if spec.norm == "instance" else "native"
+    network = TransformNetwork(spec.model_copy(update={"form": form}))
+    network.load_state_dict(weights)
+    return network.eval()
