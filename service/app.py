@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -17,6 +18,7 @@ from service.engine.runner import Runner
 from service.engine.scheduler import Concurrency, Scheduler
 from service.engine.tiling import ImageTile, TileSizes
 from service.http.asgi import Application, build_application
+from service.http.body_budget import BodyBudget
 from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.routes.edits import EditRoutes
@@ -27,6 +29,7 @@ from service.http.routes.index import index_router
 from service.http.routes.jobs import JobRoutes
 from service.http.routes.models import ModelRoutes
 from service.http.routes.problems import ProblemRoutes
+from service.http.upload import Pace, Upload
 from service.imaging.codecs import configure_codecs
 from service.jobs.queue import JobQueue
 from service.lifespan import Lifespan
@@ -106,7 +109,8 @@ def build_service(settings: Settings, refusals: RefusalCache | None = None) -> S
         ProblemRoutes().router,
         HealthRoutes(settings, models, runner, lifespan, metrics).router,
     ]
-    app = build_application(lifespan, routers, metrics)
+    bodies = BodyBudget(settings.max_body_bytes_in_flight, metrics)
+    app = build_application(lifespan, routers, metrics, partial(Upload, bodies, Pace.of(settings)))
     shedder = _load_shedder(settings, refusals, metrics)
     return Service(app, lifespan, settings, metrics, models, runner, admission, pipeline, queue, refusals, shedder)
 

@@ -15,7 +15,7 @@ from model_store.allocator import trim_heap
 from service.engine.admission import Admission
 from service.engine.inference_request import InferenceRequest, InferenceSpec, stage_seconds
 from service.engine.scheduler import Scheduler
-from service.errors import CorruptImage, DeadlineExceeded, InvalidRequest, ServiceError
+from service.errors import CorruptImage, DeadlineExceeded, InvalidRequest, ServiceError, name_exhaustion
 from service.imaging.codecs import (
     DecodedImage,
     Header,
@@ -140,9 +140,13 @@ class ImagePipeline:
         """Carry out a request on the bytes of an image. Cancelling it frees its place, in the middle if need be.
 
         Raises the ServiceError that says why there is no answer: from the codecs for a broken or unsupported image,
-        from the operation for what cannot be done with it, Overloaded or Draining from admission, DeadlineExceeded, or
-        what the device raises.
+        from the operation for what cannot be done with it, Overloaded or Draining from admission, DeadlineExceeded,
+        OutOfResources, or what the device raises.
         """
+        with name_exhaustion():
+            return await self._run(request, image, trace)
+
+    async def _run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> EncodedImage:
         header = await _inspect(image)
         kind = request.output.choose_format(header)
         plan = _plan(request, header, kind)
@@ -179,7 +183,7 @@ class ImagePipeline:
                 return await self._execute(execution, image)
         except TimeoutError as error:
             seconds = execution.request.deadline.seconds
-            detail = f"the answer was not ready in {seconds:.3g} s; send a smaller image, or a larger X-Request-Timeout"
+            detail = f"the answer was not ready in {seconds:g} s; send a smaller image, or a larger X-Request-Timeout"
             raise DeadlineExceeded(detail) from error
 
     async def _execute(self, execution: Execution, data: bytes) -> bytes:
