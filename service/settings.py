@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     load_shedding: bool = Field(
         True,
         description="while the service is full, requests like those that were just refused are refused by the HTTP "
-        "protocol, which costs less; it relies on internals of uvicorn, and can be switched off for a new one",
+        "protocol, which costs less",
     )
     coalesce: bool = Field(True, description="identical requests in flight are computed once")
     jobs_folder: Path = Field(
