@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
-from starlette.requests import ClientDisconnect
 
-from service.errors import BodyTooLarge, ClientGone
+from service.errors import BodyTooLarge
 from service.http.content_coding import CODINGS, decode_stream, parse_coding
 from service.http.multipart import IMAGE, MASK, ImageForm, MultipartForm
 from service.http.upload import Upload
@@ -94,16 +93,13 @@ async def _receive(
     announced = _announced_length(request)
     limit.check(announced)
     await upload.reserve(0 if coding else announced, seconds)
+    chunks = upload.pace.chunks(request.receive, began, seconds)
     length = 0
-    try:
-        received = _counted(upload.pace.watch(request.stream(), began, seconds), limit)
-        async for piece in decode_stream(received, coding):
-            length += len(piece)
-            limit.check(length)
-            await upload.grow(length, began + seconds - clock())
-            take(piece)
-    except ClientDisconnect as error:
-        raise ClientGone("the client left while it sent the body") from error
+    async for piece in decode_stream(_counted(chunks, limit), coding) if coding else chunks:
+        length += len(piece)
+        limit.check(length)
+        await upload.grow(length, began + seconds - clock())
+        take(piece)
 
 
 def _announced_length(request: Request) -> int:

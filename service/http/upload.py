@@ -1,13 +1,13 @@
 """ASGI middleware: what the body of a request may take, of memory and of time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import BodyTimeout
+from service.errors import BodyTimeout, ClientGone
 from service.http.body_budget import BodyBudget, Reservation
 from service.settings import Settings
 
@@ -31,26 +31,27 @@ class Pace:
         """That of the settings."""
         return cls(settings.min_bytes_per_second)
 
-    async def watch(self, chunks: AsyncIterator[bytes], began: float, seconds: float) -> AsyncGenerator[bytes, None]:
-        """The chunks, as long as they come fast enough, and within so many seconds of `began` (event loop's clock).
+    async def chunks(self, receive: Receive, began: float, seconds: float) -> AsyncGenerator[bytes, None]:
+        """The body, as long as it comes fast enough, and within so many seconds of `began` (the event loop's clock).
 
-        The pace is that of the client: the time that the consumer takes does not count. Raises BodyTimeout.
+        The pace is that of the client: the time that the consumer takes does not count. Raises BodyTimeout, or
+        ClientGone where the client leaves.
         """
         clock, until = asyncio.get_running_loop().time, began + seconds
         due = clock() + self.seconds
-        while True:
+        more = True
+        while more:
             try:
                 async with asyncio.timeout_at(min(due, until)):
-                    chunk = await anext(chunks, None)
+                    message = await receive()
             except TimeoutError as error:
-                if clock() >= until:
-                    raise BodyTimeout(f"the body must arrive within {seconds:g} s") from error
-                raise self._too_slow() from error
-            if chunk is None:
-                return
-            arrived = clock()
-            due = min(due + len(chunk) / self.bytes_per_second, arrived + self.seconds)
-            yield chunk
+                late = BodyTimeout(f"the body must arrive within {seconds:g} s")
+                raise (late if clock() >= until else self._too_slow()) from error
+            if message["type"] == "http.disconnect":
+                raise ClientGone("the client left while it sent the body")
+            arrived, body, more = clock(), message.get("body", b""), message.get("more_body", False)
+            due = min(due + len(body) / self.bytes_per_second, arrived + self.seconds)
+            yield body
             due += clock() - arrived
 
     def _too_slow(self) -> BodyTimeout:

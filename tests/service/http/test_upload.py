@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,18 +21,22 @@ BUDGET = 400_000
 """Of which one large body takes all that is not reserved for small ones."""
 
 
-async def stream(*chunks: bytes | asyncio.Event) -> AsyncGenerator[bytes, None]:
-    """These chunks; at an event it waits."""
-    for chunk in chunks:
+def receiving(*chunks: bytes | asyncio.Event) -> Receive:
+    """Receives these chunks; at an event it waits."""
+    unread = list(chunks)
+
+    async def receive() -> Message:
+        chunk = unread.pop(0)
         if isinstance(chunk, asyncio.Event):
             await chunk.wait()
-        else:
-            yield chunk
+        return {"type": "http.request", "body": chunk, "more_body": bool(unread)}
+
+    return receive
 
 
-async def watched(pace: Pace, chunks: AsyncGenerator[bytes, None], seconds: float = FOREVER) -> Sequence[bytes]:
+async def read(pace: Pace, receive: Receive, seconds: float = FOREVER) -> Sequence[bytes]:
     began = asyncio.get_running_loop().time()
-    return [chunk async for chunk in pace.watch(chunks, began, seconds)]
+    return [chunk async for chunk in pace.chunks(receive, began, seconds)]
 
 
 def test_pace_is_that_of_the_settings(tmp_path: Path) -> None:
@@ -40,34 +44,33 @@ def test_pace_is_that_of_the_settings(tmp_path: Path) -> None:
 
 
 def test_body_that_comes_fast_enough_is_unchanged() -> None:
-    assert asyncio.run(watched(Pace(1.0), stream(b"one", b"", b"two"))) == [b"one", b"", b"two"]
+    assert asyncio.run(read(Pace(1.0), receiving(b"one", b"", b"two"))) == [b"one", b"", b"two"]
 
 
 @pytest.mark.parametrize("sent", [[], [bytes(10**6)]])
 def test_body_that_stalls_is_refused_whatever_has_come(sent: list[bytes]) -> None:
     with pytest.raises(BodyTimeout, match=r"1 bytes per second at least, on average over 0\.05 s"):
-        asyncio.run(watched(Pace(1.0, seconds=0.05), stream(*sent, asyncio.Event())))
+        asyncio.run(read(Pace(1.0, seconds=0.05), receiving(*sent, asyncio.Event())))
 
 
 def test_trickle_is_refused() -> None:
-    async def trickle() -> AsyncGenerator[bytes, None]:
-        while True:
-            await asyncio.sleep(0.001)
-            yield b"x"
+    async def trickle() -> Message:
+        await asyncio.sleep(0.001)
+        return {"type": "http.request", "body": b"x", "more_body": True}
 
     with pytest.raises(BodyTimeout, match="bytes per second"):
-        asyncio.run(watched(Pace(10**6, seconds=0.05), trickle()))
+        asyncio.run(read(Pace(10**6, seconds=0.05), trickle))
 
 
 def test_body_must_have_come_in_time() -> None:
     with pytest.raises(BodyTimeout, match=r"within 0\.05 s"):
-        asyncio.run(watched(Pace(1.0), stream(asyncio.Event()), seconds=0.05))
+        asyncio.run(read(Pace(1.0), receiving(asyncio.Event()), seconds=0.05))
 
 
 def test_time_of_the_consumer_is_not_the_clients() -> None:
     async def main() -> None:
         pace = Pace(1.0, seconds=0.5)
-        async for _ in pace.watch(stream(*[b"x"] * 4), asyncio.get_running_loop().time(), FOREVER):
+        async for _ in pace.chunks(receiving(*[b"x"] * 4), asyncio.get_running_loop().time(), FOREVER):
             await asyncio.sleep(0.3)
 
     asyncio.run(main())
