@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -16,6 +17,7 @@ from service.engine.runner import Runner
 from service.engine.scheduler import Concurrency, Scheduler
 from service.engine.tiling import ImageTile, TileSizes
 from service.http.asgi import Application, build_application
+from service.http.body_budget import BodyBudget
 from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.routes.edits import EditRoutes
@@ -26,6 +28,7 @@ from service.http.routes.index import index_router
 from service.http.routes.jobs import JobRoutes
 from service.http.routes.models import ModelRoutes
 from service.http.routes.problems import ProblemRoutes
+from service.http.upload import Pace, Upload
 from service.http.webhooks.address_policy import AddressPolicy
 from service.http.webhooks.resolver import Resolver
 from service.http.webhooks.sender import WebhookSender
@@ -117,7 +120,8 @@ def build_service(
         ProblemRoutes().router,
         HealthRoutes(settings, models, runner, lifespan, metrics).router,
     ]
-    app = build_application(lifespan, routers, metrics)
+    bodies = BodyBudget(settings.max_body_bytes_in_flight, metrics)
+    app = build_application(lifespan, routers, metrics, partial(Upload, bodies, Pace.of(settings)))
     shedder = _load_shedder(settings, refusals, metrics)
     return Service(app, lifespan, settings, metrics, models, runner, admission, pipeline, queue, refusals, shedder)
 

@@ -4,8 +4,13 @@ They are raised where a failure is found, with a detail that says what would hav
 turns them into responses.
 """
 
+import errno
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT})
+"""What the system answers while it lacks descriptors, memory or disk space."""
 
 
 class ServiceError(Exception):
@@ -44,6 +49,14 @@ class InvalidRequest(ServiceError):
     title = "A parameter is not valid"
 
 
+class MalformedRequest(ServiceError):
+    """The bytes on the connection are no HTTP/1.1 request, or could be read in two ways; the connection is closed."""
+
+    status = 400
+    kind = "malformed-request"
+    title = "The request is not HTTP/1.1"
+
+
 class MalformedBody(ServiceError):
     """The body is empty, or a form without exactly one part `image` (and, to stylize, at most one `mask`)."""
 
@@ -60,8 +73,16 @@ class MalformedJson(ServiceError):
     title = "The body is not valid JSON"
 
 
+class HeadTimeout(ServiceError):
+    """The request line and the header did not arrive in time."""
+
+    status = 408
+    kind = "head-timeout"
+    title = "The header did not arrive in time"
+
+
 class BodyTimeout(ServiceError):
-    """The body did not arrive in time."""
+    """The body did not arrive in time, or arrives too slowly."""
 
     status = 408
     kind = "body-timeout"
@@ -74,6 +95,22 @@ class BodyTooLarge(ServiceError):
     status = 413
     kind = "body-too-large"
     title = "The body is too large"
+
+
+class TargetTooLong(ServiceError):
+    """The URL has more bytes than are accepted."""
+
+    status = 414
+    kind = "target-too-long"
+    title = "The URL is too long"
+
+
+class HeaderTooLarge(ServiceError):
+    """The header has more fields, or more bytes, than are accepted."""
+
+    status = 431
+    kind = "header-too-large"
+    title = "The header is too large"
 
 
 class UnsupportedImage(ServiceError):
@@ -231,6 +268,44 @@ class Overloaded(ServiceError):
     """Input pixels of the images that were refused, summed over the networks that would have run."""
 
 
+class TooManyConnections(ServiceError):
+    """As many connections are open as are accepted; Retry-After says when to try again."""
+
+    status = 503
+    kind = "too-many-connections"
+    title = "Too many connections are open"
+
+
+class TooManyUploads(ServiceError):
+    """The bodies of other requests take the memory that there is for bodies; Retry-After says when to try again."""
+
+    status = 503
+    kind = "too-many-uploads"
+    title = "Too many bytes of bodies are in memory"
+
+
+class OutOfResources(ServiceError):
+    """The system lacks memory, descriptors or disk space at this moment; the request is not at fault."""
+
+    status = 503
+    kind = "out-of-resources"
+    title = "The system lacks memory, descriptors or disk space"
+
+    RETRY_SECONDS: ClassVar[int] = 5
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self | None:
+        """The failure that an exception, or what it was raised from, amounts to; None where that is another one."""
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in EXHAUSTED):
+                lacks = (isinstance(cause, OSError) and cause.strerror) or "out of memory"
+                detail = f"the system lacks resources ({lacks}); retry in {cls.RETRY_SECONDS} s"
+                return cls(detail, retry_after=cls.RETRY_SECONDS)
+            cause = cause.__cause__ or cause.__context__
+        return None
+
+
 class Draining(ServiceError):
     """The service is about to stop; another replica, or a retry, will do."""
 
@@ -279,3 +354,14 @@ class DeviceLost(ServiceError):
     status = 503
     kind = "device-lost"
     title = "The device no longer works"
+
+
+@contextmanager
+def name_exhaustion() -> Iterator[None]:
+    """Raise OutOfResources instead of what the block raises where the system lacked resources."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ServiceError) or (exhausted := OutOfResources.of(error)) is None:
+            raise
+        raise exhausted from error

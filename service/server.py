@@ -40,7 +40,7 @@ def main() -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    server = build_server(service.app, settings, service.shedder)
+    server = build_server(service.app, settings, service.metrics, service.shedder)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         return runner.run(serve(service, server))
 

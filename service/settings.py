@@ -2,7 +2,9 @@
 
 import base64
 import binascii
+import math
 import os
+import resource
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -17,6 +19,12 @@ MEGA = 1_000_000
 def available_cpus() -> int:
     """The processors that this process is bound to, which can be fewer than the machine has; not a quota of time."""
     return len(os.sched_getaffinity(0))
+
+
+def connections_of_descriptors() -> int:
+    """Connections that leave half of the descriptors of this process for all else."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(4096, soft // 2)) if soft != resource.RLIM_INFINITY else 4096
 
 
 class Settings(BaseSettings):
@@ -78,7 +86,26 @@ class Settings(BaseSettings):
         "default 128 million on a GPU, and on a CPU, where batches gain nothing, one tile at a time",
     )
 
+    max_connections: int = Field(
+        default_factory=connections_of_descriptors,
+        ge=1,
+        description="connections open at the same time; further ones get 503, but for /livez, /readyz and /metrics. By "
+        "default half of the descriptors that the process may open, at most 4096",
+    )
+    header_seconds: float = Field(10.0, gt=0, le=3600, description="seconds for a request line and header to arrive")
+    min_bytes_per_second: float = Field(
+        8192.0,
+        gt=0,
+        description="slowest pace of a body on its way here and of an answer on its way to the client, on average over "
+        "10 seconds",
+    )
     max_body_bytes: int = Field(64 * 2**20, ge=1, description="largest request body")
+    max_body_bytes_in_flight: int = Field(
+        512 * 2**20,
+        ge=1,
+        description="bytes of all request bodies in memory, from before they are read until they are answered; a "
+        "quarter of it is for small ones. At least 4/3 of max_body_bytes",
+    )
     max_pixels: int = Field(100 * MEGA, ge=1, description="largest input image, width × height")
     max_whole_pixels: int = Field(
         16 * MEGA,
@@ -108,7 +135,7 @@ class Settings(BaseSettings):
     load_shedding: bool = Field(
         True,
         description="while the service is full, requests like those that were just refused are refused by the HTTP "
-        "protocol, which costs less; it relies on internals of uvicorn, and can be switched off for a new one",
+        "protocol, which costs less",
     )
     coalesce: bool = Field(True, description="identical requests in flight are computed once")
     jobs_folder: Path = Field(
@@ -185,6 +212,13 @@ class Settings(BaseSettings):
     def _admits_the_largest(self) -> Self:
         if self.max_queue_pixels < self.max_output_pixels:
             raise ValueError("max_queue_pixels must be at least max_output_pixels, or the largest image never runs")
+        return self
+
+    @model_validator(mode="after")
+    def _holds_the_largest_body(self) -> Self:
+        least = math.ceil(self.max_body_bytes * 4 / 3)
+        if self.max_body_bytes_in_flight < least:
+            raise ValueError(f"max_body_bytes_in_flight must be at least {least}, or the largest body is never read")
         return self
 
 

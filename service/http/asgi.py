@@ -12,6 +12,7 @@ from service.http.normalize import NormalizePath
 from service.http.query import refuse_unknown_parameters
 from service.http.routes.edits import PATH as EDITS
 from service.http.routes.edits import openai_error
+from service.http.upload import Upload, Uploads
 from service.telemetry.metrics import Metrics, package_version
 
 Application = FastAPI
@@ -21,7 +22,9 @@ AppLifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 """Starts the service when its block is entered and stops it at its end."""
 
 
-def build_application(lifespan: AppLifespan, routers: Sequence[APIRouter], metrics: Metrics) -> Application:
+def build_application(
+    lifespan: AppLifespan, routers: Sequence[APIRouter], metrics: Metrics, new_upload: Callable[[], Upload]
+) -> Application:
     """The application with these routes, in this order. Its `/docs` needs no network."""
     app = FastAPIOffline(
         redoc_url=None,
@@ -33,6 +36,7 @@ def build_application(lifespan: AppLifespan, routers: Sequence[APIRouter], metri
         dependencies=[Depends(refuse_unknown_parameters)],
     )
     app.add_middleware(NormalizePath)
+    app.add_middleware(Uploads, new_upload=new_upload)
     app.add_middleware(AccessLog, metrics=metrics)
     problems.install(app, {EDITS: openai_error})
     for router in routers:

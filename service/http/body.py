@@ -1,40 +1,64 @@
 """Reads request bodies: an image, raw or in a multipart form. Bytes are counted as they arrive and are decoded."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
-from starlette.requests import ClientDisconnect
 
-from service.errors import BodyTimeout, BodyTooLarge, ClientGone
-from service.http.content_coding import decode_stream, parse_coding
+from service.errors import BodyTooLarge
+from service.http.content_coding import CODINGS, decode_stream, parse_coding
 from service.http.multipart import IMAGE, MASK, ImageForm, MultipartForm
+from service.http.upload import Upload
 from service.imaging.codecs import readable_types
 from service.pipeline.requests import InputFiles
 
 FORM = "multipart/form-data"
 
 
+@dataclass(frozen=True)
+class BodyLimit:
+    """The most bytes of a body."""
+
+    bytes: int
+    name: str = "max_body_bytes"
+    subject: str = "a body"
+
+    def check(self, length: int) -> None:
+        """Raise BodyTooLarge where a body has more."""
+        if length > self.bytes:
+            detail = f"{self.subject} has at most {self.bytes} bytes here"
+            raise BodyTooLarge(detail, limit=self.name, actual=length, max_accepted=self.bytes)
+
+
 async def read_files(request: Request, limit: int, seconds: float, *, accepts_mask: bool = False) -> InputFiles:
     """The files of a request. The Content-Type of a raw body does not matter: images are known by their content.
 
     A Content-Encoding is undone. Raises BodyTooLarge as soon as more than `limit` bytes are announced, have come or
-    have been decoded, BodyTimeout after `seconds`, ClientGone where the client leaves, UnsupportedCoding, MalformedBody
-    where the coding is broken or a form is not one part `image` and at most one `mask`.
+    have been decoded, TooManyUploads where there is no memory for them, BodyTimeout after `seconds` or where they come
+    too slowly, ClientGone where the client leaves, UnsupportedCoding, MalformedBody where the coding is broken or a
+    form is not one part `image` and at most one `mask`.
     """
     if is_form(request):
         form = ImageForm(request.headers["Content-Type"], (MASK,) if accepts_mask else ())
         await read_form(request, form, limit, seconds)
         return InputFiles(form.image(), form.part(MASK))
     received: list[bytes] = []
-    await _receive(request, received.append, limit, seconds)
+    await _receive(request, received.append, BodyLimit(limit), seconds)
     return InputFiles(b"".join(received))
 
 
 async def read_form(request: Request, form: MultipartForm, limit: int, seconds: float) -> None:
     """Feed a form with the body. Raises as `read_files`."""
-    await _receive(request, form.feed, limit, seconds)
+    await _receive(request, form.feed, BodyLimit(limit), seconds)
+
+
+async def read_plain(request: Request, limit: BodyLimit, seconds: float) -> bytes:
+    """A body that may have no Content-Encoding, as it is. Raises as `read_files`."""
+    received: list[bytes] = []
+    await _receive(request, received.append, limit, seconds, codings=())
+    return b"".join(received)
 
 
 def is_form(request: Request) -> bool:
@@ -54,35 +78,38 @@ def request_body_schema(*, accepts_mask: bool) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {**raw, FORM: {"schema": form}}}}
 
 
-async def _receive(request: Request, take: Callable[[bytes], None], limit: int, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            async for chunk in _decoded_body(request, limit):
-                take(chunk)
-    except TimeoutError as error:
-        raise BodyTimeout(f"the body must arrive within {seconds:g} s") from error
-    except ClientDisconnect as error:
-        raise ClientGone("the client left while it sent the body") from error
+async def _receive(
+    request: Request,
+    take: Callable[[bytes], None],
+    limit: BodyLimit,
+    seconds: float,
+    codings: Collection[str] = CODINGS,
+) -> None:
+    """Give the body to `take`, in pieces and without its Content-Encoding, with its bytes reserved before each."""
+    upload: Upload = request.state.upload
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    coding = parse_coding(request.headers.getlist("Content-Encoding"), codings)
+    announced = _announced_length(request)
+    limit.check(announced)
+    await upload.reserve(0 if coding else announced, seconds)
+    chunks = upload.pace.chunks(request.receive, began, seconds)
+    length = 0
+    async for piece in decode_stream(_counted(chunks, limit), coding) if coding else chunks:
+        length += len(piece)
+        limit.check(length)
+        await upload.grow(length, began + seconds - clock())
+        take(piece)
 
 
-async def _decoded_body(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """The body without its Content-Encoding, counted before and after it is decoded."""
-    coding = parse_coding(request.headers.getlist("Content-Encoding"))
-    announced = request.headers.get("Content-Length", "0")
-    _check_length(int(announced) if announced.isdecimal() else 0, limit)
-    async for chunk in _counted(decode_stream(_counted(request.stream(), limit), coding), limit):
-        yield chunk
+def _announced_length(request: Request) -> int:
+    announced = request.headers.get("Content-Length", "")
+    return int(announced) if announced.isdecimal() else 0
 
 
-async def _counted(chunks: AsyncIterable[bytes], limit: int) -> AsyncGenerator[bytes, None]:
+async def _counted(chunks: AsyncIterable[bytes], limit: BodyLimit) -> AsyncGenerator[bytes, None]:
     length = 0
     async for chunk in chunks:
         length += len(chunk)
-        _check_length(length, limit)
+        limit.check(length)
         yield chunk
-
-
-def _check_length(length: int, limit: int) -> None:
-    if length > limit:
-        detail = f"a body has at most {limit} bytes here"
-        raise BodyTooLarge(detail, limit="max_body_bytes", actual=length, max_accepted=limit)

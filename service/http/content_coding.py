@@ -35,12 +35,8 @@ def parse_coding(headers: Iterable[str], accepted: Iterable[str] = CODINGS) -> s
     return named[0] if named else None
 
 
-async def decode_stream(chunks: AsyncIterable[bytes], coding: str | None) -> AsyncGenerator[bytes, None]:
+async def decode_stream(chunks: AsyncIterable[bytes], coding: str) -> AsyncGenerator[bytes, None]:
     """The decoded bytes of a body, in pieces of at most PIECE bytes. Raises MalformedBody where they are broken."""
-    if coding is None:
-        async for chunk in chunks:
-            yield chunk
-        return
     decoder = Decoder(coding)
     async for chunk in chunks:
         for piece in decoder.feed(chunk):

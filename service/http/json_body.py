@@ -7,37 +7,34 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
-from service.errors import BodyTooLarge
-from service.http.content_coding import parse_coding
+from service.http.body import BodyLimit, read_plain
 
-MAX_JSON_BYTES = 2**16
+JSON_LIMIT = BodyLimit(2**16, "max_json_bytes", "a JSON body")
 """The largest JSON body; every request of the API has a few hundred bytes."""
+
+JSON_SECONDS = 60.0
+"""For a JSON body to arrive."""
 
 
 class JsonRoute(APIRoute):
-    """A route whose body has at most MAX_JSON_BYTES; else it answers BodyTooLarge as soon as more has come."""
+    """A route whose body is read as `read_plain` reads it, before the framework parses it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler of the framework, with a body that is counted."""
+        """The handler of the framework, with a body that has been read."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            parse_coding(request.headers.getlist("Content-Encoding"), accepted=())
-            return await handler(Request(request.scope, _counted(request.receive)))
+            body = await read_plain(request, JSON_LIMIT, JSON_SECONDS)
+            return await handler(Request(request.scope, _replayed(body, request.receive)))
 
         return handle
 
 
-def _counted(receive: Receive) -> Receive:
-    length = 0
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Receives the whole body first."""
+    unread = [body]
 
-    async def counted() -> Message:
-        nonlocal length
-        message = await receive()
-        length += len(message.get("body", b""))
-        if length > MAX_JSON_BYTES:
-            detail = f"a JSON body has at most {MAX_JSON_BYTES} bytes here"
-            raise BodyTooLarge(detail, limit="max_json_bytes", actual=length, max_accepted=MAX_JSON_BYTES)
-        return message
+    async def replay() -> Message:
+        return {"type": "http.request", "body": unread.pop(), "more_body": False} if unread else await receive()
 
-    return counted
+    return replay

@@ -15,6 +15,10 @@ MAX_BOUNDARY = 70
 """Characters (RFC 2046, section 5.1.1)."""
 
 
+MAX_PARTS = 100
+"""A form has some twenty at most; each takes memory beside its content."""
+
+
 class MultipartForm:
     """A form that is fed with the chunks of a body. An unexpected part is refused as soon as its name is known."""
 
@@ -88,6 +92,8 @@ class MultipartForm:
             raise self._malformed("it has a part without a name")
         if not self._accepts(self._part_name):
             raise self._malformed(f"it has {', '.join(map(repr, [*self._names, self._part_name]))}")
+        if len(self._names) == MAX_PARTS:
+            raise self._malformed(f"it has more than {MAX_PARTS} parts")
         self._names.append(self._part_name)
         self._contents.append(bytearray())
 

@@ -1,5 +1,6 @@
 """Failures as HTTP responses: problem details (RFC 9457)."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from service.errors import (
     MethodNotAllowed,
     NotAcceptable,
     NotFound,
+    OutOfResources,
     ServiceError,
     UnsupportedCoding,
 )
@@ -71,7 +73,7 @@ def failure_headers(error: ServiceError, instance: str) -> dict[str, str]:
     """The headers that every response to this failure has, whatever its body."""
     headers = {"X-Request-ID": instance, "Cache-Control": "no-store"}
     if error.retry_after is not None:
-        headers["Retry-After"] = f"{error.retry_after:g}"
+        headers["Retry-After"] = str(math.ceil(error.retry_after))  # RFC 9110, section 10.2.3: digits alone
     match error:
         case NotAcceptable():
             headers["Vary"] = "Accept"
@@ -81,29 +83,32 @@ def failure_headers(error: ServiceError, instance: str) -> dict[str, str]:
             headers["Accept-Encoding"] = ", ".join(error.members["accepted"])
         case BodyTimeout() | Draining():
             headers["Connection"] = "close"
-        case _ if type(error) is ServiceError:
+        case _ if type(error) in (ServiceError, OutOfResources):
             headers["Connection"] = "close"  # uvicorn closes it after an exception, which clients must know
     return headers
 
 
 def translate(request: Request, error: Exception) -> ServiceError:
-    """The framework's exceptions as ours. An unexpected one becomes a 500 that reveals nothing of its cause."""
+    """The framework's exceptions as ours. An unexpected one becomes a 500 that reveals nothing of its cause.
+
+    Unless the system lacks resources: that is a 503, as it passes.
+    """
     match error:
         case ServiceError():
             return error
         case RequestValidationError():
             return _invalid_request(error)
-        case HTTPException(status_code=400) if isinstance(error.__cause__, ServiceError):
-            return error.__cause__  # raised while the framework read the body
         case HTTPException(status_code=400):
-            return MalformedJson("the body cannot be parsed; send JSON in UTF-8, as /openapi.json describes it")
+            malformed = MalformedJson("the body cannot be parsed; send JSON in UTF-8, as /openapi.json describes it")
+            return OutOfResources.of(error) or malformed
         case HTTPException(status_code=404):
             return NotFound(f"there is nothing at {request.url.path}; /openapi.json lists the paths")
         case HTTPException(status_code=405):
             allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD")
             return MethodNotAllowed(f"{request.url.path} accepts {allowed}", allowed=allowed)
         case _:
-            return ServiceError("the service failed; its log has the cause under this request's id")
+            unknown = ServiceError("the service failed; its log has the cause under this request's id")
+            return OutOfResources.of(error) or unknown
 
 
 def _invalid_request(error: RequestValidationError) -> InvalidRequest:

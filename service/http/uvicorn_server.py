@@ -1,6 +1,7 @@
-"""The HTTP server: uvicorn, told to leave signals and the end of the process alone."""
+"""The HTTP server: uvicorn, told to leave signals and the end of the process alone, with connections of our own."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -10,12 +11,16 @@ from typing import cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from service.http.connection import Connection, ConnectionLimits
 from service.http.load_shedding.load_shedder import LoadShedder
-from service.http.load_shedding.protocol import LINGER_SECONDS, HttpProtocol
+from service.http.load_shedding.protocol import SheddingConnection
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
-KEEP_ALIVE_SECONDS = 75
-"""Longer than the minute after which load balancers close an idle connection: they must be the first to close it."""
+CHECK_SECONDS = 0.25
+"""How often connections are checked for what takes too long."""
+
+logger = logging.getLogger(__name__)
 
 
 class HttpServer(uvicorn.Server):
@@ -26,8 +31,12 @@ class HttpServer(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until `should_exit` is set. Returns at once, with the reason in the log, where the port is taken."""
-        with suppress(SystemExit):
-            await super().serve(sockets)
+        checking = asyncio.create_task(self._check_connections())
+        try:
+            with suppress(SystemExit):
+                await super().serve(sockets)
+        finally:
+            checking.cancel()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -39,26 +48,53 @@ class HttpServer(uvicorn.Server):
         self.config.timeout_graceful_shutdown = seconds
         self.should_exit = True
 
+    async def _check_connections(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            now = clock()
+            for connection in cast("list[Connection]", list(self.server_state.connections)):
+                try:
+                    connection.check(now)
+                except Exception:
+                    logger.exception("a connection could not be checked, and is closed")
+                    connection.transport.abort()
+
 
 def build_server(
     app: ASGIApp,
     settings: Settings,
+    metrics: Metrics,
     shedder: LoadShedder | None = None,
-    *,
-    keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
-    linger_seconds: float = LINGER_SECONDS,
+    limits: ConnectionLimits | None = None,
 ) -> HttpServer:
-    """The server of an application; with load shedding where there is a shedder."""
-    protocol = partial(HttpProtocol, shedder, linger_seconds=linger_seconds) if shedder else "httptools"
+    """The server of an application; with load shedding where there is a shedder.
+
+    `limits`: those of connections, where they are not to be those of the settings.
+    """
+    limits = limits or connection_limits(settings)
+    connection = (
+        partial(SheddingConnection, shedder, limits, metrics) if shedder else partial(Connection, limits, metrics)
+    )
     config = uvicorn.Config(
         app,
-        http=cast("type[asyncio.Protocol]", protocol),
+        http=cast("type[asyncio.Protocol]", connection),
         ws="none",
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=cast("int", keep_alive_seconds),  # uvicorn takes fractions too
     )
-    return HttpServer(config)
+    server = HttpServer(config)
+    metrics.connections.set_function(lambda: len(server.server_state.connections))
+    return server
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """The limits of connections by the settings."""
+    return ConnectionLimits(
+        connections=settings.max_connections,
+        header_seconds=settings.header_seconds,
+        bytes_per_second=settings.min_bytes_per_second,
+    )

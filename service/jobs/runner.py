@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from time import monotonic
 
 from service.errors import (
+    DeadlineExceeded,
     DeviceLost,
     Draining,
     JobLost,
     JobsUnavailable,
     ModelUnavailable,
+    OutOfResources,
     Overloaded,
     ResultTooLarge,
     ServiceError,
@@ -111,7 +113,11 @@ class JobRunner:
                 request = _with_timeout(record.request, left)
                 resolved = resolve(request, self._models, settings, files.mask, left)
                 return await self._coalescer.run(resolved, files.image, job.trace)
-            except (Overloaded, ModelUnavailable) as refusal:
+            except DeadlineExceeded as failure:
+                seconds = record.request.timeout or settings.job_timeout
+                detail = f"the job was not done in {seconds:g} s; send a smaller image, or a larger X-Request-Timeout"
+                raise failure.copy(detail) from failure
+            except (Overloaded, ModelUnavailable, OutOfResources) as refusal:
                 if refusal.retry_after is None or monotonic() + refusal.retry_after >= until:
                     raise
                 await asyncio.sleep(refusal.retry_after)

@@ -89,7 +89,7 @@ class RequestCoalescer:
                 return await self._wait(shared)
         except TimeoutError as error:
             seconds = request.deadline.seconds
-            detail = f"the answer was not ready in {seconds:.3g} s; send a larger X-Request-Timeout"
+            detail = f"the answer was not ready in {seconds:g} s; send a larger X-Request-Timeout"
             raise DeadlineExceeded(detail) from error
         finally:
             trace.durations["shared"] = perf_counter() - began

@@ -13,7 +13,7 @@ from model_store.allocator import trim_heap
 from service.engine.admission import Admission
 from service.engine.inference_request import InferenceRequest, InferenceSpec, stage_seconds
 from service.engine.scheduler import Scheduler
-from service.errors import DeadlineExceeded, InvalidRequest, ServiceError
+from service.errors import DeadlineExceeded, InvalidRequest, ServiceError, name_exhaustion
 from service.imaging.codecs import Header, ImageFormat, ImageLimits, MetadataPolicy, Pixels, SourceType
 from service.imaging.sizes import Size
 from service.imaging.workers.codecs import Codecs
@@ -155,16 +155,21 @@ class ImagePipeline:
         return Forecast(plan, pixels, None, *known)
 
     async def inspect(self, image: bytes) -> Header:
-        """The header of an image. Raises what the codecs raise for a broken or unsupported one."""
-        return await self._codecs.inspect(image)
+        """The header of an image. Raises what the codecs raise for a broken or unsupported one, and OutOfResources."""
+        with name_exhaustion():
+            return await self._codecs.inspect(image)
 
     async def run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> EncodedImage:
         """Carry out a request on the bytes of an image. Cancelling it frees its place, in the middle if need be.
 
         Raises the ServiceError that says why there is no answer: from the codecs for a broken or unsupported image,
-        from the operation for what cannot be done with it, Overloaded or Draining from admission, DeadlineExceeded, or
-        what the device raises.
+        from the operation for what cannot be done with it, Overloaded or Draining from admission, DeadlineExceeded,
+        OutOfResources, or what the device raises.
         """
+        with name_exhaustion():
+            return await self._run(request, image, trace)
+
+    async def _run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> EncodedImage:
         header = await self.inspect(image)
         kind = request.output.choose_format(header)
         plan = _plan(request, header, kind)
@@ -206,7 +211,7 @@ class ImagePipeline:
                 return await self._execute(execution, image)
         except TimeoutError as error:
             seconds = execution.request.deadline.seconds
-            detail = f"the answer was not ready in {seconds:.3g} s; send a smaller image, or a larger X-Request-Timeout"
+            detail = f"the answer was not ready in {seconds:g} s; send a smaller image, or a larger X-Request-Timeout"
             raise DeadlineExceeded(detail) from error
 
     async def _execute(self, execution: Execution, image: bytes) -> bytes:

@@ -43,6 +43,14 @@ class Metrics:
             "method",
         )
         self.requests_in_progress = gauge("http_requests_in_progress", "Requests being answered")
+        self.connections = gauge("http_connections", "Open connections of clients")
+        self.connections_closed = counter(
+            "http_connections_closed",
+            "Connections that the service closed: silent (for too long), unread (its answers), surplus (too many)",
+            "reason",
+        )
+        self.body_bytes = gauge("body_bytes", "Bytes of request bodies that are in memory, or reserved for them")
+        self.bodies_waiting = gauge("bodies_waiting", "Requests whose body waits for memory")
         self.stage_duration = histogram(
             "stage_duration_seconds",
             "Parts of a request: read, decode, queue, infer, encode; shared: waiting for an identical one",

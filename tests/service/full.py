@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 
 from service.errors import Overloaded
+from service.http.connection import ConnectionLimits
 from service.http.load_shedding.load_shedder import PERIOD
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.load_shedding.request_class import ANY_SIZE, RequestClass, timeout_class
@@ -43,12 +44,12 @@ def full(
     *,
     default_timeout: bool = True,
     size: int = ANY_SIZE,
-    timeouts: dict[str, float] | None = None,
+    limits: ConnectionLimits | None = None,
     period: float = PERIOD,
 ) -> Iterator[Full]:
     refusal = Overloaded("full", retry_after=7)
     refusals = RefusalCache(hold_seconds=1000.0)
-    with running(settings(root), refusals=refusals, timeouts=timeouts, period=period) as live:
+    with running(settings(root), refusals=refusals, limits=limits, period=period) as live:
         service = Full(live)
         for path, query in ((STYLE, ""), (UPSCALE, ""), (STYLE, QUERY)):
             target = (path, query, "*/*")

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from model_store import Draft, Manifest, ModelStore, TransformNetwork
 from service.app import Service, build_service
+from service.http.connection import ConnectionLimits
 from service.http.load_shedding.load_shedder import PERIOD, LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.uvicorn_server import build_server
@@ -127,19 +128,19 @@ def running(
     chosen: Settings,
     *,
     refusals: RefusalCache | None = None,
-    timeouts: dict[str, float] | None = None,
+    limits: ConnectionLimits | None = None,
     period: float = PERIOD,
 ) -> Iterator[Live]:
     """A service on a free port of this machine; ready when the block begins.
 
-    `timeouts` are those of `build_server`, `period` that of the load shedder.
+    `limits` are those of `build_server`, `period` that of the load shedder.
     """
     service = build_service(chosen, refusals, worker_launcher())
     shedder = service.shedder
     if shedder is not None:
-        limits = chosen.request_timeout, chosen.max_request_timeout
-        shedder = LoadShedder(service.refusals, service.metrics, *limits, period)
-    server = build_server(service.app, chosen, shedder, **(timeouts or {}))
+        timeouts = chosen.request_timeout, chosen.max_request_timeout
+        shedder = LoadShedder(service.refusals, service.metrics, *timeouts, period)
+    server = build_server(service.app, chosen, service.metrics, shedder, limits)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -7,7 +7,24 @@ def test_every_kind_is_distinct_and_explained() -> None:
     every = list(ServiceError.kinds())
     assert len({kind.kind for kind in every}) == len(every) > 15
     assert all(kind.__doc__ and kind.title for kind in every)
-    assert {kind.status for kind in every} == {400, 404, 405, 406, 408, 409, 413, 415, 422, 499, 500, 503, 504, 507}
+    assert {kind.status for kind in every} == {
+        400,
+        404,
+        405,
+        406,
+        408,
+        409,
+        413,
+        414,
+        415,
+        422,
+        431,
+        499,
+        500,
+        503,
+        504,
+        507,
+    }
 
 
 def test_members_cannot_hide_what_the_rfc_defines() -> None:

@@ -1,6 +1,7 @@
 import asyncio
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,6 +114,31 @@ def test_idle_service_ends_at_once_with_connections_open(tmp_path: Path) -> None
         assert served.exit_status() == 0
 
 
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def test_service_without_descriptors_answers_and_recovers(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with process(tmp_path, "--max-connections", "1000") as served, ExitStack() as clients:
+        pid, address = served.handle.pid, (served.client.base_url.host, served.client.base_url.port)
+        left = descriptors(pid) + 5
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (left, before[1]))
+        for _ in range(50):  # more than can be accepted
+            clients.enter_context(socket.create_connection(address, timeout=PATIENCE))
+        wait_for(lambda: descriptors(pid), lambda count: count >= left)
+        for kind in ("JPEG", "PNG", "WEBP"):
+            answer = served.client.post("/v1/stylize/wave", content=file(photo(), kind))
+            assert answer.status_code in (200, 503), answer.text
+            assert answer.status_code == 200 or "Retry-After" in answer.headers
+        clients.close()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        with httpx.Client(base_url=served.client.base_url, timeout=PATIENCE) as later:
+            assert later.post("/v1/stylize/wave", content=file(photo())).status_code == 200
+        assert served.handle.poll() is None
+
+
 def test_wrong_option_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--threads", "0"])
     assert main() == 2
@@ -133,7 +159,7 @@ def test_port_in_use_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     with socket.create_server(("127.0.0.1", 0)) as taken:
         chosen = settings(tmp_path, port=taken.getsockname()[1])
         service = build_service(chosen, launcher=worker_launcher())
-        assert asyncio.run(serve(service, build_server(service.app, chosen))) == 1
+        assert asyncio.run(serve(service, build_server(service.app, chosen, service.metrics))) == 1
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
     assert "address already in use" in errors[0].getMessage()

@@ -1,5 +1,6 @@
 import base64
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,21 @@ def test_largest_image_by_default_needs_memory_that_servers_have() -> None:
 def test_queue_must_hold_the_largest_image() -> None:
     with pytest.raises(ValidationError, match="largest image never runs"):
         Settings(max_output_pixels=100, max_queue_pixels=99)
+
+
+def test_memory_of_bodies_must_hold_the_largest() -> None:
+    assert Settings(max_body_bytes=300, max_body_bytes_in_flight=400).max_body_bytes == 300
+    with pytest.raises(ValidationError, match="must be at least 400, or the largest body is never read"):
+        Settings(max_body_bytes=300, max_body_bytes_in_flight=399)
+
+
+def test_connections_leave_descriptors_for_all_else() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+        assert Settings().max_connections == min(4096, (soft - 1) // 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

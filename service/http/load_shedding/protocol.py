@@ -1,21 +1,17 @@
-"""uvicorn's HTTP protocol, with load shedding before the ASGI application.
+"""A connection that sheds load before the ASGI application.
 
 A request that is shed never becomes an ASGI call: it has no task, its body is discarded as it arrives, and its response
-is one write: 70 µs where the application takes 107 (`benchmarks/RESULTS.md`). It relies on
-internals of uvicorn, whose version is therefore bounded in pyproject.toml; with the setting `load_shedding` off,
-uvicorn's own protocol is used.
+is one write: 70 µs where the application takes 107 (`benchmarks/RESULTS.md`).
 """
 
 import asyncio
 from functools import partial
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from service.http.connection import Connection
 from service.http.load_shedding.load_shedder import LoadShedder, RenderedRefusal
-
-LINGER_SECONDS = 5.0
-"""Seconds for the rest of the body of a request that was answered with `Connection: close`."""
 
 
 class RefusedCycle(RequestResponseCycle):
@@ -24,47 +20,30 @@ class RefusedCycle(RequestResponseCycle):
     def __init__(self, *, keep_alive: bool) -> None:
         self.keep_alive = keep_alive
         self.message_event = asyncio.Event()
+        self.response_started = False
         self.response_complete = False
         self.disconnected = False
         self.more_body = True
 
 
-class HttpProtocol(HttpToolsProtocol):
-    """A connection: refuses requests before the ASGI call, and discards their bodies."""
+class SheddingConnection(Connection):
+    """Refuses requests before the ASGI call, and discards their bodies."""
 
-    def __init__(
-        self, shedder: LoadShedder, *arguments: Any, linger_seconds: float = LINGER_SECONDS, **named: Any
-    ) -> None:
+    def __init__(self, shedder: LoadShedder, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._shedder = shedder
-        self._linger_seconds = linger_seconds
-        self._linger_timer: asyncio.TimerHandle | None = None
 
-    def on_headers_complete(self) -> None:
+    def start_request(self) -> None:
         """Refuse the request, or pass it to the application."""
-        if not self._refuse():
-            super().on_headers_complete()
+        if not self._shed():
+            super().start_request()
 
-    def on_body(self, body: bytes) -> None:
+    def take_body(self, body: bytes) -> None:
         """Discard the body of a refused request."""
         if not isinstance(self.cycle, RefusedCycle):
-            super().on_body(body)
+            super().take_body(body)
 
-    def on_message_complete(self) -> None:
-        """The whole request has arrived."""
-        if not isinstance(self.cycle, RefusedCycle):
-            super().on_message_complete()
-            return
-        self.cycle.more_body = False
-        if self.cycle.response_complete:
-            self._finish(self.cycle)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client has left."""
-        self._cancel_linger()
-        super().connection_lost(exc)
-
-    def _refuse(self) -> bool:
+    def _shed(self) -> bool:
         """Whether the request is refused here.
 
         Not while an earlier one on this connection is unanswered, or the client does not read its responses; nor where
@@ -89,28 +68,6 @@ class HttpProtocol(HttpToolsProtocol):
         own = [b"%s: %s\r\n" % field for field in self.server_state.default_headers]
         own += [] if cycle.keep_alive else [b"connection: close\r\n"]
         self.transport.write(refusal.message(instance, b"".join((*own, fields))))
-        cycle.response_complete = True
-        if cycle.more_body:
-            seconds = self.timeout_keep_alive if cycle.keep_alive else self._linger_seconds
-            self._linger_timer = self.loop.call_later(seconds, self.transport.close)
-        else:
-            self._finish(cycle)
+        cycle.response_started = cycle.response_complete = True
         self.on_response_complete()
         return True
-
-    def _finish(self, cycle: RefusedCycle) -> None:
-        """The request has arrived and is answered: close the connection, or wait for the next request.
-
-        Not earlier: closing with unread bytes would reset the connection, and the response could be lost.
-        """
-        self._cancel_linger()
-        if not cycle.keep_alive:
-            self.transport.close()
-        elif self.timeout_keep_alive_task is None:
-            later = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
-            self.timeout_keep_alive_task = later
-
-    def _cancel_linger(self) -> None:
-        if self._linger_timer is not None:
-            self._linger_timer.cancel()
-            self._linger_timer = None

@@ -109,7 +109,9 @@ class EstimateRoutes:
         self._settings = settings
         self._models = models
         self._pipeline = pipeline
-        self.router = APIRouter(tags=["images"], responses=problem_responses(400, 413, 415, 422), route_class=JsonRoute)
+        self.router = APIRouter(
+            tags=["images"], responses=problem_responses(400, 408, 413, 415, 422, 503), route_class=JsonRoute
+        )
         self.router.add_api_route("/v1/estimate", self.estimate, methods=["POST"])
 
     async def estimate(self, request: Request, body: EstimateRequest) -> Estimate:

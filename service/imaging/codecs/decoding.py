@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageSequence
 from tifffile import PHOTOMETRIC
 
-from service.errors import CorruptImage, ServiceError
+from service.errors import CorruptImage, OutOfResources, ServiceError
 from service.imaging.codecs import apng_frames, bmp, gif, gif_frames, jxl
 from service.imaging.codecs.alpha import fill_transparent
 from service.imaging.codecs.colour import (
@@ -230,10 +230,14 @@ def _make_picture(pixels: Pixels, alpha: Pixels | None) -> Picture:
 
 
 def _guard(function: Callable[[], Decoded]) -> Decoded:
-    """Call a function; what it raises beside our errors and MemoryError becomes a CorruptImage: decoders raise any."""
+    """Call a function; what it raises beside our errors becomes a CorruptImage: decoders raise any.
+
+    Raises OutOfResources where the system lacks memory or descriptors.
+    """
     try:
         return function()
-    except (MemoryError, ServiceError):
+    except ServiceError:
         raise
     except Exception as error:
-        raise CorruptImage(f"the image cannot be decoded: {error}; send a complete file") from error
+        corrupt = CorruptImage(f"the image cannot be decoded: {error}; send a complete file")
+        raise (OutOfResources.of(error) or corrupt) from error

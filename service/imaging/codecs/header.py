@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from service.errors import CorruptImage, UnsupportedImage
+from service.errors import CorruptImage, OutOfResources, UnsupportedImage
 from service.imaging.codecs import bmp, gif, jxl, png
 from service.imaging.codecs.exif import read_exif, read_orientation
 from service.imaging.codecs.formats import ImageFormat, readable_types, sniff
@@ -86,7 +86,8 @@ def _count_pillow_frames(image: Image.Image, kind: ImageFormat) -> int:
     try:
         count = int(getattr(image, "n_frames", 1))
     except Exception as error:
-        raise CorruptImage("the frames of the image are broken; send a complete file") from error
+        broken = CorruptImage("the frames of the image are broken; send a complete file")
+        raise (OutOfResources.of(error) or broken) from error
     if kind is ImageFormat.AVIF and count > 1:
         detail = "animated AVIF is not accepted; send one frame, or an animated GIF, WebP or PNG"
         raise UnsupportedImage(detail, accepted=readable_types())

@@ -14,7 +14,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from service.errors import CorruptImage
+from service.errors import CorruptImage, OutOfResources
 from service.imaging.codecs import bmp, isobmff, jpeg_segments, jxl, png, png_colour, webp
 from service.imaging.codecs.cicp import SRGB_CURVE, CodePoints, declare_code_points
 from service.imaging.codecs.exif import read_exif
@@ -82,7 +82,8 @@ def _open_whole(data: bytes, kind: ImageFormat) -> Image.Image:
         readable = declare_eight_bits(data) if kind is ImageFormat.JPEG else data
         return Image.open(io.BytesIO(readable), formats=(kind.name,))
     except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
-        raise CorruptImage(f"the header of the {kind} image is broken; send a complete file") from error
+        broken = CorruptImage(f"the header of the {kind} image is broken; send a complete file")
+        raise (OutOfResources.of(error) or broken) from error
 
 
 def _read_png_metadata(data: bytes) -> Image.Image:

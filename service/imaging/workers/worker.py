@@ -35,6 +35,8 @@ def perform(task: Task) -> Outcome:
     except MemoryError:
         return Outcome(out_of_memory=True)
     except ServiceError as failure:
+        if isinstance(failure.__cause__, MemoryError):
+            return Outcome(out_of_memory=True)
         return Outcome(failure=failure.copy())
     except Exception:  # noqa: BLE001 # it is reported, and the worker serves on
         return Outcome(defect=traceback.format_exc())

@@ -7,6 +7,8 @@ from fastapi import APIRouter
 
 from service.errors import ImageTooLarge
 from service.http.asgi import build_application
+from service.http.body_budget import BodyBudget
+from service.http.upload import Pace, Upload
 from service.telemetry.metrics import Metrics
 
 
@@ -23,7 +25,8 @@ async def ask(path: str, metrics: Metrics) -> httpx.Response:
     async def large() -> None:
         raise ImageTooLarge("9 exceed 8", limit="max_pixels", actual=9, max_accepted=8)
 
-    app = build_application(lifespan, [router], metrics)
+    budget = BodyBudget(6400, metrics)
+    app = build_application(lifespan, [router], metrics, lambda: Upload(budget, Pace(1.0)))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
         return await client.get(path, headers={"X-Request-ID": "mine"})
 

@@ -4,12 +4,16 @@ from collections.abc import Iterable
 
 import pytest
 from starlette.requests import Request
-from starlette.types import Message
+from starlette.types import Message, Receive
 
-from service.errors import BodyTimeout, BodyTooLarge, ClientGone, UnsupportedCoding
+from service.errors import BodyTimeout, BodyTooLarge, ClientGone, TooManyUploads, UnsupportedCoding
 from service.http.body import read_files
+from service.http.body_budget import BodyBudget
+from service.http.upload import Pace, Upload
+from service.telemetry.metrics import Metrics
 
 LIMIT = 1000
+PLENTY = 10 * LIMIT
 FORM = "multipart/form-data; boundary=cut"
 
 
@@ -27,8 +31,19 @@ def request(chunks: Iterable[bytes], headers: dict[str, str] | None = None, *, l
     async def receive() -> Message:
         return next(remaining, {"type": "http.disconnect"})
 
+    return received(receive, headers)
+
+
+def received(receive: Receive, headers: dict[str, str] | None = None, budget: BodyBudget | None = None) -> Request:
+    """A request whose body is received so; the bytes are of this budget."""
     raw = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
-    return Request({"type": "http", "method": "POST", "path": "/", "headers": raw}, receive)
+    upload = Upload(budget or BodyBudget(PLENTY, Metrics()), Pace(1.0))
+    state = {"upload": upload}
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": raw, "state": state}, receive)
+
+
+async def unread() -> Message:
+    raise AssertionError("the body was read")
 
 
 def read(*chunks: bytes, headers: dict[str, str] | None = None) -> bytes:
@@ -45,11 +60,7 @@ def test_body_of_the_largest_size_is_read() -> None:
 
 
 def test_announced_size_is_refused_before_anything_is_read() -> None:
-    async def unread() -> Message:
-        raise AssertionError("the body was read")
-
-    headers = [(b"content-length", str(LIMIT + 1).encode())]
-    announced = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, unread)
+    announced = received(unread, {"Content-Length": str(LIMIT + 1)})
     with pytest.raises(BodyTooLarge) as failure:
         asyncio.run(read_files(announced, LIMIT, 60))
     assert failure.value.members == {"limit": "max_body_bytes", "actual": LIMIT + 1, "max_accepted": LIMIT}
@@ -87,11 +98,7 @@ def test_decoded_size_is_counted_as_it_is_decoded() -> None:
 
 
 def test_coding_that_is_not_decoded_is_refused_before_anything_is_read() -> None:
-    async def unread() -> Message:
-        raise AssertionError("the body was read")
-
-    headers = [(b"content-encoding", b"br")]
-    coded = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, unread)
+    coded = received(unread, {"Content-Encoding": "br"})
     with pytest.raises(UnsupportedCoding, match="br; accepted are: gzip, deflate"):
         asyncio.run(read_files(coded, LIMIT, 60))
 
@@ -107,6 +114,32 @@ def test_body_that_does_not_come_in_time_is_refused() -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    waiting = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, silent)
     with pytest.raises(BodyTimeout, match=r"0\.01 s"):
-        asyncio.run(read_files(waiting, LIMIT, 0.01))
+        asyncio.run(read_files(received(silent), LIMIT, 0.01))
+
+
+def test_memory_is_reserved_before_anything_is_read() -> None:
+    async def main() -> None:
+        budget = BodyBudget(PLENTY, Metrics())
+        await budget.grow(budget.open(), PLENTY * 3 // 4, 1.0)
+        with pytest.raises(TooManyUploads):
+            await read_files(received(unread, {"Content-Length": str(LIMIT)}, budget), LIMIT, 0.01)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
+def test_body_of_unknown_length_reserves_as_it_grows(headers: dict[str, str]) -> None:
+    content = [bytes(100)] * 3
+    chunks = [gzip.compress(b"".join(content))] if headers else content
+
+    async def main() -> None:
+        budget = BodyBudget(PLENTY, Metrics())
+        subject = request(chunks, headers)
+        subject.state.upload = Upload(budget, Pace(1.0))
+        await read_files(subject, LIMIT, 60)
+        assert budget.held == 300
+        subject.state.upload.release()
+        assert budget.held == 0
+
+    asyncio.run(main())

@@ -8,7 +8,7 @@ import pytest
 from starlette.types import Message
 
 from service.app import build_service
-from service.http.json_body import MAX_JSON_BYTES
+from service.http.json_body import JSON_LIMIT
 from tests.service.live import publish, serving, settings
 
 JSON = {"Content-Type": "application/json"}
@@ -18,7 +18,7 @@ ESTIMATE = b'{"task": "stylize", "style": "wave", "width": 40, "height": 30}'
 def test_body_up_to_the_limit_is_read(tmp_path: Path) -> None:
     publish(tmp_path)
     with serving(tmp_path) as live:
-        answer = live.client.post("/v1/estimate", content=ESTIMATE.ljust(MAX_JSON_BYTES), headers=JSON)
+        answer = live.client.post("/v1/estimate", content=ESTIMATE.ljust(JSON_LIMIT.bytes), headers=JSON)
         assert answer.status_code == 200
         assert answer.json()["accepted"]
 
@@ -26,7 +26,7 @@ def test_body_up_to_the_limit_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("chunked", [False, True])
 def test_larger_body_is_refused(tmp_path: Path, chunked: bool) -> None:
     publish(tmp_path)
-    body = ESTIMATE.ljust(MAX_JSON_BYTES + 1)
+    body = ESTIMATE.ljust(JSON_LIMIT.bytes + 1)
 
     def chunks() -> Iterator[bytes]:
         yield body
@@ -34,7 +34,7 @@ def test_larger_body_is_refused(tmp_path: Path, chunked: bool) -> None:
     with serving(tmp_path) as live:
         answer = live.client.post("/v1/estimate", content=chunks() if chunked else body, headers=JSON)
         assert (answer.status_code, answer.json()["type"]) == (413, "/problems/body-too-large")
-        assert answer.json()["max_accepted"] == MAX_JSON_BYTES
+        assert answer.json()["max_accepted"] == JSON_LIMIT.bytes
 
 
 def test_coding_is_refused(tmp_path: Path) -> None:
@@ -64,5 +64,5 @@ def test_endless_body_is_read_no_further_than_the_limit(tmp_path: Path) -> None:
     scope = {"type": "http", "method": "POST", "path": "/v1/estimate", "query_string": b"", "headers": headers}
     asyncio.run(app(scope | {"http_version": "1.1", "scheme": "http", "server": ("here", 80)}, receive, send))
     assert sent[0]["status"] == 413
-    assert given <= MAX_JSON_BYTES + 2 * 2**14
+    assert given <= JSON_LIMIT.bytes + 2 * 2**14
     assert httpx.Response(413, content=sent[1]["body"]).json()["limit"] == "max_json_bytes"

@@ -1,7 +1,12 @@
+import string
+from contextlib import suppress
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from service.errors import MalformedBody
-from service.http.multipart import ImageForm
+from service.http.multipart import MAX_PARTS, ImageForm, MultipartForm
 
 FORM = "multipart/form-data; boundary=cut"
 
@@ -78,3 +83,55 @@ def test_longest_boundary_is_accepted() -> None:
     boundary = "x" * 70
     body = form(part(b"image")).replace(b"cut", boundary.encode())
     assert read(body, content_type=f"multipart/form-data; boundary={boundary}") == b"image"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data; boundary",
+        'multipart/form-data; boundary=""',
+        "multipart/form-data; boundary*=utf-8''cut",
+        "multipart/form-data; boundary*0=cu; boundary*1=t",
+        "multipart/form-data, boundary=cut",
+        "multipart/form-data;;;",
+        "multipart/form-data; xboundary=cut",
+    ],
+)
+def test_header_that_names_no_boundary_is_malformed(content_type: str) -> None:
+    with pytest.raises(MalformedBody, match="its Content-Type names no boundary"):
+        ImageForm(content_type)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"Content-Disposition: form-data; name=image\n\n",
+        b"Content-Disposition form-data\r\n\r\n",
+        b"Content Disposition: form-data; name=image\r\n\r\n",
+        b": form-data; name=image\r\n\r\n",
+        b"X: y\r\n" * 100 + b"Content-Disposition: form-data; name=image\r\n\r\n",
+        b"X: " + b"y" * 100_000 + b"\r\nContent-Disposition: form-data; name=image\r\n\r\n",
+        b"Content-Disposition: form-data; name=image; filename=" + b"x" * 100_000 + b"\r\n\r\n",
+        b"\xff\xfe: \0\r\n\r\n",
+        b"Content-Disposition: form-data; name*=utf-8''image\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_header_of_a_part_that_is_none_is_malformed(header: bytes, size: int) -> None:
+    with pytest.raises(MalformedBody, match="exactly one part, named 'image'"):
+        read(b"--cut\r\n" + header + b"x\r\n--cut--\r\n", size)
+
+
+def test_parts_are_bounded() -> None:
+    subject = MultipartForm(FORM, ["image"])
+    subject.feed(part(b"x") * MAX_PARTS)
+    with pytest.raises(MalformedBody, match="more than 100 parts"):
+        subject.feed(part(b"x") * 2)
+
+
+@given(st.text(string.printable + "\xe9", max_size=300), st.binary(max_size=300), st.booleans())
+@example("x" * 257, b"", True)
+def test_any_form_is_read_or_malformed(text: str, body: bytes, is_boundary: bool) -> None:
+    content_type = f"multipart/form-data; boundary={text}" if is_boundary else f"multipart/form-data;{text}"
+    with suppress(MalformedBody):
+        read(body + part(body) + b"--cut--", content_type=content_type)

@@ -42,7 +42,7 @@ def test_problem_has_the_members_of_the_rfc_and_its_own() -> None:
     ("error", "header", "value"),
     [
         (Overloaded("full", retry_after=7), "Retry-After", "7"),
-        (Overloaded("full", retry_after=0.5), "Retry-After", "0.5"),
+        (Overloaded("full", retry_after=0.5), "Retry-After", "1"),
         (Draining(), "Connection", "close"),
         (Draining(), "Retry-After", "1"),
         (BodyTimeout("late"), "Connection", "close"),

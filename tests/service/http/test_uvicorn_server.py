@@ -5,7 +5,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.app import build_service
 from service.http.uvicorn_server import build_server
@@ -17,7 +16,8 @@ from tests.service.live import held, publish, serving, settings, wait_for
 def test_port_in_use_ends_the_server_with_a_line_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         chosen = settings(tmp_path, port=taken.getsockname()[1])
-        server = build_server(build_service(chosen).app, chosen)
+        service = build_service(chosen)
+        server = build_server(service.app, chosen, service.metrics)
         asyncio.run(server.serve())
     assert not server.started
     assert "address already in use" in caplog.text
@@ -26,10 +26,7 @@ def test_port_in_use_ends_the_server_with_a_line_in_the_log(tmp_path: Path, capl
 def test_load_shedding_can_be_switched_off(tmp_path: Path) -> None:
     chosen = settings(tmp_path, load_shedding=False)
     service = build_service(chosen)
-    config = build_server(service.app, chosen, service.shedder).config
-    config.load()
     assert service.shedder is None
-    assert config.http_protocol_class is HttpToolsProtocol
 
 
 def test_full_service_refuses_and_remembers_nothing_without_load_shedding(tmp_path: Path) -> None:

@@ -1,57 +1,22 @@
 """Requests on the wire, some of which are shed."""
 
-import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from email.message import Message
-from http.client import parse_headers
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
-from typing import BinaryIO
-from urllib.parse import urlsplit
 
 import pytest
 
+from service.http.connection import ConnectionLimits
 from tests.service.full import STYLE, Full, full
 from tests.service.live import wait_for
-
-LIVE = b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n"
-
-
-class Wire:
-    """A connection to a service, on which bytes are written and answers read."""
-
-    def __init__(self, connection: socket.socket, stream: BinaryIO) -> None:
-        self.send = connection.sendall
-        self._stream = stream
-
-    def answer(self) -> tuple[int, Message, bytes]:
-        """The status, the header and the body of the next answer."""
-        status = int(self._stream.readline().split()[1])
-        header = parse_headers(self._stream)
-        return status, header, self._stream.read(int(header["Content-Length"]))
-
-    def statuses(self, count: int) -> list[int]:
-        """The statuses of the next answers."""
-        return [self.answer()[0] for _ in range(count)]
-
-    def ended(self) -> bool:
-        """Whether the service has closed the connection, and not reset it."""
-        return self._stream.read(1) == b""
+from tests.service.wire import LIVE, connected
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Full]:
     with full(tmp_path_factory.mktemp("store")) as service:
         yield service
-
-
-@contextmanager
-def connected(service: Full) -> Iterator[Wire]:
-    url = urlsplit(service.live.url)
-    connection = socket.create_connection((url.hostname, url.port), timeout=60)
-    with connection, connection.makefile("rb") as stream:
-        yield Wire(connection, stream)
 
 
 def head(length: int, *fields: str, version: str = "1.1") -> bytes:
@@ -65,7 +30,7 @@ def refused(service: Full) -> float:
 
 
 def test_connection_is_kept_after_a_refusal(service: Full) -> None:
-    with connected(service) as wire:
+    with connected(service.live.url) as wire:
         for _ in range(3):
             wire.send(head(2) + b"xx")
             assert wire.statuses(1) == [503]
@@ -74,14 +39,14 @@ def test_connection_is_kept_after_a_refusal(service: Full) -> None:
 
 
 def test_large_body_is_thrown_away_as_it_comes(service: Full) -> None:
-    with connected(service) as wire:
+    with connected(service.live.url) as wire:
         wire.send(head(5_000_000) + bytes(5_000_000) + LIVE)
         assert wire.statuses(2) == [503, 200]
 
 
 def test_trace_is_continued(service: Full) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-    with connected(service) as wire:
+    with connected(service.live.url) as wire:
         wire.send(head(1, f"traceparent: 00-{trace}-00f067aa0ba902b7-01", "X-Request-ID: mine") + b"x")
         status, header, _ = wire.answer()
     assert (status, header["X-Request-ID"]) == (503, "mine")
@@ -89,13 +54,13 @@ def test_trace_is_continued(service: Full) -> None:
 
 
 def test_pipelined_requests_are_answered_in_turn(service: Full) -> None:
-    with connected(service) as wire:
+    with connected(service.live.url) as wire:
         wire.send(head(1) + b"x" + LIVE + head(1) + b"x" + LIVE)
         assert wire.statuses(4) == [503, 200, 404, 200]  # behind an unanswered request, the application answers
 
 
 def test_slow_client_is_answered_before_the_end_of_its_body(service: Full) -> None:
-    with connected(service) as wire:
+    with connected(service.live.url) as wire:
         wire.send(head(10) + b"12345")
         assert wire.statuses(1) == [503]
         wire.send(b"67890" + LIVE)
@@ -104,7 +69,7 @@ def test_slow_client_is_answered_before_the_end_of_its_body(service: Full) -> No
 
 @pytest.mark.parametrize(("fields", "version"), [(("Connection: close",), "1.1"), ((), "1.0")])
 def test_connection_is_closed_when_the_body_has_come(service: Full, fields: tuple[str, ...], version: str) -> None:
-    with connected(service) as wire:
+    with connected(service.live.url) as wire:
         wire.send(head(10, *fields, version=version) + b"12345")
         status, header, _ = wire.answer()
         assert (status, header["Connection"]) == (503, "close")
@@ -114,7 +79,7 @@ def test_connection_is_closed_when_the_body_has_come(service: Full, fields: tupl
 
 def test_client_that_leaves_before_the_answer_harms_nobody(service: Full) -> None:
     before = refused(service)
-    with connected(service) as wire:
+    with connected(service.live.url) as wire:
         wire.send(head(10) + b"12345")
     wait_for(lambda: service.live.metric("pastiche_http_requests_total", code="499"), bool)
     assert service.live.metric("pastiche_cancelled_total", stage="before") == 1
@@ -123,23 +88,28 @@ def test_client_that_leaves_before_the_answer_harms_nobody(service: Full) -> Non
 
 
 def test_connection_that_fails_takes_no_others_answer(service: Full) -> None:
-    with connected(service) as wire, connected(service) as bad, connected(service) as other:
+    with connected(service.live.url) as wire, connected(service.live.url) as bad, connected(service.live.url) as other:
         wire.send(head(1) + b"x")
         bad.send(head(1) + b"x" + LIVE + b"\0garbage")
         other.send(head(1) + b"x" + LIVE)
         assert wire.statuses(1) == [503]
         assert other.statuses(2) == [503, 200]
-        assert bad.statuses(1) == [400]
+        assert bad.statuses(3) == [503, 200, 400]
+        assert bad.ended()
 
 
 @pytest.mark.parametrize(
-    ("fields", "timeout"), [((), "keep_alive_seconds"), (("Connection: close",), "linger_seconds")]
+    ("fields", "limits"),
+    [
+        ((), ConnectionLimits(keep_alive_seconds=0.3)),
+        (("Connection: close",), ConnectionLimits(linger_seconds=0.3)),
+    ],
 )
 @pytest.mark.parametrize("rest", [b"", b"678", b"67890"])
 def test_connection_whose_client_says_no_more_is_closed(
-    tmp_path: Path, fields: tuple[str, ...], timeout: str, rest: bytes
+    tmp_path: Path, fields: tuple[str, ...], limits: ConnectionLimits, rest: bytes
 ) -> None:
-    with full(tmp_path, timeouts={timeout: 0.3}) as service, connected(service) as wire:
+    with full(tmp_path, limits=limits) as service, connected(service.live.url) as wire:
         wire.send(head(10, *fields) + b"12345")
         assert wire.statuses(1) == [503]
         wire.send(rest)
@@ -148,7 +118,7 @@ def test_connection_whose_client_says_no_more_is_closed(
 
 def test_client_that_expects_100_continue_is_answered_by_the_application(service: Full) -> None:
     before = refused(service)
-    with connected(service) as wire:
+    with connected(service.live.url) as wire:
         wire.send(head(2, "Expect: 100-continue"))
         assert wire.statuses(1) == [404]
     assert refused(service) == before
@@ -160,7 +130,7 @@ def test_pending_refusal_is_still_sent_when_the_service_stops(tmp_path: Path) ->
         service = running.enter_context(full(tmp_path, period=period))
         shedder = service.live.shedder
         assert shedder is not None
-        with connected(service) as wire:
+        with connected(service.live.url) as wire:
             wait_for(lambda: monotonic() % period, lambda phase: phase < 0.5)  # nearly a whole period is left
             wire.send(head(1) + b"x")
             wait_for(lambda: shedder.pending, bool)

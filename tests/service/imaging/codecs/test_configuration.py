@@ -1,7 +1,10 @@
 import io
 import struct
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -9,6 +12,10 @@ from PIL import Image
 from service.errors import CorruptImage
 from service.imaging.codecs import configure_codecs, inspect
 from tests.service.imaging.codecs.samples import chunk
+from tests.service.imaging.images import file, photo
+
+ROOT = Path(__file__).parents[4]
+PATIENCE = 120.0
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +26,34 @@ def library_defaults() -> Iterator[None]:
     with warnings.catch_warnings():
         yield
     Image.MAX_IMAGE_PIXELS = limit
+
+
+READ_WITHOUT_DESCRIPTORS = """
+import os, resource, sys
+from pathlib import Path
+from service.imaging.codecs import configure_codecs, decode, inspect
+
+files = [path.read_bytes() for path in Path(sys.argv[1]).iterdir()]
+configure_codecs()
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+try:
+    while True:
+        os.open(os.devnull, os.O_RDONLY)
+except OSError:
+    pass
+for file in files:
+    inspect(file)
+    list(decode(file).pictures)
+"""
+
+
+def test_images_are_read_though_no_file_can_be_opened(tmp_path: Path) -> None:
+    """In a process of its own, which has not loaded a plugin yet."""
+    for kind in ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP"):
+        (tmp_path / kind).write_bytes(file(photo(), kind))
+    command = [sys.executable, "-c", READ_WITHOUT_DESCRIPTORS, str(tmp_path)]
+    ended = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_pillow_has_no_limit_of_its_own() -> None:

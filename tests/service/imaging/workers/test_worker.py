@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from service.errors import CorruptImage
+from service.errors import CorruptImage, OutOfResources
 from service.imaging.workers.task import Budget, Outcome, Task, receive, send
 from service.imaging.workers.worker import perform, serve
 
@@ -34,8 +34,13 @@ def test_defect_is_answered_with_its_traceback() -> None:
     assert "ZeroDivisionError" in defect
 
 
+def wrap_lack_of_memory() -> None:
+    raise OutOfResources("no memory") from MemoryError()
+
+
 def test_lack_of_memory_is_answered() -> None:
     assert perform(Task(bytearray, (2**50,), BUDGET)) == Outcome(out_of_memory=True)
+    assert perform(Task(wrap_lack_of_memory, (), BUDGET)) == Outcome(out_of_memory=True)
 
 
 @pytest.mark.parametrize("arguments", [(1, 1), (1, 0)])

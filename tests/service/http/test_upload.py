@@ -1,0 +1,161 @@
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from service.errors import BodyTimeout
+from service.http.body_budget import BodyBudget
+from service.http.upload import Pace, Upload, Uploads
+from service.telemetry.metrics import Metrics
+from tests.service.imaging.images import file, photo
+from tests.service.live import Live, publish, serving, settings, wait_for
+from tests.service.wire import connected
+
+FOREVER = 1e9
+LARGE = 300_000
+BUDGET = 400_000
+"""Of which one large body takes all that is not reserved for small ones."""
+
+
+def receiving(*chunks: bytes | asyncio.Event) -> Receive:
+    """Receives these chunks; at an event it waits."""
+    unread = list(chunks)
+
+    async def receive() -> Message:
+        chunk = unread.pop(0)
+        if isinstance(chunk, asyncio.Event):
+            await chunk.wait()
+        return {"type": "http.request", "body": chunk, "more_body": bool(unread)}
+
+    return receive
+
+
+async def read(pace: Pace, receive: Receive, seconds: float = FOREVER) -> Sequence[bytes]:
+    began = asyncio.get_running_loop().time()
+    return [chunk async for chunk in pace.chunks(receive, began, seconds)]
+
+
+def test_pace_is_that_of_the_settings(tmp_path: Path) -> None:
+    assert Pace.of(settings(tmp_path, min_bytes_per_second=5)).bytes_per_second == 5
+
+
+def test_body_that_comes_fast_enough_is_unchanged() -> None:
+    assert asyncio.run(read(Pace(1.0), receiving(b"one", b"", b"two"))) == [b"one", b"", b"two"]
+
+
+@pytest.mark.parametrize("sent", [[], [bytes(10**6)]])
+def test_body_that_stalls_is_refused_whatever_has_come(sent: list[bytes]) -> None:
+    with pytest.raises(BodyTimeout, match=r"1 bytes per second at least, on average over 0\.05 s"):
+        asyncio.run(read(Pace(1.0, seconds=0.05), receiving(*sent, asyncio.Event())))
+
+
+def test_trickle_is_refused() -> None:
+    async def trickle() -> Message:
+        await asyncio.sleep(0.001)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    with pytest.raises(BodyTimeout, match="bytes per second"):
+        asyncio.run(read(Pace(10**6, seconds=0.05), trickle))
+
+
+def test_body_must_have_come_in_time() -> None:
+    with pytest.raises(BodyTimeout, match=r"within 0\.05 s"):
+        asyncio.run(read(Pace(1.0), receiving(asyncio.Event()), seconds=0.05))
+
+
+def test_time_of_the_consumer_is_not_the_clients() -> None:
+    async def main() -> None:
+        pace = Pace(1.0, seconds=0.5)
+        async for _ in pace.chunks(receiving(*[b"x"] * 4), asyncio.get_running_loop().time(), FOREVER):
+            await asyncio.sleep(0.3)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_memory_is_released_when_the_request_has_ended(fails: bool) -> None:
+    budget = BodyBudget(6400, Metrics())
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        upload: Upload = scope["state"]["upload"]
+        await upload.reserve(1000, 60)
+        await upload.grow(2000, 60)
+        assert budget.held == 2000
+        if fails:
+            raise KeyError
+
+    async def nothing() -> Message:
+        raise AssertionError
+
+    async def send(_: Message) -> None:
+        raise AssertionError
+
+    async def main() -> None:
+        await Uploads(app, lambda: Upload(budget, Pace(1.0)))({"type": "http"}, nothing, send)
+
+    if fails:
+        with pytest.raises(KeyError):
+            asyncio.run(main())
+    else:
+        asyncio.run(main())
+    assert budget.held == 0
+
+
+@contextmanager
+def uploading(live: Live) -> Iterator[None]:
+    """A client has sent a part of a large body, and stalls."""
+    with connected(live.url) as wire:
+        wire.send(f"POST /v1/stylize/wave HTTP/1.1\r\nHost: here\r\nContent-Length: {LARGE}\r\n\r\nx".encode())
+        wait_for(lambda: live.metric("pastiche_body_bytes"), lambda held: held == LARGE)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "chunked"),
+    [
+        ("POST", "/v1/stylize/wave", False),
+        ("POST", "/v1/stylize/wave", True),
+        ("PUT", "/v1/jobs/mine?style=wave", False),
+        ("POST", "/v1/images/edits", False),
+    ],
+)
+def test_large_body_is_refused_while_others_take_its_memory_and_small_ones_are_answered(
+    tmp_path: Path, method: str, path: str, chunked: bool
+) -> None:
+    publish(tmp_path)
+    limits = {"max_body_bytes": LARGE, "max_body_bytes_in_flight": BUDGET, "request_timeout": 6.0}
+    small = file(photo())
+    large = b'--cut\r\nContent-Disposition: form-data; name="image"\r\n\r\n'.ljust(LARGE)
+    with serving(tmp_path, **limits) as live:
+        multipart = {"Content-Type": "multipart/form-data; boundary=cut"}
+        content = iter([large]) if chunked else large
+        with uploading(live):
+            answer = live.client.request(method, path, content=content, headers=multipart)
+            assert (answer.status_code, problem_kind(answer)) == (503, "too-many-uploads"), answer.text
+            assert answer.headers["Retry-After"] == "5"
+            assert live.client.post("/v1/stylize/wave", content=small).status_code == 200
+            assert live.client.put("/v1/jobs/small?style=wave", content=small).status_code == 201
+            form = {"image": small}
+            assert live.client.post("/v1/images/edits", files=form, data={"model": "wave"}).status_code == 200
+        wait_for(lambda: live.metric("pastiche_body_bytes"), lambda held: held == 0)
+        assert live.metric("pastiche_rejected_total", reason="too-many-uploads") == 1
+
+
+def problem_kind(answer: httpx.Response) -> str:
+    """The kind of a problem, as problem details or as OpenAI's error."""
+    body = answer.json()
+    return str(body["error"]["code"] if "error" in body else body["type"].removeprefix("/problems/"))
+
+
+def test_stalled_body_is_refused_in_words_and_its_connection_is_closed(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with serving(tmp_path, request_timeout=0.5) as live, connected(live.url) as wire:
+        wire.send(b"POST /v1/stylize/wave HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\nx")
+        status, header, body = wire.answer()
+        assert (status, header["Connection"]) == (408, "close")
+        assert b"must arrive within 0.5 s" in body
+        assert wire.ended()
