@@ -16,6 +16,11 @@ from service.engine.device import choose_device, choose_precision, configure_tor
 from service.engine.runner import Runner
 from service.engine.scheduler import Concurrency, Scheduler
 from service.engine.tiling import ImageTile, TileSizes
+from service.http.access.access_control import AccessPolicy
+from service.http.access.address_limits import AddressLimits
+from service.http.access.api_key import LimitPolicy
+from service.http.access.key_ring import KeyRing
+from service.http.access.pixel_charges import PixelCharges
 from service.http.asgi import Application, build_application
 from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
@@ -66,7 +71,7 @@ class Service:
 
 
 def build_service(settings: Settings, refusals: RefusalCache | None = None) -> Service:
-    """A service with these settings. Raises ValueError where its device does not exist.
+    """A service with these settings. Raises ValueError where its device does not exist, or its keys cannot be read.
 
     Configures torch and the codecs for the whole process.
     """
@@ -93,20 +98,23 @@ def build_service(settings: Settings, refusals: RefusalCache | None = None) -> S
     fingerprint = build_fingerprint(device, precision, sizes)
     coalescer = RequestCoalescer(pipeline, fingerprint, metrics, coalesce=settings.coalesce)
     queue = JobQueue(settings, models, coalescer, metrics)
-    lifespan = Lifespan(settings, models, admission, scheduler, runner, codecs, queue)
+    access = _access_policy(settings, metrics)
+    background = [access.keys.follow] if access.keys is not None else []
+    lifespan = Lifespan(settings, models, admission, scheduler, runner, codecs, queue, background)
 
-    job_routes = JobRoutes(settings, models, pipeline, queue)
+    charges = PixelCharges(pipeline, metrics)
+    job_routes = JobRoutes(settings, models, pipeline, queue, charges)
     routers = [
         index_router(),
-        ImageRoutes(settings, models, refusals, pipeline, coalescer, job_routes).router,
+        ImageRoutes(settings, models, refusals, pipeline, coalescer, job_routes, charges).router,
         job_routes.router,
-        EditRoutes(settings, models, coalescer, job_routes).router,
+        EditRoutes(settings, models, coalescer, job_routes, charges).router,
         EstimateRoutes(settings, models, pipeline).router,
         ModelRoutes(models).router,
         ProblemRoutes().router,
         HealthRoutes(settings, models, runner, lifespan, metrics).router,
     ]
-    app = build_application(lifespan, routers, metrics)
+    app = build_application(lifespan, routers, metrics, settings, access)
     shedder = _load_shedder(settings, refusals, metrics)
     return Service(app, lifespan, settings, metrics, models, runner, admission, pipeline, queue, refusals, shedder)
 
@@ -114,7 +122,18 @@ def build_service(settings: Settings, refusals: RefusalCache | None = None) -> S
 def _load_shedder(settings: Settings, refusals: RefusalCache, metrics: Metrics) -> LoadShedder | None:
     if not settings.load_shedding:
         return None
-    return LoadShedder(refusals, metrics, settings.request_timeout, settings.max_request_timeout)
+    timeouts = settings.request_timeout, settings.max_request_timeout
+    return LoadShedder(refusals, metrics, *timeouts, prefix=settings.root_path)
+
+
+def _access_policy(settings: Settings, metrics: Metrics) -> AccessPolicy:
+    limits = LimitPolicy(
+        megapixels_per_minute=settings.address_megapixels_per_minute,
+        requests_per_minute=settings.address_requests_per_minute,
+        requests_in_flight=settings.address_requests_in_flight,
+    )
+    keys = KeyRing(settings.keys_file, metrics) if settings.keys_file is not None else None
+    return AccessPolicy(keys, AddressLimits(limits), settings.keys_required)
 
 
 def _backend(settings: Settings, device: torch.device, concurrency: Concurrency) -> Backend:

@@ -58,6 +58,7 @@ def build_server(
         port=settings.port,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # `Forwarded` does it, and more
         server_header=False,
         timeout_keep_alive=cast("int", keep_alive_seconds),  # uvicorn takes fractions too
     )

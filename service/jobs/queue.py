@@ -24,7 +24,7 @@ from service.errors import (
     TooManyJobs,
     UnknownJob,
 )
-from service.jobs.job import Job, JobState
+from service.jobs.job import Job, JobState, public_id
 from service.jobs.store import JobOutcome, JobRecord, JobStore, StoredFailure
 from service.models.registry import ModelRegistry
 from service.pipeline.coalescing import RequestCoalescer
@@ -103,7 +103,8 @@ class JobQueue:
         except KeyError:
             self._require_store()
             kept = self._settings.job_seconds
-            raise UnknownJob(f"there is no job {job_id!r}; finished ones are kept for {kept:g} s at most") from None
+            detail = f"there is no job {public_id(job_id)!r}; finished ones are kept for {kept:g} s at most"
+            raise UnknownJob(detail) from None
 
     async def put(self, job_id: str, request: ImageRequest, files: InputFiles, trace: Trace) -> tuple[Job, bool]:
         """The job of that id, and whether it is new: an equal request with equal files gets the same job again.
@@ -115,7 +116,8 @@ class JobQueue:
         async with self._changing:
             if (known := self._jobs.get(job_id)) is not None:
                 if known.record.fingerprint != fingerprint:
-                    raise JobConflict(f"job {job_id!r} has another image or other parameters; choose another id")
+                    detail = f"job {public_id(job_id)!r} has another image or other parameters; choose another id"
+                    raise JobConflict(detail)
                 return known, False
             request_id, context = trace.request_id, trace.context
             record = JobRecord(
@@ -131,7 +133,7 @@ class JobQueue:
         try:
             return await asyncio.to_thread(self._store.result, job.record.id)
         except FileNotFoundError as error:
-            raise UnknownJob(f"job {job.record.id!r} has been deleted") from error
+            raise UnknownJob(f"job {public_id(job.record.id)!r} has been deleted") from error
 
     async def remove(self, job_id: str) -> None:
         """Cancel a job, which frees its place on the device, and delete it with its result. Raises UnknownJob."""

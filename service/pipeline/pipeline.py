@@ -136,6 +136,14 @@ class ImagePipeline:
             return Forecast(plan, pixels, refusal, *known)
         return Forecast(plan, pixels, None, *known)
 
+    async def measure(self, request: ResolvedRequest, image: bytes) -> int:
+        """Output pixels of all inferences that a request needs. Raises as `run` does before admission."""
+        header = await _inspect(image)
+        kind = request.output.choose_format(header)
+        plan = _plan(request, header, kind)
+        self._check_limits(header, plan, kind)
+        return plan.pixels * header.frames
+
     async def run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> EncodedImage:
         """Carry out a request on the bytes of an image. Cancelling it frees its place, in the middle if need be.
 

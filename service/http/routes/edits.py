@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from service.errors import InvalidRequest, MalformedBody, ServiceError, UnknownModel
 from service.http.accept import JSON, Accept
+from service.http.access.pixel_charges import PixelCharges
 from service.http.body import is_form, read_form
 from service.http.disconnect import while_connected
 from service.http.multipart import MASK, MultipartForm
@@ -133,13 +134,21 @@ class OpenAIError(BaseModel):
 class EditRoutes:
     """POST /v1/images/edits."""
 
-    def __init__(self, settings: Settings, models: ModelRegistry, coalescer: RequestCoalescer, jobs: JobRoutes) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        models: ModelRegistry,
+        coalescer: RequestCoalescer,
+        jobs: JobRoutes,
+        charges: PixelCharges,
+    ) -> None:
         self._settings = settings
         self._models = models
         self._coalescer = coalescer
         self._jobs = jobs
+        self._charges = charges
         self.router = APIRouter(tags=["images"])
-        failures = (400, 404, 406, 408, 413, 415, 422, 500, 503, 504)
+        failures = (400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504)
         self.router.add_api_route(
             PATH,
             self.edit,
@@ -159,6 +168,7 @@ class EditRoutes:
 
         A job, where that is preferred, is one of ours.
         """
+        self._charges.check(request)
         trace: Trace = request.state.trace
         with trace.stage("read"):
             parts = await self._read_parts(request)
@@ -171,7 +181,8 @@ class EditRoutes:
             await asyncio.to_thread(_check_size, edit.size, resolved, files.image)
         if Preference.parse(prefer).respond_async:
             return await self._jobs.accept(request, asked, files, Preference(respond_async=True))
-        finished = await while_connected(request.receive, self._coalescer.run(resolved, files.image, trace))
+        async with self._charges.charged(request, resolved, files.image):
+            finished = await while_connected(request.receive, self._coalescer.run(resolved, files.image, trace))
         headers = {"Server-Timing": trace.server_timing(), "X-Model": finished.result.label}
         content = await asyncio.to_thread(lambda: EditResponse.of(finished).model_dump_json())
         return Response(content, media_type=JSON, headers=headers)
@@ -200,7 +211,7 @@ class EditRoutes:
             raise failure.copy(f"{failure.detail}; the setting openai_models gives them further names") from failure
 
 
-def openai_error(failure: ServiceError, instance: str) -> Response:
+def openai_error(failure: ServiceError, instance: str, _prefix: str = "") -> Response:
     """A failure as OpenAI's error object; a `Renderer`."""
     kind = "invalid_request_error" if failure.status < 500 else "server_error"
     param = failure.members.get("param")
