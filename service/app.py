@@ -24,6 +24,7 @@ from service.http.access.pixel_charges import PixelCharges
 from service.http.asgi import Application, build_application
 from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
+from service.http.routes.admin import AdminRoutes
 from service.http.routes.edits import EditRoutes
 from service.http.routes.estimates import EstimateRoutes
 from service.http.routes.health import HealthRoutes
@@ -35,6 +36,7 @@ from service.http.routes.problems import ProblemRoutes
 from service.imaging.codecs import configure_codecs
 from service.jobs.queue import JobQueue
 from service.lifespan import Lifespan
+from service.models.promotion import Promoter
 from service.models.registry import ModelRegistry, ServedModel
 from service.pipeline.cache_key import build_fingerprint
 from service.pipeline.coalescing import RequestCoalescer
@@ -112,6 +114,7 @@ def build_service(settings: Settings, refusals: RefusalCache | None = None) -> S
         EstimateRoutes(settings, models, pipeline).router,
         ModelRoutes(models).router,
         ProblemRoutes().router,
+        AdminRoutes(Promoter(stores, models), models).router,
         HealthRoutes(settings, models, runner, lifespan, metrics).router,
     ]
     app = build_application(lifespan, routers, metrics, settings, access)

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Security
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi_offline import FastAPIOffline
 
 from service.http.access.access_control import AccessControl, AccessPolicy
@@ -29,6 +30,12 @@ AppLifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 """Starts the service when its block is entered and stops it at its end."""
 
 TITLE = "Pastiche"
+
+KEY_SCHEMES = (
+    Security(HTTPBearer(auto_error=False, description="an API key")),
+    Security(APIKeyHeader(name="X-API-Key", auto_error=False, description="an API key")),
+)
+"""How a key is sent, for the OpenAPI document; `AccessControl` has looked at it already."""
 
 REQUEST_HEADERS = (
     "Authorization",
@@ -72,7 +79,7 @@ def build_application(
         description="Paints photographs in a style and enlarges them (feed-forward networks, Johnson et al. 2016).",
         lifespan=lifespan,
         redirect_slashes=False,
-        dependencies=[Depends(refuse_unknown_parameters)],
+        dependencies=[Depends(refuse_unknown_parameters), *(KEY_SCHEMES if access.keys is not None else ())],
         responses=problem_responses(401, 403, 421, 429),
     )
     problems = Problems({EDITS: openai_error})
