@@ -21,7 +21,7 @@ from service.http.access.address_limits import AddressLimits
 from service.http.access.api_key import LimitPolicy
 from service.http.access.key_ring import KeyRing
 from service.http.access.pixel_charges import PixelCharges
-from service.http.asgi import Application, build_application
+from service.http.asgi import Application, build_application, build_metrics_application
 from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.routes.admin import AdminRoutes
@@ -59,6 +59,8 @@ class Service:
     """The parts of a service, built and connected, which starts with the lifespan of `app`."""
 
     app: Application
+    metrics_app: Application
+    """Probes and metrics alone, for a port of their own."""
     lifespan: Lifespan
     settings: Settings
     metrics: Metrics
@@ -106,6 +108,8 @@ def build_service(settings: Settings, refusals: RefusalCache | None = None) -> S
 
     charges = PixelCharges(pipeline, metrics)
     job_routes = JobRoutes(settings, models, pipeline, queue, charges)
+    health = HealthRoutes(settings, models, runner, lifespan, metrics)
+    scrape = [health.metrics_router] if settings.serve_metrics else []
     routers = [
         index_router(),
         ImageRoutes(settings, models, refusals, pipeline, coalescer, job_routes, charges).router,
@@ -115,11 +119,15 @@ def build_service(settings: Settings, refusals: RefusalCache | None = None) -> S
         ModelRoutes(models).router,
         ProblemRoutes().router,
         AdminRoutes(Promoter(stores, models), models).router,
-        HealthRoutes(settings, models, runner, lifespan, metrics).router,
+        health.router,
+        *(scrape if settings.metrics_port is None else ()),
     ]
     app = build_application(lifespan, routers, metrics, settings, access)
+    metrics_app = build_metrics_application([health.router, *scrape])
     shedder = _load_shedder(settings, refusals, metrics)
-    return Service(app, lifespan, settings, metrics, models, runner, admission, pipeline, queue, refusals, shedder)
+    return Service(
+        app, metrics_app, lifespan, settings, metrics, models, runner, admission, pipeline, queue, refusals, shedder
+    )
 
 
 def _load_shedder(settings: Settings, refusals: RefusalCache, metrics: Metrics) -> LoadShedder | None:

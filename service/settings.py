@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model_store import SHIPPED_STORE
@@ -27,6 +27,14 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 for any free one")
+    uds: Path | None = Field(None, description="Unix socket to listen on, instead of host and port")
+    metrics_host: str = Field("127.0.0.1", description="address of the port of metrics_port")
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="a port of their own for /metrics and the probes; by default they share port"
+    )
+    tls_certificate: FilePath | None = Field(None, description="PEM file of the certificate and its chain, for HTTPS")
+    tls_key: FilePath | None = Field(None, description="PEM file of its private key, where that is another file")
+    tls_key_password: SecretStr | None = Field(None, description="password of the private key")
 
     stores: Annotated[tuple[Path, ...], NoDecode] = Field(
         (SHIPPED_STORE, Path("models")),
@@ -162,6 +170,9 @@ class Settings(BaseSettings):
         description="path under which a proxy shows the service, such as /pastiche, whether it removes it or not",
     )
 
+    serve_docs: bool = Field(True, description="answer /docs and /openapi.json")
+    serve_metrics: bool = Field(True, description="answer /metrics, here or at metrics_port")
+
     shutdown_delay_seconds: float = Field(
         0.0, ge=0, le=600, description="seconds after SIGTERM in which requests are still admitted, while /readyz fails"
     )
@@ -196,6 +207,12 @@ class Settings(BaseSettings):
         if value.startswith(tuple(f"/{name}" for name in OWN_PATHS)):
             raise ValueError("it begins like a path of the service itself: the two could not be told apart")
         return value
+
+    @model_validator(mode="after")
+    def _has_a_certificate_for_the_key(self) -> Self:
+        if self.tls_certificate is None and (self.tls_key is not None or self.tls_key_password is not None):
+            raise ValueError("tls_key and tls_key_password are of no use without tls_certificate")
+        return self
 
     @model_validator(mode="after")
     def _admits_the_largest(self) -> Self:

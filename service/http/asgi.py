@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 from fastapi import APIRouter, Depends, FastAPI, Security
 from fastapi.middleware.cors import CORSMiddleware
@@ -71,9 +72,9 @@ def build_application(
     lifespan: AppLifespan, routers: Sequence[APIRouter], metrics: Metrics, settings: Settings, access: AccessPolicy
 ) -> Application:
     """The application with these routes, in this order. Its `/docs` needs no network."""
-    app = FastAPIOffline(
+    build = partial(FastAPIOffline, redoc_url=None) if settings.serve_docs else partial(FastAPI, openapi_url=None)
+    app = build(
         docs_url=None,
-        redoc_url=None,
         title=TITLE,
         version=package_version(),
         description="Paints photographs in a style and enlarges them (feed-forward networks, Johnson et al. 2016).",
@@ -85,7 +86,15 @@ def build_application(
     problems = Problems({EDITS: openai_error})
     _add_middleware(app, settings, access, problems, metrics)
     problems.install(app)
-    for router in (docs_router(TITLE), *routers):
+    for router in (*([docs_router(TITLE)] if settings.serve_docs else []), *routers):
+        app.include_router(router)
+    return app
+
+
+def build_metrics_application(routers: Sequence[APIRouter]) -> Application:
+    """An application with probes and metrics alone: for a port that only the operator reaches."""
+    app = FastAPI(openapi_url=None)
+    for router in routers:
         app.include_router(router)
     return app
 

@@ -121,8 +121,9 @@ def translate(request: Request, error: Exception) -> ServiceError:
         case HTTPException(status_code=400):
             return MalformedJson("the body cannot be parsed; send JSON in UTF-8, as /openapi.json describes it")
         case HTTPException(status_code=404):
-            known = f"{root_path(request.scope)}/openapi.json"
-            return NotFound(f"there is nothing at {request.scope['path']}; {known} lists the paths")
+            known = request.app.openapi_url
+            hint = f"; {root_path(request.scope)}{known} lists the paths" if known else ""
+            return NotFound(f"there is nothing at {request.scope['path']}{hint}")
         case HTTPException(status_code=405):
             allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD")
             return MethodNotAllowed(f"{request.scope['path']} accepts {allowed}", allowed=allowed)

@@ -52,6 +52,10 @@ def build_server(
     protocol = partial(HttpProtocol, shedder, linger_seconds=linger_seconds) if shedder else "httptools"
     config = uvicorn.Config(
         app,
+        uds=str(settings.uds) if settings.uds else None,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+        ssl_keyfile_password=settings.tls_key_password.get_secret_value() if settings.tls_key_password else None,
         http=cast("type[asyncio.Protocol]", protocol),
         ws="none",
         host=settings.host,
@@ -63,3 +67,23 @@ def build_server(
         timeout_keep_alive=cast("int", keep_alive_seconds),  # uvicorn takes fractions too
     )
     return HttpServer(config)
+
+
+def build_metrics_server(app: ASGIApp, settings: Settings) -> HttpServer | None:
+    """The server of probes and metrics, without TLS; None where they have no port of their own."""
+    if settings.metrics_port is None:
+        return None
+    return HttpServer(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            host=settings.metrics_host,
+            port=settings.metrics_port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+        )
+    )

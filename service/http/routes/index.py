@@ -16,9 +16,10 @@ def index_router() -> APIRouter:
 async def index(request: Request) -> dict[str, str]:
     """The paths worth knowing, for somebody who has only the address."""
     prefix = root_path(request.scope)
+    documentation = {"documentation": f"{prefix}/docs"} if request.app.openapi_url else {}
     return {
         "service": f"pastiche {package_version()}",
-        "documentation": f"{prefix}/docs",
+        **documentation,
         "models": f"{prefix}/v1/models",
         "stylize": f"POST an image to {prefix}/v1/stylize/{{style}}",
         "upscale": f"POST an image to {prefix}/v1/upscale/{{scale}}",
