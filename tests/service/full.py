@@ -51,6 +51,6 @@ def full(
     with running(settings(root), refusals=refusals, timeouts=timeouts, period=period) as live:
         service = Full(live)
         for path, query in ((STYLE, ""), (UPSCALE, ""), (STYLE, QUERY)):
-            target = (path, query, "*/*")
+            target = (path, query, "*/*", "", "")  # without credentials
             service.refusals.store(refusal, RequestClass(target, timeout_class(60.0), default_timeout, size))
         yield service
