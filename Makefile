@@ -10,10 +10,11 @@ BIN     := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 PEERS   := $(VENV)/.benchmarks-installed
+TOOLS   := .tools
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # one pip at a time in one environment
-.PHONY: help serve train test soak lint bench format clean
+.PHONY: help serve train test soak lint bench format lock audit sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -52,8 +53,21 @@ format: $(DEV) ## rewrite the sources in the project's format
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
+# PyTorch and the CUDA libraries that come with it are left out: their files differ between CPU and CUDA.
+COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header --no-annotate
+UNPINNED = $$($(COMPILE) pyproject.toml | sed -nE 's/^(torch|torchvision|triton|(nvidia|cuda)-[^=]+)==.*/--no-emit-package \1/p')
+
+lock: $(TOOLS)/installed ## pin the newest versions that pyproject.toml allows in requirements.lock, with their hashes
+	$(COMPILE) --generate-hashes $(UNPINNED) pyproject.toml --output-file requirements.lock >/dev/null
+
+audit: $(TOOLS)/installed $(RUNTIME) ## look for known vulnerabilities of what is installed
+	$(TOOLS)/bin/pip-audit --path $(VENV)/lib/python3*/site-packages --skip-editable
+
+sbom: $(TOOLS)/installed $(RUNTIME) ## list what is installed in sbom.json (CycloneDX)
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-file sbom.json
+
 clean: ## remove what make and the tools made, .venv included
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TOOLS) sbom.json build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The target is pip, since without Debian's python3-venv package a virtual environment is left without it.
@@ -63,8 +77,14 @@ $(BIN)/pip:
 	  echo "Name one that is: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 
-$(RUNTIME): pyproject.toml | $(BIN)/pip
+$(RUNTIME): pyproject.toml requirements.lock | $(BIN)/pip
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(TOOLS)/installed:
+	$(PYTHON) -m venv --clear $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet 'uv>=0.8' 'pip-audit>=2.9' 'cyclonedx-bom>=7'
 	@touch $@
 
 $(DEV): pyproject.toml | $(BIN)/pip

@@ -16,10 +16,16 @@ from service.engine.device import choose_device, choose_precision, configure_tor
 from service.engine.runner import Runner
 from service.engine.scheduler import Concurrency, Scheduler
 from service.engine.tiling import ImageTile, TileSizes
-from service.http.asgi import Application, build_application
+from service.http.access.access_control import AccessPolicy
+from service.http.access.address_limits import AddressLimits
+from service.http.access.api_key import LimitPolicy
+from service.http.access.key_ring import KeyRing
+from service.http.access.pixel_charges import PixelCharges
+from service.http.asgi import Application, build_application, build_metrics_application
 from service.http.body_budget import BodyBudget
 from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
+from service.http.routes.admin import AdminRoutes
 from service.http.routes.edits import EditRoutes
 from service.http.routes.estimates import EstimateRoutes
 from service.http.routes.health import HealthRoutes
@@ -41,6 +47,7 @@ from service.jobs.queue import JobQueue
 from service.jobs.runner import JobRunner
 from service.jobs.store import JobStore
 from service.lifespan import Lifespan
+from service.models.promotion import Promoter
 from service.models.registry import ModelRegistry, ServedModel
 from service.pipeline.cache_key import build_fingerprint
 from service.pipeline.coalescing import RequestCoalescer
@@ -63,6 +70,8 @@ class Service:
     """The parts of a service, built and connected, which starts with the lifespan of `app`."""
 
     app: Application
+    metrics_app: Application
+    """Probes and metrics alone, for a port of their own."""
     lifespan: Lifespan
     settings: Settings
     metrics: Metrics
@@ -79,7 +88,7 @@ class Service:
 def build_service(
     settings: Settings, refusals: RefusalCache | None = None, launcher: WorkerLauncher | None = None
 ) -> Service:
-    """A service with these settings. Raises ValueError where its device does not exist.
+    """A service with these settings. Raises ValueError where its device does not exist, or its keys cannot be read.
 
     Configures torch for the whole process.
     """
@@ -107,23 +116,34 @@ def build_service(
     coalescer = RequestCoalescer(pipeline, fingerprint, metrics, coalesce=settings.coalesce)
     webhooks = _webhook_sender(settings)
     queue = build_job_queue(settings, models, coalescer, webhooks, metrics)
-    lifespan = Lifespan(settings, models, admission, scheduler, runner, codec_pool, queue)
+    access = _access_policy(settings, metrics)
+    background = [access.keys.follow] if access.keys is not None else []
+    lifespan = Lifespan(settings, models, admission, scheduler, runner, codec_pool, queue, background)
 
-    job_routes = JobRoutes(settings, models, pipeline, queue, webhooks)
+    charges = PixelCharges(pipeline, metrics)
+    job_routes = JobRoutes(settings, models, pipeline, queue, charges, webhooks)
+    health = HealthRoutes(settings, models, runner, lifespan, metrics)
+    scrape = [health.metrics_router] if settings.serve_metrics else []
     routers = [
         index_router(),
-        ImageRoutes(settings, models, refusals, pipeline, coalescer, job_routes).router,
+        ImageRoutes(settings, models, refusals, pipeline, coalescer, job_routes, charges).router,
         job_routes.router,
-        EditRoutes(settings, models, pipeline, coalescer, job_routes).router,
+        EditRoutes(settings, models, pipeline, coalescer, job_routes, charges).router,
         EstimateRoutes(settings, models, pipeline).router,
         ModelRoutes(models).router,
         ProblemRoutes().router,
-        HealthRoutes(settings, models, runner, lifespan, metrics).router,
+        AdminRoutes(Promoter(stores, models), models).router,
+        health.router,
+        *(scrape if settings.metrics_port is None else ()),
     ]
     bodies = BodyBudget(settings.max_body_bytes_in_flight, metrics)
-    app = build_application(lifespan, routers, metrics, partial(Upload, bodies, Pace.of(settings)))
+    new_upload = partial(Upload, bodies, Pace.of(settings))
+    app = build_application(lifespan, routers, metrics, settings, access, new_upload)
+    metrics_app = build_metrics_application([health.router, *scrape])
     shedder = _load_shedder(settings, refusals, metrics)
-    return Service(app, lifespan, settings, metrics, models, runner, admission, pipeline, queue, refusals, shedder)
+    return Service(
+        app, metrics_app, lifespan, settings, metrics, models, runner, admission, pipeline, queue, refusals, shedder
+    )
 
 
 def build_job_queue(
@@ -147,7 +167,18 @@ def _webhook_sender(settings: Settings) -> WebhookSender | None:
 def _load_shedder(settings: Settings, refusals: RefusalCache, metrics: Metrics) -> LoadShedder | None:
     if not settings.load_shedding:
         return None
-    return LoadShedder(refusals, metrics, settings.request_timeout, settings.max_request_timeout)
+    timeouts = settings.request_timeout, settings.max_request_timeout
+    return LoadShedder(refusals, metrics, *timeouts, prefix=settings.root_path)
+
+
+def _access_policy(settings: Settings, metrics: Metrics) -> AccessPolicy:
+    limits = LimitPolicy(
+        megapixels_per_minute=settings.address_megapixels_per_minute,
+        requests_per_minute=settings.address_requests_per_minute,
+        requests_in_flight=settings.address_requests_in_flight,
+    )
+    keys = KeyRing(settings.keys_file, metrics) if settings.keys_file is not None else None
+    return AccessPolicy(keys, AddressLimits(limits), settings.keys_required)
 
 
 def _codec_pool(settings: Settings, launcher: WorkerLauncher, metrics: Metrics) -> WorkerPool:

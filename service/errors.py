@@ -201,6 +201,62 @@ class MethodNotAllowed(ServiceError):
     title = "The path has no such method"
 
 
+class Unauthorized(ServiceError):
+    """The request has no API key, or one that is not accepted; WWW-Authenticate says how to send one."""
+
+    status = 401
+    kind = "unauthorized"
+    title = "An API key is needed"
+
+
+class Forbidden(ServiceError):
+    """The API key does not have the right that the path needs; `right` names it."""
+
+    status = 403
+    kind = "forbidden"
+    title = "The API key does not have the right"
+
+
+class UnknownHost(ServiceError):
+    """The Host header names none of the hosts that this service answers for."""
+
+    status = 421
+    kind = "unknown-host"
+    title = "The service does not answer for this host"
+
+
+class QuotaExceeded(ServiceError):
+    """The client has used up its own limit (`violated-policies` names it); Retry-After says when to try again."""
+
+    status = 429
+    kind = "quota-exceeded"
+    title = "The client has used up its limit"
+
+
+class UnknownVersion(ServiceError):
+    """The model has no such version; `available` lists those it has."""
+
+    status = 404
+    kind = "unknown-version"
+    title = "No such version"
+
+
+class VersionRefused(ServiceError):
+    """The version cannot be served: it is damaged, or this device does not reproduce its golden output."""
+
+    status = 409
+    kind = "version-refused"
+    title = "The version cannot be served"
+
+
+class StoreUnwritable(ServiceError):
+    """The store of the model cannot be written, so that nothing can be promoted in it."""
+
+    status = 503
+    kind = "store-unwritable"
+    title = "The model store cannot be written"
+
+
 class UnknownJob(ServiceError):
     """There is no job of that id: it never existed, was deleted, or its result has expired."""
 

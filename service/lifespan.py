@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 
 from service.engine.admission import Admission
@@ -28,7 +28,9 @@ class Lifespan:
         runner: Runner,
         codec_pool: WorkerPool,
         jobs: JobQueue,
+        background: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
     ) -> None:
+        """`background`: what else runs until the service stops."""
         self._settings = settings
         self._models = models
         self._admission = admission
@@ -36,8 +38,9 @@ class Lifespan:
         self._runner = runner
         self._codec_pool = codec_pool
         self._jobs = jobs
+        self._background = background
         self.tasks: list[asyncio.Task[None]] = []
-        """The background tasks: the scheduler, the registry and the job queue."""
+        """The background tasks: the scheduler, the registry, the job queue and further ones."""
         self.broken = asyncio.Event()
         """Set when a background task has ended by itself: the device is lost, and the process should end."""
         self.stopping = False
@@ -52,8 +55,8 @@ class Lifespan:
     async def __call__(self, _app: object) -> AsyncIterator[None]:
         """Serve for the length of the block."""
         await self._jobs.open()
-        loops = (self._scheduler.serve(), self._models.follow(), self._jobs.sweep())
-        self.tasks = [asyncio.create_task(loop) for loop in loops]
+        loops = (self._scheduler.serve, self._models.follow, self._jobs.sweep, *self._background)
+        self.tasks = [asyncio.create_task(loop()) for loop in loops]
         for task in self.tasks:
             task.add_done_callback(self._on_task_end)
         try:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from model_store.allocator import configure_allocator
 from service.app import Service, build_service
-from service.http.uvicorn_server import HttpServer, build_server
+from service.http.uvicorn_server import HttpServer, build_metrics_server, build_server
 from service.lifespan import Lifespan
 from service.settings import Settings
 from service.telemetry import log
@@ -37,27 +37,31 @@ def main() -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         service = build_service(settings)
-    except ValueError as error:
+        server = build_server(service.app, settings, service.metrics, service.shedder)
+        server.config.load()  # reads the certificate
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    server = build_server(service.app, settings, service.metrics, service.shedder)
+    metrics_server = build_metrics_server(service.metrics_app, settings)
+    servers = [server] if metrics_server is None else [server, metrics_server]
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-        return runner.run(serve(service, server))
+        return runner.run(serve(service, *servers))
 
 
-async def serve(service: Service, server: HttpServer) -> int:
+async def serve(service: Service, *servers: HttpServer) -> int:
     """Serve until a signal, or until a part of the service breaks; then drain and stop. A second signal kills.
 
-    Returns the exit status: 0 after a signal, else 1.
+    Servers are stopped in their order, one after the other. Returns the exit status: 0 after a signal, else 1.
     """
-    serving = asyncio.create_task(server.serve())
+    serving = [asyncio.create_task(server.serve()) for server in servers]
     ending = asyncio.create_task(until_end(service.lifespan))
-    await asyncio.wait((serving, ending), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((*serving, ending), return_when=asyncio.FIRST_COMPLETED)
     began = monotonic()
     await service.lifespan.drain()
     allowed = service.settings.shutdown_delay_seconds + service.settings.drain_seconds
-    server.stop(max(1, math.ceil(allowed - (monotonic() - began))))
-    await serving
+    for server, task in zip(servers, serving, strict=True):
+        server.stop(max(1, math.ceil(allowed - (monotonic() - began))))
+        await task
     return ending.result() if ending.done() else 1
 
 

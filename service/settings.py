@@ -8,12 +8,15 @@ import resource
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model_store import SHIPPED_STORE
 
 MEGA = 1_000_000
+
+OWN_PATHS = ("v1", "docs", "openapi.json", "static-offline-docs", "metrics", "problems", "livez", "readyz")
+"""How the paths of the service begin."""
 
 
 def available_cpus() -> int:
@@ -34,6 +37,14 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 for any free one")
+    uds: Path | None = Field(None, description="Unix socket to listen on, instead of host and port")
+    metrics_host: str = Field("127.0.0.1", description="address of the port of metrics_port")
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="a port of their own for /metrics and the probes; by default they share port"
+    )
+    tls_certificate: FilePath | None = Field(None, description="PEM file of the certificate and its chain, for HTTPS")
+    tls_key: FilePath | None = Field(None, description="PEM file of its private key, where that is another file")
+    tls_key_password: SecretStr | None = Field(None, description="password of the private key")
 
     stores: Annotated[tuple[Path, ...], NoDecode] = Field(
         (SHIPPED_STORE, Path("models")),
@@ -178,6 +189,45 @@ class Settings(BaseSettings):
         "'gpt-image-1=great-wave dall-e-2=x4', or styles to be mixed, name:weight,…, instead of a model",
     )
 
+    keys_file: Path | None = Field(
+        None, description="TOML file of the API keys that are accepted (see pastiche-keys); by default none is needed"
+    )
+    keys_required: bool = Field(
+        True, description="where there is a keys_file, refuse clients without a key; false: they may use the service"
+    )
+    address_megapixels_per_minute: float | None = Field(
+        None, gt=0, description="output of a client without a key, by its address"
+    )
+    address_requests_per_minute: float | None = Field(
+        None, ge=1, description="requests of a client without a key, by its address"
+    )
+    address_requests_in_flight: int | None = Field(
+        None, ge=1, description="requests of a client without a key at the same time, by its address"
+    )
+    allowed_hosts: str = Field(
+        "*",
+        pattern=r"^\s*[^\s,]+(\s*,\s*[^\s,]+)*\s*$",
+        description="hosts that requests may name, separated by commas; *.example.com for all below; * for any",
+    )
+    cors_origins: str = Field(
+        "",
+        pattern=r"^\s*([^\s,]+(\s*,\s*[^\s,]+)*)?\s*$",
+        description="origins whose pages may call the service from a browser, separated by commas; * for any",
+    )
+    forwarded_allow_ips: str = Field(
+        "127.0.0.1,::1",
+        description="addresses and networks of proxies whose X-Forwarded-For, -Proto and -Prefix are believed; * for "
+        "any, which lets clients choose their address",
+    )
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,8}$",
+        description="path under which a proxy shows the service, such as /pastiche, whether it removes it or not",
+    )
+
+    serve_docs: bool = Field(True, description="answer /docs and /openapi.json")
+    serve_metrics: bool = Field(True, description="answer /metrics, here or at metrics_port")
+
     shutdown_delay_seconds: float = Field(
         0.0, ge=0, le=600, description="seconds after SIGTERM in which requests are still admitted, while /readyz fails"
     )
@@ -185,6 +235,16 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level logged")
     log_format: Literal["text", "json"] = Field("text", description="one line per event, for people or for machines")
+
+    @property
+    def hosts(self) -> list[str]:
+        """The names of `allowed_hosts`."""
+        return [host.strip() for host in self.allowed_hosts.split(",")]
+
+    @property
+    def origins(self) -> list[str]:
+        """The origins of `cors_origins`."""
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
 
     @property
     def openai_names(self) -> dict[str, str]:
@@ -207,6 +267,19 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+    @field_validator("root_path")
+    @classmethod
+    def _hides_no_path(cls, value: str) -> str:
+        if value.startswith(tuple(f"/{name}" for name in OWN_PATHS)):
+            raise ValueError("it begins like a path of the service itself: the two could not be told apart")
+        return value
+
+    @model_validator(mode="after")
+    def _has_a_certificate_for_the_key(self) -> Self:
+        if self.tls_certificate is None and (self.tls_key is not None or self.tls_key_password is not None):
+            raise ValueError("tls_key and tls_key_password are of no use without tls_certificate")
+        return self
 
     @model_validator(mode="after")
     def _admits_the_largest(self) -> Self:

@@ -1,12 +1,16 @@
 """What is installed is what is in the tree."""
 
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("client", "model_store", "service", "trainer")
@@ -39,5 +43,21 @@ def test_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
 
 def test_scripts_point_at_functions_that_exist() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert set(scripts) == {"pastiche", "pastiche-serve", "pastiche-train", "pastiche-models"}
+    assert set(scripts) == {"pastiche", "pastiche-serve", "pastiche-train", "pastiche-models", "pastiche-keys"}
     assert all(callable(pkgutil.resolve_name(target)) for target in scripts.values())
+
+
+def test_every_dependency_but_pytorch_is_pinned_with_its_hashes() -> None:
+    lock = (ROOT / "requirements.lock").read_text().replace("\\\n", "")
+    pinned: dict[str, list[str]] = {}
+    for line in filter(None, lock.splitlines()):
+        found = re.match(r"([a-z0-9-]+)==(\S+)( ; [^-]+)?(\s+--hash=sha256:[0-9a-f]{64})+$", line)
+        assert found, f"{line[:60]!r} is no pinned package with its hashes"
+        pinned.setdefault(found[1], []).append(found[2])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {canonicalize_name(each.name): each for each in map(Requirement, project["dependencies"])}
+    assert wanted.keys() - pinned.keys() == {"torch", "torchvision"}
+    for name, requirement in wanted.items():
+        for version in pinned.get(name, []):
+            assert requirement.specifier.contains(version), f"{name}=={version} is not {requirement}: make lock"
+    assert not [name for name in pinned if re.match(r"torch|triton|nvidia-|cuda-", name)]

@@ -2,17 +2,27 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Security
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi_offline import FastAPIOffline
 
-from service.http import problems
+from service.http.access.access_control import AccessControl, AccessPolicy
 from service.http.access_log import AccessLog
+from service.http.allowed_hosts import AllowedHosts
+from service.http.forwarded import Forwarded
 from service.http.normalize import NormalizePath
+from service.http.problems import Problems
 from service.http.query import refuse_unknown_parameters
+from service.http.routes.docs import docs_router
 from service.http.routes.edits import PATH as EDITS
 from service.http.routes.edits import openai_error
+from service.http.routes.problems import problem_responses
+from service.http.security_headers import SecurityHeaders
 from service.http.upload import Upload, Uploads
+from service.settings import Settings
 from service.telemetry.metrics import Metrics, package_version
 
 Application = FastAPI
@@ -21,24 +31,97 @@ Application = FastAPI
 AppLifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 """Starts the service when its block is entered and stops it at its end."""
 
+TITLE = "Pastiche"
+
+KEY_SCHEMES = (
+    Security(HTTPBearer(auto_error=False, description="an API key")),
+    Security(APIKeyHeader(name="X-API-Key", auto_error=False, description="an API key")),
+)
+"""How a key is sent, for the OpenAPI document; `AccessControl` has looked at it already."""
+
+REQUEST_HEADERS = (
+    "Authorization",
+    "Content-Encoding",
+    "If-None-Match",
+    "Prefer",
+    "X-API-Key",
+    "X-Request-ID",
+    "X-Request-Timeout",
+    "traceparent",
+    "tracestate",
+)
+"""What pages of other origins may send."""
+
+RESPONSE_HEADERS = (
+    "ETag",
+    "Location",
+    "Preference-Applied",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "Server-Timing",
+    "WWW-Authenticate",
+    "X-Model",
+    "X-Model-Digest",
+    "X-Request-ID",
+    "traceparent",
+)
+"""What they may read."""
+
 
 def build_application(
-    lifespan: AppLifespan, routers: Sequence[APIRouter], metrics: Metrics, new_upload: Callable[[], Upload]
+    lifespan: AppLifespan,
+    routers: Sequence[APIRouter],
+    metrics: Metrics,
+    settings: Settings,
+    access: AccessPolicy,
+    new_upload: Callable[[], Upload],
 ) -> Application:
     """The application with these routes, in this order. Its `/docs` needs no network."""
-    app = FastAPIOffline(
-        redoc_url=None,
-        title="Pastiche",
+    build = partial(FastAPIOffline, redoc_url=None) if settings.serve_docs else partial(FastAPI, openapi_url=None)
+    app = build(
+        docs_url=None,
+        title=TITLE,
         version=package_version(),
         description="Paints photographs in a style and enlarges them (feed-forward networks, Johnson et al. 2016).",
         lifespan=lifespan,
         redirect_slashes=False,
-        dependencies=[Depends(refuse_unknown_parameters)],
+        dependencies=[Depends(refuse_unknown_parameters), *(KEY_SCHEMES if access.keys is not None else ())],
+        responses=problem_responses(401, 403, 421, 429),
     )
-    app.add_middleware(NormalizePath)
+    problems = Problems({EDITS: openai_error})
     app.add_middleware(Uploads, new_upload=new_upload)
-    app.add_middleware(AccessLog, metrics=metrics)
-    problems.install(app, {EDITS: openai_error})
+    _add_middleware(app, settings, access, problems, metrics)
+    problems.install(app)
+    for router in (*([docs_router(TITLE)] if settings.serve_docs else []), *routers):
+        app.include_router(router)
+    return app
+
+
+def build_metrics_application(routers: Sequence[APIRouter]) -> Application:
+    """An application with probes and metrics alone: for a port that only the operator reaches."""
+    app = FastAPI(openapi_url=None)
     for router in routers:
         app.include_router(router)
     return app
+
+
+def _add_middleware(
+    app: FastAPI, settings: Settings, access: AccessPolicy, problems: Problems, metrics: Metrics
+) -> None:
+    """From the innermost to the outermost."""
+    app.add_middleware(AccessControl, policy=access, problems=problems, metrics=metrics)
+    if "*" not in settings.hosts:
+        app.add_middleware(AllowedHosts, hosts=settings.hosts, problems=problems)
+    app.add_middleware(NormalizePath)
+    app.add_middleware(Forwarded, trusted=settings.forwarded_allow_ips, prefix=settings.root_path)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=("GET", "HEAD", "POST", "PUT", "DELETE"),
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=RESPONSE_HEADERS,
+        )
+    app.add_middleware(SecurityHeaders, resource_policy="cross-origin" if settings.origins else "same-site")
+    app.add_middleware(AccessLog, metrics=metrics)

@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from service.http.problems import Problem
-from service.jobs.job import Job, JobState
+from service.jobs.job import Job, JobState, public_id
 from service.pipeline.result import Result
 
 
@@ -35,12 +35,12 @@ class JobStatus(BaseModel):
     problem: Problem | None = Field(None, description="of a job that failed")
 
     @classmethod
-    def of(cls, job: Job, kept_seconds: float) -> Self:
-        """The public part of a job, whose result is kept for so long."""
+    def of(cls, job: Job, kept_seconds: float, prefix: str = "") -> Self:
+        """The public part of a job, whose result is kept for so long; `prefix` is that of all paths."""
         record, outcome = job.record, job.outcome
         failure = outcome.failure.error() if outcome and outcome.failure else None
         return cls(
-            id=record.id,
+            id=public_id(record.id),
             state=job.state,
             task=record.request.task,
             created=record.created,
@@ -50,5 +50,5 @@ class JobStatus(BaseModel):
             progress=Progress(tiles=job.tiles, done=job.tiles_done),
             seconds=outcome.result.seconds if outcome and outcome.result else job.trace.durations,
             result=outcome.result if outcome else None,
-            problem=Problem.of(failure, record.request_id) if failure else None,
+            problem=Problem.of(failure, record.request_id, prefix) if failure else None,
         )

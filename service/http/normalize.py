@@ -2,9 +2,11 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.http.root_path import root_path, route_path
+
 
 class NormalizePath:
-    """The innermost middleware: a trailing slash is removed; HEAD is GET without the body (RFC 9110, section 9.3.2)."""
+    """A trailing slash is removed, and HEAD is GET without the body (RFC 9110, section 9.3.2)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -13,7 +15,7 @@ class NormalizePath:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["path"] = normalize_path(scope["path"])
+        scope["path"] = root_path(scope) + normalize_path(route_path(scope))
         if scope["method"] == "HEAD":
             await self._head(scope, receive, send)
         else:

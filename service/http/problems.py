@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from fastapi import FastAPI, Request, Response
@@ -9,10 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from service.errors import (
     BodyTimeout,
     Draining,
+    Forbidden,
     InvalidRequest,
     MalformedJson,
     MethodNotAllowed,
@@ -20,13 +23,19 @@ from service.errors import (
     NotFound,
     OutOfResources,
     ServiceError,
+    Unauthorized,
     UnsupportedCoding,
 )
+from service.http.root_path import root_path, route_path
+from service.pipeline.trace import Trace
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
-Renderer = Callable[[ServiceError, str], Response]
-"""Makes the response to a failed request from the failure and the request's id."""
+REALM = 'Bearer realm="pastiche"'
+"""How a key is sent (RFC 6750, section 3)."""
+
+Renderer = Callable[[ServiceError, str, str], Response]
+"""Makes the response to a failed request from the failure, the request's id and the prefix of all paths."""
 
 
 class Problem(BaseModel):
@@ -41,32 +50,41 @@ class Problem(BaseModel):
     instance: str = Field(description="the request's id, as in X-Request-ID")
 
     @classmethod
-    def of(cls, error: ServiceError, instance: str) -> Self:
-        """The problem details of a failure of the request with that id."""
-        known = {"type": f"/problems/{error.kind}", "title": error.title, "status": error.status}
+    def of(cls, error: ServiceError, instance: str, prefix: str = "") -> Self:
+        """The problem details of a failure of the request with that id; `prefix` is that of all paths."""
+        known = {"type": f"{prefix}/problems/{error.kind}", "title": error.title, "status": error.status}
         return cls.model_validate({**error.members, **known, "detail": error.detail, "instance": instance})
 
 
-def install(app: FastAPI, renderers: Mapping[str, Renderer] | None = None) -> None:
-    """Handle every failure of `app`, the framework's own included.
+@dataclass(frozen=True)
+class Problems:
+    """Responds to failures, wherever they are found."""
 
-    `renderers` maps paths whose clients expect another format to the function that makes it; all others use `render`.
-    """
+    renderers: Mapping[str, Renderer] = field(default_factory=dict)
+    """Of paths whose clients expect another format; all others get what `render` makes."""
 
-    async def handle(request: Request, error: Exception) -> Response:
-        failure = translate(request, error)
-        request.state.trace.problem = failure.kind
-        renderer = (renderers or {}).get(request.url.path, render)
-        return renderer(failure, request.state.trace.request_id)
+    def response(self, scope: Scope, failure: ServiceError) -> Response:
+        """The response to a failed request, which its trace then knows of."""
+        trace: Trace = scope["state"]["trace"]
+        trace.problem = failure.kind
+        renderer = self.renderers.get(route_path(scope), render)
+        return renderer(failure, trace.request_id, root_path(scope))
 
-    for failure in (ServiceError, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(failure, handle)
+    def install(self, app: FastAPI) -> None:
+        """Handle every failure of `app`, the framework's own included."""
+
+        async def handle(request: Request, error: Exception) -> Response:
+            return self.response(request.scope, translate(request, error))
+
+        for failure in (ServiceError, RequestValidationError, HTTPException, Exception):
+            app.add_exception_handler(failure, handle)
 
 
-def render(error: ServiceError, instance: str) -> JSONResponse:
-    """A failure as application/problem+json; `instance` is the request's id."""
+def render(error: ServiceError, instance: str, prefix: str = "") -> JSONResponse:
+    """A failure as application/problem+json; `instance` is the request's id, `prefix` that of all paths."""
     headers = {"X-Content-Type-Options": "nosniff"} | failure_headers(error, instance)
-    return JSONResponse(Problem.of(error, instance).model_dump(), error.status, headers, media_type=PROBLEM_MEDIA_TYPE)
+    content = Problem.of(error, instance, prefix).model_dump()
+    return JSONResponse(content, error.status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 def failure_headers(error: ServiceError, instance: str) -> dict[str, str]:
@@ -81,6 +99,11 @@ def failure_headers(error: ServiceError, instance: str) -> dict[str, str]:
             headers["Allow"] = str(error.members["allowed"])
         case UnsupportedCoding():
             headers["Accept-Encoding"] = ", ".join(error.members["accepted"])
+        case Unauthorized():
+            fault = error.members.get("error")
+            headers["WWW-Authenticate"] = f'{REALM}, error="{fault}"' if fault else REALM
+        case Forbidden():
+            headers["WWW-Authenticate"] = f'{REALM}, error="insufficient_scope", scope="{error.members["right"]}"'
         case BodyTimeout() | Draining():
             headers["Connection"] = "close"
         case _ if type(error) in (ServiceError, OutOfResources):
@@ -102,10 +125,12 @@ def translate(request: Request, error: Exception) -> ServiceError:
             malformed = MalformedJson("the body cannot be parsed; send JSON in UTF-8, as /openapi.json describes it")
             return OutOfResources.of(error) or malformed
         case HTTPException(status_code=404):
-            return NotFound(f"there is nothing at {request.url.path}; /openapi.json lists the paths")
+            known = request.app.openapi_url
+            hint = f"; {root_path(request.scope)}{known} lists the paths" if known else ""
+            return NotFound(f"there is nothing at {request.scope['path']}{hint}")
         case HTTPException(status_code=405):
             allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD")
-            return MethodNotAllowed(f"{request.url.path} accepts {allowed}", allowed=allowed)
+            return MethodNotAllowed(f"{request.scope['path']} accepts {allowed}", allowed=allowed)
         case _:
             unknown = ServiceError("the service failed; its log has the cause under this request's id")
             return OutOfResources.of(error) or unknown

@@ -79,11 +79,16 @@ def build_server(
     config = uvicorn.Config(
         app,
         http=cast("type[asyncio.Protocol]", connection),
+        uds=str(settings.uds) if settings.uds else None,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+        ssl_keyfile_password=settings.tls_key_password.get_secret_value() if settings.tls_key_password else None,
         ws="none",
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # `Forwarded` does it, and more
         server_header=False,
     )
     server = HttpServer(config)
@@ -97,4 +102,24 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
         connections=settings.max_connections,
         header_seconds=settings.header_seconds,
         bytes_per_second=settings.min_bytes_per_second,
+    )
+
+
+def build_metrics_server(app: ASGIApp, settings: Settings) -> HttpServer | None:
+    """The server of probes and metrics, without TLS; None where they have no port of their own."""
+    if settings.metrics_port is None:
+        return None
+    return HttpServer(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            host=settings.metrics_host,
+            port=settings.metrics_port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+        )
     )

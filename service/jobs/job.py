@@ -9,6 +9,19 @@ from service.jobs.record import JobOutcome, JobRecord
 from service.pipeline.trace import Trace
 
 
+def owned_id(owner: str, job_id: str) -> str:
+    """The id under which a job of that owner is kept, to which no id of another is equal.
+
+    `owner` is empty for clients without a key. Neither owners nor ids that clients choose have an `@`.
+    """
+    return f"{owner}@{job_id}" if owner else job_id
+
+
+def public_id(job_id: str) -> str:
+    """The id that the owner of a job knows."""
+    return job_id.rpartition("@")[2]
+
+
 class JobState(StrEnum):
     """How far a job is."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from service.errors import JobConflict, JobsUnavailable, UnknownJob
 from service.jobs.deliveries import Deliveries
-from service.jobs.job import Job
+from service.jobs.job import Job, public_id
 from service.jobs.kept_jobs import KeptJobs
 from service.jobs.record import Callback, JobRecord
 from service.jobs.runner import JobRunner
@@ -78,7 +78,7 @@ class JobQueue:
         if job is None:
             self._require_store()
             kept = self._settings.job_seconds
-            raise UnknownJob(f"there is no job {job_id!r}; finished ones are kept for {kept:g} s at most")
+            raise UnknownJob(f"there is no job {public_id(job_id)!r}; finished ones are kept for {kept:g} s at most")
         return job
 
     async def put(
@@ -113,7 +113,7 @@ class JobQueue:
         try:
             return await asyncio.to_thread(self._store.result, job.record.id)
         except FileNotFoundError as error:
-            raise UnknownJob(f"job {job.record.id!r} has been deleted") from error
+            raise UnknownJob(f"job {public_id(job.record.id)!r} has been deleted") from error
 
     async def remove(self, job_id: str) -> None:
         """Cancel a job, which frees its place on the device, and delete it with its result. Raises UnknownJob."""
@@ -166,9 +166,9 @@ async def _cancel(tasks: Iterable[asyncio.Task[None] | None]) -> None:
 def _require_same(record: JobRecord, fingerprint: str, callback: Callback | None) -> None:
     """Raise JobConflict where a job is not the one that is asked for again. A callback may be left out then."""
     if record.fingerprint != fingerprint:
-        raise JobConflict(f"job {record.id!r} has another image or other parameters; choose another id")
+        raise JobConflict(f"job {public_id(record.id)!r} has another image or other parameters; choose another id")
     if callback is not None and (record.callback is None or record.callback.url != callback.url):
-        raise JobConflict(f"job {record.id!r} has no callback, or another one; choose another id")
+        raise JobConflict(f"job {public_id(record.id)!r} has no callback, or another one; choose another id")
 
 
 def _fingerprint(request: ImageRequest, files: InputFiles) -> str:

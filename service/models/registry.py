@@ -110,6 +110,7 @@ class ModelRegistry:
         self._served: dict[str, ServedModel] = {}
         self._failures: dict[str, LoadFailure] = {}
         self._trouble: str | None = "the models are being loaded"
+        self._refreshing = asyncio.Lock()
 
     @property
     def trouble(self) -> str | None:
@@ -187,8 +188,17 @@ class ModelRegistry:
                 logger.exception("the model stores cannot be read; what was served goes on")
             await asyncio.sleep(self._poll_seconds)
 
-    async def refresh(self) -> None:
-        """Read the stores once: load what is newly promoted, drop what is gone."""
+    async def refresh(self, *, retry: bool = False) -> None:
+        """Read the stores once: load what is newly promoted, drop what is gone.
+
+        `retry`: try again at once what could not be loaded.
+        """
+        async with self._refreshing:
+            if retry:
+                self._failures = {name: replace(each, retry_at=0.0) for name, each in self._failures.items()}
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         promoted = await asyncio.to_thread(self._read_stores)
         for name in self._served.keys() - promoted.keys():
             self._swap(name, None)

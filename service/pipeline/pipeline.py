@@ -159,6 +159,14 @@ class ImagePipeline:
         with name_exhaustion():
             return await self._codecs.inspect(image)
 
+    async def measure(self, request: ResolvedRequest, image: bytes) -> int:
+        """Output pixels of all inferences that a request needs. Raises as `run` does before admission."""
+        header = await self.inspect(image)
+        kind = request.output.choose_format(header)
+        plan = _plan(request, header, kind)
+        self._check_limits(header, plan, kind)
+        return plan.pixels * header.frames
+
     async def run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> EncodedImage:
         """Carry out a request on the bytes of an image. Cancelling it frees its place, in the middle if need be.
 

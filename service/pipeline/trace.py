@@ -22,6 +22,8 @@ class Trace:
     """The span of this request in the client's distributed trace; None where the client sent none."""
     model: str = ""
     version: int = 0
+    key: str = ""
+    """The name of the client's API key; empty without one."""
     problem: str = ""
     """The kind of the problem that was answered; empty for a success."""
     status: int = ServiceError.status
@@ -65,6 +67,7 @@ class Trace:
     def facts(self) -> dict[str, object]:
         """The model, the problem and the distributed trace, as members of a log line; what is not known is left out."""
         facts: dict[str, object] = {"model": f"{self.model}@{self.version}"} if self.model else {}
+        facts |= {"key": self.key} if self.key else {}
         facts |= {"problem": self.problem} if self.problem else {}
         return facts | (self.context.facts() if self.context else {})
 

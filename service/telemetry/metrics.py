@@ -72,6 +72,11 @@ class Metrics:
             "result",
         )
 
+        self.keys = gauge("keys", "API keys that are accepted")
+        self.key_loads = counter("key_loads", "Times that the keys file was read after a change, by result", "result")
+        self.key_requests = counter("key_requests", "Requests by the name of their key", "key")
+        self.key_pixels = counter("key_pixels", "Output pixels that were charged, by the name of the key", "key")
+
         self.jobs = gauge("jobs", "Jobs that are kept, by state", "state")
         self.jobs_ended = counter("jobs_ended", "Jobs by how they ended: succeeded, failed, cancelled", "state")
         self.jobs_bytes = gauge("jobs_bytes", "Bytes on the disk of the jobs that are kept")

@@ -133,6 +133,7 @@ def test_only_what_the_wheel_needs_is_sent_to_the_builder() -> None:
         "LICENSE",
         "README.md",
         "pyproject.toml",
+        "requirements.lock",
         "client",
         "model_store",
         "service",

@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image
 
 from tests.networks import network
+from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import photo
 from tests.service.live import Live, publish, serving
 
@@ -39,7 +40,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def live(store: Path) -> Iterator[Live]:
-    with serving(store, tile_values=TILE_VALUES) as service:
+    """Everybody may use it; its client has the key of an operator."""
+    path = store.parent / "keys.toml"
+    sent = write_keys(path, operator='rights = ["admin", "metrics", "use"]')["operator"]
+    with serving(store, tile_values=TILE_VALUES, keys_file=path, keys_required=False) as service:
+        service.client.headers["X-API-Key"] = sent["Authorization"].removeprefix("Bearer ")
         yield service
 
 

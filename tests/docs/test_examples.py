@@ -17,6 +17,8 @@ from PIL import Image
 import benchmarks.__main__
 import client.__main__
 import model_store.__main__
+import service.http.access.__main__
+from service.http.access.api_key import KeysFile
 from service.settings import Settings
 from tests.docs.conftest import TILE_VALUES
 from tests.docs.documents import README, ROOT, Block, Example, blocks, documents, examples
@@ -55,7 +57,8 @@ class Shell:
         """A text of the document for this service and its jobs."""
         for theirs, ours in self.renamed.items():
             text = text.replace(theirs, ours)
-        return text.replace(HOST, self.live.url.removeprefix("http://"))
+        key = self.live.client.headers["X-API-Key"]
+        return text.replace(HOST, self.live.url.removeprefix("http://")).replace("X-API-Key: …", f"X-API-Key: {key}")
 
 
 def run_curl(shell: Shell, words: Sequence[str], example: Example) -> None:
@@ -124,6 +127,14 @@ def run_models(shell: Shell, words: Sequence[str], _: Example) -> None:
     assert shell.capsys.readouterr().out
 
 
+def run_keys(shell: Shell, words: Sequence[str], _: Example) -> None:
+    redirect = words.index(">>")
+    assert service.http.access.__main__.main(words[:redirect]) == 0
+    with (shell.folder / words[redirect + 1]).open("a") as file:
+        file.write(shell.capsys.readouterr().out)
+    KeysFile.parse((shell.folder / words[redirect + 1]).read_bytes())
+
+
 def parse_serve(_shell: Shell, words: Sequence[str], _: Example) -> None:
     keywords: dict[str, Any] = {"_cli_parse_args": list(words), "_cli_kebab_case": True}
     Settings(**keywords)
@@ -186,6 +197,7 @@ PROGRAMS: Mapping[str, Callable[[Shell, Sequence[str], Example], None]] = {
     "curl": run_curl,
     "pastiche": run_pastiche,
     "pastiche-models": run_models,
+    "pastiche-keys": run_keys,
     "pastiche-serve": parse_serve,
     "pastiche-train": parse_train,
     "make": parse_make,

@@ -52,6 +52,6 @@ def full(
     with running(settings(root), refusals=refusals, limits=limits, period=period) as live:
         service = Full(live)
         for path, query in ((STYLE, ""), (UPSCALE, ""), (STYLE, QUERY)):
-            target = (path, query, "*/*")
+            target = (path, query, "*/*", "", "")  # without credentials
             service.refusals.store(refusal, RequestClass(target, timeout_class(60.0), default_timeout, size))
         yield service

@@ -46,8 +46,9 @@ INSTANCE = "instance-of-a-refusal"
 class RenderedRefusal:
     """A refusal as bytes, except for the id of the request; rendered once for all requests that get it."""
 
-    def __init__(self, error: Overloaded) -> None:
-        response = render(error, INSTANCE)
+    def __init__(self, error: Overloaded, prefix: str = "") -> None:
+        """`prefix` is that of all paths."""
+        response = render(error, INSTANCE, prefix)
         self._before, self._after = bytes(response.body).split(INSTANCE.encode())
         own = (b"content-length", b"x-request-id")
         fields = b"".join(b"%s: %s\r\n" % field for field in response.raw_headers if field[0] not in own)
@@ -84,15 +85,16 @@ class LoadShedder:
         default_timeout: float,
         longest_timeout: float,
         period: float = PERIOD,
+        prefix: str = "",
     ) -> None:
-        """The timeouts (seconds) are those of `classify`."""
+        """The timeouts (seconds) are those of `classify`; `prefix` is that of all paths, as clients see them."""
         self._refusals = refusals
         self._metrics = metrics
         self._period = period
         self._prefixes = tuple(prefix.encode() for prefix in ROUTES)
         classify = partial(classify_url, default_timeout=default_timeout, longest=longest_timeout)
         self._classify = lru_cache(maxsize=512)(classify)
-        self._render = lru_cache(maxsize=MAX_ENTRIES)(RenderedRefusal)
+        self._render = lru_cache(maxsize=MAX_ENTRIES)(partial(RenderedRefusal, prefix=prefix))
         self._pending: list[PendingRefusal] = []
 
     @property

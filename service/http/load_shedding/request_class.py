@@ -19,7 +19,13 @@ ANY_SIZE = -1
 Fields = Sequence[tuple[bytes, bytes]]
 """The header fields of a request: names in lower case, values."""
 
-CLASSIFYING_FIELDS = frozenset({b"accept", b"content-encoding", b"content-length", b"prefer", b"x-request-timeout"})
+CREDENTIALS = (b"authorization", b"x-api-key")
+UNCLASSIFIED = (b"content-encoding", b"origin", b"x-forwarded-prefix")
+"""Whoever sends these gets an answer that is not the same for all."""
+
+CLASSIFYING_FIELDS = frozenset(
+    {b"accept", b"content-length", b"prefer", b"x-request-timeout", *CREDENTIALS, *UNCLASSIFIED}
+)
 
 MAX_BYTES = 4096
 """The most bytes of a URL, and of those fields, that are classified: what is kept of clients is bounded."""
@@ -29,7 +35,7 @@ class RequestClass(NamedTuple):
     """Requests that are refused for the same reason."""
 
     target: tuple[str, ...]
-    """The path, the query and Accept: whatever could make another failure of it."""
+    """The path, the query, Accept and credentials: whatever could make another failure of it."""
     timeout_class: int
     """See `timeout_class`."""
     default_timeout: bool
@@ -66,14 +72,15 @@ def classify_url(url: bytes, fields: Fields, default_timeout: float, longest: fl
 def classify(scope: Mapping[str, Any], default_timeout: float, longest: float) -> RequestClass | None:
     """The class of a request by its ASGI scope.
 
-    None where it asks for a job, which can wait, is malformed, or does not say how long its body is, decoded.
+    None where it asks for a job, which can wait, is malformed, comes from a web page or through a proxy that names a
+    prefix, or does not say how long its body is, decoded.
     `default_timeout` is that of requests that name none, `longest` the most that they may name, in seconds.
     """
     known = classifying_fields(scope["headers"])
     if known is None:
         return None
     headers = dict(known)
-    if b"content-encoding" in headers:
+    if any(name in headers for name in UNCLASSIFIED):
         return None
     if Preference.parse([headers.get(b"prefer", b"").decode("latin-1")]).respond_async:
         return None
@@ -84,7 +91,8 @@ def classify(scope: Mapping[str, Any], default_timeout: float, longest: float) -
         size = size_class(int(headers[b"content-length"]))
     except (KeyError, ValueError, OverflowError):
         return None
-    target = (scope["path"], scope["query_string"].decode("latin-1"), headers.get(b"accept", b"").decode("latin-1"))
+    texts = (scope["query_string"], *(headers.get(name, b"") for name in (b"accept", *CREDENTIALS)))
+    target = (scope["path"], *(text.decode("latin-1") for text in texts))
     if seconds > longest or sum(map(len, target)) > MAX_BYTES:
         return None
     return RequestClass(target, timeout, named is None, size)

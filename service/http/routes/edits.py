@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from service.errors import InvalidRequest, MalformedBody, ServiceError, UnknownModel
 from service.http.accept import JSON, Accept
+from service.http.access.pixel_charges import PixelCharges
 from service.http.body import is_form, read_form
 from service.http.disconnect import while_connected
 from service.http.job_status import JobStatus
@@ -142,14 +143,16 @@ class EditRoutes:
         pipeline: ImagePipeline,
         coalescer: RequestCoalescer,
         jobs: JobRoutes,
+        charges: PixelCharges,
     ) -> None:
         self._settings = settings
         self._models = models
         self._pipeline = pipeline
         self._coalescer = coalescer
         self._jobs = jobs
+        self._charges = charges
         self.router = APIRouter(tags=["images"])
-        failures = (400, 404, 406, 408, 413, 415, 422, 500, 503, 504)
+        failures = (400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504)
         self.router.add_api_route(
             PATH,
             self.edit,
@@ -173,6 +176,7 @@ class EditRoutes:
 
         A job, where that is preferred, is one of ours.
         """
+        self._charges.check(request)
         trace: Trace = request.state.trace
         respond_async = Preference.parse(prefer).respond_async
         callback = await self._jobs.callback(callback_url, creates_job=respond_async)
@@ -187,7 +191,8 @@ class EditRoutes:
             _check_size(edit.size, resolved, await self._pipeline.inspect(files.image))
         if respond_async:
             return await self._jobs.accept(request, asked, files, Preference(respond_async=True), callback)
-        finished = await while_connected(request.receive, self._coalescer.run(resolved, files.image, trace))
+        async with self._charges.charged(request, resolved, files.image):
+            finished = await while_connected(request.receive, self._coalescer.run(resolved, files.image, trace))
         headers = {"Server-Timing": trace.server_timing(), "X-Model": finished.result.label}
         content = await asyncio.to_thread(lambda: EditResponse.of(finished).model_dump_json())
         return Response(content, media_type=JSON, headers=headers)
@@ -216,7 +221,7 @@ class EditRoutes:
             raise failure.copy(f"{failure.detail}; the setting openai_models gives them further names") from failure
 
 
-def openai_error(failure: ServiceError, instance: str) -> Response:
+def openai_error(failure: ServiceError, instance: str, _prefix: str = "") -> Response:
     """A failure as OpenAI's error object; a `Renderer`."""
     kind = "invalid_request_error" if failure.status < 500 else "server_error"
     param = failure.members.get("param")

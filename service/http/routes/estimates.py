@@ -1,5 +1,6 @@
 """`POST /v1/estimate`: what a request would cost, and whether it would be accepted, without its image."""
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Request
@@ -9,6 +10,7 @@ from service.errors import ServiceError
 from service.http.accept import Accept
 from service.http.json_body import JsonRoute
 from service.http.problems import Problem
+from service.http.root_path import root_path
 from service.http.routes.problems import problem_responses
 from service.imaging.codecs import Header, ImageFormat
 from service.models.registry import ModelRegistry
@@ -116,13 +118,13 @@ class EstimateRoutes:
 
     async def estimate(self, request: Request, body: EstimateRequest) -> Estimate:
         """Predict the time and the size of an answer, by the rules by which the request itself would be admitted."""
-        instance = request.state.trace.request_id
+        problem = partial(Problem.of, instance=request.state.trace.request_id, prefix=root_path(request.scope))
         try:
             resolved = resolve(body.request(), self._models, self._settings)
             forecast = self._pipeline.forecast(resolved, _header(body))
         except ServiceError as refusal:
-            return _refused(refusal, instance)
-        return _estimate(resolved, forecast, instance)
+            return _refused(problem(refusal))
+        return _estimate(resolved, forecast, problem(forecast.refusal) if forecast.refusal else None)
 
 
 def _header(image: _ImageDescription) -> Header:
@@ -130,16 +132,16 @@ def _header(image: _ImageDescription) -> Header:
     return Header(kind, image.width, image.height, False, image.frames, image.depth)
 
 
-def _refused(refusal: ServiceError, instance: str) -> Estimate:
+def _refused(problem: Problem) -> Estimate:
     unknown: dict[str, Any] = dict.fromkeys(("output", "pixels", "tiles", "queue_seconds", "infer_seconds"))
-    return Estimate(accepted=False, problem=Problem.of(refusal, instance), models=[], **unknown)
+    return Estimate(accepted=False, problem=problem, models=[], **unknown)
 
 
-def _estimate(resolved: ResolvedRequest, forecast: Forecast, instance: str) -> Estimate:
+def _estimate(resolved: ResolvedRequest, forecast: Forecast, problem: Problem | None) -> Estimate:
     answer = forecast.plan.answer
     return Estimate(
         accepted=forecast.refusal is None,
-        problem=Problem.of(forecast.refusal, instance) if forecast.refusal else None,
+        problem=problem,
         models=[model.label for model in resolved.operation.models],
         output=Sides(width=answer.width, height=answer.height),
         pixels=forecast.pixels,

@@ -60,7 +60,10 @@ class HealthRoutes:
         failing: dict[int | str, dict[str, Any]] = {503: {"description": "Failing; the body says why"}}
         self.router.add_api_route("/livez", self.live, response_model=Health, responses=failing)
         self.router.add_api_route("/readyz", self.ready, response_model=Ready, responses=failing)
-        self.router.add_api_route("/metrics", self.scrape, response_class=Response, responses={200: _metrics_schema()})
+        self.metrics_router = APIRouter(tags=["health"])
+        self.metrics_router.add_api_route(
+            "/metrics", self.scrape, response_class=Response, responses={200: _metrics_schema()}
+        )
 
     async def live(self) -> Response:
         """Whether the process works; where it fails, only a restart helps."""

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.errors import Overloaded
 from service.http.accept import Accept
+from service.http.access.pixel_charges import PixelCharges
 from service.http.body import read_files, request_body_schema
 from service.http.disconnect import while_connected
 from service.http.job_status import JobStatus
@@ -17,6 +18,7 @@ from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.load_shedding.request_class import ANY_SIZE, RequestClass, classify
 from service.http.prefer import Preference
 from service.http.responses import image_response, image_response_schema
+from service.http.root_path import route_path
 from service.http.routes.jobs import JobRoutes
 from service.http.routes.parameters import CallbackHeader, PreferHeader, ScalePath, StylePath, TimeoutHeader
 from service.http.routes.problems import problem_responses
@@ -52,6 +54,7 @@ class ImageRoutes:
         pipeline: ImagePipeline,
         coalescer: RequestCoalescer,
         jobs: JobRoutes,
+        charges: PixelCharges,
     ) -> None:
         self._settings = settings
         self._models = models
@@ -59,6 +62,7 @@ class ImageRoutes:
         self._pipeline = pipeline
         self._coalescer = coalescer
         self._jobs = jobs
+        self._charges = charges
         failures = problem_responses(400, 404, 406, 408, 413, 415, 422, 500, 503, 504)
         self.router = APIRouter(tags=["images"], responses=failures)
         accepted = {"model": JobStatus, "description": "The job that `Prefer: respond-async` asked for"}
@@ -110,6 +114,7 @@ class ImageRoutes:
         self, request: Request, asked: ImageRequest, preference: Preference, callback_url: str | None
     ) -> Response:
         """Refuse before the body is read where possible; read it; then create a job, or run until the client leaves."""
+        self._charges.check(request)
         trace: Trace = request.state.trace
         resolved = resolve(asked, self._models, self._settings)
         trace.model, trace.version = resolved.model.name, resolved.model.manifest.version
@@ -126,15 +131,17 @@ class ImageRoutes:
         if preference.respond_async:
             return await self._jobs.accept(request, asked, files, preference, callback)
         resolved = replace(resolved, mask=files.mask)
-        with self._cached_refusals(resolved, request_class, len(files.image)):
-            image = await while_connected(request.receive, self._coalescer.run(resolved, files.image, trace))
+        async with self._charges.charged(request, resolved, files.image):
+            with self._cached_refusals(resolved, request_class, len(files.image)):
+                image = await while_connected(request.receive, self._coalescer.run(resolved, files.image, trace))
         return await image_response(request, image)
 
     def _classify(self, request: Request) -> RequestClass | None:
         settings = self._settings
         if not settings.load_shedding:
             return None
-        return classify(request.scope, settings.request_timeout, settings.max_request_timeout)
+        scope = {**request.scope, "path": route_path(request.scope)}
+        return classify(scope, settings.request_timeout, settings.max_request_timeout)
 
     @contextmanager
     def _cached_refusals(

@@ -1,7 +1,8 @@
 """`GET /`: where to go from here."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
+from service.http.root_path import root_path
 from service.telemetry.metrics import package_version
 
 
@@ -12,14 +13,16 @@ def index_router() -> APIRouter:
     return router
 
 
-async def index() -> dict[str, str]:
+async def index(request: Request) -> dict[str, str]:
     """The paths worth knowing, for somebody who has only the address."""
+    prefix = root_path(request.scope)
+    documentation = {"documentation": f"{prefix}/docs"} if request.app.openapi_url else {}
     return {
         "service": f"pastiche {package_version()}",
-        "documentation": "/docs",
-        "models": "/v1/models",
-        "stylize": "POST an image to /v1/stylize/{style}",
-        "upscale": "POST an image to /v1/upscale/{scale}",
+        **documentation,
+        "models": f"{prefix}/v1/models",
+        "stylize": f"POST an image to {prefix}/v1/stylize/{{style}}",
+        "upscale": f"POST an image to {prefix}/v1/upscale/{{scale}}",
         "jobs": "the same with the header Prefer: respond-async",
-        "problems": "/problems",
+        "problems": f"{prefix}/problems",
     }

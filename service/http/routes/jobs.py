@@ -13,16 +13,19 @@ from pydantic.json_schema import SkipJsonSchema
 
 from service.errors import InvalidRequest, JobUnfinished, Overloaded
 from service.http.accept import Accept
+from service.http.access.key_ring import Client
+from service.http.access.pixel_charges import PixelCharges
 from service.http.body import read_files, request_body_schema
 from service.http.disconnect import while_connected
 from service.http.job_status import JobStatus
 from service.http.prefer import Preference
 from service.http.responses import image_response, image_response_schema, matches_etag, not_modified
+from service.http.root_path import root_path
 from service.http.routes.parameters import CallbackHeader, IfNoneMatchHeader, TimeoutHeader
 from service.http.routes.problems import problem_responses
 from service.http.webhooks.sender import CALLBACK_HEADER, WebhookSender
 from service.imaging.codecs import ImageFormat
-from service.jobs.job import Job
+from service.jobs.job import Job, owned_id, public_id
 from service.jobs.queue import JobQueue
 from service.jobs.record import Callback
 from service.models.registry import ModelRegistry
@@ -35,7 +38,7 @@ from service.pipeline.requests import (
     UpscaleParameters,
     UpscaleRequest,
 )
-from service.pipeline.resolve import resolve
+from service.pipeline.resolve import ResolvedRequest, resolve
 from service.pipeline.result import FinishedImage
 from service.pipeline.trace import Trace
 from service.pipeline.upscale import Scale
@@ -89,6 +92,7 @@ class JobRoutes:
         models: ModelRegistry,
         pipeline: ImagePipeline,
         queue: JobQueue,
+        charges: PixelCharges,
         webhooks: WebhookSender | None,
     ) -> None:
         """`webhooks`: None where the settings have none."""
@@ -96,14 +100,15 @@ class JobRoutes:
         self._models = models
         self._pipeline = pipeline
         self._queue = queue
+        self._charges = charges
         self._webhooks = webhooks
         self.router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
         self._add_job_endpoints("/{id}")
         self._add_result_endpoint("/{id}/result")
 
-    async def status(self, id: JobId) -> JobStatus:  # noqa: A002 # the parameter's name is public
+    async def status(self, request: Request, id: JobId) -> JobStatus:  # noqa: A002 # the parameter's name is public
         """Status of a job."""
-        return self._status(self._queue.find(id))
+        return self._status(request, self._queue.find(_owned(request, id)))
 
     async def put(
         self,
@@ -114,6 +119,7 @@ class JobRoutes:
         callback_url: CallbackHeader = None,
     ) -> Response:
         """Begin a job under an id of the client's own. Doing so again with the same image and query changes nothing."""
+        self._charges.check(request)
         formats = Accept.parse(request.headers.getlist("Accept")).formats(parameters.format)
         asked = parameters.request(formats, timeout_seconds)
         with suppress(Overloaded):  # a job can wait until there is room
@@ -123,13 +129,12 @@ class JobRoutes:
         with trace.stage("read"):
             limit, seconds = self._settings.max_body_bytes, self._settings.request_timeout
             files = await read_files(request, limit, seconds, accepts_mask=asked.accepts_mask)
-        await self._refuse_early(asked, files)
-        job, new = await self._queue.put(id, asked, files, trace, callback)
-        return self._status_response(job, 201 if new else 200)
+        job, new = await self._put(request, id, asked, files, callback)
+        return self._status_response(request, job, 201 if new else 200)
 
-    async def remove(self, id: JobId) -> Response:  # noqa: A002
+    async def remove(self, request: Request, id: JobId) -> Response:  # noqa: A002
         """Cancel a job, which frees the device at once, and forget its result."""
-        await self._queue.remove(id)
+        await self._queue.remove(_owned(request, id))
         return Response(status_code=204)
 
     async def result(
@@ -139,7 +144,7 @@ class JobRoutes:
         if_none_match: IfNoneMatchHeader = None,
     ) -> Response:
         """The image; the problem of a job that failed, as the call itself would have answered it."""
-        return await self._result_response(request, self._queue.find(id), if_none_match)
+        return await self._result_response(request, self._queue.find(_owned(request, id)), if_none_match)
 
     async def callback(self, url: str | None, *, creates_job: bool = True) -> Callback | None:
         """What X-Callback-URL asks for. Raises InvalidRequest where no webhook would be sent there, or of nothing."""
@@ -161,15 +166,14 @@ class JobRoutes:
         callback: Callback | None,
     ) -> Response:
         """202 and where the job is; or the image, where the client prefers to wait and it is ready in that time."""
-        await self._refuse_early(asked, files)
-        job, _ = await self._queue.put(uuid.uuid4().hex, asked, files, request.state.trace, callback)
+        job, _ = await self._put(request, uuid.uuid4().hex, asked, files, callback)
         with suppress(TimeoutError):
             async with asyncio.timeout(min(preference.wait, self._settings.request_timeout)):
                 await while_connected(request.receive, job.ended.wait())
         if preference.wait and job.outcome is not None:
             response = await self._result_response(request, job, None)
         else:
-            response = self._status_response(job, 202)
+            response = self._status_response(request, job, 202)
         response.headers["Preference-Applied"] = "respond-async" if response.status_code == 202 else "wait"
         return response
 
@@ -203,22 +207,35 @@ class JobRoutes:
         add, summary = self.router.add_api_route, "The image of a job"
         add(path, self.result, summary=summary, response_class=Response, responses=responses)
 
-    async def _refuse_early(self, asked: ImageRequest, files: InputFiles) -> None:
+    async def _put(
+        self, request: Request, job_id: str, asked: ImageRequest, files: InputFiles, callback: Callback | None
+    ) -> tuple[Job, bool]:
+        """The job of that id of this client, and whether it is new: only then it is charged."""
+        resolved = await self._refuse_early(asked, files)
+        async with self._charges.charged(request, resolved, files.image) as refund:
+            job, new = await self._queue.put(_owned(request, job_id), asked, files, request.state.trace, callback)
+            if not new:
+                refund()
+        return job, new
+
+    async def _refuse_early(self, asked: ImageRequest, files: InputFiles) -> ResolvedRequest:
         """Raise now what would make the job fail later, as far as that is known without decoding the image."""
         resolved = resolve(asked, self._models, self._settings, files.mask)
         refusal = self._pipeline.forecast(resolved, await self._pipeline.inspect(files.image)).refusal
         if refusal is not None and not isinstance(refusal, Overloaded):
             raise refusal
+        return resolved
 
-    def _status_response(self, job: Job, status: int) -> Response:
-        headers = {"Location": f"/v1/jobs/{job.record.id}", "Cache-Control": "no-store"}
+    def _status_response(self, request: Request, job: Job, status: int) -> Response:
+        location = f"{root_path(request.scope)}/v1/jobs/{public_id(job.record.id)}"
+        headers = {"Location": location, "Cache-Control": "no-store"}
         headers |= {"Retry-After": str(POLL_SECONDS)} if job.outcome is None else {}
-        return JSONResponse(self._status(job).model_dump(mode="json"), status, headers)
+        return JSONResponse(self._status(request, job).model_dump(mode="json"), status, headers)
 
     async def _result_response(self, request: Request, job: Job, if_none_match: Sequence[str] | None) -> Response:
         outcome = job.outcome
         if outcome is None:
-            detail = f"job {job.record.id!r} is {job.state}; poll once a second"
+            detail = f"job {public_id(job.record.id)!r} is {job.state}; poll once a second"
             raise JobUnfinished(detail, retry_after=POLL_SECONDS)
         if outcome.result is None:
             assert outcome.failure is not None
@@ -228,5 +245,11 @@ class JobRoutes:
         content = await self._queue.result(job)
         return await image_response(request, FinishedImage(content, outcome.result))
 
-    def _status(self, job: Job) -> JobStatus:
-        return JobStatus.of(job, self._settings.job_seconds)
+    def _status(self, request: Request, job: Job) -> JobStatus:
+        return JobStatus.of(job, self._settings.job_seconds, root_path(request.scope))
+
+
+def _owned(request: Request, job_id: str) -> str:
+    """The id under which the job of this client is kept. Other clients' jobs of that id are others."""
+    client: Client = request.state.client
+    return owned_id(client.name, job_id)

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field
 
 from model_store import Manifest, StoreError
 from service.errors import NoPreview
+from service.http.root_path import root_path
 from service.http.routes.problems import problem_responses
 from service.models.registry import LoadFailure, ModelRegistry, ServedModel
 
@@ -49,10 +50,10 @@ class ModelSummary(BaseModel):
     failure: LoadFailureInfo | None = Field(None, description="why a newer or only version is not served")
 
     @classmethod
-    def of(cls, model: ServedModel, failure: LoadFailure | None) -> Self:
-        """A served model; `failure` is that of the version which should have replaced it."""
+    def of(cls, model: ServedModel, failure: LoadFailure | None, prefix: str = "") -> Self:
+        """A served model, and why a newer version of it is not served; `prefix` is that of all paths."""
         known = model.manifest.model_dump(include=set(cls.model_fields))
-        preview = f"/v1/models/{model.name}/preview" if model.has_preview else None
+        preview = f"{prefix}/v1/models/{model.name}/preview" if model.has_preview else None
         return cls(**known, state="ready", preview=preview, failure=LoadFailureInfo.of(failure))
 
 
@@ -101,20 +102,22 @@ class ModelRoutes:
             responses={200: {"description": "A picture", "content": {"image/png": {}}}, **problem_responses(404, 503)},
         )
 
-    async def every(self) -> ModelList:
+    async def every(self, request: Request) -> ModelList:
         """The models that are served, and those that could not be loaded with the reason."""
-        served = [ModelSummary.of(model, self._models.failure(model.name)) for model in self._models.all()]
+        prefix, failure = root_path(request.scope), self._models.failure
+        served = [ModelSummary.of(model, failure(model.name), prefix) for model in self._models.all()]
         known = {model.name for model in served}
         failed = [_failed(failure) for failure in self._models.failures() if failure.version.name not in known]
         return ModelList.of([*served, *failed])
 
-    async def one(self, name: Name) -> ModelDetails:
+    async def one(self, request: Request, name: Name) -> ModelDetails:
         """One model with its whole manifest."""
         failure = self._models.failure(name)
         if failure is not None and not any(model.name == name for model in self._models.all()):
             return ModelDetails(**dict(_failed(failure)))
         model = self._models.find(name)
-        return ModelDetails(**dict(ModelSummary.of(model, failure)), manifest=model.manifest)
+        summary = ModelSummary.of(model, failure, root_path(request.scope))
+        return ModelDetails(**dict(summary), manifest=model.manifest)
 
     async def preview(self, name: Name) -> Response:
         """A picture of what a model does."""

@@ -3,11 +3,12 @@
 import inspect
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 
 from service.errors import NotFound, ServiceError
 from service.http.problems import PROBLEM_MEDIA_TYPE, Problem
+from service.http.root_path import root_path
 
 
 class ProblemKind(BaseModel):
@@ -27,15 +28,17 @@ class ProblemRoutes:
         self.router.add_api_route("/problems", self.every)
         self.router.add_api_route("/problems/{kind}", self.one, responses=problem_responses(404))
 
-    async def every(self) -> list[ProblemKind]:
+    async def every(self, request: Request) -> list[ProblemKind]:
         """Every kind of problem that an answer can have."""
-        return [_describe(kind) for kind in ServiceError.kinds()]
+        return [_describe(kind, root_path(request.scope)) for kind in ServiceError.kinds()]
 
-    async def one(self, kind: Annotated[str, Path(description="the last part of a problem's type")]) -> ProblemKind:
+    async def one(
+        self, request: Request, kind: Annotated[str, Path(description="the last part of a problem's type")]
+    ) -> ProblemKind:
         """What one kind of problem means."""
         for candidate in ServiceError.kinds():
             if candidate.kind == kind:
-                return _describe(candidate)
+                return _describe(candidate, root_path(request.scope))
         raise NotFound(f"there is no problem of the kind {kind!r}; /problems lists all")
 
 
@@ -51,6 +54,6 @@ def titles_of(status: int) -> str:
     return "; ".join(kind.title for kind in ServiceError.kinds() if kind.status == status)
 
 
-def _describe(kind: type[ServiceError]) -> ProblemKind:
+def _describe(kind: type[ServiceError], prefix: str) -> ProblemKind:
     meaning = inspect.getdoc(kind) or kind.title
-    return ProblemKind(type=f"/problems/{kind.kind}", title=kind.title, status=kind.status, meaning=meaning)
+    return ProblemKind(type=f"{prefix}/problems/{kind.kind}", title=kind.title, status=kind.status, meaning=meaning)

@@ -6,9 +6,13 @@ import httpx
 from fastapi import APIRouter
 
 from service.errors import ImageTooLarge
+from service.http.access.access_control import AccessPolicy
+from service.http.access.address_limits import AddressLimits
+from service.http.access.api_key import LimitPolicy
 from service.http.asgi import build_application
 from service.http.body_budget import BodyBudget
 from service.http.upload import Pace, Upload
+from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
 
@@ -26,7 +30,8 @@ async def ask(path: str, metrics: Metrics) -> httpx.Response:
         raise ImageTooLarge("9 exceed 8", limit="max_pixels", actual=9, max_accepted=8)
 
     budget = BodyBudget(6400, metrics)
-    app = build_application(lifespan, [router], metrics, lambda: Upload(budget, Pace(1.0)))
+    access = AccessPolicy(None, AddressLimits(LimitPolicy()))
+    app = build_application(lifespan, [router], metrics, Settings(), access, lambda: Upload(budget, Pace(1.0)))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
         return await client.get(path, headers={"X-Request-ID": "mine"})
 

@@ -1,6 +1,6 @@
 import pytest
 
-from service.http.load_shedding.request_class import classify, size_class, timeout_class
+from service.http.load_shedding.request_class import RequestClass, classify, size_class, timeout_class
 
 
 @pytest.mark.parametrize(("seconds", "alike"), [(15.0, True), (13.6, True), (12.0, False), (17.0, False)])
@@ -20,3 +20,16 @@ def test_compressed_body_tells_nothing_of_its_image() -> None:
 
     assert known()
     assert not known((b"content-encoding", b"gzip"))
+
+
+def test_credentials_make_another_class_and_some_headers_none() -> None:
+    def classified(*fields: tuple[bytes, bytes]) -> RequestClass | None:
+        headers = [(b"content-length", b"10"), *fields]
+        return classify({"path": "/v1/stylize/wave", "query_string": b"", "headers": headers}, 60, 600)
+
+    keys = [(b"authorization", b"Bearer a"), (b"authorization", b"Bearer b"), (b"x-api-key", b"Bearer a")]
+    classes = [classified(), *(classified(key) for key in keys)]
+    assert len(set(classes)) == 4
+    assert None not in classes
+    for header in ((b"origin", b"https://app.example"), (b"x-forwarded-prefix", b"/p")):
+        assert classified(header) is None

@@ -1,0 +1,76 @@
+"""Promotes versions on request: at once, and only those that can be served."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import model_store
+from model_store import ModelStore, StoreError
+from service.errors import StoreUnwritable, UnknownModel, UnknownVersion, VersionRefused
+from service.models.registry import ModelRegistry, ServedModel
+
+Change = Callable[[ModelStore], object]
+"""Makes another version of a model current."""
+
+
+class Promoter:
+    """Changes which version is current, in the store that a model is served from: the last that has it."""
+
+    def __init__(self, stores: Sequence[ModelStore], models: ModelRegistry) -> None:
+        self._stores = stores
+        self._models = models
+        self._changing = asyncio.Lock()
+
+    async def promote(self, name: str, version: int) -> ServedModel:
+        """The version, which is served from now on; requests in flight keep the one that they began with.
+
+        A version that cannot be served is not promoted. Raises UnknownModel, UnknownVersion, StoreUnwritable,
+        VersionRefused with the reason.
+        """
+        return await self._change(name, lambda store: store.promote(name, version))
+
+    async def rollback(self, name: str) -> ServedModel:
+        """The version before the current one, which is served from now on. Raises as `promote`."""
+        return await self._change(name, lambda store: store.rollback(name))
+
+    async def reload(self) -> None:
+        """Read the stores now, and try again what could not be loaded."""
+        await self._models.refresh(retry=True)
+
+    async def _change(self, name: str, change: Change) -> ServedModel:
+        async with self._changing:
+            store = await asyncio.to_thread(self._find_store, name)
+            before = await asyncio.to_thread(_current, store, name)
+            await asyncio.to_thread(_write, store, name, change)
+            await self._models.refresh(retry=True)
+            failure = self._models.failure(name)
+            if failure is None:
+                return self._models.find(name)
+            if before is not None:
+                await asyncio.to_thread(store.promote, name, before)
+                await self._models.refresh(retry=True)
+            raise VersionRefused(f"{failure.version.label} cannot be served: {failure.reason}; nothing was changed")
+
+    def _find_store(self, name: str) -> ModelStore:
+        for store in reversed(self._stores):
+            if store.versions(name):
+                return store
+        names = sorted({known for store in self._stores for known in store.names()})
+        raise UnknownModel(f"no model is named {name!r}; there are: {', '.join(names) or 'none'}", available=names)
+
+
+def _current(store: ModelStore, name: str) -> int | None:
+    with suppress(StoreError):
+        return store.current(name)
+    return None
+
+
+def _write(store: ModelStore, name: str, change: Change) -> None:
+    try:
+        change(store)
+    except model_store.UnknownModel as error:
+        raise UnknownVersion(f"{error}", available=store.versions(name)) from error
+    except StoreError as error:
+        raise VersionRefused(f"{error}") from error
+    except OSError as error:
+        raise StoreUnwritable(f"the store of {name} cannot be written: {error.strerror}") from error

@@ -1,0 +1,48 @@
+from pathlib import Path
+
+from tests.service.full import STYLE
+from tests.service.http.access.keyed import write_keys
+from tests.service.imaging.images import file, photo
+from tests.service.live import publish, publish_upscaler, serving
+
+
+def test_output_is_charged_not_the_bytes_of_the_body(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    sent = write_keys(path, shop="", scraper='rights = ["metrics"]')
+    publish_upscaler(tmp_path / "models")
+    with serving(tmp_path / "models", keys_file=path) as live:
+        live.client.headers.update(sent["scraper"])
+        described = {"task": "upscale", "scale": 4, "width": 96, "height": 96}
+        estimate = live.client.post("/v1/estimate", headers=sent["shop"], json=described).json()
+        image = file(photo(height=96, width=96))
+        assert live.client.post("/v1/upscale/4", headers=sent["shop"], content=image).status_code == 200
+        assert live.metric("pastiche_key_pixels_total", key="shop") == estimate["pixels"] == 96 * 96 * 16
+
+
+def test_job_is_charged_once_however_often_it_is_put(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    sent = write_keys(path, shop="", scraper='rights = ["metrics"]')
+    publish(tmp_path / "models")
+    content = file(photo())
+    with serving(tmp_path / "models", keys_file=path) as live:
+        live.client.headers.update(sent["scraper"])
+        puts = [live.client.put("/v1/jobs/mine?style=wave", headers=sent["shop"], content=content) for _ in range(3)]
+        assert [put.status_code for put in puts] == [201, 200, 200]
+        assert live.metric("pastiche_key_pixels_total", key="shop") == photo().shape[0] * photo().shape[1]
+
+
+def test_what_is_refused_before_admission_costs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    sent = write_keys(path, shop="megapixels_per_minute = 0.00001", scraper='rights = ["metrics"]')
+    publish(tmp_path / "models")
+    with serving(tmp_path / "models", keys_file=path, max_pixels=10_000) as live:
+        large = file(photo(height=200, width=200))
+        for content, status in ((large, 422), (b"no image", 415), (b"", 400)):
+            assert live.client.post(STYLE, headers=sent["shop"], content=content).status_code == status
+        assert live.client.post(STYLE, headers=sent["shop"], content=file(photo())).status_code == 200
+        refused = live.client.post(STYLE, headers=sent["shop"], content=b"not even read")
+        assert refused.status_code == 429
+        job = live.client.put("/v1/jobs/mine?style=wave", headers=sent["shop"], content=file(photo()))
+        edit = live.client.post("/v1/images/edits", headers=sent["shop"], files={"image": b""}, data={"model": "wave"})
+        assert job.status_code == edit.status_code == 429
+        assert edit.json()["error"]["code"] == "quota-exceeded"

@@ -1,0 +1,17 @@
+import pytest
+
+from service.http.root_path import root_path, route_path
+
+
+@pytest.mark.parametrize(
+    ("scope", "root", "route"),
+    [
+        ({"path": "/v1/models"}, "", "/v1/models"),
+        ({"path": "/v1/models", "root_path": ""}, "", "/v1/models"),
+        ({"path": "/p/v1/models", "root_path": "/p"}, "/p", "/v1/models"),
+        ({"path": "/p", "root_path": "/p"}, "/p", "/"),
+        ({"path": "/p/static/a.css", "root_path": "/p/static", "app_root_path": "/p"}, "/p", "/static/a.css"),
+    ],
+)
+def test_prefix_and_path_are_told_apart(scope: dict[str, str], root: str, route: str) -> None:
+    assert (root_path(scope), route_path(scope)) == (root, route)

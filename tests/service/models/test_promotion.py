@@ -1,0 +1,124 @@
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_store import ModelStore
+from service.errors import StoreUnwritable, UnknownModel, UnknownVersion, VersionRefused
+from service.models.promotion import Promoter
+from service.models.registry import ModelRegistry
+from tests.service.live import publish
+from tests.service.models.test_registry import corrupt, following
+
+Scenario = Callable[[ModelRegistry, Promoter], Coroutine[Any, Any, None]]
+
+
+def promoting(scenario: Scenario, *roots: Path) -> None:
+    """Run a scenario with the models of some stores, which are read when it begins."""
+
+    async def run(models: ModelRegistry) -> None:
+        await models.refresh()
+        await scenario(models, Promoter([ModelStore(root) for root in roots], models))
+
+    following(run, *roots)
+
+
+def test_version_is_served_when_the_call_returns(tmp_path: Path) -> None:
+    for _ in range(3):
+        publish(tmp_path)
+
+    async def scenario(models: ModelRegistry, promoter: Promoter) -> None:
+        before = models.find("wave")
+        assert (await promoter.promote("wave", 1)).label == models.find("wave").label == "wave@1"
+        assert before.label == "wave@3"
+        assert (await promoter.promote("wave", 2)).label == "wave@2"
+        assert (await promoter.rollback("wave")).label == "wave@1"
+        assert ModelStore(tmp_path).current("wave") == 1
+
+    promoting(scenario, tmp_path)
+
+
+def test_store_that_hides_the_others_is_changed(tmp_path: Path) -> None:
+    for root in (tmp_path / "shipped", tmp_path / "own"):
+        publish(root)
+        publish(root)
+
+    async def scenario(models: ModelRegistry, promoter: Promoter) -> None:
+        await promoter.promote("wave", 1)
+        assert models.find("wave").source.root == tmp_path / "own"
+        assert [ModelStore(tmp_path / name).current("wave") for name in ("shipped", "own")] == [2, 1]
+
+    promoting(scenario, tmp_path / "shipped", tmp_path / "own")
+
+
+def test_what_does_not_exist_is_said(tmp_path: Path) -> None:
+    publish(tmp_path)
+
+    async def scenario(models: ModelRegistry, promoter: Promoter) -> None:
+        for name in ("night", "../wave", ""):
+            with pytest.raises(UnknownModel, match="there are: wave"):
+                await promoter.promote(name, 1)
+        with pytest.raises(UnknownVersion, match=r"there are: \[1\]") as refused:
+            await promoter.promote("wave", 7)
+        assert refused.value.members["available"] == [1]
+        with pytest.raises(UnknownVersion, match="oldest version"):
+            await promoter.rollback("wave")
+        assert models.find("wave").label == "wave@1"
+
+    promoting(scenario, tmp_path)
+
+
+def test_version_that_cannot_be_served_is_not_promoted(tmp_path: Path) -> None:
+    publish(tmp_path)
+    publish(tmp_path)
+    corrupt(tmp_path, "wave", 1)
+
+    async def scenario(models: ModelRegistry, promoter: Promoter) -> None:
+        for _ in range(2):
+            with pytest.raises(VersionRefused, match=r"wave@1 cannot be served: wave@1: weights\.safetensors"):
+                await promoter.promote("wave", 1)
+            assert models.find("wave").label == "wave@2"
+            assert models.failure("wave") is None
+            assert ModelStore(tmp_path).current("wave") == 2
+
+    promoting(scenario, tmp_path)
+
+
+def test_damaged_pointer_is_mended_by_a_promotion(tmp_path: Path) -> None:
+    publish(tmp_path)
+    (tmp_path / "wave" / "current").write_text("what")
+
+    async def scenario(models: ModelRegistry, promoter: Promoter) -> None:
+        with pytest.raises(VersionRefused, match="'what'"):
+            await promoter.rollback("wave")
+        assert (await promoter.promote("wave", 1)).label == models.find("wave").label == "wave@1"
+
+    promoting(scenario, tmp_path)
+
+
+def test_store_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    publish(tmp_path)
+    publish(tmp_path)
+    (tmp_path / "wave" / "current").unlink()
+    (tmp_path / "wave" / "current").mkdir()  # a file cannot replace a folder, not even for root
+    (tmp_path / "wave" / "current" / "file").touch()
+
+    async def scenario(_models: ModelRegistry, promoter: Promoter) -> None:
+        with pytest.raises(StoreUnwritable, match="the store of wave cannot be written"):
+            await promoter.promote("wave", 1)
+
+    promoting(scenario, tmp_path)
+
+
+def test_reload_tries_again_what_has_failed(tmp_path: Path) -> None:
+    publish(tmp_path)
+    corrupt(tmp_path, "wave", 1)
+
+    async def scenario(models: ModelRegistry, promoter: Promoter) -> None:
+        assert models.failure("wave") is not None
+        corrupt(tmp_path, "wave", 1)  # turns the bit back
+        await promoter.reload()
+        assert models.find("wave").label == "wave@1"
+
+    promoting(scenario, tmp_path)

@@ -1,0 +1,86 @@
+"""What `pastiche-serve` listens on: TLS, a Unix socket, a port of their own for probes and metrics."""
+
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.imaging.images import file, photo
+from tests.service.live import PATIENCE, publish, wait_for
+
+ROOT = Path(__file__).parents[2]
+OPENSSL = shutil.which("openssl")
+PASSWORD = "not empty"
+
+
+@contextmanager
+def listening(root: Path, *options: str, count: int = 1) -> Iterator[list[str]]:
+    """A service with these options; yields what it says that it listens on, as many times as it does."""
+    arguments = ["--stores", str(root), "--port", "0", "--device", "cpu", "--precision", "fp32", "--threads", "1"]
+    arguments += ["--jobs-folder", str(root.parent / "jobs")]
+    command = [sys.executable, "-m", "service", *arguments, *options]
+    handle = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        assert handle.stderr is not None
+        lines = iter(handle.stderr.readline, "")
+        found = (re.search(r"running on (https?://\S+|unix socket \S+)", line) for line in lines)
+        yield [match[1] for match in islice(filter(None, found), count)]
+    finally:
+        handle.kill()
+        handle.communicate()
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="needs openssl")
+def test_service_speaks_tls(tmp_path: Path) -> None:
+    assert OPENSSL is not None
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    made = ["-newkey", "rsa:2048", "-keyout", str(key), "-out", str(certificate), "-passout", f"pass:{PASSWORD}"]
+    named = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([OPENSSL, "req", "-x509", "-days", "1", *made, *named], check=True, capture_output=True)
+    publish(tmp_path / "models")
+    options = ["--tls-certificate", str(certificate), "--tls-key", str(key), "--tls-key-password"]
+    with listening(tmp_path / "models", *options, PASSWORD) as (url,):
+        assert url.startswith("https://")
+        with httpx.Client(base_url=url, verify=ssl.create_default_context(cafile=certificate)) as client:
+            wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 200)
+            assert client.post("/v1/stylize/wave", content=file(photo()), timeout=PATIENCE).status_code == 200
+    command = [sys.executable, "-m", "service", "--port", "0", "--device", "cpu", *options, "wrong"]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: ")
+
+
+def test_service_listens_on_a_unix_socket(tmp_path: Path) -> None:
+    publish(tmp_path / "models")
+    path = tmp_path / "socket"
+    with (
+        listening(tmp_path / "models", "--uds", str(path), "--address-requests-per-minute", "1") as (where,),
+        httpx.Client(base_url="http://pastiche", transport=httpx.HTTPTransport(uds=str(path))) as client,
+    ):
+        assert where == f"unix socket {path}"
+        wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 200)
+        for address in ("192.0.2.1", "192.0.2.2"):  # the proxy at the other end of the socket is believed
+            named = {"X-Forwarded-For": address}
+            assert [client.get("/v1/models", headers=named).status_code for _ in range(2)] == [200, 429]
+
+
+def test_probes_and_metrics_have_a_port_of_their_own(tmp_path: Path) -> None:
+    publish(tmp_path / "models")
+    with listening(tmp_path / "models", "--metrics-port", "0", "--allowed-hosts", "none.example", count=2) as urls:
+        main, metrics = sorted(urls, key=lambda url: httpx.get(f"{url}/metrics").status_code == 200)
+        wait_for(lambda: httpx.get(f"{main}/readyz").status_code, lambda status: status == 200)
+        assert "pastiche_http_requests_total" in httpx.get(f"{metrics}/metrics").text
+        assert [httpx.get(f"{metrics}/{probe}").status_code for probe in ("livez", "readyz")] == [200, 200]
+        assert httpx.get(f"{metrics}/v1/models").status_code == 404
+        host = {"Host": "none.example"}
+        assert httpx.get(f"{main}/metrics", headers=host).status_code == 404
+        assert httpx.get(f"{main}/v1/models", headers=host).status_code == 200
+        assert httpx.get(f"{main}/v1/models").status_code == 421
