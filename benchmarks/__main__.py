@@ -6,7 +6,19 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import engine, interference, machine, memory, normalisation, overload, report, roofline, serve, train
+from benchmarks import (
+    decisions,
+    engine,
+    interference,
+    machine,
+    memory,
+    normalisation,
+    overload,
+    report,
+    roofline,
+    serve,
+    train,
+)
 from benchmarks.processes import BackgroundLoad
 from benchmarks.report import Tables
 
@@ -16,6 +28,7 @@ BENCHMARKS = {
     "serve": serve,
     "overload": overload,
     "interference": interference,
+    "decisions": decisions,
     "memory": memory,
     "train": train,
     "normalisation": normalisation,

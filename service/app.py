@@ -85,7 +85,7 @@ def build_service(settings: Settings, refusals: RefusalCache | None = None) -> S
     async def run_batch(model: ServedModel, tiles: Sequence[ImageTile], exclusive: bool) -> None:
         await asyncio.wrap_future(runner.submit(model.network, tiles, exclusive))
 
-    limits = QueueLimits(settings.max_queue_requests, settings.max_queue_pixels)
+    limits = QueueLimits(settings.max_queue_requests, settings.max_queue_pixels, settings.max_queue_inferences)
     admission: Admission[ServedModel] = Admission(limits, concurrency.lanes, metrics, listener=refusals)
     scheduler = Scheduler(run_batch, admission, concurrency, metrics)
     codecs = ThreadPoolExecutor(settings.codec_threads, "codec")

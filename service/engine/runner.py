@@ -265,6 +265,8 @@ class Runner:
         self._metrics.device_heartbeat.set(time())
         try:
             return operation()
+        except StopIteration as error:  # no future can carry it to asyncio, and whoever waits would wait for ever
+            raise RuntimeError("an operation of the device ended with StopIteration") from error
         finally:
             del self._began[get_ident()]
             self._metrics.device_busy.inc((monotonic() - began) * share)

@@ -65,6 +65,9 @@ class Metrics:
         self.batch_pixels = histogram("batch_pixels", "Pixels of their planes", BATCH_PIXELS, "model")
         self.batches_bisected = counter("batches_bisected", "Batches that failed and were split", "model")
         self.admitted_requests = gauge("admitted_requests", "Requests admitted and not yet answered")
+        self.admitted_inferences = gauge(
+            "admitted_inferences", "Inference requests (one for each frame and network) of the requests admitted"
+        )
         self.admitted_pixels = gauge("admitted_pixels", "Output pixels of the requests admitted")
         self.queue_requests = gauge(
             "queue_requests", "Inference requests (one for each frame and network) that wait for the device"

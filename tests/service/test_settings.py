@@ -5,6 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from model_store import SHIPPED_STORE
+from service.pipeline.stylize import MAX_STYLES
 from service.settings import Settings
 
 
@@ -81,6 +82,15 @@ def test_largest_image_by_default_needs_memory_that_servers_have() -> None:
 def test_queue_must_hold_the_largest_image() -> None:
     with pytest.raises(ValidationError, match="largest image never runs"):
         Settings(max_output_pixels=100, max_queue_pixels=99)
+
+
+def test_queue_must_hold_the_longest_animation() -> None:
+    with pytest.raises(ValidationError, match="longest animation never runs"):
+        Settings(max_frames=100, max_queue_inferences=99)
+
+
+def test_longest_animation_in_the_largest_mixture_is_admitted_by_default() -> None:
+    assert Settings().max_queue_inferences >= Settings().max_frames * MAX_STYLES
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

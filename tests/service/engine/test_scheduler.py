@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model_store import NetworkSpec, TransformNetwork
 from service.engine.admission import Admission, QueueLimits
 from service.engine.cost_model import CostModel
 from service.engine.inference_request import DuePolicy, InferenceSpec, Priority
 from service.engine.scheduler import Concurrency, Scheduler
-from service.engine.tiling import ImageTile
+from service.engine.tiling import ImageTile, Tile, TileSizes, Tiling
 from service.errors import ClientGone, DeadlineExceeded, DeviceLost, Draining
 from service.imaging.codecs import Pixels
 from service.telemetry.metrics import Metrics
@@ -45,6 +46,8 @@ class Device:
         self.running: list[Started] = []
         self.idle = False
         self.poison: set[int] = set()
+        self.fault: BaseException | None = None
+        """What a batch with poison raises; None: a ValueError."""
 
     async def run(self, subject: Model, tiles: Sequence[ImageTile], exclusive: bool) -> None:
         planes = [image_tile.cut() for image_tile in tiles]
@@ -55,7 +58,7 @@ class Device:
             await this.go_on.wait()
         self.running.remove(this)
         if self.poison & set(this.values):
-            raise ValueError(f"poison in {this.values}")
+            raise self.fault or ValueError(f"poison in {this.values}")
         for image_tile, plane in zip(tiles, planes, strict=True):
             image_tile.paste((plane + 1).repeat(subject.scale, 0).repeat(subject.scale, 1))
 
@@ -81,7 +84,7 @@ class Service:
     def __init__(self, concurrency: Concurrency, policy: DuePolicy | None = None, **options: Any) -> None:
         self.device = Device()
         self.metrics = Metrics()
-        limits = QueueLimits(1000, 10**9)
+        limits = QueueLimits(requests=1000, pixels=10**9, inferences=10**6)
         self.admission: Admission[Model] = Admission(limits, concurrency.lanes, self.metrics, policy=policy)
         self.scheduler = Scheduler(self.device.run, self.admission, concurrency, self.metrics, **options)
 
@@ -730,3 +733,48 @@ def test_fault_of_the_scheduler_itself_fails_its_batch_alone() -> None:
         assert service.value("admitted_requests") == service.value("queue_requests") == 0
 
     serving(scenario)
+
+
+@pytest.mark.parametrize("error", [TypeError("a fault"), KeyError("a fault"), StopIteration("a fault")])
+def test_fault_in_a_backend_fails_its_requests_alone(error: Exception) -> None:
+    async def scenario(service: Service) -> None:
+        service.device.fault = error
+        service.device.poison = {2}
+        service.device.free()
+        results = await asyncio.gather(*await service.post(model(batch=100), 1, 2, 3), return_exceptions=True)
+        assert [results[0], results[2]] == [2, 4]
+        assert isinstance(results[1], RuntimeError if isinstance(error, StopIteration) else type(error))
+        assert await service.ask(model(), image(2 + 3)) == 6
+        assert service.value("admitted_requests") == service.value("queue_requests") == 0
+
+    serving(scenario, lanes=2)
+
+
+def test_batch_that_is_cancelled_on_the_device_fails_its_requests_alone() -> None:
+    async def scenario(service: Service) -> None:
+        service.device.fault = asyncio.CancelledError()
+        service.device.poison = {1}
+        service.device.free()
+        with pytest.raises(RuntimeError, match="cancelled on the device"):
+            await service.ask(model(), image(1))
+        assert await service.ask(model(), image(2)) == 3
+
+    serving(scenario)
+
+
+def test_fault_in_scheduling_fails_what_is_queued_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class BrokenTiling(Tiling):
+        def max_batch(self, tile: Tile) -> int:
+            raise KeyError(tile)
+
+    async def scenario(service: Service) -> None:
+        service.device.free()
+        network = TransformNetwork(NetworkSpec(architecture="c1s1-3", norm="none"))
+        broken = replace(model("broken"), tiling=BrokenTiling(network, TileSizes(2**20)))
+        with pytest.raises(KeyError):
+            await service.ask(broken, image(1))
+        assert await service.ask(model(), image(2)) == 3
+        assert service.value("admitted_requests") == service.value("queue_requests") == 0
+
+    serving(scenario)
+    assert [record.exc_info is not None for record in caplog.records] == [True]
