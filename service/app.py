@@ -125,9 +125,9 @@ def _backend(settings: Settings, device: torch.device, concurrency: Concurrency)
 
 def _concurrency(settings: Settings, device: torch.device) -> Concurrency:
     if device.type == "cuda":
-        return Concurrency(GPU_LANES, mergeable=False)
+        return Concurrency(GPU_LANES, exclusive_batches=False)
     lanes = min(settings.lanes, settings.threads)
-    return Concurrency(lanes, mergeable=lanes > 1)
+    return Concurrency(lanes, exclusive_batches=lanes > 1)
 
 
 def _tile_sizes(settings: Settings, device: torch.device) -> TileSizes:

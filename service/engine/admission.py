@@ -12,12 +12,12 @@ from time import monotonic
 from typing import Generic, Protocol
 
 from service.engine.backlog import Backlog, Prediction
-from service.engine.inference_request import DuePolicy, InferenceRequest, InferenceSpec, Model, Priority
+from service.engine.inference_request import InferenceRequest, InferenceSpec, Model, Priority, SchedulingPolicy
 from service.engine.patience import Patience
 from service.errors import ClientGone, Draining, Overloaded
 from service.telemetry.metrics import Metrics
 
-RESERVE = 1.25
+SAFETY_FACTOR = 1.25
 """A request is admitted if it would be done in time even if it took so many times the prediction."""
 
 
@@ -54,7 +54,7 @@ class Admission(Generic[Model]):
         *,
         listener: CapacityListener | None = None,
         patience: Patience | None = None,
-        policy: DuePolicy | None = None,
+        policy: SchedulingPolicy | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """`lanes`: batches that run side by side on the device."""
@@ -62,7 +62,7 @@ class Admission(Generic[Model]):
         self._lanes = lanes
         self._metrics = metrics
         self._listener = listener
-        self._policy = policy or DuePolicy()
+        self._policy = policy or SchedulingPolicy()
         self._clock = clock
         self.patience = patience or Patience()
         self.draining = False
@@ -239,7 +239,7 @@ class Admission(Generic[Model]):
     ) -> None:
         """Raise Overloaded where the answer would come too late."""
         now, first = self._clock(), requests[0]
-        needed = sum(self.backlog.forecast(requests, frames, others)) * RESERVE
+        needed = sum(self.backlog.forecast(requests, frames, others)) * SAFETY_FACTOR
         accepted = min(first.deadline - now, self.patience.seconds() if first.default_timeout else math.inf)
         if needed > accepted > 0:
             wait = max(1, math.ceil(needed - accepted))
@@ -256,7 +256,7 @@ class Admission(Generic[Model]):
         now, due, ahead = self._clock(), min(request.due() for request in newcomers), 0.0
         added = frames * sum(request.work_seconds for request in newcomers) / self._lanes
         for other in sorted(others, key=lambda prediction: prediction.due):
-            needed = ahead / self._lanes + other.minimum_seconds * RESERVE
+            needed = ahead / self._lanes + other.minimum_seconds * SAFETY_FACTOR
             ahead += other.inferences * other.remaining_seconds
             slack = other.deadline - now - needed
             late = _first_late(slack, added, other.remaining_seconds / self._lanes, other.inferences)

@@ -27,7 +27,7 @@ class Priority(StrEnum):
 
 
 @dataclass(frozen=True)
-class DuePolicy:
+class SchedulingPolicy:
     """How urgent work is: the tile that is due first runs first."""
 
     stretch: float = 10.0
@@ -131,7 +131,7 @@ class InferenceRequest(Generic[Model]):
         lanes: int = 1,
         *,
         default_timeout: bool = False,
-        policy: DuePolicy | None = None,
+        policy: SchedulingPolicy | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """`lanes`: batches that run side by side; `default_timeout`: whether the client has named no timeout."""
@@ -150,7 +150,7 @@ class InferenceRequest(Generic[Model]):
         """Seconds of the whole device that were spent on it."""
         self.abandoned = False
         """Whether nobody waits for it any more."""
-        self._policy = policy or DuePolicy()
+        self._policy = policy or SchedulingPolicy()
         self._delay = self._policy.delay(priority)
         self._cost_model = spec.model.cost_model
         self._clock = clock

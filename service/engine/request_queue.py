@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Generic
 
-from service.engine.admission import RESERVE
+from service.engine.admission import SAFETY_FACTOR
 from service.engine.inference_request import EngineModel, InferenceRequest, Model
 
 RENEWALS = 16
@@ -159,5 +159,5 @@ def shape_of_next_tile(request: InferenceRequest[Model]) -> Shape:
 
 def _position(request: InferenceRequest[Model], arrival: int) -> Position:
     minimum = request.minimum_seconds()
-    latest_start = request.deadline - minimum * RESERVE
+    latest_start = request.deadline - minimum * SAFETY_FACTOR
     return Position(arrival, request.due_given(minimum), latest_start, shape_of_next_tile(request))

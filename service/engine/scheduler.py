@@ -34,7 +34,7 @@ class Concurrency:
 
     lanes: int
     """Batches that run side by side: each on a part of a processor's cores, or in flight on a GPU."""
-    mergeable: bool
+    exclusive_batches: bool
     """Whether a batch can have all lanes at once, and is faster then: an exclusive batch."""
 
 
@@ -178,7 +178,7 @@ class Scheduler(Generic[Model]):
 
     def _runs_exclusively(self, request: InferenceRequest[Model]) -> bool:
         alone = len(self._admission.inferences) == 1 and not self._running
-        return self._concurrency.mergeable and request.tile_count == 1 and alone
+        return self._concurrency.exclusive_batches and request.tile_count == 1 and alone
 
     def _give_up_late(self) -> None:
         """Fail what cannot be done before its deadline. A lone request is tried: the prediction may be wrong."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.admission import RESERVE, Admission, QueueLimits
+from service.engine.admission import SAFETY_FACTOR, Admission, QueueLimits
 from service.engine.inference_request import InferenceRequest, InferenceSpec, Priority
 from service.errors import ClientGone, DeadlineExceeded, Draining, Overloaded
 from service.telemetry.metrics import Metrics
@@ -138,7 +138,7 @@ def test_retry_after_is_at_least_a_second() -> None:
 
 
 def would_take(seconds: float) -> str:
-    return f"the answer would take {seconds * RESERVE:.1f} s"
+    return f"the answer would take {seconds * SAFETY_FACTOR:.1f} s"
 
 
 def test_what_cannot_be_done_in_time_is_refused_at_once() -> None:
@@ -146,10 +146,10 @@ def test_what_cannot_be_done_in_time_is_refused_at_once() -> None:
         subject = model(fixed=10.0)
         frontend.take(subject)
         refusal = frontend.refuse(subject, seconds=15)
-        wait = math.ceil(20 * RESERVE - 15)
+        wait = math.ceil(20 * SAFETY_FACTOR - 15)
         assert refusal.detail == f"{would_take(20)}, and there are 15.0 s for it; retry in {wait} s"
         assert refusal.members == {"retry_after": wait}
-        frontend.take(subject, seconds=20 * RESERVE + 1)
+        frontend.take(subject, seconds=20 * SAFETY_FACTOR + 1)
 
     at_frontend(scenario)
 
@@ -159,9 +159,9 @@ def test_lanes_share_the_work() -> None:
         subject = model(tile=100, fixed=10.0)
         frontend.take(subject)
         frontend.take(subject)
-        assert would_take(20) in frontend.refuse(subject, seconds=20 * RESERVE - 1).detail
-        assert would_take(40) in frontend.refuse(subject, 20, 30, seconds=40 * RESERVE - 1).detail
-        frontend.take(subject, seconds=20 * RESERVE + 1)
+        assert would_take(20) in frontend.refuse(subject, seconds=20 * SAFETY_FACTOR - 1).detail
+        assert would_take(40) in frontend.refuse(subject, 20, 30, seconds=40 * SAFETY_FACTOR - 1).detail
+        frontend.take(subject, seconds=20 * SAFETY_FACTOR + 1)
 
     at_frontend(scenario, lanes=2)
 
@@ -286,12 +286,12 @@ def test_newcomer_that_would_have_another_given_up_is_refused() -> None:
 
     async def scenario(frontend: Frontend) -> None:
         poster, thumbnail = model(**SECOND_PER_TILE), model(fixed=0.4)
-        promised = frontend.take(poster, 50, 40, seconds=20 * RESERVE + 1)
+        promised = frontend.take(poster, 50, 40, seconds=20 * SAFETY_FACTOR + 1)
         for _ in range(2):
             frontend.take(thumbnail, seconds=1000)
         refusal = frontend.refuse(thumbnail, seconds=1000)
         assert "would make an answer late that another client waits for" in refusal.detail
-        assert refusal.members == {"retry_after": math.ceil(2 * 0.4 + 20 * RESERVE)}
+        assert refusal.members == {"retry_after": math.ceil(2 * 0.4 + 20 * SAFETY_FACTOR)}
         frontend.take(model(fixed=0.1), seconds=1000)
         assert frontend.admission.predicted_finish(promised) < promised.deadline
 
@@ -300,7 +300,7 @@ def test_newcomer_that_would_have_another_given_up_is_refused() -> None:
 
 def test_newcomer_that_is_less_urgent_harms_nobody() -> None:
     async def scenario(frontend: Frontend) -> None:
-        frontend.take(model(fixed=2.0), seconds=2.1 * RESERVE)
+        frontend.take(model(fixed=2.0), seconds=2.1 * SAFETY_FACTOR)
         frontend.take(model(fixed=2.0), seconds=1000)
         frontend.take(model(**SECOND_PER_TILE), 50, 40, seconds=1000)
 
@@ -310,7 +310,7 @@ def test_newcomer_that_is_less_urgent_harms_nobody() -> None:
 def test_what_will_be_given_up_anyway_refuses_nobody() -> None:
     async def scenario(frontend: Frontend) -> None:
         doomed = frontend.take(model(**SECOND_PER_TILE), 50, 40, seconds=60)
-        doomed.deadline = NOW + 20 * RESERVE + 0.05
+        doomed.deadline = NOW + 20 * SAFETY_FACTOR + 0.05
         frontend.refuse(model(fixed=0.1), seconds=1000)
         doomed.deadline -= 1
         frontend.take(model(fixed=0.1), seconds=1000)
@@ -320,7 +320,7 @@ def test_what_will_be_given_up_anyway_refuses_nobody() -> None:
 
 def test_lanes_share_what_a_newcomer_adds() -> None:
     async def scenario(frontend: Frontend) -> None:
-        frontend.take(model(**SECOND_PER_TILE), 50, 40, seconds=10 * RESERVE + 0.15)
+        frontend.take(model(**SECOND_PER_TILE), 50, 40, seconds=10 * SAFETY_FACTOR + 0.15)
         frontend.take(model(fixed=0.2), seconds=1000)
         frontend.refuse(model(fixed=0.2), seconds=1000)
 

@@ -11,7 +11,7 @@ import pytest
 from model_store import NetworkSpec, TransformNetwork
 from service.engine.admission import Admission, QueueLimits
 from service.engine.cost_model import CostModel
-from service.engine.inference_request import DuePolicy, InferenceSpec, Priority
+from service.engine.inference_request import InferenceSpec, Priority, SchedulingPolicy
 from service.engine.scheduler import Concurrency, Scheduler
 from service.engine.tiling import ImageTile, Tile, TileSizes, Tiling
 from service.errors import ClientGone, DeadlineExceeded, DeviceLost, Draining
@@ -81,7 +81,7 @@ class Device:
 class Service:
     """A scheduler in front of a device whose batches end when they are told to."""
 
-    def __init__(self, concurrency: Concurrency, policy: DuePolicy | None = None, **options: Any) -> None:
+    def __init__(self, concurrency: Concurrency, policy: SchedulingPolicy | None = None, **options: Any) -> None:
         self.device = Device()
         self.metrics = Metrics()
         limits = QueueLimits(requests=1000, pixels=10**9, inferences=10**6)
@@ -130,14 +130,14 @@ class Clock:
 def serving(
     scenario: Callable[[Service], Awaitable[None]],
     lanes: int = 1,
-    mergeable: bool = True,
-    policy: DuePolicy | None = None,
+    exclusive_batches: bool = True,
+    policy: SchedulingPolicy | None = None,
     **options: Any,
 ) -> None:
     """Run a scenario beside a running scheduler, which gets the `options`."""
 
     async def run() -> None:
-        service = Service(Concurrency(lanes, mergeable), policy, **options)
+        service = Service(Concurrency(lanes, exclusive_batches), policy, **options)
         loop = asyncio.create_task(service.scheduler.serve())
         try:
             async with asyncio.timeout(30):
@@ -274,7 +274,7 @@ def test_poster_is_not_put_off_for_ever() -> None:
         await asyncio.gather(*tasks)
         assert service.device.batches == [[1], [1], [2], [3], [1], [1]]
 
-    serving(scenario, policy=DuePolicy(longest_pause=0.0))
+    serving(scenario, policy=SchedulingPolicy(longest_pause=0.0))
 
 
 def test_interactive_work_runs_before_bulk() -> None:
@@ -335,7 +335,7 @@ def test_lanes_of_a_gpu_do_not_become_one() -> None:
         service.device.free()
         await asyncio.gather(*tasks)
 
-    serving(scenario, lanes=2, mergeable=False)
+    serving(scenario, lanes=2, exclusive_batches=False)
 
 
 def test_tiles_of_one_image_run_on_all_lanes() -> None:
@@ -589,7 +589,7 @@ def test_cost_model_is_that_of_padded_batches() -> None:
         assert await asyncio.gather(*tasks) == [2]
         assert subject.cost_model.seconds(400) == pytest.approx(5)
 
-    serving(scenario, mergeable=False, clock=clock)
+    serving(scenario, exclusive_batches=False, clock=clock)
 
 
 def test_predictions_are_compared_with_what_came() -> None:
@@ -630,7 +630,7 @@ def test_loop_survives_a_drain_at_any_moment(moments: int) -> None:
 
 def test_end_of_the_loop_answers_what_is_on_the_device() -> None:
     async def run() -> None:
-        service = Service(Concurrency(1, mergeable=False))
+        service = Service(Concurrency(1, exclusive_batches=False))
         loop = asyncio.create_task(service.scheduler.serve())
         (task,) = await service.post(model(), 1)
         loop.cancel()
@@ -646,8 +646,8 @@ def test_lost_device_reaches_every_waiter_and_ends_the_loop() -> None:
             await asyncio.sleep(0)
             raise DeviceLost("gone")
 
-        service = Service(Concurrency(1, mergeable=False))
-        service.scheduler = Scheduler(lost, service.admission, Concurrency(1, mergeable=False), Metrics())
+        service = Service(Concurrency(1, exclusive_batches=False))
+        service.scheduler = Scheduler(lost, service.admission, Concurrency(1, exclusive_batches=False), Metrics())
         loop = asyncio.create_task(service.scheduler.serve())
         results = await asyncio.gather(*await service.post(model(), 1, 2, 3), return_exceptions=True)
         assert [type(result) for result in results] == [DeviceLost] * 3
@@ -662,14 +662,14 @@ def test_lost_device_reaches_every_waiter_and_ends_the_loop() -> None:
 
 def test_lost_device_ends_what_runs_on_the_other_lane() -> None:
     async def run() -> None:
-        service = Service(Concurrency(2, mergeable=False))
+        service = Service(Concurrency(2, exclusive_batches=False))
 
         async def lost(subject: Model, tiles: Sequence[ImageTile], exclusive: bool) -> None:
             if subject.name == "lost":
                 raise DeviceLost("gone")
             await service.device.run(subject, tiles, exclusive)
 
-        service.scheduler = Scheduler(lost, service.admission, Concurrency(2, mergeable=False), Metrics())
+        service.scheduler = Scheduler(lost, service.admission, Concurrency(2, exclusive_batches=False), Metrics())
         loop = asyncio.create_task(service.scheduler.serve())
         tasks = await service.post(model(), 1) + await service.post(model("lost"), 2)
         results = await asyncio.gather(*tasks, return_exceptions=True)
