@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import (
+    decisions,
     engine,
     hostile,
     interference,
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "overload": overload,
     "interference": interference,
     "hostile": hostile,
+    "decisions": decisions,
     "memory": memory,
     "train": train,
     "normalisation": normalisation,

@@ -106,7 +106,7 @@ def build_service(
     async def run_batch(model: ServedModel, tiles: Sequence[ImageTile], exclusive: bool) -> None:
         await asyncio.wrap_future(runner.submit(model.network, tiles, exclusive))
 
-    limits = QueueLimits(settings.max_queue_requests, settings.max_queue_pixels)
+    limits = QueueLimits(settings.max_queue_requests, settings.max_queue_pixels, settings.max_queue_inferences)
     admission: Admission[ServedModel] = Admission(limits, concurrency.lanes, metrics, listener=refusals)
     scheduler = Scheduler(run_batch, admission, concurrency, metrics)
     codec_pool = _codec_pool(settings, launcher or WorkerLauncher(), metrics)
@@ -196,9 +196,9 @@ def _backend(settings: Settings, device: torch.device, concurrency: Concurrency)
 
 def _concurrency(settings: Settings, device: torch.device) -> Concurrency:
     if device.type == "cuda":
-        return Concurrency(GPU_LANES, mergeable=False)
+        return Concurrency(GPU_LANES, exclusive_batches=False)
     lanes = min(settings.lanes, settings.threads)
-    return Concurrency(lanes, mergeable=lanes > 1)
+    return Concurrency(lanes, exclusive_batches=lanes > 1)
 
 
 def _tile_sizes(settings: Settings, device: torch.device) -> TileSizes:

@@ -322,6 +322,8 @@ class Overloaded(ServiceError):
 
     pixels = 0
     """Input pixels of the images that were refused, summed over the networks that would have run."""
+    frames = 1
+    """Frames of the image that was refused."""
 
 
 class TooManyConnections(ServiceError):

@@ -132,6 +132,12 @@ class Settings(BaseSettings):
     max_queue_pixels: int = Field(
         320 * MEGA, ge=1, description="output pixels admitted at the same time; at least max_output_pixels"
     )
+    max_queue_inferences: int = Field(
+        2400,
+        ge=1,
+        description="inference requests, one for each frame and network, admitted at the same time; at least "
+        "max_frames. An animation of 600 frames in a mixture of four styles needs as many as the default",
+    )
     request_timeout: float = Field(
         60.0,
         gt=0,
@@ -285,6 +291,8 @@ class Settings(BaseSettings):
     def _admits_the_largest(self) -> Self:
         if self.max_queue_pixels < self.max_output_pixels:
             raise ValueError("max_queue_pixels must be at least max_output_pixels, or the largest image never runs")
+        if self.max_queue_inferences < self.max_frames:
+            raise ValueError("max_queue_inferences must be at least max_frames, or the longest animation never runs")
         return self
 
     @model_validator(mode="after")

@@ -5,18 +5,19 @@ No HTTP: a refusal is an exception.
 
 import asyncio
 import math
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Generic, Protocol
 
-from service.engine.inference_request import DuePolicy, InferenceRequest, InferenceSpec, Model, Priority
+from service.engine.backlog import Backlog, Prediction
+from service.engine.inference_request import InferenceRequest, InferenceSpec, Model, Priority, SchedulingPolicy
+from service.engine.patience import Patience
 from service.errors import ClientGone, Draining, Overloaded
 from service.telemetry.metrics import Metrics
 
-RESERVE = 1.25
+SAFETY_FACTOR = 1.25
 """A request is admitted if it would be done in time even if it took so many times the prediction."""
 
 
@@ -28,6 +29,8 @@ class QueueLimits:
     """Requests of clients, each with one inference request or several."""
     pixels: int
     """Output pixels of all of them, to which their memory is proportional."""
+    inferences: int
+    """Inference requests of all of them: one for each frame and network."""
 
 
 class CapacityListener(Protocol):
@@ -38,46 +41,6 @@ class CapacityListener(Protocol):
 
     def refusals_invalid(self) -> None:
         """Nothing is admitted, or the service is stopping: no earlier refusal holds."""
-
-
-class Patience:
-    """How long clients that name no timeout wait before they leave, estimated from those of the last minutes.
-
-    Where nearly all of them leave at some age, work that would end later is wasted. Clients that were answered count as
-    present until then (the estimator of Kaplan and Meier, 1958), so that a few impatient ones decide nothing.
-    """
-
-    CAPACITY = 1024
-    """Clients that are remembered at most."""
-    PRESENT = 0.2
-    """Clients are taken to have left at the age that fewer than this share reach."""
-    FEWEST_SEEN = 3
-    """Clients that must have been seen at an age before it counts."""
-
-    def __init__(self, window_seconds: float = 300.0, clock: Callable[[], float] = monotonic) -> None:
-        """A client is remembered for `window_seconds`.
-
-        Patience is learned from clients that leave, and hardly any do once it is known: with a short window it would be
-        forgotten, and a full device would have to learn it again.
-        """
-        self._window = window_seconds
-        self._clock = clock
-        self._seen: deque[tuple[float, float, bool]] = deque(maxlen=self.CAPACITY)
-
-    def observe(self, waited: float, *, left: bool) -> None:
-        """A client has left, or has been answered, after so many seconds."""
-        self._seen.append((self._clock(), waited, left))
-
-    def seconds(self) -> float:
-        """The age that few clients reach; infinite where none is known."""
-        since = self._clock() - self._window
-        recent = sorted((waited, left) for at, waited, left in self._seen if at > since)
-        present = 1.0
-        for there, (waited, left) in zip(range(len(recent), self.FEWEST_SEEN - 1, -1), recent, strict=False):
-            present *= 1 - left / there
-            if present < self.PRESENT:
-                return waited
-        return math.inf
 
 
 class Admission(Generic[Model]):
@@ -91,7 +54,7 @@ class Admission(Generic[Model]):
         *,
         listener: CapacityListener | None = None,
         patience: Patience | None = None,
-        policy: DuePolicy | None = None,
+        policy: SchedulingPolicy | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """`lanes`: batches that run side by side on the device."""
@@ -99,41 +62,38 @@ class Admission(Generic[Model]):
         self._lanes = lanes
         self._metrics = metrics
         self._listener = listener
-        self._policy = policy
+        self._policy = policy or SchedulingPolicy()
         self._clock = clock
         self.patience = patience or Patience()
-        self.inferences: dict[InferenceRequest[Model], None] = {}
-        """The inference requests that are admitted and not answered yet."""
         self.draining = False
         """Whether nothing is admitted any more; see `close`."""
-        self._client_requests = 0
+        self.backlog: Backlog[Model] = Backlog(lanes, clock)
+        """Everything that is admitted and not answered yet."""
         self._released = asyncio.Event()
-        metrics.admitted_requests.set_function(lambda: self._client_requests)
-        metrics.admitted_pixels.set_function(self.output_pixels)
-        metrics.backlog.set_function(self.backlog_seconds)
+        metrics.admitted_requests.set_function(lambda: self.backlog.client_requests)
+        metrics.admitted_inferences.set_function(lambda: len(self.backlog.inferences))
+        metrics.admitted_pixels.set_function(lambda: self.backlog.output_pixels)
+        metrics.backlog.set_function(self.backlog.seconds)
+
+    @property
+    def inferences(self) -> Collection[InferenceRequest[Model]]:
+        """The inference requests that are admitted and not answered yet."""
+        return self.backlog.inferences.keys()
 
     def output_pixels(self) -> int:
         """Output pixels of everything admitted."""
-        return sum(request.spec.output_pixels for request in self.inferences)
-
-    def backlog_seconds(self) -> float:
-        """Predicted seconds until everything admitted is done."""
-        now = self._clock()
-        return sum(request.remaining_seconds(now) for request in self.inferences) / self._lanes
+        return self.backlog.output_pixels
 
     def predicted_finish(self, *requests: InferenceRequest[Model]) -> float:
         """When all of these will be finished, given what is admitted and more urgent (`time.monotonic`)."""
-        return self._clock() + sum(self.forecast(*requests))
+        return self._clock() + sum(self.backlog.forecast(requests))
 
-    def forecast(self, *requests: InferenceRequest[Model]) -> tuple[float, float]:
-        """Predicted seconds of what is admitted and due before a client's requests, and of the requests themselves."""
-        now, due = self._clock(), max(request.due() for request in requests)
-        others = [other for other in self.inferences if other not in requests]
-        ahead = sum(other.remaining_seconds(now) for other in others if other.due() <= due)
-        exclusive = not others and sum(request.tile_count for request in requests) == 1
-        longest = max(request.minimum_seconds(exclusive=exclusive) for request in requests)
-        shared = 0.0 if exclusive else sum(request.waiting_seconds for request in requests) / self._lanes
-        return ahead / self._lanes, max(longest, shared)
+    def forecast(self, *requests: InferenceRequest[Model], frames: int = 1) -> tuple[float, float]:
+        """Predicted seconds of what is admitted and due before a client's requests, and of the requests themselves.
+
+        `frames`: how many there are of each.
+        """
+        return self.backlog.forecast(requests, frames)
 
     def new_requests(
         self, specs: Sequence[InferenceSpec[Model]], deadline: float, priority: Priority, *, default_timeout: bool
@@ -160,8 +120,9 @@ class Admission(Generic[Model]):
         priority: Priority = Priority.INTERACTIVE,
         *,
         default_timeout: bool = False,
+        frames: int = 1,
     ) -> list[InferenceRequest[Model]]:
-        """Inference requests for the images of one client that could be admitted now.
+        """Inference requests for the first of a client's frames, all of which could be admitted now.
 
         Raises Draining, or Overloaded where they could not.
         """
@@ -169,9 +130,9 @@ class Admission(Generic[Model]):
             raise Draining
         requests = self.new_requests(specs, deadline, priority, default_timeout=default_timeout)
         try:
-            self._check(requests)
+            self._check(requests, frames)
         except Overloaded as refusal:
-            refusal.pixels = sum(spec.height * spec.width for spec in specs)
+            refusal.frames, refusal.pixels = frames, frames * sum(spec.height * spec.width for spec in specs)
             raise
         return requests
 
@@ -183,16 +144,18 @@ class Admission(Generic[Model]):
         priority: Priority = Priority.INTERACTIVE,
         *,
         default_timeout: bool = False,
+        frames: int = 1,
     ) -> Iterator[list[InferenceRequest[Model]]]:
-        """Admit the images of one client, all or none, from before they are decoded until the answer is encoded.
+        """Admit the frames of one client, all or none, from before they are decoded until the answer is encoded.
 
-        The block gets an inference request for each of them, in order; leaving it releases their capacity. `deadline`
-        is a time of `time.monotonic`, `default_timeout` says that the client has not named it. Raises Draining, or
-        Overloaded with the seconds until there is room.
+        `specs`: the inferences of each frame. The block gets an inference request for each of them, frame by frame;
+        leaving it releases their capacity. `deadline` is a time of `time.monotonic`, `default_timeout` says that the
+        client has not named it. Raises Draining, or Overloaded with the seconds until there is room.
         """
-        requests = self.check(specs, deadline, priority, default_timeout=default_timeout)
-        self.inferences |= dict.fromkeys(requests)
-        self._client_requests += 1
+        first = self.check(specs, deadline, priority, default_timeout=default_timeout, frames=frames)
+        others = list(specs) * (frames - 1)
+        requests = first + self.new_requests(others, deadline, priority, default_timeout=default_timeout)
+        self.backlog.add(requests, len(specs))
         self._notify_listener()
         try:
             yield requests
@@ -230,12 +193,11 @@ class Admission(Generic[Model]):
         for request in requests:
             request.abandoned = True
             request.drop_tiles()
-            self._metrics.device_wasted.inc(request.device_seconds)
+        self._metrics.device_wasted.inc(sum(request.device_seconds for request in requests))
 
     def _release(self, requests: Sequence[InferenceRequest[Model]]) -> None:
-        self._client_requests -= 1
+        self.backlog.remove(requests)
         for request in requests:
-            del self.inferences[request]
             if not request.result.cancel() and not request.result.cancelled():
                 request.result.exception()  # asyncio complains about exceptions that nobody retrieves
         self._notify_listener()
@@ -253,46 +215,68 @@ class Admission(Generic[Model]):
         if request.default_timeout:
             self.patience.observe(self._clock() - request.times.admitted, left=left)
 
-    def _check(self, requests: Sequence[InferenceRequest[Model]]) -> None:
-        limits = self._limits
-        pixels = self.output_pixels() + sum(request.spec.output_pixels for request in requests)
-        if self._client_requests >= limits.requests:
-            raise self._overloaded("requests", self._client_requests + 1, limits.requests)
-        if pixels > limits.pixels:
-            raise self._overloaded("output pixels", pixels, limits.pixels)
+    def _check(self, requests: Sequence[InferenceRequest[Model]], frames: int) -> None:
+        self._check_limits(requests, frames)
         if self.inferences:  # an idle service tries whatever comes: the prediction may be wrong
-            self._check_time(requests)
-            self._check_others(requests)
+            others = self.backlog.predictions()
+            self._check_time(requests, frames, others)
+            self._check_others(requests, frames, others)
 
-    def _check_time(self, requests: Sequence[InferenceRequest[Model]]) -> None:
+    def _check_limits(self, requests: Sequence[InferenceRequest[Model]], frames: int) -> None:
+        limits, backlog = self._limits, self.backlog
+        inferences = len(backlog.inferences) + frames * len(requests)
+        pixels = backlog.output_pixels + frames * sum(request.spec.output_pixels for request in requests)
+        for what, actual, accepted in (
+            ("requests", backlog.client_requests + 1, limits.requests),
+            ("inference requests (frames times networks)", inferences, limits.inferences),
+            ("output pixels", pixels, limits.pixels),
+        ):
+            if actual > accepted:
+                raise self._overloaded(what, actual, accepted)
+
+    def _check_time(
+        self, requests: Sequence[InferenceRequest[Model]], frames: int, others: Sequence[Prediction]
+    ) -> None:
         """Raise Overloaded where the answer would come too late."""
         now, first = self._clock(), requests[0]
-        needed = (self.predicted_finish(*requests) - now) * RESERVE
+        needed = sum(self.backlog.forecast(requests, frames, others)) * SAFETY_FACTOR
         accepted = min(first.deadline - now, self.patience.seconds() if first.default_timeout else math.inf)
         if needed > accepted > 0:
             wait = max(1, math.ceil(needed - accepted))
             detail = f"the answer would take {needed:.1f} s, and there are {accepted:.1f} s for it; retry in {wait} s"
             raise Overloaded(detail, retry_after=wait)
 
-    def _check_others(self, newcomers: Sequence[InferenceRequest[Model]]) -> None:
+    def _check_others(
+        self, newcomers: Sequence[InferenceRequest[Model]], frames: int, others: Sequence[Prediction]
+    ) -> None:
         """Raise Overloaded where more urgent newcomers would make something that is admitted miss its deadline.
 
         What would miss it anyway keeps nobody out.
         """
         now, due, ahead = self._clock(), min(request.due() for request in newcomers), 0.0
-        added = sum(request.work_seconds for request in newcomers) / self._lanes
-        for other in sorted(self.inferences, key=InferenceRequest.due):
-            needed = ahead / self._lanes + other.minimum_seconds() * RESERVE
-            ahead += other.remaining_seconds(now)
+        added = frames * sum(request.work_seconds for request in newcomers) / self._lanes
+        for other in sorted(others, key=lambda prediction: prediction.due):
+            needed = ahead / self._lanes + other.minimum_seconds * SAFETY_FACTOR
+            ahead += other.inferences * other.remaining_seconds
             slack = other.deadline - now - needed
-            if other.waiting_tiles and other.due() > due and 0 <= slack < added:
-                wait = max(1, math.ceil(needed))
+            late = _first_late(slack, added, other.remaining_seconds / self._lanes, other.inferences)
+            if other.waits and other.due > due and late is not None:
+                wait = max(1, math.ceil(needed + late * other.remaining_seconds / self._lanes))
                 detail = f"it would make an answer late that another client waits for; retry in {wait} s"
                 raise Overloaded(detail, retry_after=wait)
 
     def _overloaded(self, what: str, actual: int, accepted: int) -> Overloaded:
         """The refusal of more than fits; there is room when the excess share of everything admitted is done."""
         share = min(1.0, (actual - accepted) / actual)
-        wait = max(1, math.ceil(self.backlog_seconds() * share))
+        wait = max(1, math.ceil(self.backlog.seconds() * share))
         detail = f"with this request {actual} {what} would be admitted, {accepted} are accepted; retry in {wait} s"
         return Overloaded(detail, retry_after=wait)
+
+
+def _first_late(slack: float, added: float, step: float, count: int) -> int | None:
+    """The first of `count` equal inference requests that `added` seconds would make late; None where there is none.
+
+    The first has `slack` seconds left, each after it `step` fewer. What has fewer than none is late anyway.
+    """
+    first = 0 if slack < added else math.inf if step <= 0 else math.floor((slack - added) / step) + 1
+    return int(first) if first < count and slack - first * step >= 0 else None

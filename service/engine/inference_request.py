@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from time import monotonic
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -26,7 +27,7 @@ class Priority(StrEnum):
 
 
 @dataclass(frozen=True)
-class DuePolicy:
+class SchedulingPolicy:
     """How urgent work is: the tile that is due first runs first."""
 
     stretch: float = 10.0
@@ -79,6 +80,21 @@ class InferenceSpec(Generic[Model]):
         """Pixels of the network's result or of the answer, whichever is larger."""
         return max(self.height * self.width * self.model.scale**2, self.answer_pixels)
 
+    @cached_property
+    def tiles(self) -> Sequence[Tile]:
+        """Its tiles, planned once for all frames of an animation."""
+        return self.model.tiling.plan(self.height, self.width)
+
+    @cached_property
+    def plane_pixels(self) -> int:
+        """Pixels of the planes of all its tiles."""
+        return sum(tile.pixels for tile in self.tiles)
+
+    @cached_property
+    def fixed_batch(self) -> int:
+        """Planes that each of its batches computes; see `Tiling.fixed_batch`."""
+        return self.model.tiling.fixed_batch(self.tiles[0])
+
 
 class RunningTile(NamedTuple):
     """A tile on the device: when its batch should end, and how many tiles share that batch."""
@@ -115,7 +131,7 @@ class InferenceRequest(Generic[Model]):
         lanes: int = 1,
         *,
         default_timeout: bool = False,
-        policy: DuePolicy | None = None,
+        policy: SchedulingPolicy | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """`lanes`: batches that run side by side; `default_timeout`: whether the client has named no timeout."""
@@ -134,17 +150,34 @@ class InferenceRequest(Generic[Model]):
         """Seconds of the whole device that were spent on it."""
         self.abandoned = False
         """Whether nobody waits for it any more."""
-        self._policy = policy or DuePolicy()
+        self._policy = policy or SchedulingPolicy()
+        self._delay = self._policy.delay(priority)
+        self._cost_model = spec.model.cost_model
         self._clock = clock
         self._image: TiledImage | None = None
-        self._set_tiles(self.model.tiling.plan(spec.height, spec.width))
+        self.waiting_tiles = deque(spec.tiles)
+        self._waiting_pixels = spec.plane_pixels
         self.work_seconds = self.waiting_seconds
         """The work of all its tiles, as predicted when it was admitted."""
 
     @property
+    def tile_count(self) -> int:
+        """All its tiles, whether they wait, run or are done."""
+        return len(self.spec.tiles)
+
+    @property
     def waiting_seconds(self) -> float:
         """The work of the tiles that have not started, each as its share of a full batch."""
-        return self.model.cost_model.seconds(self._waiting_pixels, len(self.waiting_tiles) / self._fixed_batch)
+        return self._cost_model.seconds(self._waiting_pixels, len(self.waiting_tiles) / self.spec.fixed_batch)
+
+    @property
+    def is_due_as_admitted(self) -> bool:
+        """Whether none of its tiles has started, and it is due when it was when it was admitted.
+
+        Its work is then so small that `longest_pause` does not count.
+        """
+        small = self._policy.stretch * self.work_seconds <= self._policy.longest_pause
+        return small and len(self.waiting_tiles) == self.tile_count
 
     @property
     def tiles_done(self) -> int:
@@ -158,30 +191,36 @@ class InferenceRequest(Generic[Model]):
         """
         if not self.waiting_tiles:
             return 0.0
-        batches = math.ceil(len(self.waiting_tiles) / self._fixed_batch)
-        pixels = self._waiting_pixels / len(self.waiting_tiles) * batches * self._fixed_batch
-        return self.model.cost_model.seconds(pixels, batches, exclusive=exclusive) / min(batches, self.lanes)
+        fixed_batch = self.spec.fixed_batch
+        batches = math.ceil(len(self.waiting_tiles) / fixed_batch)
+        pixels = self._waiting_pixels / len(self.waiting_tiles) * batches * fixed_batch
+        return self._cost_model.seconds(pixels, batches, exclusive=exclusive) / min(batches, self.lanes)
 
     def remaining_seconds(self, now: float) -> float:
         """The work that is left, that of its tiles on the device included."""
-        on_device = sum(max(0.0, end - now) / sharers for end, sharers in self.running.values())
-        return self.waiting_seconds + on_device
+        if not self.running:
+            return self.waiting_seconds
+        return self.waiting_seconds + sum(max(0.0, end - now) / sharers for end, sharers in self.running.values())
 
     def due(self) -> float:
         """By when its next tile should start; the least is the most urgent.
 
         In proportion to its work after its arrival, but not long after its latest tile, and in time for its deadline.
         """
+        return self.due_given(self.minimum_seconds())
+
+    def due_given(self, minimum_seconds: float) -> float:
+        """`due`, for a caller that knows its `minimum_seconds`."""
         policy, times = self._policy, self.times
-        delay = policy.delay(self.priority)
-        proportional = times.admitted + policy.stretch * self.work_seconds + delay
-        paused = (times.last_tile or times.admitted) + policy.longest_pause + delay
-        return min(proportional, paused, self.deadline - self.minimum_seconds())
+        proportional = times.admitted + policy.stretch * self.work_seconds
+        paused = (times.last_tile or times.admitted) + policy.longest_pause
+        return min(min(proportional, paused) + self._delay, self.deadline - minimum_seconds)
 
     def enqueue(self, image: Pixels, predicted_finish: float) -> None:
         """Attach its image, uint8 or uint16 (H, W, 3), upright, so that its tiles can be cut."""
-        self._image = TiledImage(image, self.model.tiling)
-        self._set_tiles(self._image.tiles)
+        self._image = TiledImage(image, self.model.tiling, self.spec.tiles)
+        self.waiting_tiles = deque(self.spec.tiles)
+        self._waiting_pixels = self.spec.plane_pixels
         self.times.queued = self.times.last_tile = self._clock()
         self.predicted_finish = predicted_finish
 
@@ -214,7 +253,7 @@ class InferenceRequest(Generic[Model]):
         del self.running[tile]
         self.fail(error)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Set the exception of the result, unless it is set; no further tile starts."""
         self.drop_tiles()
         if not self.result.done():
@@ -223,15 +262,8 @@ class InferenceRequest(Generic[Model]):
 
     def drop_tiles(self) -> None:
         """No further tile starts."""
-        self._set_tiles([])
-
-    def _set_tiles(self, tiles: Sequence[Tile]) -> None:
-        """The tiles that wait. Their pixels are summed here, since every decision asks for the sum."""
-        self.waiting_tiles = deque(tiles)
-        self._waiting_pixels = sum(tile.pixels for tile in tiles)
-        if tiles:
-            self.tile_count = len(tiles)
-            self._fixed_batch = self.model.tiling.fixed_batch(tiles[0])
+        self.waiting_tiles.clear()
+        self._waiting_pixels = 0
 
 
 def stage_seconds(requests: Sequence[InferenceRequest[Model]]) -> dict[str, float]:

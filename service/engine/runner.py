@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from threading import get_ident
 from time import monotonic, time
 from typing import TypeVar
@@ -19,14 +20,12 @@ from torch import Tensor
 
 from model_store import NetworkSpec, StoredModel, TransformNetwork, for_inference, thumbnail
 from service.engine.backend import Backend
+from service.engine.calibration import SampleType, calibrate
 from service.engine.cost_model import CostModel
 from service.engine.tiling import ImageTile, TiledImage, TileSizes, Tiling
 from service.errors import DeviceLost, InferenceFailed, OutOfDeviceMemory
 from service.imaging.pixels import Pixels
 from service.telemetry.metrics import Metrics
-
-CALIBRATION_AREAS = (1 / 64, 1 / 16)
-"""Areas of the images on which a network is timed, as shares of its largest tile, where tiles have any shape."""
 
 OUT_OF_MEMORY_MESSAGES = (
     "can't allocate memory",
@@ -36,8 +35,6 @@ OUT_OF_MEMORY_MESSAGES = (
     "unable to find an engine",
 )
 """Parts of torch's messages where the memory of the processor, of CUDA or of cuDNN does not suffice."""
-
-SampleType = type[np.uint8 | np.uint16]
 
 Result = TypeVar("Result")
 
@@ -235,29 +232,8 @@ class Runner:
         """Networks of one architecture take the same time: only the first of them is timed."""
         loaded, key = self.untimed_network(network, fp32), (network.spec, sample)
         if key not in self._cost_models:
-            self._cost_models[key] = self._fit_cost_model(loaded, sample)
+            self._cost_models[key] = calibrate(partial(self.run, loaded), loaded.tiling, sample)
         return LoadedNetwork(network, fp32, loaded.tiling, self._cost_models[key].copy())
-
-    def _fit_cost_model(self, network: LoadedNetwork, sample: SampleType) -> CostModel:
-        """Fitted to batches of several sizes on one lane, and to the largest one with all lanes.
-
-        Where tiles have fixed sides, each of these is timed, so that none is prepared while a client waits for it.
-        """
-        tiling = network.tiling
-        sides = tiling.sides or [int((area * tiling.max_tile_pixels) ** 0.5) for area in CALIBRATION_AREAS]
-        images = [TiledImage(_noise(side, sample), tiling) for side in sides]
-        batches = [self._time_batch(network, image, exclusive=False) for image in images]
-        _, exclusive = self._time_batch(network, images[-1], exclusive=True)
-        return CostModel.fit(batches, speed_up=batches[-1][1] / exclusive)
-
-    def _time_batch(self, network: LoadedNetwork, image: TiledImage, *, exclusive: bool) -> tuple[int, float]:
-        """Pixels of planes and seconds of a batch of the image's first tile, after one batch as warm-up."""
-        tile = image.tiles[0]
-        tiles = [ImageTile(image, tile)]
-        self.run(network, tiles, exclusive)
-        began = monotonic()
-        self.run(network, tiles, exclusive)
-        return tile.pixels * network.tiling.fixed_batch(tile), monotonic() - began
 
     def _observed(self, share: float, operation: Callable[[], Result]) -> Result:
         """The operation's result; its time, and the `share` of the device that it takes, are added to the metrics."""
@@ -265,16 +241,12 @@ class Runner:
         self._metrics.device_heartbeat.set(time())
         try:
             return operation()
+        except StopIteration as error:  # no future can carry it to asyncio, and whoever waits would wait for ever
+            raise RuntimeError("an operation of the device ended with StopIteration") from error
         finally:
             del self._began[get_ident()]
             self._metrics.device_busy.inc((monotonic() - began) * share)
             self._metrics.device_heartbeat.set(time())
-
-
-def _noise(side: int, sample: SampleType) -> Pixels:
-    """A square image of noise: networks are warmed up and timed on it."""
-    shape = (max(side, 1), max(side, 1), 3)
-    return np.random.default_rng(0).integers(0, np.iinfo(sample).max, shape, sample, endpoint=True)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

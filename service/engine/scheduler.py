@@ -8,14 +8,15 @@ on purpose is the one that large requests leave to small ones that are expected 
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Generic
 
-from service.engine.admission import RESERVE, Admission
+from service.engine.admission import Admission
 from service.engine.inference_request import EngineModel, InferenceRequest, Model, Priority
+from service.engine.request_queue import RequestQueue, shape_of_next_tile
 from service.engine.tiling import ImageTile
 from service.errors import DeadlineExceeded, DeviceLost, Draining
 from service.imaging.pixels import Pixels
@@ -33,7 +34,7 @@ class Concurrency:
 
     lanes: int
     """Batches that run side by side: each on a part of a processor's cores, or in flight on a GPU."""
-    mergeable: bool
+    exclusive_batches: bool
     """Whether a batch can have all lanes at once, and is faster then: an exclusive batch."""
 
 
@@ -81,18 +82,18 @@ class Scheduler(Generic[Model]):
         self._metrics = metrics
         self._small_request_seconds = small_request_seconds
         self._clock = clock
-        self._waiting: dict[InferenceRequest[Model], None] = {}
+        self._queue: RequestQueue[Model] = RequestQueue(concurrency.lanes)
         self._running: dict[asyncio.Task[None], Batch[Model]] = {}
         self._small_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
-        metrics.queue_requests.set_function(lambda: len(self._waiting))
+        metrics.queue_requests.set_function(lambda: len(self._queue))
         metrics.queue_oldest_age.set_function(self.oldest_age)
 
     def oldest_age(self) -> float:
         """Seconds that the oldest request in the queue has waited, 0 where there is none."""
         now = self._clock()
-        return max((request.times.queue_seconds(now) for request in self._waiting), default=0.0)
+        return max((request.times.queue_seconds(now) for request in self._queue), default=0.0)
 
     async def submit(self, request: InferenceRequest[Model], image: Pixels) -> Pixels:
         """Queue the image of an admitted request, (H, W, 3), and wait for its result.
@@ -102,12 +103,13 @@ class Scheduler(Generic[Model]):
         if request.result.done():  # it was drained while it was decoded
             return await request.result
         request.enqueue(image, self._admission.predicted_finish(request))
-        self._waiting[request] = None
-        self._changed.set()
-        try:
-            result = await request.result
-        finally:
-            self._waiting.pop(request, None)
+        with self._admission.backlog.queued(request):
+            self._queue.add(request)
+            self._changed.set()
+            try:
+                result = await request.result
+            finally:
+                self._queue.discard(request)
         predicted, times = request.predicted_finish, request.times
         self._metrics.prediction_ratio.observe((predicted - times.queued) / max(times.finished - times.queued, 1e-6))
         return result
@@ -122,27 +124,37 @@ class Scheduler(Generic[Model]):
                 await self._changed.wait()
                 self._changed.clear()
                 self._collect()
-                while (batch := self._schedule()) is not None:
+                while (batch := self._next_batch()) is not None:
                     self._start(batch)
         finally:
             await self._stop()
 
+    def _next_batch(self) -> Batch[Model] | None:
+        """What `_schedule` gives. A fault of ours in it fails whatever is queued, and the loop goes on."""
+        try:
+            return self._schedule()
+        except Exception as error:
+            logger.exception("the scheduler failed")
+            self._fail([request for request in self._admission.inferences if request.times.queued], error)
+            return None
+
     def _schedule(self) -> Batch[Model] | None:
         """The most urgent tile that may start now, with what fits into its batch; None where nothing may start."""
+        self._queue.renew_oldest()
         self._give_up_late()
         busy = len(self._running) >= self._concurrency.lanes
         if busy or any(running.exclusive for running in self._running.values()):
             return None
-        urgent = sorted((request for request in self._waiting if request.waiting_tiles), key=InferenceRequest.due)
-        first = next((request for request in urgent if self._may_start(request)), None)
-        if first is None and urgent:
+        first = self._queue.most_urgent()
+        if first is not None and not self._may_start(first):  # nor may any other large request
             self._wake_when_small_requests_end()
-        return self._fill_batch(first, urgent) if first else None
+            first = self._queue.most_urgent_small()
+        return self._fill_batch(first) if first else None
 
     def _may_start(self, request: InferenceRequest[Model]) -> bool:
         """Whether the request is small or due, or a lane is left for small requests, or none are expected."""
         now, lanes = self._clock(), self._concurrency.lanes
-        if not self._is_large(request) or lanes == 1 or now > self._small_until or request.due() <= now:
+        if not self._queue.is_large(request) or lanes == 1 or now > self._small_until or request.due() <= now:
             return True
         return sum(running.large for running in self._running.values()) < lanes - 1
 
@@ -152,43 +164,48 @@ class Scheduler(Generic[Model]):
         wait = max(0.0, self._small_until - self._clock())
         self._timer = asyncio.get_running_loop().call_later(wait, self._changed.set)
 
-    def _is_large(self, request: InferenceRequest[Model]) -> bool:
-        return request.tile_count > self._concurrency.lanes
-
-    def _fill_batch(self, first: InferenceRequest[Model], urgent: Sequence[InferenceRequest[Model]]) -> Batch[Model]:
+    def _fill_batch(self, first: InferenceRequest[Model]) -> Batch[Model]:
         """A batch of the first request's next tile and, most urgent first, of others of its model and shape."""
-        shape, room = _next_shape(first), first.model.tiling.max_batch(first.waiting_tiles[0])
-        batch = Batch(first.model, [], self._runs_exclusively(first), self._is_large(first))
-        for request in [first, *urgent]:
-            while len(batch.entries) < room and _fits(request, first.model, shape):
+        shape, room = shape_of_next_tile(first), first.model.tiling.max_batch(first.waiting_tiles[0])
+        batch = Batch(first.model, [], self._runs_exclusively(first), self._queue.is_large(first))
+        request: InferenceRequest[Model] | None = first
+        while request is not None and len(batch.entries) < room:
+            while len(batch.entries) < room and request.waiting_tiles and shape_of_next_tile(request) == shape:
                 batch.entries.append((request, request.start_tile()))
-            if not request.waiting_tiles:
-                self._waiting.pop(request, None)
-        seconds = batch.model.cost_model.seconds(*_computed(batch.model, batch.entries), exclusive=batch.exclusive)
-        for request, image_tile in batch.entries:
-            request.expect_end(image_tile.tile, seconds, len(batch.entries))
+            self._queue.renew(request)
+            request = self._queue.most_urgent_of(shape)
         return batch
 
     def _runs_exclusively(self, request: InferenceRequest[Model]) -> bool:
         alone = len(self._admission.inferences) == 1 and not self._running
-        return self._concurrency.mergeable and request.tile_count == 1 and alone
+        return self._concurrency.exclusive_batches and request.tile_count == 1 and alone
 
     def _give_up_late(self) -> None:
         """Fail what cannot be done before its deadline. A lone request is tried: the prediction may be wrong."""
-        now, alone = self._clock(), len(self._admission.inferences) == 1
-        for request in list(self._waiting):
-            needed = 0.0 if alone else request.minimum_seconds() * RESERVE
-            if request.deadline <= now + needed:
-                self._waiting.pop(request)
-                request.fail(DeadlineExceeded("the time for this request ran out while it waited for the device"))
+        now = self._clock()
+        if len(self._admission.inferences) == 1:
+            late = [request for request in self._queue if request.deadline <= now]
+        else:
+            late = list(self._queue.pop_late(now))
+        for request in late:
+            self._queue.discard(request)
+            request.fail(DeadlineExceeded("the time for this request ran out while it waited for the device"))
 
     def _start(self, batch: Batch[Model]) -> None:
         name = batch.model.name
         self._metrics.batch_size.labels(name).observe(len(batch.entries))
         self._metrics.batch_pixels.labels(name).observe(batch.pixels)
-        task = asyncio.create_task(self._execute(batch, batch.entries))
+        task = asyncio.create_task(self._run_batch(batch))
         self._running[task] = batch
         task.add_done_callback(lambda _: self._changed.set())
+
+    async def _run_batch(self, batch: Batch[Model]) -> None:
+        """Predict the end of a batch, and run it."""
+        computed = _computed(batch.model, batch.entries)
+        seconds = batch.model.cost_model.seconds(*computed, exclusive=batch.exclusive)
+        for request, image_tile in batch.entries:
+            request.expect_end(image_tile.tile, seconds, len(batch.entries))
+        await self._execute(batch, batch.entries)
 
     async def _execute(self, batch: Batch[Model], entries: Sequence[Entry[Model]]) -> None:
         """Run these tiles of a batch. Where that fails they are bisected, until the faulty tile fails alone."""
@@ -208,7 +225,7 @@ class Scheduler(Generic[Model]):
     async def _bisect(self, batch: Batch[Model], entries: Sequence[Entry[Model]], error: Exception) -> None:
         if len(entries) == 1:
             request, image_tile = entries[0]
-            self._waiting.pop(request, None)
+            self._queue.discard(request)
             request.fail_tile(image_tile.tile, error)
             return
         self._metrics.batches_bisected.labels(batch.model.name).inc()
@@ -221,7 +238,7 @@ class Scheduler(Generic[Model]):
             request.finish_tile(image_tile.tile, share)
             if request.abandoned:
                 self._metrics.device_wasted.inc(share)
-            if not self._is_large(request) and request.priority is Priority.INTERACTIVE:
+            if not self._queue.is_large(request) and request.priority is Priority.INTERACTIVE:
                 self._small_until = self._clock() + self._small_request_seconds
 
     def _collect(self) -> None:
@@ -230,17 +247,21 @@ class Scheduler(Generic[Model]):
         Any other exception of the task itself is a fault of ours: it fails the requests of its batch alone.
         """
         for task in [task for task in self._running if task.done()]:
-            batch, error = self._running.pop(task), task.exception()
+            batch, error = self._running.pop(task), _failure(task)
             if isinstance(error, DeviceLost):
                 self._admission.close()
                 for request in list(self._admission.inferences):
                     request.fail(error)
                 raise error
-            if isinstance(error, Exception):
+            if error is not None:
                 logger.error("a batch of %s ended unexpectedly", batch.model.name, exc_info=error)
-                for request, _ in batch.entries:
-                    self._waiting.pop(request, None)
-                    request.fail(error)
+                self._fail({request for request, _ in batch.entries}, error)
+
+    def _fail(self, requests: Collection[InferenceRequest[Model]], error: BaseException) -> None:
+        """Fail requests, and let no further tile of them start."""
+        for request in requests:
+            self._queue.discard(request)
+            request.fail(error)
 
     async def _stop(self) -> None:
         for task, batch in self._running.items():
@@ -260,11 +281,6 @@ def _computed(model: EngineModel, entries: Sequence[Entry[Model]]) -> tuple[int,
     return batches * size * tile.pixels, batches
 
 
-def _fits(request: InferenceRequest[Model], model: EngineModel, shape: tuple[int, int]) -> bool:
-    """Whether the request's next tile can share a batch of that model and shape."""
-    return bool(request.waiting_tiles) and request.model is model and _next_shape(request) == shape
-
-
-def _next_shape(request: InferenceRequest[Model]) -> tuple[int, int]:
-    """Height and width of the plane of its next tile."""
-    return request.waiting_tiles[0].plane_height, request.waiting_tiles[0].plane_width
+def _failure(task: asyncio.Task[None]) -> BaseException | None:
+    """Why a task that is done has failed. One that was cancelled is no reason to end those that look at it."""
+    return RuntimeError("the batch was cancelled on the device") if task.cancelled() else task.exception()

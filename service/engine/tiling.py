@@ -6,6 +6,7 @@ whole image's output. Which tiles an image has depends on its size, its network 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,11 +141,14 @@ class TiledImage:
     Different tiles can be cut and pasted by different threads at the same time.
     """
 
-    def __init__(self, image: Pixels, tiling: Tiling) -> None:
-        """`image`: uint8 or uint16 (H, W, 3). Its result, of the same type, is (H × scale, W × scale, 3)."""
+    def __init__(self, image: Pixels, tiling: Tiling, tiles: Sequence[Tile] | None = None) -> None:
+        """`image`: uint8 or uint16 (H, W, 3). Its result, of the same type, is (H × scale, W × scale, 3).
+
+        `tiles`: what `tiling` plans for that size, where it is known already.
+        """
         height, width, _ = image.shape
         self.image = image
-        self.tiles = tiling.plan(height, width)
+        self.tiles = tiling.plan(height, width) if tiles is None else tiles
         self.statistics: Tensor | None = None
         """The thumbnail statistics of the image, (1, 2, K), once they are computed; for networks that need them."""
         self._tiling = tiling

@@ -44,6 +44,8 @@ class Forecast:
     plan: Plan
     pixels: int
     """Output pixels of all its inferences."""
+    inferences: int
+    """Its inference requests: one for each frame and network."""
     refusal: ServiceError | None = None
     """Why it would be refused; None where it would be accepted."""
     tiles: int | None = None
@@ -123,6 +125,7 @@ class ImagePipeline:
             settings.max_whole_pixels,
             settings.max_frames,
             settings.max_queue_pixels,
+            settings.max_queue_inferences,
         )
         self._admission = admission
         self._scheduler = scheduler
@@ -139,20 +142,21 @@ class ImagePipeline:
         """What would become of a request now. Raises as `run` does where it could be accepted at no time."""
         kind = request.output.choose_format(header)
         plan = _plan(request, header, kind)
-        pixels = plan.pixels * header.frames
+        frames, specs, deadline = header.frames, plan.inferences, request.deadline
+        size = plan.pixels * frames, len(specs) * frames
         try:
             self._check_limits(header, plan, kind)
         except ServiceError as refusal:
-            return Forecast(plan, pixels, refusal)
-        specs, deadline = list(plan.inferences) * header.frames, request.deadline
+            return Forecast(plan, *size, refusal)
         until, priority, default = deadline.at(), deadline.priority, deadline.is_default
         inferences = self._admission.new_requests(specs, until, priority, default_timeout=default)
-        known = sum(each.tile_count for each in inferences), *self._admission.forecast(*inferences)
+        tiles = frames * sum(inference.tile_count for inference in inferences)
+        seconds = self._admission.forecast(*inferences, frames=frames)
         try:
-            self._admission.check(specs, until, priority, default_timeout=default)
+            self._admission.check(specs, until, priority, default_timeout=default, frames=frames)
         except ServiceError as refusal:
-            return Forecast(plan, pixels, refusal, *known)
-        return Forecast(plan, pixels, None, *known)
+            return Forecast(plan, *size, refusal, tiles, *seconds)
+        return Forecast(plan, *size, None, tiles, *seconds)
 
     async def inspect(self, image: bytes) -> Header:
         """The header of an image. Raises what the codecs raise for a broken or unsupported one, and OutOfResources."""
@@ -183,9 +187,10 @@ class ImagePipeline:
         plan = _plan(request, header, kind)
         self._check_limits(header, plan, kind)
         mask_pixels = await self._check_mask(request, header)
-        specs, deadline = list(plan.inferences) * header.frames, request.deadline
-        admitted = self._admission.admit(specs, deadline.at(), deadline.priority, default_timeout=deadline.is_default)
-        with admitted as inferences:
+        until, priority, default = request.deadline.at(), request.deadline.priority, request.deadline.is_default
+        with self._admission.admit(
+            plan.inferences, until, priority, default_timeout=default, frames=header.frames
+        ) as inferences:
             trace.inferences.extend(inferences)
             execution = Execution(request, plan, kind, inferences, header.pixels + mask_pixels, trace)
             content = await self._before_deadline(execution, image)
@@ -201,6 +206,7 @@ class ImagePipeline:
             limits.check_result(spec.output_pixels, frames)
         limits.check_side(max(plan.answer), kind)
         limits.check_work(plan.pixels * frames)
+        limits.check_inferences(frames, len(plan.inferences))
 
     async def _check_mask(self, request: ResolvedRequest, header: Header) -> int:
         """The pixels of the mask, 0 where there is none. Raises InvalidRequest, or what the codecs raise."""

@@ -7,6 +7,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from model_store import SHIPPED_STORE
+from service.pipeline.stylize import MAX_STYLES
 from service.settings import Settings
 
 
@@ -110,6 +111,15 @@ def test_connections_leave_descriptors_for_all_else() -> None:
         assert Settings().max_connections == min(4096, (soft - 1) // 2)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_queue_must_hold_the_longest_animation() -> None:
+    with pytest.raises(ValidationError, match="longest animation never runs"):
+        Settings(max_frames=100, max_queue_inferences=99)
+
+
+def test_longest_animation_in_the_largest_mixture_is_admitted_by_default() -> None:
+    assert Settings().max_queue_inferences >= Settings().max_frames * MAX_STYLES
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

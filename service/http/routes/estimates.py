@@ -99,6 +99,7 @@ class Estimate(BaseModel):
     models: list[str] = Field(description="name@version of each network that would take part")
     output: Sides | None = Field(description="size of the answer")
     pixels: int | None = Field(description="of everything made on the way, which the limits of admission count")
+    inferences: int | None = Field(description="frames times networks, which the limits of admission count, too")
     tiles: int | None = Field(description="units of work")
     queue_seconds: float | None = Field(description="predicted wait for what is admitted and more urgent")
     infer_seconds: float | None = Field(description="predicted time on the device, without decoding and encoding")
@@ -133,7 +134,8 @@ def _header(image: _ImageDescription) -> Header:
 
 
 def _refused(problem: Problem) -> Estimate:
-    unknown: dict[str, Any] = dict.fromkeys(("output", "pixels", "tiles", "queue_seconds", "infer_seconds"))
+    names = "output", "pixels", "inferences", "tiles", "queue_seconds", "infer_seconds"
+    unknown: dict[str, Any] = dict.fromkeys(names)
     return Estimate(accepted=False, problem=problem, models=[], **unknown)
 
 
@@ -145,6 +147,7 @@ def _estimate(resolved: ResolvedRequest, forecast: Forecast, problem: Problem | 
         models=[model.label for model in resolved.operation.models],
         output=Sides(width=answer.width, height=answer.height),
         pixels=forecast.pixels,
+        inferences=forecast.inferences,
         tiles=forecast.tiles,
         queue_seconds=_to_microseconds(forecast.queue_seconds),
         infer_seconds=_to_microseconds(forecast.infer_seconds),

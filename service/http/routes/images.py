@@ -149,15 +149,15 @@ class ImageRoutes:
     ) -> Iterator[None]:
         """Let a refusal inside the block hold for other requests of the class.
 
-        Unless it is due to this request alone: to an image that is larger than its file size suggests, or to an upload
-        that took most of the time.
+        Unless it is due to this request alone: to an image that moves, or is larger than its file size suggests, or to
+        an upload that took most of the time.
         """
         try:
             yield
         except Overloaded as refusal:
             deadline = resolved.deadline
             prompt = monotonic() - deadline.arrived <= PROMPT_SHARE * deadline.seconds
-            typical = length is None or refusal.pixels <= PIXELS_PER_BYTE * length
+            typical = length is None or (refusal.frames == 1 and refusal.pixels <= PIXELS_PER_BYTE * length)
             if request_class is not None and prompt and typical:
                 self._refusals.store(refusal, request_class)
             raise

@@ -9,7 +9,7 @@ from service.imaging.codecs.header import Header
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """The largest accepted images, in pixels (width × height, summed over all frames)."""
+    """The largest accepted images, in pixels (width × height, summed over all frames) where nothing else is said."""
 
     max_pixels: int
     """Of an input."""
@@ -19,6 +19,8 @@ class ImageLimits:
     max_frames: int
     max_queue_pixels: int
     """Of everything that is computed for one output."""
+    max_queue_inferences: int
+    """Inference requests for one output: one for each frame and network."""
 
     def check_input(self, header: Header) -> None:
         """Raise ImageTooLarge where an input has too many frames or pixels."""
@@ -42,6 +44,11 @@ class ImageLimits:
     def check_work(self, pixels: int) -> None:
         """Raise ImageTooLarge where all networks together compute more pixels than the queue ever admits."""
         _check("max_queue_pixels", pixels, self.max_queue_pixels, "pixels in the pictures on the way to the output")
+
+    def check_inferences(self, frames: int, networks: int) -> None:
+        """Raise ImageTooLarge where an image needs more inference requests than the queue ever admits."""
+        what = f"inference requests for {frames} frames and {networks} networks"
+        _check("max_queue_inferences", frames * networks, self.max_queue_inferences, what)
 
 
 def _of_frames(frames: int) -> str:

@@ -1,12 +1,14 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from service.engine.admission import RESERVE, Admission, Patience, QueueLimits
+from service.engine.admission import SAFETY_FACTOR, Admission, QueueLimits
 from service.engine.inference_request import InferenceRequest, InferenceSpec, Priority
 from service.errors import ClientGone, DeadlineExceeded, Draining, Overloaded
 from service.telemetry.metrics import Metrics
@@ -35,10 +37,10 @@ class Listener:
 class Frontend:
     """An admission, with requests that stay admitted for as long as the test."""
 
-    def __init__(self, lanes: int, requests: int, pixels: int) -> None:
+    def __init__(self, lanes: int, requests: int, pixels: int, inferences: int) -> None:
         self.metrics = Metrics()
         self.listener = Listener()
-        limits = QueueLimits(requests, pixels)
+        limits = QueueLimits(requests, pixels, inferences)
         self.admission: Admission[Model] = Admission(
             limits, lanes, self.metrics, listener=self.listener, clock=lambda: NOW
         )
@@ -72,10 +74,14 @@ class Frontend:
 
 
 def at_frontend(
-    scenario: Callable[[Frontend], Awaitable[None]], lanes: int = 1, requests: int = 100, pixels: int = 10**9
+    scenario: Callable[[Frontend], Awaitable[None]],
+    lanes: int = 1,
+    requests: int = 100,
+    pixels: int = 10**9,
+    inferences: int = 10**6,
 ) -> None:
     async def run() -> None:
-        frontend = Frontend(lanes, requests, pixels)
+        frontend = Frontend(lanes, requests, pixels, inferences)
         with frontend.requests:
             async with asyncio.timeout(30):
                 await scenario(frontend)
@@ -132,7 +138,7 @@ def test_retry_after_is_at_least_a_second() -> None:
 
 
 def would_take(seconds: float) -> str:
-    return f"the answer would take {seconds * RESERVE:.1f} s"
+    return f"the answer would take {seconds * SAFETY_FACTOR:.1f} s"
 
 
 def test_what_cannot_be_done_in_time_is_refused_at_once() -> None:
@@ -140,10 +146,10 @@ def test_what_cannot_be_done_in_time_is_refused_at_once() -> None:
         subject = model(fixed=10.0)
         frontend.take(subject)
         refusal = frontend.refuse(subject, seconds=15)
-        wait = math.ceil(20 * RESERVE - 15)
+        wait = math.ceil(20 * SAFETY_FACTOR - 15)
         assert refusal.detail == f"{would_take(20)}, and there are 15.0 s for it; retry in {wait} s"
         assert refusal.members == {"retry_after": wait}
-        frontend.take(subject, seconds=20 * RESERVE + 1)
+        frontend.take(subject, seconds=20 * SAFETY_FACTOR + 1)
 
     at_frontend(scenario)
 
@@ -153,9 +159,9 @@ def test_lanes_share_the_work() -> None:
         subject = model(tile=100, fixed=10.0)
         frontend.take(subject)
         frontend.take(subject)
-        assert would_take(20) in frontend.refuse(subject, seconds=20 * RESERVE - 1).detail
-        assert would_take(40) in frontend.refuse(subject, 20, 30, seconds=40 * RESERVE - 1).detail
-        frontend.take(subject, seconds=20 * RESERVE + 1)
+        assert would_take(20) in frontend.refuse(subject, seconds=20 * SAFETY_FACTOR - 1).detail
+        assert would_take(40) in frontend.refuse(subject, 20, 30, seconds=40 * SAFETY_FACTOR - 1).detail
+        frontend.take(subject, seconds=20 * SAFETY_FACTOR + 1)
 
     at_frontend(scenario, lanes=2)
 
@@ -280,12 +286,12 @@ def test_newcomer_that_would_have_another_given_up_is_refused() -> None:
 
     async def scenario(frontend: Frontend) -> None:
         poster, thumbnail = model(**SECOND_PER_TILE), model(fixed=0.4)
-        promised = frontend.take(poster, 50, 40, seconds=20 * RESERVE + 1)
+        promised = frontend.take(poster, 50, 40, seconds=20 * SAFETY_FACTOR + 1)
         for _ in range(2):
             frontend.take(thumbnail, seconds=1000)
         refusal = frontend.refuse(thumbnail, seconds=1000)
         assert "would make an answer late that another client waits for" in refusal.detail
-        assert refusal.members == {"retry_after": math.ceil(2 * 0.4 + 20 * RESERVE)}
+        assert refusal.members == {"retry_after": math.ceil(2 * 0.4 + 20 * SAFETY_FACTOR)}
         frontend.take(model(fixed=0.1), seconds=1000)
         assert frontend.admission.predicted_finish(promised) < promised.deadline
 
@@ -294,7 +300,7 @@ def test_newcomer_that_would_have_another_given_up_is_refused() -> None:
 
 def test_newcomer_that_is_less_urgent_harms_nobody() -> None:
     async def scenario(frontend: Frontend) -> None:
-        frontend.take(model(fixed=2.0), seconds=2.1 * RESERVE)
+        frontend.take(model(fixed=2.0), seconds=2.1 * SAFETY_FACTOR)
         frontend.take(model(fixed=2.0), seconds=1000)
         frontend.take(model(**SECOND_PER_TILE), 50, 40, seconds=1000)
 
@@ -304,7 +310,7 @@ def test_newcomer_that_is_less_urgent_harms_nobody() -> None:
 def test_what_will_be_given_up_anyway_refuses_nobody() -> None:
     async def scenario(frontend: Frontend) -> None:
         doomed = frontend.take(model(**SECOND_PER_TILE), 50, 40, seconds=60)
-        doomed.deadline = NOW + 20 * RESERVE + 0.05
+        doomed.deadline = NOW + 20 * SAFETY_FACTOR + 0.05
         frontend.refuse(model(fixed=0.1), seconds=1000)
         doomed.deadline -= 1
         frontend.take(model(fixed=0.1), seconds=1000)
@@ -314,7 +320,7 @@ def test_what_will_be_given_up_anyway_refuses_nobody() -> None:
 
 def test_lanes_share_what_a_newcomer_adds() -> None:
     async def scenario(frontend: Frontend) -> None:
-        frontend.take(model(**SECOND_PER_TILE), 50, 40, seconds=10 * RESERVE + 0.15)
+        frontend.take(model(**SECOND_PER_TILE), 50, 40, seconds=10 * SAFETY_FACTOR + 0.15)
         frontend.take(model(fixed=0.2), seconds=1000)
         frontend.refuse(model(fixed=0.2), seconds=1000)
 
@@ -328,56 +334,6 @@ def test_failures_say_nothing_of_patience(error: Exception) -> None:
         assert frontend.admission.patience.seconds() == float("inf")
 
     at_frontend(scenario)
-
-
-def test_nobody_was_seen_to_leave() -> None:
-    patience = Patience()
-    assert patience.seconds() == float("inf")
-    for _ in range(50):
-        patience.observe(9.0, left=False)
-    assert patience.seconds() == float("inf")
-
-
-def test_patience_is_the_age_that_few_reach() -> None:
-    """By hand, after Kaplan and Meier: of ten, those answered leave the sample, and each departure is a factor."""
-    patience = Patience()
-    for age in range(1, 21):
-        patience.observe(float(age), left=True)
-    assert patience.seconds() == 17.0  # 3 of 20 are left, the first time that fewer than a fifth are
-
-    mixed = Patience()
-    for age in range(1, 21):
-        mixed.observe(float(age), left=age % 2 == 0)
-    present, expected = 1.0, float("inf")
-    for age in range(2, 19, 2):
-        present *= 1 - 1 / (21 - age)
-        if present < 0.2:
-            expected = min(expected, float(age))
-    assert mixed.seconds() == expected
-
-
-def test_a_few_impatient_clients_decide_nothing() -> None:
-    patience = Patience()
-    for _ in range(5):
-        patience.observe(0.1, left=True)
-    for _ in range(20):
-        patience.observe(2.0, left=False)
-    assert patience.seconds() == float("inf")
-    few = Patience()
-    for _ in range(8):
-        few.observe(0.1, left=True)
-    assert few.seconds() == float("inf")
-
-
-def test_patience_of_long_ago_is_forgotten() -> None:
-    now = [1000.0]
-    patience = Patience(window_seconds=60.0, clock=lambda: now[0])
-    for _ in range(20):
-        patience.observe(5.0, left=True)
-    now[0] += 59
-    assert patience.seconds() == 5.0
-    now[0] += 1
-    assert patience.seconds() == float("inf")
 
 
 def test_listener_is_told_when_there_may_be_room() -> None:
@@ -483,3 +439,57 @@ def test_client_that_leaves_abandons_all_its_images() -> None:
         assert frontend.value("device_wasted_seconds_total") == 6.0
 
     at_frontend(scenario)
+
+
+def test_too_many_inference_requests_are_refused() -> None:
+    async def scenario(frontend: Frontend) -> None:
+        work = [InferenceSpec(model(), 1, 1), InferenceSpec(model(), 1, 1)]
+        with frontend.admission.admit(work, LATER, frames=3) as requests:
+            assert [request.spec for request in requests] == work * 3
+            assert frontend.value("admitted_inferences") == 6
+            with pytest.raises(Overloaded) as refusal:
+                frontend.admission.check(work, LATER, frames=2)
+            assert "10 inference requests (frames times networks) would be admitted, 9 are" in refusal.value.detail
+            assert (refusal.value.retry_after, refusal.value.frames, refusal.value.pixels) == (1, 2, 4)
+            for _ in range(3):
+                frontend.take(model())
+            assert "10 inference requests" in frontend.refuse(model()).detail
+        assert frontend.value("admitted_inferences") == 3
+
+    at_frontend(scenario, inferences=9)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    admitted=st.lists(
+        st.tuples(st.integers(1, 6), st.sampled_from([0.0, 0.3, 2.0]), st.floats(1, 60), st.sampled_from(Priority)),
+        max_size=5,
+    ),
+    newcomer=st.tuples(st.integers(1, 6), st.sampled_from([0.0, 0.1, 0.5]), st.floats(1, 60)),
+)
+def test_frames_of_an_animation_are_judged_as_single_images_are(
+    admitted: list[tuple[int, float, float, Priority]], newcomer: tuple[int, float, float]
+) -> None:
+    """What is kept and predicted together is decided on as if each frame were looked at."""
+
+    def refusal(*, together: bool) -> str:
+        async def scenario(frontend: Frontend) -> None:
+            for frames, fixed, seconds, priority in admitted:
+                admit(frontend, frames, fixed, seconds, priority=priority)
+            frames, fixed, seconds = newcomer
+            try:
+                admit(frontend, frames, fixed, seconds)
+            except Overloaded as overloaded:
+                found.append(overloaded.detail)
+
+        def admit(frontend: Frontend, frames: int, fixed: float, seconds: float, **options: Any) -> None:
+            work = [InferenceSpec(model(fixed=fixed), 10, 10)] * (1 if together else frames)
+            options["frames"] = frames if together else 1
+            with suppress(Overloaded) if options.get("priority") else nullcontext():
+                frontend.requests.enter_context(frontend.admission.admit(work, NOW + seconds, **options))
+
+        found: list[str] = []
+        at_frontend(scenario, lanes=2)
+        return "".join(found)
+
+    assert refusal(together=True) == refusal(together=False)

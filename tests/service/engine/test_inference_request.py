@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.inference_request import DuePolicy, InferenceRequest, InferenceSpec, Priority, stage_seconds
+from service.engine.inference_request import InferenceRequest, InferenceSpec, Priority, SchedulingPolicy, stage_seconds
 from service.errors import Draining
 from tests.service.imaging.images import photo
 from tests.service.pointwise import Model, model
@@ -30,7 +30,11 @@ def looping(test: Callable[[], None]) -> Callable[[], None]:
     return looped
 
 
-STRETCH, LONGEST_PAUSE, BULK_DELAY = DuePolicy().stretch, DuePolicy().longest_pause, DuePolicy().bulk_delay
+STRETCH, LONGEST_PAUSE, BULK_DELAY = (
+    SchedulingPolicy().stretch,
+    SchedulingPolicy().longest_pause,
+    SchedulingPolicy().bulk_delay,
+)
 
 
 def inference(

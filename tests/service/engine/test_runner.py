@@ -1,3 +1,4 @@
+import asyncio
 import gc
 import threading
 from abc import ABC, abstractmethod
@@ -396,6 +397,22 @@ def test_failed_device_is_lost_for_good(runner: Runner) -> None:
     with pytest.raises(DeviceLost, match="AcceleratorError"):
         run(runner, loaded(network()), [photo()])
     assert runner.lost is not None
+
+
+def test_operation_that_ends_with_stop_iteration_fails(runner: Runner) -> None:
+    """Asyncio would pass it on to nobody, who would wait for ever."""
+
+    def stop() -> None:
+        raise StopIteration
+
+    async def wait() -> None:
+        async with asyncio.timeout(30):
+            await asyncio.wrap_future(runner.submit_operation(stop))
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(wait())
+    assert runner.operation_age() == 0
+    assert runner.lost is None
 
 
 class Threads(Changed):

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model_store import NetworkSpec, TransformNetwork
 from service.engine.admission import Admission, QueueLimits
 from service.engine.cost_model import CostModel
-from service.engine.inference_request import DuePolicy, InferenceSpec, Priority
+from service.engine.inference_request import InferenceSpec, Priority, SchedulingPolicy
 from service.engine.scheduler import Concurrency, Scheduler
-from service.engine.tiling import ImageTile
+from service.engine.tiling import ImageTile, Tile, TileSizes, Tiling
 from service.errors import ClientGone, DeadlineExceeded, DeviceLost, Draining
 from service.imaging.codecs import Pixels
 from service.telemetry.metrics import Metrics
@@ -45,6 +46,8 @@ class Device:
         self.running: list[Started] = []
         self.idle = False
         self.poison: set[int] = set()
+        self.fault: BaseException | None = None
+        """What a batch with poison raises; None: a ValueError."""
 
     async def run(self, subject: Model, tiles: Sequence[ImageTile], exclusive: bool) -> None:
         planes = [image_tile.cut() for image_tile in tiles]
@@ -55,7 +58,7 @@ class Device:
             await this.go_on.wait()
         self.running.remove(this)
         if self.poison & set(this.values):
-            raise ValueError(f"poison in {this.values}")
+            raise self.fault or ValueError(f"poison in {this.values}")
         for image_tile, plane in zip(tiles, planes, strict=True):
             image_tile.paste((plane + 1).repeat(subject.scale, 0).repeat(subject.scale, 1))
 
@@ -78,10 +81,10 @@ class Device:
 class Service:
     """A scheduler in front of a device whose batches end when they are told to."""
 
-    def __init__(self, concurrency: Concurrency, policy: DuePolicy | None = None, **options: Any) -> None:
+    def __init__(self, concurrency: Concurrency, policy: SchedulingPolicy | None = None, **options: Any) -> None:
         self.device = Device()
         self.metrics = Metrics()
-        limits = QueueLimits(1000, 10**9)
+        limits = QueueLimits(requests=1000, pixels=10**9, inferences=10**6)
         self.admission: Admission[Model] = Admission(limits, concurrency.lanes, self.metrics, policy=policy)
         self.scheduler = Scheduler(self.device.run, self.admission, concurrency, self.metrics, **options)
 
@@ -127,14 +130,14 @@ class Clock:
 def serving(
     scenario: Callable[[Service], Awaitable[None]],
     lanes: int = 1,
-    mergeable: bool = True,
-    policy: DuePolicy | None = None,
+    exclusive_batches: bool = True,
+    policy: SchedulingPolicy | None = None,
     **options: Any,
 ) -> None:
     """Run a scenario beside a running scheduler, which gets the `options`."""
 
     async def run() -> None:
-        service = Service(Concurrency(lanes, mergeable), policy, **options)
+        service = Service(Concurrency(lanes, exclusive_batches), policy, **options)
         loop = asyncio.create_task(service.scheduler.serve())
         try:
             async with asyncio.timeout(30):
@@ -271,7 +274,7 @@ def test_poster_is_not_put_off_for_ever() -> None:
         await asyncio.gather(*tasks)
         assert service.device.batches == [[1], [1], [2], [3], [1], [1]]
 
-    serving(scenario, policy=DuePolicy(longest_pause=0.0))
+    serving(scenario, policy=SchedulingPolicy(longest_pause=0.0))
 
 
 def test_interactive_work_runs_before_bulk() -> None:
@@ -332,7 +335,7 @@ def test_lanes_of_a_gpu_do_not_become_one() -> None:
         service.device.free()
         await asyncio.gather(*tasks)
 
-    serving(scenario, lanes=2, mergeable=False)
+    serving(scenario, lanes=2, exclusive_batches=False)
 
 
 def test_tiles_of_one_image_run_on_all_lanes() -> None:
@@ -586,7 +589,7 @@ def test_cost_model_is_that_of_padded_batches() -> None:
         assert await asyncio.gather(*tasks) == [2]
         assert subject.cost_model.seconds(400) == pytest.approx(5)
 
-    serving(scenario, mergeable=False, clock=clock)
+    serving(scenario, exclusive_batches=False, clock=clock)
 
 
 def test_predictions_are_compared_with_what_came() -> None:
@@ -627,7 +630,7 @@ def test_loop_survives_a_drain_at_any_moment(moments: int) -> None:
 
 def test_end_of_the_loop_answers_what_is_on_the_device() -> None:
     async def run() -> None:
-        service = Service(Concurrency(1, mergeable=False))
+        service = Service(Concurrency(1, exclusive_batches=False))
         loop = asyncio.create_task(service.scheduler.serve())
         (task,) = await service.post(model(), 1)
         loop.cancel()
@@ -643,8 +646,8 @@ def test_lost_device_reaches_every_waiter_and_ends_the_loop() -> None:
             await asyncio.sleep(0)
             raise DeviceLost("gone")
 
-        service = Service(Concurrency(1, mergeable=False))
-        service.scheduler = Scheduler(lost, service.admission, Concurrency(1, mergeable=False), Metrics())
+        service = Service(Concurrency(1, exclusive_batches=False))
+        service.scheduler = Scheduler(lost, service.admission, Concurrency(1, exclusive_batches=False), Metrics())
         loop = asyncio.create_task(service.scheduler.serve())
         results = await asyncio.gather(*await service.post(model(), 1, 2, 3), return_exceptions=True)
         assert [type(result) for result in results] == [DeviceLost] * 3
@@ -659,14 +662,14 @@ def test_lost_device_reaches_every_waiter_and_ends_the_loop() -> None:
 
 def test_lost_device_ends_what_runs_on_the_other_lane() -> None:
     async def run() -> None:
-        service = Service(Concurrency(2, mergeable=False))
+        service = Service(Concurrency(2, exclusive_batches=False))
 
         async def lost(subject: Model, tiles: Sequence[ImageTile], exclusive: bool) -> None:
             if subject.name == "lost":
                 raise DeviceLost("gone")
             await service.device.run(subject, tiles, exclusive)
 
-        service.scheduler = Scheduler(lost, service.admission, Concurrency(2, mergeable=False), Metrics())
+        service.scheduler = Scheduler(lost, service.admission, Concurrency(2, exclusive_batches=False), Metrics())
         loop = asyncio.create_task(service.scheduler.serve())
         tasks = await service.post(model(), 1) + await service.post(model("lost"), 2)
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -730,3 +733,48 @@ def test_fault_of_the_scheduler_itself_fails_its_batch_alone() -> None:
         assert service.value("admitted_requests") == service.value("queue_requests") == 0
 
     serving(scenario)
+
+
+@pytest.mark.parametrize("error", [TypeError("a fault"), KeyError("a fault"), StopIteration("a fault")])
+def test_fault_in_a_backend_fails_its_requests_alone(error: Exception) -> None:
+    async def scenario(service: Service) -> None:
+        service.device.fault = error
+        service.device.poison = {2}
+        service.device.free()
+        results = await asyncio.gather(*await service.post(model(batch=100), 1, 2, 3), return_exceptions=True)
+        assert [results[0], results[2]] == [2, 4]
+        assert isinstance(results[1], RuntimeError if isinstance(error, StopIteration) else type(error))
+        assert await service.ask(model(), image(2 + 3)) == 6
+        assert service.value("admitted_requests") == service.value("queue_requests") == 0
+
+    serving(scenario, lanes=2)
+
+
+def test_batch_that_is_cancelled_on_the_device_fails_its_requests_alone() -> None:
+    async def scenario(service: Service) -> None:
+        service.device.fault = asyncio.CancelledError()
+        service.device.poison = {1}
+        service.device.free()
+        with pytest.raises(RuntimeError, match="cancelled on the device"):
+            await service.ask(model(), image(1))
+        assert await service.ask(model(), image(2)) == 3
+
+    serving(scenario)
+
+
+def test_fault_in_scheduling_fails_what_is_queued_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class BrokenTiling(Tiling):
+        def max_batch(self, tile: Tile) -> int:
+            raise KeyError(tile)
+
+    async def scenario(service: Service) -> None:
+        service.device.free()
+        network = TransformNetwork(NetworkSpec(architecture="c1s1-3", norm="none"))
+        broken = replace(model("broken"), tiling=BrokenTiling(network, TileSizes(2**20)))
+        with pytest.raises(KeyError):
+            await service.ask(broken, image(1))
+        assert await service.ask(model(), image(2)) == 3
+        assert service.value("admitted_requests") == service.value("queue_requests") == 0
+
+    serving(scenario)
+    assert [record.exc_info is not None for record in caplog.records] == [True]

@@ -11,6 +11,7 @@ from tests.service.imaging.images import file, photo
 from tests.service.live import Live, held, publish, serving, wait_for
 
 LIMITS = {"max_pixels": 5000, "max_output_pixels": 20_000, "max_queue_pixels": 40_000, "max_queue_requests": 1}
+FRAMES = {"max_frames": 10, "max_queue_inferences": 10}
 STYLIZE = {"task": "stylize", "style": "wave", "width": 32, "height": 24}
 UPSCALE = {"task": "upscale", "scale": 4, "width": 32, "height": 24}
 
@@ -21,7 +22,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     publish(root)
     publish(root, "night", network(seed=1))
     publish(root, "x2", network("c3s1-4,c3s1-12,p2", norm="none"))
-    with serving(root, **LIMITS) as running:
+    with serving(root, **LIMITS, **FRAMES) as running:
         yield running
 
 
@@ -39,7 +40,7 @@ def test_what_would_be_accepted(live: Live) -> None:
     assert body["models"] == ["night@1", "wave@1"]
     assert body["output"] == {"width": 64, "height": 48}
     assert body["pixels"] == 2 * 64 * 48
-    assert body["tiles"] == 2
+    assert (body["inferences"], body["tiles"]) == (2, 2)
     assert body["queue_seconds"] == 0
     assert body["infer_seconds"] > 0
 
@@ -60,6 +61,7 @@ def test_enlargement(live: Live) -> None:
         (STYLIZE | {"width": 1000}, 422, "24000 pixels in the input exceed the 5000"),
         (STYLIZE | {"width": 2**31 - 1, "height": 2**31 - 1}, 422, "pixels in the input"),
         (STYLIZE | {"frames": 10}, 422, "7680 pixels in the input of 10 frames"),
+        (STYLIZE | {"frames": 6, "style": "wave,night"}, 422, "12 inference requests for 6 frames and 2 networks"),
         (STYLIZE | {"options": {"output_size": 2000}}, 422, "pixels in the output exceed the 20000"),
         (STYLIZE | {"frames": 2, "options": {"format": "jpeg"}}, 406, "the image has 2 frames"),
         (STYLIZE | {"options": {"format": "heic"}}, 406, "format=heic leaves none of"),

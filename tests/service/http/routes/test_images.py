@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.engine.admission import RESERVE
+from service.engine.admission import SAFETY_FACTOR
 from service.engine.cost_model import SMOOTHING
 from service.http.problems import PROBLEM_MEDIA_TYPE
 from service.imaging.codecs import readable_types, writable_types
@@ -359,7 +359,7 @@ def test_work_that_cannot_be_done_in_time_is_refused_at_once(tmp_path: Path) -> 
         body = problem(refused, 503, "overloaded")
         assert "there are 30.0 s for it" in str(body["detail"])
         assert refused.headers["Retry-After"] == str(body["retry_after"])
-        assert 1 <= int(refused.headers["Retry-After"]) <= 40 * RESERVE - 30 + 1
+        assert 1 <= int(refused.headers["Retry-After"]) <= 40 * SAFETY_FACTOR - 30 + 1
         assert live.metric("pastiche_rejected_total", reason="overloaded") == 1
         assert first.result().status_code == 200
 

@@ -3,6 +3,7 @@
 import io
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,18 @@ from tests.service.imaging.codecs.samples import (
     tiff,
 )
 from tests.service.imaging.images import file, photo
-from tests.service.live import Live, painted, pixels, publish, publish_upscaler, same, serving, wait_for
+from tests.service.live import (
+    PATIENCE,
+    Live,
+    held,
+    painted,
+    pixels,
+    publish,
+    publish_upscaler,
+    same,
+    serving,
+    wait_for,
+)
 
 BROWSER = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
 MOST_FRAMES = 12
@@ -160,6 +172,22 @@ def test_animation_is_refused_where_it_is_too_long_or_would_stand_still(live: Li
     assert (long["status"], long["limit"], long["actual"], long["max_accepted"]) == (422, "max_frames", 13, 12)
     still = post(live, "stylize/wave?format=jpeg", moving("GIF", 2)).json()
     assert (still["status"], still["available"]) == (406, ["image/png", "image/webp", "image/gif"])
+
+
+def test_animation_is_refused_where_others_hold_the_places_of_its_frames(store: Path) -> None:
+    limits = {"max_frames": 4, "max_queue_inferences": 4}
+    with serving(store, **limits) as live, ThreadPoolExecutor(2) as clients:
+        path = f"{live.url}/v1/stylize/wave"
+        with held(live):
+            first = clients.submit(httpx.post, path, content=moving("GIF", 3), timeout=PATIENCE)
+            wait_for(lambda: live.metric("pastiche_admitted_inferences"), lambda count: count == 3)
+            refused = live.client.post(path, content=moving("GIF", 2))
+            assert (refused.status_code, refused.json()["type"]) == (503, "/problems/overloaded")
+            assert "5 inference requests (frames times networks) would be admitted, 4 are" in refused.json()["detail"]
+            assert int(refused.headers["Retry-After"]) >= 1
+            second = clients.submit(httpx.post, path, content=file(photo()), timeout=PATIENCE)
+            wait_for(lambda: live.metric("pastiche_admitted_inferences"), lambda count: count == 4)
+        assert [first.result().status_code, second.result().status_code] == [200, 200]
 
 
 def test_broken_frame_fails_the_animation_and_nothing_else(live: Live) -> None:

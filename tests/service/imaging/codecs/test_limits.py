@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import fields
 
 import pytest
 
@@ -20,12 +21,11 @@ WIDE = 10**9
         ("max_output_pixels", 9600, lambda limits: limits.check_result(9600)),
         ("max_output_pixels", 96_000, lambda limits: limits.check_result(9600, frames=10)),
         ("max_queue_pixels", 600, lambda limits: limits.check_work(600)),
+        ("max_queue_inferences", 40, lambda limits: limits.check_inferences(10, networks=4)),
     ],
 )
 def test_limit_is_inclusive_and_more_is_refused(limit: str, actual: int, check: Callable[[ImageLimits], None]) -> None:
-    others = dict.fromkeys(
-        ("max_pixels", "max_output_pixels", "max_whole_pixels", "max_frames", "max_queue_pixels"), WIDE
-    )
+    others = dict.fromkeys((field.name for field in fields(ImageLimits)), WIDE)
     check(ImageLimits(**others | {limit: actual}))
     with pytest.raises(ImageTooLarge) as failure:
         check(ImageLimits(**others | {limit: actual - 1}))
@@ -33,11 +33,11 @@ def test_limit_is_inclusive_and_more_is_refused(limit: str, actual: int, check: 
 
 
 def test_tileable_input_has_no_limit_of_its_own() -> None:
-    ImageLimits(1, 1, 1, 1, 1).check_pass(WIDE, tileable=True)
+    ImageLimits(1, 1, 1, 1, 1, 1).check_pass(WIDE, tileable=True)
 
 
 def test_side_is_limited_by_the_output_format() -> None:
-    limits = ImageLimits(1, 1, 1, 1, 1)
+    limits = ImageLimits(1, 1, 1, 1, 1, 1)
     limits.check_side(20_000, ImageFormat.PNG)
     with pytest.raises(ImageTooLarge) as failure:
         limits.check_side(20_000, ImageFormat.WEBP)
