@@ -499,7 +499,7 @@ def test_description_of_the_api_covers_bodies_and_problems(tmp_path: Path) -> No
     assert set(operation["responses"]["200"]["content"]) == {*writable_types(), "application/json"}
     names = {"scale", "model", "width", "height", "fit", "back_projection"}
     names |= {"format", "quality", "lossless", "progressive", "subsampling", "metadata"}
-    names |= {"priority", "X-Request-Timeout", "Prefer"}
+    names |= {"priority", "X-Request-Timeout", "Prefer", "X-Callback-URL"}
     assert {parameter["name"] for parameter in operation["parameters"]} == names
     for status in ("400", "404", "406", "413", "415", "422", "503", "504"):
         assert list(operation["responses"][status]["content"]) == [PROBLEM_MEDIA_TYPE]
