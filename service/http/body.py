@@ -93,7 +93,7 @@ async def _receive(
     announced = _announced_length(request)
     limit.check(announced)
     await upload.reserve(0 if coding else announced, seconds)
-    chunks = upload.pace.chunks(request.receive, began, seconds)
+    chunks = upload.pace.for_body(announced, seconds).chunks(request.receive, began, seconds)
     length = 0
     async for piece in decode_stream(_counted(chunks, limit), coding) if coding else chunks:
         length += len(piece)

@@ -29,6 +29,9 @@ PROBES = frozenset({b"/livez", b"/readyz", b"/metrics"})
 
 FRAMING_FIELDS = frozenset({b"content-length", b"transfer-encoding"})
 
+FRAMING_PER_BYTE = 8
+"""A body in chunks of one byte has five bytes of framing for each."""
+
 SPARE_CONNECTIONS = 32
 """Connections beyond the limit that may ask for a probe; further ones are closed at once."""
 
@@ -71,10 +74,6 @@ class RequestPart(NamedTuple):
     request: int
     is_head: bool
     is_body: bool
-
-
-FRAMING_PER_BYTE = 8
-"""A body in chunks of one byte has five bytes of framing for each."""
 
 
 class Connection(HttpToolsProtocol):
@@ -285,11 +284,13 @@ class Connection(HttpToolsProtocol):
             self._expires = 0.0
 
     def _feed(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
             self._ignore_upgrade()
-            self._feed(data[upgrade.args[0] :])
 
     def _ignore_upgrade(self) -> None:
         """Go on with the body of a request that asks for another protocol, which RFC 9110, section 7.8, allows.

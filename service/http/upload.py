@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -31,6 +31,13 @@ class Pace:
         """That of the settings."""
         return cls(settings.min_bytes_per_second)
 
+    def for_body(self, length: int, seconds: float) -> "Pace":
+        """That of a body of so many bytes, which has so much time: one that would take twice as long is too slow.
+
+        It would hold the memory that is reserved for it, and never be complete.
+        """
+        return replace(self, bytes_per_second=max(self.bytes_per_second, length / seconds / 2))
+
     async def chunks(self, receive: Receive, began: float, seconds: float) -> AsyncGenerator[bytes, None]:
         """The body, as long as it comes fast enough, and within so many seconds of `began` (the event loop's clock).
 
@@ -56,7 +63,7 @@ class Pace:
 
     def _too_slow(self) -> BodyTimeout:
         rate, seconds = self.bytes_per_second, self.seconds
-        return BodyTimeout(f"a body must bring {rate:g} bytes per second at least, on average over {seconds:g} s")
+        return BodyTimeout(f"this body must bring {rate:.0f} bytes per second at least, on average over {seconds:g} s")
 
 
 class Upload:

@@ -1,6 +1,17 @@
+import errno
+import os
+
 import pytest
 
-from service.errors import Draining, ImageTooLarge, Overloaded, ServiceError
+from service.errors import (
+    CorruptImage,
+    Draining,
+    ImageTooLarge,
+    OutOfResources,
+    Overloaded,
+    ServiceError,
+    name_exhaustion,
+)
 
 
 def test_every_kind_is_distinct_and_explained() -> None:
@@ -48,3 +59,25 @@ def test_copy_is_equal_but_for_the_traceback_and_the_detail() -> None:
     assert (type(copied), copied.detail, copied.members) == (ImageTooLarge, error.detail, error.members)
     assert (str(other), other.members) == ("the mask: 9 exceed 8", error.members)
     assert Overloaded("full", retry_after=7).copy().retry_after == 7
+
+
+def system_error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), *map(system_error, (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC))]
+)
+def test_lack_of_resources_is_named_and_passes(error: Exception) -> None:
+    hidden = RuntimeError("hidden")
+    hidden.__cause__ = error
+    with pytest.raises(OutOfResources, match="lacks resources") as named, name_exhaustion():
+        raise hidden
+    assert named.value.retry_after == OutOfResources.RETRY_SECONDS
+
+
+@pytest.mark.parametrize("error", [system_error(errno.EIO), ValueError("other"), CorruptImage("broken")])
+def test_other_failures_are_not_lack_of_resources(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, name_exhaustion():
+        raise error
+    assert raised.value is error

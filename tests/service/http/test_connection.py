@@ -17,6 +17,8 @@ ESTIMATE = b'{"task": "stylize", "style": "wave", "width": 40, "height": 30}'
 CHUNKED = (
     b"POST /v1/estimate HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
 )
+OFFER = LIVE.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+"""A request that offers another protocol."""
 LIMITS = ConnectionLimits()
 
 
@@ -280,8 +282,17 @@ def test_other_protocol_that_is_offered_is_ignored(live: Live, requests: int) ->
         wire.send(asked * requests + LIVE)
         assert wire.statuses(requests + 1) == [200] * (requests + 1)
         wire.send(asked[:-10])
-        wire.send(asked[-10:] + LIVE.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n") + LIVE)
+        wire.send(asked[-10:] + OFFER + LIVE)
         assert wire.statuses(3) == [200] * 3
+
+
+def test_limits_hold_behind_an_offer_of_another_protocol(live: Live) -> None:
+    with connected(live.url) as wire:
+        wire.send(OFFER)
+        assert wire.statuses(1) == [200]
+        wire.send(OFFER + b"GET /" + b"x" * 9000)
+        assert wire.statuses(1) == [200]
+        problem(wire, 414, "target-too-long")
 
 
 def test_requests_on_one_connection_are_counted_apart(live: Live) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 from pathlib import Path
 
 import httpx
@@ -81,3 +82,20 @@ def test_unexpected_failure_tells_nothing_of_the_inside(tmp_path: Path) -> None:
     assert answer.json()["instance"] == "mine"
     assert "1234" not in answer.text
     assert "RuntimeError" not in answer.text
+
+
+def test_lack_of_resources_is_no_fault_of_the_request(tmp_path: Path) -> None:
+    app: FastAPI = build_service(settings(tmp_path)).app
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.get("/broken")
+
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/out-of-resources")
+    assert (answer.headers["Retry-After"], answer.headers["Connection"]) == ("5", "close")

@@ -62,6 +62,12 @@ def test_trickle_is_refused() -> None:
         asyncio.run(read(Pace(10**6, seconds=0.05), trickle))
 
 
+def test_large_body_must_come_faster() -> None:
+    pace = Pace(100.0)
+    assert pace.for_body(length=100, seconds=60) == pace
+    assert pace.for_body(length=60_000, seconds=60) == Pace(500.0)
+
+
 def test_body_must_have_come_in_time() -> None:
     with pytest.raises(BodyTimeout, match=r"within 0\.05 s"):
         asyncio.run(read(Pace(1.0), receiving(asyncio.Event()), seconds=0.05))

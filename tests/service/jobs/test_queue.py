@@ -69,6 +69,20 @@ def test_equal_request_is_the_same_job_and_another_one_a_conflict(tmp_path: Path
     with_queue(tmp_path / "store", scenario)
 
 
+def test_job_that_ran_out_of_time_names_all_the_time_that_it_had(tmp_path: Path) -> None:
+    async def scenario(queue: JobQueue) -> None:
+        first, _ = await put(queue)
+        await first.ended.wait()  # the model is loaded
+        job, _ = await put(queue, "two", REQUEST.model_copy(update={"timeout": 0.001}))
+        await job.ended.wait()
+        assert job.outcome is not None
+        assert job.outcome.failure is not None
+        assert job.outcome.failure.kind == "deadline-exceeded"
+        assert "not done in 0.001 s" in job.outcome.failure.detail
+
+    with_queue(tmp_path / "store", scenario)
+
+
 def test_removed_job_is_unknown(tmp_path: Path) -> None:
     async def scenario(queue: JobQueue) -> None:
         job, _ = await put(queue)
