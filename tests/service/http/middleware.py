@@ -32,5 +32,9 @@ def call(
         sent.append(message)
 
     outer = {"type": "http", "method": "GET", "path": path, "headers": headers or [], "client": ("192.0.2.1", 1)}
-    asyncio.run(build(answer)(outer | scope, receive, send))
+
+    async def run() -> None:
+        await build(answer)(outer | scope, receive, send)
+
+    asyncio.run(run())
     return reached, sent

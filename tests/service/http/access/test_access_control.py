@@ -63,6 +63,8 @@ def test_request_without_a_known_key_is_told_how_to_send_one(tmp_path: Path) -> 
             assert live.client.get("/v1/models", headers=headers).status_code == 200
         for path in ("/", "/livez", "/readyz", "/docs", "/openapi.json", "/problems"):
             assert live.client.get(path).status_code == 200
+        document = live.client.get("/openapi.json").json()
+        assert document["security"] == [{name: []} for name in document["components"]["securitySchemes"]]
         assert kind(live.client.post("/v1/admin/reload")) == (404, "not-found")  # no key has the right
 
 
@@ -183,10 +185,11 @@ def test_job_of_another_key_is_neither_seen_nor_overwritten(tmp_path: Path) -> N
         other = live.client.put("/v1/jobs/mine?style=wave&strength=0.5", headers=sent["bob"], content=SMALL)
         assert (other.status_code, other.json()["id"]) == (201, "mine")
         for name in ("alice", "bob"):
-            wait_for(
-                lambda name=name: live.client.get("/v1/jobs/mine", headers=sent[name]).json()["state"],
-                lambda state: state == "succeeded",
-            )
+
+            def state(name: str = name) -> str:
+                return str(live.client.get("/v1/jobs/mine", headers=sent[name]).json()["state"])
+
+            wait_for(state, lambda found: found == "succeeded")
         results = [live.client.get("/v1/jobs/mine/result", headers=sent[name]).content for name in ("alice", "bob")]
         assert results[0] != results[1]
         assert live.client.delete("/v1/jobs/mine", headers=sent["bob"]).status_code == 204
