@@ -14,7 +14,7 @@ TOOLS   := .tools
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # one pip at a time in one environment
-.PHONY: help serve train test soak lint bench format lock audit sbom clean
+.PHONY: help serve train test soak fuzz lint bench format lock audit sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -33,6 +33,9 @@ test: lint ## everything that must pass: lint, types, tests (ARGS="-k tiling" go
 soak: export SOAK_ROUNDS ?= 200
 soak: $(DEV) ## two hundred publications and rollbacks under load, of which no request may notice (SOAK_ROUNDS=…)
 	$(BIN)/pytest tests/service/test_model_stores.py $(ARGS)
+
+fuzz: $(PEERS) ## ten thousand hostile files through both endpoints, of which none may fail the service (ARGS=--files=500)
+	$(BIN)/python -m benchmarks fuzz $(ARGS)
 
 lint: $(DEV) ## style, formatting and types
 	$(BIN)/ruff check

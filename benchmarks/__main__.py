@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks import (
     decisions,
     engine,
+    fuzz,
     hostile,
     interference,
     machine,
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "overload": overload,
     "interference": interference,
     "hostile": hostile,
+    "fuzz": fuzz,
     "decisions": decisions,
     "memory": memory,
     "train": train,
