@@ -277,7 +277,7 @@ class Settings(BaseSettings):
     @field_validator("root_path")
     @classmethod
     def _hides_no_path(cls, value: str) -> str:
-        if value.startswith(tuple(f"/{name}" for name in OWN_PATHS)):
+        if value and value.split("/")[1] in OWN_PATHS:
             raise ValueError("it begins like a path of the service itself: the two could not be told apart")
         return value
 

@@ -58,6 +58,29 @@ def test_secrets_of_webhooks_are_keys_and_are_not_shown() -> None:
         assert f"'{malformed}'" not in str(refused.value)
 
 
+def test_lists_are_separated_by_commas() -> None:
+    settings = Settings(allowed_hosts="a.example, *.example.com", cors_origins="https://a.example,https://b.example")
+    assert settings.hosts == ["a.example", "*.example.com"]
+    assert settings.origins == ["https://a.example", "https://b.example"]
+    assert (Settings().hosts, Settings().origins) == (["*"], [])
+
+
+@pytest.mark.parametrize("path", ["/v1", "/docs/pastiche", "pastiche", "/pastiche/", "//pastiche", "/..", "/a b"])
+def test_prefix_that_could_not_be_told_from_a_path_is_refused(path: str) -> None:
+    assert Settings(root_path="/v1x/pastiche").root_path == "/v1x/pastiche"
+    with pytest.raises(ValidationError, match="root_path"):
+        Settings(root_path=path)
+
+
+def test_key_of_no_certificate_is_refused(tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.touch()
+    with pytest.raises(ValidationError, match="of no use without tls_certificate"):
+        Settings(tls_key=key)
+    with pytest.raises(ValidationError, match="does not point to a file"):
+        Settings(tls_certificate=tmp_path / "none.pem")
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1  # type: ignore[misc]

@@ -16,7 +16,9 @@ from service.errors import (
     MethodNotAllowed,
     NotAcceptable,
     Overloaded,
+    QuotaExceeded,
     ServiceError,
+    Unauthorized,
 )
 from service.http.problems import PROBLEM_MEDIA_TYPE, failure_headers, render
 from tests.service.live import settings
@@ -47,6 +49,13 @@ def test_problem_has_the_members_of_the_rfc_and_its_own() -> None:
         (Draining(), "Connection", "close"),
         (Draining(), "Retry-After", "1"),
         (BodyTimeout("late"), "Connection", "close"),
+        (Unauthorized("none"), "WWW-Authenticate", 'Bearer realm="pastiche"'),
+        (
+            Unauthorized("x", error="invalid_token"),
+            "WWW-Authenticate",
+            'Bearer realm="pastiche", error="invalid_token"',
+        ),
+        (QuotaExceeded("used up", retry_after=7), "Retry-After", "7"),
         (NotAcceptable("none", available=[]), "Vary", "Accept"),
         (MethodNotAllowed("none", allowed="GET, HEAD"), "Allow", "GET, HEAD"),
         (ServiceError("failed"), "Connection", "close"),
@@ -56,6 +65,11 @@ def test_problem_has_the_members_of_the_rfc_and_its_own() -> None:
 )
 def test_headers_of_a_failure(error: ServiceError, header: str, value: str) -> None:
     assert render(error, "mine").headers[header] == value
+
+
+def test_type_leads_to_where_the_service_is_mounted() -> None:
+    answer = render(InvalidRequest("wrong"), "mine", "/pastiche")
+    assert httpx.Response(422, content=bytes(answer.body)).json()["type"] == "/pastiche/problems/invalid-request"
 
 
 def test_other_failures_have_no_headers_of_their_own() -> None:

@@ -2,7 +2,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from service.engine.inference_request import InferenceRequest, InferenceSpec
-from service.jobs.job import Job, JobState
+from service.jobs.job import Job, JobState, owned_id, public_id
 from service.jobs.record import JobOutcome, StoredFailure
 from service.pipeline.trace import Trace
 from tests.service.imaging.images import photo
@@ -38,3 +38,9 @@ def test_progress_is_that_of_the_inference_requests() -> None:
         assert (job.tiles, job.tiles_done) == (6, 1)
 
     asyncio.run(run())
+
+
+def test_ids_of_two_owners_are_never_equal() -> None:
+    kept = {owned_id(owner, job) for owner in ("", "a", "a-b") for job in ("mine", "b-mine", "a")}
+    assert len(kept) == 9
+    assert {public_id(each) for each in kept} == {"mine", "b-mine", "a"}

@@ -7,6 +7,8 @@ import httpx
 import numpy as np
 import pytest
 
+from service.errors import Overloaded
+from service.http.load_shedding.load_shedder import RenderedRefusal
 from service.http.load_shedding.request_class import size_class
 from service.http.problems import PROBLEM_MEDIA_TYPE
 from tests.service.full import QUERY, STYLE, UPSCALE, Full, full
@@ -166,3 +168,9 @@ def test_other_requests_are_never_refused(service: Full, path: str) -> None:
     before = service.live.metric("pastiche_rejected_total", reason="overloaded")
     assert service.ask("GET", path).status_code in (200, 405)
     assert service.live.metric("pastiche_rejected_total", reason="overloaded") == before
+
+
+def test_refusal_leads_to_where_the_service_is_mounted() -> None:
+    answer = RenderedRefusal(Overloaded("full", retry_after=7), "/pastiche").message(b"mine", b"")
+    assert b'"/pastiche/problems/overloaded"' in answer
+    assert b'"mine"' in answer
