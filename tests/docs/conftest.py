@@ -40,6 +40,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def live(store: Path) -> Iterator[Live]:
+    """Everybody may use it, and nobody administers it."""
+    with serving(store, tile_values=TILE_VALUES) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def live_with_keys(store: Path) -> Iterator[Live]:
     """Everybody may use it; its client has the key of an operator."""
     path = store.parent / "keys.toml"
     sent = write_keys(path, operator='rights = ["admin", "metrics", "use"]')["operator"]
