@@ -6,7 +6,7 @@ import socket
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from service.errors import ServiceError
@@ -14,7 +14,7 @@ from service.imaging.codecs import configure_codecs
 from service.imaging.workers.task import Budget, Outcome, Task, receive, send
 
 STATM = Path("/proc/self/statm")
-"""Where Linux says how large this process is (proc(5))."""
+"""Where Linux says how large this process is (proc(5)). Other systems do not, and memory is not limited there."""
 
 
 def serve(connection: socket.socket) -> None:
@@ -25,6 +25,7 @@ def serve(connection: socket.socket) -> None:
         outcome = perform(task)
         del task
         send(connection, outcome)
+        del outcome  # a worker that waits keeps no pixels
 
 
 def perform(task: Task) -> Outcome:
@@ -44,8 +45,10 @@ def perform(task: Task) -> Outcome:
 
 @contextmanager
 def _within(budget: Budget) -> Iterator[None]:
-    seconds = math.ceil(time.process_time() + budget.seconds)
-    with _limited(resource.RLIMIT_CPU, seconds), _limited(resource.RLIMIT_AS, _address_space() + budget.memory):
+    with ExitStack() as limits:
+        limits.enter_context(_limited(resource.RLIMIT_CPU, math.ceil(time.process_time() + budget.seconds)))
+        if STATM.exists():
+            limits.enter_context(_limited(resource.RLIMIT_AS, _address_space() + budget.memory))
         yield
 
 
@@ -61,6 +64,6 @@ def _limited(limit: int, value: int) -> Iterator[None]:
 
 
 def _address_space() -> int:
-    """Bytes of address space that this process has; where the system does not say, 0, and no budget is kept."""
+    """Bytes of address space that this process has."""
     pages = int(STATM.read_text().split()[0])
     return pages * resource.getpagesize()

@@ -53,6 +53,8 @@ class WorkerProcess:
             outcome = await self._answer
         except ConnectionError:
             outcome = None
+        finally:
+            self._answer = self._loop.create_future()  # the last one would keep its pixels
         if outcome is None:
             raise WorkerDied(await self.end())
         return outcome

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from service.errors import CorruptImage, Draining, ImageTooDemanding, InvalidRequest
@@ -54,6 +55,23 @@ def test_tasks_share_workers() -> None:
         assert [await pool.run(task(os.getpid)) for _ in range(5)] == pool.pids * 5
 
     assert with_pool(scenario, size=2) == []
+
+
+def segments(pid: int) -> int:
+    """How many segments of shared memory a process has."""
+    return Path(f"/proc/{pid}/maps").read_text().count("memfd:pastiche")
+
+
+def test_nothing_of_an_answer_is_kept() -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        before = segments(os.getpid())
+        pixels = await pool.run(task(np.zeros, 10**6))
+        assert segments(os.getpid()) == before + 1
+        del pixels
+        await until(lambda: segments(os.getpid()) == before)
+        await until(lambda: [segments(pid) for pid in pool.pids] == [0])
+
+    with_pool(scenario)
 
 
 def test_failure_is_raised() -> None:
