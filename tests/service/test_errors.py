@@ -20,6 +20,8 @@ def test_every_kind_is_distinct_and_explained() -> None:
     assert all(kind.__doc__ and kind.title for kind in every)
     assert {kind.status for kind in every} == {
         400,
+        401,
+        403,
         404,
         405,
         406,
@@ -28,7 +30,9 @@ def test_every_kind_is_distinct_and_explained() -> None:
         413,
         414,
         415,
+        421,
         422,
+        429,
         431,
         499,
         500,

@@ -92,11 +92,11 @@ def in_squares(subject: TransformNetwork, height: int, width: int, across: int) 
 
 
 def size(height: float, width: float, scale: int) -> tuple[int, int]:
-    """From 1×1 to 3000×2000 output pixels, as often small as large."""
-    return math.floor((3000 // scale) ** height), math.floor((2000 // scale) ** width)
+    """From 1×1 to 2000×1500 output pixels, as often small as large."""
+    return math.floor((2000 // scale) ** height), math.floor((1500 // scale) ** width)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(name=st.sampled_from(sorted(NETWORKS)), height=SIDES, width=SIDES, count=st.integers(1, 30))
 @example(name="style, batch norm", height=1, width=1, count=5)
 @example(name="style, thumbnail norm", height=0, width=1, count=9)
