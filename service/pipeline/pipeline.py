@@ -62,8 +62,9 @@ class Execution:
     plan: Plan
     format: ImageFormat
     inferences: Inferences
-    file_pixels: int
-    """Of the image, all frames together, and of the mask."""
+    header: Header
+    mask_pixels: int
+    """Of the file of the mask; 0 without one."""
     trace: Trace
 
     def by_frame(self) -> Iterator[Inferences]:
@@ -79,7 +80,8 @@ class Execution:
     @property
     def decoded_pixels(self) -> int:
         """Of the files, and of what the networks get."""
-        return self.file_pixels + sum(inference.spec.height * inference.spec.width for inference in self.inferences)
+        files = self.header.pixels + self.mask_pixels
+        return files + sum(inference.spec.height * inference.spec.width for inference in self.inferences)
 
     @property
     def encoded_pixels(self) -> int:
@@ -92,6 +94,7 @@ class Execution:
         request = self.request
         return DecodeRequest(
             image,
+            self.header,
             request.mask,
             request.mask_meaning,
             self.plan.transform,
@@ -192,7 +195,7 @@ class ImagePipeline:
             plan.inferences, until, priority, default_timeout=default, frames=header.frames
         ) as inferences:
             trace.inferences.extend(inferences)
-            execution = Execution(request, plan, kind, inferences, header.pixels + mask_pixels, trace)
+            execution = Execution(request, plan, kind, inferences, header, mask_pixels, trace)
             content = await self._before_deadline(execution, image)
         for inference in inferences:
             self._metrics.output_pixels.labels(inference.model.name).inc(inference.spec.output_pixels)

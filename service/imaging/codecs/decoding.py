@@ -73,12 +73,15 @@ class SideData(NamedTuple):
     """The EXIF orientation that is still to be applied to what the decoder returns."""
 
 
-def decode(data: bytes, *, keep_grey: bool = False, keep_16_bit: bool = False) -> DecodedImage:
+def decode(
+    data: bytes, *, keep_grey: bool = False, keep_16_bit: bool = False, header: Header | None = None
+) -> DecodedImage:
     """Decode a file that `inspect` accepts; the frames of an animation are decoded one by one as they are asked for.
 
-    By default grey becomes RGB and 16 bits a channel become 8. Raises CorruptImage for truncated or damaged files.
+    By default grey becomes RGB and 16 bits a channel become 8. `header` is that of the file, where the caller has it.
+    Raises CorruptImage for truncated or damaged files.
     """
-    header = inspect(data)
+    header = inspect(data) if header is None else header
     if header.frames > 1:
         return _decode_animation(data, header)
     return _guard(lambda: _decode_still(data, header, keep_grey=keep_grey and header.grey, keep_16_bit=keep_16_bit))

@@ -35,6 +35,8 @@ class DecodeRequest:
     """An image that is to be decoded and made ready for its networks."""
 
     image: File
+    header: Header
+    """Of the image."""
     mask: File | None
     mask_meaning: MaskMeaning
     transform: FrameTransform
@@ -82,7 +84,8 @@ def inspect_mask_for(mask: File, photo: Size, meaning: MaskMeaning) -> Header:
 
 def decode_frames(request: DecodeRequest) -> DecodedFrames:
     """Decode all frames. Raises CorruptImage."""
-    image = decode(bytes(request.image), keep_grey=request.keep_grey, keep_16_bit=request.keep_16_bit)
+    keep_grey, keep_16_bit = request.keep_grey, request.keep_16_bit
+    image = decode(bytes(request.image), keep_grey=keep_grey, keep_16_bit=keep_16_bit, header=request.header)
     mask = None if request.mask is None else Mask.decode(bytes(request.mask), request.mask_meaning)
     frames = [Frame(picture, image.space, mask) for picture in _all_pictures(image)]
     inputs = tuple(np.ascontiguousarray(request.transform.preprocess(frame)) for frame in frames)

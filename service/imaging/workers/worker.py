@@ -21,17 +21,21 @@ def serve(connection: socket.socket) -> None:
     """Carry out what arrives, until the other end is closed."""
     configure_codecs()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    idle_memory = _address_space()
     while (task := receive(connection)) is not None:
-        outcome = perform(task)
+        outcome = perform(task, idle_memory)
         del task
         send(connection, outcome)
         del outcome  # a worker that waits keeps no pixels
 
 
-def perform(task: Task) -> Outcome:
-    """The outcome of a task. One that takes more processor time than its budget ends the process (SIGXCPU)."""
+def perform(task: Task, idle_memory: int | None = None) -> Outcome:
+    """The outcome of a task. One that takes more processor time than its budget ends the process (SIGXCPU).
+
+    `idle_memory`: bytes of address space that the process has without it; None where memory is not limited.
+    """
     try:
-        with _within(task.budget):
+        with _within(task.budget, idle_memory):
             return Outcome(task.function(*task.arguments))
     except MemoryError:
         return Outcome(out_of_memory=True)
@@ -44,11 +48,11 @@ def perform(task: Task) -> Outcome:
 
 
 @contextmanager
-def _within(budget: Budget) -> Iterator[None]:
+def _within(budget: Budget, idle_memory: int | None) -> Iterator[None]:
     with ExitStack() as limits:
         limits.enter_context(_limited(resource.RLIMIT_CPU, math.ceil(time.process_time() + budget.seconds)))
-        if STATM.exists():
-            limits.enter_context(_limited(resource.RLIMIT_AS, _address_space() + budget.memory))
+        if idle_memory is not None:
+            limits.enter_context(_limited(resource.RLIMIT_AS, idle_memory + budget.memory))
         yield
 
 
@@ -63,7 +67,9 @@ def _limited(limit: int, value: int) -> Iterator[None]:
         resource.setrlimit(limit, (soft, hard))
 
 
-def _address_space() -> int:
-    """Bytes of address space that this process has."""
+def _address_space() -> int | None:
+    """Bytes of address space that this process has; None where the system does not say."""
+    if not STATM.exists():
+        return None
     pages = int(STATM.read_text().split()[0])
     return pages * resource.getpagesize()

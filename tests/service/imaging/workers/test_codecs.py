@@ -34,7 +34,9 @@ def with_codecs(scenario: Callable[[Codecs], Awaitable[None]], seconds: float = 
 
 
 def request(image: bytes, mask: bytes | None = None) -> DecodeRequest:
-    return DecodeRequest(image, mask, MaskMeaning.WHITE, STYLE, keep_grey=False, keep_16_bit=False, keep_metadata=True)
+    return DecodeRequest(
+        image, inspect(image), mask, MaskMeaning.WHITE, STYLE, keep_grey=False, keep_16_bit=False, keep_metadata=True
+    )
 
 
 def test_header_is_that_of_the_file() -> None:

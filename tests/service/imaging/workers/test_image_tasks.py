@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from service.errors import CorruptImage
-from service.imaging.codecs import ImageFormat, OutputSpec, Picture, SourceType, decode
+from service.imaging.codecs import ImageFormat, OutputSpec, Picture, SourceType, decode, inspect
 from service.imaging.masks import MaskMeaning
 from service.imaging.sizes import Size
 from service.imaging.style_transform import StyleTransform
@@ -28,7 +28,9 @@ MASK = np.full((24, 32), 255, np.uint8)
 
 
 def request(image: bytes, mask: bytes | None = None, **changes: Any) -> DecodeRequest:
-    made = DecodeRequest(image, mask, MaskMeaning.WHITE, STYLE, keep_grey=False, keep_16_bit=False, keep_metadata=False)
+    made = DecodeRequest(
+        image, inspect(image), mask, MaskMeaning.WHITE, STYLE, keep_grey=False, keep_16_bit=False, keep_metadata=False
+    )
     return replace(made, **changes)
 
 

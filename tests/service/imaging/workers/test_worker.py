@@ -47,7 +47,7 @@ def test_lack_of_memory_is_answered() -> None:
 def test_limits_hold_for_the_task_alone(arguments: tuple[int, int]) -> None:
     kinds = resource.RLIMIT_AS, resource.RLIMIT_CPU
     before = [resource.getrlimit(kind) for kind in kinds]
-    perform(Task(divmod, arguments, BUDGET))
+    perform(Task(divmod, arguments, BUDGET), idle_memory=2**42)
     assert [resource.getrlimit(kind) for kind in kinds] == before
 
 
