@@ -25,7 +25,7 @@ MEGABYTE = 10**6
 class Patience:
     """For how long a task is waited for, in seconds."""
 
-    long_task: float = 0.25
+    long_task: float = 0.1
     """After which a task is long: another one gets its slot, and it goes on at low priority."""
     abandoned_task: float = 0.1
     """In which a task that nobody waits for may still end before its worker is killed, which costs a new one."""
