@@ -33,12 +33,14 @@ class Patience:
 
 @dataclass(eq=False)
 class _Run:
-    """A task in a worker."""
+    """A task that has a slot, and soon a worker."""
 
     task: Task
-    worker: WorkerProcess
+    worker: WorkerProcess | None = None
+    """None while it starts."""
     has_slot: bool = True
     abandoned: bool = False
+    """Whether nobody waits for it any more."""
 
 
 def _ignore(_reason: str) -> None:
@@ -76,7 +78,8 @@ class WorkerPool:
     @property
     def pids(self) -> list[int]:
         """The process ids of all workers."""
-        return [worker.pid for worker in (*self._idle, *(run.worker for run in self._runs.values()))]
+        running = (run.worker for run in self._runs.values())
+        return [worker.pid for worker in (*self._idle, *running) if worker is not None]
 
     async def start(self) -> None:
         """Start one worker, and the fork server with it, so that the first client does not wait for them."""
@@ -101,8 +104,8 @@ class WorkerPool:
     async def close(self) -> None:
         """End all workers, in the middle of their tasks."""
         self._closed = True
-        for run in self._runs.values():
-            run.worker.kill()
+        for performing in self._runs:
+            self._abandon(performing)
         await asyncio.gather(*self._runs, return_exceptions=True)
         await asyncio.gather(*(worker.end() for worker in self._idle))
         self._idle.clear()
@@ -111,12 +114,8 @@ class WorkerPool:
     async def _attempt(self, task: Task) -> Outcome:
         """Raises WorkerDied."""
         await self._slots.acquire(is_small=task.budget.is_small)
-        try:
-            run = _Run(task, await self._take_worker())
-        except BaseException:
-            self._slots.release(is_small=task.budget.is_small)
-            raise
-        performing = asyncio.create_task(self._perform(run))
+        run = _Run(task)
+        performing = asyncio.create_task(self._perform(run))  # goes on to its end, whoever leaves
         self._runs[performing] = run
         performing.add_done_callback(self._runs.pop)
         try:
@@ -126,8 +125,6 @@ class WorkerPool:
             raise
 
     async def _take_worker(self) -> WorkerProcess:
-        if self._closed:
-            raise Draining
         while self._idle:
             worker = self._idle.pop()
             if worker.alive:
@@ -136,40 +133,54 @@ class WorkerPool:
         return await WorkerProcess.start(self._launcher)
 
     async def _perform(self, run: _Run) -> Outcome:
-        timer = asyncio.get_running_loop().call_later(self._patience.long_task, self._set_aside, run)
+        """From the slot of a task until it is free again. Raises WorkerDied, Draining, or OSError."""
         try:
-            return await run.worker.perform(run.task)
+            if self._closed:
+                raise Draining
+            run.worker = await self._take_worker()
+            try:
+                if run.abandoned:  # while the worker started
+                    raise Draining
+                return await self._perform_in(run.worker, run)
+            finally:
+                await self._give_back(run.worker, run)
+        finally:
+            if run.has_slot:
+                self._slots.release(is_small=run.task.budget.is_small)
+
+    async def _perform_in(self, worker: WorkerProcess, run: _Run) -> Outcome:
+        timer = asyncio.get_running_loop().call_later(self._patience.long_task, self._set_aside, worker, run)
+        try:
+            return await worker.perform(run.task)
         except WorkerDied as death:
             self._on_death("abandoned" if run.abandoned else _reason(death.exit_code))
             raise
         finally:
             timer.cancel()
-            await self._give_back(run)
 
-    async def _give_back(self, run: _Run) -> None:
-        """Its worker serves on; one of low priority ends, since its priority cannot be raised again."""
-        if run.worker.alive and run.has_slot and not self._closed:
-            self._idle.append(run.worker)
+    async def _give_back(self, worker: WorkerProcess, run: _Run) -> None:
+        """The worker serves on; one of low priority ends, since its priority cannot be raised again."""
+        if worker.alive and run.has_slot and not self._closed:
+            self._idle.append(worker)
         else:
-            await run.worker.end()
-        if run.has_slot:
-            self._slots.release(is_small=run.task.budget.is_small)
+            await worker.end()
 
-    def _set_aside(self, run: _Run) -> None:
+    def _set_aside(self, worker: WorkerProcess, run: _Run) -> None:
         """Let another task run beside one that is long, if not too many are."""
         if run not in self._runs.values():
             return
         if sum(not other.has_slot for other in self._runs.values()) < self._most_long_runs:
             run.has_slot = False
-            run.worker.lower_priority()
+            worker.lower_priority()
             self._slots.release(is_small=run.task.budget.is_small)
         else:
-            asyncio.get_running_loop().call_later(self._patience.long_task, self._set_aside, run)
+            asyncio.get_running_loop().call_later(self._patience.long_task, self._set_aside, worker, run)
 
     def _abandon(self, performing: asyncio.Task[Outcome]) -> None:
         if run := self._runs.get(performing):
             run.abandoned = True
-            run.worker.kill()
+            if run.worker is not None:
+                run.worker.kill()
 
 
 def _value(outcome: Outcome, budget: Budget) -> Any:

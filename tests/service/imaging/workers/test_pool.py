@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import socket
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from service.errors import CorruptImage, Draining, ImageTooDemanding, InvalidRequest
+from service.imaging.workers.launcher import WorkerLauncher
 from service.imaging.workers.pool import Patience, WorkerPool
 from service.imaging.workers.task import Budget, Task
 from tests.service.imaging.workers.functions import HOURS, die_once, refuse, touch_and_sleep
@@ -169,6 +172,39 @@ def test_task_that_nobody_waits_for_is_ended(tmp_path: Path) -> None:
         assert await pool.run(task(abs, -7)) == 7
 
     assert with_pool(scenario, patience=Patience(long_task=HOURS, abandoned_task=0.01)) == ["abandoned"]
+
+
+class SlowLauncher(WorkerLauncher):
+    """Starts workers when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.go_on = threading.Event(), threading.Event()
+        self.forks = 0
+
+    def fork(self) -> tuple[int, socket.socket]:
+        self.asked.set()
+        self.go_on.wait()
+        self.forks += 1
+        return super().fork()
+
+
+def test_worker_that_nobody_waits_for_when_it_has_started_serves_others(tmp_path: Path) -> None:
+    async def run() -> None:
+        launcher = SlowLauncher()
+        pool = WorkerPool(1, launcher, patience=Patience(HOURS, 0.0))
+        running = asyncio.create_task(pool.run(task((tmp_path / "ran").touch)))
+        await until(launcher.asked.is_set)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await asyncio.sleep(0.01)
+        launcher.go_on.set()
+        assert await pool.run(task(os.getpid)) in pool.pids
+        assert launcher.forks == 1
+        assert not (tmp_path / "ran").exists()
+        await pool.close()
+
+    asyncio.run(asyncio.wait_for(run(), 120))
 
 
 def test_short_task_that_nobody_waits_for_costs_no_worker(tmp_path: Path) -> None:
