@@ -118,21 +118,32 @@ def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
+@contextmanager
+def connected(served: Process) -> Iterator[httpx.Client]:
+    """A client whose connection is open, and stays open while the service cannot accept another."""
+    limits = httpx.Limits(keepalive_expiry=None)
+    with httpx.Client(base_url=served.client.base_url, timeout=PATIENCE, limits=limits) as client:
+        assert client.get("/livez").status_code == 200
+        yield client
+
+
 def test_service_without_descriptors_answers_and_recovers(tmp_path: Path) -> None:
     publish(tmp_path)
-    with process(tmp_path, "--max-connections", "1000") as served, ExitStack() as clients:
+    with process(tmp_path, "--max-connections", "1000") as served, ExitStack() as others:
+        # One for each request: after an answer for want of descriptors the service closes the connection.
+        clients = {kind: others.enter_context(connected(served)) for kind in ("JPEG", "PNG", "WEBP")}
         pid, address = served.handle.pid, (served.client.base_url.host, served.client.base_url.port)
         left = descriptors(pid) + 5
         before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (left, before[1]))
         for _ in range(50):  # more than can be accepted
-            clients.enter_context(socket.create_connection(address, timeout=PATIENCE))
+            others.enter_context(socket.create_connection(address, timeout=PATIENCE))
         wait_for(lambda: descriptors(pid), lambda count: count >= left)
-        for kind in ("JPEG", "PNG", "WEBP"):
-            answer = served.client.post("/v1/stylize/wave", content=file(photo(), kind))
+        for kind, client in clients.items():
+            answer = client.post("/v1/stylize/wave", content=file(photo(), kind))
             assert answer.status_code in (200, 503), answer.text
             assert answer.status_code == 200 or "Retry-After" in answer.headers
-        clients.close()
+        others.close()
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
         with httpx.Client(base_url=served.client.base_url, timeout=PATIENCE) as later:
             assert later.post("/v1/stylize/wave", content=file(photo())).status_code == 200
