@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Generic, Protocol
 
 from service.engine.backlog import Backlog, Prediction
-from service.engine.inference_request import InferenceRequest, InferenceSpec, Model, Priority, SchedulingPolicy
+from service.engine.inference_request import Answer, InferenceRequest, InferenceSpec, Model, Priority, SchedulingPolicy
 from service.engine.patience import Patience
 from service.errors import ClientGone, Draining, Overloaded
 from service.telemetry.metrics import Metrics
@@ -96,9 +96,16 @@ class Admission(Generic[Model]):
         return self.backlog.forecast(requests, frames)
 
     def new_requests(
-        self, specs: Sequence[InferenceSpec[Model]], deadline: float, priority: Priority, *, default_timeout: bool
+        self,
+        specs: Sequence[InferenceSpec[Model]],
+        deadline: float,
+        priority: Priority,
+        *,
+        default_timeout: bool,
+        frames: int = 1,
     ) -> list[InferenceRequest[Model]]:
-        """Inference requests for the images of one client, neither checked nor admitted."""
+        """Inference requests for the first of a client's frames, neither checked nor admitted."""
+        answer = Answer(frames * sum(spec.work_seconds for spec in specs))
         default_timeout = default_timeout and priority is Priority.INTERACTIVE
         return [
             InferenceRequest(
@@ -107,6 +114,7 @@ class Admission(Generic[Model]):
                 priority,
                 self._lanes,
                 default_timeout=default_timeout,
+                answer=answer,
                 policy=self._policy,
                 clock=self._clock,
             )
@@ -128,7 +136,7 @@ class Admission(Generic[Model]):
         """
         if self.draining:
             raise Draining
-        requests = self.new_requests(specs, deadline, priority, default_timeout=default_timeout)
+        requests = self.new_requests(specs, deadline, priority, default_timeout=default_timeout, frames=frames)
         try:
             self._check(requests, frames)
         except Overloaded as refusal:
@@ -153,8 +161,7 @@ class Admission(Generic[Model]):
         client has not named it. Raises Draining, or Overloaded with the seconds until there is room.
         """
         first = self.check(specs, deadline, priority, default_timeout=default_timeout, frames=frames)
-        others = list(specs) * (frames - 1)
-        requests = first + self.new_requests(others, deadline, priority, default_timeout=default_timeout)
+        requests = first + [request.for_later_frame() for _ in range(frames - 1) for request in first]
         self.backlog.add(requests, len(specs))
         self._notify_listener()
         try:

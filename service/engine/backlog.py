@@ -7,6 +7,7 @@ begun with, not for all of them.
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from time import monotonic
 from typing import Generic, NamedTuple
 
@@ -37,19 +38,20 @@ class InferenceGroup(Generic[Model]):
 
     def predictions(self, now: float, without: Collection[InferenceRequest[Model]]) -> Iterator[Prediction]:
         """Of all of them but some; those that are equal last, as their frames are."""
-        equal, count = None, 0
-        for request in self.queued:
-            if request in without:
-                continue
-            if request.is_due_as_admitted:
-                equal, count = request, count + 1
-            else:
+        waiting = list(islice(self.unqueued, 2))
+        single = [request for request in (*self.queued, *waiting[:1]) if request not in without]
+        equal = [request for request in single if request.is_due_with_its_answer]
+        for request in single:
+            if not request.is_due_with_its_answer:
                 yield _predict(request, now, 1)
-        if self.unqueued:
-            equal = next(iter(self.unqueued))
-            count += len(self.unqueued) - sum(request in self.unqueued for request in without)
-        if equal is not None and count:
-            yield _predict(equal, now, count)
+        count = len(equal) + self._count_later(without)
+        if count:
+            yield _predict((equal or waiting[1:])[0], now, count)
+
+    def _count_later(self, without: Collection[InferenceRequest[Model]]) -> int:
+        """How many wait for their images, but the first of them and some others."""
+        first = set(islice(self.unqueued, 1))
+        return len(self.unqueued) - len(first.union(request for request in without if request in self.unqueued))
 
 
 class Backlog(Generic[Model]):
@@ -110,7 +112,7 @@ class Backlog(Generic[Model]):
 
         `frames`: how many there are of each; `predictions`: those of everything else, where the caller has them.
         """
-        due = max(request.due() for request in requests)
+        due = max(request.due() if frames == 1 else request.answer_due() for request in requests)
         predictions = self.predictions(requests) if predictions is None else predictions
         ahead = sum(other.inferences * other.remaining_seconds for other in predictions if other.due <= due)
         others = len(self.inferences) - sum(request in self.inferences for request in requests)

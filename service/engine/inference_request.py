@@ -31,7 +31,8 @@ class SchedulingPolicy:
     """How urgent work is: the tile that is due first runs first."""
 
     stretch: float = 10.0
-    """An answer is due after so many times the work that it takes, so that small images are due before large ones."""
+    """An answer is due after so many times the work that it takes, so that small images are due before large ones, and
+    before animations."""
     longest_pause: float = 5.0
     """Seconds after its latest tile in which the next one of a request is due, however many small requests arrive."""
     bulk_delay: float = 60.0
@@ -95,6 +96,19 @@ class InferenceSpec(Generic[Model]):
         """Planes that each of its batches computes; see `Tiling.fixed_batch`."""
         return self.model.tiling.fixed_batch(self.tiles[0])
 
+    @property
+    def work_seconds(self) -> float:
+        """The work of all its tiles, as predicted now."""
+        return self.model.cost_model.seconds(self.plane_pixels, len(self.tiles) / self.fixed_batch)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client waits for, to which inference requests contribute: one for each network and frame."""
+
+    work_seconds: float
+    """The work of all of them, as predicted when they were admitted."""
+
 
 class RunningTile(NamedTuple):
     """A tile on the device: when its batch should end, and how many tiles share that batch."""
@@ -131,10 +145,15 @@ class InferenceRequest(Generic[Model]):
         lanes: int = 1,
         *,
         default_timeout: bool = False,
+        answer: Answer | None = None,
+        is_later_frame: bool = False,
         policy: SchedulingPolicy | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`lanes`: batches that run side by side; `default_timeout`: whether the client has named no timeout."""
+        """`lanes`: batches that run side by side; `default_timeout`: whether the client has named no timeout.
+
+        `answer`: what it contributes to, where it is not all of it; `is_later_frame`: of an animation, not the first.
+        """
         self.spec = spec
         self.model = spec.model
         self.deadline = deadline
@@ -159,6 +178,22 @@ class InferenceRequest(Generic[Model]):
         self._waiting_pixels = spec.plane_pixels
         self.work_seconds = self.waiting_seconds
         """The work of all its tiles, as predicted when it was admitted."""
+        self.answer = answer or Answer(self.work_seconds)
+        self._is_later_frame = is_later_frame
+
+    def for_later_frame(self) -> "InferenceRequest[Model]":
+        """One for the same network and a later frame of the same animation."""
+        return InferenceRequest(
+            self.spec,
+            self.deadline,
+            self.priority,
+            self.lanes,
+            default_timeout=self.default_timeout,
+            answer=self.answer,
+            is_later_frame=True,
+            policy=self._policy,
+            clock=self._clock,
+        )
 
     @property
     def tile_count(self) -> int:
@@ -171,13 +206,14 @@ class InferenceRequest(Generic[Model]):
         return self._cost_model.seconds(self._waiting_pixels, len(self.waiting_tiles) / self.spec.fixed_batch)
 
     @property
-    def is_due_as_admitted(self) -> bool:
-        """Whether none of its tiles has started, and it is due when it was when it was admitted.
+    def is_due_with_its_answer(self) -> bool:
+        """Whether none of its tiles has started, and it is due when the whole answer is.
 
-        Its work is then so small that `longest_pause` does not count.
+        It is a later frame that is not queued, or the answer takes so little work that `longest_pause` does not count.
         """
-        small = self._policy.stretch * self.work_seconds <= self._policy.longest_pause
-        return small and len(self.waiting_tiles) == self.tile_count
+        small = self._policy.stretch * self.answer.work_seconds <= self._policy.longest_pause
+        unpaused = small or (self._is_later_frame and not self.times.queued)
+        return unpaused and len(self.waiting_tiles) == self.tile_count
 
     @property
     def tiles_done(self) -> int:
@@ -205,16 +241,25 @@ class InferenceRequest(Generic[Model]):
     def due(self) -> float:
         """By when its next tile should start; the least is the most urgent.
 
-        In proportion to its work after its arrival, but not long after its latest tile, and in time for its deadline.
+        In proportion to the work of the whole answer after its arrival, but not long after its latest tile, and in time
+        for its deadline. Of the frames of an animation only the first and those that are queued hurry it on by the bound
+        on pauses: all of them together would all be due at once, however many they are.
         """
         return self.due_given(self.minimum_seconds())
 
     def due_given(self, minimum_seconds: float) -> float:
         """`due`, for a caller that knows its `minimum_seconds`."""
-        policy, times = self._policy, self.times
-        proportional = times.admitted + policy.stretch * self.work_seconds
-        paused = (times.last_tile or times.admitted) + policy.longest_pause
-        return min(min(proportional, paused) + self._delay, self.deadline - minimum_seconds)
+        times = self.times
+        since = times.last_tile or (math.inf if self._is_later_frame else times.admitted)
+        return min(since + self._policy.longest_pause + self._delay, self._answer_due(minimum_seconds))
+
+    def answer_due(self) -> float:
+        """By when the last tiles of the whole answer should start: what is due before runs before them."""
+        return self._answer_due(self.minimum_seconds())
+
+    def _answer_due(self, minimum_seconds: float) -> float:
+        proportional = self.times.admitted + self._policy.stretch * self.answer.work_seconds
+        return min(proportional + self._delay, self.deadline - minimum_seconds)
 
     def enqueue(self, image: Pixels, predicted_finish: float) -> None:
         """Attach its image, uint8 or uint16 (H, W, 3), upright, so that its tiles can be cut."""

@@ -152,7 +152,7 @@ class ImagePipeline:
         except ServiceError as refusal:
             return Forecast(plan, *size, refusal)
         until, priority, default = deadline.at(), deadline.priority, deadline.is_default
-        inferences = self._admission.new_requests(specs, until, priority, default_timeout=default)
+        inferences = self._admission.new_requests(specs, until, priority, default_timeout=default, frames=frames)
         tiles = frames * sum(inference.tile_count for inference in inferences)
         seconds = self._admission.forecast(*inferences, frames=frames)
         try:

@@ -1,7 +1,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -475,21 +475,55 @@ def test_frames_of_an_animation_are_judged_as_single_images_are(
     def refusal(*, together: bool) -> str:
         async def scenario(frontend: Frontend) -> None:
             for frames, fixed, seconds, priority in admitted:
-                admit(frontend, frames, fixed, seconds, priority=priority)
+                specs = [InferenceSpec(model(fixed=fixed), 10, 10)]
+                with suppress(Overloaded):
+                    first = frontend.admission.check(specs, NOW + seconds, priority, frames=frames)
+                    animation = first + [first[0].for_later_frame() for _ in range(frames - 1)]
+                    frontend.admission.backlog.add(animation, networks=1 if together else frames)
             frames, fixed, seconds = newcomer
             try:
-                admit(frontend, frames, fixed, seconds)
+                specs = [InferenceSpec(model(fixed=fixed), 10, 10)]
+                frontend.admission.check(specs, NOW + seconds, frames=frames)
             except Overloaded as overloaded:
                 found.append(overloaded.detail)
-
-        def admit(frontend: Frontend, frames: int, fixed: float, seconds: float, **options: Any) -> None:
-            work = [InferenceSpec(model(fixed=fixed), 10, 10)] * (1 if together else frames)
-            options["frames"] = frames if together else 1
-            with suppress(Overloaded) if options.get("priority") else nullcontext():
-                frontend.requests.enter_context(frontend.admission.admit(work, NOW + seconds, **options))
 
         found: list[str] = []
         at_frontend(scenario, lanes=2)
         return "".join(found)
 
     assert refusal(together=True) == refusal(together=False)
+
+
+def test_photograph_does_not_wait_for_the_frames_of_an_animation() -> None:
+    async def scenario(frontend: Frontend) -> None:
+        animation = [InferenceSpec(model(fixed=0.1), 10, 10)]
+        with frontend.admission.admit(animation, NOW + 300, frames=600):
+            photograph = frontend.take(model(fixed=0.3), seconds=2)
+            assert frontend.admission.forecast(photograph) == pytest.approx((0, 0.3))
+            large = frontend.take(model(fixed=2.0), seconds=10)  # due after a pause of the animation
+            assert frontend.admission.forecast(large) == pytest.approx((0.3 + 0.1, 2))
+
+    at_frontend(scenario)
+
+
+def test_animation_waits_for_its_share_and_is_not_made_late() -> None:
+    async def scenario(frontend: Frontend) -> None:
+        animation = [InferenceSpec(model(fixed=0.1), 10, 10)]
+        with frontend.admission.admit(animation, NOW + 80, frames=600):
+            frontend.take(model(fixed=10.0))
+            assert "would make an answer late" in frontend.refuse(model(fixed=10.0)).detail
+
+    at_frontend(scenario)
+
+
+def test_animation_is_due_before_one_that_takes_more_work() -> None:
+    async def scenario(frontend: Frontend) -> None:
+        small, large = [InferenceSpec(model(fixed=0.1), 10, 10)], [InferenceSpec(model(fixed=0.1), 10, 10)]
+        with (
+            frontend.admission.admit(large, LATER, frames=300) as first,
+            frontend.admission.admit(small, LATER, frames=100) as second,
+        ):
+            assert max(request.due() for request in second) < max(request.due() for request in first)
+            assert frontend.admission.predicted_finish(second[-1]) == pytest.approx(NOW + 10 + 0.1)
+
+    at_frontend(scenario)

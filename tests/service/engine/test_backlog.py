@@ -9,7 +9,7 @@ import pytest
 
 from service.engine.backlog import Backlog
 from service.engine.cost_model import CostModel
-from service.engine.inference_request import InferenceRequest, InferenceSpec
+from service.engine.inference_request import Answer, InferenceRequest, InferenceSpec, SchedulingPolicy
 from tests.service.imaging.images import photo
 from tests.service.pointwise import Model, model
 
@@ -18,8 +18,11 @@ NOW = 1000.0
 
 
 def requests(subject: Model, count: int = 1, **options: Any) -> list[InferenceRequest[Model]]:
+    """Those of an animation with so many frames."""
     spec = InferenceSpec(subject, 10, 10)
-    return [InferenceRequest(spec, LATER, clock=lambda: NOW, **options) for _ in range(count)]
+    options["answer"] = Answer(count * spec.work_seconds)
+    first = InferenceRequest(spec, LATER, clock=lambda: NOW, **options)
+    return [first, *(first.for_later_frame() for _ in range(count - 1))]
 
 
 def with_backlog(scenario: Callable[[Backlog[Model]], Awaitable[None]], lanes: int = 1) -> None:
@@ -38,7 +41,7 @@ def test_sums_are_those_of_all_frames_and_networks() -> None:
         assert (backlog.client_requests, len(backlog.inferences)) == (2, 7)
         assert backlog.output_pixels == 3 * 100 + 3 * 400 + 100
         assert backlog.seconds() == pytest.approx((3 * 1 + 3 * 2 + 4) / 2)
-        assert [prediction.inferences for prediction in backlog.predictions()] == [3, 3, 1]
+        assert [prediction.inferences for prediction in backlog.predictions()] == [1, 2, 1, 2, 1]
         backlog.remove(mixture)
         assert (backlog.client_requests, list(backlog.inferences), backlog.output_pixels) == (1, one, 100)
         assert backlog.seconds() == pytest.approx(2)
@@ -64,15 +67,25 @@ def test_frames_that_have_started_count_alone_and_those_that_are_done_no_more() 
     with_backlog(scenario)
 
 
-def test_large_frames_in_the_queue_count_alone_since_the_last_pause_decides_when_they_are_due() -> None:
+def test_frames_in_the_queue_hurry_a_long_animation_on() -> None:
+    """The first frame, and those that are decoded, are due soon; the others when the whole animation is."""
+
     async def scenario(backlog: Backlog[Model]) -> None:
-        frames = requests(model(fixed=5.0), 3)
+        frames, policy = requests(model(fixed=1.0), 60), SchedulingPolicy()
         backlog.add(frames, networks=1)
-        with backlog.queued(frames[0]):
-            frames[0].enqueue(photo(0, 10, 10), predicted_finish=0.0)
+        pause, whole = NOW + policy.longest_pause, NOW + 60 * policy.stretch
+        assert [(each.inferences, each.due) for each in backlog.predictions()] == [(1, pause), (59, whole)]
+        with backlog.queued(frames[0]), backlog.queued(frames[1]):
+            for frame in frames[:2]:
+                frame.enqueue(photo(0, 10, 10), predicted_finish=0.0)
             frames[0].times.last_tile += 2
-            first, others = backlog.predictions()
-            assert (first.inferences, first.due - others.due) == (1, 2)
+            assert [(each.inferences, each.due) for each in backlog.predictions()] == [
+                (1, pause + 2),
+                (1, pause),
+                (58, whole),
+            ]
+            assert [each.inferences for each in backlog.predictions(without=frames[1:3])] == [1, 57]
+        assert [(each.inferences, each.due) for each in backlog.predictions()] == [(58, whole)]
 
     with_backlog(scenario)
 
@@ -105,12 +118,13 @@ def test_prediction_does_not_look_at_each_frame() -> None:
         animations = [requests(subject, 600) for _ in range(64)]
         for frames in animations:
             backlog.add(frames, networks=1)
-        newcomer = requests(subject)
+        newcomer = requests(subject, 600)[:1]
         for frame in (frame for frames in animations for frame in frames[:8]):
             queued.enter_context(backlog.queued(frame))
+            frame.enqueue(photo(0, 10, 10), predicted_finish=0.0)
         Counting.asked = 0
         ahead, _ = backlog.forecast(newcomer, frames=600)
         assert ahead == pytest.approx(64 * 60)
-        assert Counting.asked < 64 * 4
+        assert Counting.asked < 64 * 20  # twice for each queued frame and those that are not
 
     with_backlog(scenario)
