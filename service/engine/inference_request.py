@@ -242,8 +242,8 @@ class InferenceRequest(Generic[Model]):
         """By when its next tile should start; the least is the most urgent.
 
         In proportion to the work of the whole answer after its arrival, but not long after its latest tile, and in time
-        for its deadline. Of the frames of an animation only the first and those that are queued hurry it on by the bound
-        on pauses: all of them together would all be due at once, however many they are.
+        for its deadline. Of the frames of an animation, the bound on pauses holds for the first one and for those that
+        are queued: it is to go on, not to be done within a pause.
         """
         return self.due_given(self.minimum_seconds())
 
