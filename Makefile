@@ -10,14 +10,15 @@ BIN     := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 PEERS   := $(VENV)/.benchmarks-installed
+FUZZER  := $(VENV)/.fuzz-installed
 TOOLS   := .tools
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # one pip at a time in one environment
-.PHONY: help serve train test soak fuzz lint bench format lock audit sbom clean
+.PHONY: help serve train test soak fuzz fuzz-parsers lint bench format lock audit sbom clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
 
 serve: $(RUNTIME) ## serve on http://127.0.0.1:8000 (PASTICHE_PORT=… and the like are its settings)
 	$(BIN)/pastiche-serve $(ARGS)
@@ -36,6 +37,9 @@ soak: $(DEV) ## two hundred publications and rollbacks under load, of which no r
 
 fuzz: $(PEERS) ## ten thousand hostile files through both endpoints, of which none may fail the service (ARGS=--files=500)
 	$(BIN)/python -m benchmarks fuzz $(ARGS)
+
+fuzz-parsers: $(FUZZER) ## each parser for a minute, guided by its coverage (ARGS="--seconds 10 png webp")
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 lint: $(DEV) ## style, formatting and types
 	$(BIN)/ruff check
@@ -98,3 +102,7 @@ $(DEV): pyproject.toml | $(BIN)/pip
 $(PEERS): pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --editable '.[benchmarks]'
 	@touch $@ $(RUNTIME)
+
+$(FUZZER): pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable '.[dev,fuzz]'
+	@touch $@ $(DEV) $(RUNTIME)

@@ -19,6 +19,7 @@ from benchmarks import (
     report,
     roofline,
     serve,
+    soak,
     train,
 )
 from benchmarks.processes import BackgroundLoad
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "interference": interference,
     "hostile": hostile,
     "fuzz": fuzz,
+    "soak": soak,
     "decisions": decisions,
     "memory": memory,
     "train": train,

@@ -100,9 +100,10 @@ def request(spec: ServerSpec, photo: bytes, folder: Path, headers: Mapping[str, 
 class Server:
     """A server process. Make it with `running`, which stops it."""
 
-    def __init__(self, spec: ServerSpec, log: Path) -> None:
+    def __init__(self, spec: ServerSpec, log: Path, port: int | None = None) -> None:
+        """On that port, or on a free one."""
         self.spec = spec
-        self.port = _free_port()
+        self.port = free_port() if port is None else port
         self._log = log
         command = [part.replace("{port}", str(self.port)) for part in spec.command]
         environment = machine.environment(spec.allocator) | {**spec.settings}
@@ -185,6 +186,11 @@ class Server:
         _apply(Process.kill, process_tree)
         self._process.wait()
 
+    def drain(self) -> int:
+        """Ask the server to end, and wait for its exit status. Raises TimeoutExpired after START_SECONDS."""
+        self._process.terminate()
+        return self._process.wait(START_SECONDS)
+
     def _status(self) -> int:
         try:
             return self.get(self.spec.ready)[0]
@@ -231,7 +237,8 @@ def _apply(action: Callable[[Process], None], members: Iterable[Process]) -> Non
             action(member)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine on which nobody listens now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -56,10 +56,11 @@ class Live:
 
 def wait_for(look: Callable[[], Seen], condition: Callable[[Seen], bool]) -> Seen:
     """What `look` gives as soon as the condition holds for it."""
-    end = time.monotonic() + PATIENCE
+    end, pause = time.monotonic() + PATIENCE, 0.005
     while not condition(seen := look()):
         assert time.monotonic() < end, f"not within {PATIENCE} s; last seen: {seen}"
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(1.3 * pause, 0.1)
     return seen
 
 
@@ -110,8 +111,18 @@ def publish_upscaler(root: Path, name: str = "x4", seed: int = 0) -> Manifest:
 
 
 def settings(root: Path, **options: Any) -> Settings:
-    """Settings for a test: one thread and so one lane, fp32, a store that is looked at often."""
-    chosen = {"device": "cpu", "precision": "fp32", "threads": 1, "codec_workers": 2, "store_poll_seconds": 0.05}
+    """Settings for a test: one thread and so one lane, fp32, a store that is looked at often.
+
+    A tile has half a megapixel: networks are timed on parts of one, which takes most of the time of a start.
+    """
+    chosen: dict[str, Any] = {
+        "device": "cpu",
+        "precision": "fp32",
+        "threads": 1,
+        "codec_workers": 2,
+        "store_poll_seconds": 0.05,
+    }
+    chosen["tile_values"] = 2**22
     jobs = root.parent / f"{root.name}-jobs"
     return Settings.model_validate({"stores": (root,), "port": 0, "jobs_folder": jobs, **chosen, **options})
 

@@ -62,7 +62,7 @@ def classifying_fields(fields: Fields) -> Fields | None:
 
 
 def classify_url(url: bytes, fields: Fields, default_timeout: float, longest: float) -> RequestClass | None:
-    """`classify` for a URL as it was sent. Raises ValueError where it is malformed."""
+    """`classify` for a URL as it was sent. Raises ValueError or HttpParserError where it is malformed."""
     parsed = parse_url(url)
     path = normalize_path(unquote(parsed.path.decode("ascii")))
     scope = {"path": path, "query_string": parsed.query or b"", "headers": fields}

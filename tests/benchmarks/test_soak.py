@@ -1,0 +1,31 @@
+from collections import Counter
+
+import pytest
+
+from benchmarks.checked_load import Question, Tally
+from benchmarks.soak import Happened, Jobs, raise_failures, fault_row
+
+
+def test_whatever_was_lost_ends_the_run() -> None:
+    jobs, fine = Jobs([Question("/", b"", b"")]), [Happened("the store is gone", 0.0, 5.0)]
+    raise_failures(Tally(Counter({200: 3, 503: 2})), jobs, fine)
+    with pytest.raises(RuntimeError, match="1 failures:\n/a: TimeoutError"):
+        raise_failures(Tally(lost=["/a: TimeoutError()"]), jobs, fine)
+    with pytest.raises(RuntimeError, match="1 failures:\n/b"):
+        raise_failures(Tally(mixed_up=["/b"]), jobs, fine)
+    with pytest.raises(RuntimeError, match="exit status -9"):
+        raise_failures(Tally(), jobs, [Happened("restart", 0.0, 1.0, "restart: exit status -9")])
+    jobs.wrong.append("soak-3: failed 500")
+    with pytest.raises(RuntimeError, match="soak-3"):
+        raise_failures(Tally(), jobs, fine)
+
+
+def test_fault_is_shown_with_the_longest_time_without_an_answer() -> None:
+    happened = [Happened("x", 10.0, 12.0), Happened("y", 30.0, 31.0), Happened("x", 50.0, 54.0)]
+    tally = Tally(answered=[10.5, 14.0, 17.0, 51.0, 58.0])
+    assert fault_row("x", tally, happened) == {
+        "fault": "x",
+        "times": 2,
+        "lasted s": 3.0,
+        "longest time without an answer s": 7.0,
+    }
