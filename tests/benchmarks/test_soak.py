@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from benchmarks.checked_load import Question, Tally
-from benchmarks.soak import Happened, Jobs, raise_failures, fault_row
+from benchmarks.soak import Happened, Jobs, fault_row, raise_failures
 
 
 def test_whatever_was_lost_ends_the_run() -> None:
