@@ -15,7 +15,7 @@ TOOLS   := .tools
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # one pip at a time in one environment
-.PHONY: help serve train test soak fuzz fuzz-parsers lint bench format lock audit sbom clean
+.PHONY: help serve train test soak fuzz fuzz-parsers docs lint bench format lock audit sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -40,6 +40,10 @@ fuzz: $(PEERS) ## ten thousand hostile files through both endpoints, of which no
 
 fuzz-parsers: $(FUZZER) ## each parser for a minute, guided by its coverage (ARGS="--seconds 10 png webp")
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(DEV) ## the documents as a site, in build/site
+	$(BIN)/mkdocs build --strict --quiet
 
 lint: $(DEV) ## style, formatting and types
 	$(BIN)/ruff check

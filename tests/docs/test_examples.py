@@ -30,6 +30,7 @@ JOB = re.compile(r"/v1/jobs/([0-9a-f]{32})")
 FORMATS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF"}
 CONSOLE = [block for document in documents() for block in blocks(document, "console")]
 PYTHON = [block for document in documents() for block in blocks(document, "python")]
+JAVASCRIPT = [block for document in documents() for block in blocks(document, "javascript")]
 
 
 @dataclass
@@ -233,20 +234,44 @@ def test_commands_do_what_is_shown(block: Block, shell: Shell, request: pytest.F
         shell.run(example)
 
 
+def image_files(block: Block, pattern: str) -> list[str]:
+    """The images that a program writes."""
+    return re.findall(pattern, block.text)
+
+
 @pytest.mark.parametrize("block", PYTHON, ids=[block.name for block in PYTHON])
 def test_python_runs(block: Block, shell: Shell) -> None:
-    pytest.importorskip("openai")
+    if "openai" in block.text:
+        pytest.importorskip("openai")
     found: dict[str, Any] = {}
     exec(shell.here(block.text), found)
-    with found["client"] as connection:
-        assert found["edited"].data[0].b64_json
-        assert connection.models.list().data
+    if "openai" in block.text:
+        with found["client"] as connection:
+            assert found["edited"].data[0].b64_json
+            assert connection.models.list().data
+    for name in image_files(block, r'"([\w.]+)"\)\.write_bytes'):
+        check_image(shell.folder / name)
+
+
+@pytest.mark.parametrize("block", JAVASCRIPT, ids=[block.name for block in JAVASCRIPT])
+def test_javascript_runs(block: Block, shell: Shell) -> None:
+    """By the Node.js that comes with Playwright."""
+    driver = pytest.importorskip("playwright._impl._driver")
+    node = driver.compute_driver_executable()[0]
+    program = shell.folder / "example.mjs"
+    program.write_text(shell.here(block.text))
+    done = subprocess.run([node, program], cwd=shell.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"@\d", done.stdout)
+    for name in image_files(block, r'writeFile\("([\w.]+)"'):
+        check_image(shell.folder / name)
 
 
 def test_documents_have_examples() -> None:
     assert README in {block.document for block in CONSOLE}
     assert len(CONSOLE) > 20
     assert PYTHON
+    assert JAVASCRIPT
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def run_all(names: list[str], seconds: int, jobs: int, findings: Path) -> int:
 
 def run_one(name: str, seconds: int, findings: Path) -> int:
     """Fuzz one parser in a process of its own; what it has written is shown where it has a defect."""
-    command = [sys.executable, "-m", __spec__.parent, name, "--guided", "--seconds", str(seconds)]
+    command = [sys.executable, "-m", "tests.fuzz", name, "--guided", "--seconds", str(seconds)]
     ended = subprocess.run(
         [*command, "--findings", str(findings)],
         stdin=subprocess.DEVNULL,
