@@ -41,7 +41,8 @@ def test_unknown_model_is_a_wrong_command_and_the_most_similar_name_is_told() ->
     problem = {"type": "/problems/unknown-model", "detail": "no such model", "available": ["x4", "great-wave"]}
     with pytest.raises(UsageError, match=r"^no such model; did you mean great-wave\?$"):
         require(httpx.Response(404, json=problem), "graet-wave")
-    for available in ([], None):
+    unusable: list[object] = [[], None]
+    for available in unusable:
         with pytest.raises(UsageError, match=r"^no such model$"):
             require(httpx.Response(404, json=problem | {"available": available}), "graet-wave")
 
