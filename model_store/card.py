@@ -108,9 +108,7 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
 def _purpose(manifest: Manifest) -> str:
     if manifest.task == "style":
         painting = _line(manifest.provenance.style_image) or "one painting"
-        return (
-            f"It paints photographs in the style of {painting}, in one pass of a small network (Johnson et al. 2016)."
-        )
+        return f"It paints photographs in the style of {painting}, in one pass of a small network."
     return f"It enlarges photographs {manifest.scale} times in width and height, in one pass of a small network."
 
 
@@ -146,14 +144,15 @@ def _invention(manifest: Manifest) -> Iterator[str]:
 def _figures(manifest: Manifest) -> Iterator[str]:
     scores, losses = _scores(manifest), manifest.provenance.losses
     if scores:
-        rows = [
-            (data, *(f"{found[name]:.4g}" if name in found else "" for name in SCORES))
-            for data, found in scores.items()
-        ]
-        yield f"## Scores\n\n{_table(('images', *SCORES.values()), rows)}"
+        yield f"## Scores\n\n{_table(('images', *SCORES.values()), _score_rows(scores))}"
     if losses:
-        rows = [(name, f"{value:.4g}") for name, value in losses.items()]
-        yield f"## Losses at the end of training\n\n{_table(('term, weighted', 'mean of the last steps'), rows)}"
+        terms = [(name, f"{value:.4g}") for name, value in losses.items() if name != "gradient"]
+        yield f"## Losses at the end of training\n\n{_table(('term, weighted', 'mean of the last steps'), terms)}"
+
+
+def _score_rows(scores: Mapping[str, Mapping[str, float]]) -> Iterator[Sequence[str]]:
+    for data, found in scores.items():
+        yield data, *(f"{found[name]:.4g}" if name in found else "" for name in SCORES)
 
 
 def _recipe(manifest: Manifest) -> Iterator[str]:

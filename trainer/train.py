@@ -40,7 +40,7 @@ def train(
                 values = _measure(learner, config, step)
                 run.log(step, values)
                 session.log(step, values)
-                bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
+                bar.set_postfix({name: f"{value:.4g}" for name, value in values.items() if name != "learning_rate"})
             if step % config.preview_every == 0 or last:
                 picture = task.preview(learner.average)
                 run.preview(step, picture)
