@@ -1,6 +1,7 @@
 """TensorBoard's event files: losses, speed and previews of a training."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +23,11 @@ class EventFiles:
         except ImportError as error:
             raise TrainerError("--tensorboard needs the extra: pip install 'pastiche[tensorboard]'") from error
         self._open = partial(SummaryWriter, str(folder))
+        self._opened = ExitStack()
 
     def begin(self, step: int) -> None:
         """Begin a file. After a resumption TensorBoard ignores what older files have of later steps."""
-        self._writer = self._open(purge_step=step + 1)
+        self._writer = self._opened.enter_context(closing(self._open(purge_step=step + 1)))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Write each value as a scalar: terms as loss/<term>, others by their own name."""
@@ -38,5 +40,5 @@ class EventFiles:
         self._writer.add_image("preview", pixels.numpy(), step)
 
     def close(self) -> None:
-        """Write what is left."""
-        self._writer.close()
+        """Write what is left; nothing where no file was begun."""
+        self._opened.close()

@@ -51,6 +51,16 @@ def test_an_option_of_training_writes_them(tmp_path: Path) -> None:
     assert {"loss/content", "loss/tv", "gradient", "learning_rate", "images_per_second"} <= {name for name, _ in found}
 
 
+def test_a_training_that_cannot_begin_writes_nothing_and_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboardX")
+    folder = tmp_path / "events"
+    assert main(style_arguments(tmp_path, "--content", "nowhere", "--tensorboard", str(folder))) == 1
+    assert "nowhere is no folder" in capsys.readouterr().err
+    assert not folder.exists()
+
+
 def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(TrainerError, match=r"pip install 'pastiche\[tensorboard\]'"):

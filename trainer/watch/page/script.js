@@ -3,6 +3,7 @@
 const POLL_MS = 1000, REST_MS = 5000; // while a training runs, and while none does
 const FEW_FAILURES = 2; // so many failed polls may pass before the page says so
 const PLAY_MS = 350;
+const SHORT = 100; // values of a series up to which smoothing is as strong as it is set
 const NO_LOSS = ["learning_rate", "images_per_second", "gradient"];
 const TOTAL = "total"; // the sum of the terms
 const PHASES = {
@@ -144,8 +145,9 @@ function svg(name, attributes = {}) {
   return made;
 }
 
-/** The exponential moving average, without the bias of its first value. */
-function smoothed(values, weight) {
+/** The exponential moving average, without the bias of its first value; of long series over more values. */
+function smoothed(values, strength) {
+  const weight = strength && 1 - (1 - strength) * Math.min(1, SHORT / values.length);
   let sum = 0, mass = 0;
   return values.map((value) => {
     if (!Number.isFinite(value)) return NaN;
@@ -211,8 +213,7 @@ class Chart {
     const width = this.svg.clientWidth || WIDTH, height = this.svg.clientHeight || HEIGHT;
     const logarithmic = element("logarithmic").checked;
     const values = series.get(this.name);
-    const weight = this.name === "learning_rate" ? 0 : Number(element("smoothing").value);
-    const smooth = smoothed(values, weight);
+    const smooth = smoothed(values, this.name === "learning_rate" ? 0 : Number(element("smoothing").value));
     const map = (value) => (logarithmic ? (value > 0 ? Math.log10(value) : NaN) : value);
     const [low, high] = this.range([...values, ...smooth].map(map));
     const span = steps.at(-1) - steps[0] || 1;
