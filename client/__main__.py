@@ -15,13 +15,14 @@ import httpx
 from client.batch import Batch, Outcome
 from client.exchange import Call, Refused
 from client.files import Item, UsageError, plan, with_format
+from client.models import named_models
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 DAY = 86400
 
 EPILOG = """Every option of the API is an option here, with an equals sign: --quality=85 --format=webp. What is there
 already is not done again, so that the same command goes on where it was interrupted. Exit status: 0 if every image has
-a result, 1 if some have none, 2 if the command makes no sense, 130 after Ctrl-C."""
+a result, 1 if some have none, 2 if the command makes no sense or names an unknown model, 130 after Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,6 +54,7 @@ async def _run(options: argparse.Namespace, call: Call, items: Sequence[Item]) -
         batch = Batch(
             client,
             call,
+            named_models(options.command, options.target, call.query),
             parallel=options.parallel,
             patience=options.patience,
             overwrite=options.overwrite,

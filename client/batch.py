@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from client.exchange import Call, Refused, RefusedForAll, Unavailable, exchange
 from client.files import Item
+from client.models import require_models
 from client.outage import Outage
 
 
@@ -38,6 +39,7 @@ class Batch:
         self,
         client: httpx.AsyncClient,
         call: Call,
+        models: Sequence[str] = (),
         *,
         parallel: int,
         patience: float,
@@ -46,6 +48,7 @@ class Batch:
     ) -> None:
         self._client = client
         self._call = call
+        self._models = models
         self._parallel = parallel
         self._overwrite = overwrite
         self._bar: tqdm[NoReturn] = tqdm(unit=" images", disable=True if quiet else None, file=sys.stderr, delay=0.5)
@@ -54,14 +57,26 @@ class Batch:
         self._pending: deque[Item] = deque()
 
     async def run(self, items: Sequence[Item]) -> Outcome:
-        """Process every item once. An item with a result is skipped, unless results are overwritten."""
+        """Process every item once. An item with a result is skipped, unless results are overwritten.
+
+        Raises UsageError, and sends nothing, where there are images to send and the service lacks one of the models.
+        """
         todo = [item for item in items if self._overwrite or item.existing_result() is None]
         self._outcome.skipped = len(items) - len(todo)
         self._pending.extend(todo)
         self._bar.reset(total=len(todo))
         with self._bar:
+            if todo:
+                await self._check_models()
             await asyncio.gather(*[self._run_worker() for _ in range(min(self._parallel, len(todo)))])
         return self._outcome
+
+    async def _check_models(self) -> None:
+        try:
+            await require_models(self._client, self._models, self._outage)
+        except Unavailable as error:
+            self._outcome.outage_reason = str(error)
+            self._skip_rest()
 
     async def _run_worker(self) -> None:
         while self._pending:

@@ -2,7 +2,7 @@
 
 import base64
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -22,7 +22,10 @@ RETRYABLE_STATUSES = frozenset({408, 429, 503})
 TEMPORARY_PROBLEMS = frozenset({"/problems/draining", "/problems/model-unavailable"})
 """Problem types of a service that starts or stops, if the answer has a Retry-After."""
 
-SHARED_PROBLEMS = frozenset({"/problems/unknown-model", "/problems/not-found"})
+UNKNOWN_MODEL = "/problems/unknown-model"
+"""Problem type of a model that the service does not have."""
+
+SHARED_PROBLEMS = frozenset({UNKNOWN_MODEL, "/problems/not-found"})
 """Problem types that every image would have."""
 
 OPTION_PROBLEMS = frozenset({"/problems/invalid-request", "/problems/not-acceptable"})
@@ -48,6 +51,15 @@ class RefusedForAll(Refused):
     """Refused for a reason that holds for every image."""
 
 
+class UnknownModel(RefusedForAll):
+    """The service has no model of that name."""
+
+    def __init__(self, detail: str, available: Sequence[str]) -> None:
+        """`available`: the names of the models that there are."""
+        super().__init__(detail)
+        self.available = available
+
+
 class Unavailable(RefusedForAll):
     """The service was unavailable for longer than the client waits."""
 
@@ -60,6 +72,7 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     retries: int = 10
+    method: str = "POST"
 
 
 class Cause(Enum):
@@ -123,18 +136,20 @@ async def _pause(failure: Failure, attempt: int, sent_at: float, outage: Outage)
 
 async def _send(client: httpx.AsyncClient, call: Call, content: bytes) -> httpx.Response | Failure:
     try:
-        answer = await _post(client, call, content)
+        answer = await _request(client, call, content)
     except httpx.TransportError as error:
         return Failure(_classify_error(error), Refused(f"no answer from {client.base_url}: {_describe_error(error)}"))
     if answer.is_success:
         return answer
     cause, (kind, detail) = _classify_response(answer), _read_problem(answer)
     final = cause is Cause.FINAL and await _affects_all_images(client, call, kind, detail)
+    if kind == UNKNOWN_MODEL:
+        return Failure(cause, UnknownModel(detail, _read_available(answer)))
     return Failure(cause, RefusedForAll(detail) if final else Refused(detail), _retry_after(answer))
 
 
-async def _post(client: httpx.AsyncClient, call: Call, content: bytes) -> httpx.Response:
-    return await client.post(call.path, params=call.query, headers=call.headers, content=content)
+async def _request(client: httpx.AsyncClient, call: Call, content: bytes) -> httpx.Response:
+    return await client.request(call.method, call.path, params=call.query, headers=call.headers, content=content)
 
 
 async def _affects_all_images(client: httpx.AsyncClient, call: Call, kind: str, detail: str) -> bool:
@@ -142,7 +157,7 @@ async def _affects_all_images(client: httpx.AsyncClient, call: Call, kind: str, 
     if kind not in OPTION_PROBLEMS:
         return kind in SHARED_PROBLEMS
     try:
-        return _read_problem(await _post(client, call, PROBE_IMAGE)) == (kind, detail)
+        return _read_problem(await _request(client, call, PROBE_IMAGE)) == (kind, detail)
     except httpx.TransportError:
         return False
 
@@ -172,6 +187,12 @@ def _read_problem(answer: httpx.Response) -> tuple[str, str]:
         return str(problem["type"]), str(problem["detail"])
     except (ValueError, LookupError, TypeError):
         return "", f"HTTP {answer.status_code}"
+
+
+def _read_available(answer: httpx.Response) -> list[str]:
+    """The names in the member `available` of a problem of an unknown model; empty where there are none."""
+    available = answer.json().get("available", [])
+    return [str(name) for name in available] if isinstance(available, list) else []
 
 
 def _retry_after(answer: httpx.Response) -> float | None:

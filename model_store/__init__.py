@@ -1,5 +1,6 @@
 """Transform networks, their manifests and the versioned store, shared by the trainer and the service."""
 
+from model_store.card import PREVIEW_FILE, model_card
 from model_store.errors import CorruptModel, GoldenMismatch, StoreError, UnknownModel
 from model_store.foreign import describe_foreign
 from model_store.golden import Golden
@@ -22,6 +23,7 @@ from model_store.store import SHIPPED_STORE, ModelStore, StoredModel
 
 __all__ = [
     "NAME_PATTERN",
+    "PREVIEW_FILE",
     "SHIPPED_STORE",
     "STYLE",
     "UPSCALE_4",
@@ -44,6 +46,7 @@ __all__ = [
     "describe_foreign",
     "for_inference",
     "has_fast_bf16",
+    "model_card",
     "reflected",
     "thumbnail",
 ]

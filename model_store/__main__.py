@@ -1,4 +1,4 @@
-"""The command `pastiche-models`: lists, shows, verifies, promotes and rolls back the models of a store."""
+"""The command `pastiche-models`: lists, shows, describes, verifies, promotes and rolls back the models of a store."""
 
 import argparse
 import sys
@@ -37,6 +37,11 @@ def _list(store: ModelStore, _: argparse.Namespace) -> int:
 
 def _show(store: ModelStore, options: argparse.Namespace) -> int:
     print(store.manifest(options.name, options.version).model_dump_json(indent=2))
+    return 0
+
+
+def _card(store: ModelStore, options: argparse.Namespace) -> int:
+    print(store.card(options.name, options.version), end="")
     return 0
 
 
@@ -90,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     for command, name, version, summary in (
         (_list, None, None, "the models and their versions"),
         (_show, "name", "?", "the manifest of a model"),
+        (_card, "name", "?", "the model card of a model, as Markdown"),
         (_verify, "?", "?", "check files, weights and golden outputs; of one model or of all"),
         (_promote, "name", "version", "make a version the current one"),
         (_rollback, "name", None, "make the version before the current one current"),

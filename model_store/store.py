@@ -5,6 +5,7 @@
                         weights.safetensors    convolutions in fp16, normalisation in fp32
                         golden.safetensors     an input and its output, see Golden
                         preview.png            optional
+                        README.md              the model card, see model_card
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as format_safetensors
 from torch import Tensor, nn
 
+from model_store.card import PREVIEW_FILE, model_card
 from model_store.durable import replace_file, write_folder
 from model_store.errors import CorruptModel, GoldenMismatch, StoreError, UnknownModel
 from model_store.golden import Golden
@@ -33,11 +35,12 @@ from model_store.networks.transform import TransformNetwork
 SHIPPED_STORE = Path(__file__).parent / "checkpoints"
 """The networks that come with the package."""
 
-_MANIFEST, _WEIGHTS, _GOLDEN, _PREVIEW, _CURRENT = (
+_MANIFEST, _WEIGHTS, _GOLDEN, _PREVIEW, _CARD, _CURRENT = (
     "manifest.json",
     "weights.safetensors",
     "golden.safetensors",
-    "preview.png",
+    PREVIEW_FILE,
+    "README.md",
     "current",
 )
 
@@ -126,6 +129,17 @@ class ModelStore:
         path = self._folder(name, version) / _PREVIEW
         return path if path.is_file() else None
 
+    def card(self, name: str, version: int | None = None) -> str:
+        """The model card of a version, by default the current one: its README.md, or where it has none a new one.
+
+        Raises CorruptModel if a link leads out of the store, or if there is neither a README.md nor a manifest.
+        """
+        folder = self._folder(name, version)
+        try:
+            return (folder / _CARD).read_text("utf-8", "replace")
+        except OSError:  # versions that were published before there were cards have none
+            return model_card(self.manifest(name, int(folder.name)), preview=(folder / _PREVIEW).is_file())
+
     def load(self, name: str, version: int | None = None) -> StoredModel:
         """Load a version, by default the current one.
 
@@ -193,7 +207,7 @@ class ModelStore:
         if chosen not in self.versions(name):
             raise UnknownModel(f"no version {chosen} of {name!r}; there are: {self.versions(name)}")
         folder = self.root / name / str(chosen)
-        files = (folder / file for file in (_MANIFEST, _WEIGHTS, _GOLDEN, _PREVIEW))
+        files = (folder / file for file in (_MANIFEST, _WEIGHTS, _GOLDEN, _PREVIEW, _CARD))
         require_inside(self.root, (folder.parent, folder, *files), f"{name}@{chosen}")
         return folder
 
@@ -215,8 +229,9 @@ class ModelStore:
             version = max(self.versions(draft.name), default=0) + 1
             content = _build_manifest(draft, version, network, files).model_dump_json(indent=2).encode()
             manifest = _parse_manifest(content, f"{draft.name}@{version}")
+            card = model_card(manifest, preview=_PREVIEW in files).encode()
             try:
-                write_folder(self.root / draft.name / str(version), {**files, _MANIFEST: content})
+                write_folder(self.root / draft.name / str(version), {**files, _MANIFEST: content, _CARD: card})
             except OSError:
                 if version not in self.versions(draft.name):
                     raise

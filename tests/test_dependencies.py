@@ -32,9 +32,12 @@ HTTP = frozenset({"fastapi", "starlette", "uvicorn", "httptools", "fastapi_offli
 OUTSIDE = frozenset({"tests", "benchmarks"})
 TORCH = frozenset({"torch", "torchvision"})
 
+HTTP_ROOMS = {"service": "service.http", "trainer": "trainer.watch"}
+"""The only part of a package that imports an HTTP library."""
+
 DIRECT: Mapping[str, Collection[str]] = {
     "model_store": {"client", "service", "trainer", "prometheus_client", *HTTP, *OUTSIDE},
-    "trainer": {"client", "service", "prometheus_client", *HTTP, *OUTSIDE},
+    "trainer": {"client", "service", "prometheus_client", *OUTSIDE},
     "service": {"client", "trainer", *OUTSIDE},
     "client": {"trainer", *OUTSIDE},
     "service.engine.runner": {"asyncio", "anyio"},
@@ -140,10 +143,11 @@ def forbidden(graph: Graph) -> Iterator[str]:
             if is_within(module, package):
                 found = {name for name in graph.imports[module] if any(is_within(name, other) for other in names)}
                 yield from (f"{module} imports {name}" for name in sorted(found))
-    for module, names in graph.imports.items():
-        if is_within(module, "service") and not is_within(module, "service.http"):
-            found = {name for name in names if any(is_within(name, library) for library in HTTP)}
-            yield from (f"{module} imports {name}, which only service.http may" for name in sorted(found))
+    for package, room_ in HTTP_ROOMS.items():
+        for module, names in graph.imports.items():
+            if is_within(module, package) and not is_within(module, room_):
+                found = {name for name in names if any(is_within(name, library) for library in HTTP)}
+                yield from (f"{module} imports {name}, which only {room_} may" for name in sorted(found))
 
 
 def reachable(graph: Graph) -> Iterator[str]:
@@ -170,6 +174,7 @@ def test_every_module_of_the_service_is_in_a_room() -> None:
     ("module", "planted", "complaint"),
     [
         ("model_store/store.py", "import trainer.losses", "model_store.store imports trainer.losses"),
+        ("trainer/session.py", "import uvicorn", "which only trainer.watch may"),
         ("trainer/losses.py", "from service import errors", "trainer.losses imports service.errors"),
         ("service/errors.py", "from fastapi import Request", "service.errors imports fastapi.Request"),
         ("service/errors.py", "from starlette.types import Scope", "service.engine.scheduler reaches starlette"),

@@ -23,6 +23,7 @@ from pydantic_settings import (
 from trainer import commands
 from trainer.commands import Command
 from trainer.errors import OptionError
+from trainer.watch.address import ANY_PORT
 
 NO_VALUE = "\0"
 """What pydantic-settings reads as None: a character that an argument cannot have, so that every text is a text."""
@@ -32,6 +33,10 @@ TUPLE_TYPE = re.compile(r"tuple\[(\w+),\.\.\.\]")
 
 EMPTY_DEFAULT = re.compile(rf" \(default: (\(\)|{NO_VALUE})?\)$")
 TUPLE_DEFAULT = re.compile(r" \(default: \((.+?),?\)\)$")
+
+
+VALUE_MAY_BE_LEFT_OUT = {"--watch": {"nargs": "?", "const": ANY_PORT, "metavar": "HOST:PORT"}}
+"""Options whose value may be left out, and what they are then."""
 
 
 class Paper(BaseModel):
@@ -124,6 +129,7 @@ def _add_argument(group: Any, *names: str, **options: Any) -> Action:
         options |= {"action": StoreValues, "nargs": "+", "metavar": item[1]}
     if options.get("action") is BooleanOptionalAction:
         options["action"] = "store_true"
+    options |= VALUE_MAY_BE_LEFT_OUT.get(names[-1], {})
     options["help"] = _readable_default(options["help"])
     return ArgumentParser.add_argument(group, *names, **options)
 

@@ -1,9 +1,7 @@
 """The commands of `pastiche-train`: the options of each, and what it does."""
 
 import json
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,10 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import CliImplicitFlag
 
 from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
-from trainer.errors import RunError, TrainerError
-from trainer.evaluate import bicubic, evaluate
+from trainer.errors import RunError
+from trainer.evaluate import bicubic, evaluate, format_scores
 from trainer.gatys import GatysConfig, optimize
-from trainer.hardware import Hardware
 from trainer.inversion import InvertConfig, invert
 from trainer.loss_network import load_loss_network
 from trainer.objective import StyleWeights, TermWeights
@@ -22,12 +19,11 @@ from trainer.paper.curves import CurvesConfig, curves
 from trainer.paper.loss_networks import LossNetworksConfig, loss_networks
 from trainer.paper.speed import SpeedConfig, speed
 from trainer.paper.super_resolution import SuperResolutionTableConfig, super_resolution
-from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.stored_models import find_model
 from trainer.style_score import StyleScorer, format_terms
-from trainer.task import Task, build
-from trainer.train import train
+from trainer.training import Invocation, publish_run, train_and_publish
+from trainer.watch.address import WatchAddress
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -53,18 +49,31 @@ class Resumable(Command):
         return config_type.model_validate(fields)
 
 
-class Style(Resumable, StyleConfig):
+class Training(Resumable):
+    """A command that trains."""
+
+    watch: WatchAddress | None = Field(
+        None, description="show the training on a web page: HOST:PORT, or without a value a free port of 127.0.0.1"
+    )
+    tensorboard: Path | None = Field(None, description="folder for TensorBoard's event files (extra: tensorboard)")
+
+    def train(self, config: TrainConfig) -> str:
+        """Train and publish."""
+        return train_and_publish(config, Invocation(self.resume, self.watch, self.tensorboard))
+
+
+class Style(Training, StyleConfig):
     """Train a network that paints photographs in the style of one painting, and publish it."""
 
     def execute(self) -> str:
-        return _train(self.config(StyleConfig), self.resume)
+        return self.train(self.config(StyleConfig))
 
 
-class SuperResolution(Resumable, SuperResolutionConfig):
+class SuperResolution(Training, SuperResolutionConfig):
     """Train a network that enlarges photographs, and publish it."""
 
     def execute(self) -> str:
-        return _train(self.config(SuperResolutionConfig), self.resume)
+        return self.train(self.config(SuperResolutionConfig))
 
 
 class Publish(Command):
@@ -79,8 +88,7 @@ class Publish(Command):
             raise RunError(f"{self.run} holds no run; --run takes the folder of one, such as runs/wave")
         fields = json.loads(run.config_file.read_text())
         config_type = StyleConfig if "style_image" in fields else SuperResolutionConfig
-        config = config_type.model_validate(fields)
-        return _publish(build(config, _hardware(config)), config, run)
+        return publish_run(config_type.model_validate(fields), run)
 
 
 class Evaluate(Command):
@@ -95,7 +103,7 @@ class Evaluate(Command):
         scale = stored.manifest.scale
         rows = {stored.manifest.label: evaluate(stored.network, self.images, scale)}
         rows["bicubic"] = evaluate(bicubic(scale), self.images, scale)
-        return "\n".join(f"{method:24} {_format_scores(scores)}" for method, scores in rows.items())
+        return "\n".join(f"{method:24} {format_scores(scores)}" for method, scores in rows.items())
 
 
 class Judge(Command, TermWeights):
@@ -161,32 +169,3 @@ class LossNetworks(Resumable, LossNetworksConfig):
 
     def execute(self) -> str:
         return loss_networks(self.config(LossNetworksConfig), resume=self.resume)
-
-
-def _train(config: TrainConfig, resume: bool) -> str:
-    """Train and publish. Raises TrainerError in one of several processes, which torchrun would start."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise TrainerError(
-            "one process trains a network; start it without torchrun, and several styles on several GPUs"
-        )
-    task, run = build(config, _hardware(config)), Run(config.folder)
-    train(task, config, run, resume=resume)
-    if resume and (label := run.published_as(run.load()["step"])):
-        return f"the run was finished, and published as {label}; `publish --run {run.folder}` publishes it again"
-    return _publish(task, config, run)
-
-
-def _publish(task: Task, config: TrainConfig, run: Run) -> str:
-    state = run.load()
-    manifest = publish(task, config, state)
-    run.note_published(state["step"], manifest.label)
-    return f"published {manifest.label} ({manifest.digest})"
-
-
-def _hardware(config: TrainConfig) -> Hardware:
-    return Hardware.of(config.device, config.precision, config.threads)
-
-
-def _format_scores(scores: Mapping[str, float]) -> str:
-    grid = f"  grid {scores['grid']:+.1f} dB" if "grid" in scores else ""
-    return f"{scores['psnr']:6.2f} dB  SSIM {scores['ssim']:.4f}{grid}"

@@ -3,8 +3,9 @@
 Defaults are the paper's (§4.1, §4.2); where ours differ, the description gives the paper's value.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -13,6 +14,15 @@ from model_store.manifest import Name
 from model_store.networks.layers import Norm
 from trainer.loss_network import Pooling
 from trainer.objective import StyleWeights
+from trainer.presets import (
+    STYLE_PRESETS,
+    SUPER_RESOLUTION_PRESETS,
+    Options,
+    Preset,
+    describe,
+    style_preset,
+    super_resolution_preset,
+)
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -79,6 +89,16 @@ class TrainConfig(BaseModel):
         """The run's folder: `run`, or runs/<name>."""
         return self.run or Path("runs") / self.name
 
+    @classmethod
+    def preset_options(cls, _: Mapping[str, Any], /) -> Options:
+        """The options of the preset that is among the given ones; none without one."""
+        return {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_preset(cls, given: Any) -> Any:
+        return {**cls.preset_options(given), **given} if isinstance(given, Mapping) else given
+
     @model_validator(mode="after")
     def _check_accumulate(self) -> Self:
         if self.batch % self.accumulate:
@@ -94,6 +114,7 @@ class TrainConfig(BaseModel):
 class StyleConfig(StyleWeights, TrainConfig):
     """The options of style transfer (paper §4.1)."""
 
+    preset: Preset | None = Field(None, description=describe(STYLE_PRESETS))
     style_image: Path = Field(description="the painting")
     style_title: str = Field("", description="the painting in words: painter, title, year")
     style_size: int = Field(512, ge=16, description="longer side at which the painting is seen; sets the stroke size")
@@ -140,10 +161,19 @@ class StyleConfig(StyleWeights, TrainConfig):
         "to keep the photograph first does not lose it among brush strokes",
     )
 
+    @classmethod
+    def preset_options(cls, given: Mapping[str, Any], /) -> Options:
+        return style_preset(str(given.get("preset")))
+
 
 class SuperResolutionConfig(TrainConfig):
     """The options of super-resolution (paper §4.2)."""
 
+    preset: Preset | None = Field(
+        None,
+        description=f"{describe(SUPER_RESOLUTION_PRESETS)}; with the layers of the shipped networks for ×2, ×4 and ×8, "
+        "from whose weights quick and cpu begin",
+    )
     scale: int = Field(4, ge=2, le=16, description="output side over input side")
     batch: int = Field(16, ge=1, description="images per step (paper: 4)")
     steps: int = Field(200_000, ge=1, description="optimisation steps")
@@ -170,3 +200,8 @@ class SuperResolutionConfig(TrainConfig):
     )
     validation: Path | None = Field(None, description="folder of images whose PSNR and SSIM go into the manifest")
     feature_layer: str = Field("relu2_2", description="layer of the feature reconstruction loss")
+
+    @classmethod
+    def preset_options(cls, given: Mapping[str, Any], /) -> Options:
+        scale = str(given.get("scale", cls.model_fields["scale"].default))
+        return super_resolution_preset(str(given.get("preset")), int(scale) if scale.isdecimal() else 0)

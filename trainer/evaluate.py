@@ -5,7 +5,7 @@ the network and compared on luma (ITU-R BT.601, 16 to 235) without a border of `
 28.43 dB and SSIM 0.8113 on Set5 ×4.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean
 
@@ -117,3 +117,9 @@ def sharp_image(path: Path, scale: int) -> Tensor:
     pixels = torch.from_numpy(read_rgb(path).copy()).permute(2, 0, 1)[None].float() / 255
     height, width = (side - side % scale for side in pixels.shape[-2:])
     return pixels[..., :height, :width]
+
+
+def format_scores(scores: Mapping[str, float]) -> str:
+    """Scores as `evaluate` returns them, on one line."""
+    grid = f"  grid {scores['grid']:+.1f} dB" if "grid" in scores else ""
+    return f"{scores['psnr']:6.2f} dB  SSIM {scores['ssim']:.4f}{grid}"

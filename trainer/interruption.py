@@ -9,12 +9,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def interruption() -> Iterator[threading.Event]:
-    """Yield an event that the first Ctrl-C or SIGTERM sets; a second signal has its usual effect.
+def interruption(stop_requested: threading.Event | None = None) -> Iterator[threading.Event]:
+    """Yield an event, the given one or a new one, that the first Ctrl-C or SIGTERM sets; a second has its usual effect.
 
-    Signal handlers can be set in the main thread only; in any other thread the event is never set.
+    Signal handlers can be set in the main thread only; in any other thread no signal sets the event.
     """
-    stop_requested = threading.Event()
+    stop_requested = stop_requested or threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop_requested
         return

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,22 @@ class Run:
         self.metrics_file = folder / "metrics.jsonl"
         self.published_file = folder / "published.json"
 
+    def check(self, config: BaseModel, *, resume: bool) -> None:
+        """Raise RunError as `begin` does for what the folder shows by itself, before images and networks are read."""
+        if resume:
+            self._require_same(config)
+            self._require_state()
+        elif self.state_file.exists():
+            raise RunError(f"{self.folder} holds a run already; pass --resume to go on with it, or another --run")
+
     def begin(self, config: BaseModel, fingerprint: str, *, resume: bool) -> State | None:
         """Create the folder and write config.json; returns the saved state with `resume`, else None.
 
         `fingerprint` identifies the images, the loss network and the teacher. Raises RunError without `resume` where
         there is a state already, and with it where there is none, or one of another fingerprint or other options.
         """
-        state = self._resumed(config, fingerprint) if resume else None
-        if state is None and self.state_file.exists():
-            raise RunError(f"{self.folder} holds a run already; pass --resume to go on with it, or another --run")
+        self.check(config, resume=resume)
+        state = self._resumed(fingerprint) if resume else None
         self.folder.mkdir(parents=True, exist_ok=True)
         if state is None:
             self.published_file.unlink(missing_ok=True)  # of an earlier run in this folder
@@ -52,8 +60,7 @@ class Run:
 
     def load(self) -> State:
         """The saved state, on the CPU; no pickled code is executed. Raises RunError where there is none."""
-        if not self.state_file.exists():
-            raise RunError(f"{self.folder} holds no state to go on with; start without --resume")
+        self._require_state()
         state: State = torch.load(self.state_file, map_location="cpu", weights_only=True)
         return state
 
@@ -75,12 +82,33 @@ class Run:
 
     def preview(self, step: int, picture: Tensor) -> Path:
         """Write a picture, float RGB (3, H, W) in [0, 1], as preview-<step>.png; returns its path."""
-        path = self.folder / f"preview-{step:06d}.png"
-        path.write_bytes(png(picture))
+        path = self.preview_file(step)
+        replace_file(path, png(picture))
         return path
 
-    def _resumed(self, config: BaseModel, fingerprint: str) -> State:
-        self._require_same(config)
+    def preview_file(self, step: int) -> Path:
+        """The file of the preview of a step."""
+        return self.folder / f"preview-{step:06d}.png"
+
+    def previews(self) -> list[int]:
+        """The steps of which there are previews, ascending."""
+        names = (re.fullmatch(r"preview-(\d{6,})\.png", path.name) for path in self.folder.glob("preview-*.png"))
+        return sorted(int(name[1]) for name in names if name)
+
+    def metrics(self, begin: int, most: int) -> tuple[list[bytes], int]:
+        """The whole lines of metrics.jsonl in the `most` bytes from `begin` on, and the byte after the last of them."""
+        if not self.metrics_file.exists():
+            return [], begin
+        with self.metrics_file.open("rb") as file:
+            file.seek(begin)
+            whole, newline, _ = file.read(most).rpartition(b"\n")
+        return whole.splitlines(), begin + len(whole) + len(newline)
+
+    def _require_state(self) -> None:
+        if not self.state_file.exists():
+            raise RunError(f"{self.folder} holds no state to go on with; start without --resume")
+
+    def _resumed(self, fingerprint: str) -> State:
         state = self.load()
         if state["fingerprint"] != fingerprint:
             other = "was begun with other images, another loss network or another teacher"

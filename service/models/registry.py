@@ -9,7 +9,7 @@ from functools import cached_property
 from math import prod
 from time import monotonic
 
-from model_store import Manifest, ModelStore, StoreError, describe_foreign
+from model_store import Manifest, ModelStore, StoreError, describe_foreign, model_card
 from model_store.allocator import trim_heap
 from service.engine.cost_model import CostModel
 from service.engine.runner import LoadedModel, LoadedNetwork, Runner
@@ -79,6 +79,13 @@ class ServedModel:
         """The PNG file that shows what the model does; None where there is none any more. Raises CorruptModel."""
         path = ModelStore(self.source.root).preview(self.name, self.manifest.version)
         return path.read_bytes() if path else None
+
+    def read_card(self) -> str:
+        """The model card, as Markdown; one of the manifest's entries alone where its files are gone."""
+        try:
+            return ModelStore(self.source.root).card(self.name, self.manifest.version)
+        except StoreError:
+            return model_card(self.manifest, preview=self.has_preview)
 
     @cached_property
     def fp32(self) -> "ServedModel":

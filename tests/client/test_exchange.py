@@ -10,7 +10,7 @@ from time import monotonic
 import httpx
 import pytest
 
-from client.exchange import Call, Refused, RefusedForAll, Unavailable, exchange
+from client.exchange import Call, Refused, RefusedForAll, Unavailable, UnknownModel, exchange
 from client.outage import Outage
 
 Answers = list[tuple[int, dict[str, str], bytes]]
@@ -107,7 +107,7 @@ def test_retries_are_limited(waits: Waits) -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind", "failure"),
-    [(415, "unsupported-image", Refused), (404, "unknown-model", RefusedForAll), (404, "not-found", RefusedForAll)],
+    [(415, "unsupported-image", Refused), (404, "unknown-model", UnknownModel), (404, "not-found", RefusedForAll)],
 )
 def test_final_answers_are_not_retried(status: int, kind: str, failure: type[Refused]) -> None:
     with server([(status, {}, problem(kind, "no"))]) as (url, asked), pytest.raises(Refused, match="no") as refused:

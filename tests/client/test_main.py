@@ -121,10 +121,29 @@ def test_names_of_styles_are_quoted(tmp_path: Path, capsys: pytest.CaptureFixtur
     source = photos(tmp_path / "photos", 1)
     with serving(tmp_path / "store") as live:
         shared = [str(source), "--server", live.url, "-o"]
-        assert main(["stylize", "wave?strength=0", *shared, str(tmp_path / "no")]) == 1
-        assert "no style is named 'wave?strength=0'" in capsys.readouterr().err
+        assert main(["stylize", "wave?strength=0", *shared, str(tmp_path / "no")]) == 2
+        assert "no model is named 'wave?strength=0'" in capsys.readouterr().err
         assert main(["stylize", "wave/preview", *shared, str(tmp_path / "no")]) == 1
         assert main(["stylize", "wave:0.7,scream:0.3", *shared, str(tmp_path / "mixed")]) == 0
+
+
+def test_mistyped_model_ends_the_command_before_an_image_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(tmp_path / "store")
+    publish_upscaler(tmp_path / "store")
+    source = photos(tmp_path / "photos", 2)
+    (source / "link.jpg").symlink_to("gone.jpg")
+    with serving(tmp_path / "store") as live:
+        shared = [str(source), "-o", str(tmp_path / "out"), "--server", live.url]
+        for command in (["stylize", "waves"], ["stylize", "wave:0.5,waev:0.5"], ["upscale", "4", "--model=x5"]):
+            assert main([*command[:2], *shared, *command[2:]]) == 2
+            said = capsys.readouterr().err
+            assert said.startswith("error: no model is named")
+            assert f"did you mean {'x4' if 'upscale' in command else 'wave'}?" in said
+            assert "link.jpg" not in said
+        assert main(["stylize", "nothing-like-it", *shared]) == 2
+        assert "did you mean" not in capsys.readouterr().err
 
 
 def test_extension_of_a_single_result_sets_its_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,7 +221,7 @@ def test_local_needs_no_server(
     assert main(["stylize", "wave", str(source), "-o", str(out), "--local"]) == 0
     assert "5 written" in capsys.readouterr().err
     assert same(pixels((out / "1" / "004.png").read_bytes()), painted(tmp_path / "store", photo(4)))
-    assert main(["stylize", "cats", str(source), "-o", str(tmp_path / "no"), "--local"]) == 1
+    assert main(["stylize", "cats", str(source), "-o", str(tmp_path / "no"), "--local"]) == 2
     assert "there are: wave" in capsys.readouterr().err
     assert not (tmp_path / "jobs").exists()
     monkeypatch.setenv("PASTICHE_STORES", str(tmp_path / "empty"))

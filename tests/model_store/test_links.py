@@ -30,12 +30,14 @@ LINKED = (
     "wave/1/weights.safetensors",
     "wave/1/golden.safetensors",
     "wave/1/preview.png",
+    "wave/1/README.md",
 )
 
 READS: dict[str, Callable[[ModelStore], object]] = {
     "manifest": lambda store: store.manifest("wave"),
     "load": lambda store: store.load("wave"),
     "preview": lambda store: store.preview("wave"),
+    "card": lambda store: store.card("wave"),
     "verify": lambda store: store.verify("wave"),
 }
 

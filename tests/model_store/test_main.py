@@ -40,6 +40,13 @@ def test_show_prints_the_manifest(root: Path, capsys: pytest.CaptureFixture[str]
     assert json.loads(capsys.readouterr().out)["version"] == 1
 
 
+def test_card_prints_the_model_card(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "card", "wave", "1") == 0
+    assert capsys.readouterr().out == (root / "wave/1/README.md").read_text()
+    assert run(root, "card", "waves") == 1
+    assert "no model 'waves'" in capsys.readouterr().err
+
+
 def test_verify_checks_all_and_fails_on_a_changed_file(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(root, "verify") == 0
     (root / "wave/2/weights.safetensors").write_bytes(b"")

@@ -46,6 +46,20 @@ def test_published_model_can_be_loaded(tmp_path: Path) -> None:
     assert preview.read_bytes() == b"png"
 
 
+def test_card_stands_beside_the_weights_and_older_versions_get_a_new_one(tmp_path: Path) -> None:
+    store = published(tmp_path, "wave")
+    path = tmp_path / "wave/1/README.md"
+    written = path.read_text()
+    assert "# The Great Wave" in written
+    assert store.card("wave") == store.card("wave", 1) == written
+    path.unlink()
+    assert store.card("wave") == written
+    path.write_text("changed by hand")
+    assert store.card("wave") == "changed by hand"
+    assert store.verify("wave").label == "wave@1"
+    assert store.foreign() == []
+
+
 def test_normalisation_is_stored_exactly(tmp_path: Path) -> None:
     original = network()
     store = ModelStore(tmp_path)

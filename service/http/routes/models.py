@@ -1,6 +1,7 @@
 """`GET /v1/models`: what is served, what is known of it, and what could not be loaded."""
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -8,13 +9,16 @@ from typing import Annotated, Literal, Self
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field
 
-from model_store import Manifest, StoreError
+from model_store import PREVIEW_FILE, Manifest, StoreError
 from service.errors import NoPreview
 from service.http.root_path import root_path
 from service.http.routes.problems import problem_responses
 from service.models.registry import LoadFailure, ModelRegistry, ServedModel
 
 Name = Annotated[str, Path(description="the name of a model")]
+
+
+MARKDOWN = "text/markdown"
 
 
 class LoadFailureInfo(BaseModel):
@@ -88,7 +92,7 @@ class ModelDetails(ModelSummary):
 
 
 class ModelRoutes:
-    """GET /v1/models, one model, and its preview."""
+    """GET /v1/models, one model, its preview and its card."""
 
     def __init__(self, models: ModelRegistry) -> None:
         self._models = models
@@ -100,6 +104,12 @@ class ModelRoutes:
             self.preview,
             response_class=Response,
             responses={200: {"description": "A picture", "content": {"image/png": {}}}, **problem_responses(404, 503)},
+        )
+        self.router.add_api_route(
+            "/{name}/card",
+            self.card,
+            response_class=Response,
+            responses={200: {"description": "Markdown", "content": {MARKDOWN: {}}}, **problem_responses(404, 503)},
         )
 
     async def every(self, request: Request) -> ModelList:
@@ -131,6 +141,14 @@ class ModelRoutes:
         if content is None:
             raise NoPreview(f"{model.label} was published without a preview")
         return Response(content, media_type="image/png", headers={"ETag": f'"{model.manifest.digest}"'})
+
+    async def card(self, name: Name) -> Response:
+        """The model card: Markdown, with the metadata that the Hugging Face Hub reads."""
+        model = self._models.find(name)
+        text = await asyncio.to_thread(model.read_card)
+        content = text.replace(f"]({PREVIEW_FILE})", "](preview)").encode()  # as the path of the preview is here
+        headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
+        return Response(content, media_type=MARKDOWN, headers=headers)
 
 
 def _failed(failure: LoadFailure) -> ModelSummary:

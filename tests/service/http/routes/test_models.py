@@ -86,6 +86,31 @@ def test_preview_that_became_a_link_out_of_the_store_is_not_shown(tmp_path: Path
     assert "'preview.png' leads out of the store" in answer.json()["detail"]
 
 
+def test_card_is_markdown_whose_picture_is_the_preview(tmp_path: Path) -> None:
+    publish(tmp_path, preview=file(photo()))
+    with serving(tmp_path) as live:
+        answer = live.client.get("/v1/models/wave/card")
+        assert answer.headers["Content-Type"] == "text/markdown; charset=utf-8"
+        assert answer.text == ModelStore(tmp_path).card("wave").replace("(preview.png)", "(preview)")
+        assert live.client.get(answer.url.join("preview")).content == file(photo())
+        (tmp_path / "wave" / "1" / "README.md").write_text("# By hand")
+        changed = live.client.get("/v1/models/wave/card")
+        assert changed.text == "# By hand"
+        assert len({each.headers["ETag"] for each in (answer, changed)}) == 2
+        assert live.client.get("/v1/models/cats/card").json()["type"] == "/problems/unknown-model"
+
+
+def test_card_that_became_a_link_out_of_the_store_is_made_anew(tmp_path: Path) -> None:
+    root, secret = tmp_path / "store", tmp_path / "secret"
+    secret.write_text("of this machine")
+    publish(root)
+    with serving(root) as live:
+        card = root / "wave" / "1" / "README.md"
+        card.unlink()
+        card.symlink_to(secret)
+        assert live.client.get("/v1/models/wave/card").text.startswith("---\nlicense: apache-2.0\n")
+
+
 def test_published_version_appears_and_a_rollback_is_followed(tmp_path: Path) -> None:
     with serving(tmp_path) as live:
         assert listed(live) == {}

@@ -1,0 +1,47 @@
+"""The models that a command names: whether the service has them is found out before any image is sent."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from urllib.parse import quote
+
+import httpx
+
+from client.exchange import Call, Refused, Unavailable, UnknownModel, exchange
+from client.files import UsageError
+from client.outage import Outage
+
+SIMILARITY = 0.5
+"""Least similarity of a name that is suggested, as `difflib` has it: x4 for x5 is as far as it goes."""
+
+
+def named_models(command: str, target: str, query: Mapping[str, str]) -> list[str]:
+    """The styles of `stylize`, mixed or not, or the models of `upscale … --model=`."""
+    if command == "stylize":
+        return [part.partition(":")[0] for part in target.split(",")]
+    return [name.strip() for name in query.get("model", "").split(",") if name.strip()]
+
+
+async def require_models(client: httpx.AsyncClient, names: Iterable[str], outage: Outage) -> None:
+    """Raise UsageError, with the most similar name, where the service has no model of a name.
+
+    A service that is away is waited for; raises Unavailable as `exchange`. After any other refusal the images are sent
+    all the same, since they get an answer to what they ask for.
+    """
+    for name in names:
+        await _require(client, name, outage)
+
+
+async def _require(client: httpx.AsyncClient, name: str, outage: Outage) -> None:
+    try:
+        await exchange(client, Call(f"/v1/models/{quote(name, safe='')}", method="GET"), b"", outage)
+    except UnknownModel as error:
+        raise UsageError(f"{error}{_suggestion(name, error.available)}") from error
+    except Unavailable:
+        raise
+    except Refused:
+        return
+
+
+def _suggestion(name: str, available: Sequence[str]) -> str:
+    similar = get_close_matches(name, available, 1, SIMILARITY)
+    return f"; did you mean {similar[0]}?" if similar else ""

@@ -1,0 +1,64 @@
+"""The command that trains a network like a stored one, from the recipe in its manifest."""
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from model_store.manifest import Manifest, Provenance
+
+LINE = 100
+"""Characters of a line, roughly."""
+
+PRECISIONS = {"bfloat16": "bf16", "float32": "fp32"}
+"""The recipe's names of precisions, and the option's."""
+
+TORCHVISION = "VGG16_Weights"
+"""In the name of the loss network that is the default."""
+
+NO_OPTIONS = frozenset({"name", "preset"})
+"""Entries of a recipe that are given otherwise, or by all others."""
+
+
+def training_command(manifest: Manifest) -> str:
+    """The command line with every option of the recipe, in several lines. Files have the names of examples."""
+    provenance = manifest.provenance
+    words = ["pastiche-train", manifest.task, "--name", manifest.name, "--content", "photographs/"]
+    words += ["--style-image", "painting.jpg"] if manifest.task == "style" else []
+    words += _loss_network(provenance)
+    words += ["--license", manifest.license] if manifest.license else []
+    for name, value in provenance.recipe.items():
+        if name not in NO_OPTIONS:
+            words += _option(name, value)
+    return _wrapped(words)
+
+
+def _loss_network(provenance: Provenance) -> list[str]:
+    source = provenance.loss_network
+    if not source or TORCHVISION in source:
+        return []
+    return ["--loss-network", f"{source.partition(',')[0]}.safetensors"]
+
+
+def _option(name: str, value: Any) -> list[str]:
+    """An option as it is typed; nothing where it has no value."""
+    if value is None or value == "":
+        return []
+    if isinstance(value, list | tuple):
+        return [f"--{name.replace('_', '-')}", *map(str, value)]
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return [f"--{name.replace('_', '-')}", PRECISIONS.get(text, text) if name == "precision" else text]
+
+
+def _wrapped(words: list[str]) -> str:
+    return " \\\n    ".join(_lines(words))
+
+
+def _lines(words: list[str]) -> Iterator[str]:
+    """Lines of whole options."""
+    line = ""
+    for word in words:
+        if len(line) > LINE and word.startswith("--"):
+            yield line
+            line = ""
+        line += f"{' ' if line else ''}{shlex.quote(word)}"
+    yield line

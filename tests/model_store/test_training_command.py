@@ -1,0 +1,44 @@
+import shlex
+
+import pytest
+
+from model_store import SHIPPED_STORE, ModelStore, Provenance
+from model_store.training_command import LINE, training_command
+from tests.model_store.test_card import manifest
+from trainer.command_line import parse
+from trainer.commands import Style, SuperResolution
+
+SHIPPED = ModelStore(SHIPPED_STORE).names()
+
+
+def words(command: str) -> list[str]:
+    program, *arguments = shlex.split(command.replace("\\\n", " "))
+    assert program == "pastiche-train"
+    return arguments
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_command_of_a_shipped_network_has_the_options_of_its_recipe(name: str) -> None:
+    stored = ModelStore(SHIPPED_STORE).manifest(name)
+    command = training_command(stored)
+    found = parse(words(command))
+    assert isinstance(found, Style | SuperResolution)
+    assert (found.name, found.license) == (name, stored.license)
+    recipe = stored.provenance.recipe | {"precision": {"bfloat16": "bf16", "float32": "fp32"}}
+    for option, value in found.model_dump(include=recipe.keys() - {"precision"}).items():
+        assert value == recipe[option], option
+    assert found.precision == recipe["precision"][stored.provenance.recipe["precision"]]
+    assert max(map(len, command.splitlines())) < LINE + 40
+
+
+def test_values_are_written_as_they_are_typed() -> None:
+    recipe = {"skip": True, "title": "", "preview": None, "sizes": [1, 2], "architecture": "R64*5", "preset": "cpu"}
+    provenance = Provenance(data="", recipe=recipe, loss_network="vgg16, VGG16_Weights.IMAGENET1K_V1")
+    found = words(training_command(manifest(license="", provenance=provenance)))
+    assert found[:7] == ["style", "--name", "wave", "--content", "photographs/", "--style-image", "painting.jpg"]
+    assert found[7:] == ["--skip", "true", "--sizes", "1", "2", "--architecture", "R64*5"]
+
+
+def test_loss_network_of_a_file_has_the_name_of_its_layout() -> None:
+    provenance = Provenance(data="", loss_network="vgg19-distilled, sha256:00, average pooling")
+    assert "--loss-network vgg19-distilled.safetensors" in training_command(manifest(provenance=provenance))

@@ -1,0 +1,97 @@
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_store import ModelStore
+from tests.trainer.samples import photographs, run_training, style_arguments, style_config, upscale_config
+from trainer.__main__ import main
+from trainer.errors import RunError, TrainerError
+from trainer.hardware import Hardware
+from trainer.run_folder import Run
+from trainer.session import Session
+from trainer.task import build
+from trainer.train import train
+from trainer.training import Invocation, hardware_of, publish_run, train_and_publish
+
+
+def test_training_ends_with_a_published_network(tmp_path: Path) -> None:
+    config = style_config(tmp_path)
+    assert train_and_publish(config, Invocation()).startswith("published wave@1 (sha256:")
+    assert publish_run(config, Run(config.folder)).startswith("published wave@2 (sha256:")
+    assert hardware_of(config) == Hardware.of("cpu", "auto")
+
+
+def test_a_run_that_exists_is_found_before_anything_is_loaded(tmp_path: Path) -> None:
+    config = style_config(tmp_path)
+    run_training(config)
+    absent = config.model_copy(update={"loss_network": "nowhere.safetensors", "content": tmp_path / "none"})
+    with pytest.raises(RunError, match="holds a run already"):
+        train_and_publish(absent, Invocation())
+    with pytest.raises(RunError, match="was begun with other options: style_weight"):
+        train_and_publish(absent.model_copy(update={"style_weight": 9.0}), Invocation(resume=True))
+    with pytest.raises(RunError, match="holds no run to go on with"):
+        train_and_publish(absent.model_copy(update={"run": tmp_path / "other"}), Invocation(resume=True))
+
+
+def test_weights_published_by_request_are_those_of_the_step_and_the_training_goes_on_as_without(tmp_path: Path) -> None:
+    config = style_config(tmp_path, save_every=100, precision="fp32")
+    task, run = build(config, Hardware.of("cpu", "fp32")), Run(config.folder)
+    states: list[int] = []
+
+    def publish() -> str:
+        states.append(run.load()["step"])
+        publish_run(config, run)
+        return "wave@1"
+
+    session = Session(publish)
+    session.request_publish()
+    found = train(task, config, run, session=session)
+    expected = run_training(style_config(tmp_path / "other", save_every=100, precision="fp32"))
+    assert states == [1]
+    assert session.status.published == "wave@1"
+    assert ModelStore(config.store).manifest("wave").provenance.steps == 1
+    assert all(torch.equal(value, found.state_dict()[key]) for key, value in expected.state_dict().items())
+
+
+def test_weights_published_by_request_after_the_last_step_are_not_published_again(tmp_path: Path) -> None:
+    config = style_config(tmp_path)
+    run_training(config)
+    publish_run(config, Run(config.folder))
+    assert "published as wave@1" in train_and_publish(config, Invocation(resume=True))
+    assert ModelStore(config.store).versions("wave") == [1]
+
+
+def test_figures_of_the_validation_images_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = photographs(tmp_path / "Set5", count=1)
+    config = upscale_config(tmp_path, steps=1, validation=photos)
+    printed = train_and_publish(config, Invocation()).splitlines()
+    metrics = ModelStore(config.store).manifest("x2").provenance.metrics
+    assert printed[1].startswith(f"Set5:  {metrics['psnr_set5']:.2f} dB  SSIM {metrics['ssim_set5']:.4f}")
+    assert publish_run(config, Run(config.folder)).splitlines()[1] == printed[1]
+
+
+def test_a_missing_licence_is_said_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "trainer.training"):
+        train_and_publish(style_config(tmp_path / "with", steps=1, license="CC0-1.0"), Invocation())
+        assert not caplog.records
+        train_and_publish(style_config(tmp_path / "without", steps=1), Invocation())
+    assert "--license is not given" in caplog.text
+
+
+def test_the_page_is_served_while_the_training_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "trainer.training"):
+        train_and_publish(style_config(tmp_path, steps=1), Invocation(watch="127.0.0.1:0"))
+    assert "watch the training at http://127.0.0.1:" in caplog.text
+
+
+def test_an_address_that_cannot_be_listened_on_ends_the_command_at_once(tmp_path: Path) -> None:
+    config = style_config(tmp_path, loss_network="nowhere.safetensors")
+    with pytest.raises(TrainerError, match=r"--watch 203\.0\.113\.1:8100: "):
+        train_and_publish(config, Invocation(watch="203.0.113.1:8100"))
+
+
+def test_options_of_an_invocation_are_options_of_the_command(tmp_path: Path) -> None:
+    assert main(style_arguments(tmp_path, "--watch", "127.0.0.1:0")) == 0
+    assert '"watch"' not in (tmp_path / "run/config.json").read_text()

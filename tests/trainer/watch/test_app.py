@@ -1,0 +1,112 @@
+import re
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.trainer.watch.pages import begun, running
+from trainer.session import Phase, Session
+from trainer.watch.app import TOKEN_HEADER, Watch, create_app
+
+TOKEN = "known-to-the-page"
+HERE = "http://127.0.0.1:8100"
+
+
+@pytest.fixture
+def session() -> Session:
+    return running()
+
+
+@pytest.fixture
+def told() -> list[Phase]:
+    return []
+
+
+@pytest.fixture
+def client(tmp_path: Path, session: Session, told: list[Phase]) -> TestClient:
+    config, run = begun(tmp_path)
+    app = create_app(Watch(session, run, config, TOKEN, told.append), host="127.0.0.1", token=TOKEN)
+    return TestClient(app, base_url=HERE)
+
+
+def test_page_asks_nobody_else_and_has_no_cookies(client: TestClient) -> None:
+    answer = client.get("/")
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; ")
+    assert "unsafe" not in policy
+    assert "Set-Cookie" not in answer.headers
+    assert f'content="{TOKEN}"' in answer.text
+    assert re.findall(r"https?://|<script>|<style|{{|style=", answer.text) == []
+
+
+def test_everything_that_the_page_refers_to_is_there(client: TestClient) -> None:
+    page = client.get("/").text
+    for name in re.findall(r'(?:href|src)="([^"]+)"', page):
+        answer = client.get(f"/{name}")
+        assert answer.status_code == 200
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    ids = set(re.findall(r' id="([\w-]+)"', page))
+    script = client.get("/script.js").text
+    assert set(re.findall(r'(?:element|setText)\("([\w-]+)"', script)) <= ids
+
+
+def test_status_tells_how_the_training_stands(client: TestClient, session: Session, told: list[Phase]) -> None:
+    found = client.get("/status").json()
+    assert (found["name"], found["title"], found["phase"]) == ("wave", "The <Wave>", "training")
+    assert (found["step"], found["steps"], found["previews"]) == (20, 100, [10, 20])
+    session.end("that was it")
+    assert client.get("/status").json()["message"] == "that was it"
+    assert told == ["training", "ended"]
+
+
+def test_previews_of_an_earlier_run_are_not_shown(client: TestClient, session: Session) -> None:
+    session.advance(15)
+    assert client.get("/status").json()["previews"] == [10]
+
+
+def test_metrics_are_read_from_where_the_page_had_come_to(client: TestClient) -> None:
+    first = client.get("/metrics").json()
+    assert [line["step"] for line in first["lines"]] == list(range(2, 21, 2))
+    assert client.get(f"/metrics?from={first['next']}").json() == {"next": first["next"], "lines": []}
+    assert client.get("/metrics?from=all").json() == first
+
+
+def test_previews_are_pictures_and_nothing_else_is_readable(client: TestClient) -> None:
+    assert client.get("/previews/10.png").content.startswith(b"\x89PNG")
+    for path in ("/previews/11.png", "/previews/..%2Fstate.pt", "/state.pt", "/previews/config.json"):
+        assert client.get(path).status_code == 404
+
+
+def test_page_may_stop_and_publish(client: TestClient, session: Session) -> None:
+    headers = {TOKEN_HEADER: TOKEN, "Origin": HERE}
+    assert client.post("/publish", headers=headers).status_code == 202
+    assert session.status.phase == "publishing"
+    assert not session.stop_requested.is_set()
+    assert client.post("/stop", headers={TOKEN_HEADER: TOKEN}).status_code == 202
+    assert session.stop_requested.is_set()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 403),
+        ({TOKEN_HEADER: "guessed"}, 403),
+        ({TOKEN_HEADER: "é".encode("latin-1").decode("latin-1")}, 403),
+        ({TOKEN_HEADER: TOKEN, "Origin": "http://evil.example"}, 403),
+        ({TOKEN_HEADER: TOKEN, "Origin": "null"}, 403),
+        ({TOKEN_HEADER: TOKEN, "Host": "evil.example"}, 421),
+        ({TOKEN_HEADER: TOKEN, "Host": "[:"}, 421),
+    ],
+)
+def test_others_may_not(client: TestClient, session: Session, headers: dict[str, str], status: int) -> None:
+    for path in ("/stop", "/publish"):
+        encoded = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
+        assert client.post(path, headers=encoded).status_code == status
+    assert not session.wants_state
+
+
+def test_names_of_others_do_not_reach_the_page(client: TestClient) -> None:
+    assert client.get("/", headers={"Host": "evil.example:8100"}).status_code == 421
+    assert client.get("/", headers={"Host": "localhost:9000"}).status_code == 200  # a tunnel to this machine
+    assert client.get("/stop").status_code == 405

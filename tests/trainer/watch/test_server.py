@@ -1,0 +1,105 @@
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.trainer.watch.pages import begun, running
+from trainer.errors import TrainerError
+from trainer.session import Session
+from trainer.watch.address import ANY_PORT, USUAL_PORT
+from trainer.watch.server import WatchServer, listen
+
+
+@contextmanager
+def serving(folder: Path, session: Session) -> Iterator[str]:
+    config, run = begun(folder)
+    with listen("127.0.0.1:0") as listener, WatchServer(session, run, config, listener) as server:
+        yield server.url
+
+
+def test_page_is_served_until_the_block_ends(tmp_path: Path) -> None:
+    with serving(tmp_path, running()) as url:
+        assert httpx.get(url).status_code == 200
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
+
+
+def test_a_page_that_was_open_learns_of_the_end(tmp_path: Path) -> None:
+    session = running()
+    with serving(tmp_path, session) as url, httpx.Client(base_url=url) as client:
+        assert client.get("/status").json()["phase"] == "training"
+        session.end("published wave@1")
+        assert client.get("/status").json()["message"] == "published wave@1"
+
+
+def test_an_error_of_the_page_is_its_own(tmp_path: Path) -> None:
+    session = running()
+    with serving(tmp_path, session) as url:
+        (tmp_path / "run/metrics.jsonl").write_text("damaged\n")
+        assert httpx.get(f"{url}metrics").status_code == 500
+        assert httpx.get(f"{url}status").status_code == 200
+        session.end("")
+        httpx.get(f"{url}status")
+
+
+def test_the_usual_port_or_a_free_one_is_chosen() -> None:
+    with listen(ANY_PORT) as first, listen(ANY_PORT) as second:
+        ports = [each.socket.getsockname()[1] for each in (first, second)]
+        assert first.url == f"http://127.0.0.1:{ports[0]}/"
+        assert USUAL_PORT != ports[1] != ports[0]
+
+
+def test_a_port_that_is_taken_is_an_error_where_it_was_asked_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        text = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(TrainerError, match=rf"--watch {text}: .*; another HOST:PORT may be free"), listen(text):
+            pass
+
+
+def test_others_who_reach_the_page_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    with listen("0.0.0.0:0") as listener:
+        assert listener.url.startswith("http://127.0.0.1:")
+    assert "whoever reaches 0.0.0.0:0 can see this training" in caplog.text
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+def test_page_in_a_browser(tmp_path: Path) -> None:
+    api = pytest.importorskip("playwright.sync_api")
+    session = running()
+    with serving(tmp_path, session) as url, api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        problems: list[str] = []
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(url)
+        page.locator(".chart").nth(3).wait_for()
+        assert page.locator(".chart b").all_inner_texts() == ["total", "content", "tv", "learning rate"]
+        assert page.locator(".chart path.smooth").count() == 4
+        assert page.inner_text("#progress-text") == "step 20 of 100"
+        assert str(page.get_attribute("#picture", "src")) == "previews/20.png"
+        for width in (390, 1280):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.locator(".chart svg").nth(1).focus()
+        page.keyboard.press("Home")
+        assert page.locator(".chart output").nth(1).inner_text() == "0.5 at 2"
+        page.locator("#scrub").focus()
+        page.keyboard.press("Home")
+        assert page.inner_text("#scrub-text") == "step 10"
+        page.click("#publish")
+        page.locator('#phase[data-phase="publishing"]').wait_for()
+        page.click("#stop")
+        page.keyboard.press("Escape")
+        assert not session.stop_requested.is_set()
+        page.click("#stop")
+        page.click("#confirm-yes")
+        assert session.stop_requested.wait(30)
+        session.end("interrupted at step 20")
+        page.locator("#message", has_text="interrupted at step 20").wait_for()
+        browser.close()
+    assert problems == []

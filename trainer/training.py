@@ -1,0 +1,123 @@
+"""One training, from its options to the published network: with a page and event files where they are asked for."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from model_store import Manifest
+from trainer.config import SuperResolutionConfig, TrainConfig
+from trainer.errors import TrainerError
+from trainer.evaluate import format_scores
+from trainer.event_files import EventFiles
+from trainer.hardware import Hardware
+from trainer.publishing import publish
+from trainer.run_folder import Run
+from trainer.session import Session
+from trainer.task import Task, build
+from trainer.train import train
+from trainer.watch.server import Listener, WatchServer, listen
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """How a training is started, which changes nothing in the network."""
+
+    resume: bool = False
+    watch: str | None = None
+    """Where the page is served, as `trainer.watch.address` has it; None for no page."""
+    tensorboard: Path | None = None
+    """Folder of TensorBoard's event files; None for none."""
+
+
+def train_and_publish(config: TrainConfig, invocation: Invocation) -> str:
+    """Train and publish; returns what to print. What can be refused at once is refused before anything is loaded.
+
+    Raises TrainerError in one of several processes, which torchrun would start.
+    """
+    _check_processes()
+    run = Run(config.folder)
+    run.check(config, resume=invocation.resume)
+    _warn_without_license(config)
+    with ExitStack() as stack:
+        listener = stack.enter_context(listen(invocation.watch)) if invocation.watch else None
+        records = [stack.enter_context(closing(EventFiles(folder))) for folder in [invocation.tensorboard] if folder]
+        task = build(config, hardware_of(config))
+        session = Session(lambda: _publish(task, config, run).label, records)
+        stack.enter_context(_shown(session, run, config, listener))
+        train(task, config, run, resume=invocation.resume, session=session)
+        result = _finish(task, config, run, session)
+        session.end(result)
+    return result
+
+
+def publish_run(config: TrainConfig, run: Run) -> str:
+    """Publish the saved state of a run; returns what to print."""
+    return _describe(_publish(build(config, hardware_of(config)), config, run), config)
+
+
+def hardware_of(config: TrainConfig) -> Hardware:
+    """The device and the precision of a configuration."""
+    return Hardware.of(config.device, config.precision, config.threads)
+
+
+def _finish(task: Task, config: TrainConfig, run: Run, session: Session) -> str:
+    """Publish the last state, unless that was done: before a resumption, or by request after the last step."""
+    label = run.published_as(run.load()["step"])
+    if label:
+        return f"the run was finished, and published as {label}; `publish --run {run.folder}` publishes it again"
+    manifest = _publish(task, config, run)
+    session.note_published(manifest.label)
+    return _describe(manifest, config)
+
+
+def _publish(task: Task, config: TrainConfig, run: Run) -> Manifest:
+    state = run.load()
+    manifest = publish(task, config, state)
+    run.note_published(state["step"], manifest.label)
+    return manifest
+
+
+def _describe(manifest: Manifest, config: TrainConfig) -> str:
+    """What was published, and the figures of the validation images where there are some."""
+    lines = [f"published {manifest.label} ({manifest.digest})"]
+    if isinstance(config, SuperResolutionConfig) and config.validation:
+        suffix = f"_{config.validation.name.lower()}"
+        metrics = manifest.provenance.metrics.items()
+        scores = {name.removesuffix(suffix): value for name, value in metrics if name.endswith(suffix)}
+        lines.append(f"{config.validation.name}: {format_scores(scores)}")
+    return "\n".join(lines)
+
+
+def _check_processes() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TrainerError(
+            "one process trains a network; start it without torchrun, and several styles on several GPUs"
+        )
+
+
+def _warn_without_license(config: TrainConfig) -> None:
+    if not config.license:
+        log.warning(
+            "--license is not given: the manifest and the model card will state no licence of the weights, so nobody "
+            "else knows what they may do with them; --license Apache-2.0 is that of the shipped networks"
+        )
+
+
+@contextmanager
+def _shown(session: Session, run: Run, config: TrainConfig, listener: Listener | None) -> Iterator[None]:
+    """Show the training on a page while the block runs, and how it ended."""
+    if listener is None:
+        yield
+        return
+    with WatchServer(session, run, config, listener) as server:
+        log.info("watch the training at %s", server.url)
+        try:
+            yield
+        except BaseException as error:
+            session.end(str(error) or "interrupted")
+            raise

@@ -1,0 +1,1 @@
+"""A web page that shows a training while it runs."""
