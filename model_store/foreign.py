@@ -1,4 +1,4 @@
-"""What lies in the folder of a store and is no model: how people are told."""
+"""The message about entries of a store's folder that are no models."""
 
 from collections.abc import Sequence
 

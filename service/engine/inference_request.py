@@ -239,7 +239,7 @@ class InferenceRequest(Generic[Model]):
         return self.waiting_seconds + sum(max(0.0, end - now) / sharers for end, sharers in self.running.values())
 
     def due(self) -> float:
-        """By when its next tile should start; the least is the most urgent.
+        """The latest time at which its next tile should start; the request with the least one is the most urgent.
 
         In proportion to the work of the whole answer after its arrival, but not long after its latest tile, and in time
         for its deadline. Of the frames of an animation, the bound on pauses holds for the first one and for those that

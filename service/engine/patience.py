@@ -35,7 +35,7 @@ class Patience:
         self._seen.append((self._clock(), waited, left))
 
     def seconds(self) -> float:
-        """The age that few clients reach; infinite where none is known."""
+        """The time after which more than four fifths of the clients have left; infinite where none is known."""
         since = self._clock() - self._window
         recent = sorted((waited, left) for at, waited, left in self._seen if at > since)
         present = 1.0

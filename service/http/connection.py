@@ -69,7 +69,7 @@ class ConnectionLimits:
 
 
 class RequestPart(NamedTuple):
-    """What of which request is arriving."""
+    """Where the parser is: in which request, and in its head or its body."""
 
     request: int
     is_head: bool
@@ -103,7 +103,7 @@ class Connection(HttpToolsProtocol):
         self._write_expires = math.inf
 
     def connection_made(self, transport: Any) -> None:
-        """A client has come."""
+        """Start the time for the header; close the connection where there are too many."""
         super().connection_made(transport)
         self._expires = self.loop.time() + self._limits.header_seconds
         self._is_surplus = len(self.connections) > self._limits.connections

@@ -20,7 +20,10 @@ class Frame:
 
 
 class FrameTransform(Protocol):
-    """Data that a codec worker is sent: it holds numbers, and no model. All frames of an image have one size."""
+    """What happens to a frame before and after its networks. All frames of an image have one size.
+
+    It is sent to codec workers, so it holds numbers and no model.
+    """
 
     def preprocess(self, frame: Frame) -> Pixels:
         """The input of the first networks, (H, W, 3)."""

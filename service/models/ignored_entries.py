@@ -1,4 +1,4 @@
-"""What lies in the folder of a model store and is no model, so that nobody waits for it to be served."""
+"""Finds entries of a store's folder that are no models, and logs them, so that nobody waits for them to be served."""
 
 import logging
 

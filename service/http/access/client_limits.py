@@ -23,7 +23,7 @@ Fields = list[tuple[bytes, bytes]]
 
 
 class ClientLimits:
-    """What a client has left of its limits. Not for several threads."""
+    """What a client has left of its limits. Not thread-safe."""
 
     def __init__(self, policy: LimitPolicy, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock

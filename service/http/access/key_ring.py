@@ -27,7 +27,7 @@ class Client:
 
 
 class KeyRing:
-    """The keys of a file. Where the file cannot be read, or is broken, the keys of before go on."""
+    """The keys of a file. Where the file cannot be read, or is broken, the previous keys stay in effect."""
 
     def __init__(self, path: Path, metrics: Metrics, poll_seconds: float = POLL_SECONDS) -> None:
         """Raises ValueError where there are no keys to begin with: a service that is to be closed must not be open."""
@@ -48,7 +48,7 @@ class KeyRing:
         return any(Right.ADMIN in client.rights for client in self._clients.values())
 
     def find(self, key: str) -> Client | None:
-        """Whose key that is; None for an unknown one.
+        """The client that has this key; None for an unknown key.
 
         Digests are compared in constant time, all of them, so that the time tells nothing of which one is how near.
         """
@@ -73,7 +73,7 @@ class KeyRing:
             self._replace(KeysFile.parse(_require(content)))
         except ValueError as error:
             self._metrics.key_loads.labels("failed").inc()
-            logger.error("%s: %s; the keys of before go on", self._path, error)
+            logger.error("%s: %s; the previous keys stay in effect", self._path, error)
         else:
             logger.info("%s: %d names have keys", self._path, len(self._clients))
 

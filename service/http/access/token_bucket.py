@@ -6,7 +6,7 @@ from time import monotonic
 
 
 class TokenBucket:
-    """Fills at a constant rate, up to what a minute fills. Not for several threads.
+    """Fills at a constant rate, up to what a minute fills. Not thread-safe.
 
     A request is let in while one unit is there, whatever it costs: a large one leaves a debt, and none is let in
     until that is paid. So the rate holds in the long run, and no request is too large for a bucket.
@@ -22,7 +22,7 @@ class TokenBucket:
         self._balance, self._at = per_minute, clock()
 
     def balance(self) -> float:
-        """What is there now; negative: the debt."""
+        """The balance now; a debt is negative."""
         now = self._clock()
         self._balance, self._at = min(self.capacity, self._balance + (now - self._at) * self._rate), now
         return self._balance

@@ -21,7 +21,7 @@ Fields = Sequence[tuple[bytes, bytes]]
 
 CREDENTIALS = (b"authorization", b"x-api-key")
 UNCLASSIFIED = (b"content-encoding", b"origin", b"x-forwarded-prefix")
-"""Whoever sends these gets an answer that is not the same for all."""
+"""Header fields by which answers differ from client to client: requests with them have no class."""
 
 CLASSIFYING_FIELDS = frozenset(
     {b"accept", b"content-length", b"prefer", b"x-request-timeout", *CREDENTIALS, *UNCLASSIFIED}

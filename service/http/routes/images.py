@@ -149,8 +149,8 @@ class ImageRoutes:
     ) -> Iterator[None]:
         """Let a refusal inside the block hold for other requests of the class.
 
-        Unless it is due to this request alone: to an image that moves, or is larger than its file size suggests, or to
-        an upload that took most of the time.
+        Unless it is due to this request alone: to an animation, to an image that is larger than its file size suggests,
+        or to an upload that took most of the time.
         """
         try:
             yield

@@ -12,7 +12,7 @@ class ImageLimits:
     """The largest accepted images, in pixels (width × height, summed over all frames) where nothing else is said."""
 
     max_pixels: int
-    """Of an input."""
+    """Of an input image."""
     max_output_pixels: int
     max_whole_pixels: int
     """Of a frame that a network gets whole, because it cannot be cut into tiles."""

@@ -16,7 +16,7 @@ from service.imaging.workers.task import Budget, Outcome, Task
 from service.imaging.workers.worker_process import WorkerDied, WorkerProcess
 
 ATTEMPTS = 2
-"""Of a task whose worker dies: it may have been killed for what it did not do."""
+"""Attempts at a task whose worker dies, as the system may have killed it for the memory of others."""
 
 MEGABYTE = 10**6
 
@@ -201,7 +201,7 @@ def _failure(exit_code: int | None, budget: Budget) -> ServiceError:
         return _too_demanding(seconds, budget, max_seconds=round(budget.seconds, 3))
     if exit_code == -signal.SIGKILL:
         return _too_demanding("more memory than there is", budget)
-    return CorruptImage(f"the codec crashed on the image, which it was to {budget.purpose}; save it anew")
+    return CorruptImage(f"the codec crashed when it was to {budget.purpose} the image; save it anew")
 
 
 def _too_demanding(what: str, budget: Budget, **members: float) -> ImageTooDemanding:

@@ -48,7 +48,7 @@ def test_changed_file_takes_effect_and_a_broken_one_does_not(tmp_path: Path, cap
             ring.refresh(broken)
             ring.refresh(broken)
         assert ring.find(old) is not None
-    assert caplog.text.count("the keys of before go on") == loads(metrics, "failed") == 3
+    assert caplog.text.count("the previous keys stay in effect") == loads(metrics, "failed") == 3
     assert "No such file" in caplog.text
     ring.refresh(path.read_bytes())
     assert ring.find(old) is None
