@@ -21,7 +21,7 @@ from service.http.access.address_limits import AddressLimits
 from service.http.access.api_key import LimitPolicy
 from service.http.access.key_ring import KeyRing
 from service.http.access.pixel_charges import PixelCharges
-from service.http.asgi import Application, build_application, build_metrics_application
+from service.http.application import Application, build_application, build_metrics_application
 from service.http.body_budget import BodyBudget
 from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from service.http.connection import Connection, ConnectionLimits
 from service.http.load_shedding.load_shedder import LoadShedder
-from service.http.load_shedding.protocol import SheddingConnection
+from service.http.load_shedding.shedding_connection import SheddingConnection
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 

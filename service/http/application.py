@@ -13,7 +13,7 @@ from service.http.access.access_control import AccessControl, AccessPolicy
 from service.http.access_log import AccessLog
 from service.http.allowed_hosts import AllowedHosts
 from service.http.forwarded import Forwarded
-from service.http.normalize import NormalizePath
+from service.http.path_normalization import NormalizePath
 from service.http.problems import Problems
 from service.http.query import refuse_unknown_parameters
 from service.http.routes.docs import docs_router

@@ -9,7 +9,7 @@ from service.errors import ImageTooLarge
 from service.http.access.access_control import AccessPolicy
 from service.http.access.address_limits import AddressLimits
 from service.http.access.api_key import LimitPolicy
-from service.http.asgi import build_application
+from service.http.application import build_application
 from service.http.body_budget import BodyBudget
 from service.http.upload import Pace, Upload
 from service.settings import Settings
