@@ -49,7 +49,7 @@ class Roofline:
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), default=tuple(NETWORKS))
-    parser.add_argument("--side", type=int, default=1024, help="of the result: of a tile with its margins cut off")
+    parser.add_argument("--side", type=int, default=1024, help="of the result: of a tile with its halos cut off")
     parser.add_argument("--batch", type=int, default=1, help="tiles per forward pass")
     parser.add_argument("--rounds", type=int, default=9, help="passes, of which medians are given")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -115,9 +115,9 @@ def _row(label: str, work: Work, seconds: float, whole: float, roof: Roofline) -
 
 
 def _plane(fast: TransformNetwork, side: int, batch: int) -> Tensor:
-    """Random input (N, 3, H, W) of `transform`, with the margins for a result of this side."""
+    """Random input (N, 3, H, W) of `transform`, with the halos for a result of this side."""
     inner = side // fast.scale
-    outer = inner + sum(fast.margins(inner))
+    outer = inner + sum(fast.halos(inner))
     return torch.rand(batch, 3, outer, outer).contiguous(memory_format=torch.channels_last)
 
 

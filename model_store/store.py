@@ -265,7 +265,7 @@ def _derived_fields(network: TransformNetwork) -> dict[str, Any]:
     return {
         "scale": network.spec.scale,
         "tileable": network.spec.tileable,
-        "halo": network.spec.geometry.margin,
+        "halo": network.spec.geometry.halo,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
 

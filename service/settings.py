@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     batch_values: int | None = Field(
         None,
         ge=1,
-        description="the same numbers of all tiles that share a pass, margins included, which bounds its memory; by "
+        description="the same numbers of all tiles that share a batch, halos included, which bounds its memory; by "
         "default 128 million on a GPU, and on a CPU, where batches gain nothing, one tile at a time",
     )
 

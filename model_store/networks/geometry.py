@@ -27,35 +27,35 @@ _Step = _ValidConvolution | _Enlargement
 
 @dataclass(frozen=True)
 class Geometry:
-    """One axis of the *native* form: the image is reflected by a margin, then convolved without padding.
+    """One axis of the *native* form: the image is reflected by a halo, then convolved without padding.
 
-    The plane is `margin` pixels, the N pixels of the image and enough pixels after them. Of its output the first
+    The plane is `halo` pixels, the N pixels of the image and enough pixels after them. Of its output the first
     `crop` pixels are dropped; the next N × scale belong to the image. A tile of the plane that begins at image
     coordinate x, a multiple of `stride`, gives the output from x × scale on, exactly as the whole plane does.
-    There are at least `min_margin` pixels before and after the image.
+    There are at least `min_halo` pixels before and after the image.
     """
 
-    margin: int
+    halo: int
     crop: int
     stride: int
     scale: int
-    min_margin: int
+    min_halo: int
     steps: tuple[_Step, ...]
 
     @classmethod
-    def of(cls, architecture: Architecture, min_margin: int = 0) -> "Geometry":
-        """The geometry with the smallest margin, of at least `min_margin`, for which every stride meets whole pixels.
+    def of(cls, architecture: Architecture, min_halo: int = 0) -> "Geometry":
+        """The geometry with the smallest halo, of at least `min_halo`, for which every stride meets whole pixels.
 
-        Such margins are one `stride` apart. Raises ArchitectureError if there is none.
+        Such halos are one `stride` apart. Raises ArchitectureError if there is none.
         """
         steps, stride, scale = tuple(_steps(architecture)), architecture.stride, architecture.scale
-        origins = {margin: _output_origin(steps, margin) for margin in range(min_margin, min_margin + stride)}
-        for margin, origin in origins.items():
+        origins = {halo: _output_origin(steps, halo) for halo in range(min_halo, min_halo + stride)}
+        for halo, origin in origins.items():
             if origin is not None:
                 extra_strides = max(0, -(-origin // (stride * scale)))
                 added = extra_strides * stride
-                return cls(margin + added, added * scale - origin, stride, scale, min_margin, steps)
-        raise ArchitectureError(f"{architecture}: with every margin, some stride falls between pixels")
+                return cls(halo + added, added * scale - origin, stride, scale, min_halo, steps)
+        raise ArchitectureError(f"{architecture}: with every halo, some stride falls between pixels")
 
     def plane(self, side: int) -> int:
         """Length of the padded plane that gives `side` × scale output pixels."""
@@ -66,11 +66,11 @@ class Geometry:
                     length = (length - 1) * stride + kernel
                 case _Enlargement(factor):
                     length = -(-length // factor)
-        return max(length, self.margin + side + self.min_margin)
+        return max(length, self.halo + side + self.min_halo)
 
-    def margins(self, side: int) -> tuple[int, int]:
+    def halos(self, side: int) -> tuple[int, int]:
         """Pixels to reflect before and after an image of `side` pixels."""
-        return self.margin, self.plane(side) - self.margin - side
+        return self.halo, self.plane(side) - self.halo - side
 
 
 def _steps(architecture: Architecture) -> Iterator[_Step]:
@@ -86,12 +86,12 @@ def _steps(architecture: Architecture) -> Iterator[_Step]:
                 yield from (_Enlargement(2), _ValidConvolution(3, 1))
 
 
-def _output_origin(steps: tuple[_Step, ...], margin: int) -> int | None:
+def _output_origin(steps: tuple[_Step, ...], halo: int) -> int | None:
     """The output coordinate of the first output pixel, None if a stride falls between pixels.
 
     Coordinates are those of the *same* form, where output pixel i of a convolution is centred on pixel i × stride.
     """
-    origin = Fraction(-margin)
+    origin = Fraction(-halo)
     for step in steps:
         match step:
             case _ValidConvolution(kernel, stride):

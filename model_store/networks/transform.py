@@ -39,7 +39,7 @@ class NetworkSpec(BaseModel):
     norm: Norm = Field("batch", description="normalisation after each convolution but the last")
     form: Form = Field(
         "native",
-        description="native: reflected once by a margin, then valid convolutions (tileable unless norm is instance); "
+        description="native: reflected once by a halo, then valid convolutions (tileable unless norm is instance); "
         "same: reflection inside the layers, the same weights; paper: as in the paper's tables",
     )
     output: Literal["tanh", "linear"] = Field(
@@ -81,7 +81,7 @@ class NetworkSpec(BaseModel):
     def geometry(self) -> Geometry:
         """Margins, crop and alignment of the native form."""
         reach = _BICUBIC_REACH if self.skip and self.scale > 1 else 0
-        return Geometry.of(Architecture.parse(self.architecture), min_margin=reach)
+        return Geometry.of(Architecture.parse(self.architecture), min_halo=reach)
 
 
 class TransformNetwork(nn.Module):
@@ -119,8 +119,8 @@ class TransformNetwork(nn.Module):
         image pass those of the larger one.
         """
         height, width = image.shape[-2:]
-        left, right = self.margins(width)
-        top, bottom = self.margins(height)
+        left, right = self.halos(width)
+        top, bottom = self.halos(height)
         given = self._thumbnail_statistics(image) if statistics is None else statistics
         result = self._run_layers(reflect(image, left, right, top, bottom), given)
         result = result[..., : height * self.scale, : width * self.scale]
@@ -150,19 +150,19 @@ class TransformNetwork(nn.Module):
         if last.bias is not None:
             nn.init.constant_(last.bias, 0.5 if self.spec.output == "linear" and not self.spec.skip else 0.0)
 
-    def margins(self, side: int) -> tuple[int, int]:
+    def halos(self, side: int) -> tuple[int, int]:
         """Pixels by which this form reflects an image of `side` pixels before its first layer."""
         match self.spec.form:
             case "native":
-                return self.geometry.margins(side)
+                return self.geometry.halos(side)
             case "paper":
-                around = _paper_margin(Architecture.parse(self.spec.architecture))
+                around = _paper_halo(Architecture.parse(self.spec.architecture))
                 return around, around
             case "same":
                 return 0, 0
 
     def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:
-        """Run the layers on a plane with its margins. The result is not clamped; its first pixel is the image's first.
+        """Run the layers on a plane with its halos. The result is not clamped; its first pixel is the image's first.
 
         For a native, tileable network any part of the plane that begins at a multiple of `geometry.stride` gives the
         corresponding part of the result. `statistics` are (N, 2, K), or (1, 2, K) if all N planes are parts of one
@@ -202,7 +202,7 @@ class TransformNetwork(nn.Module):
     def _add_skip(self, result: Tensor, plane: Tensor) -> Tensor:
         """Add the plane, enlarged bicubically (Keys 1981, a = -1/2) if the scale is not 1, to the result."""
         enlarged = plane if self.scale == 1 else _enlarge_bicubic(plane, self.scale)
-        begin = self.margins(1)[0] * self.scale
+        begin = self.halos(1)[0] * self.scale
         enlarged = enlarged[..., begin:, begin:]
         height, width = (min(sides) for sides in zip(result.shape[-2:], enlarged.shape[-2:], strict=True))
         return result[..., :height, :width] + enlarged[..., :height, :width]
@@ -244,7 +244,7 @@ def _choose_padding(layer: Layer, architecture: Architecture, form: Form) -> Pad
     return "valid" if isinstance(layer, Residual) and architecture.scale == 1 else "zero"
 
 
-def _paper_margin(architecture: Architecture) -> int:
+def _paper_halo(architecture: Architecture) -> int:
     """Input pixels on each side that valid residual blocks of a style network remove: 2 × stride each (paper: 40)."""
     blocks = sum(isinstance(layer, Residual) for layer in architecture.layers)
     return 2 * blocks * architecture.stride if architecture.scale == 1 else 0

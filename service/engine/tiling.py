@@ -1,7 +1,7 @@
 """Cuts images into tiles, the unit of work, and puts their results together. Geometry and pixels: no device, no queue.
 
 A network with `NetworkSpec.tileable` computes each output pixel from a neighbourhood. A tile's *plane* is the tile with
-the margins that its network needs around it, reflected where the image ends; its output is exactly that part of the
+the halos that its network needs around it, reflected where the image ends; its output is exactly that part of the
 whole image's output. Which tiles an image has depends on its size, its network and the settings, never on the load.
 """
 
@@ -48,7 +48,7 @@ class TileSizes:
     sides: tuple[int, ...] = ()
     """Sides of square tiles in output pixels; empty for tiles of any shape."""
     batch_values: int = 0
-    """The most values of the tiles of a batch, margins included. A batch has at least one tile."""
+    """The most values of the tiles of a batch, halos included. A batch has at least one tile."""
 
 
 class Tiling:
@@ -59,7 +59,7 @@ class Tiling:
         self._network = network
         self._tileable = network.spec.tileable
         self._stride = network.geometry.stride
-        self._margin_before = network.margins(1)[0]
+        self._halo_before = network.halos(1)[0]
         values_per_pixel = Architecture.parse(network.spec.architecture).values_per_pixel
         self.max_tile_pixels = max(int(sizes.tile_values / values_per_pixel), self._stride**2)
         self.sides = self._usable_sides([side // self.scale for side in sizes.sides])
@@ -84,7 +84,7 @@ class Tiling:
 
     def cut(self, image: Pixels, tile: Tile) -> Pixels:
         """The tile's plane, (plane_height, plane_width, 3): a view of the image where the plane lies inside it."""
-        top, left = tile.top - self._margin_before, tile.left - self._margin_before
+        top, left = tile.top - self._halo_before, tile.left - self._halo_before
         height, width, _ = image.shape
         if 0 <= top <= height - tile.plane_height and 0 <= left <= width - tile.plane_width:
             return image[top : top + tile.plane_height, left : left + tile.plane_width]
@@ -94,8 +94,8 @@ class Tiling:
         return plane
 
     def _rectangles(self, height: int, width: int) -> list[Tile]:
-        """Nearly equal, nearly square tiles of at most `max_tile_pixels`; a thin tile counts as wide as its margins."""
-        thin, most = sum(self._network.margins(self._stride)), self.max_tile_pixels
+        """Nearly equal, nearly square tiles of at most `max_tile_pixels`; a thin tile counts as wide as its halos."""
+        thin, most = sum(self._network.halos(self._stride)), self.max_tile_pixels
         if max(height, thin) * max(width, thin) <= most:
             return [self._tile(0, 0, height, width)]
         across = self._even_length(width, max(math.isqrt(most), most // max(height, thin)))
@@ -113,7 +113,7 @@ class Tiling:
 
     def _squares(self, height: int, width: int, side: int) -> list[Tile]:
         """Tiles whose planes all have the size of a square of `side` pixels, however much of it the image fills."""
-        plane = sum(self._network.margins(side)) + side
+        plane = sum(self._network.halos(side)) + side
         return [
             Tile(top, left, min(side, height - top), min(side, width - left), plane, plane)
             for top in range(0, height, side)
@@ -121,8 +121,8 @@ class Tiling:
         ]
 
     def _tile(self, top: int, left: int, height: int, width: int) -> Tile:
-        margins = self._network.margins
-        return Tile(top, left, height, width, height + sum(margins(height)), width + sum(margins(width)))
+        halos = self._network.halos
+        return Tile(top, left, height, width, height + sum(halos(height)), width + sum(halos(width)))
 
     def _usable_sides(self, sides: list[int]) -> list[int]:
         """The sides that are multiples of the stride and small enough, or else the largest such side.

@@ -14,7 +14,7 @@ def test_index_map_is_torchs_where_torch_has_one(side: int, before: int, after: 
     assert torch.equal(row[:, reflected(side, -before, side + after)], expected)
 
 
-def test_reflection_by_four_margins_longer_than_the_sides() -> None:
+def test_reflection_by_four_halos_longer_than_the_sides() -> None:
     image = torch.arange(6.0).view(1, 1, 3, 2)
     rows = [0, 1, 2, 1, *[0, 1, 2], 1, 0, 1, 2, 1, 0, 1]
     columns = [1, 0, 1, 0, 1, *[0, 1], 0, 1, 0]
@@ -22,12 +22,12 @@ def test_reflection_by_four_margins_longer_than_the_sides() -> None:
     assert reflect(image, left=5, right=3, top=4, bottom=7)[0, 0].tolist() == expected
 
 
-@given(side=st.integers(2, 6), margin=st.integers(0, 40))
-def test_reflection_swings_between_the_borders(side: int, margin: int) -> None:
+@given(side=st.integers(2, 6), halo=st.integers(0, 40))
+def test_reflection_swings_between_the_borders(side: int, halo: int) -> None:
     row = torch.arange(side).float().expand(1, 1, 1, side)
     period = list(range(side)) + list(range(side - 2, 0, -1))
-    expected = [period[i % len(period)] for i in range(-margin, side + margin)]
-    assert reflect(row, margin, margin, 0, 0).flatten().tolist() == expected
+    expected = [period[i % len(period)] for i in range(-halo, side + halo)]
+    assert reflect(row, halo, halo, 0, 0).flatten().tolist() == expected
 
 
 def test_reflection_of_one_pixel_is_constant() -> None:

@@ -41,7 +41,7 @@ def shapes(built: TransformNetwork, side: int) -> list[tuple[int, int]]:
         layer.register_forward_hook(record)
     with torch.inference_mode():
         built.eval()(torch.rand(1, 3, side, side))
-    return [(3, side + sum(built.margins(side))), *found]
+    return [(3, side + sum(built.halos(side))), *found]
 
 
 def test_shapes_of_the_papers_style_network() -> None:
@@ -138,7 +138,7 @@ def test_a_tile_of_the_plane_gives_its_part_of_the_result(architecture: str, ski
     left = geometry.stride * data.draw(st.integers(0, (width - 1) // geometry.stride))
     rows, columns = data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left))
     image = torch.rand(1, 3, height, width)
-    plane = reflect(image, *geometry.margins(width), *geometry.margins(height))
+    plane = reflect(image, *geometry.halos(width), *geometry.halos(height))
     tile = plane[..., top : top + geometry.plane(rows), left : left + geometry.plane(columns)]
     with torch.inference_mode():
         whole = native.transform(plane)[..., top * scale :, left * scale :]
@@ -242,7 +242,7 @@ def test_large_images_take_the_statistics_of_their_thumbnail(form: str) -> None:
     image = pictures(2, 90, 120)
     small = area_reduced(image, 32)
     assert small.shape == (2, 3, 24, 32)
-    plane = reflect(image, *built.margins(120), *built.margins(90))
+    plane = reflect(image, *built.halos(120), *built.halos(90))
     with torch.inference_mode():
         expected = built.transform(plane, built.statistics(small)).clamp(0, 1)[..., :90, :120]
         own = built.transform(plane, built.statistics(image)).clamp(0, 1)[..., :90, :120]
@@ -257,7 +257,7 @@ def test_small_and_elongated_images_take_the_statistics_of_their_thumbnail(form:
     image = pictures(2, *side)
     small = area_reduced(image, 256)
     assert min(small.shape[2:]) >= 61
-    plane = reflect(image, *built.margins(side[1]), *built.margins(side[0]))
+    plane = reflect(image, *built.halos(side[1]), *built.halos(side[0]))
     with torch.inference_mode():
         expected = built.transform(plane, built.statistics(small)).clamp(0, 1)[..., : side[0], : side[1]]
         assert torch.equal(built(image), expected)
@@ -355,7 +355,7 @@ def test_tiles_with_the_images_statistics_make_the_whole(architecture: str, skip
     left = geometry.stride * data.draw(st.integers(0, (width - 1) // geometry.stride))
     rows, columns = data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left))
     image = pictures(1, height, width)
-    plane = reflect(image, *geometry.margins(width), *geometry.margins(height))
+    plane = reflect(image, *geometry.halos(width), *geometry.halos(height))
     tile = plane[..., top : top + geometry.plane(rows), left : left + geometry.plane(columns)]
     with torch.inference_mode():
         whole = native(image)[..., top * scale : (top + rows) * scale, left * scale : (left + columns) * scale]

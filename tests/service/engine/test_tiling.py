@@ -54,7 +54,7 @@ def statistics(subject: TransformNetwork) -> Tensor | None:
 def whole(subject: TransformNetwork, image: Pixels) -> Tensor:
     """The whole image's output (H, W, 3), before it is clamped and rounded."""
     height, width, _ = image.shape
-    (left, right), (top, bottom) = subject.margins(width), subject.margins(height)
+    (left, right), (top, bottom) = subject.halos(width), subject.halos(height)
     output = subject.transform(reflect(floats(image), left, right, top, bottom), statistics(subject))
     return output[0, :, : height * subject.scale, : width * subject.scale].permute(1, 2, 0)
 
@@ -193,7 +193,7 @@ def test_memory_of_a_pass_is_bounded_for_every_shape(architecture: str, height: 
     subject = network(architecture, "none")
     tiling = Tiling(subject, TileSizes(64 * 10**6))
     side = math.isqrt(tiling.max_tile_pixels)
-    square = (side + sum(subject.margins(side))) ** 2
+    square = (side + sum(subject.halos(side))) ** 2
     tiles = tiling.plan(height, width)
     assert max(tile.pixels for tile in tiles) <= 2 * square
     assert len(tiles) <= 5 * (height + 110) * (width + 110) / tiling.max_tile_pixels
@@ -217,7 +217,7 @@ def test_parts_are_nearly_equal() -> None:
 def test_sides_gives_its_shapes_only(name: str) -> None:
     subject, sides = NETWORKS[name], (64, 128, 256)
     tiling = Tiling(subject, TileSizes(64 * 10**6, sides))
-    planes = {sum(subject.margins(side // subject.scale)) + side // subject.scale for side in sides}
+    planes = {sum(subject.halos(side // subject.scale)) + side // subject.scale for side in sides}
     seen = set()
     for height in (1, 40, 64, 65, 130, 250, 700):
         for width in (1, 63, 127, 300, 1100):
@@ -231,7 +231,7 @@ def test_sides_gives_its_shapes_only(name: str) -> None:
 def test_sides_leaves_out_what_is_too_large_or_off_the_grid() -> None:
     subject = NETWORKS["style, batch norm"]
     tiling = Tiling(subject, TileSizes(math.ceil(100**2 * values_per_pixel(subject)), (62, 64, 128)))
-    assert {tile.plane_width for tile in tiling.plan(500, 500)} == {64 + sum(subject.margins(64))}
+    assert {tile.plane_width for tile in tiling.plan(500, 500)} == {64 + sum(subject.halos(64))}
 
 
 @pytest.mark.parametrize("sides", [(1024,), (3, 1000)])
@@ -306,7 +306,7 @@ def test_tiles_are_cut_and_pasted_from_many_threads(scale: int) -> None:
     subject = network(NARROW_STYLE if scale == 1 else NARROW_UPSCALE_4, "none")
     image = np.random.default_rng(0).integers(0, 256, (301, 403, 3), np.uint8)
     tiled = TiledImage(image, Tiling(subject, in_parts(subject, 301, 403, 100)))
-    before = subject.margins(1)[0]
+    before = subject.halos(1)[0]
 
     def run(tile: Tile) -> None:
         inside = tiled.cut(tile)[before : before + tile.height, before : before + tile.width]
@@ -322,7 +322,7 @@ def test_result_has_the_depth_of_the_image() -> None:
     subject = network(NARROW_STYLE, "none")
     deep = deep_photo(1, 60, 90)
     tiled = TiledImage(deep, Tiling(subject, in_parts(subject, 60, 90, 4)))
-    before = subject.margins(1)[0]
+    before = subject.halos(1)[0]
     for tile in tiled.tiles:
         tiled.paste(tile, tiled.cut(tile)[before : before + tile.height, before : before + tile.width])
     assert tiled.result.dtype == np.uint16
