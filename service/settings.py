@@ -15,7 +15,9 @@ from model_store import SHIPPED_STORE
 
 MEGA = 1_000_000
 
-OWN_PATHS = ("v1", "docs", "openapi.json", "static-offline-docs", "playground", "metrics", "problems", "livez", "readyz")
+OWN_PATHS = frozenset(
+    {"v1", "docs", "openapi.json", "static-offline-docs", "playground", "metrics", "problems", "livez", "readyz"}
+)
 """How the paths of the service begin."""
 
 

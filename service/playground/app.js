@@ -2,9 +2,13 @@
 
 import { Api, isAbort } from "./api.js";
 import { Crop } from "./crop.js";
+import { element, press } from "./dom.js";
 import { takePictures } from "./intake.js";
+import { askForKey } from "./key.js";
 import { Mask } from "./mask.js";
+import { copy, save } from "./output.js";
 import { Panel } from "./panel.js";
+import { PartPreview } from "./part.js";
 import { openPicture, shown } from "./picture.js";
 import { Report } from "./report.js";
 import { ask, callPath, curl, formatOf, resultName, shownFormat } from "./request.js";
@@ -21,12 +25,11 @@ const EAGER_BYTES = 6e6;
 const FILE_ONLY = ["format", "quality", "metadata"];
 const SCALES = [2, 4, 8];
 
-const element = (id) => document.getElementById(id);
 const settings = parse(location.hash);
 const report = new Report();
 const api = new Api(askForKey);
 const viewer = new Viewer(element("viewer"));
-const preview = new Viewer(element("preview"));
+const preview = new PartPreview(api);
 const panel = new Panel(settings, changed);
 const thumbnails = new Thumbnails(api, element("styles"), {
   onChoose: chooseStyle,
@@ -35,7 +38,7 @@ const thumbnails = new Thumbnails(api, element("styles"), {
 });
 const welcome = new Welcome(element("welcome"));
 const mask = new Mask(viewer, element("mask"), element("ring"), () => changed("mask"));
-const crop = new Crop(viewer, element("frame"), () => previewPart());
+const crop = new Crop(viewer, element("frame"), previewPart);
 
 let styles = [];
 let networks = [];
@@ -44,7 +47,6 @@ let result = null; // { blob, asked, image }
 let expected = null; // of /v1/estimate
 let working = null; // the AbortController of the work in progress
 let looking = new AbortController(); // that of the estimate
-let previewing = new AbortController();
 let timer = 0;
 
 viewer.onView = () => {
@@ -123,7 +125,10 @@ function changed(name) {
   if (!picture) return;
   showCurl();
   if (result && FILE_ONLY.includes(name)) return; // the download makes the file anew
-  if (!working) report.end("idle");
+  if (!working) {
+    report.end("idle");
+    report.say("");
+  }
   decide();
 }
 
@@ -151,7 +156,7 @@ function showNetworks() {
   panel.offerNetworks(networks.filter(({ scale }) => scale === settings.scale).sort(byName));
   crop.scale = settings.scale;
   crop.place();
-  if (picture && settings.mode === "enlarge") previewPart();
+  previewPart();
 }
 
 /** The default first, then its relatives, then others. */
@@ -162,9 +167,7 @@ function byName(one, other) {
 
 function showMode() {
   document.body.dataset.mode = settings.mode;
-  for (const button of document.querySelectorAll("button[data-mode]")) {
-    button.setAttribute("aria-pressed", String(button.dataset.mode === settings.mode));
-  }
+  press(document.querySelectorAll("button[data-mode]"), ({ dataset }) => dataset.mode === settings.mode);
   element("run").textContent = settings.mode === "paint" ? "Paint" : "Enlarge";
   element("made").textContent = settings.mode === "paint" ? "Painting" : "Enlarged";
   showTool();
@@ -306,45 +309,12 @@ async function download() {
   report.say(`Saved as ${name}, ${fileSize(made.blob.size)}.`);
 }
 
-function save(blob, name) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+/** What the network makes of the part in the frame. */
+function previewPart() {
+  if (picture && settings.mode === "enlarge") preview.show(picture, crop.part, asked("png"));
 }
 
-// ---- the preview of a part
-
-async function previewPart() {
-  previewing.abort();
-  previewing = new AbortController();
-  const { signal } = previewing;
-  const note = element("preview-note");
-  element("preview").classList.add("busy");
-  try {
-    const part = crop.part;
-    const source = await picture.part(part);
-    const { width: _, ...query } = asked("png").query;
-    const path = callPath({ task: "upscale", scale: settings.scale, query });
-    const answer = await api.send(path, { method: "POST", body: source, signal, tries: 4, onWait: (s) => report.wait(s) });
-    const [before, after] = [await shown(source), await shown(await answer.blob())];
-    if (signal.aborted) return;
-    showPart(before, after);
-    note.textContent = `${part.width} × ${part.height} of your pixels. Move the frame on the picture to look elsewhere.`;
-  } catch (error) {
-    if (!isAbort(error)) note.textContent = error.message;
-  } finally {
-    if (!signal.aborted) element("preview").classList.remove("busy");
-  }
-}
-
-function showPart(before, after) {
-  const size = { width: after.naturalWidth, height: after.naturalHeight };
-  for (const image of [preview.before, preview.after]) if (image.src) URL.revokeObjectURL(image.src);
-  preview.showPhoto(before.src, size, "A part of your picture");
-  preview.showResult(after.src, size, "The part, enlarged");
-}
-
-// ---- links, keys, themes
+// ---- links and keys
 
 function showCurl() {
   const format = formatOf(settings, picture.file);
@@ -355,37 +325,11 @@ function showCurl() {
   element("curl").textContent = curl(asked(format), options);
 }
 
-async function copy(text, button) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch { // without HTTPS there is no clipboard but this
-    const area = Object.assign(document.createElement("textarea"), { value: text });
-    document.body.append(area);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-    button.focus();
-  }
-  element("copied").textContent = "Copied";
-  button.classList.add("copied");
-  setTimeout(() => { element("copied").textContent = ""; button.classList.remove("copied"); }, 1500);
-}
-
-function askForKey(detail) {
-  const dialog = element("key-dialog");
-  element("key-detail").textContent = detail;
-  element("key").hidden = false;
-  element("key-input").value = "";
-  dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue || null), { once: true });
-  });
-}
-
 async function changeKey() {
   const key = await askForKey("Another key, from now on.");
-  if (key) api.key = key;
-  if (key) load();
+  if (!key) return;
+  api.key = key;
+  load();
 }
 
 // ---- the beginning
@@ -400,6 +344,8 @@ async function load() {
     return;
   }
   report.fail(null);
+  const { documentation } = await api.json("./", { headers: { Accept: "application/json" } });
+  element("docs").hidden = !documentation;
   const ready = models.filter(({ state }) => state === "ready");
   styles = ready.filter(({ task }) => task === "style");
   networks = ready.filter(({ task }) => task === "super-resolution");
@@ -438,7 +384,6 @@ function listen() {
   on("key", changeKey);
   listenToMask(on);
   listenToZoom(on);
-  listenToDialog(on);
   listenToPage();
 }
 
@@ -451,7 +396,7 @@ function listenToMask(on) {
   const modes = document.querySelectorAll("[data-erases]");
   for (const button of modes) button.addEventListener("click", () => {
     mask.erases = Boolean(button.dataset.erases);
-    for (const other of modes) other.setAttribute("aria-pressed", String(other === button));
+    press(modes, (each) => each === button);
   });
 }
 
@@ -460,16 +405,6 @@ function listenToZoom(on) {
   on("zoom-out", () => viewer.zoomBy(1 / 1.5));
   on("zoom-fit", () => viewer.fit());
   on("zoom-actual", () => viewer.actual());
-}
-
-function listenToDialog(on) {
-  const dialog = element("key-dialog");
-  element("key-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    dialog.close(element("key-input").value.trim());
-  });
-  on("key-cancel", () => dialog.close(""));
-  dialog.addEventListener("cancel", () => { dialog.returnValue = ""; });
 }
 
 function listenToPage() {

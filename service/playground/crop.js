@@ -1,5 +1,7 @@
 // A small part of the photograph, enlarged before all of it is: what the network makes of it, within a second.
 
+import { ARROWS, within } from "./viewer.js";
+
 const OUTPUT = 512; // pixels of the preview
 const KEY_STEP = 0.05;
 
@@ -51,15 +53,13 @@ export class Crop {
   }
 
   key(event) {
-    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-    if (!steps[event.key]) return false;
-    const [dx, dy] = steps[event.key];
+    if (!ARROWS[event.key]) return false;
+    const [dx, dy] = ARROWS[event.key];
     this.click({ x: this.middle.x + dx * KEY_STEP, y: this.middle.y + dy * KEY_STEP });
     return true;
   }
 
   #moveTo({ x, y }) {
-    const within = (value) => Math.min(1, Math.max(0, value));
     this.middle = { x: within(x), y: within(y) };
     this.place();
   }

@@ -1,7 +1,8 @@
 // The ways in which a picture gets onto the page: chosen, photographed, dropped, pasted.
 
+import { element } from "./dom.js";
+
 const NAMES = /\.(heic|heif|jxl|tiff?|avif)$/i; // files whose type not every browser knows
-const element = (id) => document.getElementById(id);
 
 /** `onFile(file)` gets every picture, `onOther()` hears of files that are none. */
 export function takePictures(onFile, onOther) {

@@ -1,6 +1,7 @@
 // Where the style applies: painted with a brush over the photograph, by pointer or by keys.
 
 import { toBlob } from "./picture.js";
+import { ARROWS, within } from "./viewer.js";
 
 const LONGEST = 1024; // pixels; the service enlarges a mask to the photograph
 const KEY_STEP = 0.04;
@@ -78,13 +79,11 @@ export class Mask {
 
   /** Arrows move the brush, the space bar paints. */
   key(event) {
-    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     if (event.key === " ") {
       this.begin(this.cursor);
       this.end();
-    } else if (steps[event.key]) {
-      const [dx, dy] = steps[event.key];
-      const within = (value) => Math.min(1, Math.max(0, value));
+    } else if (ARROWS[event.key]) {
+      const [dx, dy] = ARROWS[event.key];
       this.hover({ x: within(this.cursor.x + dx * KEY_STEP), y: within(this.cursor.y + dy * KEY_STEP) });
     } else return false;
     return true;

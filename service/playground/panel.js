@@ -1,13 +1,14 @@
 // The controls: what they show of the settings, and what they change.
 
+import { element, make, press } from "./dom.js";
 import { formatOf, WRITTEN } from "./request.js";
 import { sides } from "./words.js";
 
 const BROADEST = 192; // pixels: below, a painting shows nothing but strokes
 const FORMATS = { jpeg: "JPEG", png: "PNG", webp: "WebP", avif: "AVIF", tiff: "TIFF", gif: "GIF" };
 const NETWORKS = {
-  fidelity: ["Faithful", "Keeps to the picture. For faces, text, proofs."],
-  perceptual: ["Sharper", "Invents fine detail. For fur, grass, fabric."],
+  fidelity: ["Faithful", "Keeps to the picture. For faces and text."],
+  perceptual: ["Sharper", "Invents fine detail. For fur and fabric."],
 };
 
 export class Panel {
@@ -16,13 +17,16 @@ export class Panel {
   /** `onChange(name)` hears of every setting that was changed by hand. */
   constructor(settings, onChange) {
     this.#settings = settings;
-    this.form = document.getElementById("panel");
-    this.stroke = document.getElementById("stroke");
+    this.form = element("panel");
+    this.stroke = element("stroke");
     this.longest = 1024;
+    this.scales = [];
     this.onChange = onChange;
     this.form.addEventListener("submit", (event) => event.preventDefault());
-    this.form.addEventListener("input", (event) => this.#read(event.target));
-    this.form.addEventListener("change", (event) => event.target.name && onChange(event.target.name));
+    for (const part of [this.form, this.form.elements.format]) { // which stands beside the download
+      part.addEventListener("input", (event) => this.#read(event.target));
+      part.addEventListener("change", (event) => event.target.name && onChange(event.target.name));
+    }
     this.stroke.addEventListener("change", () => onChange("stroke"));
   }
 
@@ -30,20 +34,16 @@ export class Panel {
   offer(styles, scales) {
     const none = { name: "", title: "none" };
     this.form.elements.blend.replaceChildren(...[none, ...styles].map(({ name, title }) => new Option(title || name, name)));
-    const made = scales.map((scale) => {
-      const button = document.createElement("button");
-      Object.assign(button, { type: "button" });
-      button.dataset.scale = scale;
-      button.append(`×${scale}`, document.createElement("small"));
-      button.addEventListener("click", () => this.#choose("scale", scale));
-      return button;
+    this.scales = scales.map((scale) => {
+      const onclick = () => this.#choose("scale", scale);
+      return make("button", { type: "button", value: scale, onclick }, `×${scale}`, make("small"));
     });
-    document.getElementById("scales").replaceChildren(...made);
+    element("scales").replaceChildren(...this.scales);
   }
 
   /** The networks of the chosen scale; `networks` are models of the API. */
   offerNetworks(networks) {
-    const list = document.getElementById("networks");
+    const list = element("networks");
     list.replaceChildren(list.firstElementChild, ...networks.map((network) => this.#network(network)));
   }
 
@@ -56,9 +56,7 @@ export class Panel {
       else control.value = control.type === "number" ? settings[control.name] || "" : settings[control.name];
     }
     if (picture) this.#showPicture(picture);
-    for (const button of document.querySelectorAll("#scales button")) {
-      button.setAttribute("aria-pressed", String(Number(button.dataset.scale) === settings.scale));
-    }
+    press(this.scales, ({ value }) => Number(value) === settings.scale);
     this.showValues();
   }
 
@@ -70,24 +68,24 @@ export class Panel {
       strength: `${strength} %`, share: `${share} %`, feather: feather ? `${feather} px` : "none", quality,
       stroke: own ? `${this.longest} px, the finest` : `painted at ${stroke} px`,
     };
-    for (const output of this.form.querySelectorAll("output")) output.value = texts[output.dataset.of];
-    document.getElementById("share-label").hidden = !blend || blend === style;
+    for (const output of this.form.querySelectorAll("[data-of]")) output.textContent = texts[output.dataset.of];
+    element("share-label").hidden = !blend || blend === style;
   }
 
   #showPicture(picture) {
     this.longest = Math.max(picture.width, picture.height);
     this.stroke.value = 100 * Math.log(this.#settings.stroke / this.#broadest) / (Math.log(this.longest / this.#broadest) || 1);
-    for (const button of document.querySelectorAll("#scales button")) {
-      const scale = Number(button.dataset.scale);
+    for (const button of this.scales) {
+      const scale = Number(button.value);
       button.lastElementChild.textContent = sides({ width: picture.width * scale, height: picture.height * scale });
     }
     const own = formatOf({ format: "" }, picture.file);
     const options = Object.keys(WRITTEN).map((format) => new Option(FORMATS[format], format === own ? "" : format));
-    const select = document.getElementById("format");
+    const select = element("format");
     select.replaceChildren(...options);
     if (this.#settings.format === own) this.#settings.format = "";
     select.value = this.#settings.format;
-    document.getElementById("quality-label").hidden = !["jpeg", "webp", "avif"].includes(formatOf(this.#settings, picture.file));
+    element("quality-label").hidden = !["jpeg", "webp", "avif"].includes(formatOf(this.#settings, picture.file));
   }
 
   get #broadest() {
@@ -115,12 +113,8 @@ export class Panel {
   #network({ name, title, scale }) {
     const kind = name === `x${scale}` ? "fidelity" : name.endsWith("-perceptual") ? "perceptual" : "";
     const [word, meaning] = NETWORKS[kind] ?? [title || name, `The network ${name}.`];
-    const label = document.createElement("label");
-    const input = Object.assign(document.createElement("input"), { type: "radio", name: "network", value: name });
-    input.checked = name === (this.#settings.network || `x${scale}`);
-    const strong = Object.assign(document.createElement("strong"), { textContent: word });
-    const small = Object.assign(document.createElement("span"), { textContent: meaning, className: "small" });
-    label.append(input, strong, small);
-    return label;
+    const checked = name === (this.#settings.network || `x${scale}`);
+    const input = make("input", { type: "radio", name: "network", value: name, checked });
+    return make("label", {}, input, make("strong", {}, word), make("span", { className: "small" }, meaning));
   }
 }

@@ -1,13 +1,12 @@
 // What the page says of the work: before it, while it goes on, and after it. In words.
 
+import { element, make } from "./dom.js";
 import { count, duration, fileSize, sides } from "./words.js";
 
 const NAMES = {
-  read: "reading", decode: "decoding", queue: "waiting", infer: "network", encode: "encoding", way: "on the way",
-  shared: "with others",
+  read: "reading", decode: "decoding", queue: "waiting", shared: "with others", infer: "network", encode: "encoding",
+  way: "on the way",
 };
-const SHOWN = ["read", "decode", "queue", "shared", "infer", "encode", "way"];
-const element = (id) => document.getElementById(id);
 
 export class Report {
   /** What /v1/estimate answered. */
@@ -32,7 +31,7 @@ export class Report {
   }
 
   wait(seconds) {
-    this.say(`The service is busy. It asks to come again in ${duration(seconds)}; this page will.`);
+    this.say(`The service is busy. This page asks again in ${duration(seconds)}, as it wants.`);
   }
 
   say(text) {
@@ -43,18 +42,15 @@ export class Report {
   finish({ blob, stages, total, models }, size, verb) {
     this.end("done");
     this.say(`${verb} in ${duration(total)}: ${sides(size)}, ${fileSize(blob.size)}. ${models.replaceAll("@", " v")}`);
-    const parts = SHOWN.filter((name) => stages[name] > 0.0005);
+    const parts = Object.keys(NAMES).filter((name) => stages[name] > 0.0005);
     element("stages").replaceChildren(...parts.map((name) => {
-      const part = document.createElement("i");
-      part.className = name;
+      const part = make("i", { className: name });
       part.style.flexGrow = stages[name];
       return part;
     }));
-    element("legend").replaceChildren(...parts.map((name) => {
-      const item = document.createElement("li");
-      item.append(Object.assign(document.createElement("i"), { className: name }), `${NAMES[name]} ${duration(stages[name])}`);
-      return item;
-    }));
+    element("legend").replaceChildren(...parts.map((name) => (
+      make("li", {}, make("i", { className: name }), `${NAMES[name]} ${duration(stages[name])}`)
+    )));
   }
 
   /** Nothing is in progress; `done` where a result is at hand that was made by the settings that are shown. */
@@ -68,10 +64,8 @@ export class Report {
     const box = element("problem");
     box.replaceChildren();
     if (!error) return;
-    const title = Object.assign(document.createElement("strong"), { textContent: error.title || "That did not work" });
-    box.append(title, Object.assign(document.createElement("p"), { textContent: error.message }));
-    if (!error.instance) return;
-    box.append(Object.assign(document.createElement("p"), { className: "small", textContent: `Request ${error.instance}` }));
+    box.append(make("strong", {}, error.title || "That did not work"), make("p", {}, error.message));
+    if (error.instance) box.append(make("p", { className: "small" }, `Request ${error.instance}`));
   }
 
   /** Which buttons there are: to begin (idle), to cancel (busy), to download (done). */

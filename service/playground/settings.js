@@ -20,10 +20,8 @@ export const DEFAULTS = Object.freeze({
   delivery: "auto", // or now, or job
 });
 
-const BOUNDS = {
-  share: [1, 99], strength: [0, 100], stroke: [16, 65500], side: [0, 65500], feather: [0, 1000], scale: [1, 64],
-  width: [0, 65500], quality: [1, 100],
-};
+const MOST = { share: 99, strength: 100, feather: 1000, scale: 64, quality: 100 };
+const LONGEST = 65500; // pixels of a side
 const CHOICES = {
   mode: ["paint", "enlarge"],
   format: ["", "jpeg", "png", "webp", "avif", "tiff", "gif"],
@@ -57,8 +55,7 @@ function valueOf(name, text) {
   if (typeof DEFAULTS[name] === "boolean") return text === "1";
   if (typeof DEFAULTS[name] === "number") {
     const number = Number(text);
-    const [least, most] = BOUNDS[name];
-    return Number.isFinite(number) && number >= least && number <= most ? number : null;
+    return number >= 0 && number <= (MOST[name] ?? LONGEST) ? number : null;
   }
   if (CHOICES[name]) return CHOICES[name].includes(text) ? text : null;
   return NAME.test(text) ? text : null;

@@ -5,9 +5,14 @@ const MOST = 32; // device pixels for a pixel of the picture
 const SHARP = 3; // device pixels from which on pixels are shown as squares
 const KEY_MOVE = 60;
 
+/** Which way the arrow keys lead: right, down. */
+export const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/** A number between 0 and `most`. */
+export const within = (value, most = 1) => Math.min(most, Math.max(0, value));
+
 export class Viewer {
   #pointers = new Map();
-  #layers;
   #view = { scale: 1, x: 0, y: 0 };
   #fitted = true;
   #moved = false;
@@ -20,7 +25,6 @@ export class Viewer {
     this.onView = () => {}; // after every change of the view
     this.before = root.querySelector(".before img");
     this.after = root.querySelector(".after img");
-    this.#layers = [this.before, this.after];
     this.divider = root.querySelector(".divider");
     this.compareAt(50);
     this.#listen();
@@ -29,10 +33,6 @@ export class Viewer {
   /** Device pixels for a pixel of the picture. */
   get zoom() {
     return this.#view.scale * devicePixelRatio;
-  }
-
-  get hasResult() {
-    return this.root.classList.contains("compared");
   }
 
   showPhoto(url, size, alt) {
@@ -96,7 +96,7 @@ export class Viewer {
 
   /** Where the divider stands, per cent of the width: the photograph is left of it. */
   compareAt(percent) {
-    const value = Math.min(100, Math.max(0, percent));
+    const value = within(percent, 100);
     this.root.style.setProperty("--divider", `${value}%`);
     this.divider.setAttribute("aria-valuenow", Math.round(value));
     this.divider.setAttribute("aria-valuetext", `${Math.round(value)} % photograph`);
@@ -128,7 +128,7 @@ export class Viewer {
   #set(view) {
     this.#view = this.#kept(view);
     const { scale, x, y } = this.#view;
-    for (const layer of this.#layers) {
+    for (const layer of [this.before, this.after]) {
       layer.style.width = `${this.size.width * scale}px`;
       layer.style.height = `${this.size.height * scale}px`;
       layer.style.transform = `translate(${x}px, ${y}px)`;
@@ -169,7 +169,7 @@ export class Viewer {
   #wheel(event) {
     if (!this.size.width) return;
     event.preventDefault();
-    this.zoomBy(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), this.#point(event));
+    this.zoomBy(Math.exp(-event.deltaY * 0.0016), this.#point(event));
   }
 
   #toggle(point) {
@@ -183,16 +183,14 @@ export class Viewer {
       event.preventDefault();
       return;
     }
-    const actions = {
-      "+": () => this.zoomBy(STEP), "=": () => this.zoomBy(STEP), "-": () => this.zoomBy(1 / STEP),
-      0: () => this.fit(), 1: () => this.actual(),
-      ArrowLeft: () => this.moveBy(KEY_MOVE, 0), ArrowRight: () => this.moveBy(-KEY_MOVE, 0),
-      ArrowUp: () => this.moveBy(0, KEY_MOVE), ArrowDown: () => this.moveBy(0, -KEY_MOVE),
-    };
-    const action = actions[event.key];
-    if (!action) return;
+    const [dx, dy] = ARROWS[event.key] ?? [];
+    if (event.key === "+" || event.key === "=") this.zoomBy(STEP);
+    else if (event.key === "-") this.zoomBy(1 / STEP);
+    else if (event.key === "0") this.fit();
+    else if (event.key === "1") this.actual();
+    else if (ARROWS[event.key]) this.moveBy(-dx * KEY_MOVE, -dy * KEY_MOVE);
+    else return;
     event.preventDefault();
-    action();
   }
 
   #down(event) {
@@ -243,14 +241,11 @@ export class Viewer {
 
   #slideByKey(event) {
     const step = event.shiftKey ? 10 : 2;
-    const places = {
-      ArrowLeft: this.divided - step, ArrowDown: this.divided - step,
-      ArrowRight: this.divided + step, ArrowUp: this.divided + step,
-      Home: 0, End: 100,
-    };
-    if (!(event.key in places)) return;
+    const [dx, dy] = ARROWS[event.key] ?? [];
+    if (ARROWS[event.key]) this.compareAt(this.divided + step * (dx - dy));
+    else if (event.key === "Home") this.compareAt(0);
+    else if (event.key === "End") this.compareAt(100);
+    else return;
     event.preventDefault();
-    event.stopPropagation();
-    this.compareAt(places[event.key]);
   }
 }

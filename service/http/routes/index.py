@@ -32,7 +32,7 @@ class IndexRoutes:
 
 
 def _lacks_slash(request: Request) -> bool:
-    """Whether a prefix was asked for without the slash after it, without which the page's relative links lead astray."""
+    """Whether a prefix was asked for without the slash that relative links need after it."""
     prefix = root_path(request.scope)
     return bool(prefix) and request.scope["raw_path"] == prefix.encode()
 
