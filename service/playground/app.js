@@ -75,8 +75,9 @@ async function open(file, name = file.name || "picture") {
   document.body.style.setProperty("--ratio", picture.height / picture.width);
   viewer.showPhoto(picture.url, picture, `Your picture ${picture.name}`);
   mask.reset(picture);
-  crop.picture = picture;
+  crop.of(picture);
   showMode();
+  showCurl();
   paintThumbnails();
   decide();
 }

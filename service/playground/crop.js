@@ -11,9 +11,14 @@ export class Crop {
     this.viewer = viewer;
     this.frame = frame;
     this.onChange = onChange;
-    this.middle = { x: 0.5, y: 0.45 };
     this.scale = 4;
     this.picture = null;
+  }
+
+  /** Begin where a picture has the most detail. */
+  of(picture) {
+    this.picture = picture;
+    this.middle = picture.busiest();
   }
 
   /** The part, in pixels of the photograph. */

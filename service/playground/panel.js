@@ -5,7 +5,6 @@ import { formatOf, WRITTEN } from "./request.js";
 import { sides } from "./words.js";
 
 const BROADEST = 192; // pixels: below, a painting shows nothing but strokes
-const FORMATS = { jpeg: "JPEG", png: "PNG", webp: "WebP", avif: "AVIF", tiff: "TIFF", gif: "GIF" };
 const NETWORKS = {
   fidelity: ["Faithful", "Keeps to the picture. For faces and text."],
   perceptual: ["Sharper", "Invents fine detail. For fur and fabric."],
@@ -80,7 +79,7 @@ export class Panel {
       button.lastElementChild.textContent = sides({ width: picture.width * scale, height: picture.height * scale });
     }
     const own = formatOf({ format: "" }, picture.file);
-    const options = Object.keys(WRITTEN).map((format) => new Option(FORMATS[format], format === own ? "" : format));
+    const options = Object.keys(WRITTEN).map((format) => new Option(format.toUpperCase(), format === own ? "" : format));
     const select = element("format");
     select.replaceChildren(...options);
     if (this.#settings.format === own) this.#settings.format = "";

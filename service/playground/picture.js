@@ -1,5 +1,8 @@
 // The photograph: the file that is sent, and the same for the screen.
 
+const CELLS = 9;
+const CELL_SIDE = 16; // pixels
+
 /** A file that is open. `image` is what the browser shows of it; `width` and `height` are upright, in pixels. */
 export class Picture {
   constructor(file, name, image) {
@@ -24,6 +27,19 @@ export class Picture {
   /** A part of it, pixel by pixel, PNG. */
   part({ x, y, width, height }) {
     return toBlob(drawn(this.image, [x, y, width, height], width, height), "image/png");
+  }
+
+  /** The place with the most detail, in shares of the sides: the cell of a small copy that varies most. */
+  busiest() {
+    const side = CELLS * CELL_SIDE;
+    const context = drawn(this.image, [0, 0, this.width, this.height], side, side).getContext("2d");
+    let best = { detail: -1 };
+    for (let row = 1; row < CELLS - 1; row += 1) for (let column = 1; column < CELLS - 1; column += 1) {
+      const { data } = context.getImageData(column * CELL_SIDE, row * CELL_SIDE, CELL_SIDE, CELL_SIDE);
+      const detail = data.reduce((sum, value, at) => sum + Math.abs(value - (data[at - 4] ?? value)), 0);
+      if (detail > best.detail) best = { detail, x: (column + 0.5) / CELLS, y: (row + 0.5) / CELLS };
+    }
+    return best;
   }
 
   close() {

@@ -6,6 +6,7 @@ import { make, press } from "./dom.js";
 const SIDE = 384; // pixels
 const AT_ONCE = 2;
 const TRIES = 8;
+const BLANK = "data:image/gif;base64,R0lGODlhAQABAAAAACw=";
 
 export class Thumbnails {
   #running = null;
@@ -70,13 +71,11 @@ export class Thumbnails {
 }
 
 function button({ name, title }) {
-  return make("button", { value: name }, make("img", { alt: "" }), make("span", {}, title || name));
+  return make("button", { value: name }, make("img", { alt: "", src: BLANK }), make("span", {}, title || name));
 }
 
 function setState(made, state, address, reason = "") {
   made.dataset.state = state;
   made.title = reason;
-  const image = made.querySelector("img");
-  if (address) image.src = address;
-  else image.removeAttribute("src");
+  made.firstChild.src = address || BLANK;
 }

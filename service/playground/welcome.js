@@ -1,4 +1,4 @@
-// Before there is a picture: what the styles make of a cat, one after another.
+// Before there is a picture: what the styles make of a cat, one after another, once.
 
 const SECONDS = 2.6;
 
@@ -16,7 +16,7 @@ export class Welcome {
   /** One more painting of the sample. */
   add(title, address) {
     this.#made.push({ title, address });
-    if (this.#made.length === 1) this.#show();
+    if (this.#made.length - 1 === this.#index) this.#show(); // all before it have been shown
   }
 
   stop() {
@@ -25,7 +25,7 @@ export class Welcome {
   }
 
   #show() {
-    const { title, address } = this.#made[this.#index % this.#made.length];
+    const { title, address } = this.#made[this.#index];
     this.painting.src = address;
     this.caption.textContent = title;
     if (this.calm.matches) return;
@@ -33,7 +33,7 @@ export class Welcome {
     this.#timer = setTimeout(() => {
       this.photo.src = address;
       this.#index += 1;
-      this.#show();
+      if (this.#made[this.#index]) this.#show();
     }, SECONDS * 1000);
   }
 }

@@ -1,6 +1,5 @@
 """The page as people use it, in a real browser, against the real service on the smallest networks there are."""
 
-import io
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expect, sync_playwright
 
 from tests.networks import NARROW_UPSCALE_4, network
@@ -132,7 +130,7 @@ def test_pixels_are_shown_one_to_one_and_moved_by_keys(browser: Browser, live: L
     with visit(browser, f"{live.url}#style=wave") as page:
         choose(page)
         done(page)
-        page.get_by_role("button", name="one to one").click()
+        page.get_by_role("button", name="1:1").click()
         level, painting = page.locator("#zoom-level"), page.locator("#viewer .after img")
         expect(level).to_have_text("100 %")
         box = painting.bounding_box()
