@@ -32,11 +32,19 @@ export class Picture {
   /** The place with the most detail, in shares of the sides: the cell of a small copy that varies most. */
   busiest() {
     const side = CELLS * CELL_SIDE;
-    const context = drawn(this.image, [0, 0, this.width, this.height], side, side).getContext("2d");
+    const small = drawn(this.image, [0, 0, this.width, this.height], side, side);
+    const { data } = small.getContext("2d").getImageData(0, 0, side, side);
+    const variation = (row, column) => {
+      let sum = 0;
+      for (let y = 0; y < CELL_SIDE; y += 1) for (let x = 0; x < CELL_SIDE; x += 1) {
+        const at = 4 * ((row * CELL_SIDE + y) * side + column * CELL_SIDE + x) + 1; // green
+        sum += Math.abs(data[at] - data[at - 4]);
+      }
+      return sum;
+    };
     let best = { detail: -1 };
     for (let row = 1; row < CELLS - 1; row += 1) for (let column = 1; column < CELLS - 1; column += 1) {
-      const { data } = context.getImageData(column * CELL_SIDE, row * CELL_SIDE, CELL_SIDE, CELL_SIDE);
-      const detail = data.reduce((sum, value, at) => sum + Math.abs(value - (data[at - 4] ?? value)), 0);
+      const detail = variation(row, column);
       if (detail > best.detail) best = { detail, x: (column + 0.5) / CELLS, y: (row + 0.5) / CELLS };
     }
     return best;
