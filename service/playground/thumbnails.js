@@ -31,6 +31,8 @@ export class Thumbnails {
 
   select(name) {
     press(this.buttons.values(), ({ value }) => value === name);
+    const item = this.buttons.get(name)?.parentElement;
+    if (item) this.list.scrollLeft = item.offsetLeft - this.list.offsetLeft - (this.list.clientWidth - item.clientWidth) / 2;
   }
 
   /** Paint a picture in every style. Those of the picture before are given up, which frees their places. */
