@@ -30,9 +30,10 @@ from service.http.routes.edits import EditRoutes
 from service.http.routes.estimates import EstimateRoutes
 from service.http.routes.health import HealthRoutes
 from service.http.routes.images import ImageRoutes
-from service.http.routes.index import index_router
+from service.http.routes.index import IndexRoutes
 from service.http.routes.jobs import JobRoutes
 from service.http.routes.models import ModelRoutes
+from service.http.routes.playground import PlaygroundRoutes
 from service.http.routes.problems import ProblemRoutes
 from service.http.upload import Pace, Upload
 from service.http.webhooks.address_policy import AddressPolicy
@@ -124,8 +125,10 @@ def build_service(
     job_routes = JobRoutes(settings, models, pipeline, queue, charges, webhooks)
     health = HealthRoutes(settings, models, runner, lifespan, metrics)
     scrape = [health.metrics_router] if settings.serve_metrics else []
+    playground = PlaygroundRoutes() if settings.playground else None
     routers = [
-        index_router(),
+        IndexRoutes(playground).router,
+        *([playground.router] if playground is not None else ()),
         ImageRoutes(settings, models, refusals, pipeline, coalescer, job_routes, charges).router,
         job_routes.router,
         EditRoutes(settings, models, pipeline, coalescer, job_routes, charges).router,

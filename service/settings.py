@@ -15,7 +15,9 @@ from model_store import SHIPPED_STORE
 
 MEGA = 1_000_000
 
-OWN_PATHS = ("v1", "docs", "openapi.json", "static-offline-docs", "metrics", "problems", "livez", "readyz")
+OWN_PATHS = frozenset(
+    {"v1", "docs", "openapi.json", "static-offline-docs", "playground", "metrics", "problems", "livez", "readyz"}
+)
 """How the paths of the service begin."""
 
 
@@ -231,6 +233,7 @@ class Settings(BaseSettings):
         description="path under which a proxy shows the service, such as /pastiche, whether it removes it or not",
     )
 
+    playground: bool = Field(True, description="answer / with the web page, where a browser asks, and its files")
     serve_docs: bool = Field(True, description="answer /docs and /openapi.json")
     serve_metrics: bool = Field(True, description="answer /metrics, here or at metrics_port")
 

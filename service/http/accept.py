@@ -11,6 +11,8 @@ from service.imaging.codecs import EXTENSIONS, WRITTEN_FORMATS, ImageFormat, wri
 JSON = "application/json"
 """The media type of an answer that holds the image as base64."""
 
+HTML = "text/html"
+
 WEIGHT = re.compile(r"(0(\.\d{0,3})?|1(\.0{0,3})?)")
 """A quality value (RFC 9110, section 12.4.2)."""
 
@@ -35,6 +37,11 @@ class Accept:
         """Whether the client names JSON, or application/*, and prefers it to every image."""
         images = max(self._image_weights().values(), default=0.0)
         return self.weights.get(JSON, self.weights.get("application/*", 0.0)) > images
+
+    @property
+    def prefers_html(self) -> bool:
+        """Whether the client names HTML, as every browser does that opens a page, and prefers it to JSON."""
+        return self.weights.get(HTML, 0.0) > self.weights.get(JSON, self.weights.get("application/*", 0.0))
 
     def formats(self, requested: str | None = None) -> tuple[ImageFormat, ...]:
         """The formats that the client likes best, equally: that of the query's `format`, else by the header.

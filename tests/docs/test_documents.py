@@ -64,7 +64,9 @@ def test_architecture_has_every_file() -> None:
         if heading := re.fullmatch(r"### `(.+)`", line):
             room = heading[1]
         listed += [f"{room}{name}" for name in first_codes(line)]
-    sources = [path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    kinds = (".py", ".js", ".html", ".css")
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.suffix in kinds]
+    sources = [path.relative_to(ROOT) for path in files]
     assert sorted(listed) == sorted(str(path) for path in sources if path.name != "__init__.py")
 
 

@@ -17,6 +17,9 @@ from service.telemetry.metrics import Metrics
 PROBES = frozenset({"/livez", "/readyz"})
 """Always answered, without a key and without limits."""
 
+PAGE_FILES = "/playground/"
+"""Files in memory, the same for everybody: answered like probes, so that loading the page uses up no limit."""
+
 OPEN = frozenset({"/", "/docs", "/openapi.json"})
 OPEN_PREFIXES = ("/problems", "/static-offline-docs/")
 """Answered without a key: what the API is, not what this service has."""
@@ -70,7 +73,7 @@ class AccessControl:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif (path := route_path(scope)) in PROBES:
+        elif (path := route_path(scope)) in PROBES or path.startswith(PAGE_FILES):
             scope["state"]["client"] = Client()
             await self._app(scope, receive, send)
         else:

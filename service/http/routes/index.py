@@ -1,20 +1,44 @@
-"""`GET /`: where to go from here."""
+"""`GET /`: where to go from here; the web page, where a browser asks."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
 
+from service.http.accept import Accept
 from service.http.root_path import root_path
+from service.http.routes.playground import PlaygroundRoutes
 from service.telemetry.metrics import package_version
 
-
-def index_router() -> APIRouter:
-    """The router of `/`."""
-    router = APIRouter(include_in_schema=False)
-    router.add_api_route("/", index)
-    return router
+VARY = {"Vary": "Accept"}
 
 
-async def index(request: Request) -> dict[str, str]:
-    """The paths worth knowing, for somebody who has only the address."""
+class IndexRoutes:
+    """GET /."""
+
+    def __init__(self, playground: PlaygroundRoutes | None) -> None:
+        """`playground`: None where the settings switch it off."""
+        self._playground = playground
+        self.router = APIRouter(include_in_schema=False)
+        self.router.add_api_route("/", self.index, response_class=Response)
+
+    async def index(self, request: Request) -> Response:
+        """The web page for browsers, and the paths worth knowing for all others."""
+        if self._playground is None or not Accept.parse(request.headers.getlist("Accept")).prefers_html:
+            return JSONResponse(_links(request), headers=VARY)
+        if _lacks_slash(request):
+            return RedirectResponse(f"{root_path(request.scope)}/", 307, headers=VARY)
+        page = self._playground.page(request)
+        page.headers.update(VARY)
+        return page
+
+
+def _lacks_slash(request: Request) -> bool:
+    """Whether a prefix was asked for without the slash that relative links need after it."""
+    prefix = root_path(request.scope)
+    return bool(prefix) and request.scope["raw_path"] == prefix.encode()
+
+
+def _links(request: Request) -> dict[str, str]:
+    """For somebody who has only the address."""
     prefix = root_path(request.scope)
     documentation = {"documentation": f"{prefix}/docs"} if request.app.openapi_url else {}
     return {

@@ -121,6 +121,7 @@ class WorkerPool:
         try:
             return await asyncio.shield(performing)
         except asyncio.CancelledError:
+            performing.add_done_callback(_retrieve)
             asyncio.get_running_loop().call_later(self._patience.abandoned_task, self._abandon, performing)
             raise
 
@@ -181,6 +182,12 @@ class WorkerPool:
             run.abandoned = True
             if run.worker is not None:
                 run.worker.kill()
+
+
+def _retrieve(performing: asyncio.Task[Outcome]) -> None:
+    """Take note of how a task ended that nobody waits for, or else asyncio logs it as an error."""
+    if not performing.cancelled():
+        performing.exception()
 
 
 def _value(outcome: Outcome, budget: Budget) -> Any:

@@ -96,6 +96,24 @@ def test_image_is_preferred_otherwise(accept: str | None) -> None:
     assert not parse(accept).prefers_json
 
 
+@pytest.mark.parametrize(
+    ("accept", "prefers"),
+    [
+        (None, False),
+        ("*/*", False),
+        ("text/*", False),
+        ("text/html", True),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", True),
+        ("application/json, text/html", False),
+        ("application/json;q=0.9, Text/HTML", True),
+        ("application/*, text/html;q=0.9", False),
+        ("text/html;q=0", False),
+    ],
+)
+def test_html_is_preferred_by_those_who_name_it(accept: str | None, prefers: bool) -> None:
+    assert parse(accept).prefers_html is prefers
+
+
 def test_several_headers_are_one_list() -> None:
     assert Accept.parse(["image/png", "image/webp;q=0.5"]) == Accept.parse(["image/png, image/webp;q=0.5"])
     assert Accept.parse(["application/json", "image/png;q=0.1"]).prefers_json

@@ -1,0 +1,267 @@
+"""The page as people use it, in a real browser, against the real service on the smallest networks there are."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expect, sync_playwright
+
+from tests.networks import NARROW_UPSCALE_4, network
+from tests.service.http.access.keyed import write_keys
+from tests.service.imaging.images import file, photo
+from tests.service.live import PATIENCE, Live, held, pixels, publish, publish_upscaler, serving
+
+CHROMIUM = shutil.which("chromium")
+DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+PHOTO = file(photo(height=64, width=96))
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    root = tmp_path_factory.mktemp("page") / "models"
+    publish(root, "wave")
+    publish(root, "ink", network(seed=1))
+    publish_upscaler(root)
+    publish(root, "x4-perceptual", network(NARROW_UPSCALE_4, seed=2))
+    with serving(root) as started:
+        yield started
+
+
+@contextmanager
+def visit(browser: Browser, address: str, viewport: dict[str, int] = DESK, **options: Any) -> Iterator[Page]:
+    """The page, which may complain of nothing and ask nobody else. What the service refuses is told by `allowed`."""
+    allowed = options.pop("allowed", "a status that no test expects")
+    complaints: list[str] = []
+    with browser.new_context(viewport=viewport, reduced_motion="reduce", **options) as context:  # type: ignore[arg-type]
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
+        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        host = urlsplit(address).netloc
+        page.on("request", lambda sent: complaints.append(sent.url) if not is_own(sent.url, host) else None)
+        page.goto(address)
+        yield page
+    assert [text for text in complaints if allowed not in text] == []
+
+
+def is_own(url: str, host: str) -> bool:
+    return url.startswith(("blob:", "data:")) or urlsplit(url).netloc == host
+
+
+def choose(page: Page, content: bytes = PHOTO, name: str = "photo.png", media_type: str = "image/png") -> None:
+    page.locator("#file").set_input_files(FilePayload(name=name, mimeType=media_type, buffer=content))
+
+
+def done(page: Page) -> None:
+    page.locator("body[data-state=done]").wait_for()
+
+
+def downloaded(page: Page) -> tuple[str, bytes]:
+    """The name and the content of the file that the button saves."""
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download").click()
+    return saved.value.suggested_filename, Path(saved.value.path()).read_bytes()
+
+
+def drag(page: Page, element: Locator, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """By mouse, between two points in shares of the element's sides."""
+    box = element.bounding_box()
+    assert box is not None
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    page.mouse.move(*points[1], steps=5)
+    page.mouse.up()
+
+
+def assert_accessible(page: Page) -> None:
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize(("viewport", "scheme"), [(DESK, "light"), (PHONE, "dark")])
+def test_picture_is_painted_in_every_style_compared_and_saved(
+    browser: Browser, live: Live, viewport: dict[str, int], scheme: str
+) -> None:
+    with visit(browser, live.url, viewport, color_scheme=scheme) as page:
+        expect(page.locator("#styles [data-state=done]")).to_have_count(2)
+        assert_accessible(page)
+        choose(page)
+        done(page)
+        page.get_by_role("button", name="wave").click()
+        page.wait_for_url("**#style=wave")
+        done(page)
+        expect(page.locator("#styles [data-state=done]")).to_have_count(2)
+        expect(page.locator("#styles [aria-pressed=true]")).to_have_text("wave")
+        divider = page.get_by_role("slider", name="Before and after")
+        divider.press("ArrowLeft")
+        expect(divider).to_have_attribute("aria-valuenow", "48")
+        drag(page, divider, (0.5, 0.5), (3.5, 0.5))
+        expect(divider).not_to_have_attribute("aria-valuenow", "48")
+        name, content = downloaded(page)
+        assert name == "photo-wave.png"
+        assert content == live.client.post("/v1/stylize/wave?format=png", content=PHOTO).content
+        expect(page.locator("#legend")).to_contain_text("network")
+        page.locator("#format").select_option("TIFF")
+        name, content = downloaded(page)
+        assert (name, content[:4]) == ("photo-wave.tif", b"II*\0")
+        assert_accessible(page)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_pixels_are_shown_one_to_one_and_moved_by_keys(browser: Browser, live: Live) -> None:
+    with visit(browser, f"{live.url}#style=wave") as page:
+        choose(page)
+        done(page)
+        page.get_by_role("button", name="1:1").click()
+        level, painting = page.locator("#zoom-level"), page.locator("#viewer .after img")
+        expect(level).to_have_text("100 %")
+        box = painting.bounding_box()
+        assert box is not None
+        assert (box["width"], box["height"]) == (96, 64)
+        page.locator("#viewer").press("+")
+        expect(level).to_have_text("125 %")
+        page.locator("#viewer").press("ArrowLeft")
+        moved = painting.bounding_box()
+        assert moved is not None
+        assert moved["x"] > box["x"]
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE])
+def test_part_is_enlarged_before_the_whole(browser: Browser, live: Live, viewport: dict[str, int]) -> None:
+    content = file(photo(height=200, width=300), "JPEG")
+    with visit(browser, f"{live.url}#mode=enlarge", viewport) as page:
+        choose(page, content, "cat.jpg", "image/jpeg")
+        page.locator("#preview.compared").wait_for()
+        expect(page.locator("#preview-note")).to_contain_text("128 × 128 of your pixels")
+        with page.expect_response("**/v1/upscale/4?model=x4-perceptual*"):
+            page.get_by_label("Sharper").check()
+        expect(page.locator("#preview .after img")).to_have_js_property("naturalWidth", 512)
+        assert_accessible(page)
+        page.get_by_role("button", name="Enlarge", exact=True).last.click()
+        done(page)
+        expect(page.locator("#status")).to_contain_text("1200 × 800")
+        name, enlarged = downloaded(page)
+        assert (name, pixels(enlarged).shape) == ("cat-x4.jpg", (800, 1200, 3))
+
+
+def test_only_what_was_brushed_is_painted(browser: Browser, live: Live) -> None:
+    with visit(browser, f"{live.url}#style=wave&feather=0") as page:
+        choose(page)
+        done(page)
+        page.get_by_role("button", name="Paint only a part").click()
+        assert_accessible(page)
+        drag(page, page.locator("#viewer"), (0.35, 0.5), (0.45, 0.5))
+        viewer = page.locator("#viewer")
+        viewer.press("ArrowRight")
+        viewer.press("Space")
+        with page.expect_response("**/v1/stylize/wave?*"):
+            page.get_by_role("button", name="Done").click()
+        done(page)
+        expect(page.locator("#curl")).to_have_text(re.compile("curl -F image=@photo.png -F mask=@mask.png '.*"))
+        before, after = pixels(PHOTO).astype(int), pixels(downloaded(page)[1])
+        changed = np.abs(before - after).sum(axis=2) > 0
+        assert changed[:, :40].any()
+        assert not changed[:, 72:].any()
+
+
+def test_large_work_is_a_job_that_is_watched_and_can_be_cancelled(browser: Browser, live: Live) -> None:
+    with visit(browser, f"{live.url}#style=wave&delivery=job") as page:
+        with held(live):
+            choose(page)
+            page.get_by_role("button", name="Paint", exact=True).last.click()
+            expect(page.locator("#status")).to_have_text("0 of 1 tile")
+            expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "0")
+            assert_accessible(page)
+            with page.expect_response(lambda answer: answer.request.method == "DELETE") as ended:
+                page.get_by_role("button", name="Cancel").click()
+            assert ended.value.status == 204
+            expect(page.locator("#status")).to_have_text("Cancelled.")
+        page.get_by_role("button", name="Paint", exact=True).last.click()
+        done(page)
+        expect(page.locator("#curl")).to_contain_text("curl -X PUT --data-binary @photo.png")
+        assert downloaded(page)[1] == live.client.post("/v1/stylize/wave?format=png", content=PHOTO).content
+
+
+def test_errors_are_told_in_words(browser: Browser, live: Live) -> None:
+    with visit(browser, live.url, allowed="415") as page:
+        expect(page.locator("#styles button")).to_have_count(2)
+        choose(page, b"no picture at all")
+        expect(page.get_by_role("alert")).to_contain_text("the body is none of image/jpeg")
+        choose(page)
+        done(page)
+        expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_busy_service_is_asked_again_when_it_says(browser: Browser, live: Live) -> None:
+    refused: list[str] = []
+
+    def refuse_once(route: Route) -> None:
+        if refused:
+            route.continue_()
+            return
+        refused.append(route.request.url)
+        route.fulfill(status=503, headers={"Retry-After": "1"}, json={"detail": "full"})
+
+    with visit(browser, f"{live.url}#style=wave", allowed="503") as page:
+        page.route(lambda url: "v1/stylize" in url and "priority" not in url, refuse_once)
+        choose(page)
+        expect(page.locator("#status")).to_contain_text("The service is busy. This page asks again in 1.0 s")
+        done(page)
+        assert len(refused) == 1
+
+
+def test_link_has_the_settings_and_nothing_that_is_not_one(browser: Browser, live: Live) -> None:
+    made = "style=wave&blend=ink&share=25&strength=60&colour=1&format=webp&quality=70"
+    with visit(browser, f"{live.url}#{made}&strength=700&evil=1&mode=none") as page:
+        choose(page)
+        done(page)
+        expect(page.get_by_label("Strength")).to_have_value("60")
+        expect(page.get_by_label("Keep the photograph’s colours")).to_be_checked()
+        page.get_by_text("The same by curl").click()
+        query = "strength=0.6&preserve_color=true&format=webp&quality=70"
+        address = f"{live.url}/v1/stylize/wave:0.75,ink:0.25?{query}"
+        expect(page.locator("#curl")).to_have_text(f"curl --data-binary @photo.png '{address}' -o photo-wave-ink.webp")
+        page.get_by_label("Keep the photograph’s colours").uncheck()
+        page.wait_for_url("**#" + made.replace("&colour=1", ""))
+
+
+def test_page_works_under_a_prefix_and_asks_for_a_key(browser: Browser, tmp_path: Path) -> None:
+    key = write_keys(tmp_path / "keys.toml", shop="")["shop"]["Authorization"].removeprefix("Bearer ")
+    publish(tmp_path / "models")
+    with (
+        serving(tmp_path / "models", root_path="/pastiche", keys_file=tmp_path / "keys.toml") as live,
+        visit(browser, f"{live.url}/pastiche", allowed="401") as page,
+    ):
+        assert page.url == f"{live.url}/pastiche/"
+        field = page.get_by_label("API key", exact=True).last
+        field.fill("guess")
+        field.press("Enter")
+        expect(page.locator("#key-detail")).to_contain_text("the API key is not known here")
+        field.fill(key)
+        assert_accessible(page)
+        field.press("Enter")
+        choose(page)
+        done(page)
+        expect(page.locator("#curl")).to_contain_text(
+            f"$PASTICHE_KEY\" --data-binary @photo.png '{live.url}/pastiche/v1"
+        )
+        assert key not in page.content()
+        assert key not in page.url
