@@ -1,6 +1,7 @@
 """ASGI middleware: gives every request its trace, its id, its metrics and its line in the access log."""
 
 import logging
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +15,20 @@ from service.telemetry.trace_context import TraceContext
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Methods that become metric labels; all others are counted as `other`."""
+
+PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+"""Routes whose requests are logged at debug: they come every few seconds, for ever."""
+
+LONGEST_TEXT = 256
+"""Characters of what a client chooses that are logged."""
+
+
+@dataclass
+class Volume:
+    """How much of a request and of its answer has passed, in bytes of bodies, as they were sent."""
+
+    received: int = 0
+    sent: int = 0
 
 
 class AccessLog:
@@ -29,6 +44,12 @@ class AccessLog:
             await self._app(scope, receive, send)
             return
         trace = scope.setdefault("state", {})["trace"] = new_trace(Headers(scope=scope))
+        path, volume = _path(scope), Volume()
+
+        async def receive_counted() -> Message:
+            message = await receive()
+            volume.received += len(message.get("body", b""))
+            return message
 
         async def send_traced(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -36,21 +57,34 @@ class AccessLog:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = trace.request_id
                 headers.update(trace.context.headers() if trace.context else {})
+            volume.sent += len(message.get("body", b""))
             await send(message)
 
         with self._metrics.requests_in_progress.track_inprogress():
             try:
-                await self._app(scope, receive, send_traced)
+                await self._app(scope, receive_counted, send_traced)
             finally:
-                self._record(scope, trace)
+                self._record(scope, trace, path, volume)
 
-    def _record(self, scope: Scope, trace: Trace) -> None:
+    def _record(self, scope: Scope, trace: Trace, path: str, volume: Volume) -> None:
         seconds = trace.elapsed()
         method = scope["method"] if scope["method"] in METHODS else "other"
         route = getattr(scope.get("route"), "path", "other")
         self._measure(route, method, seconds, trace)
-        facts = {"id": trace.request_id, "method": method, "route": route, "status": trace.status} | trace.facts()
-        log_line(self._logger, facts, trace.durations | {"total": seconds})
+        facts: dict[str, object] = {
+            "id": trace.request_id,
+            "client": scope["client"][0] if scope.get("client") else "",
+            "method": method,
+            "path": path,
+            "route": route,
+            "status": trace.status,
+            "bytes_in": volume.received,
+            "bytes_out": volume.sent,
+        }
+        agent = Headers(scope=scope).get("User-Agent", "")[:LONGEST_TEXT]
+        facts |= trace.facts() | ({"agent": agent} if agent else {})
+        level = logging.DEBUG if route in PROBES else logging.INFO
+        log_line(self._logger, facts, trace.durations | {"total": seconds}, level)
 
     def _measure(self, route: str, method: str, seconds: float, trace: Trace) -> None:
         self._metrics.requests.labels(route, method, trace.status).inc()
@@ -66,3 +100,12 @@ def new_trace(headers: Headers) -> Trace:
     """The trace of a request with these headers."""
     context = TraceContext.continued(headers.getlist("traceparent"), headers.getlist("tracestate"))
     return Trace(request_id(headers.get("X-Request-ID", "")), context)
+
+
+def _path(scope: Scope) -> str:
+    """The path as the client sent it, percent-encoded and without the query, which may hold what nobody should read.
+
+    Taken before a middleware puts a prefix before it.
+    """
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    return path.decode("latin-1")[:LONGEST_TEXT]
