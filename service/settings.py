@@ -239,6 +239,12 @@ class Settings(BaseSettings):
     )
     drain_seconds: float = Field(30.0, ge=0, le=3600, description="seconds in which admitted requests may finish")
 
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://[^\s]+)?$",
+        description="OpenTelemetry collector that gets the traces of requests, by OTLP over HTTP, such as "
+        "http://127.0.0.1:4318; needs the extra `otel`",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level logged")
     log_format: Literal["text", "json"] = Field("text", description="one line per event, for people or for machines")
 

@@ -24,6 +24,7 @@ from service.http.security_headers import SecurityHeaders
 from service.http.upload import Upload, Uploads
 from service.settings import Settings
 from service.telemetry.metrics import Metrics, package_version
+from service.telemetry.tracing import Tracing
 
 Application = FastAPI
 """FastAPI, for parts outside `http`, which do not import it."""
@@ -76,6 +77,7 @@ def build_application(
     settings: Settings,
     access: AccessPolicy,
     new_upload: Callable[[], Upload],
+    tracing: Tracing,
 ) -> Application:
     """The application with these routes, in this order. Its `/docs` needs no network."""
     build = partial(FastAPIOffline, redoc_url=None) if settings.serve_docs else partial(FastAPI, openapi_url=None)
@@ -92,6 +94,7 @@ def build_application(
     problems = Problems({EDITS: openai_error})
     app.add_middleware(Uploads, new_upload=new_upload)
     _add_middleware(app, settings, access, problems, metrics)
+    app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)
     problems.install(app)
     for router in (*([docs_router(TITLE)] if settings.serve_docs else []), *routers):
         app.include_router(router)
@@ -124,7 +127,7 @@ def _describe_keys(app: FastAPI) -> None:
 def _add_middleware(
     app: FastAPI, settings: Settings, access: AccessPolicy, problems: Problems, metrics: Metrics
 ) -> None:
-    """From the innermost to the outermost."""
+    """From the innermost to the outermost but one, the access log."""
     app.add_middleware(AccessControl, policy=access, problems=problems, metrics=metrics)
     if "*" not in settings.hosts:
         app.add_middleware(AllowedHosts, hosts=settings.hosts, problems=problems)
@@ -139,4 +142,3 @@ def _add_middleware(
             expose_headers=RESPONSE_HEADERS,
         )
     app.add_middleware(SecurityHeaders, resource_policy="cross-origin" if settings.origins else "same-site")
-    app.add_middleware(AccessLog, metrics=metrics)

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -40,13 +41,13 @@ def configure(level: str, form: Literal["text", "json"]) -> None:
 
 
 def log_line(
-    logger: logging.Logger, facts: dict[str, object], durations: dict[str, float], level: int = logging.INFO
+    logger: logging.Logger, facts: Mapping[str, object], durations: dict[str, float], level: int = logging.INFO
 ) -> None:
     """Log that a request or a job has ended: `facts` as key=value, `durations` (seconds) in milliseconds."""
     if logger.isEnabledFor(level):
         timings = {name: f"{seconds * 1000:.1f}ms" for name, seconds in durations.items()}
         line = " ".join(f"{key}={quoted(value)}" for key, value in {**facts, **timings}.items())
-        logger.log(level, line, extra={"facts": facts | {"seconds": durations}})
+        logger.log(level, line, extra={"facts": {**facts, "seconds": durations}})
 
 
 def quoted(value: object) -> str:

@@ -8,6 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service.http.access_log import LONGEST_TEXT, AccessLog
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Propagation
 from tests.service.imaging.images import file, photo
 from tests.service.live import publish, serving
 
@@ -28,7 +29,7 @@ def call(
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"]["trace"].model = "wave"
-        scope |= {"route": SimpleNamespace(path=route)} if route else {}
+        scope.update({"route": SimpleNamespace(path=route)} if route else {})
         with scope["state"]["trace"].stage("decode"):
             await receive()
             await send({"type": "http.response.start", "status": status, "headers": []})
@@ -43,7 +44,7 @@ def call(
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
     scope = {"type": "http", "method": method, "path": path, "query_string": query, "headers": raw}
     scope["client"] = ("192.0.2.1", 4711)
-    asyncio.run(AccessLog(application, metrics)(scope, receive, send))
+    asyncio.run(AccessLog(application, metrics, Propagation())(scope, receive, send))
     return sent[0]
 
 
@@ -104,7 +105,7 @@ def test_failure_without_an_answer_counts_as_500() -> None:
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
     with pytest.raises(RuntimeError):
-        asyncio.run(AccessLog(broken, metrics)(scope, unread, unsent))
+        asyncio.run(AccessLog(broken, metrics, Propagation())(scope, unread, unsent))
     labels = {"route": "other", "method": "GET", "code": "500"}
     assert metrics.registry.get_sample_value("pastiche_http_requests_total", labels) == 1
     assert metrics.registry.get_sample_value("pastiche_rejected_total", {"reason": "internal-error"}) == 1

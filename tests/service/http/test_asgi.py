@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx
 from fastapi import APIRouter
@@ -14,6 +15,7 @@ from service.http.body_budget import BodyBudget
 from service.http.upload import Pace, Upload
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Propagation
 
 
 @asynccontextmanager
@@ -31,7 +33,8 @@ async def ask(path: str, metrics: Metrics) -> httpx.Response:
 
     budget = BodyBudget(6400, metrics)
     access = AccessPolicy(None, AddressLimits(LimitPolicy()))
-    app = build_application(lifespan, [router], metrics, Settings(), access, lambda: Upload(budget, Pace(1.0)))
+    upload = partial(Upload, budget, Pace(1.0))
+    app = build_application(lifespan, [router], metrics, Settings(), access, upload, Propagation())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
         return await client.get(path, headers={"X-Request-ID": "mine"})
 
