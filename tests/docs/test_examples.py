@@ -21,7 +21,7 @@ import service.http.access.__main__
 from service.http.access.api_key import KeysFile
 from service.settings import Settings
 from tests.docs.conftest import TILE_VALUES
-from tests.docs.documents import README, ROOT, Block, Example, blocks, documents, examples
+from tests.docs.documents import OPERATIONS, README, ROOT, Block, Example, blocks, documents, examples
 from tests.service.live import Live
 from trainer.command_line import parse
 
@@ -255,6 +255,12 @@ def test_python_runs(block: Block, shell: Shell) -> None:
     with found["client"] as connection:
         assert found["edited"].data[0].b64_json
         assert connection.models.list().data
+
+
+def test_configuration_file_is_valid(tmp_path: Path) -> None:
+    [block] = blocks(OPERATIONS, "toml")
+    (tmp_path / "pastiche.toml").write_text(block.text)
+    assert Settings(config=tmp_path / "pastiche.toml").host == "0.0.0.0"
 
 
 def test_documents_have_examples() -> None:
