@@ -1,5 +1,6 @@
 """The ASGI application: routes, middleware and error handling."""
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -7,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 from service.http.access.access_control import AccessControl, AccessPolicy
@@ -33,6 +35,8 @@ AppLifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 """Starts the service when its block is entered and stops it at its end."""
 
 TITLE = "Pastiche"
+
+FIRST_SENTENCE = re.compile(r"(.+?)\.(?:\s+|$)", re.DOTALL)
 
 KEY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key"},
@@ -97,6 +101,7 @@ def build_application(
     app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)
     problems.install(app)
     for router in (*([docs_router(TITLE)] if settings.serve_docs else []), *routers):
+        _summarize(router)
         app.include_router(router)
     if access.keys is not None:
         _describe_keys(app)
@@ -109,6 +114,14 @@ def build_metrics_application(routers: Sequence[APIRouter]) -> Application:
     for router in routers:
         app.include_router(router)
     return app
+
+
+def _summarize(router: APIRouter) -> None:
+    """Sum up each endpoint by the first sentence of its docstring; the framework would take its function's name."""
+    for route in router.routes:
+        if isinstance(route, APIRoute) and not route.summary and (found := FIRST_SENTENCE.match(route.description)):
+            route.summary = " ".join(found[1].split())
+            route.description = route.description[found.end() :]
 
 
 def _describe_keys(app: FastAPI) -> None:
