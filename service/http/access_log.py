@@ -20,6 +20,9 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 """Routes whose requests are logged at debug and not traced: they come every few seconds, for ever."""
 
+LONGEST_EXEMPLAR = 128 - len("request_id")
+"""Characters of a request id that OpenMetrics has room for beside its name."""
+
 LONGEST_TEXT = 256
 """Characters of what a client chooses that are logged."""
 
@@ -111,7 +114,8 @@ class AccessLog:
 
     def _measure(self, route: str, method: str, seconds: float, trace: Trace) -> None:
         self._metrics.requests.labels(route, method, trace.status).inc()
-        self._metrics.request_duration.labels(route, method).observe(seconds)
+        example = {"request_id": trace.request_id} if len(trace.request_id) <= LONGEST_EXEMPLAR else None
+        self._metrics.request_duration.labels(route, method).observe(seconds, example)
         trace.observe_stages(self._metrics)
         if trace.status == ClientGone.status:
             self._metrics.cancelled.labels(trace.last_stage).inc()

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,6 +104,9 @@ def prometheus(live: Live, folder: Path) -> Iterator[httpx.Client]:
     job |= {"static_configs": [{"targets": [live.url.removeprefix("http://")]}], "dns_sd_configs": []}
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     options = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    options += [
+        flag for flag in load(ROOT / "docker-compose.yml")["services"]["prometheus"]["command"] if "feature" in flag
+    ]
     command = [program, *options, "--web.listen-address=127.0.0.1:0", "--log.level=info"]
     with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as handle:
         try:
@@ -136,6 +140,15 @@ def use(live: Live) -> None:
     live.client.post("/v1/stylize/wave", content=file(photo(2)), headers={"Prefer": "respond-async"})
 
 
+def request_ids(client: httpx.Client) -> set[str]:
+    """The ids of requests that Prometheus has beside durations, where the dashboard asks for them."""
+    [query] = [target["expr"] for panel in GRAPHS for target in panel["targets"] if target.get("exemplar")]
+    now = time.time()
+    asked = {"query": metric_names(query).pop(), "start": str(now - 600), "end": str(now + 600)}
+    found = client.get("/api/v1/query_exemplars", params=asked).json()["data"]
+    return {exemplar["labels"]["request_id"] for series_ in found for exemplar in series_["exemplars"]}
+
+
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Prometheus")
 def test_every_query_has_data_while_the_service_is_used(tmp_path: Path) -> None:
     publish(tmp_path / "models")
@@ -146,5 +159,7 @@ def test_every_query_has_data_while_the_service_is_used(tmp_path: Path) -> None:
             return [query for query in QUERIES if not has_data(client, query)]
 
         wait_for(without_data, lambda missing: not missing)
+        assert live.client.get("/v1/models", headers={"X-Request-ID": "mine"}).status_code == 200
+        wait_for(lambda: request_ids(client), lambda ids: "mine" in ids)
         alerting = client.get("/api/v1/rules").json()["data"]["groups"][0]["rules"]
     assert {rule["health"] for rule in alerting} <= {"ok", "unknown"}

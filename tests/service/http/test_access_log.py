@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics import exposition as openmetrics
 from starlette.types import Message, Receive, Scope, Send
 
 from service.http.access_log import LONGEST_TEXT, AccessLog
@@ -76,6 +77,17 @@ def test_what_happened_is_measured() -> None:
     assert value("pastiche_http_request_duration_seconds_count", {"route": "other", "method": "GET"}) == 1
     assert value("pastiche_stage_duration_seconds_count", {"stage": "decode", "model": "wave"}) == 1
     assert value("pastiche_http_requests_in_progress") == 0
+
+
+@pytest.mark.parametrize("length", [1, 118, 128])
+def test_durations_have_the_ids_of_requests_as_exemplars_where_they_fit(length: int) -> None:
+    metrics = Metrics()
+    call(metrics, headers={"X-Request-ID": "x" * length})
+    scraped = openmetrics.generate_latest(metrics.registry).decode()
+    assert (f'request_id="{"x" * length}"' in scraped) == (length <= 118)
+    assert metrics.registry.get_sample_value(
+        "pastiche_http_request_duration_seconds_count", {"route": "other", "method": "GET"}
+    )
 
 
 def test_methods_that_clients_invent_are_one_label() -> None:
