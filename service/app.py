@@ -117,9 +117,9 @@ def build_service(
     fingerprint = build_fingerprint(device, precision, sizes)
     coalescer = RequestCoalescer(pipeline, fingerprint, metrics, coalesce=settings.coalesce)
     webhooks = _webhook_sender(settings)
-    queue = build_job_queue(settings, models, coalescer, webhooks, metrics)
-    access = _access_policy(settings, metrics)
     tracing = _tracing(settings)
+    queue = build_job_queue(settings, models, coalescer, webhooks, metrics, tracing)
+    access = _access_policy(settings, metrics)
     background = [access.keys.follow] if access.keys is not None else []
     lifespan = Lifespan(settings, models, admission, scheduler, runner, codec_pool, queue, background, tracing.close)
 
@@ -150,13 +150,18 @@ def build_service(
 
 
 def build_job_queue(
-    settings: Settings, models: ModelRegistry, coalescer: RequestCoalescer, sender: Sender | None, metrics: Metrics
+    settings: Settings,
+    models: ModelRegistry,
+    coalescer: RequestCoalescer,
+    sender: Sender | None,
+    metrics: Metrics,
+    tracing: Tracing,
 ) -> JobQueue:
     """The jobs of the folder that the settings name."""
     store = JobStore(settings.jobs_folder)
     deliveries = Deliveries(settings, store, sender, metrics)
     jobs = KeptJobs(settings, store, deliveries, metrics)
-    runner = JobRunner(settings, models, coalescer, store, jobs, deliveries, metrics)
+    runner = JobRunner(settings, models, coalescer, store, jobs, deliveries, metrics, tracing)
     return JobQueue(settings, store, jobs, runner, deliveries, metrics)
 
 

@@ -40,7 +40,7 @@ ATTRIBUTES = {
     "key": "pastiche.key",
     "problem": "error.type",
 }
-"""What the members of a log line are called in a span (OpenTelemetry's semantic conventions, 1.38)."""
+"""What the members of a log line are called in a span (the semantic conventions of OpenTelemetry)."""
 
 
 @dataclass

@@ -35,11 +35,11 @@ class OpenTelemetry:
         self._tracer = self._provider.get_tracer("pastiche", package_version())
         self._propagator = TraceContextTextMapPropagator()
 
-    def begin(self, traceparents: Sequence[str], tracestates: Sequence[str]) -> Span:
+    def begin(self, traceparents: Sequence[str], tracestates: Sequence[str], *, ago: float = 0.0) -> Span:
         """A child of the client's span; the root of a new trace where there is none, or more than one."""
         carrier = {"traceparent": list(traceparents), "tracestate": list(tracestates)}
         parent = self._propagator.extract(carrier) if len(traceparents) == 1 else None
-        began = time_ns()
+        began = time_ns() - round(ago * NANOSECONDS)
         span = self._tracer.start_span("HTTP", parent, api.SpanKind.SERVER, start_time=began)
         client = api.get_current_span(parent).get_span_context() if parent is not None else api.INVALID_SPAN_CONTEXT
         return _RecordedSpan(self._tracer, span, _context(span.get_span_context(), client), began)

@@ -51,6 +51,11 @@ class TraceContext:
         parent = f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"
         return {"traceparent": parent} | ({"tracestate": self.state} if self.state else {})
 
+    def values(self) -> tuple[list[str], list[str]]:
+        """Those headers' values, by which something else continues this span."""
+        headers = self.headers()
+        return [headers["traceparent"]], [headers["tracestate"]] if self.state else []
+
     def facts(self) -> dict[str, str]:
         """The ids as members of a log line."""
         parent = {"parent_id": self.parent_id} if self.parent_id else {}

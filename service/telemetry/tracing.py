@@ -28,8 +28,8 @@ class Span(Protocol):
 class Tracing(Protocol):
     """Where spans come from."""
 
-    def begin(self, traceparents: Sequence[str], tracestates: Sequence[str]) -> Span:
-        """The span of a request with these header values, which begins now."""
+    def begin(self, traceparents: Sequence[str], tracestates: Sequence[str], *, ago: float = 0.0) -> Span:
+        """The span of a request or a job with these header values, which began so many seconds ago."""
 
     def close(self) -> None:
         """Deliver what was recorded. Blocks, for a bounded time."""
@@ -47,7 +47,7 @@ class UnrecordedSpan(NamedTuple):
 class Propagation:
     """The client's trace goes on (W3C Trace Context); nothing is recorded."""
 
-    def begin(self, traceparents: Sequence[str], tracestates: Sequence[str]) -> Span:
+    def begin(self, traceparents: Sequence[str], tracestates: Sequence[str], *, ago: float = 0.0) -> Span:  # noqa: ARG002
         """A span without a trace of its own where the client has none."""
         return UnrecordedSpan(TraceContext.continued(traceparents, tracestates))
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.exposition import choose_encoder
 from starlette.types import Message, Receive, Scope, Send
 
 from service.http.access_log import LONGEST_TEXT, AccessLog
@@ -83,7 +83,8 @@ def test_what_happened_is_measured() -> None:
 def test_durations_have_the_ids_of_requests_as_exemplars_where_they_fit(length: int) -> None:
     metrics = Metrics()
     call(metrics, headers={"X-Request-ID": "x" * length})
-    scraped = openmetrics.generate_latest(metrics.registry).decode()
+    encode, _ = choose_encoder("application/openmetrics-text")
+    scraped = encode(metrics.registry).decode()
     assert (f'request_id="{"x" * length}"' in scraped) == (length <= 118)
     assert metrics.registry.get_sample_value(
         "pastiche_http_request_duration_seconds_count", {"route": "other", "method": "GET"}

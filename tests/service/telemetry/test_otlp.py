@@ -2,7 +2,7 @@ import http.server
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,11 +10,12 @@ import pytest
 
 from service.app import build_service
 from tests.service.imaging.images import file, photo
-from tests.service.live import publish, serving, settings, worker_launcher
+from tests.service.live import publish, serving, settings, wait_for, worker_launcher
 
 pytest.importorskip("opentelemetry.sdk")
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
@@ -107,13 +108,31 @@ def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
         thread.join()
 
 
-def test_collector_gets_a_request_with_its_stages_and_no_probe(tmp_path: Path) -> None:
+def test_job_is_a_child_of_the_request_that_created_it(tmp_path: Path) -> None:
     publish(tmp_path)
+    headers = {"traceparent": VALID, "Prefer": "respond-async"}
     with collector() as (address, received):
         with serving(tmp_path, otlp_endpoint=address) as live:
-            answer = live.client.post("/v1/stylize/wave", content=file(photo()), headers={"traceparent": VALID})
-        groups = [group for sent in received for spans in sent.resource_spans for group in spans.scope_spans]
-    spans = {span.name: span for group in groups for span in group.spans}
+            assert live.client.post("/v1/stylize/wave", content=file(photo()), headers=headers).status_code == 202
+            wait_for(lambda: live.metric("pastiche_jobs_ended_total"), lambda ended: ended == 1)
+        spans = {span.name: span for span in all_spans(received)}
+    job = spans["job"]
+    assert job.trace_id.hex() == TRACE
+    assert job.parent_span_id == spans["POST /v1/stylize/{style}"].span_id
+    assert {name for name, span in spans.items() if span.parent_span_id == job.span_id} >= {"decode", "infer", "encode"}
+
+
+def all_spans(received: Sequence[ExportTraceServiceRequest]) -> list[trace_pb2.Span]:
+    """Every span that a collector was sent."""
+    groups = [group for sent in received for spans in sent.resource_spans for group in spans.scope_spans]
+    return [span for group in groups for span in group.spans]
+
+
+def test_collector_gets_a_request_with_its_stages_and_no_probe(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with collector() as (address, received), serving(tmp_path, otlp_endpoint=address) as live:
+        answer = live.client.post("/v1/stylize/wave", content=file(photo()), headers={"traceparent": VALID})
+    spans = {span.name: span for span in all_spans(received)}
     assert spans.keys() == {"POST /v1/stylize/{style}", "read", "decode", "queue", "infer", "encode"}
     own = spans["POST /v1/stylize/{style}"]
     assert own.trace_id.hex() == TRACE
