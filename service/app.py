@@ -55,6 +55,7 @@ from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.pipeline import ImagePipeline
 from service.settings import MEGA, Settings
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Propagation, Tracing
 
 GPU_LANES = 2
 """Batches in flight on a GPU: one is computed while another is copied."""
@@ -89,7 +90,8 @@ class Service:
 def build_service(
     settings: Settings, refusals: RefusalCache | None = None, launcher: WorkerLauncher | None = None
 ) -> Service:
-    """A service with these settings. Raises ValueError where its device does not exist, or its keys cannot be read.
+    """A service with these settings. Raises ValueError where its device does not exist, its keys cannot be read, or
+    an extra is missing.
 
     Configures torch for the whole process.
     """
@@ -116,10 +118,11 @@ def build_service(
     fingerprint = build_fingerprint(device, precision, sizes)
     coalescer = RequestCoalescer(pipeline, fingerprint, metrics, coalesce=settings.coalesce)
     webhooks = _webhook_sender(settings)
-    queue = build_job_queue(settings, models, coalescer, webhooks, metrics)
+    tracing = _tracing(settings)
+    queue = build_job_queue(settings, models, coalescer, webhooks, metrics, tracing)
     access = _access_policy(settings, metrics)
     background = [access.keys.follow] if access.keys is not None else []
-    lifespan = Lifespan(settings, models, admission, scheduler, runner, codec_pool, queue, background)
+    lifespan = Lifespan(settings, models, admission, scheduler, runner, codec_pool, queue, background, tracing.close)
 
     charges = PixelCharges(pipeline, metrics)
     job_routes = JobRoutes(settings, models, pipeline, queue, charges, webhooks)
@@ -141,7 +144,7 @@ def build_service(
     ]
     bodies = BodyBudget(settings.max_body_bytes_in_flight, metrics)
     new_upload = partial(Upload, bodies, Pace.of(settings))
-    app = build_application(lifespan, routers, metrics, settings, access, new_upload)
+    app = build_application(lifespan, routers, metrics, settings, access, new_upload, tracing)
     metrics_app = build_metrics_application([health.router, *scrape])
     shedder = _load_shedder(settings, refusals, metrics)
     return Service(
@@ -150,13 +153,18 @@ def build_service(
 
 
 def build_job_queue(
-    settings: Settings, models: ModelRegistry, coalescer: RequestCoalescer, sender: Sender | None, metrics: Metrics
+    settings: Settings,
+    models: ModelRegistry,
+    coalescer: RequestCoalescer,
+    sender: Sender | None,
+    metrics: Metrics,
+    tracing: Tracing,
 ) -> JobQueue:
     """The jobs of the folder that the settings name."""
     store = JobStore(settings.jobs_folder)
     deliveries = Deliveries(settings, store, sender, metrics)
     jobs = KeptJobs(settings, store, deliveries, metrics)
-    runner = JobRunner(settings, models, coalescer, store, jobs, deliveries, metrics)
+    runner = JobRunner(settings, models, coalescer, store, jobs, deliveries, metrics, tracing)
     return JobQueue(settings, store, jobs, runner, deliveries, metrics)
 
 
@@ -165,6 +173,17 @@ def _webhook_sender(settings: Settings) -> WebhookSender | None:
         return None
     policy = AddressPolicy(Resolver(), settings.webhook_hosts.split())
     return WebhookSender(settings, policy)
+
+
+def _tracing(settings: Settings) -> Tracing:
+    """Raises ValueError where there is a collector, and nothing that could speak with it."""
+    if not settings.otlp_endpoint:
+        return Propagation()
+    try:
+        from service.telemetry.otlp import connect  # noqa: PLC0415 # an extra
+    except ImportError as error:
+        raise ValueError("otlp_endpoint needs OpenTelemetry: pip install 'pastiche[otel]'") from error
+    return connect(settings.otlp_endpoint)
 
 
 def _load_shedder(settings: Settings, refusals: RefusalCache, metrics: Metrics) -> LoadShedder | None:

@@ -29,8 +29,9 @@ class Lifespan:
         codec_pool: WorkerPool,
         jobs: JobQueue,
         background: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """`background`: what else runs until the service stops."""
+        """`background`: what else runs until the service stops; `on_end`: what is done last, in a thread."""
         self._settings = settings
         self._models = models
         self._admission = admission
@@ -39,6 +40,7 @@ class Lifespan:
         self._codec_pool = codec_pool
         self._jobs = jobs
         self._background = background
+        self._on_end = on_end
         self.tasks: list[asyncio.Task[None]] = []
         """The background tasks: the scheduler, the registry, the job queue and further ones."""
         self.broken = asyncio.Event()
@@ -84,3 +86,4 @@ class Lifespan:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await asyncio.to_thread(self._runner.close)
         await self._codec_pool.close()
+        await asyncio.to_thread(self._on_end)

@@ -8,6 +8,7 @@ import sys
 from time import monotonic
 
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from model_store.allocator import configure_allocator
 from service.app import Service, build_service
@@ -24,13 +25,19 @@ for it between any two operations, so that a busy event loop would make it sever
 
 
 def main() -> int:
-    """Serve with the settings of the command line and the environment. The exit status is 0 after a requested stop."""
+    """Serve with the settings of the command line, the environment and a file.
+
+    The exit status is 0 after a requested stop, 1 after a failure, 2 where the settings are wrong.
+    """
     try:
         settings = Settings(_cli_parse_args=True, _cli_prog_name="pastiche-serve", _cli_kebab_case=True)
     except ValidationError as error:
         for fault in error.errors():
             option = "".join(f"--{part}: ".replace("_", "-") for part in fault["loc"][:1])
             print(f"error: {option}{fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+        return 2
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     log.configure(settings.log_level, settings.log_format)
     configure_allocator()

@@ -1,15 +1,28 @@
-"""Every option of the service once: its default, its bounds, its meaning. The only reader of the environment."""
+"""Every option of the service once: its default, its bounds, its meaning.
+
+The only reader of the environment and of the configuration file.
+"""
 
 import base64
 import binascii
 import math
 import os
 import resource
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from tomllib import TOMLDecodeError
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from model_store import SHIPPED_STORE
 
@@ -32,11 +45,45 @@ def connections_of_descriptors() -> int:
     return max(1, min(4096, soft // 2)) if soft != resource.RLIM_INFINITY else 4096
 
 
+class ConfigFile(PydanticBaseSettingsSource):
+    """The TOML file that `config` names, wherever that was said: it has settings by their names, as `port = 8080`."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """What the file says of one setting, None where it says nothing. Raises SettingsError."""
+        return self().get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """What the file says. Raises SettingsError where that is no TOML, or no setting."""
+        path = self.current_state.get("config")
+        if not path:
+            return {}
+        try:
+            source = TomlConfigSettingsSource(self.settings_cls, Path(path))
+        except (OSError, TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path}: {error}") from error
+        for name in source.toml_data:
+            self._require_setting(name, path)
+        return source()
+
+    def _require_setting(self, name: str, path: object) -> None:
+        known = self.settings_cls.model_fields.keys() - {"config"}
+        if name not in known:
+            near = get_close_matches(name.replace("-", "_"), known, 1)
+            hint = f"; did you mean {near[0]}?" if near else "; pastiche-serve --help lists those that there are"
+            raise SettingsError(f"{path}: there is no setting {name!r}{hint}")
+
+
 class Settings(BaseSettings):
-    """Read from the environment (`PASTICHE_PORT=8080`) or, by `pastiche-serve`, from options (`--port 8080`)."""
+    """Read from options (by `pastiche-serve`: `--port 8080`), the environment (`PASTICHE_PORT=8080`) and a file.
+
+    What stands first here wins. Raises ValidationError or SettingsError.
+    """
 
     model_config = SettingsConfigDict(env_prefix="PASTICHE_", frozen=True, extra="forbid")
 
+    config: FilePath | None = Field(
+        None, description="TOML file of further settings, such as `port = 8080`; options and the environment win"
+    )
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 for any free one")
     uds: Path | None = Field(None, description="Unix socket to listen on, instead of host and port")
@@ -242,8 +289,26 @@ class Settings(BaseSettings):
     )
     drain_seconds: float = Field(30.0, ge=0, le=3600, description="seconds in which admitted requests may finish")
 
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://[^\s]+)?$",
+        description="OpenTelemetry collector that gets the traces of requests, by OTLP over HTTP, such as "
+        "http://127.0.0.1:4318; needs the extra `otel`",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level logged")
     log_format: Literal["text", "json"] = Field("text", description="one line per event, for people or for machines")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 # pydantic-settings passes all by name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """From the first to the last word; options come before all of them."""
+        return init_settings, env_settings, ConfigFile(settings_cls)
 
     @property
     def hosts(self) -> list[str]:

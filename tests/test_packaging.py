@@ -1,18 +1,25 @@
 """What is installed is what is in the tree."""
 
+import os
 import pkgutil
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
+CHANGELOG = ROOT / "CHANGELOG.md"
+SCRIPTS = {"pastiche", "pastiche-serve", "pastiche-train", "pastiche-models", "pastiche-keys"}
 PACKAGES = ("client", "model_store", "service", "trainer")
 
 
@@ -22,28 +29,79 @@ def files(root: Path) -> set[str]:
     return {file.relative_to(root).as_posix() for file in found if "__pycache__" not in file.parts}
 
 
-def built_wheel(tree: Path) -> zipfile.ZipFile:
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of a copy of the sources."""
+    tree = tmp_path_factory.mktemp("tree")
+    for name in ("pyproject.toml", "LICENSE", "README.md"):
+        shutil.copy(ROOT / name, tree / name)
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
     build = "import sys, setuptools.build_meta; print(setuptools.build_meta.build_wheel(sys.argv[1]))"
     command = [sys.executable, "-c", build, "dist"]
     done = subprocess.run(command, cwd=tree, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return zipfile.ZipFile(tree / "dist" / done.stdout.splitlines()[-1])
+    return tree / "dist" / done.stdout.splitlines()[-1]
 
 
-def test_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
-    for name in ("pyproject.toml", "LICENSE", "README.md"):
-        shutil.copy(ROOT / name, tmp_path / name)
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    expected = files(tmp_path)
-    with built_wheel(tmp_path) as wheel:
-        packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert packed == expected
+@pytest.fixture(scope="module")
+def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of programs of a new environment, with the wheel, and with the dependencies of this one."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False, symlinks=True)
+    options = ["--no-deps", "--no-index", "--quiet", "--disable-pip-version-check"]
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", *options, str(wheel)]
+    subprocess.run(pip, check=True)
+    [packages] = folder.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")  # a link in it is not followed
+    return folder / "bin"
+
+
+def run(command: Sequence[str | Path], folder: Path) -> subprocess.Popen[str]:
+    """A command of the new environment, in a folder without sources."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert packed == files(wheel.parents[1])
+
+
+LOAD = """
+import importlib.metadata
+scripts = importlib.metadata.distribution("pastiche").entry_points.select(group="console_scripts")
+print(*sorted(script.name for script in scripts if script.load()))
+"""
+"""Loads all commands at once, since most of them import torch, which takes seconds each."""
+
+
+def test_installed_commands_run_in_a_new_environment(programs: Path, tmp_path: Path) -> None:
+    help_, load = run([programs / "pastiche", "--help"], tmp_path), run([programs / "python", "-c", LOAD], tmp_path)
+    assert help_.communicate()[0].startswith("usage: pastiche")
+    assert help_.returncode == 0
+    loaded, errors = load.communicate()
+    assert loaded.split() == sorted(SCRIPTS), errors
+    assert {program.name for program in programs.iterdir()} >= SCRIPTS
+
+
+def test_installed_package_has_the_newest_version_of_the_changelog(programs: Path, tmp_path: Path) -> None:
+    ask = "import importlib.metadata, client; print(importlib.metadata.version('pastiche'), client.__file__)"
+    shown, errors = run([programs / "python", "-c", ask], tmp_path).communicate()
+    assert not errors
+    version, place = shown.split()
+    released = re.search(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", CHANGELOG.read_text(), re.MULTILINE)
+    assert released
+    assert version == released[1]
+    assert Path(place).is_relative_to(programs.parent)
 
 
 def test_scripts_point_at_functions_that_exist() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert set(scripts) == {"pastiche", "pastiche-serve", "pastiche-train", "pastiche-models", "pastiche-keys"}
+    assert set(scripts) == SCRIPTS
     assert all(callable(pkgutil.resolve_name(target)) for target in scripts.values())
 
 

@@ -7,7 +7,7 @@ import asyncio
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import monotonic
 from typing import Generic, Protocol
 
@@ -74,6 +74,8 @@ class Admission(Generic[Model]):
         metrics.admitted_inferences.set_function(lambda: len(self.backlog.inferences))
         metrics.admitted_pixels.set_function(lambda: self.backlog.output_pixels)
         metrics.backlog.set_function(self.backlog.seconds)
+        for name, limit in asdict(limits).items():
+            metrics.admission_limit.labels(name).set(limit)
 
     @property
     def inferences(self) -> Collection[InferenceRequest[Model]]:

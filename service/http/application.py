@@ -1,5 +1,6 @@
 """The ASGI application: routes, middleware and error handling."""
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -7,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 from service.http.access.access_control import AccessControl, AccessPolicy
@@ -24,6 +26,7 @@ from service.http.security_headers import SecurityHeaders
 from service.http.upload import Upload, Uploads
 from service.settings import Settings
 from service.telemetry.metrics import Metrics, package_version
+from service.telemetry.tracing import Tracing
 
 Application = FastAPI
 """FastAPI, for parts outside `http`, which do not import it."""
@@ -32,6 +35,8 @@ AppLifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 """Starts the service when its block is entered and stops it at its end."""
 
 TITLE = "Pastiche"
+
+FIRST_SENTENCE = re.compile(r"(.+?)\.(?:\s+|$)", re.DOTALL)
 
 KEY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key"},
@@ -76,6 +81,7 @@ def build_application(
     settings: Settings,
     access: AccessPolicy,
     new_upload: Callable[[], Upload],
+    tracing: Tracing,
 ) -> Application:
     """The application with these routes, in this order. Its `/docs` needs no network."""
     build = partial(FastAPIOffline, redoc_url=None) if settings.serve_docs else partial(FastAPI, openapi_url=None)
@@ -92,8 +98,10 @@ def build_application(
     problems = Problems({EDITS: openai_error})
     app.add_middleware(Uploads, new_upload=new_upload)
     _add_middleware(app, settings, access, problems, metrics)
+    app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)
     problems.install(app)
     for router in (*([docs_router(TITLE)] if settings.serve_docs else []), *routers):
+        _summarize(router)
         app.include_router(router)
     if access.keys is not None:
         _describe_keys(app)
@@ -106,6 +114,14 @@ def build_metrics_application(routers: Sequence[APIRouter]) -> Application:
     for router in routers:
         app.include_router(router)
     return app
+
+
+def _summarize(router: APIRouter) -> None:
+    """Sum up each endpoint by the first sentence of its docstring; the framework would take its function's name."""
+    for route in router.routes:
+        if isinstance(route, APIRoute) and not route.summary and (found := FIRST_SENTENCE.match(route.description)):
+            route.summary = " ".join(found[1].split())
+            route.description = route.description[found.end() :]
 
 
 def _describe_keys(app: FastAPI) -> None:
@@ -124,7 +140,7 @@ def _describe_keys(app: FastAPI) -> None:
 def _add_middleware(
     app: FastAPI, settings: Settings, access: AccessPolicy, problems: Problems, metrics: Metrics
 ) -> None:
-    """From the innermost to the outermost."""
+    """From the innermost to the outermost but one, the access log."""
     app.add_middleware(AccessControl, policy=access, problems=problems, metrics=metrics)
     if "*" not in settings.hosts:
         app.add_middleware(AllowedHosts, hosts=settings.hosts, problems=problems)
@@ -139,4 +155,3 @@ def _add_middleware(
             expose_headers=RESPONSE_HEADERS,
         )
     app.add_middleware(SecurityHeaders, resource_policy="cross-origin" if settings.origins else "same-site")
-    app.add_middleware(AccessLog, metrics=metrics)

@@ -30,6 +30,7 @@ from service.pipeline.result import FinishedImage
 from service.settings import Settings
 from service.telemetry.log import log_line
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracing
 
 MAX_ATTEMPTS = 3
 """How often a job is begun: one that ends the process each time would otherwise do so for ever."""
@@ -49,6 +50,7 @@ class JobRunner:
         jobs: KeptJobs,
         deliveries: Deliveries,
         metrics: Metrics,
+        tracing: Tracing,
     ) -> None:
         self._settings = settings
         self._models = models
@@ -57,6 +59,7 @@ class JobRunner:
         self._jobs = jobs
         self._deliveries = deliveries
         self._metrics = metrics
+        self._tracing = tracing
         self._room = asyncio.Semaphore(settings.max_running_jobs)
 
     def start(self, job: Job) -> None:
@@ -143,7 +146,7 @@ class JobRunner:
         return outcome
 
     def _record(self, job: Job) -> None:
-        """Add the ended job to the metrics and to the log."""
+        """Add the ended job to the metrics, to the log and to its trace."""
         trace, record = job.trace, job.record
         failure = job.outcome.failure if job.outcome else None
         trace.problem = failure.kind if failure else ""
@@ -151,6 +154,11 @@ class JobRunner:
         trace.observe_stages(self._metrics)
         facts: dict[str, object] = {"job": record.id, "id": record.request_id, "state": job.state.value}
         log_line(logger, facts | trace.facts(), trace.durations)
+        if record.context is not None:
+            attributes = {"pastiche.job.id": record.id, "pastiche.request.id": record.request_id}
+            failed = failure is not None and failure.error().status >= ServiceError.status
+            span = self._tracing.begin(*record.context.values(), ago=trace.elapsed())
+            span.end("job", attributes, trace.stages, failed=failed)
 
 
 def _with_timeout(request: ImageRequest, seconds: float) -> ImageRequest:

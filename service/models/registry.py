@@ -211,11 +211,18 @@ class ModelRegistry:
             self._swap(name, None)
         self._failures = {name: failure for name, failure in self._failures.items() if name in promoted}
         due = [version for version in promoted.values() if self._is_due(version)]
-        for version in due:
-            await self._load(version)
-        if due:  # warming up takes more memory than serving
-            await asyncio.to_thread(trim_heap)
+        if due:
+            await self._load_all(due)
+            await asyncio.to_thread(trim_heap)  # warming up takes more memory than serving
         self._trouble = None
+
+    async def _load_all(self, versions: Sequence[Version]) -> None:
+        began = monotonic()
+        for position, version in enumerate(versions, 1):
+            logger.info("loading %s, %d of %d", version.label, position, len(versions))
+            await self._load(version)
+        loaded = sum(version.name not in self._failures for version in versions)
+        logger.info("%d of %d models were loaded in %.1f s", loaded, len(versions), monotonic() - began)
 
     def _find(self, name: str, models: Sequence[ServedModel], what: str) -> ServedModel:
         found = next((model for model in models if model.name == name), None)
@@ -270,8 +277,9 @@ class ModelRegistry:
         self._failures.pop(version.name, None)
         self._swap(version.name, model)
         self._metrics.model_loads.labels(version.name, "ok").inc()
-        self._metrics.model_load_duration.labels(version.name).observe(monotonic() - began)
-        logger.info("serving %s (%s)", model.label, model.manifest.digest)
+        seconds = monotonic() - began
+        self._metrics.model_load_duration.labels(version.name).observe(seconds)
+        logger.info("serving %s (%s) after %.1f s", model.label, model.manifest.digest, seconds)
 
     async def _load_version(self, version: Version) -> ServedModel:
         """Read the files in a thread; verify and warm up beside the batches."""

@@ -92,7 +92,7 @@ class RequestCoalescer:
             detail = f"the answer was not ready in {seconds:g} s; send a larger X-Request-Timeout"
             raise DeadlineExceeded(detail) from error
         finally:
-            trace.durations["shared"] = perf_counter() - began
+            trace.add({"shared": perf_counter() - began})
 
     async def _wait(self, shared: _SharedRun) -> EncodedImage:
         shared.waiters += 1

@@ -239,7 +239,7 @@ class ImagePipeline:
         try:
             outputs = await self._infer_frames(execution, decoded.inputs)
         finally:
-            trace.durations |= stage_seconds(execution.inferences)
+            trace.add(stage_seconds(execution.inferences))
         with trace.stage("encode"):
             request = execution.encode_request(decoded, outputs)
             del decoded, outputs  # the worker has its own

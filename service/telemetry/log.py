@@ -2,10 +2,16 @@
 
 import json
 import logging
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
 TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
+"""Values that need no quotation marks: printable ASCII without spaces, quotation marks, backslashes and `=`."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -34,8 +40,17 @@ def configure(level: str, form: Literal["text", "json"]) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, and those of webhooks may have secrets
 
 
-def log_line(logger: logging.Logger, facts: dict[str, object], durations: dict[str, float]) -> None:
+def log_line(
+    logger: logging.Logger, facts: Mapping[str, object], durations: dict[str, float], level: int = logging.INFO
+) -> None:
     """Log that a request or a job has ended: `facts` as key=value, `durations` (seconds) in milliseconds."""
-    timings = {name: f"{seconds * 1000:.1f}ms" for name, seconds in durations.items()}
-    line = " ".join(f"{key}={value}" for key, value in {**facts, **timings}.items())
-    logger.info(line, extra={"facts": facts | {"seconds": durations}})
+    if logger.isEnabledFor(level):
+        timings = {name: f"{seconds * 1000:.1f}ms" for name, seconds in durations.items()}
+        line = " ".join(f"{key}={quoted(value)}" for key, value in {**facts, **timings}.items())
+        logger.log(level, line, extra={"facts": {**facts, "seconds": durations}})
+
+
+def quoted(value: object) -> str:
+    """A value for a line of text: a JSON string of ASCII where it could be read as more than one value or line."""
+    text = str(value)
+    return text if PLAIN.fullmatch(text) else json.dumps(text)

@@ -110,6 +110,9 @@ class Metrics:
             "admitted_inferences", "Inference requests (one for each frame and network) of the requests admitted"
         )
         self.admitted_pixels = self._gauge("admitted_pixels", "Output pixels of the requests admitted")
+        self.admission_limit = self._gauge(
+            "admission_limit", "The most that is admitted at a time: requests, inferences, pixels", "limit"
+        )
         self.queue_requests = self._gauge(
             "queue_requests", "Inference requests (one for each frame and network) that wait for the device"
         )

@@ -26,7 +26,7 @@ class TraceContext:
 
     trace_id: str
     parent_id: str
-    """The client's span."""
+    """The client's span; empty where the trace begins here."""
     span_id: str
     flags: int
     state: str = ""
@@ -51,9 +51,15 @@ class TraceContext:
         parent = f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"
         return {"traceparent": parent} | ({"tracestate": self.state} if self.state else {})
 
+    def values(self) -> tuple[list[str], list[str]]:
+        """Those headers' values, by which something else continues this span."""
+        headers = self.headers()
+        return [headers["traceparent"]], [headers["tracestate"]] if self.state else []
+
     def facts(self) -> dict[str, str]:
         """The ids as members of a log line."""
-        return {"trace_id": self.trace_id, "span_id": self.span_id, "parent_id": self.parent_id}
+        parent = {"parent_id": self.parent_id} if self.parent_id else {}
+        return {"trace_id": self.trace_id, "span_id": self.span_id} | parent
 
 
 def _merge_states(headers: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,17 @@ from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 OURS = ("pastiche", "pastiche-gpu")
+TRAINERS = ("trainer", "trainer-gpu")
+EVERY = (*OURS, *TRAINERS, "prometheus", "grafana")
+HOST_FOLDERS = {"./models", "./photos"}
+"""What the user brings, and Docker makes where it is missing."""
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
 def compose() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    """The file as Compose reads it where no variable is set."""
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "docker-compose.yml").read_text())
+    loaded: dict[str, Any] = yaml.safe_load(text)
     return loaded
 
 
@@ -41,7 +48,7 @@ def test_file_is_in_the_compose_schema() -> None:
 def test_schema_sees_a_misspelt_key_and_a_wrong_type() -> None:
     document = compose()
     document["services"]["pastiche"]["stop_grace_perod"] = "60s"
-    document["services"]["pastiche-gpu"]["deploy"]["resources"]["reservations"]["devices"][0]["count"] = "one"
+    document["services"]["grafana"]["user"] = 472
     assert len(errors(document)) == 2
 
 
@@ -62,7 +69,7 @@ def test_container_is_not_killed_before_the_service_has_drained(name: str) -> No
     assert grace >= settings.shutdown_delay_seconds + settings.drain_seconds + 10
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", [*OURS, *TRAINERS])
 def test_build_names_a_target_of_the_dockerfile(name: str) -> None:
     build = compose()["services"][name]["build"]
     dockerfile = (ROOT / build["context"] / build["dockerfile"]).read_text()
@@ -70,16 +77,53 @@ def test_build_names_a_target_of_the_dockerfile(name: str) -> None:
 
 
 def test_published_ports_do_not_collide() -> None:
-    published = [port.rsplit(":", 1)[0] for service in compose()["services"].values() for port in service["ports"]]
+    published = published_ports()
     assert len(published) == len(set(published))
+
+
+def published_ports() -> list[str]:
+    """The published side of each port: `127.0.0.1:9090`."""
+    services = compose()["services"].values()
+    return [port.rsplit(":", 1)[0] for service in services for port in service.get("ports", [])]
+
+
+def test_ports_are_published_on_this_machine_alone_by_default() -> None:
+    assert all(port.startswith("127.0.0.1:") for port in published_ports())
+
+
+def test_list_of_services_is_complete() -> None:
+    assert set(EVERY) == compose()["services"].keys()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_container_is_confined(name: str) -> None:
+    service = compose()["services"][name]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert name in OURS or service["user"] not in ("", "0", "root")  # ours: the USER of the Dockerfile
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_trainer_starts_only_when_asked_for_and_writes_where_the_service_reads(name: str) -> None:
+    service = compose()["services"][name]
+    assert service["profiles"] == ["trainer"]
+    assert "./models:/models" in service["volumes"]
+    assert "./models:/models:ro" in compose()["services"]["pastiche"]["volumes"]
+    assert set(service["entrypoint"]) <= commands()
+
+
+def commands() -> set[str]:
+    """The commands of the package."""
+    return set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"])
 
 
 def test_gpu_service_reserves_a_gpu_and_starts_only_when_asked_for() -> None:
     services = compose()["services"]
     [device] = services["pastiche-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
-    assert services["pastiche-gpu"]["profiles"] == ["gpu"]
-    assert not any("profiles" in services[name] for name in ("pastiche", "prometheus"))
+    assert services["pastiche-gpu"]["profiles"] == ["cuda"]
+    assert not any("profiles" in services[name] for name in ("pastiche", "prometheus", "grafana"))
 
 
 def test_mounted_files_and_volumes_exist() -> None:
@@ -87,4 +131,4 @@ def test_mounted_files_and_volumes_exist() -> None:
     sources = {volume.split(":")[0] for service in document["services"].values() for volume in service["volumes"]}
     named = {source for source in sources if not source.startswith(".")}
     assert named == document["volumes"].keys()
-    assert all((ROOT / source).exists() for source in sources - named - {"./models"})
+    assert all((ROOT / source).exists() for source in sources - named - HOST_FOLDERS)

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.settings import Settings
 from tests.service.imaging.images import file, photo
 from tests.service.live import PATIENCE, Live, publish, serving, wait_for
 
@@ -55,6 +56,21 @@ def _status(client: httpx.Client) -> int:
         return 0
 
 
+def seconds(directive: str) -> float:
+    """The value of a directive of docker/nginx.conf."""
+    found = re.search(rf"^ +{directive} (\d+)s;", (ROOT / "docker" / "nginx.conf").read_text(), re.MULTILINE)
+    assert found, f"there is no {directive}"
+    return float(found[1])
+
+
+def test_limits_are_those_of_the_service() -> None:
+    settings = Settings()
+    assert f"client_max_body_size {settings.max_body_bytes // 2**20}m;" in (ROOT / "docker" / "nginx.conf").read_text()
+    assert seconds("client_header_timeout") >= settings.header_seconds
+    assert seconds("proxy_send_timeout") >= settings.max_request_timeout
+    assert seconds("proxy_read_timeout") > settings.max_request_timeout
+
+
 def test_links_lead_back_through_the_proxy(tmp_path: Path) -> None:
     publish(tmp_path / "models", preview=file(photo()))
     folder = tmp_path / "nginx"
@@ -77,6 +93,7 @@ def test_links_lead_back_through_the_proxy(tmp_path: Path) -> None:
         done = wait_for(lambda: client.get(job.headers["Location"]), lambda answer: answer.json()["finished"])
         assert done.json()["state"] == "succeeded"
         assert client.get(f"{job.headers['Location']}/result").status_code == 200
+        assert client.get("/pastiche/metrics").status_code == 404
         edit = client.post("/pastiche/v1/images/edits", files={"image": b"none"}, data={"model": "wave"})
         assert edit.json()["error"]["type"] == "invalid_request_error"
 

@@ -21,7 +21,7 @@ import service.http.access.__main__
 from service.http.access.api_key import KeysFile
 from service.settings import Settings
 from tests.docs.conftest import TILE_VALUES
-from tests.docs.documents import README, ROOT, Block, Example, blocks, documents, examples
+from tests.docs.documents import OPERATIONS, README, ROOT, Block, Example, blocks, documents, examples
 from tests.service.live import Live
 from trainer.command_line import parse
 
@@ -163,10 +163,23 @@ def parse_make(shell: Shell, words: Sequence[str], _: Example) -> None:
             programs[target](shell, arguments.words, arguments)
 
 
+def parse_compose(words: Sequence[str]) -> None:
+    """`up`, also with a profile, and `run` of the trainer."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    if words[:2] == ["run", "--rm"]:
+        assert services[words[2]]["entrypoint"] == ["pastiche-train"]
+        parse(words[3:])
+        return
+    if words[0] == "--profile":
+        assert any(words[1] in service.get("profiles", ()) for service in services.values())
+        words = words[2:]
+    assert words[0] == "up"
+    assert set(words[1:]) <= services.keys()
+
+
 def parse_docker(_shell: Shell, words: Sequence[str], _: Example) -> None:
-    if words[:2] == ["compose", "up"]:
-        services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-        assert set(words[2:]) <= services.keys()
+    if words[0] == "compose":
+        parse_compose(words[1:])
         return
     assert words[0] == "build"
     options = dict(zip(words[1:-1:2], words[2:-1:2], strict=True))
@@ -216,6 +229,7 @@ def shell(live: Live, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 STYLIZE = "curl -s --data-binary @thumbnail.jpg localhost:8000/v1/stylize/"
 TRAIN = "pastiche-train style --name wave --style-image wave.jpg --content photos/"
 BUILD = "docker build -f docker/Dockerfile"
+RUN = "docker compose run --rm"
 
 
 def skip_without_programs(block: Block) -> None:
@@ -267,6 +281,12 @@ def test_javascript_runs(block: Block, shell: Shell) -> None:
         check_image(shell.folder / name)
 
 
+def test_configuration_file_is_valid(tmp_path: Path) -> None:
+    [block] = blocks(OPERATIONS, "toml")
+    (tmp_path / "pastiche.toml").write_text(block.text)
+    assert Settings(config=tmp_path / "pastiche.toml").host == "0.0.0.0"
+
+
 def test_documents_have_examples() -> None:
     assert README in {block.document for block in CONSOLE}
     assert len(CONSOLE) > 20
@@ -296,6 +316,8 @@ def test_documents_have_examples() -> None:
         ('make serve ARGS="--port 1"', 'make serve ARGS="--no-such-option 1"'),
         (f'make train ARGS="{TRAIN.removeprefix("pastiche-train ")}"', 'make train ARGS="style --steps 1"'),
         ("docker compose up prometheus", "docker compose up no-such-service"),
+        ("docker compose --profile cuda up", "docker compose --profile no-such-profile up"),
+        (f"{RUN} {TRAIN.replace('pastiche-train', 'trainer')}", f"{RUN} {TRAIN.replace('pastiche-train', 'pastiche')}"),
         (f"{BUILD} --target cpu .", f"{BUILD} --target no-such-target ."),
         ("python -m benchmarks engine --quick", "python -m benchmarks no-such-benchmark --quick"),
         ("python -m benchmarks engine --quick", "python -m benchmarks engine --no-such-option"),

@@ -158,6 +158,16 @@ def test_wrong_option_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "greater than or equal to 1" in written
 
 
+def test_unknown_setting_of_the_file_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "pastiche.toml"
+    config.write_text("prot = 1\n")
+    monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--config", str(config)])
+    assert main() == 2
+    assert capsys.readouterr().err == f"error: {config}: there is no setting 'prot'; did you mean port?\n"
+
+
 def test_device_that_does_not_exist_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,10 +1,12 @@
 import base64
 import os
+import re
 import resource
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from pydantic_settings import SettingsError
 
 from model_store import SHIPPED_STORE
 from service.pipeline.stylize import MAX_STYLES
@@ -148,3 +150,51 @@ def test_longest_animation_in_the_largest_mixture_is_admitted_by_default() -> No
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_option_says_what_it_means(name: str) -> None:
     assert Settings.model_fields[name].description
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A file with two settings."""
+    path = tmp_path / "pastiche.toml"
+    path.write_text('port = 9002\nthreads = 3\nstores = ["/one", "/two"]\nlog_format = "json"\n')
+    return path
+
+
+def test_options_come_before_the_environment_and_that_before_the_file(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PASTICHE_PORT", "9000")
+    monkeypatch.setenv("PASTICHE_THREADS", "2")
+    options = ["--config", str(config), "--port", "9001"]
+    settings = Settings(_cli_parse_args=options, _cli_kebab_case=True)
+    assert (settings.port, settings.threads, settings.log_format) == (9001, 2, "json")
+    assert settings.stores == (Path("/one"), Path("/two"))
+
+
+def test_environment_names_the_file_too(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASTICHE_CONFIG", str(config))
+    assert (Settings().port, Settings().config) == (9002, config)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("prot = 1", "pastiche.toml: there is no setting 'prot'; did you mean port?"),
+        ("max-pixels = 1", "there is no setting 'max-pixels'; did you mean max_pixels?"),
+        ("qqqq = 1", "there is no setting 'qqqq'; pastiche-serve --help lists those that there are"),
+        ('config = "other.toml"', "there is no setting 'config'"),
+        ("port: 1", "pastiche.toml: Expected"),
+    ],
+)
+def test_file_with_what_is_no_setting_is_refused(text: str, reason: str, config: Path) -> None:
+    config.write_text(text)
+    with pytest.raises(SettingsError, match=re.escape(reason)):
+        Settings(config=config)
+
+
+def test_value_out_of_bounds_and_missing_file_are_refused(config: Path) -> None:
+    config.write_text("threads = 0")
+    with pytest.raises(ValidationError, match="threads"):
+        Settings(config=config)
+    with pytest.raises(ValidationError, match="does not point to a file"):
+        Settings(config=config.with_name("none.toml"))

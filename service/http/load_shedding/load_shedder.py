@@ -30,6 +30,7 @@ from service.http.load_shedding.request_class import (
 from service.http.problems import render
 from service.http.request_id import request_id
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Propagation
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +154,6 @@ def _identify(fields: Fields) -> tuple[bytes, bytes]:
     headers = dict(fields)
     if b"traceparent" not in headers:
         return request_id(headers.get(b"x-request-id", b"").decode("latin-1")).encode(), b""
-    trace = new_trace(Headers(raw=list(fields)))
+    trace, _ = new_trace(Headers(raw=list(fields)), Propagation())
     lines = trace.context.headers().items() if trace.context else ()
     return trace.request_id.encode(), "".join(f"{name}: {value}\r\n" for name, value in lines).encode("latin-1")

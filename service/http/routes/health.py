@@ -2,9 +2,9 @@
 
 from typing import Any, Literal, Protocol
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel, Field
 
 from service.engine.runner import Runner
@@ -83,9 +83,13 @@ class HealthRoutes:
             )
         )
 
-    async def scrape(self) -> Response:
-        """Every metric in Prometheus' text format."""
-        return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    async def scrape(self, request: Request) -> Response:
+        """Every metric in Prometheus' text format, or in OpenMetrics where that is accepted.
+
+        OpenMetrics has exemplars: ids of requests that took as long as their bucket says.
+        """
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return Response(encode(self._metrics.registry), media_type=content_type)
 
     def _fatal_problems(self) -> list[str]:
         age = self._runner.operation_age()
@@ -111,4 +115,5 @@ def _response(health: Health) -> JSONResponse:
 
 
 def _metrics_schema() -> dict[str, Any]:
-    return {"description": "The metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    text = {"schema": {"type": "string"}}
+    return {"description": "The metrics", "content": {"text/plain": text, "application/openmetrics-text": text}}

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx
 from fastapi import APIRouter
@@ -9,16 +10,23 @@ from service.errors import ImageTooLarge
 from service.http.access.access_control import AccessPolicy
 from service.http.access.address_limits import AddressLimits
 from service.http.access.api_key import LimitPolicy
-from service.http.application import build_application
+from service.http.application import Application, build_application
 from service.http.body_budget import BodyBudget
 from service.http.upload import Pace, Upload
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Propagation
 
 
 @asynccontextmanager
 async def lifespan(_app: object) -> AsyncIterator[None]:
     yield
+
+
+def application(router: APIRouter, metrics: Metrics) -> Application:
+    access = AccessPolicy(None, AddressLimits(LimitPolicy()))
+    upload = partial(Upload, BodyBudget(6400, metrics), Pace(1.0))
+    return build_application(lifespan, [router], metrics, Settings(), access, upload, Propagation())
 
 
 async def ask(path: str, metrics: Metrics) -> httpx.Response:
@@ -29,10 +37,8 @@ async def ask(path: str, metrics: Metrics) -> httpx.Response:
     async def large() -> None:
         raise ImageTooLarge("9 exceed 8", limit="max_pixels", actual=9, max_accepted=8)
 
-    budget = BodyBudget(6400, metrics)
-    access = AccessPolicy(None, AddressLimits(LimitPolicy()))
-    app = build_application(lifespan, [router], metrics, Settings(), access, lambda: Upload(budget, Pace(1.0)))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+    transport = httpx.ASGITransport(application(router, metrics))
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
         return await client.get(path, headers={"X-Request-ID": "mine"})
 
 
@@ -45,3 +51,26 @@ def test_routes_have_ids_metrics_problems_and_strict_parameters() -> None:
     assert "query.page: no such parameter" in asyncio.run(ask("/large?page=2", metrics)).json()["detail"]
     labels = {"route": "/large", "method": "GET", "code": "422"}
     assert metrics.registry.get_sample_value("pastiche_http_requests_total", labels) == 3
+
+
+def test_endpoints_are_summed_up_by_the_first_sentence_of_their_docstring() -> None:
+    router = APIRouter()
+
+    async def every() -> None:
+        """What is served, and
+        what is not. More of it."""
+
+    async def bare() -> None:
+        pass
+
+    async def status() -> None:
+        """The state of a job."""
+
+    router.add_api_route("/every", every)
+    router.add_api_route("/bare", bare)
+    router.add_api_route("/status", status, summary="Status of a job")
+    paths = application(router, Metrics()).openapi()["paths"]
+    every_, bare_, status_ = (paths[path]["get"] for path in ("/every", "/bare", "/status"))
+    assert (every_["summary"], every_["description"]) == ("What is served, and what is not", "More of it.")
+    assert bare_["summary"] == "Bare"
+    assert (status_["summary"], status_["description"]) == ("Status of a job", "The state of a job.")

@@ -14,6 +14,7 @@ from service.pipeline.resolve import Deadline, ResolvedRequest
 from service.pipeline.result import FinishedImage
 from service.pipeline.trace import Trace
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Propagation
 from tests.service.jobs.test_queue import FILES, REQUEST, put, with_queue
 from tests.service.jobs.test_record import record
 from tests.service.live import publish, settings
@@ -42,7 +43,7 @@ def test_attempts_share_the_timeout_of_their_job(tmp_path: Path, named: float | 
     async def run() -> None:
         async with service.lifespan(service.app):
             other = service.settings.model_copy(update={"jobs_folder": tmp_path / "jobs"})
-            queue = build_job_queue(other, service.models, coalescer, None, Metrics())
+            queue = build_job_queue(other, service.models, coalescer, None, Metrics(), Propagation())
             await queue.open()
             await scenario(queue)
             await queue.stop()

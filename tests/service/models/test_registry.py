@@ -1,6 +1,7 @@
 import asyncio
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -495,3 +496,22 @@ def test_store_that_vanishes_keeps_its_models_loaded(tmp_path: Path) -> None:
 
     metrics = following(scenario, root)
     assert metrics.registry.get_sample_value("pastiche_store_available", {"store": str(root)}) == 1
+
+
+def test_log_says_which_model_of_how_many_is_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "service.models.registry")
+    for name in ("udnie", "wave"):
+        publish(tmp_path, name)
+    corrupt(tmp_path, "wave", 1)
+
+    async def scenario(models: ModelRegistry) -> None:
+        await models.refresh()
+        await models.refresh()
+
+    following(scenario, tmp_path, poll_seconds=60)
+    said = [record.getMessage() for record in caplog.records]
+    assert [line for line in said if line.startswith("loading")] == [
+        "loading udnie@1, 1 of 2",
+        "loading wave@1, 2 of 2",
+    ]
+    assert re.fullmatch(r"1 of 2 models were loaded in \d+\.\d s", said[-1])

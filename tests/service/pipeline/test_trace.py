@@ -17,6 +17,16 @@ def test_stages_are_timed_also_when_they_fail() -> None:
     )
 
 
+def test_stages_have_their_place_in_the_request() -> None:
+    clock = iter([100.0, 101.0, 103.0, 110.0])
+    trace = Trace("id", clock=lambda: next(clock))
+    with trace.stage("decode"):
+        pass
+    trace.add({"queue": 2.0, "infer": 4.0})
+    assert trace.stages == [("decode", 1.0, 3.0), ("queue", 4.0, 6.0), ("infer", 6.0, 10.0)]
+    assert trace.durations == {"decode": 2.0, "queue": 2.0, "infer": 4.0}
+
+
 def test_blocks_of_a_stage_side_by_side_count_once() -> None:
     clock = iter([0.0, 5.0, 15.0, 100.0, 185.0])
     trace = Trace("id", clock=lambda: next(clock))

@@ -43,3 +43,26 @@ def test_text_lines_respect_the_level(capsys: pytest.CaptureFixture[str]) -> Non
     written = capsys.readouterr().err
     assert "quiet" not in written
     assert written.endswith("WARNING service.test: loud\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("wave@3", "wave@3"),
+        ("", '""'),
+        ("a b", '"a b"'),
+        ("a=b", '"a=b"'),
+        ('"', '"\\""'),
+        ("\u2028", '"\\u2028"'),
+        (7, "7"),
+    ],
+)
+def test_values_are_quoted_where_they_could_be_misread(value: object, written: str) -> None:
+    assert log.quoted(value) == written
+
+
+def test_line_below_the_level_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "text")
+    log.log_line(logging.getLogger("service.test"), {"id": "a"}, {}, logging.DEBUG)
+    log.log_line(logging.getLogger("service.test"), {"id": "b"}, {"total": 0.5})
+    assert capsys.readouterr().err.endswith("service.test: id=b total=500.0ms\n")
