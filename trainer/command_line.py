@@ -56,6 +56,7 @@ class CommandLine(BaseSettings):
 
     style: CliSubCommand[commands.Style]
     super_resolution: CliSubCommand[commands.SuperResolution]
+    answers: CliSubCommand[commands.Answers]
     publish: CliSubCommand[commands.Publish]
     evaluate: CliSubCommand[commands.Evaluate]
     judge: CliSubCommand[commands.Judge]

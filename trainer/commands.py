@@ -10,7 +10,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import CliImplicitFlag
 
-from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
+from trainer.answers import compute_answers
+from trainer.config import AnswersConfig, StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.errors import RunError, TrainerError
 from trainer.evaluate import bicubic, evaluate
 from trainer.gatys import GatysConfig, optimize
@@ -65,6 +66,15 @@ class SuperResolution(Resumable, SuperResolutionConfig):
 
     def execute(self) -> str:
         return _train(self.config(SuperResolutionConfig), self.resume)
+
+
+class Answers(Command, AnswersConfig):
+    """Compute a teacher's answers to damaged photographs, for `super-resolution --answers`."""
+
+    def execute(self) -> str:
+        hardware = Hardware.of(self.device, self.precision, self.threads)
+        computed = compute_answers(self, hardware)
+        return f"{computed} answers computed; {self.answers} has the first {self.answer_count}"
 
 
 class Publish(Command):
