@@ -82,7 +82,8 @@ def gaussian_kernel(sigma_x: float, sigma_y: float, angle: float) -> NDArray[np.
     along = (x * math.cos(angle) + y * math.sin(angle)) / sigma_x
     across = (y * math.cos(angle) - x * math.sin(angle)) / sigma_y
     kernel = np.exp(-(along**2 + across**2) / 2)
-    return (kernel / kernel.sum()).astype(np.float32)
+    normalised: NDArray[np.float32] = (kernel / kernel.sum()).astype(np.float32)
+    return normalised
 
 
 def resized(pixels: Pixels, size: Size, resampling: Image.Resampling) -> Pixels:
@@ -151,4 +152,5 @@ def _jpeg(strength: Round) -> Step:
 
 
 def _to_levels(values: NDArray[np.floating]) -> Pixels:
-    return np.rint(values).clip(0, 255).astype(np.uint8)
+    levels: Pixels = np.rint(values).clip(0, 255).astype(np.uint8)
+    return levels

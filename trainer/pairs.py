@@ -40,7 +40,16 @@ def pack(low: Tensor, wanted: Tensor) -> Tensor:
 def unpack(pairs: Tensor, scale: int) -> tuple[Tensor, Tensor]:
     """The small images and the large ones of a batch of pairs, channels last."""
     low, wanted = pairs[:, :3], F.pixel_shuffle(pairs[:, 3:], scale)
-    return tuple(images.contiguous(memory_format=torch.channels_last) for images in (low, wanted))
+    last = torch.channels_last
+    return low.contiguous(memory_format=last), wanted.contiguous(memory_format=last)
+
+
+def sheet(pairs: Tensor, scale: int, columns: int = 2) -> Tensor:
+    """A picture of pairs, float RGB (3, H, W) in [0, 1]: each large image, and the small one, its pixels enlarged."""
+    low, wanted = unpack(pairs.float() / 255, scale)
+    shown = torch.cat([wanted, low.repeat_interleave(scale, -1).repeat_interleave(scale, -2)], dim=-1)
+    rows = [torch.cat([*shown[first : first + columns]], dim=-1) for first in range(0, len(shown), columns)]
+    return torch.cat([F.pad(row, (0, rows[0].shape[-1] - row.shape[-1])) for row in rows], dim=-2)
 
 
 def to_tensor(pixels: Pixels) -> Tensor:

@@ -114,11 +114,11 @@ class Upscale:
         back_projection = options.back_projection
         if back_projection is None:
             back_projection = not any(model.restores for model in mixture.models)
-        size = {"width": options.width, "height": options.height}
         return cls(
             mixture.models,
             scale,
-            **size,
+            width=options.width,
+            height=options.height,
             fit=options.fit,
             back_projection=back_projection,
             weights=mixture.weights,

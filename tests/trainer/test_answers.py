@@ -76,7 +76,7 @@ def test_batches_depend_on_the_seed_and_the_step_alone(tmp_path: Path) -> None:
 
 def test_answers_that_cannot_be_learned_from_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no answers"):
-        answered(tmp_path / "none" if photographs(tmp_path / "none" / "photos") else tmp_path)
+        answered(photographs(tmp_path / "none" / "photos").parent)
     compute_answers(answers_config(tmp_path), CPU)
     with pytest.raises(RunError, match="has 3 of 5 answers"):
         answered(tmp_path, count=5)

@@ -4,7 +4,7 @@ import torch
 
 from tests.trainer.samples import photographs
 from trainer.data import Photographs, random_exact_crop
-from trainer.pairs import DegradedPhotographs, pack, unpack
+from trainer.pairs import DegradedPhotographs, pack, sheet, unpack
 
 
 def test_a_batch_of_pairs_is_one_tensor() -> None:
@@ -27,3 +27,11 @@ def test_pairs_are_a_photograph_and_its_damage(tmp_path: Path) -> None:
     assert not torch.equal(one.batch(7), one.batch(8))
     assert one.digest == plain.digest
     assert torch.equal(list(one.batches(6, 8))[1], one.batch(7))
+
+
+def test_a_sheet_shows_each_pair_side_by_side() -> None:
+    low, wanted = torch.full((3, 3, 4, 4), 51, dtype=torch.uint8), torch.full((3, 3, 8, 8), 102, dtype=torch.uint8)
+    picture = sheet(pack(low, wanted), 2)
+    assert picture.shape == (3, 16, 32)
+    assert torch.equal(picture[0, 0], torch.tensor([0.4] * 8 + [0.2] * 8).repeat(2))
+    assert picture[:, 8:, 16:].max() == 0  # the last row has one pair

@@ -25,15 +25,15 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         yield running
 
 
-def upscaled(live: Live, content: bytes, scale: float = 4, **options: object) -> httpx.Response:
-    answer = live.client.post(f"/v1/upscale/{scale}", content=content, params=PNG | options)
+def upscaled(live: Live, content: bytes, *, scale: float = 4, **options: str | float) -> httpx.Response:
+    answer = live.client.post(f"/v1/upscale/{scale}", content=content, params={**PNG, **options})
     assert answer.status_code == 200, answer.text
     return answer
 
 
 @pytest.mark.parametrize("options", [{}, {"model": "auto"}])
 def test_clean_photograph_is_enlarged_by_the_network_for_fidelity(live: Live, options: dict[str, str]) -> None:
-    answer = upscaled(live, CLEAN, **options)
+    answer = live.client.post("/v1/upscale/4", content=CLEAN, params={**PNG, **options})
     assert (answer.headers["X-Model"], answer.headers["X-Model-Reason"]) == ("x4@1", "clean")
     named = upscaled(live, CLEAN, model="x4")
     assert answer.content == named.content
@@ -77,7 +77,9 @@ def test_networks_are_mixed_by_halves(live: Live) -> None:
         (4, {"denoise": 1.5}, "denoise"),
     ],
 )
-def test_mixture_that_cannot_be_made_is_refused(live: Live, scale: int, options: dict[str, object], words: str) -> None:
+def test_mixture_that_cannot_be_made_is_refused(
+    live: Live, scale: int, options: dict[str, str | float], words: str
+) -> None:
     answer = live.client.post(f"/v1/upscale/{scale}", content=CLEAN, params=options)
     assert answer.status_code == 422
     assert words in answer.json()["detail"]
