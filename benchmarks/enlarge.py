@@ -1,6 +1,8 @@
 """`enlarge`: PSNR, SSIM and LPIPS of enlarging networks on clean photographs and on damaged ones."""
 
+import io
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -12,7 +14,10 @@ from torch import Tensor
 
 from benchmarks.lpips import Lpips
 from benchmarks.report import Row, Tables
-from trainer.data import Pixels, image_files
+from service.imaging.codecs import inspect
+from service.imaging.damage import Fault
+from service.imaging.workers.image_tasks import assess_image
+from trainer.data import Pixels, image_files, read_rgb
 from trainer.degradation import blurred, gaussian_kernel, resized, through_jpeg, with_gaussian_noise
 from trainer.evaluate import Enlarge, bicubic, luma, psnr, sharp_image, ssim
 from trainer.hardware import Hardware
@@ -43,10 +48,11 @@ def run(chosen: Namespace) -> Tables:
     scale = find_model(chosen.store, chosen.models[0]).manifest.scale
     methods = dict(_methods(chosen, scale))
     lpips = Lpips(chosen.lpips) if chosen.lpips else None
-    return {
+    tables = {
         title: _table(files, scale, methods, reduce, lpips, chosen.seed, chosen.pictures)
         for title, reduce in (("Clean", clean), ("Damaged", damaged))
     }
+    return tables | {"What model=auto finds": _verdicts(files, scale, chosen.seed)}
 
 
 def clean(sharp: Pixels, scale: int, _: np.random.Generator) -> Pixels:
@@ -60,6 +66,36 @@ def damaged(sharp: Pixels, scale: int, rng: np.random.Generator) -> Pixels:
     small = blurred(clean(sharp, scale, rng), gaussian_kernel(0.7, 0.7, 0.0))
     noisy = with_gaussian_noise(small, rng.uniform(3.5, 6), rng, grey=False)
     return through_jpeg(noisy, int(rng.integers(44, 72)), "4:2:0")
+
+
+def noisy(sharp: Pixels, scale: int, rng: np.random.Generator) -> Pixels:
+    """Reduced bicubically, with noise of 4 to 8 levels."""
+    return with_gaussian_noise(clean(sharp, scale, rng), rng.uniform(4, 8), rng, grey=False)
+
+
+FILES: Mapping[str, tuple[Reduce, str, int]] = {
+    "clean, PNG": (clean, "PNG", 0),
+    "clean, JPEG of quality 95": (clean, "JPEG", 95),
+    "clean, JPEG of quality 90": (clean, "JPEG", 90),
+    "damaged, JPEG of quality 60": (damaged, "JPEG", 60),
+    "damaged, saved as PNG": (damaged, "PNG", 0),
+    "noisy, PNG": (noisy, "PNG", 0),
+}
+"""Kinds of files by what is done to a photograph: the reduction, the format and its quality."""
+
+
+def _verdicts(files: Sequence[Path], scale: int, seed: int) -> list[Row]:
+    """How many files of each kind are found to be what."""
+    rows = []
+    for kind, (reduce, suffix, quality) in FILES.items():
+        found: Counter[str] = Counter()
+        for index, file in enumerate(files):
+            pixels = reduce(read_rgb(file), scale, np.random.default_rng((seed, index)))
+            data = io.BytesIO()
+            Image.fromarray(pixels).save(data, suffix, quality=quality)
+            found[assess_image(data.getvalue(), inspect(data.getvalue())).fault.value] += 1
+        rows.append({"file": kind} | {fault.value: found[fault.value] for fault in Fault})
+    return rows
 
 
 def _methods(chosen: Namespace, scale: int) -> Iterator[tuple[str, Enlarge]]:

@@ -48,7 +48,7 @@ def image_response_schema(description: str = "The image") -> dict[str, Any]:
     file = {"schema": {"type": "string", "format": "binary"}}
     texts = {
         "ETag": "two answers with the same tag have the same bytes",
-        "Server-Timing": "milliseconds of read, decode, queue, infer and encode",
+        "Server-Timing": "milliseconds of read, assess, decode, queue, infer and encode",
         "X-Model": "name@version of the network; of several, separated by commas, in order or the heaviest first",
         "X-Model-Reason": "what was found in the photograph, where that decided on the network (model=auto)",
         "X-Model-Digest": "sha256 of its weights, or theirs",

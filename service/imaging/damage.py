@@ -20,7 +20,7 @@ LEAST_QUALITY = 80
 """A JPEG of this quality or less is damaged; other encoders' tables are compared with libjpeg's."""
 
 MOST_BLOCKINESS = 1.18
-MOST_COLOUR_NOISE, MOST_NOISE = 2.0, 3.5
+MOST_COLOUR_NOISE, MOST_NOISE = 2.7, 4.5
 """Levels of 256. Fine texture of photographs is nearly grey, so that noise is told from it in the colours first."""
 
 BLOCK = 8

@@ -57,7 +57,8 @@ class Result(BaseModel):
         description="entity tag of the file: two answers with the same tag have the same bytes", examples=['"9f86d081"']
     )
     seconds: dict[str, float] = Field(
-        description="spent in each stage: read, decode, queue, infer, encode; shared: waiting for an identical request"
+        description="spent in each stage: read, assess, decode, queue, infer, encode; shared: waiting for an identical "
+        "request"
     )
 
     @property

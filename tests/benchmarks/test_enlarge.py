@@ -21,6 +21,9 @@ def test_every_method_is_scored_on_clean_and_on_damaged_photographs(tmp_path: Pa
     assert better > worse
     assert set(tables["Damaged"][1]) == {"method", "PSNR-Y", "SSIM", "LPIPS"}
     assert len([*(tmp_path / "out").iterdir()]) == 2 * 2 * 3
+    verdicts = {row["file"]: row for row in tables["What model=auto finds"]}
+    assert verdicts["clean, PNG"]["clean"] == 2
+    assert verdicts["damaged, JPEG of quality 60"]["compressed"] == 2
 
 
 def test_the_damage_is_that_of_its_generator() -> None:

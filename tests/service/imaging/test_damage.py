@@ -55,7 +55,7 @@ def test_a_fence_is_not_taken_for_blocks() -> None:
     assert blockiness([to_luma(fence).astype(np.float32)]) < 1.1
 
 
-@pytest.mark.parametrize(("deviation", "fault"), [(1.0, Fault.NONE), (5.0, Fault.NOISE)])
+@pytest.mark.parametrize(("deviation", "fault"), [(1.0, Fault.NONE), (8.0, Fault.NOISE)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_noise_is_found_in_grey_and_in_colour(deviation: float, fault: Fault, channels: int) -> None:
     noisy = picture() + np.random.default_rng(1).normal(0, deviation, (200, 320, channels))
