@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks import (
     decisions,
     engine,
+    enlarge,
     fuzz,
     hostile,
     interference,
@@ -27,6 +28,7 @@ from benchmarks.report import Tables
 
 BENCHMARKS = {
     "engine": engine,
+    "enlarge": enlarge,
     "roofline": roofline,
     "serve": serve,
     "overload": overload,

@@ -61,6 +61,8 @@ class CommandLine(BaseSettings):
 
     style: CliSubCommand[commands.Style]
     super_resolution: CliSubCommand[commands.SuperResolution]
+    answers: CliSubCommand[commands.Answers]
+    degrade: CliSubCommand[commands.Degrade]
     publish: CliSubCommand[commands.Publish]
     evaluate: CliSubCommand[commands.Evaluate]
     judge: CliSubCommand[commands.Judge]

@@ -8,18 +8,22 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import CliImplicitFlag
 
-from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
-from trainer.errors import RunError
+from trainer.answers import compute_answers
+from trainer.config import AnswersConfig, StyleConfig, SuperResolutionConfig, TrainConfig
+from trainer.data import random_exact_crop
+from trainer.errors import RunError, TrainerError
 from trainer.evaluate import bicubic, evaluate, format_scores
 from trainer.gatys import GatysConfig, optimize
+from trainer.hardware import Hardware
 from trainer.inversion import InvertConfig, invert
 from trainer.loss_network import load_loss_network
 from trainer.objective import StyleWeights, TermWeights
+from trainer.pairs import DegradedPhotographs, sheet
 from trainer.paper.curves import CurvesConfig, curves
 from trainer.paper.loss_networks import LossNetworksConfig, loss_networks
 from trainer.paper.speed import SpeedConfig, speed
 from trainer.paper.super_resolution import SuperResolutionTableConfig, super_resolution
-from trainer.run_folder import Run
+from trainer.run_folder import Run, png
 from trainer.stored_models import find_model
 from trainer.style_score import StyleScorer, format_terms
 from trainer.training import Invocation, publish_run, train_and_publish
@@ -74,6 +78,36 @@ class SuperResolution(Training, SuperResolutionConfig):
 
     def execute(self) -> str:
         return self.train(self.config(SuperResolutionConfig))
+
+
+class Answers(Command, AnswersConfig):
+    """Compute a teacher's answers to damaged photographs, for `super-resolution --answers`."""
+
+    def execute(self) -> str:
+        hardware = Hardware.of(self.device, self.precision, self.threads)
+        computed = compute_answers(self, hardware)
+        return f"{computed} answers computed; {self.answers} has the first {self.answer_count}"
+
+
+class Degrade(Command):
+    """Show what `--degradation photo` does: photographs beside the small images that a network gets of them."""
+
+    content: Path = Field(description="folder of photographs")
+    preview: Path = Field(description="PNG file to write")
+    scale: int = Field(4, ge=2, le=16, description="photograph's side over the small image's")
+    image_size: int = Field(256, ge=16, description="side of the square crops of photographs")
+    count: int = Field(12, ge=1, description="photographs on the sheet")
+    seed: int = Field(0, ge=0, description="of the crops and their damage")
+
+    def execute(self) -> str:
+        """Raises TrainerError for a size that is no multiple of the scale, DataError where there are no photographs."""
+        if self.image_size % self.scale:
+            raise TrainerError(f"--image-size {self.image_size} is no multiple of the scale, {self.scale}")
+        pairs = DegradedPhotographs(
+            self.content, self.image_size, self.count, random_exact_crop, scale=self.scale, seed=self.seed
+        )
+        self.preview.write_bytes(png(sheet(pairs.batch(0), self.scale)))
+        return f"{self.preview}: {self.count} photographs, each with the small image that is made of it"
 
 
 class Publish(Command):

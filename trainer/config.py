@@ -29,7 +29,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 DESCRIPTIVE_OPTIONS = ("title", "description", "license", "data", "style_title")
 """Texts for people; they change nothing in the network."""
 
-PATH_OPTIONS = ("store", "run", "content", "style_image", "loss_network", "teacher", "validation", "preview")
+PATH_OPTIONS = ("store", "run", "content", "style_image", "loss_network", "teacher", "validation", "preview", "answers")
 """Paths and names of inputs and outputs. A resumed run may have other ones: inputs are compared by their digests."""
 
 RESUMABLE_OPTIONS = ("device", "threads", "cache_mb", "preview_every", "save_every", "log_every", "steps")
@@ -184,6 +184,20 @@ class SuperResolutionConfig(TrainConfig):
     norm: Norm = Field("none", description="normalisation (paper: batch)")
     skip: bool = Field(True, description="add the enlarged input to the output (paper: no)")
     blur: float = Field(0.0, ge=0, description="σ of a Gaussian blur before the bicubic reduction (paper: 1.0)")
+    degradation: Literal["bicubic", "photo"] = Field(
+        "bicubic",
+        description="what the network is to undo: a bicubic reduction, or what photographs go through, blur, noise and "
+        "JPEG, twice (paper: bicubic)",
+    )
+    teacher: Path | None = Field(
+        None, description="a safetensors file of a large network that spandrel knows, whose answers are learned"
+    )
+    teacher_license: str = Field("", description="SPDX identifier of the teacher's licence, for the manifest")
+    answers: Path | None = Field(
+        None, description="folder that keeps the teacher's answers; without --teacher those that it has are learned"
+    )
+    answer_count: int = Field(1000, ge=1, description="answers to learn from; those that are missing are computed")
+    answer_side: int = Field(64, ge=16, description="side of the small images that the teacher answers to")
     pixel_loss: Annotated[Literal["l1", "l2"], Field(description="pixel loss (paper: l2)")] = "l1"
     pixel_weight: float = Field(1.0, ge=0, description="of the pixel loss (paper: 1, or 0 with the feature loss)")
     feature_weight: float = Field(0.0, ge=0, description="of the feature reconstruction loss (paper: 0 or 1)")
@@ -205,3 +219,29 @@ class SuperResolutionConfig(TrainConfig):
     def preset_options(cls, given: Mapping[str, Any], /) -> Options:
         scale = str(given.get("scale", cls.model_fields["scale"].default))
         return super_resolution_preset(str(given.get("preset")), int(scale) if scale.isdecimal() else 0)
+
+    @model_validator(mode="after")
+    def _check_answers(self) -> Self:
+        if self.teacher and not self.answers:
+            raise ValueError("--teacher needs --answers, a folder for what it makes of photographs")
+        if self.answers and self.degradation != "photo":
+            raise ValueError("--answers are those to damaged photographs: add --degradation photo")
+        return self
+
+
+class AnswersConfig(BaseModel):
+    """The options of a teacher's answers; they are among those of super-resolution, too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    content: Path = Field(description="folder of sharp photographs, searched recursively")
+    teacher: Path = Field(description="a safetensors file of a network that spandrel knows")
+    teacher_license: str = Field("", description="SPDX identifier of the teacher's licence, for the manifest")
+    answers: Path = Field(description="folder that keeps the answers; computing goes on where it stopped")
+    answer_count: int = Field(1000, ge=1, description="answers that there will be")
+    answer_side: int = Field(64, ge=16, description="side of the small images")
+    scale: int = Field(4, ge=2, le=16, description="output side over input side")
+    seed: int = Field(0, ge=0, description="of the crops and their damage")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    precision: Precision = Field("auto", description="of the teacher")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")

@@ -1,19 +1,23 @@
 """Super-resolution (paper §4.2) as a task: its network, photographs, losses, previews and manifest."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from model_store import Draft, NetworkSpec, TransformNetwork
-from trainer.config import SuperResolutionConfig
-from trainer.data import downscaled, low_resolution, random_exact_crop, random_shift
+from trainer.answers import AnsweredPhotographs, AnswersFolder, compute_answers
+from trainer.config import AnswersConfig, SuperResolutionConfig
+from trainer.data import Photographs, downscaled, low_resolution, random_exact_crop, random_shift
 from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, evaluation_images
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import feature_reconstruction, texture_loss
+from trainer.pairs import DegradedPhotographs, unpack
 from trainer.spectrum import grid_energy
 from trainer.task_setup import (
     GRID_PERIOD,
@@ -45,9 +49,9 @@ class SuperResolutionTask:
             evaluation_images(config.validation, config.scale, "--validation")
         if config.image_size % config.scale:
             raise TrainerError(f"--image-size {config.image_size} is no multiple of the scale, {config.scale}")
-        self.photographs = crops_of(config, config.content, random_exact_crop, config.image_size)
+        self.photographs = self._photographs()
         preview = config.preview or config.content
-        self.preview_photographs = crops_of(config, preview, random_exact_crop, config.image_size)
+        self.preview_photographs = self._degraded(preview)
         architecture = config.architecture or UPSCALERS.get(config.scale)
         if architecture is None:
             raise TrainerError(f"--scale {config.scale} needs --architecture; defaults are there for {[*UPSCALERS]}")
@@ -64,8 +68,7 @@ class SuperResolutionTask:
         return f"{self.photographs.digest} {self.loss_network.source if self.loss_network else ''}"
 
     def losses(self, batch: Tensor, step: int) -> dict[str, Tensor]:
-        sharp = self.hardware.images(batch)
-        low = low_resolution(sharp, self.config.scale, self.config.blur)
+        low, sharp = self._pairs(self.hardware.images(batch))
         with self.hardware.autocast():
             enlarged = self.network(low)
         terms = {"pixel": self.config.pixel_weight * self._pixel_loss(enlarged, sharp)}
@@ -80,9 +83,8 @@ class SuperResolutionTask:
         return terms
 
     def preview(self, network: TransformNetwork) -> Tensor:
-        """As `Task.preview`: bicubic above, enlarged in the middle, the photographs below."""
-        sharp = preview_batch(network, self.hardware, self.preview_photographs)
-        low = low_resolution(sharp, self.config.scale, self.config.blur)
+        """As `Task.preview`: bicubic above, enlarged in the middle, the photographs below, also with a teacher."""
+        low, sharp = self._pairs(preview_batch(network, self.hardware, self.preview_photographs))
         with torch.inference_mode(), self.hardware.autocast():
             enlarged = network(low)
         return torch.cat(
@@ -90,12 +92,56 @@ class SuperResolutionTask:
         )
 
     def draft(self, network: TransformNetwork, steps: int, losses: Mapping[str, float]) -> Draft:
-        facts = {
+        facts: dict[str, Any] = {
             "loss_network": self.loss_network.source if self.loss_network else "",
             "metrics": self._metrics(network),
         }
         provenance = make_provenance(self.config, self.hardware, self.photographs, steps, losses)
+        if isinstance(self.photographs, AnsweredPhotographs):
+            facts["recipe"] = provenance.recipe | {"teacher": self.photographs.manifest.model_dump()}
         return make_draft(self.config, "super-resolution", provenance.model_copy(update=facts))
+
+    def _photographs(self) -> Photographs:
+        """The photographs to learn from: sharp ones, damaged ones, or a teacher's answers to damaged ones.
+
+        With a teacher, answers that are missing are computed first.
+        """
+        config = self.config
+        if not config.answers:
+            return self._degraded(config.content)
+        if config.teacher:
+            fields = config.model_dump(include=set(AnswersConfig.model_fields))
+            compute_answers(AnswersConfig.model_validate(fields), self.hardware)
+        return AnsweredPhotographs(
+            AnswersFolder(config.answers),
+            config.answer_count,
+            config.content,
+            config.image_size,
+            config.batch,
+            scale=config.scale,
+            seed=config.seed,
+        )
+
+    def _degraded(self, folder: Path) -> Photographs:
+        """The photographs of a folder: pairs with --degradation photo, else sharp ones."""
+        config = self.config
+        if config.degradation == "bicubic":
+            return crops_of(config, folder, random_exact_crop, config.image_size)
+        return DegradedPhotographs(
+            folder,
+            config.image_size,
+            config.batch,
+            random_exact_crop,
+            scale=config.scale,
+            seed=config.seed,
+            cache_mb=config.cache_mb,
+        )
+
+    def _pairs(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """The small images and the large ones that are wanted, of a batch in [0, 1]."""
+        if self.config.degradation == "bicubic":
+            return low_resolution(batch, self.config.scale, self.config.blur), batch
+        return unpack(batch, self.config.scale)
 
     def _metrics(self, network: TransformNetwork) -> dict[str, float]:
         folder = self.config.validation

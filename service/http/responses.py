@@ -48,8 +48,9 @@ def image_response_schema(description: str = "The image") -> dict[str, Any]:
     file = {"schema": {"type": "string", "format": "binary"}}
     texts = {
         "ETag": "two answers with the same tag have the same bytes",
-        "Server-Timing": "milliseconds of read, decode, queue, infer and encode",
+        "Server-Timing": "milliseconds of read, assess, decode, queue, infer and encode",
         "X-Model": "name@version of the network; of several, separated by commas, in order or the heaviest first",
+        "X-Model-Reason": "what was found in the photograph, where that decided on the network (model=auto)",
         "X-Model-Digest": "sha256 of its weights, or theirs",
         "X-Request-ID": "the request's own, or a new one",
     }
@@ -72,7 +73,8 @@ def _to_json(image: FinishedImage) -> str:
 
 def _headers(result: Result, *, weak: bool) -> dict[str, str]:
     """The entity tag of a JSON answer is weak, as its timings differ from time to time."""
-    return {
+    reason = {"X-Model-Reason": result.verdict} if result.verdict else {}
+    return reason | {
         "ETag": ("W/" if weak else "") + result.etag,
         "Vary": "Accept",
         "X-Content-Type-Options": "nosniff",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from service.imaging.back_projection import back_project
+from service.imaging.blending import mix
 from service.imaging.codecs import Picture, Pixels
 from service.imaging.frame_transform import Frame
 from service.imaging.resampling import resize
@@ -20,6 +21,8 @@ class UpscaleTransform:
     """How the enlarged picture becomes the answer."""
     back_projection: bool = True
     """Whether the colours of the networks are corrected by those of the picture."""
+    weights: tuple[float, ...] = ()
+    """Of the outputs, which are mixed; empty for a chain, whose last one is all there is."""
 
     def preprocess(self, frame: Frame) -> Pixels:
         """The pixels as they are, in their own colour space: an enlargement changes no colours."""
@@ -30,12 +33,13 @@ class UpscaleTransform:
         return self.back_projection
 
     def postprocess(self, frame: Frame, outputs: Sequence[Pixels]) -> Picture:
-        """The chain's output, reduced to the scale, with the colours of the picture, in the size that was asked for.
+        """The output, reduced to the scale, with the colours of the picture, in the size that was asked for.
 
         Colours are corrected after the reduction, which would shift them again (×1.5 on photographs: the difference is
         0.13 levels rather than 0.25).
         """
-        picture, enlarged = frame.picture, resize(outputs[-1], *self.enlarged)
+        output = mix(outputs, self.weights) if self.weights else outputs[-1]
+        picture, enlarged = frame.picture, resize(output, *self.enlarged)
         if self.back_projection:
             back_project(enlarged, picture.pixels)
         whole = picture.with_pixels(resize(enlarged, *self.framing.resized))

@@ -61,6 +61,11 @@ class ServedModel:
         return self.manifest.task == "super-resolution"
 
     @property
+    def restores(self) -> bool:
+        """Whether it was trained to enlarge damaged photographs: compressed, blurred and noisy ones."""
+        return self.upscales and self.manifest.provenance.recipe.get("degradation") == "photo"
+
+    @property
     def network(self) -> LoadedNetwork:
         """The network on the device."""
         return self.loaded.fp32 if self.in_fp32 else self.loaded.default
@@ -156,7 +161,8 @@ class ModelRegistry:
         """A chain of super-resolution networks for a scale: the fewest, of the most even scales, the largest first.
 
         Where no chain has the scale, it is that of the next larger scale. `names`, separated by commas, are the first
-        ones of the chain. Of several networks of one scale it takes the one named `x4` (for 4), else the newest.
+        ones of the chain. Of several networks of one scale it takes the one named `x4` (for 4), else the newest that is
+        not for damaged photographs.
         Raises UnknownModel or ModelUnavailable.
         """
         every = [model for model in self.all() if model.upscales]
@@ -171,6 +177,12 @@ class ModelRegistry:
         if factors is None:
             raise self._no_scale(rest, every)
         return tuple(chosen) + tuple(_preferred(every, factor) for factor in factors)
+
+    def restorer(self, scale: int) -> ServedModel | None:
+        """The network for damaged photographs of a scale: the one named `x4-photo` (for 4), else the newest."""
+        suitable = [model for model in self.all() if model.restores and model.scale == scale]
+        named = f"x{scale}-photo"
+        return max(suitable, key=lambda model: (model.name == named, model.manifest.created), default=None)
 
     def _chain_scale(self, scale: float, upscalers: Sequence[ServedModel], names: Collection[str]) -> int:
         """The least scale of a chain that is not below `scale`; where none is equal, of a chain with these networks."""
@@ -334,4 +346,4 @@ def factorize(scale: int, scales: Collection[int]) -> tuple[int, ...] | None:
 
 def _preferred(upscalers: Sequence[ServedModel], scale: int) -> ServedModel:
     suitable = [model for model in upscalers if model.scale == scale]
-    return max(suitable, key=lambda model: (model.name == f"x{scale}", model.manifest.created))
+    return max(suitable, key=lambda model: (model.name == f"x{scale}", not model.restores, model.manifest.created))

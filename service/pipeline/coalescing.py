@@ -48,6 +48,7 @@ class RequestCoalescer:
         trace.model, trace.version = request.model.name, request.model.manifest.version
         key = await self._cache_key(request, image), request.deadline.priority
         encoded = await self._encoded(key, request, image, trace)
+        trace.model, trace.version = encoded.models[0].name, encoded.models[0].manifest.version
         return FinishedImage.of(encoded, key[0], trace.durations)
 
     async def _cache_key(self, request: ResolvedRequest, image: bytes) -> str:

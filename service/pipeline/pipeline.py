@@ -5,7 +5,7 @@ Each step that can refuse a request comes before the work that it would save.
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from service.engine.inference_request import InferenceRequest, InferenceSpec, st
 from service.engine.scheduler import Scheduler
 from service.errors import DeadlineExceeded, InvalidRequest, ServiceError, name_exhaustion
 from service.imaging.codecs import Header, ImageFormat, ImageLimits, MetadataPolicy, Pixels, SourceType
+from service.imaging.damage import Damage
 from service.imaging.sizes import Size
 from service.imaging.workers.codecs import Codecs
 from service.imaging.workers.image_tasks import DecodedFrames, DecodeRequest, EncodeRequest
@@ -23,6 +24,7 @@ from service.pipeline.operation import Plan
 from service.pipeline.resolve import ResolvedRequest
 from service.pipeline.result import EncodedImage
 from service.pipeline.trace import Trace
+from service.pipeline.upscale import Upscale
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -190,6 +192,9 @@ class ImagePipeline:
         plan = _plan(request, header, kind)
         self._check_limits(header, plan, kind)
         mask_pixels = await self._check_mask(request, header)
+        if isinstance(request.operation, Upscale) and request.operation.damaged:
+            request = await self._decided(request, request.operation, image, header, trace)
+            plan = _plan(request, header, kind)
         until, priority, default = request.deadline.at(), request.deadline.priority, request.deadline.is_default
         with self._admission.admit(
             plan.inferences, until, priority, default_timeout=default, frames=header.frames
@@ -199,7 +204,21 @@ class ImagePipeline:
             content = await self._before_deadline(execution, image)
         for inference in inferences:
             self._metrics.output_pixels.labels(inference.model.name).inc(inference.spec.output_pixels)
-        return EncodedImage(content, kind, plan.answer, request.operation.models)
+        verdict = request.operation.verdict if isinstance(request.operation, Upscale) else ""
+        return EncodedImage(content, kind, plan.answer, request.operation.models, verdict)
+
+    async def _decided(
+        self, request: ResolvedRequest, operation: Upscale, image: bytes, header: Header, trace: Trace
+    ) -> ResolvedRequest:
+        """The request with the networks for this image. One that moves counts as clean. Raises as `run` does."""
+        deadline = request.deadline
+        specs, until = operation.plan(Size(*header.upright_size)).inferences, deadline.at()
+        self._admission.check(
+            specs, until, deadline.priority, default_timeout=deadline.is_default, frames=header.frames
+        )
+        with trace.stage("assess"):
+            damage = Damage() if header.frames > 1 else await self._codecs.assess(image, header)
+        return replace(request, operation=operation.for_image(damage))
 
     def _check_limits(self, header: Header, plan: Plan, kind: ImageFormat) -> None:
         limits, frames = self._limits, header.frames

@@ -18,6 +18,8 @@ class EncodedImage:
     format: ImageFormat
     size: Size
     models: tuple[ServedModel, ...]
+    verdict: str = ""
+    """What was found in the photograph, where that decided on the models."""
 
 
 class ModelVersion(BaseModel):
@@ -41,6 +43,11 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     models: tuple[ModelVersion, ...] = Field(description="the networks that made it")
+    verdict: str = Field(
+        "",
+        description="what was found in the photograph, where that decided on the networks (model=auto)",
+        examples=["clean", "compressed (JPEG quality 57)"],
+    )
     format: str = Field(examples=["jpeg"])
     media_type: str = Field(examples=["image/jpeg"])
     width: int = Field(description="pixels")
@@ -50,7 +57,8 @@ class Result(BaseModel):
         description="entity tag of the file: two answers with the same tag have the same bytes", examples=['"9f86d081"']
     )
     seconds: dict[str, float] = Field(
-        description="spent in each stage: read, decode, queue, infer, encode; shared: waiting for an identical request"
+        description="spent in each stage: read, assess, decode, queue, infer, encode; shared: waiting for an identical "
+        "request"
     )
 
     @property
@@ -76,6 +84,7 @@ class FinishedImage:
         """`key` is the image's cache key, `seconds` the time that each stage has taken."""
         result = Result(
             models=tuple(ModelVersion.of(model) for model in image.models),
+            verdict=image.verdict,
             format=image.format.value,
             media_type=image.format.media_type,
             width=image.size.width,

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from model_store import Draft, Manifest, ModelStore, TransformNetwork
+from model_store import Draft, Manifest, ModelStore, Provenance, TransformNetwork
 from service.app import Service, build_service
 from service.http.connection import ConnectionLimits
 from service.http.load_shedding.load_shedder import PERIOD, LoadShedder
@@ -108,6 +108,13 @@ def publish(
 def publish_upscaler(root: Path, name: str = "x4", seed: int = 0) -> Manifest:
     """Publish a narrow ×4 network."""
     return publish(root, name, network(NARROW_UPSCALE_4, seed=seed))
+
+
+def publish_restorer(root: Path, name: str = "x4-photo", seed: int = 1) -> Manifest:
+    """Publish a narrow ×4 network as one for damaged photographs."""
+    provenance = Provenance(data="tests", recipe={"degradation": "photo"})
+    draft = Draft(name=name, task="super-resolution", provenance=provenance)
+    return ModelStore(root).publish(network(NARROW_UPSCALE_4, seed=seed), draft)
 
 
 def settings(root: Path, **options: Any) -> Settings:

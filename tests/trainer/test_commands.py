@@ -2,9 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from model_store import ModelStore
-from tests.trainer.samples import photograph, photographs, style_arguments
+from tests.trainer.samples import photograph, photographs, style_arguments, teacher_file
 from trainer.__main__ import main
 
 
@@ -122,3 +123,22 @@ def test_a_run_that_was_begun_before_an_option_existed_is_published(tmp_path: Pa
     del options["teacher_weight"]
     file.write_text(json.dumps(options))
     assert main(["publish", "--run", str(tmp_path / "run")]) == 0
+
+
+def test_degradation_is_shown_on_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["degrade", "--content", str(photographs(tmp_path / "p")), "--preview", str(tmp_path / "sheet.png")]
+    assert main([*arguments, "--image-size", "32", "--count", "3"]) == 0
+    assert "3 photographs" in capsys.readouterr().out
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (128, 64)
+    assert main([*arguments, "--image-size", "30"]) == 1
+
+
+def test_answers_of_a_teacher_can_be_computed_beforehand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    teacher = teacher_file(tmp_path / "teacher.safetensors")
+    arguments = ["answers", "--content", str(photographs(tmp_path / "p")), "--teacher", str(teacher), "--scale", "2"]
+    arguments += ["--answers", str(tmp_path / "answers"), "--answer-side", "16", "--answer-count", "2"]
+    assert main([*arguments, "--device", "cpu"]) == 0
+    assert "2 answers computed" in capsys.readouterr().out
+    assert main([*arguments, "--device", "cpu"]) == 0
+    assert "0 answers computed" in capsys.readouterr().out

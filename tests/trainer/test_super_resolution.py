@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.trainer.samples import loss_network_file, run_training, upscale_config
-from trainer.errors import TrainerError
+from tests.trainer.samples import loss_network_file, run_training, teacher_file, upscale_config
+from trainer.config import SuperResolutionConfig
+from trainer.errors import RunError, TrainerError
 from trainer.hardware import Hardware
 from trainer.publishing import publish
 from trainer.run_folder import Run
@@ -65,3 +66,41 @@ def test_the_architecture_must_have_the_scale(tmp_path: Path) -> None:
         build(upscale_config(tmp_path, architecture="c3s1-48,p4"), Hardware.of("cpu", "fp32"))
     with pytest.raises(TrainerError, match="no multiple of the scale"):
         build(upscale_config(tmp_path, image_size=33), Hardware.of("cpu", "fp32"))
+
+
+def test_a_network_learns_to_mend_what_photographs_go_through(tmp_path: Path) -> None:
+    options = {"degradation": "photo", "learning_rate": 0.003, "log_every": 5, "preview_every": 60}
+    run_training(upscale_config(tmp_path, steps=60, **options))
+    losses = [json.loads(line)["pixel"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < losses[0]
+    assert (tmp_path / "run/preview-000060.png").exists()
+
+
+def taught(folder: Path, **options: object) -> SuperResolutionConfig:
+    """A run that learns from the answers of a teacher, which are computed first."""
+    fields = {
+        "degradation": "photo",
+        "teacher": teacher_file(folder / "teacher.safetensors"),
+        "teacher_license": "CC0-1.0",
+        "answers": folder / "answers",
+        "answer_count": 4,
+        "answer_side": 24,
+    }
+    return upscale_config(folder, **fields | options)
+
+
+def test_a_network_learns_what_its_teacher_makes_of_damaged_photographs(tmp_path: Path) -> None:
+    run_training(taught(tmp_path))
+    assert len([*(tmp_path / "answers").glob("*.safetensors")]) == 4
+    config = taught(tmp_path, teacher=None)  # what is there is enough
+    manifest = publish(build(config, Hardware.of("cpu", "fp32")), config, Run(config.folder).load())
+    teacher = manifest.provenance.recipe["teacher"]
+    assert teacher["teacher"] == "teacher.safetensors"
+    assert teacher["license"] == "CC0-1.0"
+    assert teacher["digest"].startswith("sha256:")
+
+
+def test_a_run_is_not_resumed_with_other_answers(tmp_path: Path) -> None:
+    run_training(taught(tmp_path))
+    with pytest.raises(RunError, match="answer_count was 4, now 5"):
+        run_training(taught(tmp_path, answer_count=5), resume=True)

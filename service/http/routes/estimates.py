@@ -23,7 +23,7 @@ from service.pipeline.requests import (
     UpscaleRequest,
 )
 from service.pipeline.resolve import ResolvedRequest, resolve
-from service.pipeline.upscale import Scale
+from service.pipeline.upscale import Scale, Upscale
 from service.settings import Settings
 
 LONGEST_SIDE = 2**31 - 1
@@ -97,6 +97,7 @@ class Estimate(BaseModel):
     accepted: bool = Field(description="whether it would be admitted now")
     problem: Problem | None = Field(description="why not: what the request itself would be answered")
     models: list[str] = Field(description="name@version of each network that would take part")
+    damaged_models: list[str] = Field([], description="those instead, where the image turns out damaged (model=auto)")
     output: Sides | None = Field(description="size of the answer")
     pixels: int | None = Field(description="of everything made on the way, which the limits of admission count")
     inferences: int | None = Field(description="frames times networks, which the limits of admission count, too")
@@ -140,11 +141,13 @@ def _refused(problem: Problem) -> Estimate:
 
 
 def _estimate(resolved: ResolvedRequest, forecast: Forecast, problem: Problem | None) -> Estimate:
-    answer = forecast.plan.answer
+    answer, operation = forecast.plan.answer, resolved.operation
+    damaged = operation.damaged if isinstance(operation, Upscale) else None
     return Estimate(
         accepted=forecast.refusal is None,
         problem=problem,
-        models=[model.label for model in resolved.operation.models],
+        models=[model.label for model in operation.models],
+        damaged_models=[model.label for model in damaged.models] if damaged else [],
         output=Sides(width=answer.width, height=answer.height),
         pixels=forecast.pixels,
         inferences=forecast.inferences,

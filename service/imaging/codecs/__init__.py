@@ -14,6 +14,7 @@ from service.imaging.codecs.limits import ImageLimits
 from service.imaging.codecs.metadata import MetadataPolicy
 from service.imaging.codecs.output_spec import DEFAULT_QUALITY, OutputSpec, Subsampling
 from service.imaging.codecs.picture import DecodedImage, Picture
+from service.imaging.codecs.quantization import read_quantization
 from service.imaging.codecs.xmp import SourceType
 from service.imaging.pixels import Pixels
 
@@ -36,6 +37,7 @@ __all__ = [
     "decode",
     "encode",
     "inspect",
+    "read_quantization",
     "readable_types",
     "writable_types",
 ]

@@ -6,12 +6,14 @@ import pickle
 from dataclasses import replace
 
 from service.imaging.codecs import Header
+from service.imaging.damage import Damage
 from service.imaging.masks import MaskMeaning
 from service.imaging.sizes import Size
 from service.imaging.workers.image_tasks import (
     DecodedFrames,
     DecodeRequest,
     EncodeRequest,
+    assess_image,
     decode_frames,
     encode_frames,
     inspect_image,
@@ -59,6 +61,12 @@ class Codecs:
         task = Task(inspect_mask_for, (_shared(mask), photo, meaning), self._budget("read", len(mask)))
         header: Header = await self._pool.run(task)
         return header
+
+    async def assess(self, image: bytes, header: Header) -> Damage:
+        """What is wrong with an image that does not move. Raises CorruptImage."""
+        budget = self._budget("decode", len(image), header.pixels)
+        damage: Damage = await self._pool.run(Task(assess_image, (_shared(image), header), budget))
+        return damage
 
     async def decode(self, request: DecodeRequest, pixels: int) -> DecodedFrames:
         """All frames of an image. `pixels` are those of the files and of what the networks get. Raises CorruptImage."""

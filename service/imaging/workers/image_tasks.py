@@ -21,9 +21,12 @@ from service.imaging.codecs import (
     decode,
     encode,
     inspect,
+    read_quantization,
 )
+from service.imaging.damage import Damage, assess, assess_tables
 from service.imaging.frame_transform import Frame, FrameTransform
 from service.imaging.masks import Mask, MaskMeaning, inspect_mask
+from service.imaging.pixels import to_8_bits
 from service.imaging.sizes import Size
 
 File = bytes | memoryview | pickle.PickleBuffer
@@ -80,6 +83,15 @@ def inspect_image(image: File) -> Header:
 def inspect_mask_for(mask: File, photo: Size, meaning: MaskMeaning) -> Header:
     """See `inspect_mask`."""
     return inspect_mask(bytes(mask), photo, meaning)
+
+
+def assess_image(image: File, header: Header) -> Damage:
+    """What is wrong with an image that does not move, by its tables or else by its pixels. Raises CorruptImage."""
+    data = bytes(image)
+    tables = read_quantization(data, header)
+    if tables and (damage := assess_tables(tables)):
+        return damage
+    return assess(to_8_bits(next(decode(data, header=header).pictures).pixels))
 
 
 def decode_frames(request: DecodeRequest) -> DecodedFrames:

@@ -22,7 +22,7 @@ from service.models.registry import ModelRegistry, factorize
 from service.telemetry.metrics import Metrics
 from tests.networks import network
 from tests.service.imaging.images import photo
-from tests.service.live import painted, publish, publish_upscaler, same
+from tests.service.live import painted, publish, publish_restorer, publish_upscaler, same
 
 Scenario = Callable[[ModelRegistry], Coroutine[Any, Any, None]]
 
@@ -347,6 +347,25 @@ def test_upscaler_is_the_named_one_else_the_canonical_else_the_newest(tmp_path: 
         publish_upscaler(tmp_path, "newest")
         await models.refresh()
         assert models.upscalers(4)[0].name == "x4"
+
+    following(scenario, tmp_path)
+
+
+def test_network_for_damaged_photographs_is_found_by_its_training(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish_upscaler(tmp_path, "faces")
+        publish_restorer(tmp_path, "old-scans")
+        await models.refresh()
+        assert models.upscalers(4)[0].name == "faces"  # though the other one is newer
+        assert models.upscalers(4, "old-scans")[0].restores
+        assert not models.find("faces").restores
+        assert [found and found.name for found in (models.restorer(4), models.restorer(2))] == ["old-scans", None]
+        publish_restorer(tmp_path, "x4-photo")
+        publish_restorer(tmp_path, "newest")
+        await models.refresh()
+        found = models.restorer(4)
+        assert found is not None
+        assert found.name == "x4-photo"
 
     following(scenario, tmp_path)
 

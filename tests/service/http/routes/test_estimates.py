@@ -8,7 +8,7 @@ import pytest
 
 from tests.networks import network
 from tests.service.imaging.images import file, photo
-from tests.service.live import Live, held, publish, serving, wait_for
+from tests.service.live import Live, held, publish, publish_restorer, publish_upscaler, serving, wait_for
 
 LIMITS = {"max_pixels": 5000, "max_output_pixels": 20_000, "max_queue_pixels": 40_000, "max_queue_requests": 1}
 FRAMES = {"max_frames": 10, "max_queue_inferences": 10}
@@ -94,6 +94,19 @@ def request(live: Live, question: dict[str, Any]) -> httpx.Response:
     path = f"/v1/{question['task']}/{question.get('style') or question.get('scale')}"
     image = file(photo(height=question["height"], width=question["width"]), "JPEG")
     return live.client.post(path, content=image, params=question.get("options", {}))
+
+
+def test_both_models_of_an_image_that_is_not_known_yet(tmp_path: Path) -> None:
+    publish_upscaler(tmp_path)
+    publish_restorer(tmp_path)
+    with serving(tmp_path) as live:
+        body = estimate(live, UPSCALE)
+        assert (body["models"], body["damaged_models"]) == (["x4@1"], ["x4-photo@1"])
+        assert estimate(live, UPSCALE, options={"model": "x4"})["damaged_models"] == []
+        mixed = estimate(live, UPSCALE, options={"denoise": 0.6})
+        assert (mixed["models"], mixed["damaged_models"]) == (["x4-photo@1", "x4@1"], [])
+        assert mixed["pixels"] == 2 * body["pixels"]
+        assert mixed["inferences"] == 2
 
 
 def test_full_service_says_so_and_what_is_ahead(live: Live) -> None:

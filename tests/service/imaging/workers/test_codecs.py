@@ -9,6 +9,7 @@ import pytest
 
 from service.errors import CorruptImage, ImageTooDemanding, InvalidRequest, UnsupportedImage
 from service.imaging.codecs import ImageFormat, OutputSpec, SourceType, decode, inspect
+from service.imaging.damage import Damage, Fault
 from service.imaging.masks import MaskMeaning
 from service.imaging.sizes import Size
 from service.imaging.style_transform import StyleTransform
@@ -37,6 +38,20 @@ def request(image: bytes, mask: bytes | None = None) -> DecodeRequest:
     return DecodeRequest(
         image, inspect(image), mask, MaskMeaning.WHITE, STYLE, keep_grey=False, keep_16_bit=False, keep_metadata=True
     )
+
+
+def test_damage_is_told_by_the_tables_or_by_the_pixels() -> None:
+    async def scenario(codecs: Codecs) -> None:
+        hard, gentle, plain = file(photo(), "JPEG", quality=40), file(photo(), "JPEG", quality=95), file(photo())
+        found = [await codecs.assess(image, inspect(image)) for image in (hard, gentle, plain)]
+        assert found == [Damage(Fault.COMPRESSED, 40), Damage(), Damage()]
+        noisy = 128 + np.random.default_rng(0).normal(0, 9, (64, 64, 3))
+        saved = file(noisy.round().astype(np.uint8))
+        assert (await codecs.assess(saved, inspect(saved))).fault is Fault.NOISE
+        with pytest.raises(CorruptImage):
+            await codecs.assess(plain[:-40], inspect(plain))
+
+    with_codecs(scenario)
 
 
 def test_header_is_that_of_the_file() -> None:

@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.trainer.samples import photographs, teacher_file
+from trainer.answers import MARGIN, AnsweredPhotographs, AnswersFolder, compute_answers, random_square
+from trainer.config import AnswersConfig
+from trainer.data import random_exact_crop
+from trainer.errors import RunError
+from trainer.hardware import Hardware
+from trainer.pairs import DegradedPhotographs, pack, unpack
+from trainer.teacher import load_teacher_file
+
+CPU = Hardware.of("cpu", "fp32")
+
+
+def answers_config(folder: Path, **options: object) -> AnswersConfig:
+    fields = {
+        "content": photographs(folder / "photos"),
+        "teacher": teacher_file(folder / "teacher.safetensors"),
+        "teacher_license": "CC0-1.0",
+        "answers": folder / "answers",
+        "answer_count": 3,
+        "answer_side": 20,
+        "scale": 2,
+        "seed": 5,
+        "device": "cpu",
+        "precision": "fp32",
+    }
+    return AnswersConfig.model_validate(fields | options)
+
+
+def test_answers_are_what_the_teacher_makes_of_damaged_photographs(tmp_path: Path) -> None:
+    config = answers_config(tmp_path)
+    assert compute_answers(config, CPU) == 3
+    folder = AnswersFolder(config.answers)
+    low, answer = folder.read(1)
+    photos = DegradedPhotographs(config.content, 40, 1, random_exact_crop, scale=2, seed=5)
+    assert torch.equal(low, unpack(photos.batch(1), 2)[0][0])
+    expected = load_teacher_file(config.teacher, 2, CPU).answer(low[None] / 255)
+    assert (answer / 255 - expected[0]).abs().max() <= 0.5 / 255 + 1e-6
+    manifest = folder.manifest()
+    assert (manifest.teacher, manifest.license, manifest.seed) == ("teacher.safetensors", "CC0-1.0", 5)
+
+
+def test_computing_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    compute_answers(answers_config(tmp_path), CPU)
+    (tmp_path / "answers" / "000001.safetensors").unlink()
+    assert compute_answers(answers_config(tmp_path, answer_count=4), CPU) == 2
+    assert compute_answers(answers_config(tmp_path, answer_count=4), CPU) == 0
+
+
+def test_answers_to_something_else_are_not_mixed_in(tmp_path: Path) -> None:
+    compute_answers(answers_config(tmp_path), CPU)
+    with pytest.raises(RunError, match="holds answers with another side, seed"):
+        compute_answers(answers_config(tmp_path, seed=6, answer_side=22), CPU)
+
+
+def answered(folder: Path, count: int = 3, side: int = 16, scale: int = 2) -> AnsweredPhotographs:
+    return AnsweredPhotographs(
+        AnswersFolder(folder / "answers"), count, folder / "photos", side, 2, scale=scale, seed=0
+    )
+
+
+def test_batches_depend_on_the_seed_and_the_step_alone(tmp_path: Path) -> None:
+    compute_answers(answers_config(tmp_path), CPU)
+    one, same = answered(tmp_path), answered(tmp_path)
+    assert torch.equal(one.batch(4), same.batch(4))
+    assert not torch.equal(one.batch(4), one.batch(5))
+    low, wanted = unpack(one.batch(0), 2)
+    assert (low.shape, wanted.shape) == ((2, 3, 8, 8), (2, 3, 16, 16))
+    assert one.digest != answered(tmp_path, count=2).digest
+
+
+def test_answers_that_cannot_be_learned_from_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no answers"):
+        answered(photographs(tmp_path / "none" / "photos").parent)
+    compute_answers(answers_config(tmp_path), CPU)
+    with pytest.raises(RunError, match="has 3 of 5 answers"):
+        answered(tmp_path, count=5)
+    with pytest.raises(RunError, match="up to 24"):
+        answered(tmp_path, side=26)
+    with pytest.raises(RunError, match="×2, not ×4"):
+        answered(tmp_path, scale=4)
+
+
+def test_squares_of_both_images_show_the_same_place_away_from_the_borders() -> None:
+    places = torch.arange(20 * 20).view(1, 1, 20, 20).expand(1, 3, 20, 20).contiguous()
+    pairs = pack(places, places.repeat_interleave(2, -1).repeat_interleave(2, -2))
+    seen = set()
+    for seed in range(40):
+        low, wanted = unpack(random_square(pairs, 8, np.random.default_rng(seed)), 2)
+        assert torch.equal(wanted, low.repeat_interleave(2, -1).repeat_interleave(2, -2))
+        rows, columns = low // 20, low % 20
+        assert min(rows.min(), columns.min()) >= MARGIN
+        assert max(rows.max(), columns.max()) < 20 - MARGIN
+        seen.add((int(low[0, 0, 0, 0]) - int(low[0, 0, 0, 1]), int(low[0, 0, 0, 0]) - int(low[0, 0, 1, 0])))
+    assert len(seen) == 8

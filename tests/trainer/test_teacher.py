@@ -1,0 +1,47 @@
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.trainer.samples import teacher_file
+from trainer.errors import TrainerError
+from trainer.hardware import Hardware
+from trainer.teacher import load_teacher_file
+
+CPU = Hardware.of("cpu", "fp32")
+
+
+def test_a_teacher_enlarges_by_its_scale(tmp_path: Path) -> None:
+    teacher = load_teacher_file(teacher_file(tmp_path / "teacher.safetensors"), 2, CPU)
+    answer = teacher.answer(torch.rand(1, 3, 9, 7))
+    assert answer.shape == (1, 3, 18, 14)
+    assert answer.dtype == torch.float32
+    assert 0 <= answer.min() <= answer.max() <= 1
+    assert teacher.digest.startswith("sha256:")
+    assert "Compact" in teacher.architecture
+
+
+def test_another_scale_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainerError, match="×2; a network that enlarges RGB ×4 is wanted"):
+        load_teacher_file(teacher_file(tmp_path / "teacher.safetensors"), 4, CPU)
+
+
+def test_files_that_are_no_teacher_are_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    save_file({"weight": torch.ones(2)}, other)
+    with pytest.raises(TrainerError, match="no network that spandrel knows"):
+        load_teacher_file(other, 2, CPU)
+    other.write_bytes(b"not tensors")
+    with pytest.raises(TrainerError, match="cannot be read"):
+        load_teacher_file(other, 2, CPU)
+    with pytest.raises(TrainerError, match="other formats can contain code"):
+        load_teacher_file(tmp_path / "teacher.pth", 2, CPU)
+
+
+def test_without_spandrel_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = teacher_file(tmp_path / "teacher.safetensors")
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    with pytest.raises(TrainerError, match=r"pip install 'pastiche\[teachers\]'"):
+        load_teacher_file(file, 2, CPU)

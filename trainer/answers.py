@@ -1,0 +1,181 @@
+"""A teacher's answers to damaged photographs: computed once, kept in a folder, and learned from in any number of runs.
+
+A small network learns what a large one makes of a damaged image by a pixel loss, without the blur of averages, since
+the answer is a function of that image. An answer costs many times a step of training, hence the folder: an answer a
+file, by its number, and manifest.json, which says what they are the answers to.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+from tqdm import tqdm
+
+from model_store.durable import replace_file
+from trainer.config import AnswersConfig
+from trainer.data import Photographs, random_exact_crop
+from trainer.errors import RunError
+from trainer.hardware import Hardware
+from trainer.pairs import DegradedPhotographs, pack, unpack
+from trainer.teacher import Teacher, load_teacher_file
+
+MARGIN = 4
+"""Pixels of a small image next to its borders that are not learned from: the teacher pads them."""
+
+
+class AnswersManifest(BaseModel):
+    """What the answers of a folder are the answers to. Equal manifests mean equal answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    teacher: str = Field(description="its file, without the folder")
+    digest: str = Field(description="sha256:… of its file")
+    architecture: str
+    license: str = Field(description="SPDX identifier of the teacher's licence")
+    photographs: str = Field(description="digest of the photographs")
+    degradation: str
+    scale: int
+    side: int = Field(description="of the small images, in pixels")
+    seed: int
+
+
+class AnswersFolder:
+    """The answers in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._manifest_file = folder / "manifest.json"
+
+    def begin(self, manifest: AnswersManifest) -> None:
+        """Create the folder for such answers, or go on with it. Raises RunError where it holds other ones."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._manifest_file.exists():
+            replace_file(self._manifest_file, manifest.model_dump_json(indent=2).encode())
+        found = self.manifest()
+        differing = [name for name in type(found).model_fields if getattr(found, name) != getattr(manifest, name)]
+        if differing:
+            raise RunError(f"{self.folder} holds answers with another {', '.join(differing)}; use another --answers")
+
+    def manifest(self) -> AnswersManifest:
+        """Raises RunError where there is none that can be read."""
+        try:
+            return AnswersManifest.model_validate_json(self._manifest_file.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise RunError(f"{self.folder} holds no answers; --answers takes a folder for a teacher's") from error
+
+    def missing(self, count: int) -> list[int]:
+        """The numbers below `count` that have no answer yet."""
+        return [number for number in range(count) if not self._file(number).exists()]
+
+    def write(self, number: int, low: Tensor, answer: Tensor) -> None:
+        """Keep a small image, uint8 (3, h, w), and the answer to it, uint8 (3, scale · h, scale · w)."""
+        tensors = {"low": low.contiguous(), "answer": answer.contiguous()}
+        replace_file(self._file(number), save(tensors))
+
+    def read(self, number: int) -> tuple[Tensor, Tensor]:
+        """The small image and the answer of a number."""
+        with safe_open(self._file(number), "pt") as file:
+            return file.get_tensor("low"), file.get_tensor("answer")
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.safetensors"
+
+
+def compute_answers(config: AnswersConfig, hardware: Hardware) -> int:
+    """Compute the answers that are missing among the first `answer_count`; returns how many those were.
+
+    Answer n is that to pair n of the photographs. It may be interrupted at any time, and goes on where it stopped.
+    Raises TrainerError for a teacher that cannot be used, RunError for a folder with other answers.
+    """
+    teacher = load_teacher_file(config.teacher, config.scale, hardware)
+    pairs = DegradedPhotographs(
+        config.content, config.answer_side * config.scale, 1, random_exact_crop, scale=config.scale, seed=config.seed
+    )
+    answers = AnswersFolder(config.answers)
+    answers.begin(_manifest(config, teacher, pairs))
+    missing = answers.missing(config.answer_count)
+    for number in tqdm(missing, unit="answer"):
+        low, _ = unpack(pairs.batch(number), config.scale)
+        with hardware.autocast():
+            answer = teacher.answer(hardware.images(low))
+        answers.write(number, low[0], (answer[0] * 255).round().to(torch.uint8).cpu())
+    return len(missing)
+
+
+def _manifest(config: AnswersConfig, teacher: Teacher, pairs: Photographs) -> AnswersManifest:
+    return AnswersManifest(
+        teacher=config.teacher.name,
+        digest=teacher.digest,
+        architecture=teacher.architecture,
+        license=config.teacher_license,
+        photographs=pairs.digest,
+        degradation="photo",
+        scale=config.scale,
+        side=config.answer_side,
+        seed=config.seed,
+    )
+
+
+class AnsweredPhotographs(Photographs):
+    """As Photographs, whose batches are pairs: a damaged and reduced photograph, and the teacher's answer to it.
+
+    Each is a random square of a kept answer, in one of eight orientations. Every answer is used once an epoch.
+    """
+
+    def __init__(
+        self, answers: AnswersFolder, count: int, folder: Path, side: int, size: int, *, scale: int, seed: int
+    ) -> None:
+        """`count`: how many of the answers; `folder`: of the photographs; `side`: of the squares of the answers.
+
+        Raises RunError where there are fewer answers, or those of another scale, or too small ones.
+        """
+        super().__init__(folder, side, size, random_exact_crop, seed=seed)
+        self.manifest = answers.manifest()
+        self._answers, self._count, self._answers_seed = answers, count, seed
+        self._low_side = side // scale
+        self._check(scale)
+
+    def _check(self, scale: int) -> None:
+        manifest, missing = self.manifest, self._answers.missing(self._count)
+        if manifest.scale != scale:
+            raise RunError(f"{self._answers.folder} has answers ×{manifest.scale}, not ×{scale}")
+        if self._low_side > manifest.side - 2 * MARGIN:
+            most = scale * (manifest.side - 2 * MARGIN)
+            raise RunError(f"{self._answers.folder} has answers for --image-size up to {most}")
+        if missing:
+            there = self._count - len(missing)
+            raise RunError(
+                f"{self._answers.folder} has {there} of {self._count} answers; --teacher computes the others"
+            )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the answers are the answers to, and of their number; their contents are not read."""
+        return hashlib.sha256(f"{self.manifest.model_dump_json()} {self._count}".encode()).hexdigest()
+
+    def batch(self, step: int) -> Tensor:
+        """The pairs of a step; they depend only on `seed`, the step and the answers."""
+        rng = np.random.default_rng((self._answers_seed, step))
+        pairs = [self._pair(step * self.size + index, rng) for index in range(self.size)]
+        return torch.cat(pairs)
+
+    def _pair(self, position: int, rng: np.random.Generator) -> Tensor:
+        epoch, index = divmod(position, self._count)
+        order = np.random.default_rng((self._answers_seed, epoch, 1)).permutation(self._count)
+        low, answer = self._answers.read(int(order[index]))
+        return random_square(pack(low[None], answer[None]), self._low_side, rng)
+
+
+def random_square(pairs: Tensor, side: int, rng: np.random.Generator) -> Tensor:
+    """A random square of pairs (N, C, h, w), MARGIN pixels or more from the borders, in one of eight orientations."""
+    scale = round(((pairs.shape[1] - 3) / 3) ** 0.5)
+    top, left = (int(rng.integers(MARGIN, length - MARGIN - side + 1)) for length in pairs.shape[-2:])
+    low, wanted = unpack(pairs[..., top : top + side, left : left + side], scale)
+    turns, mirrored = int(rng.integers(4)), rng.random() < 0.5
+    turned = [torch.rot90(images, turns, (-2, -1)) for images in (low, wanted)]
+    return pack(*(images.flip(-1) if mirrored else images for images in turned))
