@@ -22,7 +22,7 @@ from service.pipeline.requests import (
     UpscaleParameters,
     UpscaleRequest,
 )
-from service.pipeline.resolve import ResolvedRequest, resolve
+from service.pipeline.resolve import resolve
 from service.pipeline.upscale import Scale
 from service.settings import Settings
 
@@ -125,7 +125,7 @@ class EstimateRoutes:
             forecast = self._pipeline.forecast(resolved, _header(body))
         except ServiceError as refusal:
             return _refused(problem(refusal))
-        return _estimate(resolved, forecast, problem(forecast.refusal) if forecast.refusal else None)
+        return _estimate(forecast, problem(forecast.refusal) if forecast.refusal else None)
 
 
 def _header(image: _ImageDescription) -> Header:
@@ -139,12 +139,12 @@ def _refused(problem: Problem) -> Estimate:
     return Estimate(accepted=False, problem=problem, models=[], **unknown)
 
 
-def _estimate(resolved: ResolvedRequest, forecast: Forecast, problem: Problem | None) -> Estimate:
+def _estimate(forecast: Forecast, problem: Problem | None) -> Estimate:
     answer = forecast.plan.answer
     return Estimate(
         accepted=forecast.refusal is None,
         problem=problem,
-        models=[model.label for model in resolved.operation.models],
+        models=[model.label for model in forecast.plan.models],
         output=Sides(width=answer.width, height=answer.height),
         pixels=forecast.pixels,
         inferences=forecast.inferences,
