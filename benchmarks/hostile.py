@@ -51,7 +51,7 @@ def _measure(server: Server, bodies: Path, name: str, chosen: Namespace) -> Row:
     content = BOMBS[name]()
     small = tuple(servers.request(server.spec, photo, bodies) for photo in photos.uniform(THUMBNAIL, 8))
     sent = servers.request(server.spec, content, bodies)
-    hostile = replace(sent, path=sent.path + QUERY, headers={"X-Request-Timeout": "60"})
+    hostile = replace(sent, path=sent.path.partition("?")[0] + QUERY, headers={"X-Request-Timeout": "60"})
     plan = Plan(server.port, small, clients=1, seconds=chosen.seconds)
     attack = Plan(server.port, (hostile,), chosen.attackers, 3600, timeout=120, honour_retry_after=False)
     load.run_plan(replace(plan, count=50))

@@ -52,7 +52,7 @@ def _measure(server: Server, bodies: Path, chosen: Namespace) -> Iterator[Row]:
     small = tuple(servers.request(server.spec, thumbnail, bodies) for thumbnail in thumbnails)
     picture = photos.jpeg(photos.large(chosen.width, chosen.height))
     large = servers.request(server.spec, picture, bodies)
-    large = replace(large, path=f"{large.path}?priority=bulk" if chosen.bulk else large.path)
+    large = replace(large, path=f"{large.path}&priority=bulk" if chosen.bulk else large.path)
     background_plan = Plan(server.port, (large,), clients=1, seconds=3600, timeout=600)
     plan = Plan(server.port, small, clients=1, seconds=chosen.seconds)
     load.run_plan(replace(plan, count=50))

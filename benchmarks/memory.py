@@ -32,7 +32,7 @@ def run(chosen: Namespace) -> Tables:
 def _idle(_store: ModelStore, _chosen: Namespace) -> Iterator[Row]:
     """Memory with the shipped networks: after the start, and after one photo, when torch is fully initialised."""
     style = next(name for name in ModelStore(SHIPPED_STORE).names() if name != "x4")
-    ours = replace(servers.ours(SHIPPED_STORE), path=f"/v1/stylize/{style}")
+    ours = replace(servers.ours(SHIPPED_STORE), path=f"/v1/stylize/{style}{servers.NATIVE}")
     naive = replace(servers.naive(SHIPPED_STORE), path=f"/stylize/{style}")
     found = {spec.name: _idle_memory(spec) for spec in (ours, naive)}
     for name, (started, used) in found.items():

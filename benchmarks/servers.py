@@ -23,6 +23,9 @@ from benchmarks.processes import Memory
 
 BOUNDARY = "pastiche-benchmark"
 
+NATIVE = "?size=native"
+"""The other servers paint photographs at their own size."""
+
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
 
@@ -63,7 +66,7 @@ def ours(store: Path) -> ServerSpec:
     # All clients send the same few photos. The other servers compute each request, so this one must not share results.
     settings = {"PASTICHE_STORES": str(store), "PASTICHE_LOG_LEVEL": "warning", "PASTICHE_COALESCE": "false"}
     command = (sys.executable, "-m", "service", "--port", "{port}")
-    return ServerSpec("pastiche", command, "/readyz", f"/v1/stylize/{STYLE_NAME}", settings=settings)
+    return ServerSpec("pastiche", command, "/readyz", f"/v1/stylize/{STYLE_NAME}{NATIVE}", settings=settings)
 
 
 def naive(store: Path) -> ServerSpec:

@@ -40,6 +40,12 @@ class Draft(BaseModel):
     title: str = Field("", description="for people: “The Great Wave (Hokusai)”")
     description: str = ""
     license: str = Field("Apache-2.0", description="SPDX identifier of the licence of the weights")
+    working_size: int | None = Field(
+        None,
+        ge=16,
+        description="of a style: the longer side, in pixels, at which its strokes read: larger photographs are painted "
+        "at it; by default the service's",
+    )
     provenance: Provenance = Field(default_factory=lambda: Provenance(data="not stated"))
 
 

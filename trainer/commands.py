@@ -17,7 +17,7 @@ from trainer.gatys import GatysConfig, optimize
 from trainer.hardware import Hardware
 from trainer.inversion import InvertConfig, invert
 from trainer.loss_network import load_loss_network
-from trainer.objective import StyleWeights, TermWeights
+from trainer.objective import StyleWeights
 from trainer.pairs import DegradedPhotographs, sheet
 from trainer.paper.curves import CurvesConfig, curves
 from trainer.paper.loss_networks import LossNetworksConfig, loss_networks
@@ -140,7 +140,7 @@ class Evaluate(Command):
         return "\n".join(f"{method:24} {format_scores(scores)}" for method, scores in rows.items())
 
 
-class Judge(Command, TermWeights):
+class Judge(Command, StyleWeights):
     """The objective of style networks on photographs that they have not seen."""
 
     models: tuple[str, ...] = Field(description="NAME or NAME@VERSION")
@@ -152,7 +152,7 @@ class Judge(Command, TermWeights):
     store: Path = Field(Path("models"), description="model store")
 
     def execute(self) -> str:
-        weights = StyleWeights.model_validate(self.model_dump(include=set(TermWeights.model_fields)))
+        weights = StyleWeights.model_validate(self.model_dump(include=set(StyleWeights.model_fields)))
         scorer = StyleScorer(load_loss_network(self.loss_network), self.style_image, self.style_size, weights)
         lines = []
         for reference in self.models:

@@ -26,7 +26,7 @@ from trainer.presets import (
 
 Precision = Literal["auto", "fp32", "bf16"]
 
-DESCRIPTIVE_OPTIONS = ("title", "description", "license", "data", "style_title")
+DESCRIPTIVE_OPTIONS = ("title", "description", "license", "data", "style_title", "working_size")
 """Texts for people; they change nothing in the network."""
 
 PATH_OPTIONS = ("store", "run", "content", "style_image", "loss_network", "teacher", "validation", "preview", "answers")
@@ -118,6 +118,9 @@ class StyleConfig(StyleWeights, TrainConfig):
     style_image: Path = Field(description="the painting")
     style_title: str = Field("", description="the painting in words: painter, title, year")
     style_size: int = Field(512, ge=16, description="longer side at which the painting is seen; sets the stroke size")
+    working_size: int | None = Field(
+        None, ge=16, description="longer side at which the service paints larger photographs (default: the service's)"
+    )
     image_size: int = Field(256, ge=16, description="side of the square crops of photographs")
     architecture: str = Field(STYLE, description="layers of the network in the paper's notation")
     norm: Norm = Field(

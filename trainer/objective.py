@@ -12,19 +12,14 @@ from trainer.loss_network import LossNetwork
 from trainer.losses import StyleObjective
 
 
-class TermWeights(BaseModel):
-    """The weights of the three terms of equation 5."""
+class StyleWeights(BaseModel):
+    """All options of equation 5; training, optimisation and `judge` share them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     content_weight: float = Field(1.0, ge=0, description="of the content loss, a fraction of the painting's variance")
     style_weight: float = Field(5.0, ge=0, description="of the style loss, a fraction of the painting's Gram energy")
     tv_weight: float = Field(0.5, ge=0, description="of total variation, per pixel and channel")
-
-
-class StyleWeights(TermWeights):
-    """All options of equation 5; training, optimisation and `judge` share them."""
-
     content_layer: str = Field("", description="layer of the content loss (default: of the layout; VGG-16: relu3_3)")
     style_layers: str = Field("", description="layers of the style loss and weights: relu1_2:0.3,relu2_2:1")
     centred: bool = Field(True, description="Gram matrices about the painting's mean features (paper: false)")

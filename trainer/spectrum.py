@@ -4,6 +4,8 @@ The spectrum is averaged over overlapping windows (Welch 1967), so that a grid i
 phase, is found. Spectra of photographs are smooth; a grid has peaks at multiples of its frequency.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,6 +18,24 @@ PERIODS = (2, 4, 8, 16)
 
 NEAR, FAR = 2, 4
 """Least and greatest distance, in bins, of the bins that one is compared with; less is the Hann window's main lobe."""
+
+TEXTURE_PERIODS = (5, 16)
+"""The shortest and longest period in pixels of the texture that networks leave in flat regions: too long for a grid of
+their layers, too short for brush strokes."""
+
+FLAT_SHARE = 0.25
+"""The share of a photograph's windows that counts as flat."""
+
+
+class Texture(NamedTuple):
+    """What a network paints where the photograph shows nothing."""
+
+    deviation: float
+    """The standard deviation of periods TEXTURE_PERIODS, in the unit of the plane."""
+    peak: float
+    """How far the strongest of these waves stands out of all of its period, in dB: about 5 for irregular strokes."""
+    period: float
+    """Of that wave, in pixels."""
 
 
 def grid_level(plane: Tensor, period: int) -> float:
@@ -50,6 +70,33 @@ def grid_energy(images: Tensor, period: int) -> Tensor:
     ).sum()
 
 
+def flat_texture(plane: Tensor, photograph: Tensor) -> Texture:
+    """The texture of a painted plane (H, W) in the flattest windows of its photograph's plane (H, W).
+
+    Raises ValueError for a side of less than 64 pixels.
+    """
+    if min(plane.shape) < WINDOW:
+        raise ValueError(f"a plane has {WINDOW} pixels a side or more, not {plane.shape[1]}×{plane.shape[0]}")
+    contrast = _windows(photograph.double()).std(dim=(1, 2))
+    flattest = contrast.argsort()[: max(1, round(FLAT_SHARE * len(contrast)))]
+    power = _mean_power(_windows(plane.double())[flattest])
+    radius = torch.fft.fftfreq(WINDOW, dtype=power.dtype).mul(WINDOW)
+    radius = torch.hypot(radius[:, None], radius[None])
+    band = (radius >= WINDOW / TEXTURE_PERIODS[1]) & (radius <= WINDOW / TEXTURE_PERIODS[0])
+    prominence = torch.where(band, power / _ring_medians(power, radius), 0)
+    period = WINDOW / radius.flatten()[prominence.argmax()]
+    variance = power[band].sum() / WINDOW**2 / torch.hann_window(WINDOW).double().square().sum() ** 2
+    return Texture(float(variance.sqrt()), float(10 * prominence.max().log10()), float(period))
+
+
+def _ring_medians(power: Tensor, radius: Tensor) -> Tensor:
+    """For each bin the median power of those at the same distance from zero, to a bin."""
+    result, rings = torch.ones_like(power), radius.round()
+    for ring in rings.unique():
+        result[rings == ring] = power[rings == ring].median().clamp_min(torch.finfo(power.dtype).tiny)
+    return result
+
+
 def _frequencies(period: int) -> list[tuple[int, int]]:
     """The bins (vertical, horizontal) of a grid, without the mean."""
     multiples = range(0, WINDOW, WINDOW // period)
@@ -58,8 +105,17 @@ def _frequencies(period: int) -> list[tuple[int, int]]:
 
 def _spectrum(images: Tensor) -> Tensor:
     """Planes (…, H, W) → their mean power spectrum (64, 64), over half-overlapping Hann windows without their means."""
-    windows = images.unfold(-2, WINDOW, WINDOW // 2).unfold(-2, WINDOW, WINDOW // 2).reshape(-1, WINDOW, WINDOW)
-    hann = torch.hann_window(WINDOW, dtype=images.dtype, device=images.device)
+    return _mean_power(_windows(images))
+
+
+def _windows(images: Tensor) -> Tensor:
+    """Planes (…, H, W) → their half-overlapping windows (N, 64, 64)."""
+    return images.unfold(-2, WINDOW, WINDOW // 2).unfold(-2, WINDOW, WINDOW // 2).reshape(-1, WINDOW, WINDOW)
+
+
+def _mean_power(windows: Tensor) -> Tensor:
+    """Windows (N, 64, 64) → their mean power spectrum (64, 64), under a Hann window and without their means."""
+    hann = torch.hann_window(WINDOW, dtype=windows.dtype, device=windows.device)
     centred = windows - windows.mean(dim=(1, 2), keepdim=True)
     power: Tensor = torch.fft.fft2(centred * torch.outer(hann, hann)).abs().square().mean(dim=0)
     return power

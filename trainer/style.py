@@ -114,4 +114,5 @@ class StyleTask:
         provenance = make_provenance(self.config, self.hardware, self.photographs, steps, losses)
         if self.teacher:
             facts["recipe"] = provenance.recipe | {"teacher": self.teacher.manifest.label}
-        return make_draft(self.config, "style", provenance.model_copy(update=facts))
+        draft = make_draft(self.config, "style", provenance.model_copy(update=facts))
+        return draft.model_copy(update={"working_size": self.config.working_size})

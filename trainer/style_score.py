@@ -4,15 +4,19 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 
 import torch
+from torch import Tensor
 
 from model_store import TransformNetwork
 from trainer.data import image_files
+from trainer.evaluate import luma
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork
 from trainer.objective import ImageObjective, StyleWeights, style_objective
 from trainer.pictures import load_painting, load_scaled
+from trainer.spectrum import WINDOW, flat_texture
 
 HARDWARE = Hardware(torch.device("cpu"), torch.float32)
 """Networks are scored in fp32 on the CPU, so that scores of all machines compare."""
@@ -27,22 +31,35 @@ class StyleScorer:
 
     @torch.inference_mode()
     def terms(self, network: TransformNetwork, photograph: Path, longer_side: int) -> dict[str, float]:
-        """The weighted terms for a photograph, resized to `longer_side` pixels and not tiled; their sum is `total`."""
+        """The weighted terms for a photograph, resized to `longer_side` pixels and not tiled; their sum is `total`.
+
+        Also the `texture` of flat regions, in levels of 256, and its `peak` in dB (see `flat_texture`), if no side has
+        less than 64 pixels.
+        """
         image = load_scaled(photograph, longer_side, HARDWARE)
-        terms = ImageObjective(self._objective, self._loss_network, image).terms(network(image))
-        return terms | {"total": math.fsum(terms.values())}
+        painted = network(image)
+        terms = ImageObjective(self._objective, self._loss_network, image).terms(painted)
+        return terms | {"total": math.fsum(terms.values())} | _texture(painted, image)
 
     def mean(self, network: TransformNetwork, folder: Path, longer_side: int) -> dict[str, float]:
         """The means of `terms` over the images of a folder. Raises DataError where there are none, as `image_files`."""
-        sums: dict[str, float] = defaultdict(float)
-        files = image_files(folder, "--images")
-        for path in files:
+        found: dict[str, list[float]] = defaultdict(list)
+        for path in image_files(folder, "--images"):
             for name, value in self.terms(network, path, longer_side).items():
-                sums[name] += value / len(files)
-        return dict(sums)
+                found[name].append(value)
+        return {name: fmean(values) for name, values in found.items()}
 
 
 def format_terms(terms: Mapping[str, float]) -> str:
     """Terms on one line, those of the style layers as their sum."""
     style = sum(value for name, value in terms.items() if name.startswith("style_"))
-    return f"total {terms['total']:.3f}  content {terms['content']:.3f}  style {style:.3f}  tv {terms['tv']:.4f}"
+    line = f"total {terms['total']:.3f}  content {terms['content']:.3f}  style {style:.3f}  tv {terms['tv']:.4f}"
+    return line + (f"  texture {terms['texture']:.1f}, {terms['peak']:.1f} dB" if "texture" in terms else "")
+
+
+def _texture(painted: Tensor, photograph: Tensor) -> dict[str, float]:
+    planes = [luma(image)[0, 0] for image in (painted, photograph)]
+    if min(planes[0].shape) < WINDOW:
+        return {}
+    texture = flat_texture(*planes)
+    return {"texture": texture.deviation, "peak": texture.peak}

@@ -25,6 +25,9 @@ LONGEST_RETRY = 300.0
 LARGEST_SCALE = 16
 """The most by which the sides of an image can be multiplied."""
 
+ENLARGER_SCALES = (2, 4)
+"""Of the networks that enlarge paintings. A larger one would make results of many times the answer's pixels."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -183,6 +186,15 @@ class ModelRegistry:
         suitable = [model for model in self.all() if model.restores and model.scale == scale]
         named = f"x{scale}-photo"
         return max(suitable, key=lambda model: (model.name == named, model.manifest.created), default=None)
+
+    def enlargers(self) -> tuple[ServedModel, ...]:
+        """The networks that enlarge paintings: for each of ENLARGER_SCALES the preferred one that can be tiled.
+
+        None for a scale for which there is none.
+        """
+        every = [model for model in self.all() if model.upscales and model.manifest.tileable]
+        served = {model.scale for model in every}
+        return tuple(_preferred(every, scale) for scale in ENLARGER_SCALES if scale in served)
 
     def _chain_scale(self, scale: float, upscalers: Sequence[ServedModel], names: Collection[str]) -> int:
         """The least scale of a chain that is not below `scale`; where none is equal, of a chain with these networks."""

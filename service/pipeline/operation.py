@@ -15,13 +15,19 @@ class Plan:
 
     inferences: tuple[InferenceSpec[ServedModel], ...]
     transform: FrameTransform
-    chained: bool
-    """Whether each network gets the output of the one before it; else all of them get the same input."""
+    weights: tuple[float, ...]
+    """Of the first networks, as many as there are weights, all of which get the frame. Each of the others gets the
+    output of the one before it, and the first of them the mixture by these weights."""
     answer: Size
 
     def in_fp32(self) -> "Plan":
         """The same plan in fp32, for images of 16 bits a channel."""
         return replace(self, inferences=tuple(replace(spec, model=spec.model.fp32) for spec in self.inferences))
+
+    @property
+    def models(self) -> tuple[ServedModel, ...]:
+        """The model of each inference, in order."""
+        return tuple(spec.model for spec in self.inferences)
 
     @property
     def pixels(self) -> int:
@@ -34,7 +40,7 @@ class Operation(Protocol):
 
     @property
     def models(self) -> tuple[ServedModel, ...]:
-        """The models that take part, the most important one first."""
+        """The models that take part in every image, the most important one first; its size may call for more."""
 
     @property
     def needs_mask(self) -> bool:

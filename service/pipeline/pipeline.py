@@ -14,6 +14,7 @@ from service.engine.admission import Admission
 from service.engine.inference_request import InferenceRequest, InferenceSpec, stage_seconds
 from service.engine.scheduler import Scheduler
 from service.errors import DeadlineExceeded, InvalidRequest, ServiceError, name_exhaustion
+from service.imaging.blending import mix
 from service.imaging.codecs import Header, ImageFormat, ImageLimits, MetadataPolicy, Pixels, SourceType
 from service.imaging.damage import Damage
 from service.imaging.sizes import Size
@@ -205,12 +206,12 @@ class ImagePipeline:
         for inference in inferences:
             self._metrics.output_pixels.labels(inference.model.name).inc(inference.spec.output_pixels)
         verdict = request.operation.verdict if isinstance(request.operation, Upscale) else ""
-        return EncodedImage(content, kind, plan.answer, request.operation.models, verdict)
+        return EncodedImage(content, kind, plan.answer, plan.models, verdict)
 
     async def _decided(
         self, request: ResolvedRequest, operation: Upscale, image: bytes, header: Header, trace: Trace
     ) -> ResolvedRequest:
-        """The request with the networks for this image. One that moves counts as clean. Raises as `run` does."""
+        """The request with the networks for this image. An animation counts as clean. Raises as `run` does."""
         deadline = request.deadline
         specs, until = operation.plan(Size(*header.upright_size)).inferences, deadline.at()
         self._admission.check(
@@ -269,21 +270,28 @@ class ImagePipeline:
 
     async def _infer_frames(self, execution: Execution, inputs: Sequence[Pixels]) -> list[list[Pixels]]:
         """The outputs for each frame, in order."""
-        infer = self._infer_chain if execution.plan.chained else self._infer_each
-        room = asyncio.Semaphore(FRAMES_AT_ONCE)
+        room, weights = asyncio.Semaphore(FRAMES_AT_ONCE), execution.plan.weights
 
         async def infer_frame(inferences: Inferences, pixels: Pixels) -> list[Pixels]:
             async with room:
-                return await infer(inferences, pixels)
+                return await self._infer_frame(inferences, pixels, weights)
 
         frames = zip(execution.by_frame(), inputs, strict=True)
         return await _gather(infer_frame(inferences, pixels) for inferences, pixels in frames)
 
-    async def _infer_chain(self, inferences: Inferences, pixels: Pixels) -> list[Pixels]:
+    async def _infer_frame(self, inferences: Inferences, pixels: Pixels, weights: Sequence[float]) -> list[Pixels]:
+        """The outputs of the networks that get the frame; or that of the last one of a chain after them."""
+        outputs = await self._infer_each(inferences[: len(weights)], pixels)
+        chain = inferences[len(weights) :]
+        if not chain:
+            return outputs
+        return [await self._infer_chain(chain, await asyncio.to_thread(mix, outputs, weights))]
+
+    async def _infer_chain(self, inferences: Inferences, pixels: Pixels) -> Pixels:
         """The output of the last network, each of which gets the output of the one before it."""
         for inference in inferences:
             pixels = await self._scheduler.submit(inference, pixels)
-        return [pixels]
+        return pixels
 
     async def _infer_each(self, inferences: Inferences, pixels: Pixels) -> list[Pixels]:
         """The output of every network for the same input."""

@@ -2,21 +2,43 @@
 
 import re
 from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 
 from service.engine.inference_request import InferenceSpec
 from service.errors import InvalidRequest
 from service.imaging.sizes import Size
 from service.imaging.style_transform import StyleTransform
 from service.models.registry import ModelRegistry, ServedModel
+from service.pipeline.enlargement import Enlarge, choose_enlarger
 from service.pipeline.operation import Plan
+from service.pipeline.working_size import DEFAULT_WORKING_SIZE, working_size
 
 MAX_STYLES = 4
 LONGEST_SIDE = 65_500
 """Pixels; for most images the limits on pixels are reached before."""
 
+LEAST_SIDE = 16
+
+Side = Annotated[int, Field(ge=LEAST_SIDE, le=LONGEST_SIDE)]
+
 WEIGHT = re.compile(r"\d{1,6}(\.\d{0,6})?|\.\d{1,6}")
+
+
+def _explain_size(size: object, validate: ValidatorFunctionWrapHandler) -> Any:
+    """One message that says what is accepted, where a union has one for each of its members."""
+    try:
+        return validate(size)
+    except ValidationError:
+        accepted = {"least": LEAST_SIDE, "most": LONGEST_SIDE}
+        raise PydanticCustomError(
+            "size", "Input should be native, or pixels from {least} to {most}", accepted
+        ) from None
+
+
+PaintedSize = Annotated[Side | Literal["native"], WrapValidator(_explain_size)]
 
 
 class StylizeOptions(BaseModel):
@@ -30,13 +52,17 @@ class StylizeOptions(BaseModel):
     preserve_color: bool = Field(
         False, description="paint the light (luma, Y' of BT.709) only, and keep the photograph's colours (Cb and Cr)"
     )
-    size: int | None = Field(
+    size: PaintedSize | None = Field(
         None,
-        ge=16,
-        le=LONGEST_SIDE,
         description="longest side, in pixels, at which the painting is made: brush strokes have a size in pixels, so "
-        "that a smaller one gives broader strokes; by default the photograph's own",
-        examples=[1024],
+        "that a smaller one gives broader strokes; native: the photograph's own; by default its own up to 1,280 pixels "
+        "(a quarter more than the style's working size, 1,024 for most), and else the working size",
+        examples=[800],
+    )
+    enlarge: Enlarge = Field(
+        Enlarge.NETWORK,
+        description="what enlarges a painting that is smaller than the answer: the ×2 or ×4 network (where that is "
+        "not served, as lanczos), or a Lanczos filter, which is softer and several times as fast",
     )
     output_size: int | None = Field(
         None,
@@ -52,15 +78,17 @@ class StylizeOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Stylize:
-    """See `Operation`. The fields beside `styles` are those of StylizeOptions."""
+    """See `Operation`. The fields beside `styles` and `enlargers` are those of StylizeOptions."""
 
     styles: tuple[tuple[ServedModel, float], ...]
     """With their weights, whose sum is 1, the heaviest first."""
     strength: float = 1.0
     preserve_color: bool = False
-    size: int | None = None
+    size: PaintedSize | None = None
     output_size: int | None = None
     feather: float = 0.0
+    enlargers: tuple[ServedModel, ...] = ()
+    """The networks of which one enlarges a painting that is smaller than the answer; without any, a filter does."""
 
     @classmethod
     def resolve(cls, models: ModelRegistry, expression: str, options: StylizeOptions) -> "Stylize":
@@ -69,7 +97,9 @@ class Stylize:
         Raises InvalidRequest for anything else, UnknownModel, or ModelUnavailable.
         """
         weights = sorted(parse_mixture(expression).items(), key=lambda style: -style[1])
-        return cls(tuple((models.style(name), weight) for name, weight in weights), **options.model_dump())
+        styles = tuple((models.style(name), weight) for name, weight in weights)
+        enlargers = models.enlargers() if options.enlarge is Enlarge.NETWORK else ()
+        return cls(styles, enlargers=enlargers, **options.model_dump(exclude={"enlarge"}))
 
     @property
     def models(self) -> tuple[ServedModel, ...]:
@@ -82,15 +112,26 @@ class Stylize:
         return self.feather > 0
 
     def plan(self, size: Size) -> Plan:
-        """Every style gets the image at the size that is stylized."""
+        """Every style gets the image at the size that is stylized; a network may enlarge what they make of it."""
         stylized, answer = self._stylized_size(size), self._answer_size(size)
-        inferences = [InferenceSpec(model, *stylized, answer_pixels=answer.pixels) for model in self.models]
+        enlarger = choose_enlarger(self.enlargers, max(answer) / max(stylized))
         weights = tuple(weight for _, weight in self.styles)
-        transform = StyleTransform(stylized, answer, weights, self.strength, self.preserve_color, self.feather)
-        return Plan(tuple(inferences), transform, chained=False, answer=answer)
+        if enlarger is None:
+            inferences = [InferenceSpec(model, *stylized, answer_pixels=answer.pixels) for model in self.models]
+            return Plan(tuple(inferences), self._transform(stylized, answer, weights), weights, answer)
+        inferences = [InferenceSpec(model, *stylized) for model in self.models]
+        inferences.append(InferenceSpec(enlarger, *stylized, answer_pixels=answer.pixels))
+        return Plan(tuple(inferences), self._transform(stylized, answer, (1.0,)), weights, answer)
+
+    def _transform(self, stylized: Size, answer: Size, weights: tuple[float, ...]) -> StyleTransform:
+        return StyleTransform(stylized, answer, weights, self.strength, self.preserve_color, self.feather)
 
     def _stylized_size(self, size: Size) -> Size:
-        return size if self.size is None else size.with_longest(self.size)
+        if self.size == "native":
+            return size
+        if self.size is None:
+            return working_size(size, self.models[0].manifest.working_size or DEFAULT_WORKING_SIZE)
+        return size.with_longest(self.size)
 
     def _answer_size(self, size: Size) -> Size:
         return size if self.output_size is None else size.with_longest(self.output_size)

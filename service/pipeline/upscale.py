@@ -142,7 +142,7 @@ class Upscale:
             result = result.times(model.scale)
         framing = self._framing(size)
         transform = UpscaleTransform(size.times(self.scale), framing, self.back_projection, self.weights)
-        return Plan(tuple(inferences), transform, chained=not self.weights, answer=framing.answer)
+        return Plan(tuple(inferences), transform, weights=self.weights or (1.0,), answer=framing.answer)
 
     def _framing(self, size: Size) -> Framing:
         return fit_size(size.times(self.scale), self.width, self.height, self.fit)

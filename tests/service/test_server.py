@@ -62,7 +62,7 @@ def process(root: Path, *options: str) -> Iterator[Process]:
 
 
 def stylize(served: Process, content: bytes) -> httpx.Response:
-    return served.client.post("/v1/stylize/wave?format=png", content=content)
+    return served.client.post("/v1/stylize/wave?format=png&size=native", content=content)
 
 
 @contextmanager

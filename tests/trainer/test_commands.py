@@ -96,14 +96,17 @@ def test_shipped_networks_can_be_evaluated(tmp_path: Path, capsys: pytest.Captur
 def test_style_networks_can_be_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(style_arguments(tmp_path)) == 0
     capsys.readouterr()
-    command = ["judge", "--models", "wave", "wave@1", "--store", str(tmp_path / "models"), "--sizes", "48", "64"]
+    command = ["judge", "--models", "wave", "wave@1", "--store", str(tmp_path / "models"), "--sizes", "48", "96"]
     command += ["--images", str(photographs(tmp_path / "judged", count=2))]
     command += ["--style-image", str(tmp_path / "painting.png"), "--loss-network", str(tmp_path / "loss.safetensors")]
     assert main(command) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in lines] == [["wave@1", "48"], ["wave@1", "64"]] * 2
+    assert [line.split()[:2] for line in lines] == [["wave@1", "48"], ["wave@1", "96"]] * 2
     assert all("total" in line and "content" in line for line in lines)
     assert lines[0] != lines[1]
+    assert ["texture" in line for line in lines[:2]] == [False, True]
+    assert main([*command, "--content-layer", "relu1_2"]) == 0
+    assert capsys.readouterr().out.splitlines() != lines
     assert main([*command, "--images", str(tmp_path / "none")]) == 1
     assert "--images takes a folder of images" in capsys.readouterr().err
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from model_store import SHIPPED_STORE, ModelStore
 from trainer.evaluate import luma
-from trainer.spectrum import grid_energy, grid_level
+from trainer.spectrum import flat_texture, grid_energy, grid_level
 
 SHIPPED = ModelStore(SHIPPED_STORE)
 GRIDLESS = [name for name in SHIPPED.names() if not name.startswith("paper-")]
@@ -120,3 +120,28 @@ def test_a_weave_beside_a_grid_does_not_lower_its_energy() -> None:
     grid_energy(0.5 + 0.1 * stripes(8) + amplitude * weave, 8).backward()
     assert amplitude.grad is not None
     assert amplitude.grad.item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("period", [5.5, 8.0, 12.0])
+def test_a_weave_in_flat_regions_is_found_with_its_period(period: float) -> None:
+    photograph = torch.full((192, 192), 128.0)
+    photograph[:, 96:] = texture(192)[:, 96:]
+    brush = 20 * torch.randn(192, 192, generator=torch.Generator().manual_seed(1))
+    weave = 3 * torch.cos(2 * torch.pi * torch.arange(192) / period).expand(192, 192)
+    plain, woven = flat_texture(brush, photograph), flat_texture(brush + weave, photograph)
+    assert plain.peak < 6
+    assert woven.peak > plain.peak + 3
+    assert woven.period == pytest.approx(period, rel=0.1)
+
+
+def test_the_deviation_of_a_texture_is_that_of_its_periods_in_flat_regions_alone() -> None:
+    photograph = torch.zeros(192, 384)
+    photograph[:, 128:] = texture(384)[:192, 128:]
+    wave = torch.cos(2 * torch.pi * torch.arange(384) / 8).expand(192, 384).clone()
+    assert flat_texture(4 * wave, photograph).deviation == pytest.approx(4 / 2**0.5, rel=0.05)
+    wave[:, :160] = 0
+    assert flat_texture(4 * wave, photograph).deviation < 0.5
+    long = torch.cos(2 * torch.pi * torch.arange(384) / 32).expand(192, 384)
+    assert flat_texture(4 * long, photograph).deviation < 0.1
+    with pytest.raises(ValueError, match="64 pixels a side or more, not 63×80"):
+        flat_texture(torch.zeros(80, 63), torch.zeros(80, 63))

@@ -146,7 +146,7 @@ def _estimate(resolved: ResolvedRequest, forecast: Forecast, problem: Problem | 
     return Estimate(
         accepted=forecast.refusal is None,
         problem=problem,
-        models=[model.label for model in operation.models],
+        models=[model.label for model in forecast.plan.models],
         damaged_models=[model.label for model in damaged.models] if damaged else [],
         output=Sides(width=answer.width, height=answer.height),
         pixels=forecast.pixels,

@@ -393,6 +393,21 @@ def test_upscalers_are_chained_where_no_single_one_fits(tmp_path: Path) -> None:
     following(scenario, tmp_path)
 
 
+def test_paintings_are_enlarged_by_the_upscalers_of_two_and_four_that_can_be_tiled(tmp_path: Path) -> None:
+    async def scenario(models: ModelRegistry) -> None:
+        publish_upscaler(tmp_path, "faces")
+        publish(tmp_path, "whole", network("c3s1-4,c3s1-12,p2", norm="instance"))
+        publish(tmp_path, "x8", network("c3s1-4,c3s1-192,p8", norm="none"))
+        await models.refresh()
+        assert [model.name for model in models.enlargers()] == ["faces"]
+        publish_upscaler(tmp_path)
+        publish(tmp_path, "x2", network("c3s1-4,c3s1-12,p2", norm="none"))
+        await models.refresh()
+        assert [model.name for model in models.enlargers()] == ["x2", "x4"]
+
+    following(scenario, tmp_path)
+
+
 def test_scale_that_no_chain_has_is_made_by_the_next_larger_one(tmp_path: Path) -> None:
     async def scenario(models: ModelRegistry) -> None:
         publish_upscaler(tmp_path)

@@ -4,25 +4,53 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
+from pydantic import ValidationError
 
 from service.errors import InvalidRequest
 from service.imaging.sizes import Size
 from service.imaging.style_transform import StyleTransform
 from service.models.registry import ModelRegistry, ServedModel
+from service.pipeline.operation import Plan
 from service.pipeline.stylize import Stylize, StylizeOptions
-from tests.service.pointwise import model
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What the manifest of a style declares."""
+
+    working_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Style:
+    """A model with what it declares."""
+
+    name: str
+    manifest: Declared
+    scale: int = 1
 
 
 @dataclass(frozen=True)
 class Served:
-    """Every name is a style."""
+    """Every name is a style, and there are the enlargers of these scales."""
+
+    scales: tuple[int, ...] = (2,)
+    working_size: int | None = None
 
     def style(self, name: str) -> ServedModel:
-        return cast(ServedModel, model(name))
+        return cast(ServedModel, Style(name, Declared(self.working_size)))
+
+    def enlargers(self) -> tuple[ServedModel, ...]:
+        return tuple(cast(ServedModel, Style(f"x{scale}", Declared(), scale)) for scale in self.scales)
 
 
-def stylize(styles: str = "wave", **options: Any) -> Stylize:
-    return Stylize.resolve(cast(ModelRegistry, Served()), styles, StylizeOptions(**options))
+def stylize(styles: str = "wave", served: Served | None = None, **options: Any) -> Stylize:
+    return Stylize.resolve(cast(ModelRegistry, served or Served(())), styles, StylizeOptions(**options))
+
+
+def inferences(plan: Plan) -> list[tuple[str, int, int]]:
+    """The model, height and width of each."""
+    return [(spec.model.name, spec.height, spec.width) for spec in plan.inferences]
 
 
 def weights(styles: str) -> dict[str, float]:
@@ -74,7 +102,7 @@ def test_options_reach_the_transform() -> None:
 def test_every_style_of_a_mixture_is_an_inference() -> None:
     plan = stylize("a,b:2,c").plan(Size(24, 32))
     assert [spec.model.name for spec in plan.inferences] == ["b", "a", "c"]
-    assert not plan.chained
+    assert len(plan.weights) == 3
     assert plan.pixels == 3 * 24 * 32
 
 
@@ -84,6 +112,8 @@ def test_every_style_of_a_mixture_is_an_inference() -> None:
         {"strength": 1.1},
         {"strength": float("nan")},
         {"size": 15},
+        {"size": "whole"},
+        {"enlarge": "bicubic"},
         {"output_size": 10**6},
         {"feather": -1},
         {"sise": 16},
@@ -94,6 +124,54 @@ def test_options_out_of_bounds_are_refused(wrong: dict[str, Any]) -> None:
         StylizeOptions(**wrong)
 
 
+@pytest.mark.parametrize("size", [15, 65_501, "big", 1.5])
+def test_a_wrong_size_is_told_what_is_accepted(size: object) -> None:
+    with pytest.raises(ValidationError) as refused:
+        StylizeOptions.model_validate({"size": size})
+    assert [error["msg"] for error in refused.value.errors()] == ["Input should be native, or pixels from 16 to 65500"]
+
+
 def test_feather_needs_a_mask() -> None:
     assert stylize(feather=2).needs_mask
     assert not stylize().needs_mask
+
+
+@pytest.mark.parametrize(("longer", "painted"), [(1000, 1000), (1280, 1280), (1281, 1024), (4000, 1024)])
+def test_large_photographs_are_painted_at_the_working_size(longer: int, painted: int) -> None:
+    plan = stylize(served=Served((2, 4))).plan(Size(longer * 3 // 4, longer))
+    assert plan.inferences[0].width == painted
+    assert plan.answer == Size(longer * 3 // 4, longer)
+
+
+def test_a_style_declares_its_working_size_and_the_heaviest_of_a_mixture_decides() -> None:
+    assert stylize("a:1,b:3", Served((), 200)).plan(Size(300, 400)).inferences[0].width == 200
+    assert stylize("a", Served((), 400)).plan(Size(300, 400)).inferences[0].width == 400
+
+
+def test_panoramas_are_painted_at_half_the_working_size_or_more() -> None:
+    assert inferences(stylize().plan(Size(600, 12000))) == [("wave", 600, 12000)]
+    assert inferences(stylize().plan(Size(12000, 1024))) == [("wave", 6000, 512)]
+
+
+def test_native_is_the_size_of_the_photograph() -> None:
+    plan = stylize(served=Served((2, 4)), size="native").plan(Size(3000, 4000))
+    assert inferences(plan) == [("wave", 3000, 4000)]
+
+
+def test_a_mixture_is_enlarged_as_one_painting() -> None:
+    plan = stylize("a:1,b:3", Served((2, 4)), strength=0.5).plan(Size(3000, 4000))
+    assert inferences(plan) == [("b", 768, 1024), ("a", 768, 1024), ("x4", 768, 1024)]
+    assert plan.weights == (0.75, 0.25)
+    assert plan.transform == StyleTransform(Size(768, 1024), Size(3000, 4000), (1.0,), 0.5)
+    assert [model.name for model in plan.models] == ["b", "a", "x4"]
+    assert plan.pixels == 2 * 768 * 1024 + 3072 * 4096
+
+
+@pytest.mark.parametrize("options", [{"size": 16, "enlarge": "lanczos"}, {"size": 26}, {"output_size": 40}])
+def test_little_or_no_enlargement_needs_no_network(options: dict[str, Any]) -> None:
+    assert len(stylize(served=Served(), **options).plan(Size(24, 32)).inferences) == 1
+
+
+def test_a_given_size_is_enlarged_by_the_network_too() -> None:
+    assert inferences(stylize(served=Served(), size=16).plan(Size(24, 32)))[1:] == [("x2", 12, 16)]
+    assert inferences(stylize(served=Served(), output_size=64).plan(Size(24, 32)))[1:] == [("x2", 24, 32)]

@@ -37,7 +37,7 @@ def finish(subject: Upscale, picture: Picture | None = None) -> Picture:
 def test_networks_continue_each_others_work() -> None:
     plan = upscale().plan(Size(24, 32))
     assert [(spec.height, spec.width) for spec in plan.inferences] == [(24, 32), (48, 64)]
-    assert plan.chained
+    assert plan.weights == (1.0,)
     assert plan.answer == Size(96, 128)
     assert plan.pixels == 48 * 64 + 96 * 128
     assert [model.scale for model in upscale().models] == [2, 2]

@@ -34,7 +34,9 @@ def estimate(live: Live, question: dict[str, Any], **changes: Any) -> dict[str, 
 
 
 def test_what_would_be_accepted(live: Live) -> None:
-    body = estimate(live, STYLIZE, style="wave:1,night:3", options={"size": 16, "output_size": 64})
+    body = estimate(
+        live, STYLIZE, style="wave:1,night:3", options={"size": 16, "output_size": 64, "enlarge": "lanczos"}
+    )
     assert body["accepted"] is True
     assert body["problem"] is None
     assert body["models"] == ["night@1", "wave@1"]
@@ -43,6 +45,12 @@ def test_what_would_be_accepted(live: Live) -> None:
     assert (body["inferences"], body["tiles"]) == (2, 2)
     assert body["queue_seconds"] == 0
     assert body["infer_seconds"] > 0
+
+
+def test_the_network_that_enlarges_a_painting_counts(live: Live) -> None:
+    body = estimate(live, STYLIZE, options={"size": 16})
+    assert body["models"] == ["wave@1", "x2@1"]
+    assert (body["inferences"], body["pixels"], body["output"]) == (2, 12 * 16 + 24 * 32, {"width": 32, "height": 24})
 
 
 def test_enlargement(live: Live) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model_store import Draft, ModelStore
 from service.imaging.codecs import Pixels
 from service.imaging.codecs.sixteen_bit import read_png
 from service.imaging.resampling import resize
@@ -81,7 +82,31 @@ def test_sizes_of_the_painting_and_of_the_answer(live: Live, store: Path) -> Non
     assert same(painting(live, size=16, output_size=16), small)
     assert painting(live, size=16).shape == (24, 32, 3)
     assert painting(live, output_size=100).shape == (75, 100, 3)
-    assert np.abs(painting(live, size=16) - resize(small, 24, 32).astype(int)).max() <= 2
+    assert np.abs(painting(live, size=16, enlarge="lanczos") - resize(small, 24, 32).astype(int)).max() <= 2
+
+
+def test_a_mixture_is_enlarged_by_a_network_as_one_painting(live: Live, store: Path) -> None:
+    small = painting(live, "wave:1,night:3", size=16, output_size=16)
+    answer = post(live, "/v1/stylize/wave:1,night:3", size=16)
+    assert same(pixels(answer.content), painted(store, small, "x2"))
+    assert answer.headers["X-Model"] == "night@1, wave@1, x2@1"
+    assert answer.headers["X-Model-Digest"].count("sha256") == 3
+
+
+def test_large_photographs_are_painted_at_the_working_size(tmp_path: Path) -> None:
+    ModelStore(tmp_path).publish(network(), Draft(name="wave", task="style", working_size=16))
+    with serving(tmp_path) as live:
+        by_filter = post(live, "/v1/stylize/wave")
+        assert by_filter.headers["X-Model"] == "wave@1"
+        assert by_filter.content == post(live, "/v1/stylize/wave", size=16).content
+        assert same(painting(live, size="native"), painted(tmp_path, photo()))
+        assert same(painting(live, image=photo(height=12, width=20)), painted(tmp_path, photo(height=12, width=20)))
+        publish(tmp_path, "x2", network(DOUBLING, norm="none"))
+        live.until("/v1/models", lambda answer: "x2" in {model["name"] for model in answer.json()["models"]})
+        by_network = post(live, "/v1/stylize/wave")
+        assert by_network.headers["X-Model"] == "wave@1, x2@1"
+        assert by_network.headers["ETag"] != by_filter.headers["ETag"]
+        assert same(pixels(by_network.content), painted(tmp_path, painting(live, output_size=16), "x2"))
 
 
 def test_mixture_of_styles(live: Live) -> None:
@@ -140,7 +165,7 @@ def test_what_is_no_mask_is_refused(live: Live) -> None:
     ("path", "options", "accepted"),
     [
         ("/v1/stylize/wave", {"strength": 2}, "less than or equal to 1"),
-        ("/v1/stylize/wave", {"size": 4}, "greater than or equal to 16"),
+        ("/v1/stylize/wave", {"size": 4}, "native, or pixels from 16 to 65500"),
         ("/v1/stylize/wave", {"strenght": 1}, "strenght"),
         ("/v1/stylize/wave:x", {}, "great-wave:0.7,the-scream:0.3"),
         ("/v1/upscale/2", {"fit": "crop"}, "'inside', 'cover' or 'fill'"),

@@ -415,7 +415,8 @@ def test_client_that_leaves_in_the_middle_frees_the_device_between_tiles(tmp_pat
     publish(tmp_path)
     with serving(tmp_path, **MANY_TILES) as live:
         tiles = len(live.service.models.style("wave").tiling.plan(2400, 3200))
-        with leaving(live, file(photo(height=2400, width=3200), compress_level=1)):
+        large = file(photo(height=2400, width=3200), compress_level=1)
+        with leaving(live, large, "/v1/stylize/wave?size=native"):
             wait_for(lambda: live.metric("pastiche_batch_size_count"), lambda count: count >= 3)
         wait_for(lambda: live.metric("pastiche_cancelled_total", stage="infer"), lambda cancelled: cancelled == 1)
         wait_for(lambda: live.metric("pastiche_device_operation_age_seconds"), lambda age: age == 0)

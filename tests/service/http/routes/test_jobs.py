@@ -255,7 +255,7 @@ def test_results_are_kept_in_a_bounded_space(tmp_path: Path) -> None:
 def test_job_that_ends_the_service_each_time_is_given_up(tmp_path: Path) -> None:
     publish(tmp_path)
     with serving(tmp_path, tile_values=2**16) as live:
-        location = begin(live, file(photo(height=1500, width=2000), compress_level=1))
+        location = begin(live, file(photo(height=1500, width=2000), compress_level=1), "?size=native")
         live.until(location, lambda answer: answer.json()["progress"]["done"] > 0)
         attempts = jobs_of(tmp_path) / location.rpartition("/")[2] / "attempts"
         assert attempts.read_text() == "1"
@@ -293,7 +293,7 @@ def test_killed_service_still_answers_a_finished_job_and_ends_an_unfinished_one(
         finished = ended(served.client, "/v1/jobs/done")
         result = served.client.get("/v1/jobs/done/result").content
         large = file(photo(height=1500, width=2000), compress_level=1)
-        assert served.client.put("/v1/jobs/large?style=wave", content=large).status_code == 201
+        assert served.client.put("/v1/jobs/large?style=wave&size=native", content=large).status_code == 201
         wait_for(lambda: served.client.get("/v1/jobs/large").json()["state"], lambda state: state == "running")
         served.handle.send_signal(signal.SIGKILL)
         served.handle.wait()

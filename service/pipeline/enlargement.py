@@ -1,0 +1,29 @@
+"""How a painting that is smaller than its answer is enlarged: by a network, by a Lanczos filter, or by both in turn."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from service.models.registry import ServedModel
+
+IMPERCEPTIBLE = 1.25
+"""A Lanczos filter enlarges a side by so much without a visible loss."""
+
+
+class Enlarge(StrEnum):
+    """What enlarges a painting."""
+
+    NETWORK = "network"
+    """The ×2 or ×4 super-resolution network, and a Lanczos filter for what is left."""
+    LANCZOS = "lanczos"
+    """A Lanczos filter alone: soft, and several times as fast."""
+
+
+def choose_enlarger(networks: Sequence[ServedModel], factor: float) -> ServedModel | None:
+    """The network of the least scale from which a Lanczos filter reaches `factor` without a visible loss.
+
+    The largest scale where none does; None where no network is needed, or there is none.
+    """
+    if factor <= IMPERCEPTIBLE or not networks:
+        return None
+    ascending = sorted(networks, key=lambda network: network.scale)
+    return next((network for network in ascending if network.scale * IMPERCEPTIBLE >= factor), ascending[-1])
