@@ -12,7 +12,7 @@ from service.errors import InvalidRequest
 from service.imaging.sizes import Size
 from service.imaging.style_transform import StyleTransform
 from service.models.registry import ModelRegistry, ServedModel
-from service.pipeline.enlargement import Enlarge, choose_enlarger
+from service.pipeline.enlargement import IMPERCEPTIBLE, NOTICEABLE, Enlarge, choose_enlarger
 from service.pipeline.operation import Plan
 from service.pipeline.working_size import DEFAULT_WORKING_SIZE, working_size
 
@@ -60,9 +60,10 @@ class StylizeOptions(BaseModel):
         examples=[800],
     )
     enlarge: Enlarge = Field(
-        Enlarge.NETWORK,
+        Enlarge.AUTO,
         description="what enlarges a painting that is smaller than the answer: the ×2 or ×4 network (where that is "
-        "not served, as lanczos), or a Lanczos filter, which is softer and several times as fast",
+        "not served, as lanczos), or a Lanczos filter, which is softer and several times as fast; auto: the network "
+        "where sides grow by more than 2.5",
     )
     output_size: int | None = Field(
         None,
@@ -78,7 +79,7 @@ class StylizeOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Stylize:
-    """See `Operation`. The fields beside `styles` and `enlargers` are those of StylizeOptions."""
+    """See `Operation`. The fields up to `feather`, beside `styles`, are those of StylizeOptions."""
 
     styles: tuple[tuple[ServedModel, float], ...]
     """With their weights, whose sum is 1, the heaviest first."""
@@ -89,6 +90,8 @@ class Stylize:
     feather: float = 0.0
     enlargers: tuple[ServedModel, ...] = ()
     """The networks of which one enlarges a painting that is smaller than the answer; without any, a filter does."""
+    least_factor: float = IMPERCEPTIBLE
+    """By which sides must grow for a network to enlarge them."""
 
     @classmethod
     def resolve(cls, models: ModelRegistry, expression: str, options: StylizeOptions) -> "Stylize":
@@ -98,8 +101,9 @@ class Stylize:
         """
         weights = sorted(parse_mixture(expression).items(), key=lambda style: -style[1])
         styles = tuple((models.style(name), weight) for name, weight in weights)
-        enlargers = models.enlargers() if options.enlarge is Enlarge.NETWORK else ()
-        return cls(styles, enlargers=enlargers, **options.model_dump(exclude={"enlarge"}))
+        enlargers = () if options.enlarge is Enlarge.LANCZOS else models.enlargers()
+        least = NOTICEABLE if options.enlarge is Enlarge.AUTO else IMPERCEPTIBLE
+        return cls(styles, enlargers=enlargers, least_factor=least, **options.model_dump(exclude={"enlarge"}))
 
     @property
     def models(self) -> tuple[ServedModel, ...]:
@@ -114,7 +118,7 @@ class Stylize:
     def plan(self, size: Size) -> Plan:
         """Every style gets the image at the size that is stylized; a network may enlarge what they make of it."""
         stylized, answer = self._stylized_size(size), self._answer_size(size)
-        enlarger = choose_enlarger(self.enlargers, max(answer) / max(stylized))
+        enlarger = choose_enlarger(self.enlargers, max(answer) / max(stylized), self.least_factor)
         weights = tuple(weight for _, weight in self.styles)
         if enlarger is None:
             inferences = [InferenceSpec(model, *stylized, answer_pixels=answer.pixels) for model in self.models]

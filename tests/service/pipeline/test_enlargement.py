@@ -4,7 +4,7 @@ from typing import cast
 import pytest
 
 from service.models.registry import ServedModel
-from service.pipeline.enlargement import choose_enlarger
+from service.pipeline.enlargement import NOTICEABLE, choose_enlarger
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,12 @@ def chosen(factor: float, *scales: int) -> int | None:
 )
 def test_the_least_scale_that_leaves_little_to_a_filter(factor: float, scale: int | None) -> None:
     assert chosen(factor, 4, 2) == scale
+
+
+def test_small_factors_can_be_left_to_the_filter() -> None:
+    networks = [cast(ServedModel, Network(scale)) for scale in (2, 4)]
+    assert choose_enlarger(networks, NOTICEABLE, NOTICEABLE) is None
+    assert choose_enlarger(networks, NOTICEABLE + 0.1, NOTICEABLE) is networks[1]
 
 
 def test_without_a_scale_the_other_one_is_taken_and_without_any_none() -> None:

@@ -173,5 +173,14 @@ def test_little_or_no_enlargement_needs_no_network(options: dict[str, Any]) -> N
 
 
 def test_a_given_size_is_enlarged_by_the_network_too() -> None:
-    assert inferences(stylize(served=Served(), size=16).plan(Size(24, 32)))[1:] == [("x2", 12, 16)]
-    assert inferences(stylize(served=Served(), output_size=64).plan(Size(24, 32)))[1:] == [("x2", 24, 32)]
+    network: dict[str, Any] = {"served": Served(), "enlarge": "network"}
+    assert inferences(stylize(**network, size=16).plan(Size(24, 32)))[1:] == [("x2", 12, 16)]
+    assert inferences(stylize(**network, output_size=64).plan(Size(24, 32)))[1:] == [("x2", 24, 32)]
+
+
+@pytest.mark.parametrize(("output_size", "enlargers"), [(80, []), (81, [("x4", 24, 32)])])
+def test_by_default_a_network_enlarges_where_sides_grow_by_much(
+    output_size: int, enlargers: list[tuple[str, int, int]]
+) -> None:
+    plan = stylize(served=Served((2, 4)), output_size=output_size).plan(Size(24, 32))
+    assert inferences(plan)[1:] == enlargers

@@ -48,7 +48,7 @@ def test_what_would_be_accepted(live: Live) -> None:
 
 
 def test_the_network_that_enlarges_a_painting_counts(live: Live) -> None:
-    body = estimate(live, STYLIZE, options={"size": 16})
+    body = estimate(live, STYLIZE, options={"size": 16, "enlarge": "network"})
     assert body["models"] == ["wave@1", "x2@1"]
     assert (body["inferences"], body["pixels"], body["output"]) == (2, 12 * 16 + 24 * 32, {"width": 32, "height": 24})
 

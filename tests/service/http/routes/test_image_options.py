@@ -87,7 +87,7 @@ def test_sizes_of_the_painting_and_of_the_answer(live: Live, store: Path) -> Non
 
 def test_a_mixture_is_enlarged_by_a_network_as_one_painting(live: Live, store: Path) -> None:
     small = painting(live, "wave:1,night:3", size=16, output_size=16)
-    answer = post(live, "/v1/stylize/wave:1,night:3", size=16)
+    answer = post(live, "/v1/stylize/wave:1,night:3", size=16, enlarge="network")
     assert same(pixels(answer.content), painted(store, small, "x2"))
     assert answer.headers["X-Model"] == "night@1, wave@1, x2@1"
     assert answer.headers["X-Model-Digest"].count("sha256") == 3
@@ -103,7 +103,9 @@ def test_large_photographs_are_painted_at_the_working_size(tmp_path: Path) -> No
         assert same(painting(live, image=photo(height=12, width=20)), painted(tmp_path, photo(height=12, width=20)))
         publish(tmp_path, "x2", network(DOUBLING, norm="none"))
         live.until("/v1/models", lambda answer: "x2" in {model["name"] for model in answer.json()["models"]})
-        by_network = post(live, "/v1/stylize/wave")
+        assert post(live, "/v1/stylize/wave").content == by_filter.content  # sides are doubled, which is little
+        assert post(live, "/v1/stylize/wave", output_size=64).headers["X-Model"] == "wave@1, x2@1"
+        by_network = post(live, "/v1/stylize/wave", enlarge="network")
         assert by_network.headers["X-Model"] == "wave@1, x2@1"
         assert by_network.headers["ETag"] != by_filter.headers["ETag"]
         assert same(pixels(by_network.content), painted(tmp_path, painting(live, output_size=16), "x2"))
