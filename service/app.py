@@ -13,6 +13,7 @@ from service.engine.backend import Backend
 from service.engine.cpu import CpuBackend
 from service.engine.cuda import CudaBackend
 from service.engine.device import choose_device, choose_precision, configure_torch
+from service.engine.model_loader import ModelLoader
 from service.engine.runner import Runner
 from service.engine.scheduler import Concurrency, Scheduler
 from service.engine.tiling import ImageTile, TileSizes
@@ -102,9 +103,9 @@ def build_service(
     device = choose_device(settings.device)
     precision = choose_precision(settings.precision, device)
     concurrency, sizes = _concurrency(settings, device), _tile_sizes(settings, device)
-    runner = Runner(device, precision, _backend(settings, device, concurrency), concurrency.lanes, sizes, metrics)
+    runner = Runner(device, _backend(settings, device, concurrency), concurrency.lanes, metrics)
     stores = [ModelStore(root) for root in settings.stores]
-    models = ModelRegistry(stores, runner, metrics, settings.store_poll_seconds)
+    models = ModelRegistry(stores, ModelLoader(runner, precision, sizes), metrics, settings.store_poll_seconds)
 
     async def run_batch(model: ServedModel, tiles: Sequence[ImageTile], exclusive: bool) -> None:
         await asyncio.wrap_future(runner.submit(model.network, tiles, exclusive))

@@ -41,6 +41,7 @@ DIRECT: Mapping[str, Collection[str]] = {
     "service": {"client", "trainer", *OUTSIDE},
     "client": {"trainer", *OUTSIDE},
     "service.engine.runner": {"asyncio", "anyio"},
+    "service.engine.model_loader": {"asyncio", "anyio"},
 }
 """What the modules of a package may not import themselves."""
 

@@ -10,6 +10,7 @@ UNMIRRORED = {
     "benchmarks/memory.py": "starts whole services and reads figures that test_processes.py and test_servers.py test",
     "benchmarks/peers/litserve.py": "needs the extra `benchmarks`",
     "model_store/errors.py": "exceptions without code, each raised in the tests of its module",
+    "service/engine/loaded_model.py": "data alone; test_model_loader.py and test_runner.py hold it",
     "service/http/routes/parameters.py": "annotations alone; test_openapi.py holds them against the endpoints",
     "service/imaging/frame_transform.py": "an interface; test_style_transform.py and test_upscale_transform.py test it",
     "service/pipeline/operation.py": "an interface; test_stylize.py and test_upscale.py test both of its classes",

@@ -1,4 +1,4 @@
-"""Runs batches of tiles on one device, and loads networks onto it. No HTTP, no asyncio.
+"""Runs batches of tiles on one device. No HTTP, no asyncio.
 
 A device has lanes: threads in each of which one batch runs. On a CPU a lane is a share of the cores, and an exclusive
 batch has all of them. On a GPU lanes are batches in flight: one is computed while another is copied.
@@ -8,21 +8,17 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from threading import get_ident
 from time import monotonic, time
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from model_store import NetworkSpec, StoredModel, TransformNetwork, for_inference, thumbnail
+from model_store import TransformNetwork, thumbnail
 from service.engine.backend import Backend
-from service.engine.calibration import SampleType, calibrate
-from service.engine.cost_model import CostModel
-from service.engine.tiling import ImageTile, TiledImage, TileSizes, Tiling
+from service.engine.loaded_model import LoadedNetwork
+from service.engine.tiling import ImageTile, TiledImage
 from service.errors import DeviceLost, InferenceFailed, OutOfDeviceMemory
 from service.imaging.pixels import Pixels
 from service.telemetry.metrics import Metrics
@@ -41,50 +37,18 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class LoadedNetwork:
-    """A network on the device in one precision, with its tiling and its cost model."""
-
-    network: TransformNetwork
-    fp32: TransformNetwork
-    """The same network in fp32, for images whose output is not finite; for a network in fp32 itself."""
-    tiling: Tiling
-    cost_model: CostModel
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A stored model on the device."""
-
-    default: LoadedNetwork
-    """In the precision of the settings: for images of 8 bits a channel."""
-    fp32: LoadedNetwork
-    """In fp32, for images of 16 bits a channel. The same object where the settings say fp32."""
-
-
 class Runner:
     """Owns the device and its threads. `close` ends them."""
 
-    def __init__(
-        self,
-        device: torch.device,
-        precision: torch.dtype,
-        backend: Backend,
-        lanes: int,
-        sizes: TileSizes,
-        metrics: Metrics,
-    ) -> None:
+    def __init__(self, device: torch.device, backend: Backend, lanes: int, metrics: Metrics) -> None:
         """`backend` runs on `device`, at most `lanes` batches at a time."""
         self.device = device
-        self.precision = precision
+        self.backend = backend
         self.lanes = lanes
         self.lost: str | None = None
         """Why the device computes no more; None while it works."""
-        self._sizes = sizes
         self._metrics = metrics
-        self._backend = backend
         self._began: dict[int, float] = {}
-        self._cost_models: dict[tuple[NetworkSpec, SampleType], CostModel] = {}
         self._lane_threads = ThreadPoolExecutor(lanes, "lane")
         self._loading_thread = ThreadPoolExecutor(1, "loading")
         metrics.device_operation_age.set_function(self.operation_age)
@@ -98,9 +62,9 @@ class Runner:
         share = 1.0 if exclusive else 1 / self.lanes
         return self._lane_threads.submit(self._observed, share, operation)
 
-    def submit_load(self, model: StoredModel) -> Future[LoadedModel]:
-        """`load` in a thread of its own, beside the batches."""
-        return self._loading_thread.submit(self._observed, 1 / self.lanes, lambda: self.load(model))
+    def submit_beside(self, operation: Callable[[], Result]) -> Future[Result]:
+        """Call a function beside the batches, in a thread of its own; it counts as the device's work."""
+        return self._loading_thread.submit(self._observed, 1 / self.lanes, operation)
 
     def close(self) -> None:
         """Wait for the running operations, cancel those that have not begun, end the threads."""
@@ -112,22 +76,6 @@ class Runner:
         began = list(self._began.values())
         return monotonic() - min(began) if began else 0.0
 
-    def load(self, model: StoredModel) -> LoadedModel:
-        """Put a network on the device, verify its golden output there, warm it up and time it.
-
-        Raises GoldenMismatch where the device does not reproduce the golden output, in its precision or in fp32, and
-        DeviceLost.
-        """
-        exact = self._verified(model, torch.float32)
-        fp32 = self._timed_network(exact, exact, np.uint16)
-        if self.precision == torch.float32:
-            return LoadedModel(fp32, fp32)
-        return LoadedModel(self._timed_network(self._verified(model, self.precision), exact, np.uint8), fp32)
-
-    def untimed_network(self, network: TransformNetwork, fp32: TransformNetwork) -> LoadedNetwork:
-        """A network that is on the device, with an empty cost model."""
-        return LoadedNetwork(network, fp32, Tiling(network, self._sizes), CostModel(0.0, 0.0))
-
     def run(self, network: LoadedNetwork, tiles: Sequence[ImageTile], exclusive: bool = False) -> None:
         """Compute tiles whose planes have one shape, and paste their outputs into their images.
 
@@ -137,7 +85,7 @@ class Runner:
         """
         if self._try_run(network, tiles, exclusive):
             return
-        self._backend.reduce_memory(network.tiling.fixed_batch(tiles[0].tile))
+        self.backend.reduce_memory(network.tiling.fixed_batch(tiles[0].tile))
         if len(tiles) > 1:
             half = len(tiles) // 2
             self.run(network, tiles[:half], exclusive)
@@ -151,7 +99,7 @@ class Runner:
     ) -> bool:
         """Whether memory sufficed. After it has returned, no traceback keeps the tensors that filled the memory."""
         try:
-            with self._translated_errors():
+            with self.translated_errors():
                 self._run_batch(network, tiles, exclusive, eager=eager)
         except OutOfDeviceMemory:
             self._metrics.out_of_memory.inc()
@@ -159,7 +107,7 @@ class Runner:
         return True
 
     @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
+    def translated_errors(self) -> Iterator[None]:
         """Lack of memory in the block raises OutOfDeviceMemory; a failed device raises DeviceLost from then on.
 
         Where CUDA itself lacks memory, for a page-locked buffer say, torch raises the error of a failed device.
@@ -180,13 +128,13 @@ class Runner:
     @torch.inference_mode()
     def _run_batch(self, network: LoadedNetwork, tiles: Sequence[ImageTile], exclusive: bool, *, eager: bool) -> None:
         planes = [image_tile.cut() for image_tile in tiles]
-        with self._backend.lane(exclusive):
+        with self.backend.lane(exclusive):
             statistics = self._statistics(network, tiles)
             if eager:
-                outputs = self._backend.run_eager(network.network, planes, statistics)
+                outputs = self.backend.run_eager(network.network, planes, statistics)
             else:
                 fixed_batch = network.tiling.fixed_batch(tiles[0].tile)
-                outputs = self._backend.run(network.network, planes, statistics, fixed_batch)
+                outputs = self.backend.run(network.network, planes, statistics, fixed_batch)
         for image_tile, plane, output in zip(tiles, planes, outputs, strict=True):
             image_tile.paste(self._rerun_in_fp32(network, image_tile, plane) if output is None else output)
 
@@ -201,39 +149,20 @@ class Runner:
 
     def _measure_statistics(self, network: TransformNetwork, image: TiledImage) -> Tensor:
         """(1, 2, K), of the image's thumbnail."""
-        small = self._backend.upload(thumbnail(image.image, network.spec.thumbnail))
-        with self._backend.launch_lock():
+        small = self.backend.upload(thumbnail(image.image, network.spec.thumbnail))
+        with self.backend.launch_lock():
             return network.statistics(small)
 
     def _rerun_in_fp32(self, network: LoadedNetwork, image_tile: ImageTile, plane: Pixels) -> Pixels:
         """The output of one tile in fp32, which does not overflow where half precision does."""
         fp32 = network.fp32
-        with self._backend.lane(exclusive=False):
+        with self.backend.lane(exclusive=False):
             statistics = self._measure_statistics(fp32, image_tile.image) if fp32.needs_statistics else None
-            (output,) = self._backend.run_eager(fp32, [plane], statistics)
+            (output,) = self.backend.run_eager(fp32, [plane], statistics)
         self._metrics.nonfinite_outputs.labels("recovered" if output is not None else "failed").inc()
         if output is None:
             raise InferenceFailed("the network gives values that are not finite for this image; try another model")
         return output
-
-    def _verified(self, model: StoredModel, precision: torch.dtype) -> TransformNetwork:
-        """The network on the device, in a precision in which it reproduces its golden output."""
-        with (
-            self._translated_errors(),
-            torch.inference_mode(),
-            self._backend.lane(exclusive=False),
-            self._backend.launch_lock(),
-        ):
-            network = for_inference(model.network, precision).to(self.device)
-            model.check(network(model.golden.batch().to(self.device)), precision)
-        return network
-
-    def _timed_network(self, network: TransformNetwork, fp32: TransformNetwork, sample: SampleType) -> LoadedNetwork:
-        """Networks of one architecture take the same time: only the first of them is timed."""
-        loaded, key = self.untimed_network(network, fp32), (network.spec, sample)
-        if key not in self._cost_models:
-            self._cost_models[key] = calibrate(partial(self.run, loaded), loaded.tiling, sample)
-        return LoadedNetwork(network, fp32, loaded.tiling, self._cost_models[key].copy())
 
     def _observed(self, share: float, operation: Callable[[], Result]) -> Result:
         """The operation's result; its time, and the `share` of the device that it takes, are added to the metrics."""

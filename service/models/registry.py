@@ -12,7 +12,8 @@ from time import monotonic
 from model_store import Manifest, ModelStore, StoreError, describe_foreign, model_card
 from model_store.allocator import trim_heap
 from service.engine.cost_model import CostModel
-from service.engine.runner import LoadedModel, LoadedNetwork, Runner
+from service.engine.loaded_model import LoadedModel, LoadedNetwork
+from service.engine.model_loader import ModelLoader
 from service.engine.tiling import Tiling
 from service.errors import DeviceLost, ModelUnavailable, UnknownModel
 from service.models.ignored_entries import IgnoredEntries
@@ -116,10 +117,12 @@ class LoadFailure:
 class ModelRegistry:
     """The models of several stores. A model of a later store hides one of the same name in an earlier one."""
 
-    def __init__(self, stores: Sequence[ModelStore], runner: Runner, metrics: Metrics, poll_seconds: float) -> None:
+    def __init__(
+        self, stores: Sequence[ModelStore], loader: ModelLoader, metrics: Metrics, poll_seconds: float
+    ) -> None:
         self._stores = [WatchedStore(store) for store in stores]
         self._ignored = {store.root: IgnoredEntries(store) for store in stores}
-        self._runner = runner
+        self._loader = loader
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._served: dict[str, ServedModel] = {}
@@ -309,7 +312,7 @@ class ModelRegistry:
         """Read the files in a thread; verify and warm up beside the batches."""
         store = ModelStore(version.root)
         stored = await asyncio.to_thread(store.load, version.name, version.number)
-        loaded = await asyncio.wrap_future(self._runner.submit_load(stored))
+        loaded = await asyncio.wrap_future(self._loader.submit(stored))
         preview = await asyncio.to_thread(store.preview, version.name, version.number)
         return ServedModel(stored.manifest, loaded, version, has_preview=preview is not None)
 

@@ -13,43 +13,24 @@ import torch
 from torch import Tensor, nn
 
 from model_store import (
-    Architecture,
-    Golden,
-    GoldenMismatch,
-    ModelStore,
-    StoredModel,
     TransformNetwork,
     for_inference,
 )
-from service.engine.backend import Backend
 from service.engine.cost_model import CostModel
 from service.engine.cpu import CpuBackend
 from service.engine.cuda import CudaBackend
-from service.engine.runner import LoadedNetwork, Runner
+from service.engine.loaded_model import LoadedNetwork
+from service.engine.runner import Runner
 from service.engine.tiling import ImageTile, TiledImage, TileSizes, Tiling
 from service.errors import DeviceLost, InferenceFailed, OutOfDeviceMemory
 from service.imaging.codecs import Pixels
-from service.telemetry.metrics import Metrics
-from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, network
+from tests.networks import NARROW_UPSCALE_4, network
+from tests.service.engine.runners import NARROW_VALUES, WHOLE, load, made, stored, value
 from tests.service.imaging.codecs.samples import deep_photo
 from tests.service.imaging.images import photo
 from tests.service.live import painted, publish, same
 
-CPU = torch.device("cpu")
-WHOLE = TileSizes(2**22)
-NARROW_VALUES = int(Architecture.parse(NARROW_STYLE).values_per_pixel)
-
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-
-METRICS: dict[Runner, Metrics] = {}
-
-
-def made(precision: torch.dtype = torch.float32, backend: Backend | None = None, lanes: int = 1) -> Runner:
-    metrics = Metrics()
-    runner = Runner(CPU, precision, backend or CpuBackend(threads=1, lanes=lanes), lanes, WHOLE, metrics)
-    METRICS[runner] = metrics
-    return runner
 
 
 @pytest.fixture
@@ -68,14 +49,6 @@ def run(runner: Runner, network: LoadedNetwork, images: Sequence[Pixels]) -> lis
 
 def loaded(subject: TransformNetwork, fp32: TransformNetwork | None = None) -> LoadedNetwork:
     return LoadedNetwork(subject, fp32 or subject, Tiling(subject, WHOLE), CostModel(0.0, 0.0))
-
-
-def value(runner: Runner, name: str, **labels: str) -> float | None:
-    return METRICS[runner].registry.get_sample_value(f"pastiche_{name}", labels)
-
-
-def stored(root: Path, name: str = "wave") -> StoredModel:
-    return ModelStore(root).load(name)
 
 
 class Limited(CpuBackend):
@@ -135,14 +108,14 @@ class Overflowing(Changed):
 
 def test_output_is_that_of_the_stored_network(tmp_path: Path, runner: Runner) -> None:
     publish(tmp_path)
-    (result,) = run(runner, runner.load(stored(tmp_path)).default, [photo()])
+    (result,) = run(runner, load(runner, stored(tmp_path)).default, [photo()])
     assert result.dtype == np.uint8
     assert same(result, painted(tmp_path, photo()))
 
 
 def test_upscaler_grows_the_sides(tmp_path: Path, runner: Runner) -> None:
     publish(tmp_path, "x4", network(NARROW_UPSCALE_4))
-    (result,) = run(runner, runner.load(stored(tmp_path, "x4")).default, [photo(height=5, width=7)])
+    (result,) = run(runner, load(runner, stored(tmp_path, "x4")).default, [photo(height=5, width=7)])
     assert result.shape == (20, 28, 3)
     assert result.flags.c_contiguous
 
@@ -151,7 +124,7 @@ def test_upscaler_grows_the_sides(tmp_path: Path, runner: Runner) -> None:
 def test_every_norm_is_served_as_the_network_defines_it(tmp_path: Path, runner: Runner, norm: str) -> None:
     publish(tmp_path, built=network(norm=norm, form="same" if norm == "instance" else "native", thumbnail=16))
     image = photo(height=40, width=52)
-    (result,) = run(runner, runner.load(stored(tmp_path)).default, [image])
+    (result,) = run(runner, load(runner, stored(tmp_path)).default, [image])
     assert same(result, painted(tmp_path, image))
 
 
@@ -161,7 +134,7 @@ def test_small_and_elongated_images_are_served_as_the_network_defines_it(
     tmp_path: Path, runner: Runner, size: tuple[int, int], tile_values: int
 ) -> None:
     publish(tmp_path, built=network(norm="thumbnail"))
-    model = runner.load(stored(tmp_path))
+    model = load(runner, stored(tmp_path))
     fp32 = replace(model.fp32, tiling=Tiling(model.fp32.network, TileSizes(tile_values)))
     image, deep = photo(3, *size), deep_photo(3, *size)
     (result,), (deep_result,) = run_tiled(runner, fp32, [image]), run_tiled(runner, fp32, [deep])
@@ -174,7 +147,7 @@ def test_small_and_elongated_images_are_served_as_the_network_defines_it(
 
 def test_batch_keeps_its_order(tmp_path: Path, runner: Runner) -> None:
     publish(tmp_path)
-    network = runner.load(stored(tmp_path)).default
+    network = load(runner, stored(tmp_path)).default
     images = [photo(seed) for seed in range(5)]
     for image, result in zip(images, run(runner, network, images), strict=True):
         assert np.array_equal(result, run(runner, network, [image])[0])
@@ -183,80 +156,8 @@ def test_batch_keeps_its_order(tmp_path: Path, runner: Runner) -> None:
 def test_images_are_not_changed(tmp_path: Path, runner: Runner) -> None:
     publish(tmp_path)
     image = photo()
-    run(runner, runner.load(stored(tmp_path)).default, [image])
+    run(runner, load(runner, stored(tmp_path)).default, [image])
     assert np.array_equal(image, photo())
-
-
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_network_is_proven_in_the_precision_it_runs_in(tmp_path: Path, precision: torch.dtype) -> None:
-    publish(tmp_path)
-    runner = made(precision)
-    model = runner.submit_load(stored(tmp_path)).result()
-    assert next(model.default.network.layers.parameters()).dtype == precision
-    runner.close()
-
-
-def test_cost_is_known_once_a_network_is_loaded(tmp_path: Path) -> None:
-    publish(tmp_path)
-    runner = made(lanes=2)
-    cost = runner.load(stored(tmp_path)).default.cost_model
-    assert 0 < cost.seconds(100) <= cost.seconds(1_000_000)
-    assert cost.seconds(1_000_000, exclusive=True) > 0
-    runner.close()
-
-
-class Recording(CpuBackend):
-    """Remembers the sides of its planes, and how many a batch has."""
-
-    def __init__(self) -> None:
-        super().__init__(threads=1, lanes=1)
-        self.batches: list[tuple[int, int, int]] = []
-
-    def run(
-        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int = 1
-    ) -> list[Pixels | None]:
-        self.batches += [(plane.shape[0], plane.shape[1], fixed_batch) for plane in planes]
-        return super().run(network, planes, statistics, fixed_batch)
-
-
-@pytest.mark.parametrize("architecture", [NARROW_STYLE, NARROW_UPSCALE_4])
-def test_every_shape_runs_in_its_fixed_batch_before_its_network_is_served(tmp_path: Path, architecture: str) -> None:
-    values = int(Architecture.parse(architecture).values_per_pixel)
-    publish(tmp_path, built=network(architecture))
-    backend, sizes = Recording(), TileSizes(10**6, (32, 64, 128), 3 * 120**2 * values)
-    runner = Runner(CPU, torch.float32, backend, 1, sizes, Metrics())
-    tiling = runner.load(stored(tmp_path)).default.tiling
-    tiles = [tiling.plan(side, side)[0] for side in tiling.sides]
-    shapes = {(tile.plane_height, tile.plane_width, tiling.fixed_batch(tile)) for tile in tiles}
-    assert set(backend.batches) == shapes
-    assert len(shapes) == 3
-    assert max(size for _, _, size in shapes) > 1
-    runner.close()
-
-
-def test_networks_of_one_architecture_are_timed_once(tmp_path: Path) -> None:
-    publish(tmp_path / "one")
-    publish(tmp_path / "same", built=network(seed=1))
-    publish(tmp_path / "other", built=network(NARROW_UPSCALE_4))
-    backend = Recording()
-    runner = Runner(CPU, torch.float32, backend, 1, TileSizes(10**6), Metrics())
-    first = runner.load(stored(tmp_path / "one")).default.cost_model
-    timed = len(backend.batches)
-    second = runner.load(stored(tmp_path / "same")).default.cost_model
-    assert len(backend.batches) == timed > 0
-    assert second.seconds(10**6) == first.seconds(10**6) > 0
-    assert second is not first
-    runner.load(stored(tmp_path / "other"))
-    assert len(backend.batches) > timed
-    runner.close()
-
-
-def test_network_that_gives_another_output_here_is_refused(tmp_path: Path, runner: Runner) -> None:
-    publish(tmp_path)
-    model = stored(tmp_path)
-    wrong = Golden(model.golden.input, 1 - model.golden.output)
-    with pytest.raises(GoldenMismatch, match="wave@1: the largest difference"):
-        runner.load(StoredModel(model.manifest, model.network, wrong))
 
 
 def test_out_of_memory_halves_the_batch() -> None:
@@ -333,18 +234,6 @@ def test_lack_of_memory_beside_the_allocator_is_the_same(runner: Runner, error: 
         run(runner, loaded(changed(Greedy)), [photo()])
     assert runner.lost is None
     assert value(runner, "out_of_memory_total") == 2
-
-
-def test_device_that_fails_while_a_network_is_loaded_is_lost(tmp_path: Path, runner: Runner) -> None:
-    class Failing(TransformNetwork):
-        def forward(self, image: Tensor, statistics: Tensor | None = None) -> Tensor:  # noqa: ARG002
-            raise torch.AcceleratorError(f"illegal memory access by {tuple(image.shape)}")
-
-    publish(tmp_path)
-    broken = replace(stored(tmp_path), network=Failing(network().spec).eval())
-    with pytest.raises(DeviceLost, match="AcceleratorError"):
-        runner.submit_load(broken).result()
-    assert runner.lost is not None
 
 
 def test_other_failures_are_not_taken_for_a_lack_of_memory(runner: Runner) -> None:
@@ -484,10 +373,7 @@ def test_batch_that_fails_does_not_end_its_lane(runner: Runner) -> None:
 
 def on_gpu(precision: torch.dtype, batch_pixels: int = 2**20, backend: CudaBackend | None = None) -> Runner:
     device, sizes = torch.device("cuda"), TileSizes(10**8, (64, 128), batch_pixels * NARROW_VALUES)
-    metrics = Metrics()
-    runner = Runner(device, precision, backend or CudaBackend(device), 2, sizes, metrics)
-    METRICS[runner] = metrics
-    return runner
+    return made(precision, backend or CudaBackend(device), 2, device, sizes)
 
 
 @pytest.mark.gpu
@@ -496,7 +382,7 @@ def on_gpu(precision: torch.dtype, batch_pixels: int = 2**20, backend: CudaBacke
 def test_gpu_gives_the_picture_of_the_cpu(tmp_path: Path, precision: torch.dtype) -> None:
     publish(tmp_path)
     runner = on_gpu(precision)
-    network = runner.submit_load(stored(tmp_path)).result().default
+    network = load(runner, stored(tmp_path)).default
     assert next(network.network.layers.parameters()).device.type == "cuda"
     images = [photo(seed, 64, 96) for seed in range(4)]
     for image, result in zip(images, run_tiled(runner, network, images), strict=True):
@@ -512,7 +398,7 @@ def test_gpu_bytes_do_not_depend_on_batch_mates_and_styles_share_a_graph(tmp_pat
     runner = on_gpu(torch.float16, backend=backend)
     for name, seed in (("wave", 0), ("night", 1)):
         publish(tmp_path, name, network(seed=seed))
-    styles = [runner.load(stored(tmp_path, name)).default for name in ("wave", "night")]
+    styles = [load(runner, stored(tmp_path, name)).default for name in ("wave", "night")]
     images = [photo(seed, 64, 64) for seed in range(6)]
     alone = [[run_tiled(runner, style, [image])[0] for image in images] for style in styles]
     for style, expected in zip(styles, alone, strict=True):
@@ -543,7 +429,7 @@ def test_gpu_memory_that_does_not_suffice_is_survived(tmp_path: Path) -> None:
     share = torch.cuda.memory_reserved() + 600 * 2**20  # the planes of a batch take three times as much
     torch.cuda.set_per_process_memory_fraction(share / torch.cuda.get_device_properties(0).total_memory)
     try:
-        network = runner.load(stored(tmp_path)).default
+        network = load(runner, stored(tmp_path)).default
         images = [photo(seed, 512, 512) for seed in range(16)]
         assert len(run_tiled(runner, network, images)) == 16
         assert (value(runner, "out_of_memory_total") or 0) > 0
@@ -558,7 +444,7 @@ def test_gpu_memory_that_does_not_suffice_is_survived(tmp_path: Path) -> None:
 def test_sixteen_bits_run_in_fp32_whatever_the_precision(tmp_path: Path, precision: torch.dtype, norm: str) -> None:
     publish(tmp_path, built=network(norm=norm, thumbnail=16))
     runner = made(precision)
-    model = runner.submit_load(stored(tmp_path)).result()
+    model = load(runner, stored(tmp_path))
     (result,) = run(runner, model.fp32, [deep_photo()])
     batch = torch.from_numpy(deep_photo().astype(np.float32)).permute(2, 0, 1)[None] / 65_535
     with torch.inference_mode():
@@ -576,7 +462,7 @@ def test_sixteen_bits_run_in_fp32_whatever_the_precision(tmp_path: Path, precisi
 def test_gpu_keeps_sixteen_bits(tmp_path: Path, precision: torch.dtype) -> None:
     publish(tmp_path)
     runner = on_gpu(precision)
-    model = runner.submit_load(stored(tmp_path)).result()
+    model = load(runner, stored(tmp_path))
     image = deep_photo(0, 64, 96)
     (result,) = run_tiled(runner, model.fp32, [image])
     batch = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None] / 65_535

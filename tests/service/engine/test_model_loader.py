@@ -1,0 +1,108 @@
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from model_store import Architecture, Golden, GoldenMismatch, StoredModel, TransformNetwork
+from service.engine.cpu import CpuBackend
+from service.engine.runner import Runner
+from service.engine.tiling import TileSizes
+from service.errors import DeviceLost
+from service.imaging.codecs import Pixels
+from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, network
+from tests.service.engine.runners import LOADERS, load, made, stored
+from tests.service.live import publish
+
+
+@pytest.fixture
+def runner() -> Iterator[Runner]:
+    subject = made()
+    yield subject
+    subject.close()
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_network_is_proven_in_the_precision_it_runs_in(tmp_path: Path, precision: torch.dtype) -> None:
+    publish(tmp_path)
+    runner = made(precision)
+    model = LOADERS[runner].submit(stored(tmp_path)).result()
+    assert next(model.default.network.layers.parameters()).dtype == precision
+    runner.close()
+
+
+def test_cost_is_known_once_a_network_is_loaded(tmp_path: Path) -> None:
+    publish(tmp_path)
+    runner = made(lanes=2)
+    cost = load(runner, stored(tmp_path)).default.cost_model
+    assert 0 < cost.seconds(100) <= cost.seconds(1_000_000)
+    assert cost.seconds(1_000_000, exclusive=True) > 0
+    runner.close()
+
+
+class Recording(CpuBackend):
+    """Remembers the sides of its planes, and how many a batch has."""
+
+    def __init__(self) -> None:
+        super().__init__(threads=1, lanes=1)
+        self.batches: list[tuple[int, int, int]] = []
+
+    def run(
+        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int = 1
+    ) -> list[Pixels | None]:
+        self.batches += [(plane.shape[0], plane.shape[1], fixed_batch) for plane in planes]
+        return super().run(network, planes, statistics, fixed_batch)
+
+
+@pytest.mark.parametrize("architecture", [NARROW_STYLE, NARROW_UPSCALE_4])
+def test_every_shape_runs_in_its_fixed_batch_before_its_network_is_served(tmp_path: Path, architecture: str) -> None:
+    values = int(Architecture.parse(architecture).values_per_pixel)
+    publish(tmp_path, built=network(architecture))
+    backend, sizes = Recording(), TileSizes(10**6, (32, 64, 128), 3 * 120**2 * values)
+    runner = made(backend=backend, sizes=sizes)
+    tiling = load(runner, stored(tmp_path)).default.tiling
+    tiles = [tiling.plan(side, side)[0] for side in tiling.sides]
+    shapes = {(tile.plane_height, tile.plane_width, tiling.fixed_batch(tile)) for tile in tiles}
+    assert set(backend.batches) == shapes
+    assert len(shapes) == 3
+    assert max(size for _, _, size in shapes) > 1
+    runner.close()
+
+
+def test_networks_of_one_architecture_are_timed_once(tmp_path: Path) -> None:
+    publish(tmp_path / "one")
+    publish(tmp_path / "same", built=network(seed=1))
+    publish(tmp_path / "other", built=network(NARROW_UPSCALE_4))
+    backend = Recording()
+    runner = made(backend=backend, sizes=TileSizes(10**6))
+    first = load(runner, stored(tmp_path / "one")).default.cost_model
+    timed = len(backend.batches)
+    second = load(runner, stored(tmp_path / "same")).default.cost_model
+    assert len(backend.batches) == timed > 0
+    assert second.seconds(10**6) == first.seconds(10**6) > 0
+    assert second is not first
+    load(runner, stored(tmp_path / "other"))
+    assert len(backend.batches) > timed
+    runner.close()
+
+
+def test_network_that_gives_another_output_here_is_refused(tmp_path: Path, runner: Runner) -> None:
+    publish(tmp_path)
+    model = stored(tmp_path)
+    wrong = Golden(model.golden.input, 1 - model.golden.output)
+    with pytest.raises(GoldenMismatch, match="wave@1: the largest difference"):
+        load(runner, StoredModel(model.manifest, model.network, wrong))
+
+
+def test_device_that_fails_while_a_network_is_loaded_is_lost(tmp_path: Path, runner: Runner) -> None:
+    class Failing(TransformNetwork):
+        def forward(self, image: Tensor, statistics: Tensor | None = None) -> Tensor:  # noqa: ARG002
+            raise torch.AcceleratorError(f"illegal memory access by {tuple(image.shape)}")
+
+    publish(tmp_path)
+    broken = replace(stored(tmp_path), network=Failing(network().spec).eval())
+    with pytest.raises(DeviceLost, match="AcceleratorError"):
+        LOADERS[runner].submit(broken).result()
+    assert runner.lost is not None
