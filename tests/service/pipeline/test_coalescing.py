@@ -68,7 +68,7 @@ def test_patient_request_outlasts_an_impatient_one_that_it_joined(tmp_path: Path
     publish(tmp_path)
     with serving(tmp_path) as live, ThreadPoolExecutor(2) as clients:
         with held(live):
-            hurried: Future[httpx.Response] = clients.submit(post, live, file(photo()), **{"X-Request-Timeout": "2"})
+            hurried: Future[httpx.Response] = clients.submit(post, live, file(photo()), **{"X-Request-Timeout": "5"})
             wait_for(lambda: live.metric("pastiche_admitted_requests"), lambda admitted: admitted == 1)
             patient = clients.submit(post, live, file(photo()))
             coalesced(live, 1)
