@@ -86,7 +86,7 @@ FILES: Mapping[str, tuple[Reduce, str, int]] = {
 
 def _verdicts(files: Sequence[Path], scale: int, seed: int) -> list[Row]:
     """How many files of each kind are found to be what."""
-    rows = []
+    rows: list[Row] = []
     for kind, (reduce, suffix, quality) in FILES.items():
         found: Counter[str] = Counter()
         for index, file in enumerate(files):
