@@ -31,7 +31,7 @@ Reduce = Callable[[Pixels, int, np.random.Generator], Pixels]
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of this benchmark."""
-    parser.add_argument("--images", type=Path, nargs="+", required=True, help="folders of photographs")
+    parser.add_argument("--images", type=Path, nargs="+", help="folders of photographs, which are needed")
     parser.add_argument("--every", type=int, default=1, help="take every N-th photograph of each folder")
     parser.add_argument("--models", nargs="*", default=["x4"], help="NAME or NAME@VERSION, all of one scale")
     parser.add_argument("--store", type=Path, default=Path("models"), help="model store")
@@ -42,7 +42,9 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(chosen: Namespace) -> Tables:
-    """Enlarge every photograph, clean and damaged, by every method."""
+    """Enlarge every photograph, clean and damaged, by every method. Raises ValueError without photographs."""
+    if not chosen.images:
+        raise ValueError("--images: name folders of photographs that the networks were not trained on")
     files = [file for folder in chosen.images for file in image_files(folder, "--images")[:: chosen.every]]
     files = files[:1] if chosen.quick else files
     scale = find_model(chosen.store, chosen.models[0]).manifest.scale

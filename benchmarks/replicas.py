@@ -3,7 +3,9 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -110,6 +112,20 @@ def _nginx(program: str, replicas: list[Replica], folder: Path) -> Iterator[int]
     path.write_text(CONFIGURATION.format(folder=folder, upstreams=upstreams, port=port))
     with subprocess.Popen([program, "-c", path, "-p", folder], stderr=subprocess.DEVNULL) as process:
         try:
+            _wait_until_open(port)
             yield port
         finally:
             process.terminate()
+
+
+def _wait_until_open(port: int) -> None:
+    """Raises ConnectionError where nobody listens within START_SECONDS."""
+    end = time.monotonic() + servers.START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except ConnectionError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns 0 on success, 1 with `error: …` on stderr, 130 when interrupted. Exits with 2 for a wrong command line.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     try:
         command = parse(arguments)
         configure_allocator()

@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks import replicas
 from benchmarks.checked_load import ask
+from tests.service.live import publish
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin")
 
@@ -18,7 +19,7 @@ def test_missing_proxy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 def test_service_restarts_behind_the_proxy_and_its_workers_are_known(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    store.mkdir()
+    publish(store)
     with replicas.running(store, tmp_path, count=1) as ((replica,), port):
         assert ask(port, "/livez", b"", "GET")[0] == 200
         before = replica.server.pid

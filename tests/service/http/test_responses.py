@@ -25,6 +25,7 @@ def test_json_holds_the_image_and_all_that_is_known_of_it(tmp_path: Path) -> Non
         "height": 96,
         "bytes": len(plain.content),
         "etag": plain.headers["ETag"],
+        "verdict": "",
     }
 
 

@@ -498,7 +498,7 @@ def test_description_of_the_api_covers_bodies_and_problems(tmp_path: Path) -> No
     operation = described["paths"]["/v1/upscale/{scale}"]["post"]
     assert set(operation["requestBody"]["content"]) == {*readable_types(), "multipart/form-data"}
     assert set(operation["responses"]["200"]["content"]) == {*writable_types(), "application/json"}
-    names = {"scale", "model", "width", "height", "fit", "back_projection"}
+    names = {"scale", "model", "denoise", "width", "height", "fit", "back_projection"}
     names |= {"format", "quality", "lossless", "progressive", "subsampling", "metadata"}
     names |= {"priority", "X-Request-Timeout", "Prefer", "X-Callback-URL"}
     assert {parameter["name"] for parameter in operation["parameters"]} == names
