@@ -15,7 +15,7 @@ PRECISIONS = {"bfloat16": "bf16", "float32": "fp32"}
 TORCHVISION = "VGG16_Weights"
 """In the name of the loss network that is the default."""
 
-NO_OPTIONS = frozenset({"name", "preset"})
+NO_OPTIONS = frozenset({"name", "preset", "teacher", "teacher_license"})
 """Entries of a recipe that are given otherwise, or by all others."""
 
 
@@ -25,6 +25,7 @@ def training_command(manifest: Manifest) -> str:
     words = ["pastiche-train", manifest.task, "--name", manifest.name, "--content", "photographs/"]
     words += ["--style-image", "painting.jpg"] if manifest.task == "style" else []
     words += _loss_network(provenance)
+    words += _teacher(provenance.recipe.get("teacher"))
     words += ["--license", manifest.license] if manifest.license else []
     for name, value in provenance.recipe.items():
         if name not in NO_OPTIONS:
@@ -37,6 +38,14 @@ def _loss_network(provenance: Provenance) -> list[str]:
     if not source or TORCHVISION in source:
         return []
     return ["--loss-network", f"{source.partition(',')[0]}.safetensors"]
+
+
+def _teacher(teacher: Any) -> list[str]:
+    """The options of a teacher, of which a recipe has the file, its licence and its digest; nothing without one."""
+    if not isinstance(teacher, dict):
+        return []
+    words = ["--teacher", str(teacher["teacher"]), "--answers", "answers/"]
+    return words + (["--teacher-license", str(teacher["license"])] if teacher.get("license") else [])
 
 
 def _option(name: str, value: Any) -> list[str]:

@@ -25,10 +25,17 @@ def test_command_of_a_shipped_network_has_the_options_of_its_recipe(name: str) -
     assert isinstance(found, Style | SuperResolution)
     assert (found.name, found.license) == (name, stored.license)
     recipe = stored.provenance.recipe | {"precision": {"bfloat16": "bf16", "float32": "fp32"}}
-    for option, value in found.model_dump(include=recipe.keys() - {"precision"}).items():
+    for option, value in found.model_dump(include=recipe.keys() - {"precision", "teacher", "teacher_license"}).items():
         assert value == recipe[option], option
     assert found.precision == recipe["precision"][stored.provenance.recipe["precision"]]
     assert max(map(len, command.splitlines())) < LINE + 40
+
+
+def test_teacher_has_its_file_its_licence_and_a_folder_of_answers() -> None:
+    teacher = {"teacher": "large.safetensors", "license": "BSD-3-Clause", "digest": "sha256:00"}
+    recipe = {"scale": 4, "teacher_license": "", "teacher": teacher}
+    found = training_command(manifest(license="", provenance=Provenance(data="", recipe=recipe)))
+    assert "--teacher large.safetensors --answers answers/ --teacher-license BSD-3-Clause --scale 4" in found
 
 
 def test_values_are_written_as_they_are_typed() -> None:
