@@ -6,7 +6,7 @@ import { make, press } from "./dom.js";
 const SIDE = 384; // pixels
 const AT_ONCE = 2;
 const TRIES = 8;
-const BLANK = "data:image/gif;base64,R0lGODlhAQABAAAAACw=";
+const BLANK = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>";
 
 export class Thumbnails {
   #running = null;
