@@ -21,7 +21,7 @@ from benchmarks.checked_load import CheckedLoad, Question, Tally, ask
 from benchmarks.faults import FAULTS, Scene, small_disk
 from benchmarks.networks import STYLE_NAME
 from benchmarks.replicas import Replica
-from benchmarks.report import Row, Tables
+from benchmarks.report import Row, Tables, show
 from benchmarks.stats import median
 
 SIDE, PHOTOS = 96, 40
@@ -123,13 +123,16 @@ def _soak(scene: Scene, questions: Sequence[Question], names: Sequence[str], cho
     ended.set()
     for thread in threads:
         thread.join()
-    raise_failures(tally, jobs, happened)
-    return {
+    tables: Tables = {
         f"{chosen.minutes:g} minutes at {chosen.load:g} × {capacity:.0f} requests a second": [
             _summary(tally, jobs, memory, happened)
         ],
         "Faults": [fault_row(name, tally, happened) for name in names],
     }
+    if failures := list_failures(tally, jobs, happened):
+        print(show(tables), flush=True)  # what else is known of a run that is not to be trusted
+        raise RuntimeError(f"{len(failures)} failures:\n" + "\n".join(failures[:20]))
+    return tables
 
 
 def _happen(scene: Scene, names: Sequence[str], chosen: Namespace) -> list[Happened]:
@@ -210,7 +213,6 @@ def fault_row(name: str, tally: Tally, happened: Sequence[Happened]) -> Row:
     }
 
 
-def raise_failures(tally: Tally, jobs: Jobs, happened: Sequence[Happened]) -> None:
-    failures = [*tally.lost, *tally.mixed_up, *jobs.wrong, *(each.failure for each in happened if each.failure)]
-    if failures:
-        raise RuntimeError(f"{len(failures)} failures:\n" + "\n".join(failures[:20]))
+def list_failures(tally: Tally, jobs: Jobs, happened: Sequence[Happened]) -> list[str]:
+    """Whatever was lost, mixed up or not done, and faults that the service did not take well."""
+    return [*tally.lost, *tally.mixed_up, *jobs.wrong, *(each.failure for each in happened if each.failure)]
