@@ -41,7 +41,7 @@ http {{
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_set_header Host $http_host;
-            proxy_request_buffering off;
+            proxy_request_buffering on;
             proxy_buffering off;
             proxy_connect_timeout 1s;
             proxy_read_timeout 600s;

@@ -4,8 +4,10 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -96,6 +98,25 @@ def test_links_lead_back_through_the_proxy(tmp_path: Path) -> None:
         assert client.get("/pastiche/metrics").status_code == 404
         edit = client.post("/pastiche/v1/images/edits", files={"image": b"none"}, data={"model": "wave"})
         assert edit.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_connection_outlasts_an_answer_that_comes_before_the_body(tmp_path: Path) -> None:
+    """nginx says keep-alive, and then closes, where it has an answer before it has read the body."""
+    publish(tmp_path / "models")
+    folder = tmp_path / "nginx"
+    folder.mkdir()
+    body = file(photo())
+    with serving(tmp_path / "models") as live, proxy(live, folder) as client:
+        connection = HTTPConnection(client.base_url.host, client.base_url.port, timeout=PATIENCE)
+        for _ in range(3):
+            connection.putrequest("POST", "/pastiche/v1/stylize/cats")
+            connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders()
+            time.sleep(0.1)  # the service refuses by the head alone
+            connection.send(body)
+            answer = connection.getresponse()
+            assert (answer.status, b"unknown-model" in answer.read()) == (404, True)
+        connection.close()
 
 
 def test_address_is_the_clients_whatever_it_claims(tmp_path: Path) -> None:
