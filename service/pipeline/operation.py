@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from service.engine.inference_request import InferenceSpec
+from service.imaging.damage import Damage
 from service.imaging.frame_transform import FrameTransform
 from service.imaging.sizes import Size
 from service.models.registry import ServedModel
@@ -45,6 +46,17 @@ class Operation(Protocol):
     @property
     def needs_mask(self) -> bool:
         """Whether its options make no sense without a mask."""
+
+    @property
+    def damaged(self) -> "Operation | None":
+        """What is done with a damaged image instead; None where that makes no difference."""
+
+    @property
+    def verdict(self) -> str:
+        """What was found in the image, where that decided on the models; empty before and where it did not."""
+
+    def for_image(self, damage: Damage) -> "Operation":
+        """What is done with an image in which that was found."""
 
     def plan(self, size: Size) -> Plan:
         """For a frame of that size. Raises InvalidRequest where it cannot be done."""

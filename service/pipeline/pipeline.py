@@ -4,7 +4,8 @@ Each step that can refuse a request comes before the work that it would save.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TypeVar
@@ -25,7 +26,6 @@ from service.pipeline.operation import Plan
 from service.pipeline.resolve import ResolvedRequest
 from service.pipeline.result import EncodedImage
 from service.pipeline.trace import Trace
-from service.pipeline.upscale import Upscale
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -193,8 +193,8 @@ class ImagePipeline:
         plan = _plan(request, header, kind)
         self._check_limits(header, plan, kind)
         mask_pixels = await self._check_mask(request, header)
-        if isinstance(request.operation, Upscale) and request.operation.damaged:
-            request = await self._decided(request, request.operation, image, header, trace)
+        if request.operation.damaged:
+            request = await self._assess(request, image, header, trace)
             plan = _plan(request, header, kind)
         until, priority, default = request.deadline.at(), request.deadline.priority, request.deadline.is_default
         with self._admission.admit(
@@ -202,23 +202,22 @@ class ImagePipeline:
         ) as inferences:
             trace.inferences.extend(inferences)
             execution = Execution(request, plan, kind, inferences, header, mask_pixels, trace)
-            content = await self._before_deadline(execution, image)
+            async with _time_until(inferences[0].deadline, request.deadline.seconds):
+                content = await self._execute(execution, image)
         for inference in inferences:
             self._metrics.output_pixels.labels(inference.model.name).inc(inference.spec.output_pixels)
-        verdict = request.operation.verdict if isinstance(request.operation, Upscale) else ""
-        return EncodedImage(content, kind, plan.answer, plan.models, verdict)
+        return EncodedImage(content, kind, plan.answer, plan.models, request.operation.verdict)
 
-    async def _decided(
-        self, request: ResolvedRequest, operation: Upscale, image: bytes, header: Header, trace: Trace
-    ) -> ResolvedRequest:
+    async def _assess(self, request: ResolvedRequest, image: bytes, header: Header, trace: Trace) -> ResolvedRequest:
         """The request with the networks for this image. An animation counts as clean. Raises as `run` does."""
-        deadline = request.deadline
+        deadline, operation = request.deadline, request.operation
         specs, until = operation.plan(Size(*header.upright_size)).inferences, deadline.at()
         self._admission.check(
             specs, until, deadline.priority, default_timeout=deadline.is_default, frames=header.frames
         )
         with trace.stage("assess"):
-            damage = Damage() if header.frames > 1 else await self._codecs.assess(image, header)
+            async with _time_until(until, deadline.seconds):
+                damage = Damage() if header.frames > 1 else await self._codecs.assess(image, header)
         return replace(request, operation=operation.for_image(damage))
 
     def _check_limits(self, header: Header, plan: Plan, kind: ImageFormat) -> None:
@@ -241,15 +240,6 @@ class ImagePipeline:
         if request.operation.needs_mask:
             raise InvalidRequest("feather softens the edges of a mask; send a form with the parts 'image' and 'mask'")
         return 0
-
-    async def _before_deadline(self, execution: Execution, image: bytes) -> bytes:
-        try:
-            async with asyncio.timeout(execution.inferences[0].deadline - monotonic()):
-                return await self._execute(execution, image)
-        except TimeoutError as error:
-            seconds = execution.request.deadline.seconds
-            detail = f"the answer was not ready in {seconds:g} s; send a smaller image, or a larger X-Request-Timeout"
-            raise DeadlineExceeded(detail) from error
 
     async def _execute(self, execution: Execution, image: bytes) -> bytes:
         """Decode, run the networks on each frame, encode."""
@@ -296,6 +286,17 @@ class ImagePipeline:
     async def _infer_each(self, inferences: Inferences, pixels: Pixels) -> list[Pixels]:
         """The output of every network for the same input."""
         return await _gather(self._scheduler.submit(inference, pixels) for inference in inferences)
+
+
+@asynccontextmanager
+async def _time_until(deadline: float, seconds: float) -> AsyncIterator[None]:
+    """Raise DeadlineExceeded where the block has not ended by that time of `time.monotonic`, after so many seconds."""
+    try:
+        async with asyncio.timeout(deadline - monotonic()):
+            yield
+    except TimeoutError as error:
+        detail = f"the answer was not ready in {seconds:g} s; send a smaller image, or a larger X-Request-Timeout"
+        raise DeadlineExceeded(detail) from error
 
 
 def _plan(request: ResolvedRequest, header: Header, kind: ImageFormat) -> Plan:

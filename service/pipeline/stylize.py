@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from service.engine.inference_request import InferenceSpec
 from service.errors import InvalidRequest
+from service.imaging.damage import Damage
 from service.imaging.sizes import Size
 from service.imaging.style_transform import StyleTransform
 from service.models.registry import ModelRegistry, ServedModel
@@ -114,6 +115,19 @@ class Stylize:
     def needs_mask(self) -> bool:
         """Feathering softens the edges of a mask."""
         return self.feather > 0
+
+    @property
+    def damaged(self) -> None:
+        """Damage makes no difference to a style."""
+
+    @property
+    def verdict(self) -> str:
+        """Nothing is looked for."""
+        return ""
+
+    def for_image(self, damage: Damage) -> "Stylize":  # noqa: ARG002
+        """The same for every image."""
+        return self
 
     def plan(self, size: Size) -> Plan:
         """Every style gets the image at the size that is stylized; a network may enlarge what they make of it."""

@@ -23,7 +23,7 @@ from service.pipeline.requests import (
     UpscaleRequest,
 )
 from service.pipeline.resolve import ResolvedRequest, resolve
-from service.pipeline.upscale import Scale, Upscale
+from service.pipeline.upscale import Scale
 from service.settings import Settings
 
 LONGEST_SIDE = 2**31 - 1
@@ -142,12 +142,11 @@ def _refused(problem: Problem) -> Estimate:
 
 def _estimate(resolved: ResolvedRequest, forecast: Forecast, problem: Problem | None) -> Estimate:
     answer, operation = forecast.plan.answer, resolved.operation
-    damaged = operation.damaged if isinstance(operation, Upscale) else None
     return Estimate(
         accepted=forecast.refusal is None,
         problem=problem,
         models=[model.label for model in forecast.plan.models],
-        damaged_models=[model.label for model in damaged.models] if damaged else [],
+        damaged_models=[model.label for model in operation.damaged.models] if operation.damaged else [],
         output=Sides(width=answer.width, height=answer.height),
         pixels=forecast.pixels,
         inferences=forecast.inferences,

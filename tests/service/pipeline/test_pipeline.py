@@ -12,11 +12,20 @@ import pytest
 from service.app import Service, build_service
 from service.errors import CorruptImage, DeadlineExceeded, Draining, ImageTooLarge, InvalidRequest
 from service.imaging.codecs import ImageFormat, inspect
-from service.pipeline.requests import StylizeParameters, StylizeRequest
+from service.pipeline.requests import StylizeParameters, StylizeRequest, UpscaleParameters, UpscaleRequest
 from service.pipeline.resolve import Deadline, ResolvedRequest, resolve
 from service.pipeline.trace import Trace
 from tests.service.imaging.images import file, photo
-from tests.service.live import painted, pixels, publish, same, settings, worker_launcher
+from tests.service.live import (
+    painted,
+    pixels,
+    publish,
+    publish_restorer,
+    publish_upscaler,
+    same,
+    settings,
+    worker_launcher,
+)
 
 Scenario = Callable[[Service, ResolvedRequest], Awaitable[None]]
 
@@ -70,6 +79,29 @@ def test_refused_image_leaves_nothing_admitted(
         assert service.admission.output_pixels() == 0
 
     with_service(tmp_path, scenario, parameters, **options)
+
+
+def test_damage_is_looked_for_before_the_deadline_only(tmp_path: Path) -> None:
+    publish_upscaler(tmp_path)
+    publish_restorer(tmp_path)
+
+    async def scenario(service: Service, request: ResolvedRequest) -> None:
+        asked = UpscaleRequest(scale=4, formats=(ImageFormat.PNG,), parameters=UpscaleParameters())
+        upscale, trace = resolve(asked, service.models, service.settings), Trace("id")
+        assert upscale.operation.damaged is not None
+        with pytest.raises(DeadlineExceeded, match="not ready in 1e-06 s"):
+            await service.pipeline.run(replace(upscale, deadline=Deadline(60, timeout=1e-6)), file(photo()), trace)
+        assert list(trace.durations) == ["assess"]
+        assert trace.inferences == []
+        assert "decode" in (await _traced(service, upscale)).durations
+
+    with_service(tmp_path, scenario)
+
+
+async def _traced(service: Service, request: ResolvedRequest) -> Trace:
+    trace = Trace("id")
+    await service.pipeline.run(request, file(photo()), trace)
+    return trace
 
 
 def test_answer_after_the_deadline_is_given_up(tmp_path: Path) -> None:
