@@ -11,6 +11,7 @@ UNMIRRORED = {
     "benchmarks/peers/litserve.py": "needs the extra `benchmarks`",
     "model_store/errors.py": "exceptions without code, each raised in the tests of its module",
     "service/engine/loaded_model.py": "data alone; test_model_loader.py and test_runner.py hold it",
+    "service/http/probes.py": "two sets; the tests of access, hosts, connections and the log hold them",
     "service/http/routes/parameters.py": "annotations alone; test_openapi.py holds them against the endpoints",
     "service/imaging/frame_transform.py": "an interface; test_style_transform.py and test_upscale_transform.py test it",
     "service/pipeline/operation.py": "an interface; test_stylize.py and test_upscale.py test both of its classes",

@@ -8,6 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ClientGone, ServiceError
+from service.http.probes import PROBES_AND_METRICS
 from service.http.request_id import request_id
 from service.pipeline.trace import Trace
 from service.telemetry.log import log_line
@@ -17,8 +18,6 @@ from service.telemetry.tracing import Propagation, Span, Tracing
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Methods that become metric labels; all others are counted as `other`."""
 
-PROBES = frozenset({"/livez", "/readyz", "/metrics"})
-"""Routes whose requests are logged at debug and not traced: they come every few seconds, for ever."""
 
 LONGEST_EXEMPLAR = 128 - len("request_id")
 """Characters of a request id that OpenMetrics has room for beside its name."""
@@ -66,7 +65,7 @@ class AccessLog:
             await self._app(scope, receive, send)
             return
         path, volume = _path(scope), Volume()
-        tracing = self._propagation if path in PROBES else self._tracing
+        tracing = self._propagation if path in PROBES_AND_METRICS else self._tracing
         trace, span = new_trace(Headers(scope=scope), tracing)
         scope.setdefault("state", {})["trace"] = trace
 
@@ -107,7 +106,7 @@ class AccessLog:
         }
         agent = Headers(scope=scope).get("User-Agent", "")[:LONGEST_TEXT]
         facts |= trace.facts() | ({"agent": agent} if agent else {})
-        level = logging.DEBUG if route in PROBES else logging.INFO
+        level = logging.DEBUG if route in PROBES_AND_METRICS else logging.INFO
         log_line(self._logger, facts, trace.durations | {"total": seconds}, level)
         failed = trace.status >= ServiceError.status
         span.end(f"{method} {route}", _attributes(facts), trace.stages, failed=failed)

@@ -8,11 +8,9 @@ from collections.abc import Collection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import UnknownHost
+from service.http.probes import PROBES
 from service.http.problems import Problems
 from service.http.root_path import route_path
-
-PROBES = ("/livez", "/readyz")
-"""Orchestrators ask by the address of a container."""
 
 
 class AllowedHosts:

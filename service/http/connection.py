@@ -20,12 +20,10 @@ from service.errors import (
     TargetTooLong,
     TooManyConnections,
 )
+from service.http.probes import PROBES_AND_METRICS
 from service.http.problems import render
 from service.http.request_id import request_id
 from service.telemetry.metrics import Metrics
-
-PROBES = frozenset({b"/livez", b"/readyz", b"/metrics"})
-"""What is answered however many connections are open."""
 
 FRAMING_FIELDS = frozenset({b"content-length", b"transfer-encoding"})
 
@@ -328,7 +326,7 @@ class Connection(HttpToolsProtocol):
             raise MalformedRequest("the only Transfer-Encoding is chunked, and HTTP/1.0 has none")
         if len(self.pipeline) >= self._limits.pipelined:
             raise Overloaded(f"{len(self.pipeline)} requests wait on this connection; wait for answers", retry_after=1)
-        if self._is_surplus and self.url.partition(b"?")[0] not in PROBES:
+        if self._is_surplus and self.url.partition(b"?")[0].decode("latin-1") not in PROBES_AND_METRICS:
             detail = f"at most {self._limits.connections} connections may be open; retry in {RETRY_SECONDS} s"
             raise TooManyConnections(detail, retry_after=RETRY_SECONDS)
 

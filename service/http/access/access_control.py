@@ -9,13 +9,11 @@ from service.http.access.address_limits import AddressLimits
 from service.http.access.api_key import Right
 from service.http.access.credentials import presented_key
 from service.http.access.key_ring import Client, KeyRing
+from service.http.probes import PROBES
 from service.http.problems import Problems
 from service.http.root_path import route_path
 from service.pipeline.trace import Trace
 from service.telemetry.metrics import Metrics
-
-PROBES = frozenset({"/livez", "/readyz"})
-"""Always answered, without a key and without limits."""
 
 PAGE_FILES = "/playground/"
 """Files in memory, the same for everybody: answered like probes, so that loading the page uses up no limit."""
