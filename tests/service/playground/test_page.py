@@ -21,6 +21,7 @@ from tests.service.live import PATIENCE, Live, held, pixels, publish, publish_up
 CHROMIUM = shutil.which("chromium")
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PHOTO = file(photo(height=64, width=96))
+expect.set_options(timeout=PATIENCE * 1000)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 
@@ -67,6 +68,11 @@ def is_own(url: str, host: str) -> bool:
 
 def choose(page: Page, content: bytes = PHOTO, name: str = "photo.png", media_type: str = "image/png") -> None:
     page.locator("#file").set_input_files(FilePayload(name=name, mimeType=media_type, buffer=content))
+
+
+def start(page: Page, name: str) -> None:
+    """By the button beside the result; that of the same name at the top chooses what to make."""
+    page.get_by_role("region", name="Result").get_by_role("button", name=name, exact=True).click()
 
 
 def done(page: Page) -> None:
@@ -155,7 +161,7 @@ def test_part_is_enlarged_before_the_whole(browser: Browser, live: Live, viewpor
             page.get_by_label("Sharper").check()
         expect(page.locator("#preview .after img")).to_have_js_property("naturalWidth", 512)
         assert_accessible(page)
-        page.get_by_role("button", name="Enlarge", exact=True).last.click()
+        start(page, "Enlarge")
         done(page)
         expect(page.locator("#status")).to_contain_text("1200 × 800")
         name, enlarged = downloaded(page)
@@ -186,7 +192,7 @@ def test_large_work_is_a_job_that_is_watched_and_can_be_cancelled(browser: Brows
     with visit(browser, f"{live.url}#style=wave&delivery=job") as page:
         with held(live):
             choose(page)
-            page.get_by_role("button", name="Paint", exact=True).last.click()
+            start(page, "Paint")
             expect(page.locator("#status")).to_have_text("0 of 1 tile")
             expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "0")
             assert_accessible(page)
@@ -194,7 +200,7 @@ def test_large_work_is_a_job_that_is_watched_and_can_be_cancelled(browser: Brows
                 page.get_by_role("button", name="Cancel").click()
             assert ended.value.status == 204
             expect(page.locator("#status")).to_have_text("Cancelled.")
-        page.get_by_role("button", name="Paint", exact=True).last.click()
+        start(page, "Paint")
         done(page)
         expect(page.locator("#curl")).to_contain_text("curl -X PUT --data-binary @photo.png")
         assert downloaded(page)[1] == live.client.post("/v1/stylize/wave?format=png", content=PHOTO).content
@@ -251,7 +257,7 @@ def test_page_works_under_a_prefix_and_asks_for_a_key(browser: Browser, tmp_path
         visit(browser, f"{live.url}/pastiche", allowed="401") as page,
     ):
         assert page.url == f"{live.url}/pastiche/"
-        field = page.get_by_label("API key", exact=True).last
+        field = page.get_by_role("dialog").get_by_label("API key", exact=True)
         field.fill("guess")
         field.press("Enter")
         expect(page.locator("#key-detail")).to_contain_text("the API key is not known here")
