@@ -18,7 +18,7 @@ from service.engine.runner import Runner
 from service.engine.scheduler import Concurrency, Scheduler
 from service.engine.tiling import ImageTile, TileSizes
 from service.http.access.access_control import AccessPolicy
-from service.http.access.address_limits import AddressLimits
+from service.http.access.address_quotas import AddressQuotas
 from service.http.access.api_key import LimitPolicy
 from service.http.access.key_ring import KeyRing
 from service.http.access.pixel_charges import PixelCharges
@@ -201,7 +201,7 @@ def _access_policy(settings: Settings, metrics: Metrics) -> AccessPolicy:
         requests_in_flight=settings.address_requests_in_flight,
     )
     keys = KeyRing(settings.keys_file, metrics) if settings.keys_file is not None else None
-    return AccessPolicy(keys, AddressLimits(limits), settings.keys_required)
+    return AccessPolicy(keys, AddressQuotas(limits), settings.keys_required)
 
 
 def _codec_pool(settings: Settings, launcher: WorkerLauncher, metrics: Metrics) -> WorkerPool:

@@ -1,1 +1,1 @@
-"""Who may do what, and how much of it: API keys, rights, limits for each client."""
+"""Who may do what, and how much of it: API keys, rights, quotas."""

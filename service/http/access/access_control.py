@@ -1,14 +1,14 @@
-"""ASGI middleware: who sends a request, what that client may do, and whether it has used up its limits."""
+"""ASGI middleware: who sends a request, what that principal may do, and whether it has used up its quota."""
 
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Forbidden, NotFound, ServiceError, Unauthorized
-from service.http.access.address_limits import AddressLimits
+from service.http.access.address_quotas import AddressQuotas
 from service.http.access.api_key import Right
 from service.http.access.credentials import presented_key
-from service.http.access.key_ring import Client, KeyRing
+from service.http.access.key_ring import KeyRing, Principal
 from service.http.probes import PROBES
 from service.http.problems import Problems
 from service.http.root_path import route_path
@@ -32,8 +32,8 @@ class AccessPolicy:
 
     keys: KeyRing | None
     """None: the service is open, except for administration."""
-    addresses: AddressLimits
-    """The limits of clients without a key."""
+    addresses: AddressQuotas
+    """The quotas of clients without a key."""
     key_required: bool = True
     """Whether, where there are keys, a client without one is refused."""
 
@@ -49,18 +49,18 @@ class AccessPolicy:
         """Whether anybody may administer."""
         return self.keys is not None and self.keys.has_admin
 
-    def identify(self, scope: Scope) -> tuple[Client, bool]:
+    def identify(self, scope: Scope) -> tuple[Principal, bool]:
         """Who sends a request, and whether it brought a key that is not accepted."""
         key = presented_key(scope["headers"]) if self.keys is not None else None
         known = self.keys.find(key) if self.keys is not None and key is not None else None
         if known is not None:
             return known, False
-        limits = self.addresses.find(scope["client"][0])
-        return Client(rights=self.keyless_rights, limits=limits), key is not None
+        quota = self.addresses.find(scope["client"][0])
+        return Principal(rights=self.keyless_rights, quota=quota), key is not None
 
 
 class AccessControl:
-    """Routes find the Client at `request.state.client`."""
+    """Routes find the principal at `request.state.principal`."""
 
     def __init__(self, app: ASGIApp, policy: AccessPolicy, problems: Problems, metrics: Metrics) -> None:
         self._app = app
@@ -72,50 +72,52 @@ class AccessControl:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif (path := route_path(scope)) in PROBES or path.startswith(PAGE_FILES):
-            scope["state"]["client"] = Client()
+            scope["state"]["principal"] = Principal()
             await self._app(scope, receive, send)
         else:
-            client, unknown_key = self._policy.identify(scope)
-            self._record(scope, client)
-            await self._limited(client, self._refusal(path, client, unknown_key), scope, receive, send)
+            principal, unknown_key = self._policy.identify(scope)
+            self._record(scope, principal)
+            await self._limited(principal, self._refusal(path, principal, unknown_key), scope, receive, send)
 
     async def _limited(
-        self, client: Client, refusal: ServiceError | None, scope: Scope, receive: Receive, send: Send
+        self, principal: Principal, refusal: ServiceError | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Answer within the client's limits: with the refusal, where there is one. What is refused counts, too."""
+        """Answer within the principal's quota: with the refusal, where there is one. What is refused counts, too."""
 
-        async def send_with_limits(message: Message) -> None:
+        async def send_with_quota(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *client.limits.headers()]
+                message["headers"] = [*message["headers"], *principal.quota.headers()]
             await send(message)
 
         try:
-            client.limits.enter()
+            principal.quota.enter()
         except ServiceError as exceeded:
-            await self._problems.response(scope, exceeded)(scope, receive, send_with_limits)
+            await self._problems.response(scope, exceeded)(scope, receive, send_with_quota)
             return
         try:
             app = self._app if refusal is None else self._problems.response(scope, refusal)
-            await app(scope, receive, send_with_limits)
+            await app(scope, receive, send_with_quota)
         finally:
-            client.limits.leave()
+            principal.quota.leave()
 
-    def _record(self, scope: Scope, client: Client) -> None:
-        scope["state"]["client"] = client
-        if client.name:
+    def _record(self, scope: Scope, principal: Principal) -> None:
+        scope["state"]["principal"] = principal
+        if principal.name:
             trace: Trace = scope["state"]["trace"]
-            trace.key = client.name
-            self._metrics.key_requests.labels(client.name).inc()
+            trace.key = principal.name
+            self._metrics.key_requests.labels(principal.name).inc()
 
-    def _refusal(self, path: str, client: Client, unknown_key: bool) -> ServiceError | None:
-        """Why the client may not have what is at the path; None where it may."""
+    def _refusal(self, path: str, principal: Principal, unknown_key: bool) -> ServiceError | None:
+        """Why the principal may not have what is at the path; None where it may."""
         right = needed_right(path)
         if right is Right.ADMIN and not self._policy.has_admin:
             return NotFound("no API key has the right 'admin', and nothing is administered over HTTP without one")
-        if right is None or (right in client.rights and not unknown_key):
+        if right is None or (right in principal.rights and not unknown_key):
             return None
-        if client.name:
-            return Forbidden(f"the key of {client.name!r} does not have the right {right.value!r}", right=right.value)
+        if principal.name:
+            return Forbidden(
+                f"the key of {principal.name!r} does not have the right {right.value!r}", right=right.value
+            )
         how = "send one as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'"
         if unknown_key:
             return Unauthorized(f"the API key is not known here; {how}", error="invalid_token")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.http.access.api_key import KeysFile, LimitPolicy, Right, digest
-from service.http.access.client_limits import ClientLimits
+from service.http.access.quota import Quota
 from service.telemetry.metrics import Metrics
 
 POLL_SECONDS = 2.0
@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Client:
-    """Who sends a request."""
+class Principal:
+    """Who sends a request: the holder of a key, or an address."""
 
     name: str = ""
-    """That of the key; empty for a client without a key."""
+    """That of the key; empty where there is none."""
     rights: frozenset[Right] = frozenset()
-    limits: ClientLimits = field(default_factory=lambda: ClientLimits(LimitPolicy()))
+    quota: Quota = field(default_factory=lambda: Quota(LimitPolicy()))
 
 
 class KeyRing:
@@ -35,8 +35,8 @@ class KeyRing:
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._seen = self._read()
-        self._clients: dict[str, Client] = {}
-        self._digests: list[tuple[str, Client]] = []
+        self._principals: dict[str, Principal] = {}
+        self._digests: list[tuple[str, Principal]] = []
         try:
             self._replace(KeysFile.parse(_require(self._seen)))
         except ValueError as error:
@@ -45,17 +45,17 @@ class KeyRing:
     @property
     def has_admin(self) -> bool:
         """Whether any key has the right `admin`."""
-        return any(Right.ADMIN in client.rights for client in self._clients.values())
+        return any(Right.ADMIN in principal.rights for principal in self._principals.values())
 
-    def find(self, key: str) -> Client | None:
-        """The client that has this key; None for an unknown key.
+    def find(self, key: str) -> Principal | None:
+        """The principal that has this key; None for an unknown key.
 
         Digests are compared in constant time, all of them, so that the time tells nothing of which one is how near.
         """
         offered, found = digest(key), None
-        for known, client in self._digests:
+        for known, principal in self._digests:
             if hmac.compare_digest(known, offered):
-                found = client
+                found = principal
         return found
 
     async def follow(self) -> None:
@@ -75,7 +75,7 @@ class KeyRing:
             self._metrics.key_loads.labels("failed").inc()
             logger.error("%s: %s; the previous keys stay in effect", self._path, error)
         else:
-            logger.info("%s: %d names have keys", self._path, len(self._clients))
+            logger.info("%s: %d names have keys", self._path, len(self._principals))
 
     def _read(self) -> bytes | OSError:
         try:
@@ -84,14 +84,14 @@ class KeyRing:
             return error
 
     def _replace(self, file: KeysFile) -> None:
-        """What clients have used of their limits goes on."""
-        clients = {}
+        """What principals have used of their quotas goes on."""
+        principals = {}
         for name, entry in file.keys.items():
-            limits = self._clients[name].limits if name in self._clients else ClientLimits(entry.policy)
-            limits.update(entry.policy)
-            clients[name] = Client(name, entry.rights, limits)
-        self._clients = clients
-        self._digests = [(known, clients[name]) for name, entry in file.keys.items() for known in entry.sha256]
+            quota = self._principals[name].quota if name in self._principals else Quota(entry.policy)
+            quota.update(entry.policy)
+            principals[name] = Principal(name, entry.rights, quota)
+        self._principals = principals
+        self._digests = [(known, principals[name]) for name, entry in file.keys.items() for known in entry.sha256]
         self._metrics.keys.set(len(self._digests))
         self._metrics.key_loads.labels("loaded").inc()
 

@@ -1,11 +1,11 @@
-"""Charges clients for the pixels that they ask for, as soon as the header of the image says how many that are."""
+"""Charges principals for the pixels that they ask for, as soon as the header of the image says how many that are."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import Request
 
-from service.http.access.key_ring import Client
+from service.http.access.key_ring import Principal
 from service.pipeline.pipeline import ImagePipeline
 from service.pipeline.resolve import ResolvedRequest
 from service.telemetry.metrics import Metrics
@@ -22,15 +22,15 @@ class PixelCharges:
         self._metrics = metrics
 
     def check(self, request: Request) -> None:
-        """Refuse a request before its body is read. Raises QuotaExceeded where its client is in debt."""
-        client: Client = request.state.client
-        client.limits.check_pixels()
+        """Refuse a request before its body is read. Raises QuotaExceeded where its principal is in debt."""
+        principal: Principal = request.state.principal
+        principal.quota.check_pixels()
 
     @asynccontextmanager
     async def charged(self, request: Request, resolved: ResolvedRequest, image: bytes) -> AsyncIterator[Refund]:
-        """Charge the client for the block; 503 is free of charge. Raises QuotaExceeded, and what `measure` raises."""
-        client: Client = request.state.client
-        if not client.name and not client.limits.counts_pixels:
+        """Charge the principal for the block; 503 is free. Raises QuotaExceeded, and what `measure` raises."""
+        principal: Principal = request.state.principal
+        if not principal.name and not principal.quota.counts_pixels:
             yield lambda: None
             return
         pixels = await self._pipeline.measure(resolved, image)
@@ -39,9 +39,9 @@ class PixelCharges:
         def refund() -> None:
             nonlocal refunded
             refunded = True
-            client.limits.refund(pixels)
+            principal.quota.refund(pixels)
 
-        with client.limits.charge(pixels):
+        with principal.quota.charge(pixels):
             yield refund
-        if client.name and not refunded:
-            self._metrics.key_pixels.labels(client.name).inc(pixels)
+        if principal.name and not refunded:
+            self._metrics.key_pixels.labels(principal.name).inc(pixels)

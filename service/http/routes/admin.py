@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.http.access.key_ring import Client
+from service.http.access.key_ring import Principal
 from service.http.json_body import JsonRoute
 from service.http.routes.models import LoadFailureInfo
 from service.http.routes.problems import problem_responses
@@ -81,5 +81,5 @@ class AdminRoutes:
 
 
 def _log(request: Request, what: str, which: str) -> None:
-    client: Client = request.state.client
-    logger.info("%s %s by the key of %s (request %s)", what, which, client.name, request.state.trace.request_id)
+    principal: Principal = request.state.principal
+    logger.info("%s %s by the key of %s (request %s)", what, which, principal.name, request.state.trace.request_id)

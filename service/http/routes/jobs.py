@@ -13,7 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from service.errors import InvalidRequest, JobUnfinished, Overloaded
 from service.http.accept import Accept
-from service.http.access.key_ring import Client
+from service.http.access.key_ring import Principal
 from service.http.access.pixel_charges import PixelCharges
 from service.http.body import read_files, request_body_schema
 from service.http.disconnect import while_connected
@@ -251,5 +251,5 @@ class JobRoutes:
 
 def _owned(request: Request, job_id: str) -> str:
     """The id under which the job of this client is kept. Other clients' jobs of that id are others."""
-    client: Client = request.state.client
-    return owned_id(client.name, job_id)
+    principal: Principal = request.state.principal
+    return owned_id(principal.name, job_id)

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from service.errors import ImageTooLarge
 from service.http.access.access_control import AccessPolicy
-from service.http.access.address_limits import AddressLimits
+from service.http.access.address_quotas import AddressQuotas
 from service.http.access.api_key import LimitPolicy
 from service.http.application import Application, build_application
 from service.http.body_budget import BodyBudget
@@ -24,7 +24,7 @@ async def lifespan(_app: object) -> AsyncIterator[None]:
 
 
 def application(router: APIRouter, metrics: Metrics) -> Application:
-    access = AccessPolicy(None, AddressLimits(LimitPolicy()))
+    access = AccessPolicy(None, AddressQuotas(LimitPolicy()))
     upload = partial(Upload, BodyBudget(6400, metrics), Pace(1.0))
     return build_application(lifespan, [router], metrics, Settings(), access, upload, Propagation())
 

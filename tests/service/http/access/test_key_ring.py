@@ -64,7 +64,7 @@ def test_what_was_used_is_not_forgiven_by_a_new_file(tmp_path: Path) -> None:
     ring.refresh(path.read_bytes())
     before = ring.find(new)
     assert before is not None
-    with before.limits.charge(2_000_000):
+    with before.quota.charge(2_000_000):
         pass
     write_keys(path, other="")
     newest = key(write_keys(path, shop="megapixels_per_minute = 1")["shop"])
@@ -72,7 +72,7 @@ def test_what_was_used_is_not_forgiven_by_a_new_file(tmp_path: Path) -> None:
     after = ring.find(newest)
     assert after is not None
     with pytest.raises(QuotaExceeded):
-        after.limits.check_pixels()
+        after.quota.check_pixels()
 
 
 def test_running_service_takes_up_new_keys(tmp_path: Path) -> None:

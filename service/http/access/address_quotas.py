@@ -1,4 +1,4 @@
-"""The limits of clients without a key, one for each address."""
+"""The quotas of clients without a key, one for each address."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Network, ip_address
 from time import monotonic
 
 from service.http.access.api_key import LimitPolicy
-from service.http.access.client_limits import ClientLimits
+from service.http.access.quota import Quota
 
 MAX_ADDRESSES = 65_536
 """Addresses that are remembered; some 600 bytes each."""
@@ -15,7 +15,7 @@ IPV6_BITS = 64
 """The bits of an IPv6 address that count: a household has all the others to itself."""
 
 
-class AddressLimits:
+class AddressQuotas:
     """Of too many addresses, the one that was seen least recently is forgotten, unless it has requests in flight."""
 
     def __init__(
@@ -24,26 +24,26 @@ class AddressLimits:
         self._policy = policy
         self._max_addresses = max_addresses
         self._clock = clock
-        self._known: OrderedDict[str, ClientLimits] = OrderedDict()
-        self._unlimited = ClientLimits(policy, clock) if policy == LimitPolicy() else None
+        self._known: OrderedDict[str, Quota] = OrderedDict()
+        self._unlimited = Quota(policy, clock) if policy == LimitPolicy() else None
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def find(self, address: str) -> ClientLimits:
-        """The limits of the client at that address."""
+    def find(self, address: str) -> Quota:
+        """The quota of that address."""
         if self._unlimited is not None:
             return self._unlimited
         network = client_network(address)
-        limits = self._known.pop(network, None) or self._new()
-        self._known[network] = limits
-        return limits
+        quota = self._known.pop(network, None) or self._new()
+        self._known[network] = quota
+        return quota
 
-    def _new(self) -> ClientLimits:
+    def _new(self) -> Quota:
         if len(self._known) >= self._max_addresses:
-            idle = next((network for network, limits in self._known.items() if not limits.in_flight), None)
+            idle = next((network for network, quota in self._known.items() if not quota.in_flight), None)
             del self._known[idle if idle is not None else next(iter(self._known))]
-        return ClientLimits(self._policy, self._clock)
+        return Quota(self._policy, self._clock)
 
 
 def client_network(address: str) -> str:

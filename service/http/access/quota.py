@@ -1,7 +1,7 @@
-"""How much one client may ask for: pixels and requests per minute, requests in flight.
+"""How much one principal may ask for: pixels and requests per minute, requests in flight.
 
 Pixels are those that admission counts (`POST /v1/estimate` predicts them), not bytes: a file of a kilobyte can be a
-poster. They are known once the header of the image has been read, so a request is let in while its client is not in
+poster. They are known once the header of the image has been read, so a request is let in while its principal is not in
 debt, before its body is read, and is charged before it is admitted.
 """
 
@@ -22,8 +22,8 @@ MEGA = 1_000_000
 Fields = list[tuple[bytes, bytes]]
 
 
-class ClientLimits:
-    """What a client has left of its limits. Not thread-safe."""
+class Quota:
+    """What a principal has left of its limits. Not thread-safe."""
 
     def __init__(self, policy: LimitPolicy, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock

@@ -1,7 +1,7 @@
 import pytest
 
 from service.errors import QuotaExceeded
-from service.http.access.address_limits import AddressLimits, client_network
+from service.http.access.address_quotas import AddressQuotas, client_network
 from service.http.access.api_key import LimitPolicy
 
 ONE_IN_FLIGHT = LimitPolicy(requests_in_flight=1)
@@ -24,7 +24,7 @@ def test_client_is_an_ipv4_address_or_an_ipv6_network(address: str, network: str
 
 
 def test_each_address_has_its_own_limits() -> None:
-    limits = AddressLimits(ONE_IN_FLIGHT)
+    limits = AddressQuotas(ONE_IN_FLIGHT)
     limits.find("192.0.2.1").enter()
     limits.find("192.0.2.2").enter()
     with pytest.raises(QuotaExceeded):
@@ -32,7 +32,7 @@ def test_each_address_has_its_own_limits() -> None:
 
 
 def test_memory_is_bounded_and_clients_with_requests_in_flight_stay() -> None:
-    limits = AddressLimits(ONE_IN_FLIGHT, max_addresses=2)
+    limits = AddressQuotas(ONE_IN_FLIGHT, max_addresses=2)
     busy = limits.find("192.0.2.1")
     busy.enter()
     for last in range(2, 100):
@@ -45,6 +45,6 @@ def test_memory_is_bounded_and_clients_with_requests_in_flight_stay() -> None:
 
 
 def test_nothing_is_remembered_without_limits() -> None:
-    limits = AddressLimits(LimitPolicy())
+    limits = AddressQuotas(LimitPolicy())
     assert limits.find("192.0.2.1") is limits.find("192.0.2.2")
     assert len(limits) == 0

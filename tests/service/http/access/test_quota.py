@@ -2,12 +2,12 @@ import pytest
 
 from service.errors import CorruptImage, Overloaded, QuotaExceeded
 from service.http.access.api_key import LimitPolicy
-from service.http.access.client_limits import IN_FLIGHT, PIXELS, REQUESTS, ClientLimits
+from service.http.access.quota import IN_FLIGHT, PIXELS, REQUESTS, Quota
 from tests.service.http.access.clock import Clock
 
 
 def test_client_without_limits_may_ask_for_everything() -> None:
-    limits = ClientLimits(LimitPolicy())
+    limits = Quota(LimitPolicy())
     for _ in range(1000):
         limits.enter()
     with limits.charge(10**12):
@@ -18,7 +18,7 @@ def test_client_without_limits_may_ask_for_everything() -> None:
 
 
 def test_requests_in_flight_are_limited() -> None:
-    limits = ClientLimits(LimitPolicy(requests_in_flight=2))
+    limits = Quota(LimitPolicy(requests_in_flight=2))
     limits.enter()
     limits.enter()
     with pytest.raises(QuotaExceeded, match="2 requests of this client are in flight; 2 are accepted") as refused:
@@ -31,7 +31,7 @@ def test_requests_in_flight_are_limited() -> None:
 
 def test_requests_per_minute_are_limited() -> None:
     clock = Clock()
-    limits = ClientLimits(LimitPolicy(requests_per_minute=2), clock)
+    limits = Quota(LimitPolicy(requests_per_minute=2), clock)
     for _ in range(2):
         limits.enter()
         limits.leave()
@@ -46,7 +46,7 @@ def test_requests_per_minute_are_limited() -> None:
 
 def test_image_larger_than_what_is_left_is_accepted_and_the_next_one_waits() -> None:
     clock = Clock()
-    limits = ClientLimits(LimitPolicy(megapixels_per_minute=1), clock)
+    limits = Quota(LimitPolicy(megapixels_per_minute=1), clock)
     with limits.charge(3_000_000):
         pass
     with pytest.raises(QuotaExceeded, match="1 megapixels per minute") as refused:
@@ -58,7 +58,7 @@ def test_image_larger_than_what_is_left_is_accepted_and_the_next_one_waits() -> 
 
 
 def test_of_requests_let_in_together_the_first_takes_what_is_there() -> None:
-    limits = ClientLimits(LimitPolicy(megapixels_per_minute=1), Clock())
+    limits = Quota(LimitPolicy(megapixels_per_minute=1), Clock())
     limits.check_pixels()
     limits.check_pixels()
     with limits.charge(1_000_000), pytest.raises(QuotaExceeded), limits.charge(1):
@@ -66,7 +66,7 @@ def test_of_requests_let_in_together_the_first_takes_what_is_there() -> None:
 
 
 def test_service_that_is_full_costs_nothing_but_bad_images_do() -> None:
-    limits = ClientLimits(LimitPolicy(megapixels_per_minute=1), Clock())
+    limits = Quota(LimitPolicy(megapixels_per_minute=1), Clock())
     with pytest.raises(Overloaded), limits.charge(2_000_000):
         raise Overloaded("full", retry_after=1)
     limits.check_pixels()
@@ -78,7 +78,7 @@ def test_service_that_is_full_costs_nothing_but_bad_images_do() -> None:
 
 def test_headers_say_what_is_left() -> None:
     policy = LimitPolicy(megapixels_per_minute=2, requests_per_minute=30, requests_in_flight=4)
-    limits = ClientLimits(policy, Clock())
+    limits = Quota(policy, Clock())
     limits.enter()
     with limits.charge(500_000):
         assert dict(limits.headers()) == {
@@ -89,7 +89,7 @@ def test_headers_say_what_is_left() -> None:
 
 
 def test_new_limits_hold_at_once_and_equal_ones_forgive_nothing() -> None:
-    limits = ClientLimits(LimitPolicy(megapixels_per_minute=1), Clock())
+    limits = Quota(LimitPolicy(megapixels_per_minute=1), Clock())
     with limits.charge(5_000_000):
         pass
     limits.update(LimitPolicy(megapixels_per_minute=1))
