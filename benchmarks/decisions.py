@@ -14,7 +14,8 @@ from benchmarks.stats import median
 from model_store import NetworkSpec, TransformNetwork
 from service.engine.admission import Admission, QueueLimits
 from service.engine.cost_model import CostModel
-from service.engine.inference_request import InferenceRequest, InferenceSpec
+from service.engine.inference_request import InferenceRequest
+from service.engine.inference_spec import InferenceSpec
 from service.engine.request_queue import RequestQueue
 from service.engine.tiling import TileSizes, Tiling
 from service.telemetry.metrics import Metrics

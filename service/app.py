@@ -22,7 +22,7 @@ from service.http.access.address_quotas import AddressQuotas
 from service.http.access.api_key import LimitPolicy
 from service.http.access.key_ring import KeyRing
 from service.http.access.pixel_charges import PixelCharges
-from service.http.application import Application, build_application, build_metrics_application
+from service.http.application import Application, Router, build_application, build_metrics_application
 from service.http.body_budget import BodyBudget
 from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
@@ -50,9 +50,10 @@ from service.jobs.runner import JobRunner
 from service.jobs.store import JobStore
 from service.lifespan import Lifespan
 from service.models.promotion import Promoter
-from service.models.registry import ModelRegistry, ServedModel
-from service.pipeline.cache_key import build_fingerprint
+from service.models.registry import ModelRegistry
+from service.models.served_model import ServedModel
 from service.pipeline.coalescing import RequestCoalescer
+from service.pipeline.fingerprint import build_fingerprint
 from service.pipeline.pipeline import ImagePipeline
 from service.settings import MEGA, Settings
 from service.telemetry.metrics import Metrics
@@ -88,6 +89,19 @@ class Service:
     """None where the settings switch load shedding off."""
 
 
+@dataclass(frozen=True)
+class Engine:
+    """The device, the models on it, and what decides on their work."""
+
+    runner: Runner
+    stores: Sequence[ModelStore]
+    models: ModelRegistry
+    admission: Admission[ServedModel]
+    scheduler: Scheduler[ServedModel]
+    fingerprint: str
+    """What all answers have in common: see `build_fingerprint`."""
+
+
 def build_service(
     settings: Settings, refusals: RefusalCache | None = None, launcher: WorkerLauncher | None = None
 ) -> Service:
@@ -96,60 +110,45 @@ def build_service(
 
     Configures torch for the whole process.
     """
-    configure_torch()
     metrics = Metrics({"torch": str(torch.__version__)})
     refusals = RefusalCache() if refusals is None else refusals
-
-    device = choose_device(settings.device)
-    precision = choose_precision(settings.precision, device)
-    concurrency, sizes = _concurrency(settings, device), _tile_sizes(settings, device)
-    runner = Runner(device, _backend(settings, device, concurrency), concurrency.lanes, metrics)
-    stores = [ModelStore(root) for root in settings.stores]
-    models = ModelRegistry(stores, ModelLoader(runner, precision, sizes), metrics, settings.store_poll_seconds)
-
-    async def run_batch(model: ServedModel, tiles: Sequence[ImageTile], exclusive: bool) -> None:
-        await asyncio.wrap_future(runner.submit(model.network, tiles, exclusive))
-
-    limits = QueueLimits(settings.max_queue_requests, settings.max_queue_pixels, settings.max_queue_inferences)
-    admission: Admission[ServedModel] = Admission(limits, concurrency.lanes, metrics, listener=refusals)
-    scheduler = Scheduler(run_batch, admission, concurrency, metrics)
+    engine = _engine(settings, metrics, refusals)
     codec_pool = _codec_pool(settings, launcher or WorkerLauncher(), metrics)
     codecs = Codecs(codec_pool, settings.codec_seconds)
-    pipeline = ImagePipeline(settings, admission, scheduler, codecs, metrics)
-    fingerprint = build_fingerprint(device, precision, sizes)
-    coalescer = RequestCoalescer(pipeline, fingerprint, metrics, coalesce=settings.coalesce)
-    webhooks = _webhook_sender(settings)
-    tracing = _tracing(settings)
-    queue = build_job_queue(settings, models, coalescer, webhooks, metrics, tracing)
-    access = _access_policy(settings, metrics)
+    pipeline = ImagePipeline(settings, engine.admission, engine.scheduler, codecs, metrics)
+    coalescer = RequestCoalescer(pipeline, engine.fingerprint, metrics, coalesce=settings.coalesce)
+    webhooks, tracing, access = _webhook_sender(settings), _tracing(settings), _access_policy(settings, metrics)
+    queue = build_job_queue(settings, engine.models, coalescer, webhooks, metrics, tracing)
     background = [access.keys.follow] if access.keys is not None else []
-    lifespan = Lifespan(settings, models, admission, scheduler, runner, codec_pool, queue, background, tracing.close)
-
-    charges = PixelCharges(pipeline, metrics)
-    job_routes = JobRoutes(settings, models, pipeline, queue, charges, webhooks)
-    health = HealthRoutes(settings, models, runner, lifespan, metrics)
+    lifespan = Lifespan(
+        settings,
+        engine.models,
+        engine.admission,
+        engine.scheduler,
+        engine.runner,
+        codec_pool,
+        queue,
+        background,
+        tracing.close,
+    )
+    health = HealthRoutes(settings, engine.models, engine.runner, lifespan, metrics)
     scrape = [health.metrics_router] if settings.serve_metrics else []
-    playground = PlaygroundRoutes() if settings.playground else None
-    routers = [
-        IndexRoutes(playground).router,
-        *([playground.router] if playground is not None else ()),
-        ImageRoutes(settings, models, refusals, pipeline, coalescer, job_routes, charges).router,
-        job_routes.router,
-        EditRoutes(settings, models, pipeline, coalescer, job_routes, charges).router,
-        EstimateRoutes(settings, models, pipeline).router,
-        ModelRoutes(models).router,
-        ProblemRoutes().router,
-        AdminRoutes(Promoter(stores, models), models).router,
-        health.router,
-        *(scrape if settings.metrics_port is None else ()),
-    ]
-    bodies = BodyBudget(settings.max_body_bytes_in_flight, metrics)
-    new_upload = partial(Upload, bodies, Pace.of(settings))
-    app = build_application(lifespan, routers, metrics, settings, access, new_upload, tracing)
-    metrics_app = build_metrics_application([health.router, *scrape])
-    shedder = _load_shedder(settings, refusals, metrics)
+    calls = _call_routers(settings, engine, refusals, pipeline, coalescer, queue, webhooks, metrics)
+    routers = [*_page_routers(settings), *calls, health.router, *(scrape if settings.metrics_port is None else ())]
+    new_upload = partial(Upload, BodyBudget(settings.max_body_bytes_in_flight, metrics), Pace.of(settings))
     return Service(
-        app, metrics_app, lifespan, settings, metrics, models, runner, admission, pipeline, queue, refusals, shedder
+        build_application(lifespan, routers, metrics, settings, access, new_upload, tracing),
+        build_metrics_application([health.router, *scrape]),
+        lifespan,
+        settings,
+        metrics,
+        engine.models,
+        engine.runner,
+        engine.admission,
+        pipeline,
+        queue,
+        refusals,
+        _load_shedder(settings, refusals, metrics),
     )
 
 
@@ -167,6 +166,53 @@ def build_job_queue(
     jobs = KeptJobs(settings, store, deliveries, metrics)
     runner = JobRunner(settings, models, coalescer, store, jobs, deliveries, metrics, tracing)
     return JobQueue(settings, store, jobs, runner, deliveries, metrics)
+
+
+def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Engine:
+    """Configures torch for the whole process. Raises ValueError where the device does not exist."""
+    configure_torch()
+    device = choose_device(settings.device)
+    precision = choose_precision(settings.precision, device)
+    concurrency, sizes = _concurrency(settings, device), _tile_sizes(settings, device)
+    runner = Runner(device, _backend(settings, device, concurrency), concurrency.lanes, metrics)
+    stores = [ModelStore(root) for root in settings.stores]
+    models = ModelRegistry(stores, ModelLoader(runner, precision, sizes), metrics, settings.store_poll_seconds)
+
+    async def run_batch(model: ServedModel, tiles: Sequence[ImageTile], exclusive: bool) -> None:
+        await asyncio.wrap_future(runner.submit(model.network, tiles, exclusive))
+
+    limits = QueueLimits(settings.max_queue_requests, settings.max_queue_pixels, settings.max_queue_inferences)
+    admission: Admission[ServedModel] = Admission(limits, concurrency.lanes, metrics, listener=refusals)
+    scheduler = Scheduler(run_batch, admission, concurrency, metrics)
+    return Engine(runner, stores, models, admission, scheduler, build_fingerprint(device, precision, sizes))
+
+
+def _page_routers(settings: Settings) -> list[Router]:
+    playground = PlaygroundRoutes() if settings.playground else None
+    return [IndexRoutes(playground).router, *([playground.router] if playground is not None else ())]
+
+
+def _call_routers(
+    settings: Settings,
+    engine: Engine,
+    refusals: RefusalCache,
+    pipeline: ImagePipeline,
+    coalescer: RequestCoalescer,
+    queue: JobQueue,
+    webhooks: WebhookSender | None,
+    metrics: Metrics,
+) -> list[Router]:
+    models, charges = engine.models, PixelCharges(pipeline, metrics)
+    jobs = JobRoutes(settings, models, pipeline, queue, charges, webhooks)
+    return [
+        ImageRoutes(settings, models, refusals, pipeline, coalescer, jobs, charges).router,
+        jobs.router,
+        EditRoutes(settings, models, pipeline, coalescer, jobs, charges).router,
+        EstimateRoutes(settings, models, pipeline).router,
+        ModelRoutes(models).router,
+        ProblemRoutes().router,
+        AdminRoutes(Promoter(engine.stores, models), models).router,
+    ]
 
 
 def _webhook_sender(settings: Settings) -> WebhookSender | None:

@@ -10,7 +10,8 @@ from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
 from service.imaging.workers.pool import WorkerPool
 from service.jobs.queue import JobQueue
-from service.models.registry import ModelRegistry, ServedModel
+from service.models.registry import ModelRegistry
+from service.models.served_model import ServedModel
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)

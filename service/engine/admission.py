@@ -12,8 +12,10 @@ from time import monotonic
 from typing import Generic, Protocol
 
 from service.engine.backlog import Backlog, Prediction
-from service.engine.inference_request import Answer, InferenceRequest, InferenceSpec, Model, Priority, SchedulingPolicy
+from service.engine.inference_request import InferenceRequest, RequestGroup
+from service.engine.inference_spec import InferenceSpec, Model
 from service.engine.patience import Patience
+from service.engine.scheduling_policy import Priority, SchedulingPolicy
 from service.errors import ClientGone, Draining, Overloaded
 from service.telemetry.metrics import Metrics
 
@@ -107,7 +109,7 @@ class Admission(Generic[Model]):
         frames: int = 1,
     ) -> list[InferenceRequest[Model]]:
         """Inference requests for the first of a client's frames, neither checked nor admitted."""
-        answer = Answer(frames * sum(spec.work_seconds for spec in specs))
+        group = RequestGroup(frames * sum(spec.work_seconds for spec in specs))
         default_timeout = default_timeout and priority is Priority.INTERACTIVE
         return [
             InferenceRequest(
@@ -116,7 +118,7 @@ class Admission(Generic[Model]):
                 priority,
                 self._lanes,
                 default_timeout=default_timeout,
-                answer=answer,
+                group=group,
                 policy=self._policy,
                 clock=self._clock,
             )

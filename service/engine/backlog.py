@@ -11,7 +11,8 @@ from itertools import islice
 from time import monotonic
 from typing import Generic, NamedTuple
 
-from service.engine.inference_request import InferenceRequest, Model
+from service.engine.inference_request import InferenceRequest
+from service.engine.inference_spec import Model
 
 
 class Prediction(NamedTuple):
@@ -40,9 +41,9 @@ class InferenceGroup(Generic[Model]):
         """Of all of them but some; those that are equal last, as their frames are."""
         waiting = list(islice(self.unqueued, 2))
         single = [request for request in (*self.queued, *waiting[:1]) if request not in without]
-        equal = [request for request in single if request.is_due_with_its_answer]
+        equal = [request for request in single if request.is_due_with_its_group]
         for request in single:
-            if not request.is_due_with_its_answer:
+            if not request.is_due_with_its_group:
                 yield _predict(request, now, 1)
         count = len(equal) + self._count_later(without)
         if count:
@@ -112,7 +113,7 @@ class Backlog(Generic[Model]):
 
         `frames`: how many there are of each; `predictions`: those of everything else, where the caller has them.
         """
-        due = max(request.due() if frames == 1 else request.answer_due() for request in requests)
+        due = max(request.due() if frames == 1 else request.group_due() for request in requests)
         predictions = self.predictions(requests) if predictions is None else predictions
         ahead = sum(other.inferences * other.remaining_seconds for other in predictions if other.due <= due)
         others = len(self.inferences) - sum(request in self.inferences for request in requests)

@@ -7,104 +7,20 @@ seconds of work are seconds of one lane.
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import cached_property
 from time import monotonic
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple
 
-from service.engine.cost_model import CostModel
-from service.engine.tiling import ImageTile, Tile, TiledImage, Tiling
+from service.engine.inference_spec import InferenceSpec, Model
+from service.engine.scheduling_policy import Priority, SchedulingPolicy
+from service.engine.tiling import ImageTile, Tile, TiledImage
 from service.imaging.pixels import Pixels
 
 
-class Priority(StrEnum):
-    """Whether somebody waits for the answer."""
-
-    INTERACTIVE = "interactive"
-    BULK = "bulk"
-
-
 @dataclass(frozen=True)
-class SchedulingPolicy:
-    """How urgent work is: the tile that is due first runs first."""
-
-    stretch: float = 10.0
-    """An answer is due after so many times the work that it takes, so that small images are due before large ones, and
-    before animations."""
-    longest_pause: float = 5.0
-    """Seconds after its latest tile in which the next one of a request is due, however many small requests arrive."""
-    bulk_delay: float = 60.0
-    """Seconds by which bulk work is due later than interactive work of the same size."""
-
-    def delay(self, priority: Priority) -> float:
-        """Seconds by which work of that priority is due later."""
-        return self.bulk_delay if priority is Priority.BULK else 0.0
-
-
-class EngineModel(Protocol):
-    """What the engine must know about a model. Tiles share a batch only where this is the same object."""
-
-    @property
-    def name(self) -> str:
-        """The metric label."""
-
-    @property
-    def scale(self) -> int:
-        """Output side over input side."""
-
-    @property
-    def tiling(self) -> Tiling:
-        """How its images are cut into tiles."""
-
-    @property
-    def cost_model(self) -> CostModel:
-        """How long its batches take."""
-
-
-Model = TypeVar("Model", bound=EngineModel)
-
-
-@dataclass(frozen=True)
-class InferenceSpec(Generic[Model]):
-    """An image of `height` × `width` pixels for one network: an inference request before it is admitted."""
-
-    model: Model
-    height: int
-    width: int
-    answer_pixels: int = 0
-    """Pixels of the answer, where the network's result is resized to it."""
-
-    @property
-    def output_pixels(self) -> int:
-        """Pixels of the network's result or of the answer, whichever is larger."""
-        return max(self.height * self.width * self.model.scale**2, self.answer_pixels)
-
-    @cached_property
-    def tiles(self) -> Sequence[Tile]:
-        """Its tiles, planned once for all frames of an animation."""
-        return self.model.tiling.plan(self.height, self.width)
-
-    @cached_property
-    def plane_pixels(self) -> int:
-        """Pixels of the planes of all its tiles."""
-        return sum(tile.pixels for tile in self.tiles)
-
-    @cached_property
-    def fixed_batch(self) -> int:
-        """Planes that each of its batches computes; see `Tiling.fixed_batch`."""
-        return self.model.tiling.fixed_batch(self.tiles[0])
-
-    @property
-    def work_seconds(self) -> float:
-        """The work of all its tiles, as predicted now."""
-        return self.model.cost_model.seconds(self.plane_pixels, len(self.tiles) / self.fixed_batch)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a client waits for, to which inference requests contribute: one for each network and frame."""
+class RequestGroup:
+    """The inference requests of one answer: one for each network and frame."""
 
     work_seconds: float
     """The work of all of them, as predicted when they were admitted."""
@@ -145,14 +61,14 @@ class InferenceRequest(Generic[Model]):
         lanes: int = 1,
         *,
         default_timeout: bool = False,
-        answer: Answer | None = None,
+        group: RequestGroup | None = None,
         is_later_frame: bool = False,
         policy: SchedulingPolicy | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """`lanes`: batches that run side by side; `default_timeout`: whether the client has named no timeout.
 
-        `answer`: what it contributes to, where it is not all of it; `is_later_frame`: of an animation, not the first.
+        `group`: the one that it belongs to, where it is not alone; `is_later_frame`: of an animation, not the first.
         """
         self.spec = spec
         self.model = spec.model
@@ -178,7 +94,7 @@ class InferenceRequest(Generic[Model]):
         self._waiting_pixels = spec.plane_pixels
         self.work_seconds = self.waiting_seconds
         """The work of all its tiles, as predicted when it was admitted."""
-        self.answer = answer or Answer(self.work_seconds)
+        self.group = group or RequestGroup(self.work_seconds)
         self._is_later_frame = is_later_frame
 
     def for_later_frame(self) -> "InferenceRequest[Model]":
@@ -189,7 +105,7 @@ class InferenceRequest(Generic[Model]):
             self.priority,
             self.lanes,
             default_timeout=self.default_timeout,
-            answer=self.answer,
+            group=self.group,
             is_later_frame=True,
             policy=self._policy,
             clock=self._clock,
@@ -206,12 +122,12 @@ class InferenceRequest(Generic[Model]):
         return self._cost_model.seconds(self._waiting_pixels, len(self.waiting_tiles) / self.spec.fixed_batch)
 
     @property
-    def is_due_with_its_answer(self) -> bool:
-        """Whether none of its tiles has started, and it is due when the whole answer is.
+    def is_due_with_its_group(self) -> bool:
+        """Whether none of its tiles has started, and it is due when its whole group is.
 
-        It is a later frame that is not queued, or the answer takes so little work that `longest_pause` does not count.
+        It is a later frame that is not queued, or its group takes so little work that `longest_pause` does not count.
         """
-        small = self._policy.stretch * self.answer.work_seconds <= self._policy.longest_pause
+        small = self._policy.stretch * self.group.work_seconds <= self._policy.longest_pause
         unpaused = small or (self._is_later_frame and not self.times.queued)
         return unpaused and len(self.waiting_tiles) == self.tile_count
 
@@ -241,7 +157,7 @@ class InferenceRequest(Generic[Model]):
     def due(self) -> float:
         """The latest time at which its next tile should start; the request with the least one is the most urgent.
 
-        In proportion to the work of the whole answer after its arrival, but not long after its latest tile, and in time
+        In proportion to the work of its whole group after its arrival, but not long after its latest tile, and in time
         for its deadline. Of the frames of an animation, the bound on pauses holds for the first one and for those that
         are queued: it is to go on, not to be done within a pause.
         """
@@ -251,14 +167,14 @@ class InferenceRequest(Generic[Model]):
         """`due`, for a caller that knows its `minimum_seconds`."""
         times = self.times
         since = times.last_tile or (math.inf if self._is_later_frame else times.admitted)
-        return min(since + self._policy.longest_pause + self._delay, self._answer_due(minimum_seconds))
+        return min(since + self._policy.longest_pause + self._delay, self._group_due(minimum_seconds))
 
-    def answer_due(self) -> float:
-        """By when the last tiles of the whole answer should start: what is due before runs before them."""
-        return self._answer_due(self.minimum_seconds())
+    def group_due(self) -> float:
+        """By when the last tiles of its whole group should start: what is due before runs before them."""
+        return self._group_due(self.minimum_seconds())
 
-    def _answer_due(self, minimum_seconds: float) -> float:
-        proportional = self.times.admitted + self._policy.stretch * self.answer.work_seconds
+    def _group_due(self, minimum_seconds: float) -> float:
+        proportional = self.times.admitted + self._policy.stretch * self.group.work_seconds
         return min(proportional + self._delay, self.deadline - minimum_seconds)
 
     def enqueue(self, image: Pixels, predicted_finish: float) -> None:
@@ -309,15 +225,3 @@ class InferenceRequest(Generic[Model]):
         """No further tile starts."""
         self.waiting_tiles.clear()
         self._waiting_pixels = 0
-
-
-def stage_seconds(requests: Sequence[InferenceRequest[Model]]) -> dict[str, float]:
-    """Seconds of the stages that a client's inference requests have reached.
-
-    `queue`: until the first tile of the first one; `infer`: from then until the last tile of the last one.
-    """
-    now, first = monotonic(), requests[0].times
-    if not first.started:
-        return {"queue": first.queue_seconds(now)}
-    end = max(times.finished or (now if times.started else 0.0) for times in (request.times for request in requests))
-    return {"queue": first.queue_seconds(now), "infer": end - first.started}

@@ -13,7 +13,8 @@ from itertools import islice
 from typing import Generic
 
 from service.engine.admission import SAFETY_FACTOR
-from service.engine.inference_request import EngineModel, InferenceRequest, Model
+from service.engine.inference_request import InferenceRequest
+from service.engine.inference_spec import EngineModel, Model
 
 RENEWALS = 16
 """Requests whose predictions are renewed at each decision."""

@@ -29,7 +29,8 @@ from service.telemetry.metrics import Metrics, package_version
 from service.telemetry.tracing import Tracing
 
 Application = FastAPI
-"""FastAPI, for parts outside `http`, which do not import it."""
+Router = APIRouter
+"""FastAPI's, for parts outside `http`, which do not import it."""
 
 AppLifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 """Starts the service when its block is entered and stops it at its end."""

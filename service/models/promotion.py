@@ -7,7 +7,8 @@ from contextlib import suppress
 import model_store
 from model_store import ModelStore, StoreError
 from service.errors import StoreUnwritable, UnknownModel, UnknownVersion, VersionRefused
-from service.models.registry import ModelRegistry, ServedModel
+from service.models.registry import ModelRegistry
+from service.models.served_model import ServedModel
 
 Change = Callable[[ModelStore], object]
 """Makes another version of a model current."""

@@ -2,104 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
-from math import prod
 from time import monotonic
 
-from model_store import Manifest, ModelStore, StoreError, describe_foreign, model_card
+from model_store import ModelStore, StoreError, describe_foreign
 from model_store.allocator import trim_heap
-from service.engine.cost_model import CostModel
-from service.engine.loaded_model import LoadedModel, LoadedNetwork
 from service.engine.model_loader import ModelLoader
-from service.engine.tiling import Tiling
 from service.errors import DeviceLost, ModelUnavailable, UnknownModel
 from service.models.ignored_entries import IgnoredEntries
+from service.models.served_model import ServedModel
+from service.models.upscaler_chain import chain_scale, chain_scales, enlargers, factorize, preferred, restorer
 from service.models.watched_store import Version, WatchedStore
 from service.telemetry.metrics import Metrics
 
 LONGEST_RETRY = 300.0
 """The most seconds between attempts to load a version that keeps failing."""
 
-LARGEST_SCALE = 16
-"""The most by which the sides of an image can be multiplied."""
-
-ENLARGER_SCALES = (2, 4)
-"""Of the networks that enlarge paintings. A larger one would make results of many times the answer's pixels."""
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class ServedModel:
-    """One version of one model, ready to run. A request keeps its reference, whatever is swapped in after it."""
-
-    manifest: Manifest
-    loaded: LoadedModel
-    source: Version
-    has_preview: bool
-    """Whether it was published with a picture of what it does."""
-    in_fp32: bool = False
-    """Whether it runs in fp32, whatever the precision of the settings."""
-
-    @property
-    def name(self) -> str:
-        """The model's name, as in paths and metrics."""
-        return self.manifest.name
-
-    @property
-    def scale(self) -> int:
-        """Output side over input side."""
-        return self.manifest.scale
-
-    @property
-    def label(self) -> str:
-        """name@version."""
-        return self.manifest.label
-
-    @property
-    def upscales(self) -> bool:
-        """Whether it is a super-resolution network; else it is a style."""
-        return self.manifest.task == "super-resolution"
-
-    @property
-    def restores(self) -> bool:
-        """Whether it was trained to enlarge damaged photographs: compressed, blurred and noisy ones."""
-        return self.upscales and self.manifest.provenance.recipe.get("degradation") == "photo"
-
-    @property
-    def network(self) -> LoadedNetwork:
-        """The network on the device."""
-        return self.loaded.fp32 if self.in_fp32 else self.loaded.default
-
-    @property
-    def tiling(self) -> Tiling:
-        """How its images are cut into tiles."""
-        return self.network.tiling
-
-    @property
-    def cost_model(self) -> CostModel:
-        """How long its batches take."""
-        return self.network.cost_model
-
-    def read_preview(self) -> bytes | None:
-        """The PNG file that shows what the model does; None where there is none any more. Raises CorruptModel."""
-        path = ModelStore(self.source.root).preview(self.name, self.manifest.version)
-        return path.read_bytes() if path else None
-
-    def read_card(self) -> str:
-        """The model card, as Markdown; one of the manifest's entries alone where its files are gone."""
-        try:
-            return ModelStore(self.source.root).card(self.name, self.manifest.version)
-        except StoreError:
-            return model_card(self.manifest, preview=self.has_preview)
-
-    @cached_property
-    def fp32(self) -> "ServedModel":
-        """The same in fp32, for images of 16 bits a channel; another object, so that it shares no batch with this."""
-        return replace(self, in_fp32=True)
 
 
 @dataclass(frozen=True)
@@ -173,7 +94,9 @@ class ModelRegistry:
         """
         every = [model for model in self.all() if model.upscales]
         listed = [name.strip() for name in names.split(",")] if names is not None else []
-        rest = self._chain_scale(scale, every, listed)
+        rest = chain_scale(scale, every, listed)
+        if rest is None:
+            raise self._no_scale(scale, every)
         chosen: list[ServedModel] = []
         for name in listed:
             suitable = [model for model in every if rest % model.scale == 0]
@@ -182,32 +105,15 @@ class ModelRegistry:
         factors = factorize(rest, {model.scale for model in every})
         if factors is None:
             raise self._no_scale(rest, every)
-        return tuple(chosen) + tuple(_preferred(every, factor) for factor in factors)
+        return tuple(chosen) + tuple(preferred(every, factor) for factor in factors)
 
     def restorer(self, scale: int) -> ServedModel | None:
         """The network for damaged photographs of a scale: the one named `x4-photo` (for 4), else the newest."""
-        suitable = [model for model in self.all() if model.restores and model.scale == scale]
-        named = f"x{scale}-photo"
-        return max(suitable, key=lambda model: (model.name == named, model.manifest.created), default=None)
+        return restorer(self.all(), scale)
 
     def enlargers(self) -> tuple[ServedModel, ...]:
-        """The networks that enlarge paintings: for each of ENLARGER_SCALES the preferred one that can be tiled.
-
-        None for a scale for which there is none.
-        """
-        every = [model for model in self.all() if model.upscales and model.manifest.tileable]
-        served = {model.scale for model in every}
-        return tuple(_preferred(every, scale) for scale in ENLARGER_SCALES if scale in served)
-
-    def _chain_scale(self, scale: float, upscalers: Sequence[ServedModel], names: Collection[str]) -> int:
-        """The least scale of a chain that is not below `scale`; where none is equal, of a chain with these networks."""
-        scales = [chain for chain in chain_scales({model.scale for model in upscalers}) if chain >= scale]
-        if not scales:
-            raise self._no_scale(scale, upscalers)
-        if scales[0] == scale:
-            return scales[0]
-        named = prod(model.scale for model in upscalers if model.name in names)
-        return next((chain for chain in scales if chain % named == 0), scales[0])
+        """The networks that enlarge paintings, by scale: those of ENLARGER_SCALES that can be tiled."""
+        return enlargers(self.all())
 
     async def follow(self) -> None:
         """Serve what the stores promote, until cancelled. Ends by itself only with DeviceLost."""
@@ -337,28 +243,3 @@ class ModelRegistry:
 def _model_labels(model: ServedModel) -> tuple[str, ...]:
     manifest = model.manifest
     return model.name, str(manifest.version), manifest.digest, manifest.task, str(model.scale)
-
-
-def chain_scales(scales: Collection[int]) -> list[int]:
-    """The scales of all chains of networks of these scales, in order, up to LARGEST_SCALE."""
-    return [product for product in range(2, LARGEST_SCALE + 1) if factorize(product, scales) is not None]
-
-
-def factorize(scale: int, scales: Collection[int]) -> tuple[int, ...] | None:
-    """The fewest scales whose product is `scale`, the most even ones, the largest first; None where there are none.
-
-    Even ones, since a network of a larger scale guesses more, and enlarging its result again costs more.
-    """
-    if scale == 1:
-        return ()
-    chains = [
-        tuple(sorted((factor, *rest), reverse=True))
-        for factor in scales
-        if factor > 1 and scale % factor == 0 and (rest := factorize(scale // factor, scales)) is not None
-    ]
-    return min(chains, key=lambda chain: (len(chain), chain), default=None)
-
-
-def _preferred(upscalers: Sequence[ServedModel], scale: int) -> ServedModel:
-    suitable = [model for model in upscalers if model.scale == scale]
-    return max(suitable, key=lambda model: (model.name == f"x{scale}", not model.restores, model.manifest.created))

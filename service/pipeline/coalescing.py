@@ -4,9 +4,9 @@ import asyncio
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 
-from service.engine.inference_request import Priority
+from service.engine.scheduling_policy import Priority
 from service.errors import DeadlineExceeded, Overloaded
-from service.pipeline.cache_key import cache_key
+from service.pipeline.fingerprint import request_fingerprint
 from service.pipeline.pipeline import ImagePipeline
 from service.pipeline.resolve import ResolvedRequest
 from service.pipeline.result import EncodedImage, FinishedImage
@@ -35,10 +35,10 @@ class RequestCoalescer:
     A client that leaves takes nothing from the others; the run is cancelled when the last one has left.
     """
 
-    def __init__(self, pipeline: ImagePipeline, fingerprint: str, metrics: Metrics, *, coalesce: bool = True) -> None:
-        """`fingerprint` is the build's; see `build_fingerprint`."""
+    def __init__(self, pipeline: ImagePipeline, build: str, metrics: Metrics, *, coalesce: bool = True) -> None:
+        """`build`: its fingerprint; see `build_fingerprint`."""
         self._pipeline = pipeline
-        self._fingerprint = fingerprint
+        self._build = build
         self._metrics = metrics
         self._coalesce = coalesce
         self._running: dict[Key, _SharedRun] = {}
@@ -46,15 +46,15 @@ class RequestCoalescer:
     async def run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> FinishedImage:
         """The finished image, with the stages that this request went through. Raises as `ImagePipeline.run`."""
         trace.model, trace.version = request.model.name, request.model.manifest.version
-        key = await self._cache_key(request, image), request.deadline.priority
+        key = await self._key_of(request, image), request.deadline.priority
         encoded = await self._encoded(key, request, image, trace)
         trace.model, trace.version = encoded.models[0].name, encoded.models[0].manifest.version
         return FinishedImage.of(encoded, key[0], trace.durations)
 
-    async def _cache_key(self, request: ResolvedRequest, image: bytes) -> str:
+    async def _key_of(self, request: ResolvedRequest, image: bytes) -> str:
         if len(image) < INLINE_HASH_BYTES:
-            return cache_key(request, image, self._fingerprint)
-        return await asyncio.to_thread(cache_key, request, image, self._fingerprint)
+            return request_fingerprint(request, image, self._build)
+        return await asyncio.to_thread(request_fingerprint, request, image, self._build)
 
     async def _encoded(self, key: Key, request: ResolvedRequest, image: bytes, trace: Trace) -> EncodedImage:
         shared = self._running.get(key) if self._coalesce else None

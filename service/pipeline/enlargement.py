@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
-from service.models.registry import ServedModel
+from service.models.served_model import ServedModel
 
 IMPERCEPTIBLE = 1.25
 """A Lanczos filter enlarges a side by so much without a visible loss."""

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from service.engine.inference_request import InferenceSpec
+from service.engine.inference_spec import InferenceSpec
 from service.imaging.damage import Damage
 from service.imaging.frame_transform import FrameTransform
 from service.imaging.sizes import Size
-from service.models.registry import ServedModel
+from service.models.served_model import ServedModel
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Each step that can refuse a request comes before the work that it would save.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -12,16 +12,16 @@ from typing import TypeVar
 
 from model_store.allocator import trim_heap
 from service.engine.admission import Admission
-from service.engine.inference_request import InferenceRequest, InferenceSpec, stage_seconds
+from service.engine.inference_spec import InferenceSpec
 from service.engine.scheduler import Scheduler
 from service.errors import DeadlineExceeded, InvalidRequest, ServiceError, name_exhaustion
 from service.imaging.blending import mix
-from service.imaging.codecs import Header, ImageFormat, ImageLimits, MetadataPolicy, Pixels, SourceType
+from service.imaging.codecs import Header, ImageFormat, ImageLimits, Pixels
 from service.imaging.damage import Damage
 from service.imaging.sizes import Size
 from service.imaging.workers.codecs import Codecs
-from service.imaging.workers.image_tasks import DecodedFrames, DecodeRequest, EncodeRequest
-from service.models.registry import ServedModel
+from service.models.served_model import ServedModel
+from service.pipeline.execution import Execution, Inferences, stage_seconds
 from service.pipeline.operation import Plan
 from service.pipeline.resolve import ResolvedRequest
 from service.pipeline.result import EncodedImage
@@ -34,8 +34,6 @@ FRAMES_AT_ONCE = 8
 
 TRIM_PIXELS = 16_000_000
 """Output pixels from which the memory of an answer is given back to the system at once."""
-
-Inferences = Sequence[InferenceRequest[ServedModel]]
 
 Result = TypeVar("Result")
 
@@ -55,63 +53,6 @@ class Forecast:
     """None, like the seconds, where a limit refuses it before its tiles are planned."""
     queue_seconds: float | None = None
     infer_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Execution:
-    """A request that was admitted, with what it needs on its way."""
-
-    request: ResolvedRequest
-    plan: Plan
-    format: ImageFormat
-    inferences: Inferences
-    header: Header
-    mask_pixels: int
-    """Of the file of the mask; 0 without one."""
-    trace: Trace
-
-    def by_frame(self) -> Iterator[Inferences]:
-        """The inference requests of each frame."""
-        step = len(self.plan.inferences)
-        return (self.inferences[first : first + step] for first in range(0, len(self.inferences), step))
-
-    @property
-    def output_pixels(self) -> int:
-        """Output pixels of all its inferences."""
-        return sum(inference.spec.output_pixels for inference in self.inferences)
-
-    @property
-    def decoded_pixels(self) -> int:
-        """Of the files, and of what the networks get."""
-        files = self.header.pixels + self.mask_pixels
-        return files + sum(inference.spec.height * inference.spec.width for inference in self.inferences)
-
-    @property
-    def encoded_pixels(self) -> int:
-        """Of the networks' outputs, and of the answer."""
-        frames = len(self.inferences) // len(self.plan.inferences)
-        return self.output_pixels + frames * self.plan.answer.pixels
-
-    def decode_request(self, image: bytes) -> DecodeRequest:
-        """How the image becomes the inputs of the networks."""
-        request = self.request
-        return DecodeRequest(
-            image,
-            self.header,
-            request.mask,
-            request.mask_meaning,
-            self.plan.transform,
-            keep_grey=request.model.upscales,
-            keep_16_bit=self.format.supports_16_bit,
-            keep_metadata=request.output.metadata is not MetadataPolicy.STRIP,
-        )
-
-    def encode_request(self, decoded: DecodedFrames, outputs: Sequence[Sequence[Pixels]]) -> EncodeRequest:
-        """How the outputs of the networks become the answer."""
-        request = self.request
-        source_type = SourceType.UPSCALED if request.model.upscales else SourceType.STYLIZED
-        transform, frames = self.plan.transform, decoded.frames
-        return EncodeRequest(frames, tuple(outputs), transform, decoded.image, self.format, request.output, source_type)
 
 
 class ImagePipeline:
@@ -146,12 +87,12 @@ class ImagePipeline:
 
     def forecast(self, request: ResolvedRequest, header: Header) -> Forecast:
         """What would become of a request now. Raises as `run` does where it could be accepted at no time."""
-        kind = request.output.choose_format(header)
-        plan = _plan(request, header, kind)
+        file_format = request.output.choose_format(header)
+        plan = _plan(request, header, file_format)
         frames, specs, deadline = header.frames, plan.inferences, request.deadline
         size = plan.pixels * frames, len(specs) * frames
         try:
-            self._check_limits(header, plan, kind)
+            self._check_limits(header, plan, file_format)
         except ServiceError as refusal:
             return Forecast(plan, *size, refusal)
         until, priority, default = deadline.at(), deadline.priority, deadline.is_default
@@ -172,9 +113,9 @@ class ImagePipeline:
     async def measure(self, request: ResolvedRequest, image: bytes) -> int:
         """Output pixels of all inferences that a request needs. Raises as `run` does before admission."""
         header = await self.inspect(image)
-        kind = request.output.choose_format(header)
-        plan = _plan(request, header, kind)
-        self._check_limits(header, plan, kind)
+        file_format = request.output.choose_format(header)
+        plan = _plan(request, header, file_format)
+        self._check_limits(header, plan, file_format)
         return plan.pixels * header.frames
 
     async def run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> EncodedImage:
@@ -189,24 +130,24 @@ class ImagePipeline:
 
     async def _run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> EncodedImage:
         header = await self.inspect(image)
-        kind = request.output.choose_format(header)
-        plan = _plan(request, header, kind)
-        self._check_limits(header, plan, kind)
+        file_format = request.output.choose_format(header)
+        plan = _plan(request, header, file_format)
+        self._check_limits(header, plan, file_format)
         mask_pixels = await self._check_mask(request, header)
         if request.operation.damaged:
             request = await self._assess(request, image, header, trace)
-            plan = _plan(request, header, kind)
+            plan = _plan(request, header, file_format)
         until, priority, default = request.deadline.at(), request.deadline.priority, request.deadline.is_default
         with self._admission.admit(
             plan.inferences, until, priority, default_timeout=default, frames=header.frames
         ) as inferences:
             trace.inferences.extend(inferences)
-            execution = Execution(request, plan, kind, inferences, header, mask_pixels, trace)
+            execution = Execution(request, plan, file_format, inferences, header, mask_pixels, trace)
             async with _time_until(inferences[0].deadline, request.deadline.seconds):
                 content = await self._execute(execution, image)
         for inference in inferences:
             self._metrics.output_pixels.labels(inference.model.name).inc(inference.spec.output_pixels)
-        return EncodedImage(content, kind, plan.answer, plan.models, request.operation.verdict)
+        return EncodedImage(content, file_format, plan.answer, plan.models, request.operation.verdict)
 
     async def _assess(self, request: ResolvedRequest, image: bytes, header: Header, trace: Trace) -> ResolvedRequest:
         """The request with the networks for this image. An animation counts as clean. Raises as `run` does."""
@@ -220,13 +161,13 @@ class ImagePipeline:
                 damage = Damage() if header.frames > 1 else await self._codecs.assess(image, header)
         return replace(request, operation=operation.for_image(damage))
 
-    def _check_limits(self, header: Header, plan: Plan, kind: ImageFormat) -> None:
+    def _check_limits(self, header: Header, plan: Plan, file_format: ImageFormat) -> None:
         limits, frames = self._limits, header.frames
         limits.check_input(header)
         for spec in plan.inferences:
             limits.check_pass(spec.height * spec.width, tileable=spec.model.manifest.tileable)
             limits.check_result(spec.output_pixels, frames)
-        limits.check_side(max(plan.answer), kind)
+        limits.check_side(max(plan.answer), file_format)
         limits.check_work(plan.pixels * frames)
         limits.check_inferences(frames, len(plan.inferences))
 
@@ -299,9 +240,9 @@ async def _time_until(deadline: float, seconds: float) -> AsyncIterator[None]:
         raise DeadlineExceeded(detail) from error
 
 
-def _plan(request: ResolvedRequest, header: Header, kind: ImageFormat) -> Plan:
+def _plan(request: ResolvedRequest, header: Header, file_format: ImageFormat) -> Plan:
     plan = request.operation.plan(Size(*header.upright_size))
-    return plan.in_fp32() if header.depth == 16 and kind.supports_16_bit else plan
+    return plan.in_fp32() if header.depth == 16 and file_format.supports_16_bit else plan
 
 
 async def _gather(awaitables: Iterable[Awaitable[Result]]) -> list[Result]:

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from time import monotonic
 
-from service.engine.inference_request import Priority
+from service.engine.scheduling_policy import Priority
 from service.errors import InvalidRequest
 from service.imaging.codecs import OutputSpec
 from service.imaging.masks import MaskMeaning
-from service.models.registry import ModelRegistry, ServedModel
+from service.models.registry import ModelRegistry
+from service.models.served_model import ServedModel
 from service.pipeline.operation import Operation
 from service.pipeline.requests import ImageRequest, StylizeRequest
 from service.pipeline.stylize import Stylize

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.imaging.codecs import ImageFormat
 from service.imaging.sizes import Size
-from service.models.registry import ServedModel
+from service.models.served_model import ServedModel
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class FinishedImage:
     result: Result
 
     @classmethod
-    def of(cls, image: EncodedImage, key: str, seconds: dict[str, float]) -> Self:
-        """`key` is the image's cache key, `seconds` the time that each stage has taken."""
+    def of(cls, image: EncodedImage, fingerprint: str, seconds: dict[str, float]) -> Self:
+        """`fingerprint` is the request's, `seconds` the time that each stage has taken."""
         result = Result(
             models=tuple(ModelVersion.of(model) for model in image.models),
             verdict=image.verdict,
@@ -90,7 +90,7 @@ class FinishedImage:
             width=image.size.width,
             height=image.size.height,
             bytes=len(image.content),
-            etag=f'"{key}"',
+            etag=f'"{fingerprint}"',
             seconds={stage: round(duration, 6) for stage, duration in seconds.items()},
         )
         return cls(image.content, result)

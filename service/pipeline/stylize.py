@@ -1,18 +1,19 @@
 """Stylize: an image in one style or in several, mixed, wholly or where a mask says so."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
-from service.engine.inference_request import InferenceSpec
+from service.engine.inference_spec import InferenceSpec
 from service.errors import InvalidRequest
 from service.imaging.damage import Damage
 from service.imaging.sizes import Size
 from service.imaging.style_transform import StyleTransform
-from service.models.registry import ModelRegistry, ServedModel
+from service.models.registry import ModelRegistry
+from service.models.served_model import ServedModel
 from service.pipeline.enlargement import IMPERCEPTIBLE, NOTICEABLE, Enlarge, choose_enlarger
 from service.pipeline.operation import Plan
 from service.pipeline.working_size import DEFAULT_WORKING_SIZE, working_size
@@ -80,15 +81,11 @@ class StylizeOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Stylize:
-    """See `Operation`. The fields up to `feather`, beside `styles`, are those of StylizeOptions."""
+    """See `Operation`."""
 
     styles: tuple[tuple[ServedModel, float], ...]
     """With their weights, whose sum is 1, the heaviest first."""
-    strength: float = 1.0
-    preserve_color: bool = False
-    size: PaintedSize | None = None
-    output_size: int | None = None
-    feather: float = 0.0
+    options: StylizeOptions = field(default_factory=StylizeOptions)
     enlargers: tuple[ServedModel, ...] = ()
     """The networks of which one enlarges a painting that is smaller than the answer; without any, a filter does."""
     least_factor: float = IMPERCEPTIBLE
@@ -104,7 +101,7 @@ class Stylize:
         styles = tuple((models.style(name), weight) for name, weight in weights)
         enlargers = () if options.enlarge is Enlarge.LANCZOS else models.enlargers()
         least = NOTICEABLE if options.enlarge is Enlarge.AUTO else IMPERCEPTIBLE
-        return cls(styles, enlargers=enlargers, least_factor=least, **options.model_dump(exclude={"enlarge"}))
+        return cls(styles, options, enlargers, least)
 
     @property
     def models(self) -> tuple[ServedModel, ...]:
@@ -114,7 +111,7 @@ class Stylize:
     @property
     def needs_mask(self) -> bool:
         """Feathering softens the edges of a mask."""
-        return self.feather > 0
+        return self.options.feather > 0
 
     @property
     def damaged(self) -> None:
@@ -142,17 +139,20 @@ class Stylize:
         return Plan(tuple(inferences), self._transform(stylized, answer, (1.0,)), weights, answer)
 
     def _transform(self, stylized: Size, answer: Size, weights: tuple[float, ...]) -> StyleTransform:
-        return StyleTransform(stylized, answer, weights, self.strength, self.preserve_color, self.feather)
+        options = self.options
+        return StyleTransform(stylized, answer, weights, options.strength, options.preserve_color, options.feather)
 
     def _stylized_size(self, size: Size) -> Size:
-        if self.size == "native":
+        wanted = self.options.size
+        if wanted == "native":
             return size
-        if self.size is None:
+        if wanted is None:
             return working_size(size, self.models[0].manifest.working_size or DEFAULT_WORKING_SIZE)
-        return size.with_longest(self.size)
+        return size.with_longest(wanted)
 
     def _answer_size(self, size: Size) -> Size:
-        return size if self.output_size is None else size.with_longest(self.output_size)
+        longest = self.options.output_size
+        return size if longest is None else size.with_longest(longest)
 
 
 def parse_mixture(expression: str) -> dict[str, float]:

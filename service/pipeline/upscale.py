@@ -8,12 +8,13 @@ from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from service.engine.inference_request import InferenceSpec
+from service.engine.inference_spec import InferenceSpec
 from service.errors import InvalidRequest
 from service.imaging.damage import Damage
 from service.imaging.sizes import Fit, Framing, Size, fit_size
 from service.imaging.upscale_transform import UpscaleTransform
-from service.models.registry import ModelRegistry, ServedModel
+from service.models.registry import ModelRegistry
+from service.models.served_model import ServedModel
 from service.pipeline.operation import Plan
 
 AUTO = "auto"

@@ -11,7 +11,8 @@ from service.http.json_body import JsonRoute
 from service.http.routes.models import LoadFailureInfo
 from service.http.routes.problems import problem_responses
 from service.models.promotion import Promoter
-from service.models.registry import ModelRegistry, ServedModel
+from service.models.registry import ModelRegistry
+from service.models.served_model import ServedModel
 
 logger = logging.getLogger(__name__)
 

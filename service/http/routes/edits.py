@@ -25,7 +25,8 @@ from service.http.routes.problems import titles_of
 from service.imaging.codecs import DEFAULT_QUALITY, EXTENSIONS, Header
 from service.imaging.masks import MaskMeaning
 from service.imaging.sizes import Size
-from service.models.registry import ModelRegistry, ServedModel
+from service.models.registry import ModelRegistry
+from service.models.served_model import ServedModel
 from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.pipeline import ImagePipeline
 from service.pipeline.requests import (

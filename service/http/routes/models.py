@@ -13,7 +13,8 @@ from model_store import PREVIEW_FILE, Manifest, StoreError
 from service.errors import NoPreview
 from service.http.root_path import root_path
 from service.http.routes.problems import problem_responses
-from service.models.registry import LoadFailure, ModelRegistry, ServedModel
+from service.models.registry import LoadFailure, ModelRegistry
+from service.models.served_model import ServedModel
 
 Name = Annotated[str, Path(description="the name of a model")]
 

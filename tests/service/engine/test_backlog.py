@@ -9,7 +9,9 @@ import pytest
 
 from service.engine.backlog import Backlog
 from service.engine.cost_model import CostModel
-from service.engine.inference_request import Answer, InferenceRequest, InferenceSpec, SchedulingPolicy
+from service.engine.inference_request import InferenceRequest, RequestGroup
+from service.engine.inference_spec import InferenceSpec
+from service.engine.scheduling_policy import SchedulingPolicy
 from tests.service.imaging.images import photo
 from tests.service.pointwise import Model, model
 
@@ -20,7 +22,7 @@ NOW = 1000.0
 def requests(subject: Model, count: int = 1, **options: Any) -> list[InferenceRequest[Model]]:
     """Those of an animation with so many frames."""
     spec = InferenceSpec(subject, 10, 10)
-    options["answer"] = Answer(count * spec.work_seconds)
+    options["group"] = RequestGroup(count * spec.work_seconds)
     first = InferenceRequest(spec, LATER, clock=lambda: NOW, **options)
     return [first, *(first.for_later_frame() for _ in range(count - 1))]
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.inference_request import InferenceRequest, InferenceSpec, Priority
+from service.engine.inference_request import InferenceRequest
+from service.engine.inference_spec import InferenceSpec
 from service.engine.request_queue import RENEWALS, RequestQueue, shape_of_next_tile
+from service.engine.scheduling_policy import Priority
 from service.errors import Draining
 from tests.service.imaging.images import photo
 from tests.service.pointwise import Model, model

@@ -11,8 +11,9 @@ import pytest
 from model_store import NetworkSpec, TransformNetwork
 from service.engine.admission import Admission, QueueLimits
 from service.engine.cost_model import CostModel
-from service.engine.inference_request import InferenceSpec, Priority, SchedulingPolicy
+from service.engine.inference_spec import InferenceSpec
 from service.engine.scheduler import Concurrency, Scheduler
+from service.engine.scheduling_policy import Priority, SchedulingPolicy
 from service.engine.tiling import ImageTile, Tile, TileSizes, Tiling
 from service.errors import ClientGone, DeadlineExceeded, DeviceLost, Draining
 from service.imaging.codecs import Pixels

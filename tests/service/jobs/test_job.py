@@ -1,7 +1,8 @@
 import asyncio
 from datetime import UTC, datetime
 
-from service.engine.inference_request import InferenceRequest, InferenceSpec
+from service.engine.inference_request import InferenceRequest
+from service.engine.inference_spec import InferenceSpec
 from service.jobs.job import Job, JobState, owned_id, public_id
 from service.jobs.record import JobOutcome, StoredFailure
 from service.pipeline.trace import Trace

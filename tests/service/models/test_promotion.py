@@ -9,7 +9,8 @@ from service.errors import StoreUnwritable, UnknownModel, UnknownVersion, Versio
 from service.models.promotion import Promoter
 from service.models.registry import ModelRegistry
 from tests.service.live import publish
-from tests.service.models.test_registry import corrupt, following
+from tests.service.models.following import following
+from tests.service.models.test_registry import corrupt
 
 Scenario = Callable[[ModelRegistry, Promoter], Coroutine[Any, Any, None]]
 

@@ -3,41 +3,23 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load, save
 
 from model_store import ModelStore
-from service.engine.backend import Backend
 from service.engine.cpu import CpuBackend
-from service.engine.model_loader import ModelLoader
-from service.engine.runner import Runner
-from service.engine.tiling import TiledImage, TileSizes
+from service.engine.tiling import TiledImage
 from service.errors import DeviceLost, ModelUnavailable, UnknownModel
-from service.models.registry import ModelRegistry, factorize
-from service.telemetry.metrics import Metrics
+from service.models.registry import ModelRegistry
 from tests.networks import network
 from tests.service.imaging.images import photo
 from tests.service.live import painted, publish, publish_restorer, publish_upscaler, same
-
-Scenario = Callable[[ModelRegistry], Coroutine[Any, Any, None]]
-
-
-def following(scenario: Scenario, *roots: Path, poll_seconds: float = 0.01, backend: Backend | None = None) -> Metrics:
-    """Run a scenario with the models of some stores; the test says when they are read."""
-    metrics = Metrics()
-    runner = Runner(torch.device("cpu"), backend or CpuBackend(1, 1), 1, metrics)
-    loader = ModelLoader(runner, torch.float32, TileSizes(2**20))
-    try:
-        asyncio.run(scenario(ModelRegistry([ModelStore(root) for root in roots], loader, metrics, poll_seconds)))
-    finally:
-        runner.close()
-    return metrics
+from tests.service.models.following import following
 
 
 def corrupt(root: Path, name: str, version: int, file: str = "weights.safetensors") -> None:
@@ -107,19 +89,6 @@ def test_new_version_replaces_the_old_one_but_not_for_who_holds_it(tmp_path: Pat
     value = metrics.registry.get_sample_value
     assert value("pastiche_model_loads_total", {"model": "wave", "result": "ok"}) == 2
     assert value("pastiche_model_load_duration_seconds_count", {"model": "wave"}) == 2
-
-
-def test_served_model_knows_how_it_is_cut_and_what_it_costs(tmp_path: Path) -> None:
-    async def scenario(models: ModelRegistry) -> None:
-        publish(tmp_path)
-        publish(tmp_path, "night", network(norm="instance"))
-        await models.refresh()
-        wave, night = models.style("wave"), models.style("night")
-        assert len(wave.tiling.plan(1000, 1000)) > 1
-        assert len(night.tiling.plan(1000, 1000)) == 1
-        assert 0 < wave.cost_model.seconds(10_000) < wave.cost_model.seconds(10_000_000)
-
-    following(scenario, tmp_path)
 
 
 def test_version_that_is_served_is_not_loaded_again(tmp_path: Path) -> None:
@@ -442,24 +411,6 @@ def test_no_scale_is_there_without_networks_that_enlarge(tmp_path: Path) -> None
             models.upscalers(2)
 
     following(scenario, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("scale", "scales", "chain"),
-    [
-        (1, {2}, ()),
-        (8, {2, 4}, (4, 2)),
-        (8, {2, 4, 8}, (8,)),
-        (12, {2, 3, 4}, (4, 3)),
-        (6, {4}, None),
-        (16, {1, 4}, (4, 4)),
-        (16, {2, 4, 8}, (4, 4)),
-        (32, {2, 4, 8}, (8, 4)),
-        (48, {2, 3, 4, 8}, (4, 4, 3)),
-    ],
-)
-def test_scale_is_the_product_of_the_fewest(scale: int, scales: set[int], chain: tuple[int, ...] | None) -> None:
-    assert factorize(scale, scales) == chain
 
 
 def test_model_whose_files_make_no_sense_does_not_stop_the_others(tmp_path: Path) -> None:

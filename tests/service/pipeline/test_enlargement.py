@@ -3,7 +3,7 @@ from typing import cast
 
 import pytest
 
-from service.models.registry import ServedModel
+from service.models.served_model import ServedModel
 from service.pipeline.enlargement import NOTICEABLE, choose_enlarger
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from service.engine.inference_request import Priority
+from service.engine.scheduling_policy import Priority
 from service.imaging.codecs import ImageFormat
 from service.pipeline.requests import IMAGE_REQUEST, ImageRequest, StylizeParameters, StylizeRequest, UpscaleRequest
 

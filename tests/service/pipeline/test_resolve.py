@@ -3,7 +3,7 @@ from time import monotonic
 
 import pytest
 
-from service.engine.inference_request import Priority
+from service.engine.scheduling_policy import Priority
 from service.errors import InvalidRequest, UnknownModel
 from service.imaging.codecs import ImageFormat
 from service.pipeline.requests import StylizeParameters, StylizeRequest, UpscaleRequest
@@ -28,7 +28,7 @@ def test_request_is_resolved_to_models_output_and_deadline(tmp_path: Path) -> No
         with pytest.raises(InvalidRequest, match="at most 600 seconds"):
             resolve(StylizeRequest(style="wave", timeout=601), models, settings)
     assert isinstance(stylize.operation, Stylize)
-    assert (stylize.model.name, stylize.operation.strength, stylize.mask) == ("wave", 0.5, b"mask")
+    assert (stylize.model.name, stylize.operation.options.strength, stylize.mask) == ("wave", 0.5, b"mask")
     assert (stylize.output.formats, stylize.output.quality) == ((ImageFormat.WEBP,), 70)
     assert (stylize.deadline.seconds, stylize.deadline.priority) == (5, Priority.BULK)
     assert isinstance(upscale.operation, Upscale)

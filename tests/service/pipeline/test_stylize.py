@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from service.errors import InvalidRequest
 from service.imaging.sizes import Size
 from service.imaging.style_transform import StyleTransform
-from service.models.registry import ModelRegistry, ServedModel
+from service.models.registry import ModelRegistry
+from service.models.served_model import ServedModel
 from service.pipeline.operation import Plan
 from service.pipeline.stylize import Stylize, StylizeOptions
 

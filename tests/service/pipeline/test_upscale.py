@@ -11,7 +11,7 @@ from service.imaging.codecs import ColourSpace, Picture, Pixels
 from service.imaging.frame_transform import Frame
 from service.imaging.resampling import resize
 from service.imaging.sizes import Fit, Size
-from service.models.registry import ServedModel
+from service.models.served_model import ServedModel
 from service.pipeline.upscale import Upscale
 from tests.service.imaging.images import photo
 from tests.service.pointwise import model

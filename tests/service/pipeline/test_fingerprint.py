@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from model_store import ModelStore
-from service.engine.inference_request import Priority
+from service.engine.scheduling_policy import Priority
 from service.engine.tiling import TileSizes
 from service.imaging.codecs import ImageFormat, OutputSpec
-from service.models.registry import ServedModel
-from service.pipeline.cache_key import build_fingerprint, cache_key, canonical
+from service.models.served_model import ServedModel
+from service.pipeline.fingerprint import build_fingerprint, canonical, request_fingerprint
 from service.pipeline.resolve import Deadline, ResolvedRequest
-from service.pipeline.stylize import Stylize
+from service.pipeline.stylize import Stylize, StylizeOptions
 from tests.networks import network
 from tests.service.live import publish, serving
 
@@ -29,7 +29,7 @@ def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path
     model = served(tmp_path)
     request = ResolvedRequest(Stylize(((model, 1.0),)), Deadline(60), OutputSpec((ImageFormat.PNG,), 90))
     same = replace(request, deadline=Deadline(5, 1, Priority.BULK))
-    assert cache_key(request, b"image", MADE) == cache_key(same, b"image", MADE)
+    assert request_fingerprint(request, b"image", MADE) == request_fingerprint(same, b"image", MADE)
 
     publish(tmp_path, built=network(seed=1))
     others = [
@@ -39,11 +39,11 @@ def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path
         (replace(request, output=OutputSpec((ImageFormat.PNG,), 91)), b"image", MADE),
         (replace(request, output=OutputSpec((ImageFormat.WEBP,), 90)), b"image", MADE),
         (replace(request, operation=Stylize(((served(tmp_path), 1.0),))), b"image", MADE),
-        (replace(request, operation=Stylize(((model, 1.0),), strength=0.5)), b"image", MADE),
+        (replace(request, operation=Stylize(((model, 1.0),), StylizeOptions(strength=0.5))), b"image", MADE),
         (replace(request, mask=b"mask"), b"image", MADE),
     ]
     assert ModelStore(tmp_path).current("wave") == 2
-    assert len({cache_key(*other) for other in [*others, (request, b"image", MADE)]}) == 9
+    assert len({request_fingerprint(*other) for other in [*others, (request, b"image", MADE)]}) == 9
 
 
 def test_options_that_are_added_count_by_themselves() -> None:

@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel
 
 from service.engine.tiling import TileSizes
-from service.models.registry import ServedModel
+from service.models.served_model import ServedModel
 from service.pipeline.resolve import Deadline, ResolvedRequest
 from service.telemetry.metrics import package_version
 
@@ -31,9 +31,9 @@ def build_fingerprint(device: torch.device, precision: torch.dtype, sizes: TileS
     return f"pastiche {package_version()}, {', '.join(versions)}, {_device_name(device)}, {precision}, {sizes}"
 
 
-def cache_key(request: ResolvedRequest, image: bytes, fingerprint: str) -> str:
-    """The hash of an answer before it is computed, 32 hexadecimal digits; `fingerprint` is that of the build."""
-    whole = json.dumps([fingerprint, canonical(request), canonical(image)], sort_keys=True)
+def request_fingerprint(request: ResolvedRequest, image: bytes, build: str) -> str:
+    """The hash of an answer before it is computed, 32 hexadecimal digits; `build` is the fingerprint of the build."""
+    whole = json.dumps([build, canonical(request), canonical(image)], sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 
@@ -61,7 +61,7 @@ def canonical(value: object) -> object:
     if is_dataclass(value):
         members = {field.name: getattr(value, field.name) for field in fields(value)}
         return {name: canonical(member) for name, member in members.items() if not isinstance(member, Deadline)}
-    raise TypeError(f"{type(value).__name__} cannot be part of a cache key")
+    raise TypeError(f"{type(value).__name__} cannot be part of a fingerprint")
 
 
 def _device_name(device: torch.device) -> str:
