@@ -54,7 +54,7 @@ def process(root: Path, *options: str) -> Iterator[Process]:
             lines = iter(handle.stderr.readline, "")
             url = next(found[1] for line in lines if (found := re.search(r"running on (http://\S+)", line)))
             threading.Thread(target=handle.stderr.read).start()  # a service whose log nobody reads stands still
-            with httpx.Client(base_url=url, timeout=PATIENCE) as client:
+            with httpx.Client(base_url=url, timeout=PATIENCE, verify=False) as client:
                 wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 200)
                 yield Process(handle, client)
         finally:
@@ -122,7 +122,7 @@ def descriptors(pid: int) -> int:
 def connected(served: Process) -> Iterator[httpx.Client]:
     """A client whose connection is open, and stays open while the service cannot accept another."""
     limits = httpx.Limits(keepalive_expiry=None)
-    with httpx.Client(base_url=served.client.base_url, timeout=PATIENCE, limits=limits) as client:
+    with httpx.Client(base_url=served.client.base_url, timeout=PATIENCE, limits=limits, verify=False) as client:
         assert client.get("/livez").status_code == 200
         yield client
 
@@ -145,7 +145,7 @@ def test_service_without_descriptors_answers_and_recovers(tmp_path: Path) -> Non
             assert answer.status_code == 200 or "Retry-After" in answer.headers
         others.close()
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
-        with httpx.Client(base_url=served.client.base_url, timeout=PATIENCE) as later:
+        with httpx.Client(base_url=served.client.base_url, timeout=PATIENCE, verify=False) as later:
             assert later.post("/v1/stylize/wave", content=file(photo())).status_code == 200
         assert served.handle.poll() is None
 
