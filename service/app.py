@@ -245,6 +245,7 @@ def _access_policy(settings: Settings, metrics: Metrics) -> AccessPolicy:
         megapixels_per_minute=settings.address_megapixels_per_minute,
         requests_per_minute=settings.address_requests_per_minute,
         requests_in_flight=settings.address_requests_in_flight,
+        unfinished_jobs=settings.address_unfinished_jobs,
     )
     keys = KeyRing(settings.keys_file, metrics) if settings.keys_file is not None else None
     return AccessPolicy(keys, AddressQuotas(limits), settings.keys_required)

@@ -259,6 +259,9 @@ class Settings(BaseSettings):
     address_requests_in_flight: int | None = Field(
         None, ge=1, description="requests of a client without a key at the same time, by its address"
     )
+    address_unfinished_jobs: int | None = Field(
+        None, ge=1, description="jobs of a client without a key that have not ended, by its address"
+    )
     allowed_hosts: str = Field(
         "*",
         pattern=r"^\s*[^\s,]+(\s*,\s*[^\s,]+)*\s*$",

@@ -22,6 +22,15 @@ def public_id(job_id: str) -> str:
     return job_id.rpartition("@")[2]
 
 
+@dataclass(frozen=True)
+class Owner:
+    """Whose job it is."""
+
+    name: str = ""
+    most_unfinished: int | None = None
+    """Of their jobs; None: as many as there is room for."""
+
+
 class JobState(StrEnum):
     """How far a job is."""
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from service.errors import JobsUnavailable, TooManyJobs
+from service.errors import JobsUnavailable, QuotaExceeded, TooManyJobs
 from service.jobs.deliveries import Deliveries
 from service.jobs.job import Job, JobState
 from service.jobs.record import JobOutcome, JobRecord
@@ -20,6 +20,9 @@ MAX_KEPT = 10_000
 """Jobs in memory at most; each takes some kilobytes."""
 
 TOO_MANY_RETRY_SECONDS = 5
+
+UNFINISHED_JOBS = "unfinished-jobs"
+"""The name of an owner's limit in problems."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +48,13 @@ class KeptJobs:
         """The job of that id; None where there is none."""
         return self._jobs.get(job_id)
 
-    async def create(self, record: JobRecord, files: InputFiles) -> Job:
-        """A new job, on the disk already. Raises TooManyJobs, and JobsUnavailable where it cannot be written."""
+    async def create(self, record: JobRecord, files: InputFiles, most_of_owner: int | None = None) -> Job:
+        """A new job, on the disk already. `most_of_owner`: so many unfinished ones may its owner have.
+
+        Raises QuotaExceeded, TooManyJobs, and JobsUnavailable where it cannot be written.
+        """
         size = len(files.image) + len(files.mask or b"")
+        self._check_quota(record.owner, most_of_owner)
         await self._require_room(size)
         job = Job(record, Trace(record.request_id, record.context))
         try:
@@ -87,6 +94,19 @@ class KeptJobs:
             await asyncio.to_thread(self._store.remove, job.record.id)
         except OSError:
             logger.exception("job %s is forgotten, but remains on the disk", job.record.id)
+
+    def _check_quota(self, owner: str, most: int | None) -> None:
+        """Raise QuotaExceeded where an owner has as many unfinished jobs as it may have."""
+        if most is None:
+            return
+        unfinished = sum(job.outcome is None and job.record.owner == owner for job in self._jobs.values())
+        if unfinished >= most:
+            detail = f"{unfinished} jobs of this client are unfinished; {most} are accepted"
+            raise QuotaExceeded(
+                f"{detail}; retry in {TOO_MANY_RETRY_SECONDS} s",
+                retry_after=TOO_MANY_RETRY_SECONDS,
+                **{"violated-policies": [UNFINISHED_JOBS]},
+            )
 
     async def _require_room(self, size: int) -> None:
         """Raise TooManyJobs where a new job with files of so many bytes would be one too many."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from service.errors import JobConflict, JobsUnavailable, UnknownJob
 from service.jobs.deliveries import Deliveries
-from service.jobs.job import Job, public_id
+from service.jobs.job import Job, Owner, public_id
 from service.jobs.kept_jobs import KeptJobs
 from service.jobs.record import Callback, JobRecord
 from service.jobs.runner import JobRunner
@@ -82,14 +82,20 @@ class JobQueue:
         return job
 
     async def put(
-        self, job_id: str, request: ImageRequest, files: InputFiles, trace: Trace, callback: Callback | None = None
+        self,
+        job_id: str,
+        request: ImageRequest,
+        files: InputFiles,
+        trace: Trace,
+        callback: Callback | None = None,
+        owner: Owner | None = None,
     ) -> tuple[Job, bool]:
         """The job of that id, and whether it is new: an equal request with equal files gets the same job again.
 
-        Raises JobConflict where the id belongs to another request, or to one with another callback; TooManyJobs,
-        JobsUnavailable.
+        Raises JobConflict where the id belongs to another request, or to one with another callback; QuotaExceeded
+        where the owner has too many, TooManyJobs where all have; JobsUnavailable.
         """
-        request = request.as_bulk()
+        request, owner = request.as_bulk(), owner or Owner()
         fingerprint = await asyncio.to_thread(_fingerprint, request, files)
         async with self._jobs.changing:
             if (known := self._jobs.find(job_id)) is not None:
@@ -103,8 +109,9 @@ class JobQueue:
                 request_id=trace.request_id,
                 context=trace.context,
                 callback=callback,
+                owner=owner.name,
             )
-            job = await self._jobs.create(record, files)
+            job = await self._jobs.create(record, files, owner.most_unfinished)
         self._runner.start(job)
         return job, True
 

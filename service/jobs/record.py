@@ -36,6 +36,8 @@ class JobRecord(BaseModel):
     """Of the HTTP request that created it."""
     context: TraceContext | None = None
     callback: Callback | None = None
+    owner: str = ""
+    """The name of a key, or a network address: whose unfinished jobs are counted together."""
     created: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Forbidden, NotFound, ServiceError, Unauthorized
-from service.http.access.address_quotas import AddressQuotas
+from service.http.access.address_quotas import AddressQuotas, client_network
 from service.http.access.api_key import Right
 from service.http.access.credentials import presented_key
 from service.http.access.key_ring import KeyRing, Principal
@@ -55,8 +55,9 @@ class AccessPolicy:
         known = self.keys.find(key) if self.keys is not None and key is not None else None
         if known is not None:
             return known, False
-        quota = self.addresses.find(scope["client"][0])
-        return Principal(rights=self.keyless_rights, quota=quota), key is not None
+        network = client_network(scope["client"][0])
+        quota = self.addresses.find(network)
+        return Principal(network=network, rights=self.keyless_rights, quota=quota), key is not None
 
 
 class AccessControl:

@@ -30,11 +30,10 @@ class AddressQuotas:
     def __len__(self) -> int:
         return len(self._known)
 
-    def find(self, address: str) -> Quota:
-        """The quota of that address."""
+    def find(self, network: str) -> Quota:
+        """The quota of a network, as `client_network` names it."""
         if self._unlimited is not None:
             return self._unlimited
-        network = client_network(address)
         quota = self._known.pop(network, None) or self._new()
         self._known[network] = quota
         return quota

@@ -32,13 +32,14 @@ class Right(StrEnum):
 
 
 class LimitPolicy(BaseModel):
-    """How much a client may ask for; None: no limit of its own."""
+    """How much a principal may ask for; None: no limit of its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     megapixels_per_minute: float | None = Field(None, gt=0, allow_inf_nan=False)
     requests_per_minute: float | None = Field(None, ge=1, allow_inf_nan=False)
     requests_in_flight: int | None = Field(None, ge=1)
+    unfinished_jobs: int | None = Field(None, ge=1)
 
 
 class KeyEntry(LimitPolicy):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from service.http.access.api_key import KeysFile, LimitPolicy, Right, digest
 from service.http.access.quota import Quota
+from service.jobs.job import Owner
 from service.telemetry.metrics import Metrics
 
 POLL_SECONDS = 2.0
@@ -22,8 +23,15 @@ class Principal:
 
     name: str = ""
     """That of the key; empty where there is none."""
+    network: str = ""
+    """Where there is no key: the address, or the part of it that counts."""
     rights: frozenset[Right] = frozenset()
     quota: Quota = field(default_factory=lambda: Quota(LimitPolicy()))
+
+    @property
+    def job_owner(self) -> Owner:
+        """Whose jobs this principal's are."""
+        return Owner(self.name or self.network, self.quota.policy.unfinished_jobs)
 
 
 class KeyRing:
@@ -89,7 +97,7 @@ class KeyRing:
         for name, entry in file.keys.items():
             quota = self._principals[name].quota if name in self._principals else Quota(entry.policy)
             quota.update(entry.policy)
-            principals[name] = Principal(name, entry.rights, quota)
+            principals[name] = Principal(name, rights=entry.rights, quota=quota)
         self._principals = principals
         self._digests = [(known, principals[name]) for name, entry in file.keys.items() for known in entry.sha256]
         self._metrics.keys.set(len(self._digests))

@@ -64,7 +64,7 @@ class Quota:
 
     @contextmanager
     def charge(self, pixels: int) -> Iterator[None]:
-        """Take these pixels, and give them back where the block fails since the service cannot do the work (503).
+        """Take these pixels, and give them back where the block fails since the work is not done: 503, or 429.
 
         Raises QuotaExceeded. What fails otherwise, or is cancelled, has been worked on.
         """
@@ -73,7 +73,7 @@ class Quota:
         try:
             yield
         except ServiceError as failure:
-            if failure.status == 503:
+            if failure.status in (429, 503):
                 self.refund(pixels)
             raise
 

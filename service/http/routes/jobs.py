@@ -213,7 +213,8 @@ class JobRoutes:
         """The job of that id of this client, and whether it is new: only then it is charged."""
         resolved = await self._refuse_early(asked, files)
         async with self._charges.charged(request, resolved, files.image) as refund:
-            job, new = await self._queue.put(_owned(request, job_id), asked, files, request.state.trace, callback)
+            trace, owner = request.state.trace, _principal(request).job_owner
+            job, new = await self._queue.put(_owned(request, job_id), asked, files, trace, callback, owner)
             if not new:
                 refund()
         return job, new
@@ -249,7 +250,11 @@ class JobRoutes:
         return JobStatus.of(job, self._settings.job_seconds, root_path(request.scope))
 
 
-def _owned(request: Request, job_id: str) -> str:
-    """The id under which the job of this client is kept. Other clients' jobs of that id are others."""
+def _principal(request: Request) -> Principal:
     principal: Principal = request.state.principal
-    return owned_id(principal.name, job_id)
+    return principal
+
+
+def _owned(request: Request, job_id: str) -> str:
+    """The id under which the job of this principal is kept. Jobs of that id of holders of other keys are others."""
+    return owned_id(_principal(request).name, job_id)

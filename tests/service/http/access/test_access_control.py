@@ -155,6 +155,27 @@ def test_requests_in_flight_are_limited_and_freed_when_the_client_leaves(tmp_pat
             wait_for(models, lambda status: status == 200)
 
 
+def test_one_client_does_not_take_the_places_of_all_jobs(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    sent = write_keys(path, shop="unfinished_jobs = 2", other="")
+    publish(tmp_path / "models")
+    with serving(tmp_path / "models", keys_file=path, keys_required=False, address_unfinished_jobs=1) as live:
+
+        def put(name: str, headers: dict[str, str]) -> int:
+            return live.client.put(f"/v1/jobs/{name}?style=wave", headers=headers, content=SMALL).status_code
+
+        with held(live):
+            assert [put(name, sent["shop"]) for name in ("one", "two", "three")] == [201, 201, 429]
+            assert put("two", sent["shop"]) == 200  # it is there already
+            assert put("three", sent["other"]) == 201
+            assert [put(name, {}) for name in ("one", "two")] == [201, 429]
+            assert [put(name, {"X-Forwarded-For": "192.0.2.1"}) for name in ("three", "four")] == [201, 429]
+            refused = live.client.put("/v1/jobs/five?style=wave", headers=sent["shop"], content=SMALL)
+            assert refused.json()["violated-policies"] == ["unfinished-jobs"]
+            assert int(refused.headers["Retry-After"]) > 0
+        wait_for(lambda: put("three", sent["shop"]), lambda status: status == 201)
+
+
 def _leave(live: Live, sent: dict[str, str]) -> None:
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{live.url}{STYLE}", headers=sent, content=SMALL, timeout=2)

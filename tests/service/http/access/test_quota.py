@@ -1,6 +1,6 @@
 import pytest
 
-from service.errors import CorruptImage, Overloaded, QuotaExceeded
+from service.errors import CorruptImage, Overloaded, QuotaExceeded, ServiceError
 from service.http.access.api_key import LimitPolicy
 from service.http.access.quota import IN_FLIGHT, PIXELS, REQUESTS, Quota
 from tests.service.http.access.clock import Clock
@@ -97,3 +97,11 @@ def test_new_limits_hold_at_once_and_equal_ones_forgive_nothing() -> None:
         limits.check_pixels()
     limits.update(LimitPolicy(megapixels_per_minute=2))
     limits.check_pixels()
+
+
+@pytest.mark.parametrize("failure", [Overloaded("full"), QuotaExceeded("too many jobs")])
+def test_what_is_not_done_costs_nothing(failure: ServiceError) -> None:
+    quota = Quota(LimitPolicy(megapixels_per_minute=1))
+    with pytest.raises(type(failure)), quota.charge(1_500_000):
+        raise failure
+    quota.check_pixels()
