@@ -24,7 +24,7 @@ from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.style import StyleTask
 from trainer.style_score import StyleScorer
-from trainer.train import train
+from trainer.training_loop import train
 
 SIZES = (256, 480)
 """Longer sides, in pixels, of the photographs for evaluation."""

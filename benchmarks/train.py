@@ -27,7 +27,7 @@ from trainer.data import read_image
 from trainer.hardware import Hardware
 from trainer.run_folder import Run
 from trainer.task import Task, build
-from trainer.train import train
+from trainer.training_loop import train
 
 PHOTOS = 24
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
-from client.batch import Batch, Outcome
+from client.batch import Batch, BatchCounts
 from client.exchange import Call, Refused
 from client.files import Item, UsageError, plan, with_format
 from client.models import named_models
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         query = _parse_query(unknown)
         items = plan(options.images, options.output)
         call = _build_call(options, with_format(query, items))
-        outcome = asyncio.run(_run(options, call, items))
+        counts = asyncio.run(_run(options, call, items))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -43,13 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    if outcome.outage_reason:
-        print(f"error: {outcome.outage_reason}", file=sys.stderr)
-    print(_summary(outcome), file=sys.stderr)
-    return 0 if outcome.complete else 1
+    if counts.outage_reason:
+        print(f"error: {counts.outage_reason}", file=sys.stderr)
+    print(_summary(counts), file=sys.stderr)
+    return 0 if counts.complete else 1
 
 
-async def _run(options: argparse.Namespace, call: Call, items: Sequence[Item]) -> Outcome:
+async def _run(options: argparse.Namespace, call: Call, items: Sequence[Item]) -> BatchCounts:
     async with _client(options) as client:
         batch = Batch(
             client,
@@ -94,14 +94,14 @@ def _parse_query(unknown: Sequence[str]) -> dict[str, str]:
     return {name.replace("-", "_"): value for name, _, value in pairs}
 
 
-def _summary(outcome: Outcome) -> str:
-    counts = {
-        "written": outcome.written,
-        "there already": outcome.skipped,
-        "failed": outcome.failed,
-        "not tried": outcome.not_tried,
+def _summary(counts: BatchCounts) -> str:
+    items = {
+        "written": counts.written,
+        "there already": counts.skipped,
+        "failed": counts.failed,
+        "not tried": counts.not_tried,
     }
-    return ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
+    return ", ".join(f"{count} {what}" for what, count in items.items() if count) or "nothing to do"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,7 +17,7 @@ from client.outage import Outage
 
 
 @dataclass
-class Outcome:
+class BatchCounts:
     """Numbers of images, by what happened to them."""
 
     written: int = 0
@@ -53,29 +53,29 @@ class Batch:
         self._overwrite = overwrite
         self._bar: tqdm[NoReturn] = tqdm(unit=" images", disable=True if quiet else None, file=sys.stderr, delay=0.5)
         self._outage = Outage(patience, self._print_line)
-        self._outcome = Outcome()
+        self._counts = BatchCounts()
         self._pending: deque[Item] = deque()
 
-    async def run(self, items: Sequence[Item]) -> Outcome:
+    async def run(self, items: Sequence[Item]) -> BatchCounts:
         """Process every item once. An item with a result is skipped, unless results are overwritten.
 
         Raises UsageError, and sends nothing, where there are images to send and the service lacks one of the models.
         """
         todo = [item for item in items if self._overwrite or item.existing_result() is None]
-        self._outcome.skipped = len(items) - len(todo)
+        self._counts.skipped = len(items) - len(todo)
         self._pending.extend(todo)
         self._bar.reset(total=len(todo))
         with self._bar:
             if todo:
                 await self._check_models()
             await asyncio.gather(*[self._run_worker() for _ in range(min(self._parallel, len(todo)))])
-        return self._outcome
+        return self._counts
 
     async def _check_models(self) -> None:
         try:
             await require_models(self._client, self._models, self._outage)
         except Unavailable as error:
-            self._outcome.outage_reason = str(error)
+            self._counts.outage_reason = str(error)
             self._skip_rest()
 
     async def _run_worker(self) -> None:
@@ -84,18 +84,18 @@ class Batch:
             try:
                 await self._process(item)
             except FileExistsError:
-                self._outcome.skipped += 1
+                self._counts.skipped += 1
             except Unavailable as error:
-                self._outcome.not_tried += 1
-                self._outcome.outage_reason = str(error)
+                self._counts.not_tried += 1
+                self._counts.outage_reason = str(error)
                 self._skip_rest()
             except (Refused, OSError) as error:
-                self._outcome.failed += 1
+                self._counts.failed += 1
                 self._print_line(f"{item.source}: {error}")
                 if isinstance(error, RefusedForAll):
                     self._skip_rest()
             else:
-                self._outcome.written += 1
+                self._counts.written += 1
             self._bar.update()
 
     async def _process(self, item: Item) -> None:
@@ -108,7 +108,7 @@ class Batch:
 
     def _skip_rest(self) -> None:
         """Count all pending items as not tried."""
-        self._outcome.not_tried += len(self._pending)
+        self._counts.not_tried += len(self._pending)
         self._pending.clear()
 
     def _print_line(self, line: str) -> None:

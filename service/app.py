@@ -26,6 +26,7 @@ from service.http.application import Application, Router, build_application, bui
 from service.http.body_budget import BodyBudget
 from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
+from service.http.middleware.uploads import Upload
 from service.http.routes.admin import AdminRoutes
 from service.http.routes.edits import EditRoutes
 from service.http.routes.estimates import EstimateRoutes
@@ -36,11 +37,11 @@ from service.http.routes.jobs import JobRoutes
 from service.http.routes.models import ModelRoutes
 from service.http.routes.playground import PlaygroundRoutes
 from service.http.routes.problems import ProblemRoutes
-from service.http.upload import Pace, Upload
+from service.http.upload_pace import Pace
 from service.http.webhooks.address_policy import AddressPolicy
 from service.http.webhooks.resolver import Resolver
 from service.http.webhooks.sender import WebhookSender
-from service.imaging.workers.codecs import Codecs
+from service.imaging.workers.codec_client import CodecClient
 from service.imaging.workers.launcher import WorkerLauncher
 from service.imaging.workers.pool import WorkerPool
 from service.jobs.deliveries import Deliveries, Sender
@@ -114,7 +115,7 @@ def build_service(
     refusals = RefusalCache() if refusals is None else refusals
     engine = _engine(settings, metrics, refusals)
     codec_pool = _codec_pool(settings, launcher or WorkerLauncher(), metrics)
-    codecs = Codecs(codec_pool, settings.codec_seconds)
+    codecs = CodecClient(codec_pool, settings.codec_seconds)
     pipeline = ImagePipeline(settings, engine.admission, engine.scheduler, codecs, metrics)
     coalescer = RequestCoalescer(pipeline, engine.fingerprint, metrics, coalesce=settings.coalesce)
     webhooks, tracing, access = _webhook_sender(settings), _tracing(settings), _access_policy(settings, metrics)

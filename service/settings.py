@@ -310,7 +310,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 # pydantic-settings passes all by name
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """From the first to the last word; options come before all of them."""
+        """The sources, the first of which decides; options of the command line come before all of them."""
         return init_settings, env_settings, ConfigFile(settings_cls)
 
     @property

@@ -45,7 +45,7 @@ class AnswersManifest(BaseModel):
 
 
 class AnswersFolder:
-    """The answers in a folder."""
+    """A folder of pairs, each a degraded patch and what a teacher makes of it, with what they were made by."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

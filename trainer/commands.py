@@ -26,7 +26,7 @@ from trainer.paper.super_resolution import SuperResolutionTableConfig, super_res
 from trainer.run_folder import Run, png
 from trainer.stored_models import find_model
 from trainer.style_score import StyleScorer, format_terms
-from trainer.training import Invocation, publish_run, train_and_publish
+from trainer.train_and_publish import Invocation, publish_run, train_and_publish
 from trainer.watch.address import WatchAddress
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -54,7 +54,7 @@ class Resumable(Command):
 
 
 class Training(Resumable):
-    """A command that trains."""
+    """What every command that trains can be told beside the training itself."""
 
     watch: WatchAddress | None = Field(
         None, description="show the training on a web page: HOST:PORT, or without a value a free port of 127.0.0.1"

@@ -98,7 +98,7 @@ def with_gaussian_noise(pixels: Pixels, sigma: float, rng: np.random.Generator, 
 
 
 def with_photon_noise(pixels: Pixels, photons: float, rng: np.random.Generator) -> Pixels:
-    """Poisson noise of a sensor that counts so many photons where a channel is white."""
+    """Poisson noise of a sensor that counts `photons` where a channel is white."""
     counts = rng.poisson(pixels.astype(np.float64) * (photons / 255))
     return _to_levels(counts * (255 / photons))
 

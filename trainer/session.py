@@ -16,7 +16,7 @@ Phase = Literal["training", "publishing", "stopping", "ended"]
 log = logging.getLogger(__name__)
 
 
-class Record(Protocol):
+class Recorder(Protocol):
     """Keeps what a training reports, beside the folder of the run."""
 
     def begin(self, step: int) -> None:
@@ -31,7 +31,7 @@ class Record(Protocol):
 
 @dataclass(frozen=True)
 class Status:
-    """How a training stands."""
+    """The progress of a training at one moment."""
 
     phase: Phase
     step: int
@@ -51,14 +51,14 @@ class Session:
     def __init__(
         self,
         publish: Callable[[], str] | None = None,
-        records: Sequence[Record] = (),
+        recorders: Sequence[Recorder] = (),
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         """`publish` publishes the saved state and returns its name@version; without it, nothing is published early."""
         self.stop_requested = threading.Event()
         self._publish_requested = threading.Event()
         self._publish = publish
-        self._records = records
+        self._recorders = recorders
         self._progress = Progress(clock)
         self._publishing = self._ended = False
         self._published = self._message = ""
@@ -88,7 +88,7 @@ class Session:
     def begin(self, step: int, steps: int) -> None:
         """The training goes on after `step`, up to `steps`."""
         self._progress.begin(step, steps)
-        for record in self._records:
+        for record in self._recorders:
             record.begin(step)
 
     def advance(self, step: int) -> None:
@@ -98,12 +98,12 @@ class Session:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Values were measured; the device has nothing left to do for the steps before."""
         self._progress.measure()
-        for record in self._records:
+        for record in self._recorders:
             record.log(step, values)
 
     def preview(self, step: int, picture: Tensor) -> None:
         """A picture, float RGB (3, H, W) in [0, 1], was made."""
-        for record in self._records:
+        for record in self._recorders:
             record.preview(step, picture)
 
     @property

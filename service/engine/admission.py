@@ -20,7 +20,7 @@ from service.errors import ClientGone, Draining, Overloaded
 from service.telemetry.metrics import Metrics
 
 SAFETY_FACTOR = 1.25
-"""A request is admitted if it would be done in time even if it took so many times the prediction."""
+"""Predicted times are multiplied by this before they are compared with a deadline."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class Admission(Generic[Model]):
         self._notify_listener()
 
     async def drain(self, seconds: float) -> None:
-        """Admit nothing more, wait so long for what was admitted, and answer the rest with Draining."""
+        """Admit nothing more, wait `seconds` for what was admitted, and answer the rest with Draining."""
         self.close()
         try:
             async with asyncio.timeout(seconds):

@@ -43,7 +43,7 @@ class Backend(Protocol):
         """The tensor on the device. Running batches are not waited for."""
 
     def reduce_memory(self, fixed_batch: int) -> None:
-        """Memory ran out in a batch of so many planes: free what is kept for later, and use smaller batches."""
+        """Memory ran out in a batch of `fixed_batch` planes: free what is kept for later, and use smaller batches."""
 
 
 def forward_integers(network: TransformNetwork, planes: Tensor, statistics: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -38,7 +38,7 @@ class InferenceGroup(Generic[Model]):
         """Those that wait for the device or are on it."""
 
     def predictions(self, now: float, without: Collection[InferenceRequest[Model]]) -> Iterator[Prediction]:
-        """Of all of them but some; those that are equal last, as their frames are."""
+        """Predictions of all requests except `without`; equal ones come last, as one."""
         waiting = list(islice(self.unqueued, 2))
         single = [request for request in (*self.queued, *waiting[:1]) if request not in without]
         equal = [request for request in single if request.is_due_with_its_group]
@@ -50,7 +50,7 @@ class InferenceGroup(Generic[Model]):
             yield _predict((equal or waiting[1:])[0], now, count)
 
     def _count_later(self, without: Collection[InferenceRequest[Model]]) -> int:
-        """How many wait for their images, but the first of them and some others."""
+        """The number of unqueued requests, except the first and those in `without`."""
         first = set(islice(self.unqueued, 1))
         return len(self.unqueued) - len(first.union(request for request in without if request in self.unqueued))
 
@@ -69,7 +69,7 @@ class Backlog(Generic[Model]):
         self._groups: dict[InferenceGroup[Model], None] = {}
 
     def add(self, requests: Sequence[InferenceRequest[Model]], networks: int) -> None:
-        """Add the inference requests of one client: so many for each frame, frame by frame."""
+        """Add the inference requests of one client, frame by frame, one for each of `networks` networks."""
         self.client_requests += 1
         self.output_pixels += _output_pixels(requests)
         for group in (InferenceGroup(requests[first::networks]) for first in range(networks)):

@@ -47,7 +47,7 @@ class CostModel:
         return (self._fixed * batches + self._per_pixel * pixels) * self._correction[exclusive]
 
     def update(self, pixels: float, seconds: float, batches: float = 1, *, exclusive: bool = False) -> None:
-        """Correct the predictions by batches that took so many seconds."""
+        """Correct the predictions by the `seconds` that `batches` have taken."""
         surprise = math.log(max(seconds, 1e-9) / max(self.seconds(pixels, batches, exclusive=exclusive), 1e-9))
         surprise = min(max(surprise, -LARGEST_SURPRISE), LARGEST_SURPRISE)
         self._correction[exclusive] *= math.exp((1 - SMOOTHING) * surprise)

@@ -196,11 +196,11 @@ class InferenceRequest(Generic[Model]):
         return ImageTile(self._image, tile)
 
     def expect_end(self, tile: Tile, seconds: float, sharers: int) -> None:
-        """A running tile is expected to take so many seconds, in a batch of `sharers` tiles."""
+        """A running tile is expected to take `seconds`, in a batch of `sharers` tiles."""
         self.running[tile] = RunningTile(self._clock() + seconds, sharers)
 
     def finish_tile(self, tile: Tile, seconds: float) -> None:
-        """A tile has taken so many seconds of the whole device. The last one sets the result."""
+        """A tile is done, after `seconds` of the whole device. The last one sets the result."""
         del self.running[tile]
         self.device_seconds += seconds
         if not self.waiting_tiles and not self.running and not self.result.done():

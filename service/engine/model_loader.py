@@ -17,11 +17,10 @@ from service.engine.tiling import TileSizes, Tiling
 class ModelLoader:
     """Loads models for a runner, in the precision in which it is to run them. Belongs to one thread at a time."""
 
-    def __init__(self, runner: Runner, precision: torch.dtype, sizes: TileSizes) -> None:
-        """`sizes`: those of the tiles."""
+    def __init__(self, runner: Runner, precision: torch.dtype, tile_sizes: TileSizes) -> None:
         self._runner = runner
         self._precision = precision
-        self._sizes = sizes
+        self._tile_sizes = tile_sizes
         self._cost_models: dict[tuple[NetworkSpec, SampleType], CostModel] = {}
 
     def submit(self, model: StoredModel) -> Future[LoadedModel]:
@@ -55,7 +54,7 @@ class ModelLoader:
 
     def _time(self, network: TransformNetwork, fp32: TransformNetwork, sample: SampleType) -> LoadedNetwork:
         """Networks of one architecture take the same time: only the first of them is timed."""
-        tiling, key = Tiling(network, self._sizes), (network.spec, sample)
+        tiling, key = Tiling(network, self._tile_sizes), (network.spec, sample)
         if key not in self._cost_models:
             untimed = LoadedNetwork(network, fp32, tiling, CostModel(0.0, 0.0))
             self._cost_models[key] = calibrate(partial(self._runner.run, untimed), tiling, sample)

@@ -31,7 +31,7 @@ class Patience:
         self._seen: deque[tuple[float, float, bool]] = deque(maxlen=self.CAPACITY)
 
     def observe(self, waited: float, *, left: bool) -> None:
-        """A client has left, or has been answered, after so many seconds."""
+        """A client has left, or has been answered, after `waited` seconds."""
         self._seen.append((self._clock(), waited, left))
 
     def seconds(self) -> float:

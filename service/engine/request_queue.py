@@ -36,7 +36,7 @@ class Position:
     """Of its next tile."""
 
 
-Entry = tuple[float, int, InferenceRequest[Model]]
+SortKey = tuple[float, int, InferenceRequest[Model]]
 """A number by which a request is sorted, its arrival, which no other one has, and the request."""
 
 
@@ -44,22 +44,22 @@ class SortedRequests(Generic[Model]):
     """Inference requests in ascending order of a number of each; equal ones as they arrived."""
 
     def __init__(self) -> None:
-        self._entries: list[Entry[Model]] = []
+        self._keys: list[SortKey[Model]] = []
 
     def __bool__(self) -> bool:
-        return bool(self._entries)
+        return bool(self._keys)
 
-    def add(self, entry: Entry[Model]) -> None:
+    def add(self, key: SortKey[Model]) -> None:
         """Add a request."""
-        insort(self._entries, entry)
+        insort(self._keys, key)
 
     def remove(self, number: float, arrival: int) -> None:
         """Remove the request that was added with these."""
-        del self._entries[bisect_left(self._entries, (number, arrival))]
+        del self._keys[bisect_left(self._keys, (number, arrival))]
 
-    def first(self) -> Entry[Model] | None:
-        """The entry with the least number; None where there is none."""
-        return self._entries[0] if self._entries else None
+    def first(self) -> SortKey[Model] | None:
+        """The key with the least number; None where there is none."""
+        return self._keys[0] if self._keys else None
 
 
 class RequestQueue(Generic[Model]):
@@ -117,7 +117,7 @@ class RequestQueue(Generic[Model]):
 
     def most_urgent(self) -> InferenceRequest[Model] | None:
         """The most urgent request; None where none waits."""
-        first = [entry for requests in self._by_size.values() if (entry := self._first(requests))]
+        first = [key for requests in self._by_size.values() if (key := self._first(requests))]
         return min(first)[2] if first else None
 
     def most_urgent_small(self) -> InferenceRequest[Model] | None:
@@ -139,8 +139,8 @@ class RequestQueue(Generic[Model]):
                 self.discard(request)
                 yield request
 
-    def _first(self, requests: SortedRequests[Model]) -> Entry[Model] | None:
-        """The first entry; those that have failed, and have no tiles any more, leave."""
+    def _first(self, requests: SortedRequests[Model]) -> SortKey[Model] | None:
+        """The first key; those that have failed, and have no tiles any more, leave."""
         while (first := requests.first()) and not first[2].waiting_tiles:
             self.discard(first[2])
         return first

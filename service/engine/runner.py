@@ -32,7 +32,7 @@ OUT_OF_MEMORY_MESSAGES = (
 )
 """Parts of torch's messages where the memory of the processor, of CUDA or of cuDNN does not suffice."""
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +57,12 @@ class Runner:
         """`run` in a lane's thread, as soon as one is free."""
         return self.submit_operation(lambda: self.run(network, tiles, exclusive), exclusive=exclusive)
 
-    def submit_operation(self, operation: Callable[[], Result], *, exclusive: bool = False) -> Future[Result]:
+    def submit_operation(self, operation: Callable[[], T], *, exclusive: bool = False) -> Future[T]:
         """Call a function in a lane's thread, as soon as one is free; it counts as the device's work."""
         share = 1.0 if exclusive else 1 / self.lanes
         return self._lane_threads.submit(self._observed, share, operation)
 
-    def submit_beside(self, operation: Callable[[], Result]) -> Future[Result]:
+    def submit_beside(self, operation: Callable[[], T]) -> Future[T]:
         """Call a function beside the batches, in a thread of its own; it counts as the device's work."""
         return self._loading_thread.submit(self._observed, 1 / self.lanes, operation)
 
@@ -164,7 +164,7 @@ class Runner:
             raise InferenceFailed("the network gives values that are not finite for this image; try another model")
         return output
 
-    def _observed(self, share: float, operation: Callable[[], Result]) -> Result:
+    def _observed(self, share: float, operation: Callable[[], T]) -> T:
         """The operation's result; its time, and the `share` of the device that it takes, are added to the metrics."""
         self._began[get_ident()] = began = monotonic()
         self._metrics.device_heartbeat.set(time())

@@ -40,7 +40,7 @@ class Concurrency:
     """Whether a batch can have all lanes at once, and is faster then: an exclusive batch."""
 
 
-Entry = tuple[InferenceRequest[Model], ImageTile]
+BatchItem = tuple[InferenceRequest[Model], ImageTile]
 """A tile and the request that it belongs to."""
 
 
@@ -49,7 +49,7 @@ class Batch(Generic[Model]):
     """A batch on the device."""
 
     model: Model
-    entries: list[Entry[Model]]
+    items: list[BatchItem[Model]]
     exclusive: bool
     large: bool
     """Whether it belongs to a large request; see `Scheduler`."""
@@ -57,7 +57,7 @@ class Batch(Generic[Model]):
     @property
     def pixels(self) -> int:
         """Pixels of its planes."""
-        return sum(image_tile.tile.pixels for _, image_tile in self.entries)
+        return sum(image_tile.tile.pixels for _, image_tile in self.items)
 
 
 class Scheduler(Generic[Model]):
@@ -171,9 +171,9 @@ class Scheduler(Generic[Model]):
         shape, room = shape_of_next_tile(first), first.model.tiling.max_batch(first.waiting_tiles[0])
         batch = Batch(first.model, [], self._runs_exclusively(first), self._queue.is_large(first))
         request: InferenceRequest[Model] | None = first
-        while request is not None and len(batch.entries) < room:
-            while len(batch.entries) < room and request.waiting_tiles and shape_of_next_tile(request) == shape:
-                batch.entries.append((request, request.start_tile()))
+        while request is not None and len(batch.items) < room:
+            while len(batch.items) < room and request.waiting_tiles and shape_of_next_tile(request) == shape:
+                batch.items.append((request, request.start_tile()))
             self._queue.renew(request)
             request = self._queue.most_urgent_of(shape)
         return batch
@@ -195,7 +195,7 @@ class Scheduler(Generic[Model]):
 
     def _start(self, batch: Batch[Model]) -> None:
         name = batch.model.name
-        self._metrics.batch_size.labels(name).observe(len(batch.entries))
+        self._metrics.batch_size.labels(name).observe(len(batch.items))
         self._metrics.batch_pixels.labels(name).observe(batch.pixels)
         task = asyncio.create_task(self._run_batch(batch))
         self._running[task] = batch
@@ -203,40 +203,40 @@ class Scheduler(Generic[Model]):
 
     async def _run_batch(self, batch: Batch[Model]) -> None:
         """Predict the end of a batch, and run it."""
-        computed = _computed(batch.model, batch.entries)
+        computed = _computed(batch.model, batch.items)
         seconds = batch.model.cost_model.seconds(*computed, exclusive=batch.exclusive)
-        for request, image_tile in batch.entries:
-            request.expect_end(image_tile.tile, seconds, len(batch.entries))
-        await self._execute(batch, batch.entries)
+        for request, image_tile in batch.items:
+            request.expect_end(image_tile.tile, seconds, len(batch.items))
+        await self._execute(batch, batch.items)
 
-    async def _execute(self, batch: Batch[Model], entries: Sequence[Entry[Model]]) -> None:
+    async def _execute(self, batch: Batch[Model], items: Sequence[BatchItem[Model]]) -> None:
         """Run these tiles of a batch. Where that fails they are bisected, until the faulty tile fails alone."""
         began = self._clock()
         try:
-            await self._run(batch.model, [image_tile for _, image_tile in entries], batch.exclusive)
+            await self._run(batch.model, [image_tile for _, image_tile in items], batch.exclusive)
         except DeviceLost:
             raise
         except Exception as error:  # noqa: BLE001 # of whatever kind, it goes to the clients concerned
-            await self._bisect(batch, entries, error)
+            await self._bisect(batch, items, error)
         else:
             seconds = self._clock() - began
-            pixels, batches = _computed(batch.model, entries)
+            pixels, batches = _computed(batch.model, items)
             batch.model.cost_model.update(pixels, seconds, batches, exclusive=batch.exclusive)
-            self._finish(batch, entries, seconds)
+            self._finish(batch, items, seconds)
 
-    async def _bisect(self, batch: Batch[Model], entries: Sequence[Entry[Model]], error: Exception) -> None:
-        if len(entries) == 1:
-            request, image_tile = entries[0]
+    async def _bisect(self, batch: Batch[Model], items: Sequence[BatchItem[Model]], error: Exception) -> None:
+        if len(items) == 1:
+            request, image_tile = items[0]
             self._queue.discard(request)
             request.fail_tile(image_tile.tile, error)
             return
         self._metrics.batches_bisected.labels(batch.model.name).inc()
-        await self._execute(batch, entries[: len(entries) // 2])
-        await self._execute(batch, entries[len(entries) // 2 :])
+        await self._execute(batch, items[: len(items) // 2])
+        await self._execute(batch, items[len(items) // 2 :])
 
-    def _finish(self, batch: Batch[Model], entries: Sequence[Entry[Model]], seconds: float) -> None:
-        share = seconds / len(entries) / (1 if batch.exclusive else self._concurrency.lanes)
-        for request, image_tile in entries:
+    def _finish(self, batch: Batch[Model], items: Sequence[BatchItem[Model]], seconds: float) -> None:
+        share = seconds / len(items) / (1 if batch.exclusive else self._concurrency.lanes)
+        for request, image_tile in items:
             request.finish_tile(image_tile.tile, share)
             if request.abandoned:
                 self._metrics.device_wasted.inc(share)
@@ -257,7 +257,7 @@ class Scheduler(Generic[Model]):
                 raise error
             if error is not None:
                 logger.error("a batch of %s ended unexpectedly", batch.model.name, exc_info=error)
-                self._fail({request for request, _ in batch.entries}, error)
+                self._fail({request for request, _ in batch.items}, error)
 
     def _fail(self, requests: Collection[InferenceRequest[Model]], error: BaseException) -> None:
         """Fail requests, and let no further tile of them start."""
@@ -268,18 +268,18 @@ class Scheduler(Generic[Model]):
     async def _stop(self) -> None:
         for task, batch in self._running.items():
             task.cancel()
-            for request, _ in batch.entries:
+            for request, _ in batch.items:
                 request.fail(Draining())
         for task in self._running:
             with suppress(asyncio.CancelledError, Exception):
                 await task
 
 
-def _computed(model: EngineModel, entries: Sequence[Entry[Model]]) -> tuple[int, int]:
+def _computed(model: EngineModel, items: Sequence[BatchItem[Model]]) -> tuple[int, int]:
     """Pixels and batches that the device computes for tiles of one shape: a fixed batch is padded to its full size."""
-    tile = entries[0][1].tile
+    tile = items[0][1].tile
     size = model.tiling.fixed_batch(tile)
-    batches = math.ceil(len(entries) / size)
+    batches = math.ceil(len(items) / size)
     return batches * size * tile.pixels, batches
 
 

@@ -49,7 +49,7 @@ class Accept:
         For a client that prefers JSON they are those of the image in it. Raises NotAcceptable where there is none.
         """
         if requested is not None:
-            return _named_format(requested)
+            return requested_formats(requested)
         weights = self._image_weights()
         if not weights and (not self.weights or self.prefers_json):
             return WRITTEN_FORMATS
@@ -57,6 +57,18 @@ class Accept:
 
     def _image_weights(self) -> dict[str, float]:
         return {name: weight for name, weight in self.weights.items() if name == "*/*" or name.startswith("image/")}
+
+
+def requested_formats(requested: str | None) -> tuple[ImageFormat, ...]:
+    """The format of that name, or of files with that extension; all where none is named.
+
+    Raises NotAcceptable for one that is not written.
+    """
+    if requested is None:
+        return WRITTEN_FORMATS
+    name = requested.lower().removeprefix(".")
+    formats = tuple(image_format for image_format in WRITTEN_FORMATS if image_format == EXTENSIONS.get(name, name))
+    return formats or _refuse(f"format={requested}", writable_types())
 
 
 def _media_range(element: str) -> str:
@@ -69,27 +81,23 @@ def _quality(element: str) -> float:
     return float(text) if WEIGHT.fullmatch(text) else 0.0
 
 
-def _named_format(requested: str) -> tuple[ImageFormat, ...]:
-    name = requested.lower().removeprefix(".")
-    formats = tuple(kind for kind in WRITTEN_FORMATS if kind == EXTENSIONS.get(name, name))
-    return formats or _refuse(f"format={requested}", writable_types())
-
-
 def _preferred(weights: Mapping[str, float]) -> tuple[ImageFormat, ...]:
     """The formats of the highest weight; all that are not refused where a wildcard is accepted.
 
     A browser names its favourites and adds a wildcard; it means the pictures of pages and takes any other just as well.
     """
-    of_format = {kind: _weight_of(kind, weights) for kind in WRITTEN_FORMATS}
+    of_format = {image_format: _weight_of(image_format, weights) for image_format in WRITTEN_FORMATS}
     any_image = weights.get("image/*", weights.get("*/*", 0.0)) > 0
     least = 0.001 if any_image else max(of_format.values())
-    return tuple(kind for kind, weight in of_format.items() if weight >= least > 0)
+    return tuple(image_format for image_format, weight in of_format.items() if weight >= least > 0)
 
 
-def _weight_of(kind: ImageFormat, weights: Mapping[str, float]) -> float:
+def _weight_of(image_format: ImageFormat, weights: Mapping[str, float]) -> float:
     """The weight of the most specific media range that covers the format, 0 where none does."""
-    aliases = [f"image/{alias}" for alias, name in EXTENSIONS.items() if name == kind]
-    return next((weights[name] for name in (kind.media_type, *aliases, "image/*", "*/*") if name in weights), 0.0)
+    aliases = [f"image/{alias}" for alias, name in EXTENSIONS.items() if name == image_format]
+    return next(
+        (weights[name] for name in (image_format.media_type, *aliases, "image/*", "*/*") if name in weights), 0.0
+    )
 
 
 def _refuse(asked: str, available: Sequence[str]) -> tuple[ImageFormat, ...]:

@@ -12,18 +12,18 @@ from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 from service.http.access.access_control import AccessControl, AccessPolicy
-from service.http.access_log import AccessLog
-from service.http.allowed_hosts import AllowedHosts
-from service.http.forwarded import Forwarded
-from service.http.path_normalization import NormalizePath
+from service.http.middleware.access_log import AccessLog
+from service.http.middleware.allowed_hosts import AllowedHosts
+from service.http.middleware.forwarded import Forwarded
+from service.http.middleware.path_normalization import NormalizePath
+from service.http.middleware.security_headers import SecurityHeaders
+from service.http.middleware.uploads import Upload, Uploads
 from service.http.problems import Problems
 from service.http.query import refuse_unknown_parameters
 from service.http.routes.docs import docs_router
 from service.http.routes.edits import PATH as EDITS
 from service.http.routes.edits import openai_error
 from service.http.routes.problems import problem_responses
-from service.http.security_headers import SecurityHeaders
-from service.http.upload import Upload, Uploads
 from service.settings import Settings
 from service.telemetry.metrics import Metrics, package_version
 from service.telemetry.tracing import Tracing
@@ -56,7 +56,7 @@ REQUEST_HEADERS = (
     "traceparent",
     "tracestate",
 )
-"""What pages of other origins may send."""
+"""Request headers that pages of other origins may send (CORS)."""
 
 RESPONSE_HEADERS = (
     "ETag",
@@ -72,7 +72,7 @@ RESPONSE_HEADERS = (
     "X-Request-ID",
     "traceparent",
 )
-"""What they may read."""
+"""Response headers that they may read."""
 
 
 def build_application(

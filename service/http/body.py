@@ -9,8 +9,8 @@ from fastapi import Request
 
 from service.errors import BodyTooLarge
 from service.http.content_coding import CODINGS, decode_stream, parse_coding
+from service.http.middleware.uploads import Upload
 from service.http.multipart import IMAGE, MASK, ImageForm, MultipartForm
-from service.http.upload import Upload
 from service.imaging.codecs import readable_types
 from service.pipeline.requests import InputFiles
 

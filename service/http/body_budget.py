@@ -45,8 +45,8 @@ class BodyBudget:
         self._held = 0
         self._held_by_large = 0
         self._waiting: list[Reservation] = []
-        metrics.body_bytes.set_function(lambda: self._held)
-        metrics.bodies_waiting.set_function(lambda: len(self._waiting))
+        metrics.body_bytes.set_function(lambda: self.held)
+        metrics.bodies_waiting.set_function(lambda: self.waiting)
 
     @property
     def held(self) -> int:
@@ -63,7 +63,7 @@ class BodyBudget:
         return Reservation(next(self._serials))
 
     async def grow(self, reservation: Reservation, size: int, seconds: float) -> None:
-        """Reserve so many bytes in all, waiting for them at most so many seconds. Raises TooManyUploads."""
+        """Reserve `size` bytes in all, and wait for them `seconds` at most. Raises TooManyUploads."""
         if size <= reservation.size:
             return
         reservation.wanted = size

@@ -48,13 +48,13 @@ class ConnectionLimits:
     """Between two requests. Longer than the minute after which load balancers close an idle connection: they must be
     the first to close it."""
     linger_seconds: float = 5.0
-    """For what a client still sends after an answer that closes the connection."""
+    """How long input is still read after a response that closes the connection."""
     linger_bytes: int = 2**22
-    """Of what a client still sends after a refusal of the connection."""
+    """How much input is still read after the connection was refused."""
     write_seconds: float = 10.0
-    """For a client to read its answer, and more for a long one:"""
+    """The time in which a client must read a response, beside its size divided by `bytes_per_second`."""
     bytes_per_second: float = 8192.0
-    """how fast it must be read."""
+    """The least rate at which a client reads a response."""
     target_bytes: int = 8192
     """RFC 9112, section 3, recommends 8000 at least."""
     header_bytes: int = 32768
@@ -66,7 +66,7 @@ class ConnectionLimits:
     """Requests that wait for the answers of earlier ones."""
 
 
-class RequestPart(NamedTuple):
+class ParserPosition(NamedTuple):
     """Where the parser is: in which request, and in its head or its body."""
 
     request: int
@@ -114,7 +114,7 @@ class Connection(HttpToolsProtocol):
         if self._refusal is not None:
             self._discard(len(data))
             return
-        part = self._part
+        part = self._position
         try:
             self._feed(data)
         except httptools.HttpParserError as error:
@@ -264,19 +264,19 @@ class Connection(HttpToolsProtocol):
             self.transport.write_eof()
         self._expires = self.loop.time() + self._limits.linger_seconds
 
-    def _count(self, length: int, before: RequestPart) -> int:
-        """Bytes of the request that is arriving, at least, now that so many more have come after that part."""
-        if before == self._part:
+    def _count(self, length: int, before: ParserPosition) -> int:
+        """A lower bound of the bytes of the arriving request, `length` bytes after the parser was at `before`."""
+        if before == self._position:
             return self._fed + length
         is_first = self._requests == before.request + 1 and not (before.is_head or before.is_body)
         return length if is_first else 0
 
     @property
-    def _part(self) -> RequestPart:
-        return RequestPart(self._requests, self._in_head, self._in_body)
+    def _position(self) -> ParserPosition:
+        return ParserPosition(self._requests, self._in_head, self._in_body)
 
     def _discard(self, length: int) -> None:
-        """Of what comes after a refusal, so much that the client may see it; one that never stops will not look."""
+        """Discard what comes after a refusal, up to `linger_bytes`; beyond them the connection expires."""
         self._discarded += length
         if self._discarded > self._limits.linger_bytes:
             self._expires = 0.0

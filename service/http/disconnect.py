@@ -8,10 +8,10 @@ from starlette.types import Receive
 
 from service.errors import ClientGone
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
-async def while_connected(receive: Receive, work: Awaitable[Result]) -> Result:
+async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
     """The result of `work`. Cancels it and raises ClientGone as soon as the client has left.
 
     To be called when the body has been read: then only a disconnection can be received.

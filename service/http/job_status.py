@@ -36,7 +36,7 @@ class JobStatus(BaseModel):
 
     @classmethod
     def of(cls, job: Job, kept_seconds: float, prefix: str = "") -> Self:
-        """The public part of a job, whose result is kept for so long; `prefix` is that of all paths."""
+        """The public part of a job, whose result is kept for `kept_seconds`; `prefix` is that of all paths."""
         record, outcome = job.record, job.outcome
         failure = outcome.failure.error() if outcome and outcome.failure else None
         return cls(

@@ -5,10 +5,10 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Response
 from pydantic import Field
 
-from service.http.accept import JSON, Accept
+from service.http.accept import JSON
 from service.imaging.codecs import writable_types
 from service.pipeline.result import FinishedImage, Result
 from service.pipeline.trace import Trace
@@ -20,10 +20,9 @@ class JsonResult(Result):
     image: str = Field(description="the file, base64 (RFC 4648)", json_schema_extra={"contentEncoding": "base64"})
 
 
-async def image_response(request: Request, image: FinishedImage) -> Response:
-    """The image in the form that the request accepts."""
-    trace: Trace = request.state.trace
-    result, as_json = image.result, _prefers_json(request)
+async def image_response(image: FinishedImage, trace: Trace, *, as_json: bool) -> Response:
+    """The image as its file, or as JSON with all that is known of it."""
+    result = image.result
     headers = _headers(result, weak=as_json)
     headers |= {"Server-Timing": trace.server_timing()} if trace.durations else {}
     if as_json:
@@ -32,9 +31,9 @@ async def image_response(request: Request, image: FinishedImage) -> Response:
     return Response(image.content, media_type=result.media_type, headers=headers)
 
 
-def not_modified(request: Request, result: Result) -> Response:
+def not_modified(result: Result, *, as_json: bool) -> Response:
     """The response to a client that has the image already."""
-    return Response(status_code=304, headers=_headers(result, weak=_prefers_json(request)))
+    return Response(status_code=304, headers=_headers(result, weak=as_json))
 
 
 def matches_etag(if_none_match: Sequence[str] | None, etag: str) -> bool:
@@ -60,10 +59,6 @@ def image_response_schema(description: str = "The image") -> dict[str, Any]:
         "content": dict.fromkeys(writable_types(), file),
         "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in texts.items()},
     }
-
-
-def _prefers_json(request: Request) -> bool:
-    return Accept.parse(request.headers.getlist("Accept")).prefers_json
 
 
 def _to_json(image: FinishedImage) -> str:

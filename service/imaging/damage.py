@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from service.imaging.pixels import Pixels, to_luma
 
-Plane = NDArray[np.float32]
+Channel = NDArray[np.float32]
 """(H, W), in levels of 256."""
 
 LEAST_QUALITY = 80
@@ -27,7 +27,7 @@ BLOCK = 8
 """Side of JPEG's blocks, and of those in which noise is estimated."""
 
 SAMPLES, SAMPLE_SIDE = 4, 256
-"""A large image is looked at in so many places along each side, of so many pixels a side."""
+"""Squares along each side of a large image that are looked at, and their side in pixels."""
 
 STANDARD_LUMA_SUM = 3688
 """Of the 64 entries of the luma table at quality 50 (ITU-R T.81, table K.1)."""
@@ -99,7 +99,7 @@ def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int:
     return round(min(100.0, max(1.0, quality)))
 
 
-def blockiness(samples: Sequence[Plane]) -> float:
+def blockiness(samples: Sequence[Channel]) -> float:
     """How much larger steps across the borders of blocks are than other steps; 1 without blocks.
 
     Of the two directions it is the lesser: windows and fences have a period in one of them. The blocks may begin
@@ -129,36 +129,36 @@ def _positions(length: int) -> list[int]:
     return [int(at) // BLOCK * BLOCK for at in np.linspace(0, length - SAMPLE_SIDE, SAMPLES)]
 
 
-def _luma(pixels: Pixels) -> Plane:
+def _luma(pixels: Pixels) -> Channel:
     return to_luma(pixels).astype(np.float32)
 
 
-def _contrast(planes: Sequence[Plane]) -> float:
+def _contrast(planes: Sequence[Channel]) -> float:
     """The mean relative step of the columns of one phase, of eight, over the median phase's; of the largest phase."""
     means = np.mean([_phase_means(_relative_steps(plane)) for plane in planes], axis=0)
     return float(means.max() / max(np.median(means), 1e-3))
 
 
-def _relative_steps(plane: Plane) -> Plane:
+def _relative_steps(plane: Channel) -> Channel:
     """The step from each column to the next one, compared with the two steps before it and after it."""
     steps = np.abs(np.diff(plane, axis=1))
     beside = steps[:, :-4] + steps[:, 1:-3] + steps[:, 3:-1] + steps[:, 4:]
-    relative: Plane = np.minimum(steps[:, 2:-2] / (beside / 4 + BASE_STEP), LARGEST_STEP)
+    relative: Channel = np.minimum(steps[:, 2:-2] / (beside / 4 + BASE_STEP), LARGEST_STEP)
     return relative
 
 
-def _phase_means(columns: Plane) -> NDArray[np.float64]:
+def _phase_means(columns: Channel) -> NDArray[np.float64]:
     return np.array([columns[:, phase::BLOCK].mean(dtype=np.float64) for phase in range(BLOCK)])
 
 
-def _quiet(planes: Sequence[Plane], share: float) -> float:
-    """The noise that so much of the blocks have less of; 0 where no block has any."""
+def _quiet(planes: Sequence[Channel], share: float) -> float:
+    """The noise below which `share` of the noisy blocks are; 0 where no block is noisy."""
     deviations = np.concatenate([_block_noise(plane) for plane in planes])
     noisy = deviations[deviations > FLAT]
     return float(np.quantile(noisy, share)) if len(noisy) else 0.0
 
 
-def _block_noise(plane: Plane) -> NDArray[np.float64]:
+def _block_noise(plane: Channel) -> NDArray[np.float64]:
     """The standard deviation, (N,), of the noise that would explain each block.
 
     By a difference of Laplacians, which cancels planes and straight edges along the axes (Immerkær, *Fast noise

@@ -14,9 +14,9 @@ class Frame:
 
     picture: Picture
     space: ColourSpace
-    """Of the picture's pixels, and of those of the answer."""
+    """The colour space of the picture and of the answer."""
     mask: Mask | None = None
-    """Where it is processed; None: everywhere."""
+    """Which part is processed; None: all of it."""
 
 
 class FrameTransform(Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 
 from service.errors import InvalidRequest, ServiceError
 from service.imaging.blending import LUMA_BT709, Opacity
-from service.imaging.codecs import Header, Picture, decode, inspect
+from service.imaging.codecs import ImageHeader, Picture, decode, inspect
 from service.imaging.pixels import BAND_VALUES, Pixels, row_bands
 from service.imaging.resampling import OUTPUT_BLOCK, TRIANGLE, Floats, Resampler, gaussian, resize
 from service.imaging.sizes import Size
@@ -85,7 +85,7 @@ class Mask:
         return _blur(small, deviation / factor, band_values)
 
 
-def inspect_mask(data: bytes, photo: Size, meaning: MaskMeaning = MaskMeaning.WHITE) -> Header:
+def inspect_mask(data: bytes, photo: Size, meaning: MaskMeaning = MaskMeaning.WHITE) -> ImageHeader:
     """The header of a mask for a photo of that upright size.
 
     Raises what `inspect` raises, and InvalidRequest where the mask is animated or has another aspect ratio; where

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from service.imaging.pixels import BAND_VALUES, Pixels, row_bands
 
 Floats = NDArray[np.float32]
-Plane = NDArray[Any]
+Samples = NDArray[Any]
 """(H, W, C) of uint8, uint16 or float32."""
 
 OUTPUT_BLOCK = 16
@@ -124,7 +124,7 @@ class Resampler:
         self._rows = Axis(source[0], target[0], kernel)
         self._columns = Axis(source[1], target[1], kernel)
 
-    def resample_rows(self, picture: Plane, rows: slice) -> Floats:
+    def resample_rows(self, picture: Samples, rows: slice) -> Floats:
         """Compute rows of the result, float32 (rows, W', C), neither rounded nor clipped.
 
         The direction that leaves fewer values for the other one is resampled first.

@@ -29,7 +29,7 @@ class UpscaleTransform:
         return frame.picture.pixels
 
     def needs_photo(self, _frame: Frame) -> bool:
-        """For its colours."""
+        """Back-projection compares the output with it."""
         return self.back_projection
 
     def postprocess(self, frame: Frame, outputs: Sequence[Pixels]) -> Picture:

@@ -51,7 +51,7 @@ class Deliveries:
         self._store = store
         self._sender = sender
         self._metrics = metrics
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(AT_ONCE)
 
     def start(self, job: Job) -> None:
         """Deliver the webhook of a job that has ended, if it has one that was not delivered yet."""
@@ -67,7 +67,7 @@ class Deliveries:
         delivery = await asyncio.to_thread(self._store.delivery, job.record.id)
         while delivery.state is DeliveryState.PENDING:
             await asyncio.sleep(_seconds_until(delivery.next_at))
-            async with self._room:
+            async with self._slots:
                 delivery = await self._attempt(job, delivery, sender)
             await self._write(job, delivery)
 

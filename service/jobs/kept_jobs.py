@@ -49,7 +49,7 @@ class KeptJobs:
         return self._jobs.get(job_id)
 
     async def create(self, record: JobRecord, files: InputFiles, most_of_owner: int | None = None) -> Job:
-        """A new job, on the disk already. `most_of_owner`: so many unfinished ones may its owner have.
+        """A new job, on the disk already. `most_of_owner`: the most unfinished jobs that its owner may have.
 
         Raises QuotaExceeded, TooManyJobs, and JobsUnavailable where it cannot be written.
         """
@@ -77,7 +77,7 @@ class KeptJobs:
         job.bytes = await asyncio.to_thread(self._store.size, job.record.id)
 
     async def make_room(self, wanted: int) -> bool:
-        """Delete expired jobs, then the oldest ended ones, until so many bytes fit. Returns whether they do."""
+        """Delete expired jobs, then the oldest ended ones, until `wanted` bytes fit. Returns whether they do."""
         expired = datetime.now(UTC) - timedelta(seconds=self._settings.job_seconds)
         ended = [(job.outcome.finished, job) for job in self._jobs.values() if job.outcome is not None]
         for finished, job in sorted(ended, key=lambda pair: pair[0]):
@@ -109,7 +109,7 @@ class KeptJobs:
             )
 
     async def _require_room(self, size: int) -> None:
-        """Raise TooManyJobs where a new job with files of so many bytes would be one too many."""
+        """Raise TooManyJobs where there is no place for a job with files of `size` bytes."""
         unfinished, most = self._count(JobState.QUEUED, JobState.RUNNING), self._settings.max_jobs
         if unfinished >= most:
             raise _too_many(f"{unfinished} jobs are unfinished; at most {most} are accepted")

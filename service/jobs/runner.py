@@ -60,7 +60,7 @@ class JobRunner:
         self._deliveries = deliveries
         self._metrics = metrics
         self._tracing = tracing
-        self._room = asyncio.Semaphore(settings.max_running_jobs)
+        self._slots = asyncio.Semaphore(settings.max_running_jobs)
 
     def start(self, job: Job) -> None:
         """Run a job as soon as there is room."""
@@ -76,7 +76,7 @@ class JobRunner:
     async def _run(self, job: Job) -> None:
         """Run a job when there is room. Its outcome stays None where it is left to the next process."""
         try:
-            async with self._room:
+            async with self._slots:
                 await self._run_now(job)
         except Exception:
             logger.exception("the end of job %s cannot be recorded", job.record.id)

@@ -53,7 +53,7 @@ class ModelRegistry:
 
     @property
     def trouble(self) -> str | None:
-        """Why it is not known yet which models the stores have; None once they were read."""
+        """Why the stores have not been read yet; None once they were."""
         return self._trouble
 
     def warnings(self) -> list[str]:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from service.models.served_model import ServedModel
 
 IMPERCEPTIBLE = 1.25
-"""A Lanczos filter enlarges a side by so much without a visible loss."""
+"""The factor up to which a Lanczos filter enlarges a side without a visible loss."""
 
 NOTICEABLE = 2.5
 """From here on the loss is worth the time of a network, which is hardly more than the painting itself would take at the

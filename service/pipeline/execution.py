@@ -6,7 +6,7 @@ from time import monotonic
 
 from service.engine.inference_request import InferenceRequest
 from service.engine.inference_spec import Model
-from service.imaging.codecs import Header, ImageFormat, MetadataPolicy, Pixels, SourceType
+from service.imaging.codecs import ImageFormat, ImageHeader, MetadataPolicy, Pixels, SourceType
 from service.imaging.workers.image_tasks import DecodedFrames, DecodeRequest, EncodeRequest
 from service.models.served_model import ServedModel
 from service.pipeline.operation import Plan
@@ -24,7 +24,7 @@ class Execution:
     plan: Plan
     format: ImageFormat
     inferences: Inferences
-    header: Header
+    header: ImageHeader
     mask_pixels: int
     """Of the file of the mask; 0 without one."""
     trace: Trace

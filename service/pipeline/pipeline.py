@@ -16,10 +16,10 @@ from service.engine.inference_spec import InferenceSpec
 from service.engine.scheduler import Scheduler
 from service.errors import DeadlineExceeded, InvalidRequest, ServiceError, name_exhaustion
 from service.imaging.blending import mix
-from service.imaging.codecs import Header, ImageFormat, ImageLimits, Pixels
+from service.imaging.codecs import ImageFormat, ImageHeader, ImageLimits, Pixels
 from service.imaging.damage import Damage
 from service.imaging.sizes import Size
-from service.imaging.workers.codecs import Codecs
+from service.imaging.workers.codec_client import CodecClient
 from service.models.served_model import ServedModel
 from service.pipeline.execution import Execution, Inferences, stage_seconds
 from service.pipeline.operation import Plan
@@ -35,7 +35,7 @@ FRAMES_AT_ONCE = 8
 TRIM_PIXELS = 16_000_000
 """Output pixels from which the memory of an answer is given back to the system at once."""
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class ImagePipeline:
         settings: Settings,
         admission: Admission[ServedModel],
         scheduler: Scheduler[ServedModel],
-        codecs: Codecs,
+        codecs: CodecClient,
         metrics: Metrics,
     ) -> None:
         self._limits = ImageLimits(
@@ -85,7 +85,7 @@ class ImagePipeline:
         specs = [InferenceSpec(model, 1, 1) for model in request.operation.models]
         self._admission.check(specs, deadline.at(), deadline.priority, default_timeout=deadline.is_default)
 
-    def forecast(self, request: ResolvedRequest, header: Header) -> Forecast:
+    def forecast(self, request: ResolvedRequest, header: ImageHeader) -> Forecast:
         """What would become of a request now. Raises as `run` does where it could be accepted at no time."""
         file_format = request.output.choose_format(header)
         plan = _plan(request, header, file_format)
@@ -105,7 +105,7 @@ class ImagePipeline:
             return Forecast(plan, *size, refusal, tiles, *seconds)
         return Forecast(plan, *size, None, tiles, *seconds)
 
-    async def inspect(self, image: bytes) -> Header:
+    async def inspect(self, image: bytes) -> ImageHeader:
         """The header of an image. Raises what the codecs raise for a broken or unsupported one, and OutOfResources."""
         with name_exhaustion():
             return await self._codecs.inspect(image)
@@ -149,7 +149,9 @@ class ImagePipeline:
             self._metrics.output_pixels.labels(inference.model.name).inc(inference.spec.output_pixels)
         return EncodedImage(content, file_format, plan.answer, plan.models, request.operation.verdict)
 
-    async def _assess(self, request: ResolvedRequest, image: bytes, header: Header, trace: Trace) -> ResolvedRequest:
+    async def _assess(
+        self, request: ResolvedRequest, image: bytes, header: ImageHeader, trace: Trace
+    ) -> ResolvedRequest:
         """The request with the networks for this image. An animation counts as clean. Raises as `run` does."""
         deadline, operation = request.deadline, request.operation
         specs, until = operation.plan(Size(*header.upright_size)).inferences, deadline.at()
@@ -161,7 +163,7 @@ class ImagePipeline:
                 damage = Damage() if header.frames > 1 else await self._codecs.assess(image, header)
         return replace(request, operation=operation.for_image(damage))
 
-    def _check_limits(self, header: Header, plan: Plan, file_format: ImageFormat) -> None:
+    def _check_limits(self, header: ImageHeader, plan: Plan, file_format: ImageFormat) -> None:
         limits, frames = self._limits, header.frames
         limits.check_input(header)
         for spec in plan.inferences:
@@ -171,7 +173,7 @@ class ImagePipeline:
         limits.check_work(plan.pixels * frames)
         limits.check_inferences(frames, len(plan.inferences))
 
-    async def _check_mask(self, request: ResolvedRequest, header: Header) -> int:
+    async def _check_mask(self, request: ResolvedRequest, header: ImageHeader) -> int:
         """The pixels of the mask, 0 where there is none. Raises InvalidRequest, or what the codecs raise."""
         if request.mask is not None:
             photo = Size(*header.upright_size)
@@ -231,7 +233,7 @@ class ImagePipeline:
 
 @asynccontextmanager
 async def _time_until(deadline: float, seconds: float) -> AsyncIterator[None]:
-    """Raise DeadlineExceeded where the block has not ended by that time of `time.monotonic`, after so many seconds."""
+    """Raise DeadlineExceeded where the block has not ended by `deadline` (`time.monotonic`), after `seconds`."""
     try:
         async with asyncio.timeout(deadline - monotonic()):
             yield
@@ -240,12 +242,12 @@ async def _time_until(deadline: float, seconds: float) -> AsyncIterator[None]:
         raise DeadlineExceeded(detail) from error
 
 
-def _plan(request: ResolvedRequest, header: Header, file_format: ImageFormat) -> Plan:
+def _plan(request: ResolvedRequest, header: ImageHeader, file_format: ImageFormat) -> Plan:
     plan = request.operation.plan(Size(*header.upright_size))
     return plan.in_fp32() if header.depth == 16 and file_format.supports_16_bit else plan
 
 
-async def _gather(awaitables: Iterable[Awaitable[Result]]) -> list[Result]:
+async def _gather(awaitables: Iterable[Awaitable[T]]) -> list[T]:
     """Their results. Where one fails, the others are cancelled, and have ended when its exception is raised."""
     tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
     try:

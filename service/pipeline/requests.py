@@ -7,7 +7,7 @@ for a job later, perhaps after a restart. A new option is one field of the param
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.engine.scheduling_policy import Priority
 from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat
@@ -93,6 +93,3 @@ ImageRequest = StylizeRequest | UpscaleRequest
 
 StoredImageRequest = Annotated[ImageRequest, Field(discriminator="task")]
 """The type of a field that is read from JSON."""
-
-IMAGE_REQUEST: TypeAdapter[ImageRequest] = TypeAdapter(StoredImageRequest)
-"""Reads a request that was stored as JSON."""

@@ -26,10 +26,10 @@ class Span(Protocol):
 
 
 class Tracing(Protocol):
-    """Where spans come from."""
+    """Creates the span of each request and job."""
 
     def begin(self, traceparents: Sequence[str], tracestates: Sequence[str], *, ago: float = 0.0) -> Span:
-        """The span of a request or a job with these header values, which began so many seconds ago."""
+        """The span of a request or a job with these header values, which began `ago` seconds ago."""
 
     def close(self) -> None:
         """Deliver what was recorded. Blocks, for a bounded time."""

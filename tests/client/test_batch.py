@@ -3,13 +3,13 @@ from pathlib import Path
 
 import httpx
 
-from client.batch import Batch, Outcome
+from client.batch import Batch, BatchCounts
 from client.exchange import Call
 from client.files import Item
 from tests.service.imaging.images import file, photo
 
 
-def run(items: list[Item], *, overwrite: bool = False, unavailable: bool = False) -> Outcome:
+def run(items: list[Item], *, overwrite: bool = False, unavailable: bool = False) -> BatchCounts:
     """Send items to a service that returns a PNG for a PNG, refuses everything else, or cannot be reached."""
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -19,7 +19,7 @@ def run(items: list[Item], *, overwrite: bool = False, unavailable: bool = False
             return httpx.Response(200, content=request.content, headers={"Content-Type": "image/png"})
         return httpx.Response(415, json={"type": "/problems/unsupported-image", "detail": "no image"})
 
-    async def send() -> Outcome:
+    async def send() -> BatchCounts:
         transport = httpx.MockTransport(answer)
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
             batch = Batch(client, Call("/x"), parallel=2, patience=0, overwrite=overwrite, quiet=True)
@@ -38,8 +38,8 @@ def items_in(folder: Path, *contents: bytes) -> list[Item]:
 
 
 def test_broken_image_fails_alone(tmp_path: Path) -> None:
-    outcome = run(items_in(tmp_path, file(photo()), b"text", file(photo(1))))
-    assert (outcome.written, outcome.failed, outcome.complete) == (2, 1, False)
+    counts = run(items_in(tmp_path, file(photo()), b"text", file(photo(1))))
+    assert (counts.written, counts.failed, counts.complete) == (2, 1, False)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "2.png"]
 
 
@@ -52,6 +52,6 @@ def test_existing_result_is_skipped_unless_overwritten(tmp_path: Path) -> None:
 
 
 def test_rest_is_not_tried_if_the_service_is_unavailable(tmp_path: Path) -> None:
-    outcome = run(items_in(tmp_path, *[file(photo())] * 5), unavailable=True)
-    assert (outcome.written, outcome.failed, outcome.not_tried) == (0, 0, 5)
-    assert "no answer" in outcome.outage_reason
+    counts = run(items_in(tmp_path, *[file(photo())] * 5), unavailable=True)
+    assert (counts.written, counts.failed, counts.not_tried) == (0, 0, 5)
+    assert "no answer" in counts.outage_reason

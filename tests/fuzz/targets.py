@@ -108,7 +108,7 @@ def _read_image(data: bytes) -> None:
 
 
 def _text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
-    """Header values are Latin-1 (RFC 9110, section 5.5)."""
+    """ImageHeader values are Latin-1 (RFC 9110, section 5.5)."""
     return lambda data: parse(data.decode("latin-1"))
 
 

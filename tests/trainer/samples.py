@@ -14,7 +14,7 @@ from trainer.hardware import Hardware
 from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.task import build
-from trainer.train import train
+from trainer.training_loop import train
 
 
 def photograph(path: Path, width: int = 60, height: int = 48, seed: int = 0) -> Path:

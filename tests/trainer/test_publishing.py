@@ -8,7 +8,7 @@ from trainer.hardware import Hardware
 from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.task import build
-from trainer.train import train
+from trainer.training_loop import train
 
 
 def test_the_published_network_is_the_averaged_one_in_its_served_form(tmp_path: Path) -> None:

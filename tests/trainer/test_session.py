@@ -26,7 +26,7 @@ class Recorded:
 
 def test_records_get_what_the_loop_reports() -> None:
     record = Recorded()
-    session = Session(records=[record])
+    session = Session(recorders=[record])
     session.begin(3, 10)
     session.advance(4)
     session.log(4, {"content": 0.5})

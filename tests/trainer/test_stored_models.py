@@ -12,7 +12,7 @@ from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.stored_models import warm_start
 from trainer.task import build
-from trainer.train import train
+from trainer.training_loop import train
 
 
 def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:

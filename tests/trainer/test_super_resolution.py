@@ -12,7 +12,7 @@ from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.super_resolution import SuperResolutionTask
 from trainer.task import build
-from trainer.train import train
+from trainer.training_loop import train
 
 
 def test_super_resolution_learns_to_beat_its_start(tmp_path: Path) -> None:

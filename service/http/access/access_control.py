@@ -8,7 +8,8 @@ from service.errors import Forbidden, NotFound, ServiceError, Unauthorized
 from service.http.access.address_quotas import AddressQuotas, client_network
 from service.http.access.api_key import Right
 from service.http.access.credentials import presented_key
-from service.http.access.key_ring import KeyRing, Principal
+from service.http.access.key_ring import KeyRing
+from service.http.access.principal import Principal
 from service.http.probes import PROBES
 from service.http.problems import Problems
 from service.http.root_path import route_path

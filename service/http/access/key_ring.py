@@ -3,35 +3,17 @@
 import asyncio
 import hmac
 import logging
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from service.http.access.api_key import KeysFile, LimitPolicy, Right, digest
+from service.http.access.api_key import KeysFile, Right, digest
+from service.http.access.principal import Principal
 from service.http.access.quota import Quota
-from service.jobs.job import Owner
 from service.telemetry.metrics import Metrics
 
 POLL_SECONDS = 2.0
 """How often the file is read."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Principal:
-    """Who sends a request: the holder of a key, or an address."""
-
-    name: str = ""
-    """That of the key; empty where there is none."""
-    network: str = ""
-    """Where there is no key: the address, or the part of it that counts."""
-    rights: frozenset[Right] = frozenset()
-    quota: Quota = field(default_factory=lambda: Quota(LimitPolicy()))
-
-    @property
-    def job_owner(self) -> Owner:
-        """Whose jobs this principal's are."""
-        return Owner(self.name or self.network, self.quota.policy.unfinished_jobs)
 
 
 class KeyRing:

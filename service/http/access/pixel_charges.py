@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import Request
 
-from service.http.access.key_ring import Principal
+from service.http.access.principal import Principal
 from service.pipeline.pipeline import ImagePipeline
 from service.pipeline.resolve import ResolvedRequest
 from service.telemetry.metrics import Metrics

@@ -32,7 +32,7 @@ class Quota:
         self._set(policy)
 
     def update(self, policy: LimitPolicy) -> None:
-        """Other limits from now on; where they are the same, nothing is forgiven."""
+        """Replace the limits; what was used counts on where they are unchanged."""
         if policy != self.policy:
             self._set(policy)
 

@@ -18,7 +18,6 @@ from typing import NamedTuple
 from starlette.datastructures import Headers
 
 from service.errors import ClientGone, Overloaded
-from service.http.access_log import new_trace
 from service.http.load_shedding.refusal_cache import MAX_ENTRIES, RefusalCache
 from service.http.load_shedding.request_class import (
     MAX_BYTES,
@@ -27,6 +26,7 @@ from service.http.load_shedding.request_class import (
     classify_url,
     classifying_fields,
 )
+from service.http.middleware.access_log import new_trace
 from service.http.problems import render
 from service.http.request_id import request_id
 from service.telemetry.metrics import Metrics

@@ -8,7 +8,7 @@ from service.errors import Overloaded
 from service.http.load_shedding.request_class import ANY_SIZE, RequestClass
 
 HOLD_SECONDS = 0.5
-"""After so long one request is let through, to see whether the refusal still holds."""
+"""Seconds after which one request is let through, to see whether the refusal still holds."""
 
 MAX_ENTRIES = 256
 

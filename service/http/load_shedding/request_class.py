@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from httptools import parse_url
 
-from service.http.path_normalization import normalize_path
+from service.http.middleware.path_normalization import normalize_path
 from service.http.prefer import Preference
 
 ANY_SIZE = -1

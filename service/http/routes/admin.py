@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.http.access.key_ring import Principal
+from service.http.access.principal import Principal
 from service.http.json_body import JsonRoute
 from service.http.routes.models import LoadFailureInfo
 from service.http.routes.problems import problem_responses
@@ -36,7 +36,7 @@ class Served(BaseModel):
 
     @classmethod
     def of(cls, model: ServedModel) -> Self:
-        """Of a model."""
+        """The version that is served of a model."""
         return cls(name=model.name, version=model.manifest.version, digest=model.manifest.digest)
 
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from service.errors import InvalidRequest, MalformedBody, ServiceError, UnknownModel
-from service.http.accept import JSON, Accept
+from service.http.accept import JSON, Accept, requested_formats
 from service.http.access.pixel_charges import PixelCharges
 from service.http.body import is_form, read_form
 from service.http.disconnect import while_connected
@@ -22,7 +22,7 @@ from service.http.problems import failure_headers
 from service.http.routes.jobs import JobRoutes
 from service.http.routes.parameters import CallbackHeader, PreferHeader, TimeoutHeader
 from service.http.routes.problems import titles_of
-from service.imaging.codecs import DEFAULT_QUALITY, EXTENSIONS, Header
+from service.imaging.codecs import DEFAULT_QUALITY, EXTENSIONS, ImageHeader
 from service.imaging.masks import MaskMeaning
 from service.imaging.sizes import Size
 from service.models.registry import ModelRegistry
@@ -191,7 +191,8 @@ class EditRoutes:
         if edit.size != "auto":
             _check_size(edit.size, resolved, await self._pipeline.inspect(files.image))
         if respond_async:
-            return await self._jobs.accept(request, asked, files, Preference(respond_async=True), callback)
+            accept = Accept.parse(request.headers.getlist("Accept"))
+            return await self._jobs.accept(request, asked, files, accept, Preference(respond_async=True), callback)
         async with self._charges.charged(request, resolved, files.image):
             finished = await while_connected(request.receive, self._coalescer.run(resolved, files.image, trace))
         headers = {"Server-Timing": trace.server_timing(), "X-Model": finished.result.label}
@@ -208,7 +209,7 @@ class EditRoutes:
     def _image_request(self, edit: Edit, timeout: float | None) -> ImageRequest:
         name = self._settings.openai_names.get(edit.model, edit.model)
         model = None if ":" in name or "," in name else self._find(name)
-        formats = Accept.parse(()).formats(edit.output_format)
+        formats = requested_formats(edit.output_format)
         if model is None or model.manifest.task == "style":
             stylize = StylizeParameters.model_validate(edit.query)
             return StylizeRequest(style=name, parameters=stylize, formats=formats, timeout=timeout)
@@ -251,7 +252,7 @@ def _with_mask(asked: ImageRequest) -> ImageRequest:
     return asked.model_copy(update={"mask_meaning": MaskMeaning.TRANSPARENT})
 
 
-def _check_size(size: str, resolved: ResolvedRequest, header: Header) -> None:
+def _check_size(size: str, resolved: ResolvedRequest, header: ImageHeader) -> None:
     """Raise InvalidRequest where the answer has another size."""
     answer = resolved.operation.plan(Size(*header.upright_size)).answer
     own = f"{answer.width}x{answer.height}"

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.errors import ServiceError
-from service.http.accept import Accept
+from service.http.accept import requested_formats
 from service.http.json_body import JsonRoute
 from service.http.problems import Problem
 from service.http.root_path import root_path
 from service.http.routes.problems import problem_responses
-from service.imaging.codecs import Header, ImageFormat
+from service.imaging.codecs import ImageFormat, ImageHeader
 from service.models.registry import ModelRegistry
 from service.pipeline.pipeline import Forecast, ImagePipeline
 from service.pipeline.requests import (
@@ -50,7 +50,7 @@ class StylizeEstimate(_ImageDescription):
 
     def request(self) -> ImageRequest:
         """The request that is estimated. Raises NotAcceptable for an unknown format."""
-        formats = Accept.parse(()).formats(self.options.format)
+        formats = requested_formats(self.options.format)
         return StylizeRequest(style=self.style, parameters=self.options, formats=formats, timeout=self.timeout)
 
 
@@ -63,7 +63,7 @@ class UpscaleEstimate(_ImageDescription):
 
     def request(self) -> ImageRequest:
         """The request that is estimated. Raises NotAcceptable for an unknown format."""
-        formats = Accept.parse(()).formats(self.options.format)
+        formats = requested_formats(self.options.format)
         return UpscaleRequest(scale=self.scale, parameters=self.options, formats=formats, timeout=self.timeout)
 
 
@@ -129,9 +129,9 @@ class EstimateRoutes:
         return _estimate(resolved, forecast, problem(forecast.refusal) if forecast.refusal else None)
 
 
-def _header(image: _ImageDescription) -> Header:
+def _header(image: _ImageDescription) -> ImageHeader:
     kind = ImageFormat.JPEG if image.frames == 1 else ImageFormat.WEBP
-    return Header(kind, image.width, image.height, False, image.frames, image.depth)
+    return ImageHeader(kind, image.width, image.height, False, image.frames, image.depth)
 
 
 def _refused(problem: Problem) -> Estimate:

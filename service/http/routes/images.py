@@ -92,9 +92,10 @@ class ImageRoutes:
 
         As a form, it may have a mask beside the image.
         """
-        formats = Accept.parse(request.headers.getlist("Accept")).formats(parameters.format)
+        accept = Accept.parse(request.headers.getlist("Accept"))
+        formats = accept.formats(parameters.format)
         asked = StylizeRequest(style=style, parameters=parameters, formats=formats, timeout=timeout_seconds)
-        return await self._answer(request, asked, Preference.parse(prefer), callback_url)
+        return await self._answer(request, asked, accept, Preference.parse(prefer), callback_url)
 
     async def upscale(
         self,
@@ -106,12 +107,13 @@ class ImageRoutes:
         callback_url: CallbackHeader = None,
     ) -> Response:
         """Enlarge an image to `scale` times its sides, or to any size below that."""
-        formats = Accept.parse(request.headers.getlist("Accept")).formats(parameters.format)
+        accept = Accept.parse(request.headers.getlist("Accept"))
+        formats = accept.formats(parameters.format)
         asked = UpscaleRequest(scale=scale, parameters=parameters, formats=formats, timeout=timeout_seconds)
-        return await self._answer(request, asked, Preference.parse(prefer), callback_url)
+        return await self._answer(request, asked, accept, Preference.parse(prefer), callback_url)
 
     async def _answer(
-        self, request: Request, asked: ImageRequest, preference: Preference, callback_url: str | None
+        self, request: Request, asked: ImageRequest, accept: Accept, preference: Preference, callback_url: str | None
     ) -> Response:
         """Refuse before the body is read where possible; read it; then create a job, or run until the client leaves."""
         self._charges.check(request)
@@ -129,12 +131,12 @@ class ImageRoutes:
             limit = self._settings.max_body_bytes
             files = await read_files(request, limit, seconds, accepts_mask=asked.accepts_mask)
         if preference.respond_async:
-            return await self._jobs.accept(request, asked, files, preference, callback)
+            return await self._jobs.accept(request, asked, files, accept, preference, callback)
         resolved = replace(resolved, mask=files.mask)
         async with self._charges.charged(request, resolved, files.image):
             with self._cached_refusals(resolved, request_class, len(files.image)):
                 image = await while_connected(request.receive, self._coalescer.run(resolved, files.image, trace))
-        return await image_response(request, image)
+        return await image_response(image, trace, as_json=accept.prefers_json)
 
     def _classify(self, request: Request) -> RequestClass | None:
         settings = self._settings

@@ -13,8 +13,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from service.errors import InvalidRequest, JobUnfinished, Overloaded
 from service.http.accept import Accept
-from service.http.access.key_ring import Principal
 from service.http.access.pixel_charges import PixelCharges
+from service.http.access.principal import Principal
 from service.http.body import read_files, request_body_schema
 from service.http.disconnect import while_connected
 from service.http.job_status import JobStatus
@@ -144,7 +144,9 @@ class JobRoutes:
         if_none_match: IfNoneMatchHeader = None,
     ) -> Response:
         """The image; the problem of a job that failed, as the call itself would have answered it."""
-        return await self._result_response(request, self._queue.find(_owned(request, id)), if_none_match)
+        job = self._queue.find(_owned(request, id))
+        as_json = Accept.parse(request.headers.getlist("Accept")).prefers_json
+        return await self._result_response(request, job, if_none_match, as_json=as_json)
 
     async def callback(self, url: str | None, *, creates_job: bool = True) -> Callback | None:
         """What X-Callback-URL asks for. Raises InvalidRequest where no webhook would be sent there, or of nothing."""
@@ -162,6 +164,7 @@ class JobRoutes:
         request: Request,
         asked: ImageRequest,
         files: InputFiles,
+        accept: Accept,
         preference: Preference,
         callback: Callback | None,
     ) -> Response:
@@ -171,7 +174,7 @@ class JobRoutes:
             async with asyncio.timeout(min(preference.wait, self._settings.request_timeout)):
                 await while_connected(request.receive, job.ended.wait())
         if preference.wait and job.outcome is not None:
-            response = await self._result_response(request, job, None)
+            response = await self._result_response(request, job, None, as_json=accept.prefers_json)
         else:
             response = self._status_response(request, job, 202)
         response.headers["Preference-Applied"] = "respond-async" if response.status_code == 202 else "wait"
@@ -233,7 +236,9 @@ class JobRoutes:
         headers |= {"Retry-After": str(POLL_SECONDS)} if job.outcome is None else {}
         return JSONResponse(self._status(request, job).model_dump(mode="json"), status, headers)
 
-    async def _result_response(self, request: Request, job: Job, if_none_match: Sequence[str] | None) -> Response:
+    async def _result_response(
+        self, request: Request, job: Job, if_none_match: Sequence[str] | None, *, as_json: bool
+    ) -> Response:
         outcome = job.outcome
         if outcome is None:
             detail = f"job {public_id(job.record.id)!r} is {job.state}; poll once a second"
@@ -242,9 +247,9 @@ class JobRoutes:
             assert outcome.failure is not None
             raise outcome.failure.error()
         if matches_etag(if_none_match, outcome.result.etag):
-            return not_modified(request, outcome.result)
+            return not_modified(outcome.result, as_json=as_json)
         content = await self._queue.result(job)
-        return await image_response(request, FinishedImage(content, outcome.result))
+        return await image_response(FinishedImage(content, outcome.result), request.state.trace, as_json=as_json)
 
     def _status(self, request: Request, job: Job) -> JobStatus:
         return JobStatus.of(job, self._settings.job_seconds, root_path(request.scope))

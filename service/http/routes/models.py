@@ -80,7 +80,7 @@ class ModelList(BaseModel):
 
     @classmethod
     def of(cls, models: Sequence[ModelSummary]) -> Self:
-        """In the order of their names."""
+        """The list, sorted by name."""
         ordered = sorted(models, key=lambda model: model.name)
         dated = [(model.name, model.created) for model in ordered if model.created is not None]
         return cls(models=ordered, data=[OpenAIModel(id=name, created=int(at.timestamp())) for name, at in dated])

@@ -9,7 +9,7 @@ from service.imaging.codecs.configuration import configure_codecs
 from service.imaging.codecs.decoding import decode
 from service.imaging.codecs.encoding import encode
 from service.imaging.codecs.formats import EXTENSIONS, WRITTEN_FORMATS, ImageFormat, readable_types, writable_types
-from service.imaging.codecs.header import Header, inspect
+from service.imaging.codecs.header import ImageHeader, inspect
 from service.imaging.codecs.limits import ImageLimits
 from service.imaging.codecs.metadata import MetadataPolicy
 from service.imaging.codecs.output_spec import DEFAULT_QUALITY, OutputSpec, Subsampling
@@ -24,8 +24,8 @@ __all__ = [
     "WRITTEN_FORMATS",
     "ColourSpace",
     "DecodedImage",
-    "Header",
     "ImageFormat",
+    "ImageHeader",
     "ImageLimits",
     "MetadataPolicy",
     "OutputSpec",

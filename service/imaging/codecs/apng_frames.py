@@ -35,7 +35,7 @@ DISPOSE_TO_BACKGROUND, DISPOSE_TO_PREVIOUS, BLEND_OVER = 1, 2, 1
 """Values of dispose_op and blend_op."""
 
 DEFAULT_DENOMINATOR = 100
-"""What 0 stands for, in a duration of so many seconds over so many."""
+"""What a denominator of 0 stands for in a duration."""
 
 CLEAR = (0, 0, 0, 0)
 
@@ -46,7 +46,7 @@ DEEP = 16
 """Bits a channel that Pillow does not read in every colour type."""
 
 
-class Control(NamedTuple):
+class FrameControl(NamedTuple):
     """Where, how and how long a frame is shown."""
 
     width: int
@@ -71,7 +71,7 @@ class Control(NamedTuple):
 
 @dataclass
 class _Frame:
-    control: Control
+    control: FrameControl
     compressed: list[memoryview] = field(default_factory=list)
 
 
@@ -116,7 +116,7 @@ def _split(data: bytes) -> _File:
         elif kind == b"fcTL":
             if len(body) != CONTROL.size:
                 raise CorruptImage("a frame of the png image has a broken header; save it anew")
-            file.frames.append(_Frame(Control(*CONTROL.unpack(body))))
+            file.frames.append(_Frame(FrameControl(*CONTROL.unpack(body))))
         elif kind == b"IDAT" and file.frames:  # else it is the default image, which is not shown
             file.frames[-1].compressed.append(body)
         elif kind == b"fdAT" and file.frames:
@@ -124,7 +124,7 @@ def _split(data: bytes) -> _File:
     return file
 
 
-def _check_place(control: Control, canvas: Image.Image) -> None:
+def _check_place(control: FrameControl, canvas: Image.Image) -> None:
     """Decoders make room for a whole frame."""
     if not (control.width and control.height):
         raise CorruptImage("a frame of the png image has no pixels; save it anew")
@@ -144,7 +144,7 @@ def _decode(file: _File, frame: _Frame) -> Image.Image:
         return image.convert("RGBA")
 
 
-def _draw(canvas: Image.Image, control: Control, pixels: Image.Image) -> None:
+def _draw(canvas: Image.Image, control: FrameControl, pixels: Image.Image) -> None:
     if control.blending == BLEND_OVER:
         pixels = Image.alpha_composite(canvas.crop(control.box), pixels)
     canvas.paste(pixels, control.box)

@@ -23,7 +23,7 @@ from service.imaging.codecs.colour import (
 from service.imaging.codecs.exif import EXIF_ERRORS, read_exif, read_orientation
 from service.imaging.codecs.formats import ImageFormat
 from service.imaging.codecs.hdr import HdrColours
-from service.imaging.codecs.header import GREY_MODES, Header, inspect
+from service.imaging.codecs.header import GREY_MODES, ImageHeader, inspect
 from service.imaging.codecs.jpeg import read_jpeg
 from service.imaging.codecs.jpeg_segments import extract_picture
 from service.imaging.codecs.jpeg_twelve_bit import read_twelve_bit
@@ -74,7 +74,7 @@ class SideData(NamedTuple):
 
 
 def decode(
-    data: bytes, *, keep_grey: bool = False, keep_16_bit: bool = False, header: Header | None = None
+    data: bytes, *, keep_grey: bool = False, keep_16_bit: bool = False, header: ImageHeader | None = None
 ) -> DecodedImage:
     """Decode a file that `inspect` accepts; the frames of an animation are decoded one by one as they are asked for.
 
@@ -87,7 +87,7 @@ def decode(
     return _guard(lambda: _decode_still(data, header, keep_grey=keep_grey and header.grey, keep_16_bit=keep_16_bit))
 
 
-def _decode_still(data: bytes, header: Header, *, keep_grey: bool, keep_16_bit: bool) -> DecodedImage:
+def _decode_still(data: bytes, header: ImageHeader, *, keep_grey: bool, keep_16_bit: bool) -> DecodedImage:
     profile, metadata, orientation = _read_side_data(data, header)
     if not profile and metadata.is_adobe_rgb:
         profile = adobe_rgb_profile()
@@ -103,7 +103,7 @@ def _decode_still(data: bytes, header: Header, *, keep_grey: bool, keep_16_bit: 
     return DecodedImage(header, iter([picture]), space, keep_grey, metadata=metadata)
 
 
-def _decode_animation(data: bytes, header: Header) -> DecodedImage:
+def _decode_animation(data: bytes, header: ImageHeader) -> DecodedImage:
     with open_metadata(data, header.format) as image:
         profile = read_declared_colours(image, is_grey=False)
         metadata = Metadata(read_exif(image), image.info.get("xmp"))
@@ -142,7 +142,7 @@ def _read_loop_count(data: bytes, kind: ImageFormat) -> int:
         return int(image.info.get("loop") or 0)
 
 
-def _read_side_data(data: bytes, header: Header) -> SideData:
+def _read_side_data(data: bytes, header: ImageHeader) -> SideData:
     kind = header.format
     if kind is ImageFormat.TIFF:
         layout = read_layout(data)
@@ -165,7 +165,7 @@ def _read_tiff_exif(data: bytes) -> Image.Exif:
     return exif
 
 
-def _read_channels(data: bytes, header: Header, profile: bytes | HdrColours | None) -> Channels:
+def _read_channels(data: bytes, header: ImageHeader, profile: bytes | HdrColours | None) -> Channels:
     if header.format in READERS:
         return _split_array(READERS[header.format](data))
     if header.format is ImageFormat.TIFF:
@@ -198,7 +198,7 @@ def _split_array(pixels: Pixels) -> Channels:
     return Channels(pixels, None)
 
 
-def _read_8_bit(data: bytes, header: Header, profile: bytes | HdrColours | None) -> Channels:
+def _read_8_bit(data: bytes, header: ImageHeader, profile: bytes | HdrColours | None) -> Channels:
     with _open_pixels(data, header.format) as image:
         # Limits were checked on what another parser found, and a crafted file can give two parsers two sizes.
         if image.width * image.height > header.pixels:

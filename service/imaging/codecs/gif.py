@@ -34,7 +34,7 @@ MAX_OVERHANG, ALWAYS_DECODED = 4, 2**20
 claims, even where most of it is not shown."""
 
 
-class Control(NamedTuple):
+class GraphicControl(NamedTuple):
     """How a frame is shown (GIF89a, section 23)."""
 
     disposal: int = 0
@@ -44,7 +44,7 @@ class Control(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Frame:
+class GifFrame:
     """A frame, whose pixels are indices into a colour table."""
 
     left: int
@@ -56,7 +56,7 @@ class Frame:
     """Three bytes for each colour; empty where the file has no table."""
     compressed: slice
     """Where the pixels are in the file: the size of their codes, and sub-blocks."""
-    control: Control
+    control: GraphicControl
 
     def count_rows(self, screen_height: int) -> int:
         """How many rows must be decoded for those that are shown: all where they are in another order."""
@@ -70,7 +70,7 @@ class Layout:
     width: int
     height: int
     frames: int
-    first: Frame
+    first: GifFrame
 
     @property
     def has_alpha(self) -> bool:
@@ -105,17 +105,17 @@ def read_layout(data: bytes) -> Layout:
     return Layout(width, height, count, first)
 
 
-def iterate_frames(data: bytes) -> Iterator[Frame]:
+def iterate_frames(data: bytes) -> Iterator[GifFrame]:
     """Yield the frames. What stands between blocks is skipped, and the end of the file needs no mark.
 
     Raises CorruptImage for a file that is shorter than its header.
     """
     flags = _read_screen(data)[2]
-    table, control = _read_colour_table(data, SCREEN.size, flags), Control()
+    table, control = _read_colour_table(data, SCREEN.size, flags), GraphicControl()
     for kind, at, end in _iterate_blocks(data):
         if kind == IMAGE:
             yield _read_frame(data, at, end, table, control)
-            control = Control()  # it counts for one frame
+            control = GraphicControl()  # it counts for one frame
         elif data.startswith(CONTROL_HEAD, at):
             control = _read_control(data, at + len(CONTROL_HEAD))
 
@@ -169,12 +169,12 @@ def _skip_sub_blocks(data: bytes, at: int) -> int:
     return at + 1
 
 
-def _read_frame(data: bytes, at: int, end: int, table: bytes, control: Control) -> Frame:
+def _read_frame(data: bytes, at: int, end: int, table: bytes, control: GraphicControl) -> GifFrame:
     left, top, width, height, flags = DESCRIPTOR.unpack_from(data, at)
     begin = at + DESCRIPTOR.size
     own_table = _read_colour_table(data, begin, flags)
     compressed = slice(begin + len(own_table), end)
-    return Frame(left, top, width, height, bool(flags & INTERLACED), own_table or table, compressed, control)
+    return GifFrame(left, top, width, height, bool(flags & INTERLACED), own_table or table, compressed, control)
 
 
 def _read_colour_table(data: bytes, at: int, flags: int) -> bytes:
@@ -185,10 +185,10 @@ def _count_colour_table_bytes(flags: int) -> int:
     return 3 << (flags & COLOUR_TABLE_SIZE) + 1 if flags & HAS_COLOUR_TABLE else 0
 
 
-def _read_control(data: bytes, at: int) -> Control:
+def _read_control(data: bytes, at: int) -> GraphicControl:
     """The default for an extension that the file ends in."""
     if at + CONTROL.size > len(data):
-        return Control()
+        return GraphicControl()
     flags, ticks, index = CONTROL.unpack_from(data, at)
     disposal = flags >> DISPOSAL_SHIFT & DISPOSAL_MASK
-    return Control(disposal, TICK * ticks, index if flags & HAS_TRANSPARENCY else None)
+    return GraphicControl(disposal, TICK * ticks, index if flags & HAS_TRANSPARENCY else None)

@@ -16,7 +16,7 @@ from service.imaging.codecs.gif import (
     IMAGE,
     INTERLACED,
     SCREEN,
-    Frame,
+    GifFrame,
     iterate_frames,
     read_layout,
 )
@@ -53,7 +53,7 @@ def read_frames(data: bytes) -> Iterator[tuple[Pixels, int]]:
         canvas = previous
 
 
-def _draw(data: bytes, frame: Frame, canvas: Canvas) -> Canvas:
+def _draw(data: bytes, frame: GifFrame, canvas: Canvas) -> Canvas:
     """Draw what lies on the canvas of a frame; return that part of the canvas."""
     covered = canvas[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
     height, width = covered.shape[:2]
@@ -65,7 +65,7 @@ def _draw(data: bytes, frame: Frame, canvas: Canvas) -> Canvas:
     return covered
 
 
-def _decompress(data: bytes, frame: Frame, rows: int) -> Pixels:
+def _decompress(data: bytes, frame: GifFrame, rows: int) -> Pixels:
     """The first rows of a frame, (rows, W): a file with this frame alone is greyscale to Pillow."""
     alone = b"".join(
         [
@@ -79,7 +79,7 @@ def _decompress(data: bytes, frame: Frame, rows: int) -> Pixels:
         return np.asarray(image)
 
 
-def _read_colours(frame: Frame) -> Canvas:
+def _read_colours(frame: GifFrame) -> Canvas:
     """The colour table with alpha, (256,): what it lacks is black."""
     colours = np.full((COLOURS, 4), OPAQUE, np.uint8)
     table = frame.colour_table[: 3 * COLOURS].ljust(3 * COLOURS, b"\0")

@@ -21,7 +21,7 @@ TRANSPOSING_ORIENTATIONS = range(5, 9)
 
 
 @dataclass(frozen=True)
-class Header:
+class ImageHeader:
     """What is known of an image before it is decoded. Width and height are those of the file, before orientation."""
 
     format: ImageFormat
@@ -63,7 +63,7 @@ class Header:
         return self.format
 
 
-def inspect(data: bytes) -> Header:
+def inspect(data: bytes) -> ImageHeader:
     """Read the header of an image without decoding it; its format is recognized by content.
 
     Raises MalformedBody (no bytes), UnsupportedImage or CorruptImage.
@@ -74,7 +74,7 @@ def inspect(data: bytes) -> Header:
     with open_image(data, kind) as image:
         frames = _count_pillow_frames(image, kind)
         if frames > 1:
-            return Header(kind, image.width, image.height, has_alpha=True, frames=frames)
+            return ImageHeader(kind, image.width, image.height, has_alpha=True, frames=frames)
         return _inspect_still(data, image, kind)
 
 
@@ -94,9 +94,9 @@ def _count_pillow_frames(image: Image.Image, kind: ImageFormat) -> int:
     return max(1, count - bool(image.info.get("default_image"))) if kind.supports_animation else 1
 
 
-def _inspect_still(data: bytes, image: Image.Image, kind: ImageFormat) -> Header:
+def _inspect_still(data: bytes, image: Image.Image, kind: ImageFormat) -> ImageHeader:
     is_png = kind is ImageFormat.PNG
-    return Header(
+    return ImageHeader(
         kind,
         image.width,
         image.height,
@@ -118,10 +118,10 @@ def _is_transposed(data: bytes, kind: ImageFormat) -> bool:
         return read_orientation(read_exif(image)) in TRANSPOSING_ORIENTATIONS
 
 
-def _inspect_tiff(data: bytes) -> Header:
+def _inspect_tiff(data: bytes) -> ImageHeader:
     """The header of the first page."""
     layout = read_layout(data)
-    return Header(
+    return ImageHeader(
         ImageFormat.TIFF,
         layout.width,
         layout.height,
@@ -132,23 +132,23 @@ def _inspect_tiff(data: bytes) -> Header:
     )
 
 
-def _inspect_bmp(data: bytes) -> Header:
+def _inspect_bmp(data: bytes) -> ImageHeader:
     bitmap = bmp.read_bitmap(data)
-    return Header(ImageFormat.BMP, bitmap.width, bitmap.height, bitmap.has_alpha, grey=bitmap.is_grey)
+    return ImageHeader(ImageFormat.BMP, bitmap.width, bitmap.height, bitmap.has_alpha, grey=bitmap.is_grey)
 
 
-def _inspect_gif(data: bytes) -> Header:
+def _inspect_gif(data: bytes) -> ImageHeader:
     layout = gif.read_layout(data)
     if layout.frames > 1:
-        return Header(ImageFormat.GIF, layout.width, layout.height, has_alpha=True, frames=layout.frames)
-    return Header(ImageFormat.GIF, layout.width, layout.height, layout.has_alpha, grey=layout.is_grey)
+        return ImageHeader(ImageFormat.GIF, layout.width, layout.height, has_alpha=True, frames=layout.frames)
+    return ImageHeader(ImageFormat.GIF, layout.width, layout.height, layout.has_alpha, grey=layout.is_grey)
 
 
-def _inspect_jxl(data: bytes) -> Header:
+def _inspect_jxl(data: bytes) -> ImageHeader:
     """Upright: libjxl applies the orientation."""
     file = jxl.read_file(data)
     height, width = file.header.upright_size
-    return Header(
+    return ImageHeader(
         ImageFormat.JXL,
         width,
         height,
@@ -159,7 +159,7 @@ def _inspect_jxl(data: bytes) -> Header:
     )
 
 
-INSPECTORS: Mapping[ImageFormat, Callable[[bytes], Header]] = {
+INSPECTORS: Mapping[ImageFormat, Callable[[bytes], ImageHeader]] = {
     ImageFormat.BMP: _inspect_bmp,
     ImageFormat.GIF: _inspect_gif,
     ImageFormat.JXL: _inspect_jxl,

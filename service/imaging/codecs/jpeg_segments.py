@@ -41,7 +41,7 @@ MAX_SEGMENTS = 2**14
 """So many segments are followed: those of large profiles and packets are some hundreds."""
 
 
-class Frame(NamedTuple):
+class FrameHeader(NamedTuple):
     """A frame header (section B.2.2)."""
 
     marker: int
@@ -78,12 +78,12 @@ def extract_coding(data: bytes) -> bytes:
     return b"".join([data[:2], *_select(head, {}), data[scans:]])
 
 
-def read_frame(data: bytes) -> Frame:
+def read_frame(data: bytes) -> FrameHeader:
     """The first frame header. Raises what `extract_picture` does, and CorruptImage where there is none."""
     head, _ = _split(data)
     for segment in head:
         if segment[1] in FRAME_MARKERS and len(segment) >= FRAME_FIELDS.size + 4:
-            return Frame(segment[1], *FRAME_FIELDS.unpack_from(segment, 4))
+            return FrameHeader(segment[1], *FRAME_FIELDS.unpack_from(segment, 4))
     raise CorruptImage("the jpeg image has no frame; send a complete file")
 
 

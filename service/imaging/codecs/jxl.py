@@ -277,7 +277,7 @@ class _Bits:
         self._left = 8 * len(data)
 
     def take(self, count: int) -> int:
-        """The next number of so many bits."""
+        """The next number, of `count` bits."""
         self._left -= count
         if self._left < 0:
             raise _corrupt("its header ends too early")

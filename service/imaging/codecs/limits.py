@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from service.errors import ImageTooLarge
 from service.imaging.codecs.formats import ImageFormat
-from service.imaging.codecs.header import Header
+from service.imaging.codecs.header import ImageHeader
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ImageLimits:
     max_queue_inferences: int
     """Inference requests for one output: one for each frame and network."""
 
-    def check_input(self, header: Header) -> None:
+    def check_input(self, header: ImageHeader) -> None:
         """Raise ImageTooLarge where an input has too many frames or pixels."""
         _check("max_frames", header.frames, self.max_frames, "frames")
         _check("max_pixels", header.pixels, self.max_pixels, f"pixels in the input{_of_frames(header.frames)}")

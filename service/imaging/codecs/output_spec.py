@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from service.errors import InvalidRequest, NotAcceptable
 from service.imaging.codecs.formats import WRITTEN_FORMATS, ImageFormat
-from service.imaging.codecs.header import Header
+from service.imaging.codecs.header import ImageHeader
 from service.imaging.codecs.metadata import MetadataPolicy
 
 DEFAULT_QUALITY = 85
@@ -34,7 +34,7 @@ class OutputSpec:
     subsampling: Subsampling = Subsampling.FULL
     metadata: MetadataPolicy = MetadataPolicy.STRIP
 
-    def choose_format(self, header: Header) -> ImageFormat:
+    def choose_format(self, header: ImageHeader) -> ImageFormat:
         """Choose the format that keeps animation, alpha, losslessness and depth, in this order, then the input's own.
 
         Raises NotAcceptable where frames would be lost, and InvalidRequest where no acceptable format is lossless.
@@ -49,7 +49,7 @@ class OutputSpec:
             raise InvalidRequest(f"a {chosen} cannot be lossless; png, tiff and webp can")
         return chosen
 
-    def _losses(self, kind: ImageFormat, header: Header) -> tuple[bool, ...]:
+    def _losses(self, kind: ImageFormat, header: ImageHeader) -> tuple[bool, ...]:
         """What of the image, and of the request, a format does not support; the worst loss first."""
         return (
             header.frames > 1 and not kind.supports_animation,

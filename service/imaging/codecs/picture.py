@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from service.imaging.codecs.alpha import resize_alpha
 from service.imaging.codecs.colour import SRGB, ColourSpace
-from service.imaging.codecs.header import Header
+from service.imaging.codecs.header import ImageHeader
 from service.imaging.codecs.metadata import Metadata
 from service.imaging.pixels import Pixels
 
@@ -34,7 +34,7 @@ class Picture:
 class DecodedImage:
     """A decoded file."""
 
-    header: Header
+    header: ImageHeader
     pictures: Iterator[Picture]
     """The `header.frames` frames in order. Each is decoded when it is asked for, which takes CPU time and can raise
     CorruptImage."""

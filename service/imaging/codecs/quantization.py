@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from service.imaging.codecs.formats import ImageFormat
-from service.imaging.codecs.header import Header
+from service.imaging.codecs.header import ImageHeader
 from service.imaging.codecs.opening import open_image
 
 
-def read_quantization(data: bytes, header: Header) -> Mapping[int, Sequence[int]]:
+def read_quantization(data: bytes, header: ImageHeader) -> Mapping[int, Sequence[int]]:
     """The tables of a file by their numbers, 64 entries each; empty for other formats, and for 12 bits a channel.
 
     Raises CorruptImage where the file's header is broken.

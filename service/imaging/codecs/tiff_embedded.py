@@ -13,7 +13,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE
 
 from service.imaging.codecs import jpeg_segments, jxl
 from service.imaging.codecs.jpeg import END_MARKER, read_jpeg
-from service.imaging.codecs.jpeg_segments import Frame
+from service.imaging.codecs.jpeg_segments import FrameHeader
 from service.imaging.codecs.jpeg_twelve_bit import PRECISION, decode_scans
 from service.imaging.codecs.tiff_compression import inflate, unpack_zstd
 from service.imaging.codecs.tiff_directory import corrupt
@@ -46,7 +46,7 @@ LERC_TYPES = {1: 8, 3: 16}
 """Bits of the unsigned types."""
 LERC_DEFLATE, LERC_ZSTD = 1, 2
 LERC_MARGIN = 2**16
-"""By so many bytes, and a half, LERC can be larger than its pixels."""
+"""Bytes by which LERC, beside a half more, can be larger than its pixels."""
 
 
 class Extent(NamedTuple):
@@ -72,7 +72,7 @@ class EmbeddedImage(NamedTuple):
 
     @property
     def samples(self) -> int:
-        """Of a pixel."""
+        """Samples of a pixel."""
         return self.layout.segment_samples
 
     @property
@@ -124,7 +124,7 @@ def join_tables(data: bytes, tables: bytes | None, *, is_ycbcr: bool) -> bytes:
     return jpeg_segments.insert_segments(coding, [ADOBE_SEGMENT + bytes([is_ycbcr])])
 
 
-def decode_frame(jpeg: bytes, frame: Frame) -> Pixels:
+def decode_frame(jpeg: bytes, frame: FrameHeader) -> Pixels:
     """Decode what `join_tables` makes, whose header has been checked."""
     if frame.precision == PRECISION or frame.components == GREY_AND_ALPHA:
         return decode_scans(jpeg)

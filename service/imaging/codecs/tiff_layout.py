@@ -28,7 +28,6 @@ COLOUR_SAMPLES = {
 
 GREY_PHOTOMETRICS = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK)
 RAW_PHOTOMETRICS = (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW)
-LAB_PHOTOMETRICS = (PHOTOMETRIC.CIELAB, PHOTOMETRIC.ICCLAB)
 EXACT_DEPTHS = {
     PHOTOMETRIC.PALETTE: (1, 2, 4, 8, 16),
     PHOTOMETRIC.YCBCR: (8, 12),
@@ -90,7 +89,7 @@ MAX_SAMPLES = 8
 MAX_SEGMENTS = 2**17
 
 TILE_MARGIN = 2**24
-"""By so many pixels a tile may be larger than its picture."""
+"""Pixels by which a tile may be larger than its picture."""
 
 REPEATED_BYTES = 16
 """So many times the bytes of a file strips and tiles may have together: some writers store equal ones once."""
@@ -163,7 +162,7 @@ class TiffLayout:
     height: int
     bits: int
     samples: int
-    """Of a pixel."""
+    """Samples of a pixel."""
     photometric: PHOTOMETRIC
     compression: COMPRESSION
     is_planar: bool

@@ -24,7 +24,7 @@ from service.imaging.pixels import Pixels
 REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 GROUP_BYTES, GROUP_SEGMENTS = 2**24, 2**10
-"""So many bytes before compression, and so many segments, are decoded at once by libtiff."""
+"""Bytes before compression, and segments, that libtiff decodes at once at most."""
 
 
 def decode_segments(layout: TiffLayout, segments: Iterable[Segment]) -> Iterator[tuple[Segment, Pixels]]:

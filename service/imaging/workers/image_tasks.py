@@ -12,8 +12,8 @@ import numpy as np
 from service.errors import CorruptImage
 from service.imaging.codecs import (
     DecodedImage,
-    Header,
     ImageFormat,
+    ImageHeader,
     OutputSpec,
     Picture,
     Pixels,
@@ -38,7 +38,7 @@ class DecodeRequest:
     """An image that is to be decoded and made ready for its networks."""
 
     image: File
-    header: Header
+    header: ImageHeader
     """Of the image."""
     mask: File | None
     mask_meaning: MaskMeaning
@@ -46,7 +46,7 @@ class DecodeRequest:
     keep_grey: bool
     keep_16_bit: bool
     keep_metadata: bool
-    """Whether the output may have more of its metadata than says where the output comes from."""
+    """Whether the output may keep metadata of the image, beside what says how it was made."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,17 @@ class EncodeRequest:
     source_type: SourceType
 
 
-def inspect_image(image: File) -> Header:
+def inspect_image(image: File) -> ImageHeader:
     """See `inspect`."""
     return inspect(bytes(image))
 
 
-def inspect_mask_for(mask: File, photo: Size, meaning: MaskMeaning) -> Header:
+def inspect_mask_for(mask: File, photo: Size, meaning: MaskMeaning) -> ImageHeader:
     """See `inspect_mask`."""
     return inspect_mask(bytes(mask), photo, meaning)
 
 
-def assess_image(image: File, header: Header) -> Damage:
+def assess_image(image: File, header: ImageHeader) -> Damage:
     """What is wrong with an image that does not move, by its tables or else by its pixels. Raises CorruptImage."""
     data = bytes(image)
     tables = read_quantization(data, header)

@@ -12,7 +12,7 @@ from typing import Any
 from service.errors import CorruptImage, Draining, ImageTooDemanding, ServiceError
 from service.imaging.workers.launcher import WorkerLauncher
 from service.imaging.workers.slots import Slots
-from service.imaging.workers.task import Budget, Outcome, Task
+from service.imaging.workers.task import Budget, CodecTask, TaskOutcome
 from service.imaging.workers.worker_process import WorkerDied, WorkerProcess
 
 ATTEMPTS = 2
@@ -22,7 +22,7 @@ MEGABYTE = 10**6
 
 
 @dataclass(frozen=True)
-class Patience:
+class TaskTimeouts:
     """For how long a task is waited for, in seconds."""
 
     long_task: float = 0.1
@@ -35,16 +35,12 @@ class Patience:
 class _Run:
     """A task that has a slot, and soon a worker."""
 
-    task: Task
+    task: CodecTask
     worker: WorkerProcess | None = None
     """None while it starts."""
     has_slot: bool = True
     abandoned: bool = False
     """Whether nobody waits for it any more."""
-
-
-def _ignore(_reason: str) -> None:
-    """Deaths are not counted."""
 
 
 class WorkerPool:
@@ -57,17 +53,17 @@ class WorkerPool:
         self,
         size: int,
         launcher: WorkerLauncher,
-        on_death: Callable[[str], None] = _ignore,
-        patience: Patience | None = None,
+        on_death: Callable[[str], None] = lambda _reason: None,
+        timeouts: TaskTimeouts | None = None,
     ) -> None:
         """The pool closes its launcher. `on_death` is told why a worker died: cpu, killed, abandoned, or crash."""
         self._slots = Slots(size)
         self._most_long_runs = 2 * size
         self._launcher = launcher
         self._on_death = on_death
-        self._patience = patience or Patience()
+        self._timeouts = timeouts or TaskTimeouts()
         self._idle: list[WorkerProcess] = []
-        self._runs: dict[asyncio.Task[Outcome], _Run] = {}
+        self._runs: dict[asyncio.Task[TaskOutcome], _Run] = {}
         self._closed = False
 
     @property
@@ -85,7 +81,7 @@ class WorkerPool:
         """Start one worker, and the fork server with it, so that the first client does not wait for them."""
         self._idle.append(await WorkerProcess.start(self._launcher))
 
-    async def run(self, task: Task) -> Any:
+    async def run(self, task: CodecTask) -> Any:
         """The value of a task. Cancelling this ends the task.
 
         Raises the ServiceError of the task, ImageTooDemanding where it exceeds its budget, CorruptImage where a
@@ -111,7 +107,7 @@ class WorkerPool:
         self._idle.clear()
         await asyncio.to_thread(self._launcher.close)
 
-    async def _attempt(self, task: Task) -> Outcome:
+    async def _attempt(self, task: CodecTask) -> TaskOutcome:
         """Raises WorkerDied."""
         await self._slots.acquire(is_small=task.budget.is_small)
         run = _Run(task)
@@ -122,7 +118,7 @@ class WorkerPool:
             return await asyncio.shield(performing)
         except asyncio.CancelledError:
             performing.add_done_callback(_retrieve)
-            asyncio.get_running_loop().call_later(self._patience.abandoned_task, self._abandon, performing)
+            asyncio.get_running_loop().call_later(self._timeouts.abandoned_task, self._abandon, performing)
             raise
 
     async def _take_worker(self) -> WorkerProcess:
@@ -133,7 +129,7 @@ class WorkerPool:
             await worker.end()
         return await WorkerProcess.start(self._launcher)
 
-    async def _perform(self, run: _Run) -> Outcome:
+    async def _perform(self, run: _Run) -> TaskOutcome:
         """From the slot of a task until it is free again. Raises WorkerDied, Draining, or OSError."""
         try:
             if self._closed:
@@ -149,8 +145,8 @@ class WorkerPool:
             if run.has_slot:
                 self._slots.release(is_small=run.task.budget.is_small)
 
-    async def _perform_in(self, worker: WorkerProcess, run: _Run) -> Outcome:
-        timer = asyncio.get_running_loop().call_later(self._patience.long_task, self._set_aside, worker, run)
+    async def _perform_in(self, worker: WorkerProcess, run: _Run) -> TaskOutcome:
+        timer = asyncio.get_running_loop().call_later(self._timeouts.long_task, self._set_aside, worker, run)
         try:
             return await worker.perform(run.task)
         except WorkerDied as death:
@@ -175,22 +171,22 @@ class WorkerPool:
             worker.lower_priority()
             self._slots.release(is_small=run.task.budget.is_small)
         else:
-            asyncio.get_running_loop().call_later(self._patience.long_task, self._set_aside, worker, run)
+            asyncio.get_running_loop().call_later(self._timeouts.long_task, self._set_aside, worker, run)
 
-    def _abandon(self, performing: asyncio.Task[Outcome]) -> None:
+    def _abandon(self, performing: asyncio.Task[TaskOutcome]) -> None:
         if run := self._runs.get(performing):
             run.abandoned = True
             if run.worker is not None:
                 run.worker.kill()
 
 
-def _retrieve(performing: asyncio.Task[Outcome]) -> None:
+def _retrieve(performing: asyncio.Task[TaskOutcome]) -> None:
     """Take note of how a task ended that nobody waits for, or else asyncio logs it as an error."""
     if not performing.cancelled():
         performing.exception()
 
 
-def _value(outcome: Outcome, budget: Budget) -> Any:
+def _value(outcome: TaskOutcome, budget: Budget) -> Any:
     if outcome.failure is not None:
         raise outcome.failure
     if outcome.defect:

@@ -4,7 +4,7 @@ import gc
 
 import numpy as np
 
-from service.imaging.codecs import DecodedImage, Header, OutputSpec, Picture, configure_codecs, decode, encode
+from service.imaging.codecs import DecodedImage, ImageHeader, OutputSpec, Picture, configure_codecs, decode, encode
 from service.imaging.codecs.formats import WRITTEN_FORMATS, ImageFormat
 
 SIDE = 8
@@ -22,5 +22,5 @@ def preload() -> None:
 
 
 def _encode_black(kind: ImageFormat, pixels: np.ndarray) -> bytes:
-    image = DecodedImage(Header(kind, SIDE, SIDE, has_alpha=False), iter(()))
+    image = DecodedImage(ImageHeader(kind, SIDE, SIDE, has_alpha=False), iter(()))
     return encode([Picture(pixels)], image, kind, OutputSpec([kind]))

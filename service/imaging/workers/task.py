@@ -29,7 +29,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Task:
+class CodecTask:
     """A call of a function of a module, which the worker imports. Arguments and result can be pickled."""
 
     function: Callable[..., Any]
@@ -38,7 +38,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskOutcome:
     """How a task ended: by a value, by a failure that the client is told of, without memory, or by a defect."""
 
     value: Any = None
@@ -48,7 +48,7 @@ class Outcome:
     """The traceback of an exception that nobody foresaw."""
 
 
-def send(connection: socket.socket, message: Task | Outcome) -> None:
+def send(connection: socket.socket, message: CodecTask | TaskOutcome) -> None:
     """Send a message. Raises OSError where the other process has ended, or there is no memory."""
     segment = write_segment(message)
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from service.errors import ServiceError
 from service.imaging.codecs import configure_codecs
-from service.imaging.workers.task import Budget, Outcome, Task, receive, send
+from service.imaging.workers.task import Budget, CodecTask, TaskOutcome, receive, send
 
 STATM = Path("/proc/self/statm")
 """Where Linux says how large this process is (proc(5)). Other systems do not, and memory is not limited there."""
@@ -29,22 +29,22 @@ def serve(connection: socket.socket) -> None:
         del outcome  # a worker that waits keeps no pixels
 
 
-def perform(task: Task, idle_memory: int | None = None) -> Outcome:
+def perform(task: CodecTask, idle_memory: int | None = None) -> TaskOutcome:
     """The outcome of a task. One that takes more processor time than its budget ends the process (SIGXCPU).
 
     `idle_memory`: bytes of address space that the process has without it; None where memory is not limited.
     """
     try:
         with _within(task.budget, idle_memory):
-            return Outcome(task.function(*task.arguments))
+            return TaskOutcome(task.function(*task.arguments))
     except MemoryError:
-        return Outcome(out_of_memory=True)
+        return TaskOutcome(out_of_memory=True)
     except ServiceError as failure:
         if isinstance(failure.__cause__, MemoryError):
-            return Outcome(out_of_memory=True)
-        return Outcome(failure=failure.copy())
+            return TaskOutcome(out_of_memory=True)
+        return TaskOutcome(failure=failure.copy())
     except Exception:  # noqa: BLE001 # it is reported, and the worker serves on
-        return Outcome(defect=traceback.format_exc())
+        return TaskOutcome(defect=traceback.format_exc())
 
 
 @contextmanager

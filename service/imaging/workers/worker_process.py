@@ -7,7 +7,7 @@ import socket
 from contextlib import suppress
 
 from service.imaging.workers.launcher import WorkerLauncher
-from service.imaging.workers.task import Outcome, Task, receive, send
+from service.imaging.workers.task import CodecTask, TaskOutcome, receive, send
 
 LOW_PRIORITY = 10
 """Niceness of a worker whose task is long: beside others it gets a tenth of a processor (sched(7))."""
@@ -30,7 +30,7 @@ class WorkerProcess:
         self._launcher = launcher
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self._answer: asyncio.Future[Outcome | None] = self._loop.create_future()
+        self._answer: asyncio.Future[TaskOutcome | None] = self._loop.create_future()
         self.alive = True
         self._exit_code: asyncio.Future[int | None] | None = None
         self._loop.add_reader(connection, self._on_readable)
@@ -40,7 +40,7 @@ class WorkerProcess:
         """A new worker. Raises OSError."""
         return cls(launcher, *await asyncio.to_thread(launcher.fork))
 
-    async def perform(self, task: Task) -> Outcome:
+    async def perform(self, task: CodecTask) -> TaskOutcome:
         """The outcome of a task. Raises WorkerDied, or OSError where there is no memory or no descriptor for it."""
         if not self.alive:
             raise WorkerDied(await self.end())

@@ -1,11 +1,17 @@
 import math
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from service.engine.scheduling_policy import Priority
 from service.imaging.codecs import ImageFormat
-from service.pipeline.requests import IMAGE_REQUEST, ImageRequest, StylizeParameters, StylizeRequest, UpscaleRequest
+from service.pipeline.requests import (
+    ImageRequest,
+    StoredImageRequest,
+    StylizeParameters,
+    StylizeRequest,
+    UpscaleRequest,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,7 +25,8 @@ from service.pipeline.requests import IMAGE_REQUEST, ImageRequest, StylizeParame
     ],
 )
 def test_request_survives_being_stored(request_: ImageRequest) -> None:
-    assert IMAGE_REQUEST.validate_json(request_.model_dump_json()) == request_
+    stored: TypeAdapter[ImageRequest] = TypeAdapter(StoredImageRequest)
+    assert stored.validate_json(request_.model_dump_json()) == request_
 
 
 def test_whole_scale_is_stored_as_an_integer() -> None:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from service.errors import CorruptImage
 from service.imaging.codecs import inspect
-from service.imaging.codecs.gif import Control, iterate_frames, read_layout, read_loop_count
+from service.imaging.codecs.gif import GraphicControl, iterate_frames, read_layout, read_loop_count
 from tests.service.imaging.codecs.gif_samples import BLUE, COLOURS, GREEN, RED, control, filled, frame, gif
 from tests.service.imaging.codecs.samples import moving
 from tests.service.imaging.images import file, photo
@@ -93,7 +93,7 @@ def test_loop_count_is_found_wherever_it_is(blocks: list[bytes], expected: int) 
 def test_control_counts_for_one_frame() -> None:
     red = filled(RED, 4, 4)
     data = gif(4, 4, control(1), frame(red, disposal=2, ticks=7, transparent=3), b"\x21\xfe\x01a\0", frame(red))
-    assert [one.control for one in iterate_frames(data)] == [Control(2, 70, 3), Control()]
+    assert [one.control for one in iterate_frames(data)] == [GraphicControl(2, 70, 3), GraphicControl()]
 
 
 def test_a_frame_has_its_own_colour_table_or_that_of_the_file() -> None:

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from service.errors import CorruptImage, UnsupportedImage
-from service.imaging.codecs import WRITTEN_FORMATS, Header, ImageFormat, decode, inspect
+from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat, ImageHeader, decode, inspect
 from tests.service.imaging.codecs.samples import XMP, chunk, deep_photo, moving, png, tiff
 from tests.service.imaging.images import file, photo
 
@@ -13,7 +13,7 @@ JPEG, PNG, WEBP, TIFF, GIF = ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP
 
 @pytest.mark.parametrize("kind", WRITTEN_FORMATS)
 def test_header_is_read_by_content(kind: ImageFormat) -> None:
-    assert inspect(file(photo(height=20, width=30), kind.name)) == Header(kind, 30, 20, has_alpha=False)
+    assert inspect(file(photo(height=20, width=30), kind.name)) == ImageHeader(kind, 30, 20, has_alpha=False)
 
 
 def test_header_is_read_without_decoding() -> None:
@@ -100,7 +100,7 @@ def test_other_sample_formats_are_refused(dtype: type[np.generic], what: str) ->
 
 def test_jpeg_of_twelve_bits_is_deep() -> None:
     data = bytes(imagecodecs.jpeg8_encode(deep_photo() >> 4, 95, bitspersample=12))
-    assert inspect(data) == Header(JPEG, 32, 24, has_alpha=False, depth=16)
+    assert inspect(data) == ImageHeader(JPEG, 32, 24, has_alpha=False, depth=16)
     assert inspect(data).default_output_format is JPEG
     assert inspect(bytes(imagecodecs.jpeg8_encode(deep_photo()[..., 0] >> 4, 95, bitspersample=12))).grey
 
@@ -127,12 +127,12 @@ def test_raw_file_of_a_camera_is_refused() -> None:
     ],
 )
 def test_default_output_format(kind: ImageFormat, frames: int, alpha: bool, expected: ImageFormat) -> None:
-    assert Header(kind, 1, 1, alpha, frames).default_output_format is expected
+    assert ImageHeader(kind, 1, 1, alpha, frames).default_output_format is expected
 
 
 def test_exact_or_deep_jpeg_xl_becomes_png() -> None:
-    assert Header(ImageFormat.JXL, 1, 1, False, lossless=True).default_output_format is PNG
-    assert Header(ImageFormat.JXL, 1, 1, False, depth=16).default_output_format is PNG
+    assert ImageHeader(ImageFormat.JXL, 1, 1, False, lossless=True).default_output_format is PNG
+    assert ImageHeader(ImageFormat.JXL, 1, 1, False, depth=16).default_output_format is PNG
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])

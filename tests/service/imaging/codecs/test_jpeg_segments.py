@@ -7,7 +7,7 @@ from PIL import Image
 from service.errors import CorruptImage
 from service.imaging.codecs.jpeg_segments import (
     MAX_SEGMENTS,
-    Frame,
+    FrameHeader,
     declare_precision,
     extract_coding,
     extract_metadata,
@@ -69,9 +69,9 @@ def test_too_many_segments_are_refused() -> None:
 
 
 def test_frame_is_read_and_its_precision_changed() -> None:
-    assert read_frame(PLAIN) == Frame(0xC0, 8, 24, 32, 3)
+    assert read_frame(PLAIN) == FrameHeader(0xC0, 8, 24, 32, 3)
     changed = declare_precision(insert_segments(PLAIN, [EXIF]), 12)
-    assert read_frame(changed) == Frame(0xC0, 12, 24, 32, 3)
+    assert read_frame(changed) == FrameHeader(0xC0, 12, 24, 32, 3)
     assert declare_precision(changed, 8) == insert_segments(PLAIN, [EXIF])
 
 

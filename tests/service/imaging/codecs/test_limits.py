@@ -4,10 +4,10 @@ from dataclasses import fields
 import pytest
 
 from service.errors import ImageTooLarge
-from service.imaging.codecs import Header, ImageFormat, ImageLimits
+from service.imaging.codecs import ImageFormat, ImageHeader, ImageLimits
 
-STILL = Header(ImageFormat.JPEG, 30, 20, has_alpha=False)
-MOVING = Header(ImageFormat.GIF, 30, 20, has_alpha=True, frames=10)
+STILL = ImageHeader(ImageFormat.JPEG, 30, 20, has_alpha=False)
+MOVING = ImageHeader(ImageFormat.GIF, 30, 20, has_alpha=True, frames=10)
 WIDE = 10**9
 
 

@@ -1,14 +1,14 @@
 import pytest
 
 from service.errors import InvalidRequest, NotAcceptable
-from service.imaging.codecs import Header, ImageFormat, OutputSpec
+from service.imaging.codecs import ImageFormat, ImageHeader, OutputSpec
 
 JPEG, PNG, WEBP, AVIF, TIFF, GIF, HEIC, JXL, BMP = ImageFormat
 ALL = [JPEG, PNG, WEBP, AVIF, TIFF, GIF]
 
 
-def header(kind: ImageFormat, *, alpha: bool = False, frames: int = 1, depth: int = 8) -> Header:
-    return Header(kind, 1, 1, alpha, frames, depth)
+def header(kind: ImageFormat, *, alpha: bool = False, frames: int = 1, depth: int = 8) -> ImageHeader:
+    return ImageHeader(kind, 1, 1, alpha, frames, depth)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def header(kind: ImageFormat, *, alpha: bool = False, frames: int = 1, depth: in
     ],
 )
 def test_chosen_format_keeps_features_and_then_the_format_of_the_input(
-    formats: list[ImageFormat], given: Header, chosen: ImageFormat
+    formats: list[ImageFormat], given: ImageHeader, chosen: ImageFormat
 ) -> None:
     assert OutputSpec(formats).choose_format(given) is chosen
 

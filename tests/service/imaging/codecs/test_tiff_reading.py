@@ -136,11 +136,11 @@ def test_ycbcr_becomes_rgb(options: dict[str, Any]) -> None:
 
 def test_ycbcr_with_a_range_of_its_own() -> None:
     tags: dict[int, Value] = {Tag.PHOTOMETRIC: 6, Tag.YCBCR_SUBSAMPLING: [1, 1]}
-    studio = bytes([16, 128, 128] * 128 + [235, 128, 128] * 128)
+    video_range = bytes([16, 128, 128] * 128 + [235, 128, 128] * 128)
     limits = np.array([16, 1, 235, 1, 128, 1, 240, 1, 128, 1, 240, 1], "<u4").tobytes()
-    layout = make_tiff([studio, limits], tags | {Tag.STRIP_OFFSETS: 8, Tag.STRIP_BYTE_COUNTS: 768})
+    layout = make_tiff([video_range, limits], tags | {Tag.STRIP_OFFSETS: 8, Tag.STRIP_BYTE_COUNTS: 768})
     data = make_tiff(
-        [studio, limits],
+        [video_range, limits],
         tags
         | {
             Tag.STRIP_OFFSETS: 8,

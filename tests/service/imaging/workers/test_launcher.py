@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.imaging.workers.launcher import WorkerLauncher
-from service.imaging.workers.task import Budget, Outcome, Task, receive, send
+from service.imaging.workers.task import Budget, CodecTask, TaskOutcome, receive, send
 
 BUDGET = Budget(60, 2**29)
 
@@ -20,15 +20,15 @@ def launcher() -> Iterator[WorkerLauncher]:
 
 def parent_of(connection: socket.socket) -> int:
     """The fork server of a worker."""
-    send(connection, Task(os.getppid, (), BUDGET))
+    send(connection, CodecTask(os.getppid, (), BUDGET))
     return int(receive(connection).value)
 
 
 def test_worker_performs_tasks_and_ends_with_its_socket(launcher: WorkerLauncher) -> None:
     pid, connection = launcher.fork()
     with connection:
-        send(connection, Task(os.getpid, (), BUDGET))
-        assert receive(connection) == Outcome(pid)
+        send(connection, CodecTask(os.getpid, (), BUDGET))
+        assert receive(connection) == TaskOutcome(pid)
     assert launcher.wait(pid) == 0
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -38,7 +38,7 @@ def test_worker_has_no_torch_and_one_thread_for_numbers(launcher: WorkerLauncher
     _, connection = launcher.fork()
     with connection:
         source = "[__import__('os').environ['OPENBLAS_NUM_THREADS'], 'torch' in __import__('sys').modules]"
-        send(connection, Task(eval, (source,), BUDGET))
+        send(connection, CodecTask(eval, (source,), BUDGET))
         assert receive(connection).value == ["1", False]
 
 

@@ -15,24 +15,24 @@ import pytest
 
 from service.errors import CorruptImage, Draining, ImageTooDemanding, InvalidRequest
 from service.imaging.workers.launcher import WorkerLauncher
-from service.imaging.workers.pool import Patience, WorkerPool
-from service.imaging.workers.task import Budget, Task
+from service.imaging.workers.pool import TaskTimeouts, WorkerPool
+from service.imaging.workers.task import Budget, CodecTask
 from tests.service.imaging.workers.functions import HOURS, die_once, refuse, touch_and_sleep
 from tests.service.live import worker_launcher
 
 MIB = 2**20
-HASTY = Patience(long_task=0.01, abandoned_task=0.01)
-PATIENT = Patience(long_task=HOURS, abandoned_task=HOURS)
+HASTY = TaskTimeouts(long_task=0.01, abandoned_task=0.01)
+PATIENT = TaskTimeouts(long_task=HOURS, abandoned_task=HOURS)
 
 Scenario = Callable[[WorkerPool], Awaitable[None]]
 
 
-def with_pool(scenario: Scenario, size: int = 1, patience: Patience = PATIENT) -> list[str]:
+def with_pool(scenario: Scenario, size: int = 1, timeouts: TaskTimeouts = PATIENT) -> list[str]:
     """Run a scenario with a pool, and return why its workers died."""
     deaths: list[str] = []
 
     async def run() -> None:
-        pool = WorkerPool(size, worker_launcher(), deaths.append, patience)
+        pool = WorkerPool(size, worker_launcher(), deaths.append, timeouts)
         try:
             async with asyncio.timeout(120):
                 await scenario(pool)
@@ -43,8 +43,8 @@ def with_pool(scenario: Scenario, size: int = 1, patience: Patience = PATIENT) -
     return deaths
 
 
-def task(function: Callable[..., Any], *arguments: Any, seconds: float = HOURS, is_small: bool = True) -> Task:
-    return Task(function, arguments, Budget(seconds, 256 * MIB, is_small=is_small))
+def task(function: Callable[..., Any], *arguments: Any, seconds: float = HOURS, is_small: bool = True) -> CodecTask:
+    return CodecTask(function, arguments, Budget(seconds, 256 * MIB, is_small=is_small))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -160,7 +160,7 @@ def test_long_tasks_keep_nobody_waiting(tmp_path: Path) -> None:
         assert await pool.run(task(abs, -7)) == 7
         assert os.getpriority(os.PRIO_PROCESS, pool.pids[0]) == niceness[0]
 
-    assert set(with_pool(scenario, patience=HASTY)) == {"abandoned"}
+    assert set(with_pool(scenario, timeouts=HASTY)) == {"abandoned"}
 
 
 def test_task_that_nobody_waits_for_is_ended_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -172,7 +172,7 @@ def test_task_that_nobody_waits_for_is_ended_without_a_word(tmp_path: Path, capl
             await running
         assert await pool.run(task(abs, -7)) == 7
 
-    assert with_pool(scenario, patience=Patience(long_task=HOURS, abandoned_task=0.01)) == ["abandoned"]
+    assert with_pool(scenario, timeouts=TaskTimeouts(long_task=HOURS, abandoned_task=0.01)) == ["abandoned"]
     gc.collect()  # asyncio logs exceptions that nobody retrieved when their tasks are deleted
     assert caplog.messages == []
 
@@ -195,7 +195,7 @@ class SlowLauncher(WorkerLauncher):
 def test_worker_that_nobody_waits_for_when_it_has_started_serves_others(tmp_path: Path) -> None:
     async def run() -> None:
         launcher = SlowLauncher()
-        pool = WorkerPool(1, launcher, patience=Patience(HOURS, 0.0))
+        pool = WorkerPool(1, launcher, timeouts=TaskTimeouts(HOURS, 0.0))
         running = asyncio.create_task(pool.run(task((tmp_path / "ran").touch)))
         await until(launcher.asked.is_set)
         running.cancel()

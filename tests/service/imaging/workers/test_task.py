@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
-from service.imaging.workers.task import Budget, Outcome, Task, receive, send
+from service.imaging.workers.task import Budget, CodecTask, TaskOutcome, receive, send
 
 
 def open_files() -> set[str]:
@@ -13,9 +13,9 @@ def open_files() -> set[str]:
 def test_messages_arrive_in_order() -> None:
     one, other = socket.socketpair()
     with one, other:
-        send(one, Task(len, ("abc",), Budget(1, 2)))
-        send(one, Outcome(np.arange(100_000)))
-        assert receive(other) == Task(len, ("abc",), Budget(1, 2))
+        send(one, CodecTask(len, ("abc",), Budget(1, 2)))
+        send(one, TaskOutcome(np.arange(100_000)))
+        assert receive(other) == CodecTask(len, ("abc",), Budget(1, 2))
         assert np.array_equal(receive(other).value, np.arange(100_000))
 
 
@@ -30,6 +30,6 @@ def test_no_descriptor_stays_open() -> None:
     one, other = socket.socketpair()
     with one, other:
         before = open_files()
-        send(one, Outcome(7))
+        send(one, TaskOutcome(7))
         receive(other)
         assert open_files() == before

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from service.imaging.workers.task import Budget, Outcome, Task
+from service.imaging.workers.task import Budget, CodecTask, TaskOutcome
 from service.imaging.workers.worker_process import WorkerDied, WorkerProcess
 from tests.service.live import worker_launcher
 
@@ -27,14 +27,14 @@ def with_worker(scenario: Callable[[WorkerProcess], Awaitable[None]]) -> None:
 def test_tasks_are_performed_one_after_the_other() -> None:
     async def scenario(worker: WorkerProcess) -> None:
         for budget in (SMALL, LARGE, SMALL):
-            assert await worker.perform(Task(os.getpid, (), budget)) == Outcome(worker.pid)
+            assert await worker.perform(CodecTask(os.getpid, (), budget)) == TaskOutcome(worker.pid)
 
     with_worker(scenario)
 
 
 def test_death_is_told_with_its_exit_code() -> None:
     async def scenario(worker: WorkerProcess) -> None:
-        for task in (Task(signal.raise_signal, (signal.SIGBUS,), SMALL), Task(abs, (1,), SMALL)):
+        for task in (CodecTask(signal.raise_signal, (signal.SIGBUS,), SMALL), CodecTask(abs, (1,), SMALL)):
             with pytest.raises(WorkerDied, match="ended with -7") as death:
                 await worker.perform(task)
             assert death.value.exit_code == -signal.SIGBUS

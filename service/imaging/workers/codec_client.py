@@ -5,7 +5,7 @@ import os
 import pickle
 from dataclasses import replace
 
-from service.imaging.codecs import Header
+from service.imaging.codecs import ImageHeader
 from service.imaging.damage import Damage
 from service.imaging.masks import MaskMeaning
 from service.imaging.sizes import Size
@@ -20,7 +20,7 @@ from service.imaging.workers.image_tasks import (
     inspect_mask_for,
 )
 from service.imaging.workers.pool import WorkerPool
-from service.imaging.workers.task import Budget, Task
+from service.imaging.workers.task import Budget, CodecTask
 
 MEGAPIXEL = 10**6
 MIB = 2**20
@@ -36,36 +36,36 @@ FILE_MEMORY, PIXEL_MEMORY = 8, 96
 """Bytes of address space for a byte of a file, and for a pixel of an image, of which several copies are made."""
 
 PIXEL_SECONDS = {"read": 0.0, "decode": 0.25, "encode": 1.0}
-"""What a megapixel is given, as a part of what every task is given: several times what the slowest format takes."""
+"""Processor time for a megapixel, as a share of every task's: several times what the slowest format takes."""
 
 COPIED_ON_LOOP = MIB
 """Bytes of an answer up to which it is copied on the event loop."""
 
 
-class Codecs:
+class CodecClient:
     """Reads and writes image files in the workers of a pool. Every call raises as `WorkerPool.run` does."""
 
     def __init__(self, pool: WorkerPool, seconds: float) -> None:
-        """`seconds` of processor time are given to every task, and parts of them to each megapixel beside."""
+        """`seconds`: processor time of every task; each megapixel adds a share of it."""
         self._pool = pool
         self._seconds = seconds
 
-    async def inspect(self, image: bytes) -> Header:
+    async def inspect(self, image: bytes) -> ImageHeader:
         """The header of an image. Raises what `codecs.inspect` raises."""
-        task = Task(inspect_image, (_shared(image),), self._budget("read", len(image)))
-        header: Header = await self._pool.run(task)
+        task = CodecTask(inspect_image, (_shared(image),), self._budget("read", len(image)))
+        header: ImageHeader = await self._pool.run(task)
         return header
 
-    async def inspect_mask(self, mask: bytes, photo: Size, meaning: MaskMeaning) -> Header:
+    async def inspect_mask(self, mask: bytes, photo: Size, meaning: MaskMeaning) -> ImageHeader:
         """The header of a mask. Raises what `masks.inspect_mask` raises."""
-        task = Task(inspect_mask_for, (_shared(mask), photo, meaning), self._budget("read", len(mask)))
-        header: Header = await self._pool.run(task)
+        task = CodecTask(inspect_mask_for, (_shared(mask), photo, meaning), self._budget("read", len(mask)))
+        header: ImageHeader = await self._pool.run(task)
         return header
 
-    async def assess(self, image: bytes, header: Header) -> Damage:
+    async def assess(self, image: bytes, header: ImageHeader) -> Damage:
         """What is wrong with an image that does not move. Raises CorruptImage."""
         budget = self._budget("decode", len(image), header.pixels)
-        damage: Damage = await self._pool.run(Task(assess_image, (_shared(image), header), budget))
+        damage: Damage = await self._pool.run(CodecTask(assess_image, (_shared(image), header), budget))
         return damage
 
     async def decode(self, request: DecodeRequest, pixels: int) -> DecodedFrames:
@@ -73,19 +73,19 @@ class Codecs:
         image, mask = bytes(request.image), None if request.mask is None else bytes(request.mask)
         shared = replace(request, image=_shared(image), mask=None if mask is None else _shared(mask))
         budget = self._budget("decode", len(image) + len(mask or b""), pixels)
-        decoded: DecodedFrames = await self._pool.run(Task(decode_frames, (shared,), budget))
+        decoded: DecodedFrames = await self._pool.run(CodecTask(decode_frames, (shared,), budget))
         return decoded
 
     async def encode(self, request: EncodeRequest, pixels: int) -> bytes:
         """The file of an answer. `pixels` are those of the networks' outputs and of the answer."""
         budget = self._budget("encode", 0, pixels)
-        content: memoryview = await self._pool.run(Task(encode_frames, (request,), budget))
+        content: memoryview = await self._pool.run(CodecTask(encode_frames, (request,), budget))
         if len(content) <= COPIED_ON_LOOP:
             return bytes(content)
         return await asyncio.to_thread(bytes, content)
 
     def _budget(self, purpose: str, size: int, pixels: int = 0) -> Budget:
-        """For a file of `size` bytes."""
+        """The limits of a task on a file of `size` bytes that shows `pixels`."""
         memory = BASE_MEMORY + THREAD_MEMORY * (os.cpu_count() or 1) + FILE_MEMORY * size + PIXEL_MEMORY * pixels
         is_small = size <= SMALL_FILE and pixels <= SMALL_IMAGE
         seconds = self._seconds * (1 + PIXEL_SECONDS[purpose] * pixels / MEGAPIXEL)

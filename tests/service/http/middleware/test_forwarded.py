@@ -2,8 +2,8 @@ from functools import partial
 
 import pytest
 
-from service.http.forwarded import Forwarded
-from tests.service.http.middleware import Fields, call
+from service.http.middleware.forwarded import Forwarded
+from tests.service.http.asgi import Fields, call
 
 PROXY = ("192.0.2.1", 1)
 CLAIMS: Fields = [

@@ -2,7 +2,7 @@ import asyncio
 
 from starlette.types import Message, Receive, Scope, Send
 
-from service.http.path_normalization import NormalizePath
+from service.http.middleware.path_normalization import NormalizePath
 
 
 def call(method: str, path: str) -> tuple[Scope, Scope, list[Message]]:

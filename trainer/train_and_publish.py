@@ -17,7 +17,7 @@ from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.session import Session
 from trainer.task import Task, build
-from trainer.train import train
+from trainer.training_loop import train
 from trainer.watch.server import Listener, WatchServer, listen
 
 log = logging.getLogger(__name__)
@@ -45,9 +45,9 @@ def train_and_publish(config: TrainConfig, invocation: Invocation) -> str:
     _warn_without_license(config)
     with ExitStack() as stack:
         listener = stack.enter_context(listen(invocation.watch)) if invocation.watch else None
-        records = [stack.enter_context(closing(EventFiles(folder))) for folder in [invocation.tensorboard] if folder]
+        recorders = [stack.enter_context(closing(EventFiles(folder))) for folder in [invocation.tensorboard] if folder]
         task = build(config, hardware_of(config))
-        session = Session(lambda: _publish(task, config, run).label, records)
+        session = Session(lambda: _publish(task, config, run).label, recorders)
         stack.enter_context(_shown(session, run, config, listener))
         train(task, config, run, resume=invocation.resume, session=session)
         result = _finish(task, config, run, session)

@@ -12,8 +12,8 @@ from trainer.hardware import Hardware
 from trainer.run_folder import Run
 from trainer.session import Session
 from trainer.task import build
-from trainer.train import train
-from trainer.training import Invocation, hardware_of, publish_run, train_and_publish
+from trainer.train_and_publish import Invocation, hardware_of, publish_run, train_and_publish
+from trainer.training_loop import train
 
 
 def test_training_ends_with_a_published_network(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_figures_of_the_validation_images_are_printed(tmp_path: Path, capsys: py
 
 
 def test_a_missing_licence_is_said_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "trainer.training"):
+    with caplog.at_level(logging.WARNING, "trainer.train_and_publish"):
         train_and_publish(style_config(tmp_path / "with", steps=1, license="CC0-1.0"), Invocation())
         assert not caplog.records
         train_and_publish(style_config(tmp_path / "without", steps=1), Invocation())
@@ -81,7 +81,7 @@ def test_a_missing_licence_is_said_at_the_start(tmp_path: Path, caplog: pytest.L
 
 
 def test_the_page_is_served_while_the_training_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "trainer.training"):
+    with caplog.at_level(logging.INFO, "trainer.train_and_publish"):
         train_and_publish(style_config(tmp_path, steps=1), Invocation(watch="127.0.0.1:0"))
     assert "watch the training at http://127.0.0.1:" in caplog.text
 

@@ -13,7 +13,7 @@ from service.imaging.damage import Damage, Fault
 from service.imaging.masks import MaskMeaning
 from service.imaging.sizes import Size
 from service.imaging.style_transform import StyleTransform
-from service.imaging.workers.codecs import Codecs
+from service.imaging.workers.codec_client import CodecClient
 from service.imaging.workers.image_tasks import DecodeRequest, EncodeRequest
 from service.imaging.workers.pool import WorkerPool
 from tests.service.imaging.images import file, photo
@@ -23,11 +23,11 @@ SIZE = Size(24, 32)
 STYLE = StyleTransform(SIZE, SIZE, (1.0,), strength=0.5)
 
 
-def with_codecs(scenario: Callable[[Codecs], Awaitable[None]], seconds: float = 60.0) -> None:
+def with_codecs(scenario: Callable[[CodecClient], Awaitable[None]], seconds: float = 60.0) -> None:
     async def run() -> None:
         pool = WorkerPool(2, worker_launcher())
         try:
-            await scenario(Codecs(pool, seconds))
+            await scenario(CodecClient(pool, seconds))
         finally:
             await pool.close()
 
@@ -41,7 +41,7 @@ def request(image: bytes, mask: bytes | None = None) -> DecodeRequest:
 
 
 def test_damage_is_told_by_the_tables_or_by_the_pixels() -> None:
-    async def scenario(codecs: Codecs) -> None:
+    async def scenario(codecs: CodecClient) -> None:
         hard, gentle, plain = file(photo(), "JPEG", quality=40), file(photo(), "JPEG", quality=95), file(photo())
         found = [await codecs.assess(image, inspect(image)) for image in (hard, gentle, plain)]
         assert found == [Damage(Fault.COMPRESSED, 40), Damage(), Damage()]
@@ -55,7 +55,7 @@ def test_damage_is_told_by_the_tables_or_by_the_pixels() -> None:
 
 
 def test_header_is_that_of_the_file() -> None:
-    async def scenario(codecs: Codecs) -> None:
+    async def scenario(codecs: CodecClient) -> None:
         assert await codecs.inspect(file(photo())) == inspect(file(photo()))
         assert (await codecs.inspect_mask(file(photo()), SIZE, MaskMeaning.WHITE)).upright_size == SIZE
         with pytest.raises(UnsupportedImage):
@@ -67,7 +67,7 @@ def test_header_is_that_of_the_file() -> None:
 
 
 def test_image_goes_through_workers_and_back() -> None:
-    async def scenario(codecs: Codecs) -> None:
+    async def scenario(codecs: CodecClient) -> None:
         decoded = await codecs.decode(request(file(photo()), file(np.zeros((24, 32), np.uint8))), SIZE.pixels)
         assert np.array_equal(decoded.inputs[0], photo())
         output = OutputSpec([ImageFormat.PNG])
@@ -82,7 +82,7 @@ def test_image_goes_through_workers_and_back() -> None:
 
 
 def test_torn_file_is_refused() -> None:
-    async def scenario(codecs: Codecs) -> None:
+    async def scenario(codecs: CodecClient) -> None:
         with pytest.raises(CorruptImage):
             await codecs.decode(request(file(photo(), compress_level=0)[:-900]), SIZE.pixels)
 
@@ -90,7 +90,7 @@ def test_torn_file_is_refused() -> None:
 
 
 def test_image_that_takes_too_long_is_refused() -> None:
-    async def scenario(codecs: Codecs) -> None:
+    async def scenario(codecs: CodecClient) -> None:
         endless = StyleTransform(Size(11_000, 11_000), SIZE, (1.0,))
         with pytest.raises(ImageTooDemanding, match=r"more than 0.1 s of processor time to decode"):
             await codecs.decode(replace(request(file(photo())), transform=endless), 0)

@@ -12,7 +12,7 @@ from trainer.hardware import Hardware
 from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.task import build
-from trainer.train import train
+from trainer.training_loop import train
 
 
 @pytest.mark.parametrize(("norm", "zoom"), [("batch", 1.0), ("instance", 1.0), ("thumbnail", 3.0)])

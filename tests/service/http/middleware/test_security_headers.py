@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from service.http.security_headers import SecurityHeaders
-from tests.service.http.middleware import call
+from service.http.middleware.security_headers import SecurityHeaders
+from tests.service.http.asgi import call
 from tests.service.imaging.images import file, photo
 from tests.service.live import publish, serving
 

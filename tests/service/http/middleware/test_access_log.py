@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.exposition import choose_encoder
 from starlette.types import Message, Receive, Scope, Send
 
-from service.http.access_log import LONGEST_TEXT, AccessLog
+from service.http.middleware.access_log import LONGEST_TEXT, AccessLog
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Propagation
 from tests.service.imaging.images import file, photo

@@ -3,10 +3,10 @@ from functools import partial
 
 import pytest
 
-from service.http.allowed_hosts import AllowedHosts
+from service.http.middleware.allowed_hosts import AllowedHosts
 from service.http.problems import Problems
 from service.pipeline.trace import Trace
-from tests.service.http.middleware import Fields, call
+from tests.service.http.asgi import Fields, call
 
 BUILD = partial(AllowedHosts, hosts=["Pastiche.example", "*.example.com", "127.0.0.1", "[::1]"], problems=Problems())
 

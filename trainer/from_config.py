@@ -1,0 +1,34 @@
+"""What both tasks make by the configuration: the network before training, and the photographs."""
+
+from pathlib import Path
+
+import torch
+
+from model_store import NetworkSpec, TransformNetwork
+from trainer.config import TrainConfig
+from trainer.data import Crop, Photographs
+
+GRID_PERIOD = 4
+"""Period in pixels of the grids of networks that halve the sides twice."""
+
+
+def new_network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:
+    """An untrained network; the same seed gives the same weights."""
+    torch.manual_seed(config.seed)
+    return TransformNetwork(spec)
+
+
+def crops_of(
+    config: TrainConfig, folder: Path, crop: Crop, side: int, zoom: float = 1.0, zoom_from: int = 0
+) -> Photographs:
+    """The photographs of a folder as square crops of `side` pixels, with the configuration's batch size and seed."""
+    return Photographs(
+        folder,
+        side,
+        config.batch,
+        crop,
+        seed=config.seed,
+        cache_mb=config.cache_mb,
+        zoom=zoom,
+        zoom_from=zoom_from,
+    )
