@@ -16,7 +16,7 @@ class SchedulingPolicy:
     """How urgent work is: the tile that is due first runs first."""
 
     stretch: float = 10.0
-    """An answer is due after `stretch` times the work that it takes, so that small images are due before large ones, and
+    """An answer is due after `stretch` times the work that it takes, so that small images are due before large ones and
     before animations."""
     longest_pause: float = 5.0
     """Seconds after its latest tile in which the next one of a request is due, however many small requests arrive."""
