@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from service.errors import InvalidRequest
 
+LONGEST_SIDE = 65_500
+"""Of an answer, in pixels; for most images the limits on pixels are reached before."""
+
 
 class Size(NamedTuple):
     """Height and width of an upright picture, in pixels."""

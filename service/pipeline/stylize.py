@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from service.engine.inference_spec import InferenceSpec
 from service.errors import InvalidRequest
 from service.imaging.damage import Damage
-from service.imaging.sizes import Size
+from service.imaging.sizes import LONGEST_SIDE, Size
 from service.imaging.style_transform import StyleTransform
 from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel
@@ -19,8 +19,6 @@ from service.pipeline.operation import Plan
 from service.pipeline.working_size import DEFAULT_WORKING_SIZE, working_size
 
 MAX_STYLES = 4
-LONGEST_SIDE = 65_500
-"""Pixels; for most images the limits on pixels are reached before."""
 
 LEAST_SIDE = 16
 

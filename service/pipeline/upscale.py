@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from service.engine.inference_spec import InferenceSpec
 from service.errors import InvalidRequest
 from service.imaging.damage import Damage
-from service.imaging.sizes import Fit, Framing, Size, fit_size
+from service.imaging.sizes import LONGEST_SIDE, Fit, Framing, Size, fit_size
 from service.imaging.upscale_transform import UpscaleTransform
 from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel
@@ -19,9 +19,6 @@ from service.pipeline.operation import Plan
 
 AUTO = "auto"
 """As a model: the one for clean images or the one for damaged ones."""
-
-LONGEST_SIDE = 65_500
-"""Pixels; for most images the limits on pixels are reached before."""
 
 
 def _whole_where_possible(scale: float) -> float:

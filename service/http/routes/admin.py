@@ -1,22 +1,21 @@
 """`/v1/admin`: which version of a model is served. For API keys with the right `admin` only (`AccessControl`)."""
 
 import logging
-from typing import Annotated, Self
+from typing import Self
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.http.access.principal import Principal
 from service.http.json_body import JsonRoute
 from service.http.routes.models import LoadFailureInfo
+from service.http.routes.parameters import ModelPath
 from service.http.routes.problems import problem_responses
 from service.models.promotion import Promoter
 from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel
 
 logger = logging.getLogger(__name__)
-
-Name = Annotated[str, Path(description="the name of a model")]
 
 
 class Promotion(BaseModel):
@@ -60,13 +59,13 @@ class AdminRoutes:
         reloaded = problem_responses(404, 413, 415, 503)
         self.router.add_api_route("/reload", self.reload, methods=["POST"], responses=reloaded)
 
-    async def promote(self, request: Request, name: Name, body: Promotion) -> Served:
+    async def promote(self, request: Request, name: ModelPath, body: Promotion) -> Served:
         """Serve a version of a model. The answer comes when it is served; one that cannot be is not promoted."""
         model = await self._promoter.promote(name, body.version)
         _log(request, "promoted", model.label)
         return Served.of(model)
 
-    async def rollback(self, request: Request, name: Name) -> Served:
+    async def rollback(self, request: Request, name: ModelPath) -> Served:
         """Serve the version before the current one."""
         model = await self._promoter.rollback(name)
         _log(request, "rolled back to", model.label)

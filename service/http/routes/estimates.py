@@ -26,7 +26,7 @@ from service.pipeline.resolve import ResolvedRequest, resolve
 from service.pipeline.upscale import Scale
 from service.settings import Settings
 
-LONGEST_SIDE = 2**31 - 1
+LONGEST_INPUT_SIDE = 2**31 - 1
 
 
 class _ImageDescription(BaseModel):
@@ -34,8 +34,8 @@ class _ImageDescription(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    width: int = Field(ge=1, le=LONGEST_SIDE, description="of the image, upright", examples=[4000])
-    height: int = Field(ge=1, le=LONGEST_SIDE, description="of the image, upright", examples=[3000])
+    width: int = Field(ge=1, le=LONGEST_INPUT_SIDE, description="of the image, upright", examples=[4000])
+    height: int = Field(ge=1, le=LONGEST_INPUT_SIDE, description="of the image, upright", examples=[3000])
     frames: int = Field(1, ge=1, le=1000, description="of the image, where it moves")
     depth: Literal[8, 16] = Field(8, description="bits a channel of the image")
     timeout: float | None = Field(None, gt=0, description="seconds, as in X-Request-Timeout")

@@ -4,20 +4,18 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from model_store import PREVIEW_FILE, Manifest, StoreError
 from service.errors import NoPreview
 from service.http.root_path import root_path
+from service.http.routes.parameters import ModelPath
 from service.http.routes.problems import problem_responses
 from service.models.registry import LoadFailure, ModelRegistry
 from service.models.served_model import ServedModel
-
-Name = Annotated[str, Path(description="the name of a model")]
-
 
 MARKDOWN = "text/markdown"
 
@@ -121,7 +119,7 @@ class ModelRoutes:
         failed = [_failed(failure) for failure in self._models.failures() if failure.version.name not in known]
         return ModelList.of([*served, *failed])
 
-    async def one(self, request: Request, name: Name) -> ModelDetails:
+    async def one(self, request: Request, name: ModelPath) -> ModelDetails:
         """One model with its whole manifest."""
         failure = self._models.failure(name)
         if failure is not None and not any(model.name == name for model in self._models.all()):
@@ -130,7 +128,7 @@ class ModelRoutes:
         summary = ModelSummary.of(model, failure, root_path(request.scope))
         return ModelDetails(**dict(summary), manifest=model.manifest)
 
-    async def preview(self, name: Name) -> Response:
+    async def preview(self, name: ModelPath) -> Response:
         """A picture of what a model does."""
         model = self._models.find(name)
         try:
@@ -143,7 +141,7 @@ class ModelRoutes:
             raise NoPreview(f"{model.label} was published without a preview")
         return Response(content, media_type="image/png", headers={"ETag": f'"{model.manifest.digest}"'})
 
-    async def card(self, name: Name) -> Response:
+    async def card(self, name: ModelPath) -> Response:
         """The model card: Markdown, with the metadata that the Hugging Face Hub reads."""
         model = self._models.find(name)
         text = await asyncio.to_thread(model.read_card)

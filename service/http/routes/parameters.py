@@ -28,6 +28,8 @@ ScalePath = Annotated[
     ),
 ]
 
+ModelPath = Annotated[str, Path(description="the name of a model")]
+
 TimeoutHeader = Annotated[
     float | SkipJsonSchema[None],
     Header(

@@ -6,6 +6,9 @@ from PIL import Image
 
 ORIENTATION_TAG = 0x0112
 
+TRANSPOSING_ORIENTATIONS = range(5, 9)
+"""The orientations that swap rows and columns (EXIF 2.32, section 4.6.5)."""
+
 EXIF_ERRORS = (SyntaxError, ValueError, TypeError, KeyError, OSError, OverflowError, AttributeError, struct.error)
 """What Pillow raises when it reads or writes damaged EXIF."""
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from service.errors import CorruptImage, OutOfResources, UnsupportedImage
 from service.imaging.codecs import bmp, gif, jxl, png
-from service.imaging.codecs.exif import read_exif, read_orientation
+from service.imaging.codecs.exif import TRANSPOSING_ORIENTATIONS, read_exif, read_orientation
 from service.imaging.codecs.formats import ImageFormat, readable_types, sniff
 from service.imaging.codecs.jpeg_twelve_bit import is_twelve_bit
 from service.imaging.codecs.opening import open_image, open_metadata
@@ -15,9 +15,6 @@ from service.imaging.codecs.tiff_layout import read_layout
 
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N"})
 """Pillow's modes without colour."""
-
-TRANSPOSING_ORIENTATIONS = range(5, 9)
-"""The EXIF orientations that swap rows and columns (EXIF 2.32, section 4.6.5)."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from service.errors import CorruptImage, ImageTooDemanding
+from service.imaging.codecs.jpeg_segments import MARKER
 
 EOI, SOS, DRI = 0xD9, 0xDA, 0xDD
 END_MARKER = bytes((0xFF, EOI))
@@ -25,7 +26,6 @@ FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - TABLE_MARKERS
 PROGRESSIVE_MARKERS, ARITHMETIC_MARKERS = frozenset({0xC2, 0xCA}), frozenset({0xC9, 0xCA})
 """Frame headers (SOFn); and those of them with progressive scans, and with arithmetic coding, that are decoded."""
 
-MARKER = re.compile(rb"\xff[\x01-\xfe]")
 MARKER_BUT_RESTART = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """What ends the data of a scan. Restart markers do not, where they are announced (DRI)."""
 

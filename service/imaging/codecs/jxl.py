@@ -10,6 +10,7 @@ import numpy as np
 
 from service.errors import CorruptImage, UnsupportedImage
 from service.imaging.codecs.cicp import CURVES, HDR_TRANSFERS, PRIMARIES, SRGB_CODE, CodePoints, declare_code_points
+from service.imaging.codecs.exif import TRANSPOSING_ORIENTATIONS
 from service.imaging.codecs.formats import readable_types
 from service.imaging.codecs.hdr import HdrColours
 from service.imaging.codecs.icc import Primaries, build_grey_profile, build_rgb_profile
@@ -25,8 +26,6 @@ MAX_METADATA_BYTES = 2**24
 """Of one box after it is decompressed."""
 
 MAX_EXTRA_CHANNELS = 2
-
-TRANSPOSING_ORIENTATIONS = range(5, 9)
 
 BT709_CURVE = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
 
