@@ -14,6 +14,7 @@ from benchmarks.stats import median
 from model_store import NetworkSpec, TransformNetwork
 from service.engine.admission import Admission, QueueLimits
 from service.engine.cost_model import CostModel
+from service.engine.deadline import Deadline
 from service.engine.inference_request import InferenceRequest
 from service.engine.inference_spec import InferenceSpec
 from service.engine.request_queue import RequestQueue
@@ -63,15 +64,17 @@ async def _row(clients: int, frames: int, repetitions: int) -> Row:
     spec = [InferenceSpec(model, SIDE, SIDE)]
     with ExitStack() as admitted:
         for _ in range(clients):
-            requests = admitted.enter_context(admission.admit(spec, LATER, frames=frames))
+            requests = admitted.enter_context(admission.admit(spec, Deadline(LATER), frames=frames))
             for request in requests[:FRAMES_QUEUED]:
                 admitted.enter_context(admission.backlog.queued(request))
         inferences = list(admission.inferences)
         return {
             "animations": clients,
             "inference requests": len(inferences),
-            "check ms": _milliseconds(lambda: admission.check(spec, LATER), repetitions),
-            "check of an animation ms": _milliseconds(lambda: admission.check(spec, LATER, frames=frames), repetitions),
+            "check ms": _milliseconds(lambda: admission.check(spec, Deadline(LATER)), repetitions),
+            "check of an animation ms": _milliseconds(
+                lambda: admission.check(spec, Deadline(LATER), frames=frames), repetitions
+            ),
             "admit and cancel an animation ms": _milliseconds(lambda: _cancel(admission, spec, frames), repetitions),
             "next tile ms": _milliseconds(_next_tile(inferences), min(repetitions, len(inferences))),
         }
@@ -79,7 +82,7 @@ async def _row(clients: int, frames: int, repetitions: int) -> Row:
 
 def _cancel(admission: Admission[Model], spec: Sequence[InferenceSpec[Model]], frames: int) -> None:
     """An animation is admitted, and its client leaves."""
-    with suppress(asyncio.CancelledError), admission.admit(spec, LATER, frames=frames):
+    with suppress(asyncio.CancelledError), admission.admit(spec, Deadline(LATER), frames=frames):
         raise asyncio.CancelledError
 
 

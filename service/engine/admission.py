@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Generic, Protocol
 
 from service.engine.backlog import Backlog, Prediction
+from service.engine.deadline import Deadline
 from service.engine.inference_request import InferenceRequest, RequestGroup
 from service.engine.inference_spec import InferenceSpec, Model
 from service.engine.patience import Patience
@@ -102,36 +103,20 @@ class Admission(Generic[Model]):
     def new_requests(
         self,
         specs: Sequence[InferenceSpec[Model]],
-        deadline: float,
-        priority: Priority,
-        *,
-        default_timeout: bool,
+        deadline: Deadline,
         frames: int = 1,
     ) -> list[InferenceRequest[Model]]:
         """Inference requests for the first of a client's frames, neither checked nor admitted."""
         group = RequestGroup(frames * sum(spec.work_seconds for spec in specs))
-        default_timeout = default_timeout and priority is Priority.INTERACTIVE
         return [
-            InferenceRequest(
-                spec,
-                deadline,
-                priority,
-                self._lanes,
-                default_timeout=default_timeout,
-                group=group,
-                policy=self._policy,
-                clock=self._clock,
-            )
+            InferenceRequest(spec, deadline, self._lanes, group=group, policy=self._policy, clock=self._clock)
             for spec in specs
         ]
 
     def check(
         self,
         specs: Sequence[InferenceSpec[Model]],
-        deadline: float,
-        priority: Priority = Priority.INTERACTIVE,
-        *,
-        default_timeout: bool = False,
+        deadline: Deadline,
         frames: int = 1,
     ) -> list[InferenceRequest[Model]]:
         """Inference requests for the first of a client's frames, all of which could be admitted now.
@@ -140,7 +125,7 @@ class Admission(Generic[Model]):
         """
         if self.draining:
             raise Draining
-        requests = self.new_requests(specs, deadline, priority, default_timeout=default_timeout, frames=frames)
+        requests = self.new_requests(specs, deadline, frames)
         try:
             self._check(requests, frames)
         except Overloaded as refusal:
@@ -152,19 +137,15 @@ class Admission(Generic[Model]):
     def admit(
         self,
         specs: Sequence[InferenceSpec[Model]],
-        deadline: float,
-        priority: Priority = Priority.INTERACTIVE,
-        *,
-        default_timeout: bool = False,
+        deadline: Deadline,
         frames: int = 1,
     ) -> Iterator[list[InferenceRequest[Model]]]:
         """Admit the frames of one client, all or none, from before they are decoded until the answer is encoded.
 
         `specs`: the inferences of each frame. The block gets an inference request for each of them, frame by frame;
-        leaving it releases their capacity. `deadline` is a time of `time.monotonic`, `default_timeout` says that the
-        client has not named it. Raises Draining, or Overloaded with the seconds until there is room.
+        leaving it releases their capacity. Raises Draining, or Overloaded with the seconds until there is room.
         """
-        first = self.check(specs, deadline, priority, default_timeout=default_timeout, frames=frames)
+        first = self.check(specs, deadline, frames)
         requests = first + [request.for_later_frame() for _ in range(frames - 1) for request in first]
         self.backlog.add(requests, len(specs))
         self._notify_listener()
@@ -223,7 +204,7 @@ class Admission(Generic[Model]):
             self._listener.capacity_changed()
 
     def _observe_patience(self, request: InferenceRequest[Model], *, left: bool) -> None:
-        if request.default_timeout:
+        if _may_leave(request.deadline):
             self.patience.observe(self._clock() - request.times.admitted, left=left)
 
     def _check(self, requests: Sequence[InferenceRequest[Model]], frames: int) -> None:
@@ -251,7 +232,8 @@ class Admission(Generic[Model]):
         """Raise Overloaded where the answer would come too late."""
         now, first = self._clock(), requests[0]
         needed = sum(self.backlog.forecast(requests, frames, others)) * SAFETY_FACTOR
-        accepted = min(first.deadline - now, self.patience.seconds() if first.default_timeout else math.inf)
+        patience = self.patience.seconds() if _may_leave(first.deadline) else math.inf
+        accepted = min(first.deadline.at - now, patience)
         if needed > accepted > 0:
             wait = max(1, math.ceil(needed - accepted))
             detail = f"the answer would take {needed:.1f} s, and there are {accepted:.1f} s for it; retry in {wait} s"
@@ -282,6 +264,11 @@ class Admission(Generic[Model]):
         wait = max(1, math.ceil(self.backlog.seconds() * share))
         detail = f"with this request {actual} {what} would be admitted, {accepted} are accepted; retry in {wait} s"
         return Overloaded(detail, retry_after=wait)
+
+
+def _may_leave(deadline: Deadline) -> bool:
+    """Whether somebody waits who has not said how long."""
+    return deadline.is_default and deadline.priority is Priority.INTERACTIVE
 
 
 def _first_late(slack: float, added: float, step: float, count: int) -> int | None:

@@ -126,7 +126,7 @@ class Backlog(Generic[Model]):
 def _predict(request: InferenceRequest[Model], now: float, count: int) -> Prediction:
     minimum, remaining = request.minimum_seconds(), request.remaining_seconds(now)
     waits = bool(request.waiting_tiles)
-    return Prediction(count, request.due_given(minimum), request.deadline, remaining, minimum, waits)
+    return Prediction(count, request.due_given(minimum), request.deadline.at, remaining, minimum, waits)
 
 
 def _output_pixels(requests: Sequence[InferenceRequest[Model]]) -> int:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Generic, NamedTuple
 
+from service.engine.deadline import Deadline
 from service.engine.inference_spec import InferenceSpec, Model
-from service.engine.scheduling_policy import Priority, SchedulingPolicy
+from service.engine.scheduling_policy import SchedulingPolicy
 from service.engine.tiling import ImageTile, Tile, TiledImage
 from service.imaging.pixels import Pixels
 
@@ -56,26 +57,22 @@ class InferenceRequest(Generic[Model]):
     def __init__(
         self,
         spec: InferenceSpec[Model],
-        deadline: float,
-        priority: Priority = Priority.INTERACTIVE,
+        deadline: Deadline,
         lanes: int = 1,
         *,
-        default_timeout: bool = False,
         group: RequestGroup | None = None,
         is_later_frame: bool = False,
         policy: SchedulingPolicy | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`lanes`: batches that run side by side; `default_timeout`: whether the client has named no timeout.
+        """`lanes`: batches that run side by side.
 
         `group`: the one that it belongs to, where it is not alone; `is_later_frame`: of an animation, not the first.
         """
         self.spec = spec
         self.model = spec.model
         self.deadline = deadline
-        self.priority = priority
         self.lanes = lanes
-        self.default_timeout = default_timeout
         self.result: asyncio.Future[Pixels] = asyncio.get_running_loop().create_future()
         self.times = Timeline(clock())
         self.predicted_finish = 0.0
@@ -86,7 +83,7 @@ class InferenceRequest(Generic[Model]):
         self.abandoned = False
         """Whether nobody waits for it any more."""
         self._policy = policy or SchedulingPolicy()
-        self._delay = self._policy.delay(priority)
+        self._delay = self._policy.delay(deadline.priority)
         self._cost_model = spec.model.cost_model
         self._clock = clock
         self._image: TiledImage | None = None
@@ -102,9 +99,7 @@ class InferenceRequest(Generic[Model]):
         return InferenceRequest(
             self.spec,
             self.deadline,
-            self.priority,
             self.lanes,
-            default_timeout=self.default_timeout,
             group=self.group,
             is_later_frame=True,
             policy=self._policy,
@@ -175,7 +170,7 @@ class InferenceRequest(Generic[Model]):
 
     def _group_due(self, minimum_seconds: float) -> float:
         proportional = self.times.admitted + self._policy.stretch * self.group.work_seconds
-        return min(proportional + self._delay, self.deadline - minimum_seconds)
+        return min(proportional + self._delay, self.deadline.at - minimum_seconds)
 
     def enqueue(self, image: Pixels, predicted_finish: float) -> None:
         """Attach its image, uint8 or uint16 (H, W, 3), upright, so that its tiles can be cut."""

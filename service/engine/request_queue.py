@@ -160,5 +160,5 @@ def shape_of_next_tile(request: InferenceRequest[Model]) -> Shape:
 
 def _position(request: InferenceRequest[Model], arrival: int) -> Position:
     minimum = request.minimum_seconds()
-    latest_start = request.deadline - minimum * SAFETY_FACTOR
+    latest_start = request.deadline.at - minimum * SAFETY_FACTOR
     return Position(arrival, request.due_given(minimum), latest_start, shape_of_next_tile(request))

@@ -186,7 +186,7 @@ class Scheduler(Generic[Model]):
         """Fail what cannot be done before its deadline. A lone request is tried: the prediction may be wrong."""
         now = self._clock()
         if len(self._admission.inferences) == 1:
-            late = [request for request in self._queue if request.deadline <= now]
+            late = [request for request in self._queue if request.deadline.at <= now]
         else:
             late = list(self._queue.pop_late(now))
         for request in late:
@@ -240,7 +240,7 @@ class Scheduler(Generic[Model]):
             request.finish_tile(image_tile.tile, share)
             if request.abandoned:
                 self._metrics.device_wasted.inc(share)
-            if not self._queue.is_large(request) and request.priority is Priority.INTERACTIVE:
+            if not self._queue.is_large(request) and request.deadline.priority is Priority.INTERACTIVE:
                 self._small_until = self._clock() + self._small_request_seconds
 
     def _collect(self) -> None:

@@ -46,7 +46,7 @@ class RequestCoalescer:
     async def run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> FinishedImage:
         """The finished image, with the stages that this request went through. Raises as `ImagePipeline.run`."""
         trace.model, trace.version = request.model.name, request.model.manifest.version
-        key = await self._key_of(request, image), request.deadline.priority
+        key = await self._key_of(request, image), request.timeout.priority
         encoded = await self._encoded(key, request, image, trace)
         trace.model, trace.version = encoded.models[0].name, encoded.models[0].manifest.version
         return FinishedImage.of(encoded, key[0], trace.durations)
@@ -65,7 +65,7 @@ class RequestCoalescer:
         try:
             return await self._join(shared, request, trace)
         except (DeadlineExceeded, Overloaded):
-            if monotonic() >= request.deadline.at():
+            if monotonic() >= request.timeout.deadline().at:
                 raise
         return await self._encoded(key, request, image, trace)  # the run had an earlier deadline than this request
 
@@ -86,10 +86,10 @@ class RequestCoalescer:
         began = perf_counter()
         trace.inferences = shared.trace.inferences
         try:
-            async with asyncio.timeout(request.deadline.at() - monotonic()):
+            async with asyncio.timeout(request.timeout.deadline().at - monotonic()):
                 return await self._wait(shared)
         except TimeoutError as error:
-            seconds = request.deadline.seconds
+            seconds = request.timeout.seconds
             detail = f"the answer was not ready in {seconds:g} s; send a larger X-Request-Timeout"
             raise DeadlineExceeded(detail) from error
         finally:

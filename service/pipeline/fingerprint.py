@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from service.engine.tiling import TileSizes
 from service.models.served_model import ServedModel
-from service.pipeline.resolve import Deadline, ResolvedRequest
+from service.pipeline.resolve import ResolvedRequest, Timeout
 from service.telemetry.metrics import package_version
 
 PACKAGES = ("torch", "numpy", "pillow", "pi-heif", "tifffile", "imagecodecs")
@@ -40,7 +40,7 @@ def request_fingerprint(request: ResolvedRequest, image: bytes, build: str) -> s
 def canonical(value: object) -> object:
     """A value as JSON, equal for equal values; a model becomes its digest.
 
-    A Deadline is left out, since it does not change the answer. Everything else counts, also a field that is added
+    A Timeout is left out, since it does not change the answer. Everything else counts, also a field that is added
     later. Raises TypeError for what is not data.
     """
     match value:
@@ -60,7 +60,7 @@ def canonical(value: object) -> object:
             return [canonical(item) for item in value]
     if is_dataclass(value):
         members = {field.name: getattr(value, field.name) for field in fields(value)}
-        return {name: canonical(member) for name, member in members.items() if not isinstance(member, Deadline)}
+        return {name: canonical(member) for name, member in members.items() if not isinstance(member, Timeout)}
     raise TypeError(f"{type(value).__name__} cannot be part of a fingerprint")
 
 

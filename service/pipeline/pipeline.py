@@ -81,26 +81,24 @@ class ImagePipeline:
 
     def check(self, request: ResolvedRequest) -> None:
         """Refuse a request before its body is read, where even the smallest image would be. Raises as `run` does."""
-        deadline = request.deadline
         specs = [InferenceSpec(model, 1, 1) for model in request.operation.models]
-        self._admission.check(specs, deadline.at(), deadline.priority, default_timeout=deadline.is_default)
+        self._admission.check(specs, request.timeout.deadline())
 
     def forecast(self, request: ResolvedRequest, header: ImageHeader) -> Forecast:
         """What would become of a request now. Raises as `run` does where it could be accepted at no time."""
         file_format = request.output.choose_format(header)
         plan = _plan(request, header, file_format)
-        frames, specs, deadline = header.frames, plan.inferences, request.deadline
+        frames, specs, deadline = header.frames, plan.inferences, request.timeout.deadline()
         size = plan.pixels * frames, len(specs) * frames
         try:
             self._check_limits(header, plan, file_format)
         except ServiceError as refusal:
             return Forecast(plan, *size, refusal)
-        until, priority, default = deadline.at(), deadline.priority, deadline.is_default
-        inferences = self._admission.new_requests(specs, until, priority, default_timeout=default, frames=frames)
+        inferences = self._admission.new_requests(specs, deadline, frames)
         tiles = frames * sum(inference.tile_count for inference in inferences)
         seconds = self._admission.forecast(*inferences, frames=frames)
         try:
-            self._admission.check(specs, until, priority, default_timeout=default, frames=frames)
+            self._admission.check(specs, deadline, frames)
         except ServiceError as refusal:
             return Forecast(plan, *size, refusal, tiles, *seconds)
         return Forecast(plan, *size, None, tiles, *seconds)
@@ -137,13 +135,11 @@ class ImagePipeline:
         if request.operation.damaged:
             request = await self._assess(request, image, header, trace)
             plan = _plan(request, header, file_format)
-        until, priority, default = request.deadline.at(), request.deadline.priority, request.deadline.is_default
-        with self._admission.admit(
-            plan.inferences, until, priority, default_timeout=default, frames=header.frames
-        ) as inferences:
+        deadline = request.timeout.deadline()
+        with self._admission.admit(plan.inferences, deadline, header.frames) as inferences:
             trace.inferences.extend(inferences)
             execution = Execution(request, plan, file_format, inferences, header, mask_pixels, trace)
-            async with _time_until(inferences[0].deadline, request.deadline.seconds):
+            async with _time_until(deadline.at, request.timeout.seconds):
                 content = await self._execute(execution, image)
         for inference in inferences:
             self._metrics.output_pixels.labels(inference.model.name).inc(inference.spec.output_pixels)
@@ -153,13 +149,10 @@ class ImagePipeline:
         self, request: ResolvedRequest, image: bytes, header: ImageHeader, trace: Trace
     ) -> ResolvedRequest:
         """The request with the networks for this image. An animation counts as clean. Raises as `run` does."""
-        deadline, operation = request.deadline, request.operation
-        specs, until = operation.plan(Size(*header.upright_size)).inferences, deadline.at()
-        self._admission.check(
-            specs, until, deadline.priority, default_timeout=deadline.is_default, frames=header.frames
-        )
+        deadline, operation = request.timeout.deadline(), request.operation
+        self._admission.check(operation.plan(Size(*header.upright_size)).inferences, deadline, header.frames)
         with trace.stage("assess"):
-            async with _time_until(until, deadline.seconds):
+            async with _time_until(deadline.at, request.timeout.seconds):
                 damage = Damage() if header.frames > 1 else await self._codecs.assess(image, header)
         return replace(request, operation=operation.for_image(damage))
 

@@ -1,8 +1,9 @@
-"""From what a client asks for to what the pipeline carries out: models are looked up, the deadline is set."""
+"""From what a client asks for to what the pipeline carries out: models are looked up, the timeout is set."""
 
 from dataclasses import dataclass, field
 from time import monotonic
 
+from service.engine.deadline import Deadline
 from service.engine.scheduling_policy import Priority
 from service.errors import InvalidRequest
 from service.imaging.codecs import OutputSpec
@@ -17,29 +18,25 @@ from service.settings import Settings
 
 
 @dataclass(frozen=True)
-class Deadline:
-    """By when an answer is wanted, and how urgently. Times are those of `time.monotonic`."""
+class Timeout:
+    """How long a client waits for an answer, and how urgently. Times are those of `time.monotonic`."""
 
-    default_timeout: float
+    default: float
     """Seconds for a client that names none, counted from admission."""
-    timeout: float | None = None
+    named: float | None = None
     """Seconds that the client has named, counted from `arrived`: when the request was resolved."""
     priority: Priority = Priority.INTERACTIVE
     arrived: float = field(default_factory=monotonic)
 
     @property
-    def is_default(self) -> bool:
-        """Whether the client has named no timeout."""
-        return self.timeout is None
-
-    @property
     def seconds(self) -> float:
         """The timeout that applies."""
-        return self.timeout or self.default_timeout
+        return self.named or self.default
 
-    def at(self) -> float:
-        """The time after which the answer is late, for a request that is admitted now."""
-        return (self.arrived if self.timeout else monotonic()) + self.seconds
+    def deadline(self) -> Deadline:
+        """That of a request that is admitted now."""
+        begin = self.arrived if self.named else monotonic()
+        return Deadline(begin + self.seconds, self.priority, is_default=self.named is None)
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class ResolvedRequest:
     """What is done with one image: by which models, until when, into which file."""
 
     operation: Operation
-    deadline: Deadline
+    timeout: Timeout
     output: OutputSpec
     mask: bytes | None = None
     """The file of the mask; None: the whole image is processed."""
@@ -75,9 +72,9 @@ def resolve(
     if request.timeout is not None and request.timeout > most:
         raise InvalidRequest(f"X-Request-Timeout is {request.timeout:g}; at most {most:g} seconds are accepted")
     default = settings.request_timeout if default_timeout is None else default_timeout
-    deadline = Deadline(default, request.timeout, request.parameters.priority)
+    timeout = Timeout(default, request.timeout, request.parameters.priority)
     output = request.parameters.output_spec(request.formats)
-    return ResolvedRequest(_operation(request, models), deadline, output, mask, request.mask_meaning)
+    return ResolvedRequest(_operation(request, models), timeout, output, mask, request.mask_meaning)
 
 
 def _operation(request: ImageRequest, models: ModelRegistry) -> Operation:

@@ -127,7 +127,7 @@ class ImageRoutes:
             self._pipeline.check(resolved)
         callback = await self._jobs.callback(callback_url, creates_job=preference.respond_async)
         with trace.stage("read"):
-            seconds = min(self._settings.request_timeout, resolved.deadline.seconds)
+            seconds = min(self._settings.request_timeout, resolved.timeout.seconds)
             limit = self._settings.max_body_bytes
             files = await read_files(request, limit, seconds, accepts_mask=asked.accepts_mask)
         if preference.respond_async:
@@ -157,8 +157,8 @@ class ImageRoutes:
         try:
             yield
         except Overloaded as refusal:
-            deadline = resolved.deadline
-            prompt = monotonic() - deadline.arrived <= PROMPT_SHARE * deadline.seconds
+            timeout = resolved.timeout
+            prompt = monotonic() - timeout.arrived <= PROMPT_SHARE * timeout.seconds
             typical = length is None or (refusal.frames == 1 and refusal.pixels <= PIXELS_PER_BYTE * length)
             if request_class is not None and prompt and typical:
                 self._refusals.store(refusal, request_class)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.engine.admission import SAFETY_FACTOR, Admission, QueueLimits
+from service.engine.deadline import Deadline
 from service.engine.inference_request import InferenceRequest
 from service.engine.inference_spec import InferenceSpec
 from service.engine.scheduling_policy import Priority
@@ -51,9 +52,9 @@ class Frontend:
     def take(
         self, subject: Model, height: int = 10, width: int = 10, seconds: float = LATER, **options: Any
     ) -> InferenceRequest[Model]:
-        """Admit an image whose answer is wanted within so many seconds."""
+        """Admit an image whose answer is wanted within `seconds`; `options` are those of a Deadline."""
         work = [InferenceSpec(subject, height, width)]
-        return self.requests.enter_context(self.admission.admit(work, NOW + seconds, **options))[0]
+        return self.requests.enter_context(self.admission.admit(work, Deadline(NOW + seconds, **options)))[0]
 
     def refuse(self, *arguments: Any, **options: Any) -> Overloaded:
         with pytest.raises(Overloaded) as refusal:
@@ -64,12 +65,10 @@ class Frontend:
     def value(self, name: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"pastiche_{name}")
 
-    def clients_leave_after(
-        self, seconds: float, count: int, error: Exception, *, default_timeout: bool = True
-    ) -> None:
+    def clients_leave_after(self, seconds: float, count: int, error: Exception, *, is_default: bool = True) -> None:
         """So many requests come, and their clients leave, all of them at that age."""
         for _ in range(count):
-            admitted = self.admission.admit([InferenceSpec(model(), 1, 1)], LATER, default_timeout=default_timeout)
+            admitted = self.admission.admit([InferenceSpec(model(), 1, 1)], Deadline(LATER, is_default=is_default))
             with suppress(type(error)), admitted as (request,):
                 request.times.admitted -= seconds
                 raise error
@@ -94,7 +93,7 @@ def at_frontend(
 def test_too_many_requests_are_refused_until_one_is_answered() -> None:
     async def scenario(frontend: Frontend) -> None:
         frontend.take(model())
-        with frontend.admission.admit([InferenceSpec(model(), 1, 1)], LATER):
+        with frontend.admission.admit([InferenceSpec(model(), 1, 1)], Deadline(LATER)):
             assert "3 requests would be admitted, 2 are accepted" in frontend.refuse(model()).detail
         frontend.take(model())
 
@@ -181,7 +180,7 @@ def test_forecast_parts_what_is_ahead_from_the_work_itself() -> None:
         frontend.take(model(fixed=3.0))
         subject = model(fixed=10.0)
         work = [InferenceSpec(subject, 10, 10), InferenceSpec(subject, 10, 10, answer_pixels=5000)]
-        requests = frontend.admission.new_requests(work, LATER, Priority.INTERACTIVE, default_timeout=False)
+        requests = frontend.admission.new_requests(work, Deadline(LATER))
         assert list(frontend.admission.forecast(*requests)) == pytest.approx([1.5, 10], abs=0.01)
         assert [request.spec.output_pixels for request in requests] == [100, 5000]
         assert frontend.admission.output_pixels() == 100
@@ -194,7 +193,7 @@ def test_lone_pass_is_predicted_on_all_lanes() -> None:
         subject = model(fixed=10.0, speed_up=2.0)
         first = frontend.take(subject)
         assert frontend.admission.predicted_finish(first) - NOW == pytest.approx(5, abs=0.1)
-        (second,) = frontend.admission.check([InferenceSpec(subject, 10, 10)], LATER, Priority.INTERACTIVE)
+        (second,) = frontend.admission.check([InferenceSpec(subject, 10, 10)], Deadline(LATER))
         assert frontend.admission.predicted_finish(second) - NOW == pytest.approx(5 + 10, abs=0.1)
 
     at_frontend(scenario, lanes=2)
@@ -216,7 +215,7 @@ def test_interactive_work_does_not_wait_for_bulk() -> None:
         subject = model(fixed=5.0)
         frontend.take(subject, priority=Priority.BULK)
         for priority, seconds in ((Priority.BULK, 10), (Priority.INTERACTIVE, 5)):
-            (request,) = frontend.admission.check([InferenceSpec(subject, 10, 10)], LATER, priority)
+            (request,) = frontend.admission.check([InferenceSpec(subject, 10, 10)], Deadline(LATER, priority))
             assert frontend.admission.predicted_finish(request) - NOW == pytest.approx(seconds, abs=0.1)
 
     at_frontend(scenario)
@@ -234,12 +233,14 @@ def test_age_bound_lets_old_bulk_work_go_first() -> None:
 @pytest.mark.parametrize("error", [ClientGone("gone"), DeadlineExceeded("late"), ValueError("broken")])
 def test_device_time_of_what_nobody_receives_is_wasted(error: Exception) -> None:
     async def scenario(frontend: Frontend) -> None:
-        with frontend.admission.admit([InferenceSpec(model(), 1, 1)], LATER) as (answered,):
+        with frontend.admission.admit([InferenceSpec(model(), 1, 1)], Deadline(LATER)) as (answered,):
             answered.device_seconds = 3.0
         seen: list[InferenceRequest[Model]] = []
         with (
             suppress(type(error)),
-            frontend.admission.admit([InferenceSpec(model(**SECOND_PER_TILE), 100, 100)], LATER) as (request,),
+            frontend.admission.admit([InferenceSpec(model(**SECOND_PER_TILE), 100, 100)], Deadline(LATER)) as (
+                request,
+            ),
         ):
             seen.append(request)
             request.device_seconds = 2.0
@@ -258,8 +259,8 @@ def test_service_does_not_work_for_clients_that_will_have_left() -> None:
         frontend.clients_leave_after(5.0, 20, ClientGone("gone"))
         subject = model(fixed=3.0)
         frontend.take(subject)
-        assert f"{would_take(6)}, and there are 5.0 s for it" in frontend.refuse(subject, default_timeout=True).detail
-        frontend.take(model(fixed=1.0), default_timeout=True)
+        assert f"{would_take(6)}, and there are 5.0 s for it" in frontend.refuse(subject, is_default=True).detail
+        frontend.take(model(fixed=1.0), is_default=True)
 
     at_frontend(scenario)
 
@@ -269,7 +270,7 @@ def test_client_that_says_how_long_it_waits_is_believed() -> None:
         frontend.clients_leave_after(5.0, 20, ClientGone("gone"))
         subject = model(fixed=3.0)
         frontend.take(subject)
-        frontend.refuse(subject, default_timeout=True)
+        frontend.refuse(subject, is_default=True)
         frontend.take(subject, seconds=60)
 
     at_frontend(scenario)
@@ -277,7 +278,7 @@ def test_client_that_says_how_long_it_waits_is_believed() -> None:
 
 def test_clients_that_say_how_long_they_wait_tell_nothing_of_the_others() -> None:
     async def scenario(frontend: Frontend) -> None:
-        frontend.clients_leave_after(5.0, 20, ClientGone("gone"), default_timeout=False)
+        frontend.clients_leave_after(5.0, 20, ClientGone("gone"), is_default=False)
         assert frontend.admission.patience.seconds() == float("inf")
 
     at_frontend(scenario)
@@ -295,7 +296,7 @@ def test_newcomer_that_would_have_another_given_up_is_refused() -> None:
         assert "would make an answer late that another client waits for" in refusal.detail
         assert refusal.members == {"retry_after": math.ceil(2 * 0.4 + 20 * SAFETY_FACTOR)}
         frontend.take(model(fixed=0.1), seconds=1000)
-        assert frontend.admission.predicted_finish(promised) < promised.deadline
+        assert frontend.admission.predicted_finish(promised) < promised.deadline.at
 
     at_frontend(scenario)
 
@@ -312,9 +313,9 @@ def test_newcomer_that_is_less_urgent_harms_nobody() -> None:
 def test_what_will_be_given_up_anyway_refuses_nobody() -> None:
     async def scenario(frontend: Frontend) -> None:
         doomed = frontend.take(model(**SECOND_PER_TILE), 50, 40, seconds=60)
-        doomed.deadline = NOW + 20 * SAFETY_FACTOR + 0.05
+        doomed.deadline = Deadline(NOW + 20 * SAFETY_FACTOR + 0.05)
         frontend.refuse(model(fixed=0.1), seconds=1000)
-        doomed.deadline -= 1
+        doomed.deadline = Deadline(doomed.deadline.at - 1)
         frontend.take(model(fixed=0.1), seconds=1000)
 
     at_frontend(scenario)
@@ -342,7 +343,7 @@ def test_listener_is_told_when_there_may_be_room() -> None:
     async def scenario(frontend: Frontend) -> None:
         frontend.take(model())
         assert frontend.listener.heard == ["changed"]
-        with frontend.admission.admit([InferenceSpec(model(), 1, 1)], LATER):
+        with frontend.admission.admit([InferenceSpec(model(), 1, 1)], Deadline(LATER)):
             assert frontend.listener.heard == ["changed"] * 2  # there may be room for more
         assert frontend.listener.heard == ["changed"] * 3
 
@@ -351,7 +352,7 @@ def test_listener_is_told_when_there_may_be_room() -> None:
 
 def test_listener_is_told_when_everything_is_answered_or_nothing_is_admitted_any_more() -> None:
     async def scenario(frontend: Frontend) -> None:
-        with frontend.admission.admit([InferenceSpec(model(), 1, 1)], LATER):
+        with frontend.admission.admit([InferenceSpec(model(), 1, 1)], Deadline(LATER)):
             pass
         assert frontend.listener.heard == ["changed", "invalid"]
         frontend.admission.close()
@@ -362,7 +363,7 @@ def test_listener_is_told_when_everything_is_answered_or_nothing_is_admitted_any
 
 def test_drain_admits_nothing_and_waits_for_what_was_admitted() -> None:
     async def scenario(frontend: Frontend) -> None:
-        with frontend.admission.admit([InferenceSpec(model(), 1, 1)], LATER):
+        with frontend.admission.admit([InferenceSpec(model(), 1, 1)], Deadline(LATER)):
             draining = asyncio.create_task(frontend.admission.drain(LATER))
             await asyncio.sleep(0)
             assert frontend.admission.draining
@@ -392,7 +393,7 @@ def test_drained_job_that_nobody_waits_for_is_silent() -> None:
     async def scenario(frontend: Frontend) -> None:
         reports: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
-        with frontend.admission.admit([InferenceSpec(model(), 1, 1)], LATER):
+        with frontend.admission.admit([InferenceSpec(model(), 1, 1)], Deadline(LATER)):
             await frontend.admission.drain(0)
         await asyncio.sleep(0)
         assert reports == []
@@ -403,13 +404,15 @@ def test_drained_job_that_nobody_waits_for_is_silent() -> None:
 def test_images_of_one_request_are_admitted_together_or_not_at_all() -> None:
     async def scenario(frontend: Frontend) -> None:
         subject = model(fixed=1.0)
-        with frontend.admission.admit([InferenceSpec(subject, 10, 10)] * 4, LATER) as requests:
+        with frontend.admission.admit([InferenceSpec(subject, 10, 10)] * 4, Deadline(LATER)) as requests:
             assert len(set(requests)) == 4
             assert frontend.value("admitted_requests") == 1
             assert frontend.value("admitted_pixels") == 400
             assert frontend.value("backlog_seconds") == pytest.approx(4)
             with pytest.raises(Overloaded, match="800 output pixels would be admitted, 700 are accepted"):
-                frontend.requests.enter_context(frontend.admission.admit([InferenceSpec(subject, 10, 10)] * 4, LATER))
+                frontend.requests.enter_context(
+                    frontend.admission.admit([InferenceSpec(subject, 10, 10)] * 4, Deadline(LATER))
+                )
             assert len(frontend.admission.inferences) == 4
         assert frontend.value("admitted_requests") == 0
         assert not frontend.admission.inferences
@@ -422,9 +425,9 @@ def test_time_of_all_images_of_a_request_counts() -> None:
         subject = model(fixed=10.0)
         frontend.take(subject)
         with pytest.raises(Overloaded) as refusal:
-            frontend.admission.check([InferenceSpec(subject, 10, 10)] * 3, NOW + 20, Priority.INTERACTIVE)
+            frontend.admission.check([InferenceSpec(subject, 10, 10)] * 3, Deadline(NOW + 20))
         assert would_take(20) in refusal.value.detail  # half of 10 before them, and half of 30
-        assert len(frontend.admission.check([InferenceSpec(subject, 10, 10)] * 3, NOW + 40, Priority.INTERACTIVE)) == 3
+        assert len(frontend.admission.check([InferenceSpec(subject, 10, 10)] * 3, Deadline(NOW + 40))) == 3
 
     at_frontend(scenario, lanes=2)
 
@@ -432,7 +435,10 @@ def test_time_of_all_images_of_a_request_counts() -> None:
 def test_client_that_leaves_abandons_all_its_images() -> None:
     async def scenario(frontend: Frontend) -> None:
         seen: list[InferenceRequest[Model]] = []
-        with suppress(ClientGone), frontend.admission.admit([InferenceSpec(model(), 1, 1)] * 3, LATER) as requests:
+        with (
+            suppress(ClientGone),
+            frontend.admission.admit([InferenceSpec(model(), 1, 1)] * 3, Deadline(LATER)) as requests,
+        ):
             seen += requests
             for request in requests:
                 request.device_seconds = 2.0
@@ -446,11 +452,11 @@ def test_client_that_leaves_abandons_all_its_images() -> None:
 def test_too_many_inference_requests_are_refused() -> None:
     async def scenario(frontend: Frontend) -> None:
         work = [InferenceSpec(model(), 1, 1), InferenceSpec(model(), 1, 1)]
-        with frontend.admission.admit(work, LATER, frames=3) as requests:
+        with frontend.admission.admit(work, Deadline(LATER), frames=3) as requests:
             assert [request.spec for request in requests] == work * 3
             assert frontend.value("admitted_inferences") == 6
             with pytest.raises(Overloaded) as refusal:
-                frontend.admission.check(work, LATER, frames=2)
+                frontend.admission.check(work, Deadline(LATER), frames=2)
             assert "10 inference requests (frames times networks) would be admitted, 9 are" in refusal.value.detail
             assert (refusal.value.retry_after, refusal.value.frames, refusal.value.pixels) == (1, 2, 4)
             for _ in range(3):
@@ -479,13 +485,13 @@ def test_frames_of_an_animation_are_judged_as_single_images_are(
             for frames, fixed, seconds, priority in admitted:
                 specs = [InferenceSpec(model(fixed=fixed), 10, 10)]
                 with suppress(Overloaded):
-                    first = frontend.admission.check(specs, NOW + seconds, priority, frames=frames)
+                    first = frontend.admission.check(specs, Deadline(NOW + seconds, priority), frames=frames)
                     animation = first + [first[0].for_later_frame() for _ in range(frames - 1)]
                     frontend.admission.backlog.add(animation, networks=1 if together else frames)
             frames, fixed, seconds = newcomer
             try:
                 specs = [InferenceSpec(model(fixed=fixed), 10, 10)]
-                frontend.admission.check(specs, NOW + seconds, frames=frames)
+                frontend.admission.check(specs, Deadline(NOW + seconds), frames=frames)
             except Overloaded as overloaded:
                 found.append(overloaded.detail)
 
@@ -499,7 +505,7 @@ def test_frames_of_an_animation_are_judged_as_single_images_are(
 def test_photograph_does_not_wait_for_the_frames_of_an_animation() -> None:
     async def scenario(frontend: Frontend) -> None:
         animation = [InferenceSpec(model(fixed=0.1), 10, 10)]
-        with frontend.admission.admit(animation, NOW + 300, frames=600):
+        with frontend.admission.admit(animation, Deadline(NOW + 300), frames=600):
             photograph = frontend.take(model(fixed=0.3), seconds=2)
             assert frontend.admission.forecast(photograph) == pytest.approx((0, 0.3))
             large = frontend.take(model(fixed=2.0), seconds=10)  # due after a pause of the animation
@@ -511,7 +517,7 @@ def test_photograph_does_not_wait_for_the_frames_of_an_animation() -> None:
 def test_animation_waits_for_its_share_and_is_not_made_late() -> None:
     async def scenario(frontend: Frontend) -> None:
         animation = [InferenceSpec(model(fixed=0.1), 10, 10)]
-        with frontend.admission.admit(animation, NOW + 80, frames=600):
+        with frontend.admission.admit(animation, Deadline(NOW + 80), frames=600):
             frontend.take(model(fixed=10.0))
             assert "would make an answer late" in frontend.refuse(model(fixed=10.0)).detail
 
@@ -522,8 +528,8 @@ def test_animation_is_due_before_one_that_takes_more_work() -> None:
     async def scenario(frontend: Frontend) -> None:
         small, large = [InferenceSpec(model(fixed=0.1), 10, 10)], [InferenceSpec(model(fixed=0.1), 10, 10)]
         with (
-            frontend.admission.admit(large, LATER, frames=300) as first,
-            frontend.admission.admit(small, LATER, frames=100) as second,
+            frontend.admission.admit(large, Deadline(LATER), frames=300) as first,
+            frontend.admission.admit(small, Deadline(LATER), frames=100) as second,
         ):
             assert max(request.due() for request in second) < max(request.due() for request in first)
             assert frontend.admission.predicted_finish(second[-1]) == pytest.approx(NOW + 10 + 0.1)

@@ -9,6 +9,7 @@ import pytest
 
 from service.engine.backlog import Backlog
 from service.engine.cost_model import CostModel
+from service.engine.deadline import Deadline
 from service.engine.inference_request import InferenceRequest, RequestGroup
 from service.engine.inference_spec import InferenceSpec
 from service.engine.scheduling_policy import SchedulingPolicy
@@ -23,7 +24,7 @@ def requests(subject: Model, count: int = 1, **options: Any) -> list[InferenceRe
     """Those of an animation with so many frames."""
     spec = InferenceSpec(subject, 10, 10)
     options["group"] = RequestGroup(count * spec.work_seconds)
-    first = InferenceRequest(spec, LATER, clock=lambda: NOW, **options)
+    first = InferenceRequest(spec, Deadline(LATER), clock=lambda: NOW, **options)
     return [first, *(first.for_later_frame() for _ in range(count - 1))]
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.engine.deadline import Deadline
 from service.engine.inference_request import InferenceRequest
 from service.engine.inference_spec import InferenceSpec
 from service.engine.scheduling_policy import Priority, SchedulingPolicy
@@ -48,7 +49,8 @@ def inference(
     **options: Any,
 ) -> InferenceRequest[Model]:
     clock = monotonic if admitted is None else lambda: admitted
-    return InferenceRequest(InferenceSpec(subject, height, width), deadline, clock=clock, **options)
+    until = Deadline(deadline, options.pop("priority", Priority.INTERACTIVE))
+    return InferenceRequest(InferenceSpec(subject, height, width), until, clock=clock, **options)
 
 
 @looping

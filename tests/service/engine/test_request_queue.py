@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.engine.deadline import Deadline
 from service.engine.inference_request import InferenceRequest
 from service.engine.inference_spec import InferenceSpec
 from service.engine.request_queue import RENEWALS, RequestQueue, shape_of_next_tile
@@ -25,7 +26,8 @@ def queued(
     """A request in the queue, admitted at the time `admitted`, 1000 by default."""
     admitted = options.pop("admitted", 1000.0)
     spec = InferenceSpec(subject, height, width)
-    request = InferenceRequest(spec, deadline, clock=lambda: admitted, **options)
+    until = Deadline(deadline, options.pop("priority", Priority.INTERACTIVE))
+    request = InferenceRequest(spec, until, clock=lambda: admitted, **options)
     request.enqueue(photo(0, height, width), predicted_finish=0.0)
     queue.add(request)
     return request

@@ -11,6 +11,7 @@ import pytest
 from model_store import NetworkSpec, TransformNetwork
 from service.engine.admission import Admission, QueueLimits
 from service.engine.cost_model import CostModel
+from service.engine.deadline import Deadline
 from service.engine.inference_spec import InferenceSpec
 from service.engine.scheduler import Concurrency, Scheduler
 from service.engine.scheduling_policy import Priority, SchedulingPolicy
@@ -91,7 +92,7 @@ class Service:
 
     async def paint(self, subject: Model, picture: Pixels, deadline: float = LATER, **options: Any) -> Pixels:
         height, width, _ = picture.shape
-        with self.admission.admit([InferenceSpec(subject, height, width)], deadline, **options) as (job,):
+        with self.admission.admit([InferenceSpec(subject, height, width)], Deadline(deadline, **options)) as (job,):
             return await self.scheduler.submit(job, picture)
 
     async def ask(self, subject: Model, picture: Pixels, deadline: float = LATER, **options: Any) -> int:
@@ -318,7 +319,7 @@ def test_lone_pass_has_all_lanes_and_nothing_starts_beside_it() -> None:
 
 def test_pass_has_one_lane_where_anything_else_is_admitted() -> None:
     async def scenario(service: Service) -> None:
-        with service.admission.admit([InferenceSpec(model(), 1, 1)], LATER):  # being decoded
+        with service.admission.admit([InferenceSpec(model(), 1, 1)], Deadline(LATER)):  # being decoded
             (task,) = await service.post(model(), 1)
             service.device.free()
             await task
@@ -497,7 +498,9 @@ def test_device_time_is_counted_once() -> None:
     clock = Clock()
 
     async def scenario(service: Service) -> None:
-        with service.admission.admit([InferenceSpec(model(), 1, 1)], LATER):  # beside it nothing runs exclusively
+        with service.admission.admit(
+            [InferenceSpec(model(), 1, 1)], Deadline(LATER)
+        ):  # beside it nothing runs exclusively
             (leaving,) = await service.post(model(tile=1), 1, width=4)
             clock.now += 8
             await service.device.finish(1)
@@ -541,9 +544,9 @@ def test_what_is_late_never_runs() -> None:
 def test_what_could_not_be_done_in_time_is_given_up_between_its_tiles() -> None:
     async def scenario(service: Service) -> None:
         (task,) = await service.post(model(**SECOND_PER_TILE), 1, height=10, width=10)
-        with service.admission.admit([InferenceSpec(model(), 1, 1)], LATER):
+        with service.admission.admit([InferenceSpec(model(), 1, 1)], Deadline(LATER)):
             for request in service.admission.inferences:
-                request.deadline = monotonic() + 20  # 99 s of work are left
+                request.deadline = Deadline(monotonic() + 20)  # 99 s of work are left
             await service.device.finish(1)
             with pytest.raises(DeadlineExceeded):
                 await task
@@ -605,7 +608,7 @@ def test_predictions_are_compared_with_what_came() -> None:
 
 def test_job_that_was_drained_while_it_was_decoded_never_runs() -> None:
     async def scenario(service: Service) -> None:
-        with service.admission.admit([InferenceSpec(model(), 1, 1)], LATER) as (decoding,):
+        with service.admission.admit([InferenceSpec(model(), 1, 1)], Deadline(LATER)) as (decoding,):
             await service.admission.drain(0)
             with pytest.raises(Draining):
                 await service.scheduler.submit(decoding, image(3))
@@ -706,7 +709,7 @@ def test_client_that_leaves_is_seen_by_admission() -> None:
         for _ in range(20):
             with (
                 suppress(ClientGone),
-                service.admission.admit([InferenceSpec(model(), 1, 1)], LATER, default_timeout=True) as (job,),
+                service.admission.admit([InferenceSpec(model(), 1, 1)], Deadline(LATER, is_default=True)) as (job,),
             ):
                 waiting = asyncio.create_task(service.scheduler.submit(job, image(1)))
                 await settle()

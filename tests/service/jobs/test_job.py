@@ -1,6 +1,7 @@
 import asyncio
 from datetime import UTC, datetime
 
+from service.engine.deadline import Deadline
 from service.engine.inference_request import InferenceRequest
 from service.engine.inference_spec import InferenceSpec
 from service.jobs.job import Job, JobState, owned_id, public_id
@@ -31,7 +32,7 @@ def test_progress_is_that_of_the_inference_requests() -> None:
     async def run() -> None:
         job = Job(record("one"), Trace("id"))
         assert (job.tiles, job.tiles_done) == (0, 0)
-        request: InferenceRequest[Model] = InferenceRequest(InferenceSpec(model(tile=100), 20, 30), 1e9)
+        request: InferenceRequest[Model] = InferenceRequest(InferenceSpec(model(tile=100), 20, 30), Deadline(1e9))
         job.trace.inferences.append(request)
         request.enqueue(photo(0, 20, 30), predicted_finish=0.0)
         first, _second = request.start_tile(), request.start_tile()

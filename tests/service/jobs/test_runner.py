@@ -10,7 +10,7 @@ from service.jobs.queue import JobQueue
 from service.jobs.runner import MAX_ATTEMPTS
 from service.jobs.store import JobStore
 from service.pipeline.coalescing import RequestCoalescer
-from service.pipeline.resolve import Deadline, ResolvedRequest
+from service.pipeline.resolve import ResolvedRequest, Timeout
 from service.pipeline.result import FinishedImage
 from service.pipeline.trace import Trace
 from service.telemetry.metrics import Metrics
@@ -26,11 +26,11 @@ def test_attempts_share_the_timeout_of_their_job(tmp_path: Path, named: float | 
         """Refuses each request, and keeps how much time it had."""
 
         def __init__(self) -> None:
-            self.deadlines: list[Deadline] = []
+            self.timeouts: list[Timeout] = []
 
         async def run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> FinishedImage:  # noqa: ARG002
-            self.deadlines.append(request.deadline)
-            raise Overloaded("full", retry_after=1) if len(self.deadlines) < 3 else CorruptImage("enough")
+            self.timeouts.append(request.timeout)
+            raise Overloaded("full", retry_after=1) if len(self.timeouts) < 3 else CorruptImage("enough")
 
     async def scenario(queue: JobQueue) -> None:
         job, _ = await put(queue, request=REQUEST.model_copy(update={"timeout": named}))
@@ -49,11 +49,11 @@ def test_attempts_share_the_timeout_of_their_job(tmp_path: Path, named: float | 
             await queue.stop()
 
     asyncio.run(run())
-    seconds = [deadline.seconds for deadline in coalescer.deadlines]
+    seconds = [timeout.seconds for timeout in coalescer.timeouts]
     assert seconds[0] <= 40
     assert seconds[1] <= 39
     assert seconds[2] <= 38
-    assert [deadline.is_default for deadline in coalescer.deadlines] == [named is None] * 3
+    assert [timeout.deadline().is_default for timeout in coalescer.timeouts] == [named is None] * 3
 
 
 def test_job_that_ended_the_process_too_often_is_given_up(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from service.engine.tiling import TileSizes
 from service.imaging.codecs import ImageFormat, OutputSpec
 from service.models.served_model import ServedModel
 from service.pipeline.fingerprint import build_fingerprint, canonical, request_fingerprint
-from service.pipeline.resolve import Deadline, ResolvedRequest
+from service.pipeline.resolve import ResolvedRequest, Timeout
 from service.pipeline.stylize import Stylize, StylizeOptions
 from tests.networks import network
 from tests.service.live import publish, serving
@@ -27,8 +27,8 @@ def served(root: Path) -> ServedModel:
 def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path) -> None:
     publish(tmp_path)
     model = served(tmp_path)
-    request = ResolvedRequest(Stylize(((model, 1.0),)), Deadline(60), OutputSpec((ImageFormat.PNG,), 90))
-    same = replace(request, deadline=Deadline(5, 1, Priority.BULK))
+    request = ResolvedRequest(Stylize(((model, 1.0),)), Timeout(60), OutputSpec((ImageFormat.PNG,), 90))
+    same = replace(request, timeout=Timeout(5, 1, Priority.BULK))
     assert request_fingerprint(request, b"image", MADE) == request_fingerprint(same, b"image", MADE)
 
     publish(tmp_path, built=network(seed=1))

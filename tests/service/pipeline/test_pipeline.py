@@ -13,7 +13,7 @@ from service.app import Service, build_service
 from service.errors import CorruptImage, DeadlineExceeded, Draining, ImageTooLarge, InvalidRequest
 from service.imaging.codecs import ImageFormat, inspect
 from service.pipeline.requests import StylizeParameters, StylizeRequest, UpscaleParameters, UpscaleRequest
-from service.pipeline.resolve import Deadline, ResolvedRequest, resolve
+from service.pipeline.resolve import ResolvedRequest, Timeout, resolve
 from service.pipeline.trace import Trace
 from tests.service.imaging.images import file, photo
 from tests.service.live import (
@@ -90,7 +90,7 @@ def test_damage_is_looked_for_before_the_deadline_only(tmp_path: Path) -> None:
         upscale, trace = resolve(asked, service.models, service.settings), Trace("id")
         assert upscale.operation.damaged is not None
         with pytest.raises(DeadlineExceeded, match="not ready in 1e-06 s"):
-            await service.pipeline.run(replace(upscale, deadline=Deadline(60, timeout=1e-6)), file(photo()), trace)
+            await service.pipeline.run(replace(upscale, timeout=Timeout(60, named=1e-6)), file(photo()), trace)
         assert list(trace.durations) == ["assess"]
         assert trace.inferences == []
         assert "decode" in (await _traced(service, upscale)).durations
@@ -106,7 +106,7 @@ async def _traced(service: Service, request: ResolvedRequest) -> Trace:
 
 def test_answer_after_the_deadline_is_given_up(tmp_path: Path) -> None:
     async def scenario(service: Service, request: ResolvedRequest) -> None:
-        late = replace(request, deadline=Deadline(60, timeout=1e-6))
+        late = replace(request, timeout=Timeout(60, named=1e-6))
         with pytest.raises(DeadlineExceeded):
             await service.pipeline.run(late, file(photo()), Trace("id"))
 

@@ -7,7 +7,7 @@ from service.engine.scheduling_policy import Priority
 from service.errors import InvalidRequest, UnknownModel
 from service.imaging.codecs import ImageFormat
 from service.pipeline.requests import StylizeParameters, StylizeRequest, UpscaleRequest
-from service.pipeline.resolve import Deadline, resolve
+from service.pipeline.resolve import Timeout, resolve
 from service.pipeline.stylize import Stylize
 from service.pipeline.upscale import Upscale
 from tests.service.live import publish, publish_upscaler, serving
@@ -30,14 +30,14 @@ def test_request_is_resolved_to_models_output_and_deadline(tmp_path: Path) -> No
     assert isinstance(stylize.operation, Stylize)
     assert (stylize.model.name, stylize.operation.options.strength, stylize.mask) == ("wave", 0.5, b"mask")
     assert (stylize.output.formats, stylize.output.quality) == ((ImageFormat.WEBP,), 70)
-    assert (stylize.deadline.seconds, stylize.deadline.priority) == (5, Priority.BULK)
+    assert (stylize.timeout.seconds, stylize.timeout.priority) == (5, Priority.BULK)
     assert isinstance(upscale.operation, Upscale)
-    assert (upscale.model.name, upscale.deadline.seconds) == ("x4", 7.0)
+    assert (upscale.model.name, upscale.timeout.seconds) == ("x4", 7.0)
 
 
 def test_named_timeout_counts_from_arrival_and_the_default_from_admission() -> None:
     arrived = monotonic() - 100
-    named, default = Deadline(60, 5, arrived=arrived), Deadline(60, arrived=arrived)
-    assert named.at() == arrived + 5
-    assert default.at() >= arrived + 100 + 60
-    assert (named.is_default, default.is_default) == (False, True)
+    named, default = Timeout(60, 5, arrived=arrived), Timeout(60, arrived=arrived)
+    assert named.deadline().at == arrived + 5
+    assert default.deadline().at >= arrived + 100 + 60
+    assert (named.deadline().is_default, default.deadline().is_default) == (False, True)
