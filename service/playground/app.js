@@ -113,6 +113,8 @@ async function chooseStyle(name) {
 }
 
 function chooseMode(mode) {
+	cancel();
+	working = null; // its end is no news
 	settings.mode = mode;
 	stopMasking();
 	forgetResult();

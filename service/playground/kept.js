@@ -1,4 +1,4 @@
-// The job of this tab and its picture, kept in this browser for a reload. Where a browser keeps nothing, it ends with the page.
+// The job of this tab and its picture, kept in this browser for a reload.
 
 const KEY = "pastiche-job";
 

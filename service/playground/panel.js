@@ -7,10 +7,10 @@ import { sides } from "./words.js";
 const BROADEST = 192; // pixels: below, a painting shows nothing but strokes
 const AUTO = { name: "" };
 const NETWORKS = [
-	[/^$/, "Automatic", "Faithful to clean pictures, restores damaged ones."],
+	[/^$/, "Automatic", "Faithful, or restored where it is damaged."],
 	[/^x\d+$/, "Faithful", "Keeps to the picture. For faces and text."],
 	[/-perceptual$/, "Sharper", "Invents fine detail. For fur and fabric."],
-	[/-photo$/, "Restored", "Removes blocks, noise and blur. For old JPEG files."],
+	[/-photo$/, "Restored", "Removes blocks, noise and blur."],
 	[/^paper-/, "As in the paper", "Softer. For comparison."],
 ];
 

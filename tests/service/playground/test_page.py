@@ -168,6 +168,20 @@ def test_part_is_enlarged_before_the_whole(browser: Browser, live: Live, viewpor
         assert (name, pixels(enlarged).shape) == ("cat-x4.jpg", (800, 1200, 3))
 
 
+def test_painting_in_progress_is_given_up_for_an_enlargement(browser: Browser, live: Live) -> None:
+    with visit(browser, f"{live.url}#style=wave") as page:
+        with held(live):
+            with page.expect_request("**/v1/stylize/wave?format=png") as begun:
+                choose(page)
+            expect(page.locator("body")).to_have_attribute("data-state", "busy")
+            page.get_by_role("button", name="Enlarge", exact=True).first.click()
+            expect(page.locator("body")).to_have_attribute("data-state", "idle")
+        page.locator("#preview.compared").wait_for()
+        assert begun.value.failure
+        expect(page.locator("#viewer")).not_to_have_class(re.compile("compared"))
+        expect(page.locator("#status")).to_be_empty()
+
+
 def test_only_what_was_brushed_is_painted(browser: Browser, live: Live) -> None:
     with visit(browser, f"{live.url}#style=wave&feather=0") as page:
         choose(page)
