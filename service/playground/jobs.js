@@ -10,11 +10,6 @@ const PATIENCE = 20; // refusals in a row of a busy service
 let leaving = false; // for another page, or for this one again: jobs go on
 for (const name of ["pagehide", "pageshow"]) addEventListener(name, () => { leaving = name === "pagehide"; });
 
-/** A name that nobody guesses. crypto.randomUUID is missing where a page does not come by HTTPS. */
-export function newJobId() {
-	return `page-${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
-}
-
 /**
  * The result of a job and its last status. `onStatus(status)` hears how far it is. It is deleted in the end.
  *

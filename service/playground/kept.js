@@ -1,6 +1,11 @@
-// The job of this tab and its picture, kept in this browser for a reload.
+// The job of this tab and its picture, kept for a reload.
 
 const KEY = "pastiche-job";
+
+/** A name that nobody guesses and that sorts by time. crypto.randomUUID is missing where a page does not come by HTTPS. */
+export function newJobId(time = Date.now()) {
+	return `page-${time}-${crypto.getRandomValues(new Uint32Array(3)).join("-")}`;
+}
 
 /** Remember a job: `id`, `asked`, `file`, `name`. */
 export async function keep(job) {
@@ -13,10 +18,11 @@ export async function forget(id) {
 	await use((jobs) => jobs.delete(id));
 }
 
-/** The job that this tab had before it was loaded again. A tab without one forgets those of tabs that were closed. */
+/** The job that this tab had before it was loaded again. Those of a day ago are forgotten. */
 export async function kept() {
 	const id = sessionStorage.getItem(KEY);
-	return use((jobs) => (id ? jobs.get(id) : jobs.clear()));
+	await use((jobs) => jobs.delete(IDBKeyRange.upperBound(newJobId(Date.now() - 864e5))));
+	return id && use((jobs) => jobs.get(id));
 }
 
 function use(act) {

@@ -1,4 +1,4 @@
-// Two pictures, one over the other, with a divider between them: zoomed, moved and compared together.
+// Two pictures, one over the other, with a divider between them: zoomed and moved together.
 
 import { lay } from "./dom.js";
 

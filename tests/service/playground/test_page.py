@@ -226,6 +226,9 @@ def test_job_goes_on_after_a_reload(browser: Browser, live: Live) -> None:
             choose(page)
             start(page, "Paint")
             expect(page.locator("#status")).to_have_text("0 of 1 tile")
+            with page.context.new_page() as other:  # which has no job, and leaves that of this tab alone
+                other.goto(live.url)
+                expect(other.locator("#styles button")).to_have_count(2)
             page.reload()
             expect(page.locator("#status")).to_have_text("0 of 1 tile")
             expect(page.get_by_role("button", name="Cancel")).to_be_visible()
