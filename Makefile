@@ -90,6 +90,7 @@ $(BIN)/pip:
 	$(PYTHON) -m venv --clear $(VENV)
 
 $(RUNTIME): pyproject.toml requirements.lock | $(BIN)/pip
+	@echo "Installing into $(VENV). PyTorch is large: this takes some minutes, once."
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/pip install --quiet --editable .
 	@touch $@

@@ -14,10 +14,11 @@ EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, 
 
 
 class ServiceError(Exception):
-    """A failure that a client is told of. `kind` is the metric label and the last part of the problem's type URI."""
+    """The service has a fault of its own, which its log tells under the request's id."""
 
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "internal-error"
+    """The metric label, and the last part of the problem's type URI."""
     title: ClassVar[str] = "The service failed"
 
     def __init__(self, detail: str, *, retry_after: float | None = None, **members: Any) -> None:

@@ -1,6 +1,7 @@
 """The program `pastiche-serve`: one process with one device, until it is told to stop."""
 
 import asyncio
+import logging
 import math
 import os
 import signal
@@ -16,6 +17,8 @@ from service.http.uvicorn_server import HttpServer, build_metrics_server, build_
 from service.lifespan import Lifespan
 from service.settings import Settings
 from service.telemetry import log
+
+logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -62,7 +65,9 @@ async def serve(service: Service, *servers: HttpServer) -> int:
     """
     serving = [asyncio.create_task(server.serve()) for server in servers]
     ending = asyncio.create_task(until_end(service.lifespan))
+    welcome = asyncio.create_task(tell_address(service, servers[0]))
     await asyncio.wait((*serving, ending), return_when=asyncio.FIRST_COMPLETED)
+    welcome.cancel()
     began = monotonic()
     await service.lifespan.drain()
     allowed = service.settings.shutdown_delay_seconds + service.settings.drain_seconds
@@ -70,6 +75,14 @@ async def serve(service: Service, *servers: HttpServer) -> int:
         server.stop(max(1, math.ceil(allowed - (monotonic() - began))))
         await task
     return ending.result() if ending.done() else 1
+
+
+async def tell_address(service: Service, server: HttpServer) -> None:
+    """Log where the service is, as soon as its models are loaded: the log has scrolled since the port was opened."""
+    await service.models.known.wait()
+    await server.listening.wait()
+    if server.address and service.models.all():
+        logger.info("ready: open %s%s/ in a browser, or POST images", server.address, service.settings.root_path)
 
 
 async def until_end(lifespan: Lifespan) -> int:

@@ -123,7 +123,7 @@ def _torchvision_weights() -> Weights:
     try:
         weights: Weights = _TORCHVISION.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
-        advice = "--loss-network takes a safetensors file where there is no network"
+        advice = "--loss-network takes a safetensors file of VGG-16, VGG-19 or SqueezeNet (docs/training.md)"
         raise LossNetworkError(f"torchvision's VGG-16 could not be downloaded: {error}; {advice}") from error
     return weights
 

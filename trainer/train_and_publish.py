@@ -83,13 +83,16 @@ def _publish(task: Task, config: TrainConfig, run: Run) -> Manifest:
 
 
 def _describe(manifest: Manifest, config: TrainConfig) -> str:
-    """What was published, and the figures of the validation images where there are some."""
+    """What was published, the figures of the validation images where there are some, and how to use it."""
     lines = [f"published {manifest.label} ({manifest.digest})"]
     if isinstance(config, SuperResolutionConfig) and config.validation:
         suffix = f"_{config.validation.name.lower()}"
         metrics = manifest.provenance.metrics.items()
         scores = {name.removesuffix(suffix): value for name, value in metrics if name.endswith(suffix)}
         lines.append(f"{config.validation.name}: {format_scores(scores)}")
+    call = f"stylize/{config.name}" if manifest.task == "style" else f"upscale/{manifest.scale}?model={config.name}"
+    lines.append(f"a service whose stores include {config.store} has it within seconds:")
+    lines.append(f"    curl --data-binary @photo.jpg 'localhost:8000/v1/{call}' -o {config.name}.jpg")
     return "\n".join(lines)
 
 

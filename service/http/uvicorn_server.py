@@ -29,6 +29,16 @@ class HttpServer(uvicorn.Server):
     uvicorn would close the port on SIGTERM before /readyz can report it, and exit where the port is taken.
     """
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+        """Set when the ports are open."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, and open the ports."""
+        await super().startup(sockets)
+        self.listening.set()
+
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until `should_exit` is set. Returns at once, with the reason in the log, where the port is taken."""
         checking = asyncio.create_task(self._check_connections())
@@ -42,6 +52,16 @@ class HttpServer(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """Capture no signals."""
         yield
+
+    @property
+    def address(self) -> str:
+        """The origin of its first port, as `http://127.0.0.1:8000`; empty where no port is open."""
+        for bound in (each for listener in self.servers for each in listener.sockets):
+            if bound.family in (socket.AF_INET, socket.AF_INET6):
+                host, port = bound.getsockname()[:2]
+                name = f"[{host}]" if bound.family == socket.AF_INET6 else host
+                return f"{'https' if self.config.is_ssl else 'http'}://{name}:{port}"
+        return ""
 
     def stop(self, seconds: int) -> None:
         """Close the port, and the connections after their requests, at most `seconds` later."""

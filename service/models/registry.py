@@ -50,6 +50,8 @@ class ModelRegistry:
         self._failures: dict[str, LoadFailure] = {}
         self._trouble: str | None = "the models are being loaded"
         self._refreshing = asyncio.Lock()
+        self.known = asyncio.Event()
+        """Set when the stores were read, and what they promote was loaded, for the first time."""
 
     @property
     def trouble(self) -> str | None:
@@ -148,6 +150,7 @@ class ModelRegistry:
             await self._load_all(due)
             await asyncio.to_thread(trim_heap)  # warming up takes more memory than serving
         self._trouble = None
+        self.known.set()
 
     async def _load_all(self, versions: Sequence[Version]) -> None:
         began = monotonic()

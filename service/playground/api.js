@@ -6,95 +6,95 @@ const LONGEST_WAIT = 60; // seconds
 
 /** A call that failed: `message` is the problem's detail (RFC 9457), `status` 0 where there was no answer at all. */
 export class Problem extends Error {
-  constructor(status, body = {}, retryAfter = null) {
-    super(body.detail || `The service answered ${status} without a word.`);
-    this.status = status;
-    this.title = body.title || "That did not work";
-    this.instance = body.instance || "";
-    this.retryAfter = retryAfter;
-  }
+	constructor(status, body = {}, retryAfter = null) {
+		super(body.detail || `The service answered ${status} without a word.`);
+		this.status = status;
+		this.title = body.title || "That did not work";
+		this.instance = body.instance || "";
+		this.retryAfter = retryAfter;
+	}
 }
 
 /** Whether a call ended because the page itself gave it up. */
 export function isAbort(error) {
-  return error.name === "AbortError";
+	return error.name === "AbortError";
 }
 
 /** A pause, which ends early with an AbortError where the signal says so. */
 export function pause(seconds, signal) {
-  return new Promise((resolve, reject) => {
-    signal?.throwIfAborted();
-    const stop = () => { clearTimeout(timer); reject(signal.reason); };
-    const timer = setTimeout(() => { signal?.removeEventListener("abort", stop); resolve(); }, seconds * 1000);
-    signal?.addEventListener("abort", stop, { once: true });
-  });
+	return new Promise((resolve, reject) => {
+		signal?.throwIfAborted();
+		const stop = () => { clearTimeout(timer); reject(signal.reason); };
+		const timer = setTimeout(() => { signal?.removeEventListener("abort", stop); resolve(); }, seconds * 1000);
+		signal?.addEventListener("abort", stop, { once: true });
+	});
 }
 
 export class Api {
-  #askForKey;
-  #asking = null;
+	#askForKey;
+	#asking = null;
 
-  /** `askForKey(detail)`: a promise of a key, or of null where the person has none. */
-  constructor(askForKey) {
-    this.#askForKey = askForKey;
-  }
+	/** `askForKey(detail)`: a promise of a key, or of null where the person has none. */
+	constructor(askForKey) {
+		this.#askForKey = askForKey;
+	}
 
-  /** The API key of this tab; empty where none was needed so far. It never leaves the tab's session. */
-  get key() {
-    return sessionStorage.getItem(KEY) || "";
-  }
+	/** The API key of this tab; empty where none was needed so far. It never leaves the tab's session. */
+	get key() {
+		return sessionStorage.getItem(KEY) || "";
+	}
 
-  set key(value) {
-    if (value) sessionStorage.setItem(KEY, value);
-    else sessionStorage.removeItem(KEY);
-  }
+	set key(value) {
+		if (value) sessionStorage.setItem(KEY, value);
+		else sessionStorage.removeItem(KEY);
+	}
 
-  /**
-   * The response to a call that succeeded; any other is a Problem.
-   *
-   * A busy service is asked again when it says so, up to `tries` times; `onWait(seconds)` hears of each pause.
-   */
-  async send(path, { tries = 1, onWait = () => {}, signal, ...init } = {}) {
-    for (let attempt = 1; ; attempt += 1) {
-      const answer = await this.#fetch(path, { ...init, signal });
-      if (answer.ok) return answer;
-      const problem = await asProblem(answer);
-      if (answer.status === 401 && await this.#newKey(init.key ?? this.key, problem.message)) continue;
-      const again = BUSY.includes(answer.status) && problem.retryAfter !== null && attempt < tries;
-      if (!again) throw problem;
-      onWait(problem.retryAfter);
-      await pause(problem.retryAfter, signal);
-    }
-  }
+	/**
+	 * The response to a call that succeeded; any other is a Problem.
+	 *
+	 * A busy service is asked again when it says so, up to `tries` times; `onWait(seconds)` hears of each pause.
+	 */
+	async send(path, { tries = 1, onWait = () => {}, signal, ...init } = {}) {
+		for (let attempt = 1; ; attempt += 1) {
+			const answer = await this.#fetch(path, { ...init, signal });
+			if (answer.ok) return answer;
+			const problem = await asProblem(answer);
+			if (answer.status === 401 && await this.#newKey(init.key ?? this.key, problem.message)) continue;
+			const again = BUSY.includes(answer.status) && problem.retryAfter !== null && attempt < tries;
+			if (!again) throw problem;
+			onWait(problem.retryAfter);
+			await pause(problem.retryAfter, signal);
+		}
+	}
 
-  /** The JSON of an answer. */
-  async json(path, init) {
-    return (await this.send(path, init)).json();
-  }
+	/** The JSON of an answer. */
+	async json(path, init) {
+		return (await this.send(path, init)).json();
+	}
 
-  async #fetch(path, { headers = {}, ...init }) {
-    const sent = this.key ? { ...headers, "X-API-Key": this.key } : headers;
-    try {
-      return await fetch(new URL(path, document.baseURI), { ...init, headers: sent });
-    } catch (error) {
-      if (isAbort(error)) throw error;
-      throw new Problem(0, { title: "No answer", detail: "The service cannot be reached. Is it running?" });
-    }
-  }
+	async #fetch(path, { headers = {}, ...init }) {
+		const sent = this.key ? { ...headers, "X-API-Key": this.key } : headers;
+		try {
+			return await fetch(new URL(path, document.baseURI), { ...init, headers: sent });
+		} catch (error) {
+			if (isAbort(error)) throw error;
+			throw new Problem(0, { title: "No answer", detail: "The service cannot be reached. Is it running?" });
+		}
+	}
 
-  /** Ask for a key once, however many calls lack one; whether there is another than the one that was refused. */
-  async #newKey(refused, detail) {
-    if (this.key !== refused) return true;
-    this.#asking ??= this.#askForKey(detail).finally(() => { this.#asking = null; });
-    const key = await this.#asking;
-    if (key) this.key = key;
-    return Boolean(key);
-  }
+	/** Ask for a key once, however many calls lack one; whether there is another than the one that was refused. */
+	async #newKey(refused, detail) {
+		if (this.key !== refused) return true;
+		this.#asking ??= this.#askForKey(detail).finally(() => { this.#asking = null; });
+		const key = await this.#asking;
+		if (key) this.key = key;
+		return Boolean(key);
+	}
 }
 
 async function asProblem(answer) {
-  const body = await answer.json().catch(() => ({}));
-  const seconds = Number(answer.headers.get("Retry-After"));
-  const retryAfter = answer.headers.has("Retry-After") ? Math.min(Math.max(seconds || 1, 0.5), LONGEST_WAIT) : null;
-  return new Problem(answer.status, body, retryAfter);
+	const body = await answer.json().catch(() => ({}));
+	const seconds = Number(answer.headers.get("Retry-After"));
+	const retryAfter = answer.headers.has("Retry-After") ? Math.min(Math.max(seconds || 1, 0.5), LONGEST_WAIT) : null;
+	return new Problem(answer.status, body, retryAfter);
 }

@@ -4,6 +4,7 @@ import { Api, isAbort } from "./api.js";
 import { Crop } from "./crop.js";
 import { element, press } from "./dom.js";
 import { takePictures } from "./intake.js";
+import { keep, kept, newJobId } from "./kept.js";
 import { askForKey } from "./key.js";
 import { Mask } from "./mask.js";
 import { copy, save } from "./output.js";
@@ -24,6 +25,7 @@ const EAGER_SECONDS = 3; // of work that is done without being asked for
 const EAGER_BYTES = 6e6;
 const FILE_ONLY = ["format", "quality", "metadata"];
 const SCALES = [2, 4, 8];
+const AGAIN = 4000; // milliseconds after which the service may have loaded another network
 
 const settings = parse(location.hash);
 const report = new Report();
@@ -32,14 +34,15 @@ const viewer = new Viewer(element("viewer"));
 const preview = new PartPreview(api);
 const panel = new Panel(settings, changed);
 const thumbnails = new Thumbnails(api, element("styles"), {
-  onChoose: chooseStyle,
-  onWait: (seconds) => report.wait(seconds),
-  onPainted: (name, address) => picture || welcome.add(titleOf(name), address),
+	onChoose: chooseStyle,
+	onWait: (seconds) => report.wait(seconds),
+	onPainted: (name, address) => picture || welcome.add(titleOf(name), address),
 });
 const welcome = new Welcome(element("welcome"));
 const mask = new Mask(viewer, element("mask"), element("ring"), () => changed("mask"));
 const crop = new Crop(viewer, element("frame"), previewPart);
 
+let offered = ""; // the versions that are shown
 let styles = [];
 let networks = [];
 let picture = null;
@@ -50,373 +53,394 @@ let looking = new AbortController(); // that of the estimate
 let timer = 0;
 
 viewer.onView = () => {
-  mask.place();
-  crop.place();
-  element("zoom-level").value = `${Math.round(viewer.zoom * 100)} %`;
+	mask.place();
+	crop.place();
+	element("zoom-level").value = `${Math.round(viewer.zoom * 100)} %`;
 };
 
 // ---- the picture
 
 async function open(file, name = file.name || "picture") {
-  cancel();
-  report.fail(null);
-  let opened;
-  try {
-    opened = await openPicture(file, name, convert);
-  } catch (error) {
-    report.fail(readable(error));
-    return;
-  }
-  picture?.close();
-  picture = opened;
-  welcome.stop();
-  forgetResult();
-  document.body.classList.remove("empty");
-  document.body.style.setProperty("--ratio", picture.height / picture.width);
-  viewer.showPhoto(picture.url, picture, `Your picture ${picture.name}`);
-  mask.reset(picture);
-  crop.of(picture);
-  showMode();
-  showCurl();
-  paintThumbnails();
-  decide();
+	cancel();
+	report.fail(null);
+	let opened;
+	try {
+		opened = await openPicture(file, name, convert);
+	} catch (error) {
+		report.fail(readable(error));
+		return;
+	}
+	picture?.close();
+	picture = opened;
+	welcome.stop();
+	forgetResult();
+	document.body.classList.remove("empty");
+	document.body.style.setProperty("--ratio", picture.height / picture.width);
+	viewer.showPhoto(picture.url, picture, `Your picture ${picture.name}`);
+	mask.reset(picture);
+	crop.of(picture);
+	showMode();
+	showCurl();
+	paintThumbnails();
+	decide();
 }
 
 /** What a browser cannot show, as the service reads it: a painting of no strength is the photograph itself. */
 async function convert(file) {
-  const style = styles[0]?.name;
-  if (!style) throw new Error("This browser cannot show such a file.");
-  const path = callPath({ task: "stylize", style, query: { strength: 0, size: 64, format: "webp", quality: 90 } });
-  return (await api.send(path, { method: "POST", body: file })).blob();
+	const style = styles[0]?.name;
+	if (!style) throw new Error("This browser cannot show such a file.");
+	const path = callPath({ task: "stylize", style, query: { strength: 0, size: 64, format: "webp", quality: 90 } });
+	return (await api.send(path, { method: "POST", body: file })).blob();
 }
 
 async function sample() {
-  return (await fetch(new URL("playground/cat.webp", document.baseURI))).blob();
+	return (await fetch(new URL("playground/cat.webp", document.baseURI))).blob();
 }
 
 async function openSample() {
-  await open(await sample(), "cat.webp");
+	await open(await sample(), "cat.webp");
 }
 
 // ---- what is chosen
 
 async function chooseStyle(name) {
-  settings.style = name;
-  if (settings.blend === name) settings.blend = "";
-  showStyle();
-  if (!picture) await openSample();
-  else changed("style");
+	settings.style = name;
+	if (settings.blend === name) settings.blend = "";
+	showStyle();
+	if (!picture) await openSample();
+	else changed("style");
 }
 
 function chooseMode(mode) {
-  settings.mode = mode;
-  stopMasking();
-  forgetResult();
-  showMode();
-  changed("mode");
+	cancel();
+	working = null; // its end is no news
+	settings.mode = mode;
+	stopMasking();
+	forgetResult();
+	showMode();
+	paintThumbnails();
+	changed("mode");
 }
 
 /** A setting has changed: what is shown follows at once, the service hears of it soon. */
 function changed(name) {
-  if (name === "scale") settings.network = "";
-  if (name === "network" && settings.network === `x${settings.scale}`) settings.network = "";
-  if (name === "scale" || name === "network" || name === "mode" || name === "correct") showNetworks();
-  panel.show(picture);
-  history.replaceState(null, "", fragment(settings));
-  if (!picture) return;
-  showCurl();
-  if (result && FILE_ONLY.includes(name)) return; // the download makes the file anew
-  if (!working) {
-    report.end("idle");
-    report.say("");
-  }
-  decide();
+	if (name === "scale") settings.network = "";
+	if (name === "scale" || name === "network" || name === "mode" || name === "correct") showNetworks();
+	panel.show(picture);
+	history.replaceState(null, "", fragment(settings));
+	if (!picture) return;
+	showCurl();
+	if (result && FILE_ONLY.includes(name)) return; // the download makes the file anew
+	if (!working) {
+		report.end("idle");
+		report.say("");
+	}
+	decide();
 }
 
 function titleOf(name) {
-  return styles.find((style) => style.name === name)?.title || name;
+	return styles.find((style) => style.name === name)?.title || name;
 }
 
 /** The Great Wave, as in all examples, where it is served. */
 function firstStyle() {
-  return (styles.find(({ name }) => name === "great-wave") ?? styles[0])?.name ?? "";
+	return (styles.find(({ name }) => name === "great-wave") ?? styles[0])?.name ?? "";
 }
 
 function showStyle() {
-  const style = styles.find(({ name }) => name === settings.style);
-  thumbnails.select(settings.style);
-  element("style-title").textContent = style?.title || settings.style;
-  element("style-by").textContent = "";
-  if (!style) return;
-  api.json(`v1/models/${encodeURIComponent(style.name)}`).then(({ manifest }) => {
-    if (settings.style === style.name) element("style-by").textContent = manifest?.provenance?.style_image || "";
-  }).catch(() => {}); // a caption that is missing is no failure
+	const style = styles.find(({ name }) => name === settings.style);
+	thumbnails.select(settings.style);
+	element("style-title").textContent = style?.title || settings.style;
+	element("style-by").textContent = "";
+	if (!style) return;
+	api.json(`v1/models/${encodeURIComponent(style.name)}`).then(({ manifest }) => {
+		if (settings.style === style.name) element("style-by").textContent = manifest?.provenance?.style_image || "";
+	}).catch(() => {}); // a caption that is missing is no failure
 }
 
 function showNetworks() {
-  panel.offerNetworks(networks.filter(({ scale }) => scale === settings.scale).sort(byName));
-  crop.scale = settings.scale;
-  crop.place();
-  previewPart();
+	panel.offerNetworks(networks.filter(({ scale }) => scale === settings.scale).sort(byName));
+	crop.scale = settings.scale;
+	crop.place();
+	previewPart();
 }
 
 /** The default first, then its relatives, then others. */
 function byName(one, other) {
-  const rank = ({ name, scale }) => (name === `x${scale}` ? 0 : name.startsWith(`x${scale}`) ? 1 : 2);
-  return rank(one) - rank(other);
+	const rank = ({ name, scale }) => (name === `x${scale}` ? 0 : name.startsWith(`x${scale}`) ? 1 : 2);
+	return rank(one) - rank(other);
 }
 
 function showMode() {
-  document.body.dataset.mode = settings.mode;
-  press(document.querySelectorAll("button[data-mode]"), ({ dataset }) => dataset.mode === settings.mode);
-  element("run").textContent = settings.mode === "paint" ? "Paint" : "Enlarge";
-  element("made").textContent = settings.mode === "paint" ? "Painting" : "Enlarged";
-  showTool();
-  panel.show(picture);
-  showNetworks();
+	document.body.dataset.mode = settings.mode;
+	press(document.querySelectorAll("button[data-mode]"), ({ dataset }) => dataset.mode === settings.mode);
+	element("run").textContent = settings.mode === "paint" ? "Paint" : "Enlarge";
+	element("made").textContent = settings.mode === "paint" ? "Painting" : "Enlarged";
+	showTool();
+	panel.show(picture);
+	showNetworks();
 }
 
 /** What the pointer does on the picture: a brush, or the frame of the preview, as long as nothing is enlarged. */
 function showTool() {
-  const masking = document.body.classList.contains("masking");
-  viewer.tool = masking ? mask : settings.mode === "enlarge" && !result ? crop : null;
-  viewer.onView();
+	const masking = document.body.classList.contains("masking");
+	viewer.tool = masking ? mask : settings.mode === "enlarge" && !result ? crop : null;
+	viewer.onView();
 }
 
 function toggleMasking() {
-  const masking = document.body.classList.toggle("masking");
-  element("mask-toggle").setAttribute("aria-pressed", String(masking));
-  element("mask-toggle").lastElementChild.textContent = masking ? "Done" : mask.empty ? "Paint only a part" : "Change the part";
-  element("mask-tools").hidden = !masking;
-  showTool();
-  if (masking) element("viewer").focus({ preventScroll: true });
-  else changed("mask");
+	const masking = document.body.classList.toggle("masking");
+	element("mask-toggle").setAttribute("aria-pressed", String(masking));
+	element("mask-toggle").lastElementChild.textContent = masking ? "Done" : mask.empty ? "Paint only a part" : "Change the part";
+	element("mask-tools").hidden = !masking;
+	showTool();
+	if (masking) element("viewer").focus({ preventScroll: true });
+	else changed("mask");
 }
 
 function stopMasking() {
-  if (document.body.classList.contains("masking")) toggleMasking();
+	if (document.body.classList.contains("masking")) toggleMasking();
 }
 
 // ---- the work
 
 /** What would be asked of the service, for the screen or for a file. */
 function asked(format) {
-  return ask(settings, picture, format, !mask.empty && settings.mode === "paint");
+	return ask(settings, picture, format, !mask.empty && settings.mode === "paint");
 }
 
 /** Soon: ask what it would cost, and do it where that is little. Brush strokes are collected until they are done. */
 function decide() {
-  clearTimeout(timer);
-  timer = setTimeout(look, SOON);
+	clearTimeout(timer);
+	timer = setTimeout(look, SOON);
 }
 
 async function look() {
-  looking.abort();
-  looking = new AbortController();
-  const { signal } = looking;
-  try {
-    expected = await estimate(api, asked(shownFormat(settings, picture.file)), picture, signal);
-  } catch (error) {
-    if (isAbort(error)) return;
-    expected = null;
-    report.fail(error);
-    return;
-  }
-  if (signal.aborted) return;
-  report.expect(expected, isJob(settings.delivery, expected));
-  if (isEager()) work();
+	looking.abort();
+	looking = new AbortController();
+	const { signal } = looking;
+	try {
+		expected = await estimate(api, asked(shownFormat(settings, picture.file)), picture, signal);
+	} catch (error) {
+		if (isAbort(error)) return;
+		expected = null;
+		report.fail(error);
+		return;
+	}
+	if (signal.aborted) return;
+	report.expect(expected, isJob(settings.delivery, expected));
+	if (isEager()) work();
 }
 
 function isEager() {
-  if (settings.mode !== "paint" || settings.delivery !== "auto" || !expected.accepted) return false;
-  if (!settings.style || document.body.classList.contains("masking")) return false;
-  return expected.queue_seconds + expected.infer_seconds < EAGER_SECONDS && picture.file.size < EAGER_BYTES;
+	if (settings.mode !== "paint" || settings.delivery !== "auto" || !expected.accepted) return false;
+	if (!settings.style || document.body.classList.contains("masking")) return false;
+	return expected.queue_seconds + expected.infer_seconds < EAGER_SECONDS && picture.file.size < EAGER_BYTES;
 }
 
-/** Do what is chosen, instead of what is being done. */
-async function work() {
-  clearTimeout(timer);
-  const made = await perform(asked(shownFormat(settings, picture.file)));
-  if (!made) return;
-  const size = { width: made.image.naturalWidth, height: made.image.naturalHeight };
-  forgetResult();
-  result = made;
-  viewer.showResult(made.image.src, size, settings.mode === "paint" ? "The painting" : "The enlarged picture");
-  showTool();
-  showCurl();
-  report.finish(made, size, settings.mode === "paint" ? "Painted" : "Enlarged");
+/** Do what is chosen, or a job from before the page was loaded again, instead of what is being done. */
+async function work(job) {
+	clearTimeout(timer);
+	const made = await perform(job?.asked ?? asked(shownFormat(settings, picture.file)), job?.id);
+	if (!made) return;
+	const size = { width: made.image.naturalWidth, height: made.image.naturalHeight };
+	forgetResult();
+	result = made;
+	viewer.showResult(made.image.src, size, settings.mode === "paint" ? "The painting" : "The enlarged picture");
+	showTool();
+	showCurl();
+	report.finish(made, size, settings.mode === "paint" ? "Painted" : "Enlarged");
 }
 
 /** The result of a request and its image; null where it failed or was given up. Whoever comes later goes first. */
-async function perform(request) {
-  working?.abort();
-  const controller = working = new AbortController();
-  const asJob = isJob(settings.delivery, expected);
-  report.begin(asJob);
-  try {
-    const file = request.task === "stylize" && !mask.empty ? await mask.file() : null;
-    const done = await run(api, request, {
-      file: picture.file, mask: file, asJob, signal: controller.signal,
-      onStatus: (status) => working === controller && report.follow(status),
-      onWait: (seconds) => working === controller && report.wait(seconds),
-    });
-    const image = request.query.format === "tiff" ? null : await shown(done.blob);
-    if (working !== controller) return null;
-    return { ...done, asked: request, image };
-  } catch (error) {
-    if (working !== controller) return null;
-    report.end("idle");
-    report.say(isAbort(error) ? "Cancelled." : "");
-    if (!isAbort(error)) report.fail(readable(error));
-    return null;
-  } finally {
-    if (working === controller) working = null;
-  }
+async function perform(request, resumed) {
+	working?.abort();
+	const controller = working = new AbortController();
+	const jobId = resumed ?? (isJob(settings.delivery, expected) && newJobId());
+	const { file, name } = picture;
+	report.begin(jobId);
+	if (jobId) keep({ id: jobId, asked: request, file, name }).catch(() => {});
+	try {
+		const brushed = request.task === "stylize" && !mask.empty ? await mask.file() : null;
+		const done = await run(api, request, {
+			file, mask: brushed, jobId, resumed, signal: controller.signal,
+			onStatus: (status) => working === controller && report.follow(status),
+			onWait: (seconds) => working === controller && report.wait(seconds),
+		});
+		const image = request.query.format === "tiff" ? null : await shown(done.blob);
+		if (working !== controller) return null;
+		return { ...done, asked: request, image, jobId };
+	} catch (error) {
+		if (working !== controller) return null;
+		report.end("idle");
+		report.say(isAbort(error) ? "Cancelled." : "");
+		if (!isAbort(error)) report.fail(readable(error));
+		return null;
+	} finally {
+		if (working === controller) working = null;
+	}
+}
+
+/** Go on with the job that the page had when it was loaded again. */
+async function resume() {
+	const job = await kept().catch(() => null);
+	if (!job || picture) return;
+	await open(job.file, job.name);
+	work(job);
 }
 
 /** In words, what the browser says in its own. */
 function readable(error) {
-  return error.name === "EncodingError" ? new Error("This browser cannot show the picture: it may be too large.") : error;
+	return error.name === "EncodingError" ? new Error("This browser cannot show the picture: it may be too large.") : error;
 }
 
 function cancel() {
-  clearTimeout(timer);
-  looking.abort();
-  working?.abort();
+	clearTimeout(timer);
+	looking.abort();
+	working?.abort();
 }
 
 function forgetResult() {
-  if (result) URL.revokeObjectURL(result.image.src);
-  result = null;
-  report.end("idle");
-  report.say("");
-  if (picture) viewer.clearResult(picture);
+	if (result) URL.revokeObjectURL(result.image.src);
+	result = null;
+	report.end("idle");
+	report.say("");
+	if (picture) viewer.clearResult(picture);
 }
 
 /** The file as it is chosen; another one than is shown is made by the service again. */
 async function download() {
-  const wanted = asked(formatOf(settings, picture.file));
-  const same = (made) => JSON.stringify(made?.asked) === JSON.stringify(wanted);
-  let made = [result, result.other].find(same);
-  if (!made) {
-    const shownNow = result;
-    made = await perform(wanted);
-    if (!made) return;
-    shownNow.other = made;
-    report.end("done");
-  }
-  const name = resultName(picture.name, wanted);
-  save(made.blob, name);
-  report.say(`Saved as ${name}, ${fileSize(made.blob.size)}.`);
+	const wanted = asked(formatOf(settings, picture.file));
+	const same = (made) => JSON.stringify(made?.asked) === JSON.stringify(wanted);
+	let made = [result, result.other].find(same);
+	if (!made) {
+		const shownNow = result;
+		made = await perform(wanted);
+		if (!made) return;
+		shownNow.other = made;
+		report.end("done");
+	}
+	const name = resultName(picture.name, wanted);
+	save(made.blob, name);
+	report.say(`Saved as ${name}, ${fileSize(made.blob.size)}.`);
 }
 
 /** What the network makes of the part in the frame. */
 function previewPart() {
-  if (picture && settings.mode === "enlarge") preview.show(picture, crop.part, asked("png"));
+	if (picture && settings.mode === "enlarge") preview.show(picture, crop.part, asked("png"));
 }
 
 // ---- links and keys
 
 function showCurl() {
-  const format = formatOf(settings, picture.file);
-  const options = {
-    file: picture.file, name: picture.name, hasMask: settings.mode === "paint" && !mask.empty, hasKey: Boolean(api.key),
-    jobId: result?.jobId,
-  };
-  element("curl").textContent = curl(asked(format), options);
+	const format = formatOf(settings, picture.file);
+	const options = {
+		file: picture.file, name: picture.name, hasMask: settings.mode === "paint" && !mask.empty, hasKey: Boolean(api.key),
+		jobId: result?.jobId,
+	};
+	element("curl").textContent = curl(asked(format), options);
 }
 
 async function changeKey() {
-  const key = await askForKey("Another key, from now on.");
-  if (!key) return;
-  api.key = key;
-  load();
+	const key = await askForKey("Another key, from now on.");
+	if (!key) return;
+	api.key = key;
+	load();
 }
 
 // ---- the beginning
 
-/** What the service offers. */
+/** What the service offers; asked again as long as it changes, and whenever somebody comes back to the page. */
 async function load() {
-  let models;
-  try {
-    ({ models } = await api.json("v1/models", { tries: 4 }));
-  } catch (error) {
-    report.fail(error);
-    return;
-  }
-  report.fail(null);
-  const { documentation } = await api.json("./", { headers: { Accept: "application/json" } });
-  element("docs").hidden = !documentation;
-  const ready = models.filter(({ state }) => state === "ready");
-  styles = ready.filter(({ task }) => task === "style");
-  networks = ready.filter(({ task }) => task === "super-resolution");
-  if (!styles.some(({ name }) => name === settings.style)) settings.style = firstStyle();
-  offer();
+	let models;
+	try {
+		({ models } = await api.json("v1/models", { tries: 4 }));
+	} catch (error) {
+		offered = "";
+		report.fail(error);
+		return;
+	}
+	const served = JSON.stringify(models.map(({ digest }) => digest));
+	if (served === offered) return;
+	offered = served;
+	report.fail(null);
+	setTimeout(load, AGAIN);
+	const { documentation } = await api.json("./", { headers: { Accept: "application/json" } });
+	element("docs").hidden = !documentation;
+	const ready = models.filter(({ state }) => state === "ready");
+	styles = ready.filter(({ task }) => task === "style");
+	networks = ready.filter(({ task }) => task === "super-resolution");
+	if (!styles.some(({ name }) => name === settings.style)) settings.style = firstStyle();
+	offer();
 }
 
 function offer() {
-  const scales = SCALES.filter((each) => networks.some(({ scale }) => scale === each));
-  if (scales.length && !scales.includes(settings.scale)) settings.scale = scales.includes(4) ? 4 : scales[0];
-  thumbnails.showStyles(styles);
-  panel.offer(styles, scales.length ? scales : SCALES);
-  showStyle();
-  showMode();
-  if (picture) decide();
-  paintThumbnails();
+	const scales = SCALES.filter((each) => networks.some(({ scale }) => scale === each));
+	if (scales.length && !scales.includes(settings.scale)) settings.scale = scales.includes(4) ? 4 : scales[0];
+	thumbnails.showStyles(styles);
+	panel.offer(styles, scales.length ? scales : SCALES);
+	showStyle();
+	showMode();
+	if (!picture) resume();
+	else if (!working) decide();
+	paintThumbnails();
 }
 
-/** In every style: the picture, or a cat as long as there is none. */
+/** In every style: the picture, or a cat as long as there is none. Nothing, where it is not seen. */
 async function paintThumbnails() {
-  const whose = picture ? "each painted from your picture" : "and what they make of this cat";
-  element("styles-title").textContent = styles.length ? `${count(styles.length, "style")}, ${whose}` : "No styles are served here";
-  if (styles.length) await thumbnails.paint(picture ?? await openPicture(await sample(), "cat.webp"));
+	thumbnails.stop();
+	if (picture && settings.mode === "enlarge") return;
+	const whose = picture ? "each painted from your picture" : "and what they make of this cat";
+	element("styles-title").textContent = styles.length ? `${count(styles.length, "style")}, ${whose}` : "No styles are served here, yet";
+	if (styles.length) await thumbnails.paint(picture ?? await openPicture(await sample(), "cat.webp"));
 }
 
 function listen() {
-  const on = (id, action) => element(id).addEventListener("click", action);
-  on("sample", openSample);
-  takePictures(open, () => report.fail(new Error("That is no picture: JPEG, PNG, WebP, AVIF, HEIC, JPEG XL, TIFF, GIF or BMP.")));
-  for (const button of document.querySelectorAll("button[data-mode]")) button.addEventListener("click", () => chooseMode(button.dataset.mode));
-  on("run", work);
-  on("cancel", cancel);
-  on("download", download);
-  on("copy-link", ({ currentTarget }) => copy(new URL(fragment(settings), location.href).href, currentTarget));
-  on("copy-curl", ({ currentTarget }) => copy(element("curl").textContent, currentTarget));
-  on("key", changeKey);
-  listenToMask(on);
-  listenToZoom(on);
-  listenToPage();
+	const on = (id, action) => element(id).addEventListener("click", action);
+	on("sample", openSample);
+	takePictures(open, () => report.fail(new Error("That is no picture: JPEG, PNG, WebP, AVIF, HEIC, JPEG XL, TIFF, GIF or BMP.")));
+	for (const button of document.querySelectorAll("button[data-mode]")) button.addEventListener("click", () => chooseMode(button.dataset.mode));
+	on("run", () => work());
+	on("cancel", cancel);
+	on("download", download);
+	on("copy-link", ({ currentTarget }) => copy(new URL(fragment(settings), location.href).href, currentTarget));
+	on("copy-curl", ({ currentTarget }) => copy(element("curl").textContent, currentTarget));
+	on("key", changeKey);
+	listenToMask(on);
+	listenToZoom(on);
+	listenToPage();
 }
 
 function listenToMask(on) {
-  on("mask-toggle", toggleMasking);
-  on("mask-invert", () => mask.invert());
-  on("mask-clear", () => mask.clear());
-  on("mask-save", async () => save(await mask.file(), "mask.png"));
-  element("brush").addEventListener("input", ({ target }) => { mask.brush = target.value / 100; mask.placeRing(); });
-  const modes = document.querySelectorAll("[data-erases]");
-  for (const button of modes) button.addEventListener("click", () => {
-    mask.erases = Boolean(button.dataset.erases);
-    press(modes, (each) => each === button);
-  });
+	on("mask-toggle", toggleMasking);
+	on("mask-invert", () => mask.invert());
+	on("mask-clear", () => mask.clear());
+	on("mask-save", async () => save(await mask.file(), "mask.png"));
+	element("brush").addEventListener("input", ({ target }) => { mask.brush = target.value / 100; mask.placeRing(); });
+	const modes = document.querySelectorAll("[data-erases]");
+	for (const button of modes) button.addEventListener("click", () => {
+		mask.erases = Boolean(button.dataset.erases);
+		press(modes, (each) => each === button);
+	});
 }
 
 function listenToZoom(on) {
-  on("zoom-in", () => viewer.zoomBy(1.5));
-  on("zoom-out", () => viewer.zoomBy(1 / 1.5));
-  on("zoom-fit", () => viewer.fit());
-  on("zoom-actual", () => viewer.actual());
+	on("zoom-in", () => viewer.zoomBy(1.5));
+	on("zoom-out", () => viewer.zoomBy(1 / 1.5));
+	on("zoom-fit", () => viewer.fit());
+	on("zoom-actual", () => viewer.actual());
 }
 
 function listenToPage() {
-  addEventListener("pagehide", cancel);
-  addEventListener("hashchange", () => {
-    Object.assign(settings, parse(location.hash));
-    settings.style ||= firstStyle();
-    showStyle();
-    showMode();
-    changed("mode");
-  });
+	addEventListener("focus", load);
+	addEventListener("hashchange", () => {
+		Object.assign(settings, parse(location.hash));
+		settings.style ||= firstStyle();
+		showStyle();
+		showMode();
+		paintThumbnails();
+		changed("mode");
+	});
 }
 
 listen();

@@ -1,131 +1,130 @@
 // Where the style applies: painted with a brush over the photograph, by pointer or by keys.
 
+import { lay } from "./dom.js";
 import { toBlob } from "./picture.js";
 import { ARROWS, within } from "./viewer.js";
 
 const LONGEST = 1024; // pixels; the service enlarges a mask to the photograph
 const KEY_STEP = 0.04;
+const WHOLE = { x: 0, y: 0, width: 1, height: 1 };
 
 export class Mask {
-  #context;
-  #last = null;
+	#context;
+	#last = null;
 
-  /** `ring` shows the brush, `onChange` is called after every stroke. */
-  constructor(viewer, canvas, ring, onChange) {
-    this.viewer = viewer;
-    this.canvas = canvas;
-    this.ring = ring;
-    this.onChange = onChange;
-    this.brush = 0.12; // of the longest side
-    this.erases = false;
-    this.empty = true;
-    this.cursor = { x: 0.5, y: 0.5 };
-    this.#context = canvas.getContext("2d", { willReadFrequently: true });
-  }
+	/** `ring` shows the brush, `onChange` is called after every stroke. */
+	constructor(viewer, canvas, ring, onChange) {
+		this.viewer = viewer;
+		this.canvas = canvas;
+		this.ring = ring;
+		this.onChange = onChange;
+		this.brush = 0.12; // of the longest side
+		this.erases = false;
+		this.empty = true;
+		this.cursor = { x: 0.5, y: 0.5 };
+		this.#context = canvas.getContext("2d", { willReadFrequently: true });
+	}
 
-  /** An empty mask for a picture of that size. */
-  reset({ width, height }) {
-    const scale = Math.min(1, LONGEST / Math.max(width, height));
-    this.canvas.width = Math.max(1, Math.round(width * scale));
-    this.canvas.height = Math.max(1, Math.round(height * scale));
-    this.empty = true;
-  }
+	/** An empty mask for a picture of that size. */
+	reset({ width, height }) {
+		const scale = Math.min(1, LONGEST / Math.max(width, height));
+		this.canvas.width = Math.max(1, Math.round(width * scale));
+		this.canvas.height = Math.max(1, Math.round(height * scale));
+		this.empty = true;
+	}
 
-  clear() {
-    this.#context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    this.#changed();
-  }
+	clear() {
+		this.#context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+		this.#changed();
+	}
 
-  invert() {
-    this.#context.globalCompositeOperation = "source-out";
-    this.#context.fillStyle = this.#colour();
-    this.#context.fillRect(0, 0, this.canvas.width, this.canvas.height);
-    this.#changed();
-  }
+	invert() {
+		this.#context.globalCompositeOperation = "source-out";
+		this.#context.fillStyle = this.#colour();
+		this.#context.fillRect(0, 0, this.canvas.width, this.canvas.height);
+		this.#changed();
+	}
 
-  /** White where the style applies, black elsewhere: what the API takes as `mask`. */
-  file() {
-    const canvas = document.createElement("canvas");
-    Object.assign(canvas, { width: this.canvas.width, height: this.canvas.height });
-    const context = canvas.getContext("2d");
-    context.drawImage(this.canvas, 0, 0);
-    for (const [operation, colour] of [["source-in", "#fff"], ["destination-over", "#000"]]) {
-      context.globalCompositeOperation = operation;
-      context.fillStyle = colour;
-      context.fillRect(0, 0, canvas.width, canvas.height);
-    }
-    return toBlob(canvas, "image/png");
-  }
+	/** White where the style applies, black elsewhere: what the API takes as `mask`. */
+	file() {
+		const canvas = document.createElement("canvas");
+		Object.assign(canvas, { width: this.canvas.width, height: this.canvas.height });
+		const context = canvas.getContext("2d");
+		context.drawImage(this.canvas, 0, 0);
+		for (const [operation, colour] of [["source-in", "#fff"], ["destination-over", "#000"]]) {
+			context.globalCompositeOperation = operation;
+			context.fillStyle = colour;
+			context.fillRect(0, 0, canvas.width, canvas.height);
+		}
+		return toBlob(canvas, "image/png");
+	}
 
-  begin(point) {
-    this.#last = point;
-    this.#stroke(point);
-    return true;
-  }
+	begin(point) {
+		this.#last = point;
+		this.#stroke(point);
+		return true;
+	}
 
-  move(point) {
-    this.#stroke(point);
-  }
+	move(point) {
+		this.#stroke(point);
+	}
 
-  end() {
-    this.#last = null;
-    this.#changed();
-  }
+	end() {
+		this.#last = null;
+		this.#changed();
+	}
 
-  hover(point) {
-    this.cursor = point;
-    this.placeRing();
-  }
+	hover(point) {
+		this.cursor = point;
+		this.placeRing();
+	}
 
-  /** Arrows move the brush, the space bar paints. */
-  key(event) {
-    if (event.key === " ") {
-      this.begin(this.cursor);
-      this.end();
-    } else if (ARROWS[event.key]) {
-      const [dx, dy] = ARROWS[event.key];
-      this.hover({ x: within(this.cursor.x + dx * KEY_STEP), y: within(this.cursor.y + dy * KEY_STEP) });
-    } else return false;
-    return true;
-  }
+	/** Arrows move the brush, the space bar paints. */
+	key(event) {
+		if (event.key === " ") {
+			this.begin(this.cursor);
+			this.end();
+		} else if (ARROWS[event.key]) {
+			const [dx, dy] = ARROWS[event.key];
+			this.hover({ x: within(this.cursor.x + dx * KEY_STEP), y: within(this.cursor.y + dy * KEY_STEP) });
+		} else return false;
+		return true;
+	}
 
-  /** Put the canvas and the ring where the viewer shows the photograph. */
-  place() {
-    const { left, top, width, height } = this.viewer.place({ x: 0, y: 0, width: 1, height: 1 });
-    Object.assign(this.canvas.style, { width: `${width}px`, height: `${height}px` });
-    this.canvas.style.transform = `translate(${left}px, ${top}px)`;
-    this.placeRing();
-  }
+	/** Put the canvas and the ring where the viewer shows the photograph. */
+	place() {
+		lay(this.canvas, this.viewer.place(WHOLE));
+		this.placeRing();
+	}
 
-  placeRing() {
-    const { left, top } = this.viewer.place({ ...this.cursor, width: 0, height: 0 });
-    const { width, height } = this.viewer.place({ x: 0, y: 0, width: 1, height: 1 });
-    const side = this.brush * Math.max(width, height);
-    Object.assign(this.ring.style, { width: `${side}px`, height: `${side}px` });
-    this.ring.style.transform = `translate(${left - side / 2}px, ${top - side / 2}px)`;
-  }
+	placeRing() {
+		const { left, top } = this.viewer.place({ ...this.cursor, width: 0, height: 0 });
+		const { width, height } = this.viewer.place(WHOLE);
+		const side = this.brush * Math.max(width, height);
+		lay(this.ring, { left: left - side / 2, top: top - side / 2, width: side, height: side });
+	}
 
-  #colour() {
-    return getComputedStyle(this.canvas).color;
-  }
+	#colour() {
+		return getComputedStyle(this.canvas).color;
+	}
 
-  #stroke(point) {
-    const { width, height } = this.canvas;
-    const from = this.#last ?? point;
-    const context = this.#context;
-    context.globalCompositeOperation = this.erases ? "destination-out" : "source-over";
-    Object.assign(context, { strokeStyle: this.#colour(), lineCap: "round", lineJoin: "round" });
-    context.lineWidth = this.brush * Math.max(width, height);
-    context.beginPath();
-    context.moveTo(from.x * width, from.y * height);
-    context.lineTo(point.x * width + 0.01, point.y * height);
-    context.stroke();
-    this.#last = point;
-  }
+	#stroke(point) {
+		const { width, height } = this.canvas;
+		const from = this.#last ?? point;
+		const context = this.#context;
+		context.globalCompositeOperation = this.erases ? "destination-out" : "source-over";
+		Object.assign(context, { strokeStyle: this.#colour(), lineCap: "round", lineJoin: "round" });
+		context.lineWidth = this.brush * Math.max(width, height);
+		context.beginPath();
+		context.moveTo(from.x * width, from.y * height);
+		context.lineTo(point.x * width + 0.01, point.y * height);
+		context.stroke();
+		this.#last = point;
+	}
 
-  #changed() {
-    const { data } = this.#context.getImageData(0, 0, this.canvas.width, this.canvas.height);
-    this.empty = !new Uint32Array(data.buffer).some(Boolean);
-    this.onChange();
-  }
+	#changed() {
+		const { data } = this.#context.getImageData(0, 0, this.canvas.width, this.canvas.height);
+		this.empty = !new Uint32Array(data.buffer).some(Boolean);
+		this.onChange();
+	}
 }

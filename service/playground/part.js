@@ -9,39 +9,39 @@ import { Viewer } from "./viewer.js";
 const TRIES = 4;
 
 export class PartPreview {
-  #showing = new AbortController();
+	#showing = new AbortController();
 
-  constructor(api) {
-    this.api = api;
-    this.viewer = new Viewer(element("preview"));
-    this.note = element("preview-note");
-  }
+	constructor(api) {
+		this.api = api;
+		this.viewer = new Viewer(element("preview"));
+		this.note = element("preview-note");
+	}
 
-  /** Enlarge a part of a picture as `asked` has it for all of it. Whoever comes later goes first. */
-  async show(picture, part, { task, scale, query: { width: _, ...query } }) {
-    this.#showing.abort();
-    const { signal } = this.#showing = new AbortController();
-    this.viewer.root.classList.add("busy");
-    try {
-      const body = await picture.part(part);
-      const path = callPath({ task, scale, query });
-      const answer = await this.api.send(path, { method: "POST", body, signal, tries: TRIES });
-      const pair = [await shown(body), await shown(await answer.blob())];
-      if (signal.aborted) return;
-      this.#lay(...pair);
-      this.note.textContent = `${part.width} × ${part.height} of your pixels. Move the frame on the picture to see others.`;
-    } catch (error) {
-      if (!isAbort(error)) this.note.textContent = error.message;
-    } finally {
-      if (!signal.aborted) this.viewer.root.classList.remove("busy");
-    }
-  }
+	/** Enlarge a part of a picture as `asked` has it for all of it. Whoever comes later goes first. */
+	async show(picture, part, { task, scale, query: { width: _, ...query } }) {
+		this.#showing.abort();
+		const { signal } = this.#showing = new AbortController();
+		this.viewer.root.classList.add("busy");
+		try {
+			const body = await picture.part(part);
+			const path = callPath({ task, scale, query });
+			const answer = await this.api.send(path, { method: "POST", body, signal, tries: TRIES });
+			const pair = [await shown(body), await shown(await answer.blob())];
+			if (signal.aborted) return;
+			this.#lay(...pair);
+			this.note.textContent = `${part.width} × ${part.height} of your pixels, by ${answer.headers.get("X-Model").replaceAll("@", " v")}. Move the frame to see others.`;
+		} catch (error) {
+			if (!isAbort(error)) this.note.textContent = error.message;
+		} finally {
+			if (!signal.aborted) this.viewer.root.classList.remove("busy");
+		}
+	}
 
-  #lay(before, after) {
-    const { viewer } = this;
-    const size = { width: after.naturalWidth, height: after.naturalHeight };
-    for (const old of [viewer.before.src, viewer.after.src]) if (old) URL.revokeObjectURL(old);
-    viewer.showPhoto(before.src, size, "A part of your picture");
-    viewer.showResult(after.src, size, "The part, enlarged");
-  }
+	#lay(before, after) {
+		const { viewer } = this;
+		const size = { width: after.naturalWidth, height: after.naturalHeight };
+		for (const old of [viewer.before.src, viewer.after.src]) if (old) URL.revokeObjectURL(old);
+		viewer.showPhoto(before.src, size, "A part of your picture");
+		viewer.showResult(after.src, size, "The part, enlarged");
+	}
 }

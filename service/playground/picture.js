@@ -5,88 +5,81 @@ const CELL_SIDE = 16; // pixels
 
 /** A file that is open. `image` is what the browser shows of it; `width` and `height` are upright, in pixels. */
 export class Picture {
-  constructor(file, name, image) {
-    this.file = file;
-    this.name = name;
-    this.image = image;
-    this.width = image.naturalWidth;
-    this.height = image.naturalHeight;
-  }
+	constructor(file, name, image) {
+		this.file = file;
+		this.name = name;
+		this.image = image;
+		this.width = image.naturalWidth;
+		this.height = image.naturalHeight;
+	}
 
-  get url() {
-    return this.image.src;
-  }
+	get url() {
+		return this.image.src;
+	}
 
-  /** A small copy whose longest side has that many pixels, JPEG. */
-  small(side) {
-    const scale = Math.min(1, side / Math.max(this.width, this.height));
-    const [width, height] = [this.width, this.height].map((length) => Math.max(16, Math.round(length * scale)));
-    return toBlob(drawn(this.image, [0, 0, this.width, this.height], width, height), "image/jpeg", 0.92);
-  }
+	/** A small copy whose longest side has that many pixels, JPEG. */
+	small(side) {
+		const scale = Math.min(1, side / Math.max(this.width, this.height));
+		const [width, height] = [this.width, this.height].map((length) => Math.max(16, Math.round(length * scale)));
+		return toBlob(drawn(this.image, [0, 0, this.width, this.height], width, height), "image/jpeg", 0.92);
+	}
 
-  /** A part of it, pixel by pixel, PNG. */
-  part({ x, y, width, height }) {
-    return toBlob(drawn(this.image, [x, y, width, height], width, height), "image/png");
-  }
+	/** A part of it, pixel by pixel, PNG. */
+	part({ x, y, width, height }) {
+		return toBlob(drawn(this.image, [x, y, width, height], width, height), "image/png");
+	}
 
-  /** The place with the most detail, in shares of the sides: the cell of a small copy that varies most. */
-  busiest() {
-    const side = CELLS * CELL_SIDE;
-    const small = drawn(this.image, [0, 0, this.width, this.height], side, side);
-    const { data } = small.getContext("2d").getImageData(0, 0, side, side);
-    const variation = (row, column) => {
-      let sum = 0;
-      for (let y = 0; y < CELL_SIDE; y += 1) for (let x = 0; x < CELL_SIDE; x += 1) {
-        const at = 4 * ((row * CELL_SIDE + y) * side + column * CELL_SIDE + x) + 1; // green
-        sum += Math.abs(data[at] - data[at - 4]);
-      }
-      return sum;
-    };
-    let best = { detail: -1 };
-    for (let row = 1; row < CELLS - 1; row += 1) for (let column = 1; column < CELLS - 1; column += 1) {
-      const detail = variation(row, column);
-      if (detail > best.detail) best = { detail, x: (column + 0.5) / CELLS, y: (row + 0.5) / CELLS };
-    }
-    return best;
-  }
+	/** The place with the most detail, in shares of the sides: the inner cell of a small copy that varies most. */
+	busiest() {
+		const side = CELLS * CELL_SIDE;
+		const { data } = drawn(this.image, [0, 0, this.width, this.height], side, side).getContext("2d").getImageData(0, 0, side, side);
+		const detail = Array(CELLS ** 2).fill(0);
+		for (let at = 1; at < side ** 2; at += 1) {
+			const [column, row] = [at % side, at / side].map((place) => Math.floor(place / CELL_SIDE));
+			const inner = [column, row].every((cell) => cell > 0 && cell < CELLS - 1);
+			if (inner) detail[row * CELLS + column] += Math.abs(data[4 * at + 1] - data[4 * at - 3]); // green
+		}
+		const best = detail.indexOf(Math.max(...detail));
+		return { x: (best % CELLS + 0.5) / CELLS, y: (Math.floor(best / CELLS) + 0.5) / CELLS };
+	}
 
-  close() {
-    URL.revokeObjectURL(this.url);
-  }
+	close() {
+		URL.revokeObjectURL(this.url);
+	}
 }
 
 /** Open a file. One that this browser cannot show, HEIC or TIFF, is shown as `convert(file)` makes it. */
 export async function openPicture(file, name, convert) {
-  const image = await shown(file).catch(async () => shown(await convert(file)));
-  return new Picture(file, name, image);
+	const image = await shown(file).catch(async () => shown(await convert(file)));
+	return new Picture(file, name, image);
 }
 
 /** An image element of a file. Rejects where the browser cannot show it. */
 export async function shown(blob) {
-  const image = new Image();
-  image.src = URL.createObjectURL(blob);
-  try {
-    await image.decode();
-  } catch (error) {
-    URL.revokeObjectURL(image.src);
-    throw error;
-  }
-  return image;
+	const image = new Image();
+	image.src = URL.createObjectURL(blob);
+	try {
+		await image.decode();
+	} catch (error) {
+		URL.revokeObjectURL(image.src);
+		throw error;
+	}
+	return image;
 }
 
 export function toBlob(canvas, type, quality) {
-  return new Promise((resolve, reject) => {
-    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("This picture is too large for this browser."))), type, quality);
-  });
+	return new Promise((resolve, reject) => {
+		canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("This picture is too large for this browser."))), type, quality);
+	});
 }
 
 function drawn(image, source, width, height) {
-  const canvas = document.createElement("canvas");
-  Object.assign(canvas, { width, height });
-  const context = canvas.getContext("2d");
-  context.imageSmoothingQuality = "high";
-  context.fillStyle = "#fff"; // under what is transparent
-  context.fillRect(0, 0, width, height);
-  context.drawImage(image, ...source, 0, 0, width, height);
-  return canvas;
+	const canvas = document.createElement("canvas");
+	Object.assign(canvas, { width, height });
+	const context = canvas.getContext("2d");
+	context.imageSmoothingQuality = "high";
+	context.fillStyle = "#fff"; // under what is transparent
+	context.fillRect(0, 0, width, height);
+	context.drawImage(image, ...source, 0, 0, width, height);
+	return canvas;
 }

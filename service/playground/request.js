@@ -6,101 +6,101 @@ const SHOWN = ["jpeg", "png", "webp", "avif", "gif"]; // what a browser can show
 
 /** The format of an answer in which nothing was asked for: the photograph's, or one that is close to it. */
 export function formatOf(settings, file) {
-  if (settings.format) return settings.format;
-  const kind = file.type.replace("image/", "");
-  if (WRITTEN[kind]) return kind;
-  return kind === "heic" || kind === "heif" ? "jpeg" : "png";
+	if (settings.format) return settings.format;
+	const kind = file.type.replace("image/", "");
+	if (WRITTEN[kind]) return kind;
+	return kind === "heic" || kind === "heif" ? "jpeg" : "png";
 }
 
 /** The same for the screen: TIFF is shown as PNG. */
 export function shownFormat(settings, file) {
-  const format = formatOf(settings, file);
-  return SHOWN.includes(format) ? format : "png";
+	const format = formatOf(settings, file);
+	return SHOWN.includes(format) ? format : "png";
 }
 
 /** The expression of a style or of two, mixed: `great-wave:0.7,udnie:0.3`. */
 export function styleExpression({ style, blend, share }) {
-  if (!blend || blend === style) return style;
-  return `${style}:${(100 - share) / 100},${blend}:${share / 100}`;
+	if (!blend || blend === style) return style;
+	return `${style}:${(100 - share) / 100},${blend}:${share / 100}`;
 }
 
 /** What is asked of the service: the task, its subject, and the query, whose values have their types. */
 export function ask(settings, picture, format, hasMask = false) {
-  const query = settings.mode === "paint" ? paintQuery(settings, picture, hasMask) : enlargeQuery(settings);
-  query.format = format;
-  if (LOSSY.includes(format)) query.quality = settings.quality;
-  if (settings.metadata !== "strip") query.metadata = settings.metadata;
-  if (settings.mode === "paint") return { task: "stylize", style: styleExpression(settings), query };
-  return { task: "upscale", scale: settings.scale, query };
+	const query = settings.mode === "paint" ? paintQuery(settings, picture, hasMask) : enlargeQuery(settings);
+	query.format = format;
+	if (LOSSY.includes(format)) query.quality = settings.quality;
+	if (settings.metadata !== "strip") query.metadata = settings.metadata;
+	if (settings.mode === "paint") return { task: "stylize", style: styleExpression(settings), query };
+	return { task: "upscale", scale: settings.scale, query };
 }
 
 function paintQuery(settings, picture, hasMask) {
-  const query = {};
-  if (settings.strength !== 100) query.strength = settings.strength / 100;
-  if (settings.colour) query.preserve_color = true;
-  if (settings.stroke < Math.max(picture.width, picture.height)) query.size = settings.stroke;
-  if (settings.side) query.output_size = settings.side;
-  if (hasMask && settings.feather) query.feather = settings.feather;
-  return query;
+	const query = {};
+	if (settings.strength !== 100) query.strength = settings.strength / 100;
+	if (settings.colour) query.preserve_color = true;
+	if (settings.stroke < Math.max(picture.width, picture.height)) query.size = settings.stroke;
+	if (settings.side) query.output_size = settings.side;
+	if (hasMask && settings.feather) query.feather = settings.feather;
+	return query;
 }
 
 function enlargeQuery(settings) {
-  const query = {};
-  if (settings.network && settings.network !== `x${settings.scale}`) query.model = settings.network;
-  if (!settings.correct) query.back_projection = false;
-  if (settings.width) query.width = settings.width;
-  return query;
+	const query = {};
+	if (settings.network) query.model = settings.network;
+	if (!settings.correct) query.back_projection = false;
+	if (settings.width) query.width = settings.width;
+	return query;
 }
 
 /** The path and query of a call that answers at once. */
 export function callPath({ task, style, scale, query }) {
-  return `v1/${task}/${task === "stylize" ? encodeURI(style) : scale}${queryText(query)}`;
+	return `v1/${task}/${task === "stylize" ? encodeURI(style) : scale}${queryText(query)}`;
 }
 
 /** The path and query of a job. */
 export function jobPath(id, { task, style, scale, query }) {
-  return `v1/jobs/${id}${queryText({ ...(task === "stylize" ? { style } : { scale }), ...query })}`;
+	return `v1/jobs/${id}${queryText({ ...(task === "stylize" ? { style } : { scale }), ...query })}`;
 }
 
 /** The body of a call: the file, or a form with the mask. */
 export function body(file, mask) {
-  if (!mask) return file;
-  const form = new FormData();
-  form.append("image", file);
-  form.append("mask", mask, "mask.png");
-  return form;
+	if (!mask) return file;
+	const form = new FormData();
+	form.append("image", file);
+	form.append("mask", mask, "mask.png");
+	return form;
 }
 
 /** The body of POST /v1/estimate. The mask is no part of it, nor is its feather. */
 export function estimateOf({ query, ...subject }, { width, height }) {
-  const { feather: _, ...options } = query;
-  return { ...subject, width, height, options };
+	const { feather: _, ...options } = query;
+	return { ...subject, width, height, options };
 }
 
 /** A name for the result: `cat-great-wave.jpg`. */
 export function resultName(name, { task, style, scale, query }) {
-  const stem = name.replace(/\.[^.]*$/, "") || "picture";
-  const made = task === "stylize" ? style.replace(/:[\d.]+/g, "").replace(",", "-") : `x${scale}`;
-  return `${stem}-${made}.${WRITTEN[query.format]}`;
+	const stem = name.replace(/\.[^.]*$/, "") || "picture";
+	const made = task === "stylize" ? style.replace(/:[\d.]+/g, "").replace(",", "-") : `x${scale}`;
+	return `${stem}-${made}.${WRITTEN[query.format]}`;
 }
 
 /** Lines of curl that do the same. A key is named as a variable of the shell, never told. */
 export function curl(asked, { file, name, hasMask, hasKey, jobId }) {
-  const key = hasKey ? ` -H "X-API-Key: $PASTICHE_KEY"` : "";
-  const source = hasMask ? `-F image=@${quote(name)} -F mask=@mask.png` : `--data-binary @${quote(name)}`;
-  const address = (path) => `'${new URL(path, document.baseURI).href.replace(/'/g, "%27")}'`;
-  const output = `-o ${quote(resultName(file.name || name, asked))}`;
-  if (!jobId) return `curl${key} ${source} ${address(callPath(asked))} ${output}`;
-  const begin = `curl${key} -X PUT ${source} ${address(jobPath(jobId, asked))}`;
-  return `${begin}\ncurl${key} ${address(`v1/jobs/${jobId}/result`)} ${output}  # as soon as it is done`;
+	const key = hasKey ? ` -H "X-API-Key: $PASTICHE_KEY"` : "";
+	const source = hasMask ? `-F image=@${quote(name)} -F mask=@mask.png` : `--data-binary @${quote(name)}`;
+	const address = (path) => `'${new URL(path, document.baseURI).href.replace(/'/g, "%27")}'`;
+	const output = `-o ${quote(resultName(file.name || name, asked))}`;
+	if (!jobId) return `curl${key} ${source} ${address(callPath(asked))} ${output}`;
+	const begin = `curl${key} -X PUT ${source} ${address(jobPath(jobId, asked))}`;
+	return `${begin}\ncurl${key} ${address(`v1/jobs/${jobId}/result`)} ${output}  # as soon as it is done`;
 }
 
 function queryText(query) {
-  const text = new URLSearchParams(query).toString();
-  return text && `?${text}`;
+	const text = new URLSearchParams(query).toString();
+	return text && `?${text}`;
 }
 
 /** For a shell. */
 function quote(text) {
-  return /^[\w.-]+$/.test(text) ? text : `'${text.replace(/'/g, "'\\''")}'`;
+	return /^[\w.-]+$/.test(text) ? text : `'${text.replace(/'/g, "'\\''")}'`;
 }

@@ -1,57 +1,56 @@
 // One piece of work: at once or as a job, as fits it, with its timings.
 
-import { newJobId, runJob } from "./jobs.js";
+import { runJob } from "./jobs.js";
 import { body, callPath, estimateOf } from "./request.js";
 
-const JOB_SECONDS = 10; // of predicted work, from which on a job is better than a wait without word
+const JOB_SECONDS = 4; // of predicted work, from which on it is a job
 const TRIES = 6;
 
 /** What the service expects of it: seconds, tiles, size, or why it would refuse. */
 export function estimate(api, asked, picture, signal) {
-  const sent = JSON.stringify(estimateOf(asked, picture));
-  return api.json("v1/estimate", { method: "POST", body: sent, headers: { "Content-Type": "application/json" }, signal });
+	const sent = JSON.stringify(estimateOf(asked, picture));
+	return api.json("v1/estimate", { method: "POST", body: sent, headers: { "Content-Type": "application/json" }, signal });
 }
 
 /** Whether it becomes a job. What would be refused now for want of room or time is one, too: jobs wait. */
 export function isJob(delivery, expected) {
-  if (delivery !== "auto" || !expected) return delivery === "job";
-  if (!expected.accepted) return expected.problem.status === 503;
-  return expected.queue_seconds + expected.infer_seconds > JOB_SECONDS;
+	if (delivery !== "auto" || !expected) return delivery === "job";
+	if (!expected.accepted) return expected.problem.status === 503;
+	return expected.queue_seconds + expected.infer_seconds > JOB_SECONDS;
 }
 
 /**
- * The result: `blob`, `stages` (seconds by name, in order, the way included), `models`, `total` seconds, `jobId`.
+ * The result: `blob`, `stages` (seconds by name, in order, the way included), `models`, `reason` (of that choice), `total` seconds.
  *
  * `onStatus` hears of a job's states, `onWait` of pauses because the service is busy.
  */
-export async function run(api, asked, { file, mask, asJob, signal, onStatus, onWait }) {
-  const began = performance.now();
-  const sent = body(file, mask);
-  const jobId = asJob ? newJobId() : "";
-  const done = asJob
-    ? await runJob(api, jobId, asked, sent, { signal, onStatus, onWait })
-    : await direct(api, asked, sent, { signal, onWait });
-  const total = (performance.now() - began) / 1000;
-  const models = done.headers.get("X-Model") || "";
-  return { blob: done.blob, stages: withWay(done.stages ?? done.status.result.seconds, total), models, total, jobId };
+export async function run(api, asked, { file, mask, jobId, resumed, signal, onStatus, onWait }) {
+	const began = performance.now();
+	const sent = body(file, mask);
+	const done = jobId
+		? await runJob(api, jobId, asked, sent, { resumed, signal, onStatus, onWait })
+		: await direct(api, asked, sent, { signal, onWait });
+	const total = (performance.now() - began) / 1000;
+	const [models, reason] = ["X-Model", "X-Model-Reason"].map((name) => done.headers.get(name) || "");
+	return { blob: done.blob, stages: withWay(done.stages ?? done.status.result.seconds, total), models, reason, total };
 }
 
 async function direct(api, asked, sent, { signal, onWait }) {
-  const answer = await api.send(callPath(asked), { method: "POST", body: sent, signal, onWait, tries: TRIES });
-  return { headers: answer.headers, stages: serverTiming(answer.headers.get("Server-Timing")), blob: await answer.blob() };
+	const answer = await api.send(callPath(asked), { method: "POST", body: sent, signal, onWait, tries: TRIES });
+	return { headers: answer.headers, stages: serverTiming(answer.headers.get("Server-Timing")), blob: await answer.blob() };
 }
 
 /** Seconds by stage of `read;dur=0.8, decode;dur=8.8`, which are milliseconds. */
 export function serverTiming(text) {
-  const stages = {};
-  for (const [, name, milliseconds] of (text || "").matchAll(/([\w-]+);dur=([\d.]+)/g)) {
-    stages[name] = Number(milliseconds) / 1000;
-  }
-  return stages;
+	const stages = {};
+	for (const [, name, milliseconds] of (text || "").matchAll(/([\w-]+);dur=([\d.]+)/g)) {
+		stages[name] = Number(milliseconds) / 1000;
+	}
+	return stages;
 }
 
 /** What no stage of the service accounts for: the network, and waiting between two looks at a job. */
 function withWay(stages, total) {
-  const known = Object.values(stages).reduce((sum, seconds) => sum + seconds, 0);
-  return { ...stages, way: Math.max(0, total - known) };
+	const known = Object.values(stages).reduce((sum, seconds) => sum + seconds, 0);
+	return { ...stages, way: Math.max(0, total - known) };
 }

@@ -1,28 +1,24 @@
 // Light or dark: as the system, unless somebody chose. Before anything is drawn, so that nothing flashes.
 {
-  const KEY = "pastiche-theme";
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  const { dataset } = document.documentElement;
-  let chosen = "";
-  try {
-    chosen = localStorage.getItem(KEY);
-  } catch {
-    // Storage may be forbidden; a choice then holds for this visit.
-  }
+	const KEY = "pastiche-theme";
+	const system = matchMedia("(prefers-color-scheme: dark)");
+	const { dataset } = document.documentElement;
+	let chosen = "";
+	try {
+		chosen = localStorage.getItem(KEY);
+	} catch {
+		// Forbidden: a choice holds for this visit.
+	}
 
-  const show = () => { dataset.theme = chosen || (system.matches ? "dark" : "light"); };
+	const show = () => { dataset.theme = chosen || (system.matches ? "dark" : "light"); };
 
-  const toggle = () => {
-    chosen = dataset.theme === "dark" ? "light" : "dark";
-    show();
-    try {
-      localStorage.setItem(KEY, chosen);
-    } catch {
-      // As above.
-    }
-  };
+	const toggle = () => {
+		chosen = dataset.theme === "dark" ? "light" : "dark";
+		show();
+		localStorage.setItem(KEY, chosen); // where that is forbidden, the last thing that happens
+	};
 
-  show();
-  system.addEventListener("change", show);
-  document.addEventListener("DOMContentLoaded", () => document.getElementById("theme").addEventListener("click", toggle));
+	show();
+	system.onchange = show;
+	addEventListener("DOMContentLoaded", () => { document.getElementById("theme").onclick = toggle; });
 }

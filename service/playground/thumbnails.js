@@ -9,75 +9,83 @@ const TRIES = 8;
 const BLANK = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>";
 
 export class Thumbnails {
-  #running = null;
-  #picture = null;
-  #kept = new Map(); // addresses of its paintings, by style
+	#running = null;
+	#picture = null;
+	#kept = new Map(); // addresses of its paintings, by digest of the style
 
-  /** `list` gets one button for each style; `onChoose(name)` hears which was pressed, `onPainted(name, address)` of each painting. */
-  constructor(api, list, { onChoose, onWait, onPainted }) {
-    this.api = api;
-    this.list = list;
-    this.onChoose = onChoose;
-    this.onWait = onWait;
-    this.onPainted = onPainted;
-    this.buttons = new Map();
-  }
+	/** `list` gets a button for each style; `onChoose(name)` hears which was pressed, `onPainted(name, address)` of paintings. */
+	constructor(api, list, { onChoose, onWait, onPainted }) {
+		this.api = api;
+		this.list = list;
+		this.onChoose = onChoose;
+		this.onWait = onWait;
+		this.onPainted = onPainted;
+		this.buttons = new Map();
+	}
 
-  showStyles(styles) {
-    this.buttons = new Map(styles.map((style) => [style.name, button(style)]));
-    this.list.replaceChildren(...[...this.buttons.values()].map((made) => make("li", {}, made)));
-    for (const made of this.buttons.values()) made.addEventListener("click", () => this.onChoose(made.value));
-  }
+	/** Give up what is not painted yet. */
+	stop() {
+		this.#running?.abort();
+	}
 
-  select(name) {
-    press(this.buttons.values(), ({ value }) => value === name);
-    const item = this.buttons.get(name)?.parentElement;
-    if (item) this.list.scrollLeft = item.offsetLeft - this.list.offsetLeft - (this.list.clientWidth - item.clientWidth) / 2;
-  }
+	showStyles(styles) {
+		this.buttons = new Map(styles.map((style) => [style.name, button(style)]));
+		this.list.replaceChildren(...[...this.buttons.values()].map((made) => make("li", {}, made)));
+		for (const made of this.buttons.values()) made.addEventListener("click", () => this.onChoose(made.value));
+	}
 
-  /** Paint a picture in every style. Those of the picture before are given up, which frees their places. */
-  async paint(picture) {
-    this.#running?.abort();
-    const { signal } = this.#running = new AbortController();
-    if (picture !== this.#picture) this.#forget();
-    this.#picture = picture;
-    for (const [style, made] of this.buttons) setState(made, this.#kept.has(style) ? "done" : "waiting", this.#kept.get(style));
-    const names = [...this.buttons.keys()].filter((style) => !this.#kept.has(style));
-    const small = await picture.small(SIDE);
-    const work = async () => {
-      for (let name = names.shift(); name && !signal.aborted; name = names.shift()) {
-        await this.#one(name, small, signal);
-      }
-    };
-    await Promise.all(Array.from({ length: AT_ONCE }, work));
-  }
+	select(name) {
+		press(this.buttons.values(), ({ value }) => value === name);
+		const item = this.buttons.get(name)?.parentElement;
+		if (item) this.list.scrollLeft = item.offsetLeft - this.list.offsetLeft - (this.list.clientWidth - item.clientWidth) / 2;
+	}
 
-  async #one(name, body, signal) {
-    const path = `v1/stylize/${encodeURIComponent(name)}?format=webp&quality=82&priority=bulk`;
-    const made = this.buttons.get(name);
-    try {
-      const answer = await this.api.send(path, { method: "POST", body, signal, tries: TRIES, onWait: this.onWait });
-      const address = URL.createObjectURL(await answer.blob());
-      this.#kept.set(name, address);
-      setState(made, "done", address);
-      this.onPainted(name, address);
-    } catch (error) {
-      if (!isAbort(error)) setState(made, "failed", "", error.message);
-    }
-  }
+	/** Paint a picture in every style. Those of the picture before are given up, which frees their places. */
+	async paint(picture) {
+		this.stop();
+		const { signal } = this.#running = new AbortController();
+		if (picture !== this.#picture) this.#forget();
+		this.#picture = picture;
+		const kept = ({ dataset: { digest } }) => this.#kept.get(digest);
+		for (const made of this.buttons.values()) setState(made, kept(made) ? "done" : "waiting", kept(made));
+		const names = [...this.buttons.keys()].filter((style) => !kept(this.buttons.get(style)));
+		const small = await picture.small(SIDE);
+		const work = async () => {
+			for (let name = names.shift(); name && !signal.aborted; name = names.shift()) {
+				await this.#one(name, small, signal);
+			}
+		};
+		await Promise.all(Array.from({ length: AT_ONCE }, work));
+	}
 
-  #forget() {
-    for (const address of this.#kept.values()) URL.revokeObjectURL(address);
-    this.#kept.clear();
-  }
+	async #one(name, body, signal) {
+		const path = `v1/stylize/${encodeURIComponent(name)}?format=webp&quality=82&priority=bulk`;
+		const made = this.buttons.get(name);
+		try {
+			const answer = await this.api.send(path, { method: "POST", body, signal, tries: TRIES, onWait: this.onWait });
+			const address = URL.createObjectURL(await answer.blob());
+			this.#kept.set(made.dataset.digest, address);
+			setState(made, "done", address);
+			this.onPainted(name, address);
+		} catch (error) {
+			if (!isAbort(error)) setState(made, "failed", "", error.message);
+		}
+	}
+
+	#forget() {
+		for (const address of this.#kept.values()) URL.revokeObjectURL(address);
+		this.#kept.clear();
+	}
 }
 
-function button({ name, title }) {
-  return make("button", { value: name }, make("img", { alt: "", src: BLANK }), make("span", {}, title || name));
+function button({ name, title, digest }) {
+	const made = make("button", { value: name }, make("img", { alt: "", src: BLANK }), make("span", {}, title || name));
+	made.dataset.digest = digest;
+	return made;
 }
 
 function setState(made, state, address, reason = "") {
-  made.dataset.state = state;
-  made.title = reason;
-  made.firstChild.src = address || BLANK;
+	made.dataset.state = state;
+	made.title = reason;
+	made.firstChild.src = address || BLANK;
 }

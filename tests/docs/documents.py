@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-README, API, CLI, OPERATIONS, TRAINING, ARCHITECTURE = (
+README, API, CLI, OPERATIONS, TRAINING, ARCHITECTURE, ERRORS, METRICS = (
     ROOT / name
     for name in (
         "README.md",
@@ -16,6 +16,8 @@ README, API, CLI, OPERATIONS, TRAINING, ARCHITECTURE = (
         "docs/operations.md",
         "docs/training.md",
         "docs/architecture.md",
+        "docs/errors.md",
+        "docs/metrics.md",
     )
 )
 

@@ -1,16 +1,25 @@
 """What the documents say of the repository: links, files, sizes, settings, metrics, endpoints, options, problems."""
 
+import json
 import re
+import shutil
+import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from prometheus_client import Counter, Gauge, Histogram
 
 import client.__main__
 from service.settings import MEGA, Settings
+from service.telemetry.metrics import Metrics
+from tests.docker.series import metric_names, series
 from tests.docs.documents import (
     API,
     ARCHITECTURE,
     CLI,
+    ERRORS,
+    METRICS,
     OPERATIONS,
     README,
     ROOT,
@@ -88,8 +97,37 @@ def _value(text: str) -> float | str:
 def test_every_metric_is_documented(live: Live) -> None:
     types = re.findall(r"^# TYPE (pastiche_\w+) (\w+)$", live.client.get("/metrics").text, re.MULTILINE)
     scraped = {name: kind for name, kind in types if not name.endswith("_created")}
-    documented = {codes(row[0])[0]: row[1] for row in rows(section(OPERATIONS, "Metrics")) if codes(row[0])}
-    assert documented == scraped
+    assert {name: kind for name, kind, *_ in metric_rows()} == scraped
+
+
+def test_labels_of_every_metric_are_documented() -> None:
+    documented = {name: codes(labels) for name, _, labels, *_ in metric_rows()}
+    for metric in vars(Metrics()).values():
+        if isinstance(metric, Counter | Gauge | Histogram):
+            family = next(iter(metric.describe()))
+            labels = documented[family.name + ("_total" if family.type == "counter" else "")]
+            with nullcontext() if labels else pytest.raises(ValueError, match="No label names"):
+                metric.labels(**dict.fromkeys(labels, "any"))
+
+
+def test_every_metric_has_a_query_that_prometheus_takes(tmp_path: Path) -> None:
+    queries = {name: codes(query)[0] for name, *_, query in metric_rows()}
+    assert [name for name, query in queries.items() if name not in query] == []
+    assert {name for query in queries.values() for name in metric_names(query)} <= series()
+    rules = [{"record": "checked", "labels": {"of": name}, "expr": query} for name, query in queries.items()]
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "documented", "rules": rules}]}))
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool, of Prometheus, is not installed")
+    done = subprocess.run(
+        [promtool, "check", "rules", tmp_path / "rules.yml"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def metric_rows() -> list[list[str]]:
+    """Name, type, labels, meaning and query of each metric."""
+    return [[codes(row[0])[0], *row[1:]] for row in rows(prose(METRICS)) if row[0].startswith("`pastiche_")]
 
 
 def test_every_endpoint_is_documented(live: Live) -> None:
@@ -115,12 +153,18 @@ def test_every_member_of_an_estimate_is_documented(live: Live) -> None:
     assert known - {"style", "scale"} == set(first_codes(section(API, "Estimates")))
 
 
-def test_every_problem_is_documented_with_its_status(live: Live) -> None:
+def test_every_problem_is_documented_as_the_service_explains_it(live: Live) -> None:
     known = {
-        (str(kind["status"]), kind["type"].removeprefix("/problems/")) for kind in live.client.get("/problems").json()
+        (kind["status"], kind["type"].removeprefix("/problems/"), " ".join(kind["meaning"].split()))
+        for kind in live.client.get("/problems").json()
     }
-    table = rows(section(API, "Errors"))
-    assert {(row[0], kind) for row in table for kind in codes(row[1])} == known
+    told = {
+        (int(status), codes(kind)[0], meaning): remedy
+        for status in re.findall(r"^## (\d+)$", prose(ERRORS), re.MULTILINE)
+        for kind, meaning, remedy in rows(section(ERRORS, status))[1:]
+    }
+    assert told.keys() == known
+    assert all(told.values())
 
 
 def test_every_option_of_the_client_is_documented(capsys: pytest.CaptureFixture[str]) -> None:

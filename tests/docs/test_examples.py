@@ -49,7 +49,8 @@ class Shell:
         words = example.words
         while re.fullmatch(r"[A-Z_]+=.*", words[0]):
             name = words.pop(0).partition("=")[0]
-            assert name.removeprefix("PASTICHE_").lower() in Settings.model_fields, f"{name} is no setting"
+            known = name.startswith("PIP_") or name.removeprefix("PASTICHE_").lower() in Settings.model_fields
+            assert known, f"{name} is no setting"
         program = words.pop(0).removeprefix(".venv/bin/")
         assert program in PROGRAMS, f"no way to check a command that begins with {program}"
         PROGRAMS[program](self, words, example)
@@ -87,8 +88,8 @@ def run_curl(shell: Shell, words: Sequence[str], example: Example) -> None:
 
 
 def compare(shown: str, actual: str) -> None:
-    """The status, the header fields and the members of JSON that are shown are those of the output."""
-    for pattern in (r"^HTTP/.*$", r"^[a-z][a-z-]*: ", r'"[a-z_]+":'):
+    """The status, the header fields, the members of JSON and the problem that are shown are those of the output."""
+    for pattern in (r"^HTTP/.*$", r"^[a-z][a-z-]*: ", r'"[a-z_]+":', r'"(?:type|title|status)":(?:"[^"…]*"|\d+)'):
         expected = {part.rstrip() for part in re.findall(pattern, shown, re.MULTILINE)}
         found = {part.rstrip() for part in re.findall(pattern, actual, re.MULTILINE)}
         assert expected <= found, f"shown, but not there: {sorted(expected - found)}"

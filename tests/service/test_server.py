@@ -98,6 +98,22 @@ def test_request_that_outlasts_the_drain_is_told_so(tmp_path: Path) -> None:
         assert served.exit_status() == 0
 
 
+def test_log_says_where_the_service_is_when_it_is_ready(tmp_path: Path) -> None:
+    publish(tmp_path / "models")
+    options = ["--stores", str(tmp_path / "models"), "--jobs-folder", str(tmp_path / "jobs"), "--device", "cpu"]
+    command = [sys.executable, "-m", "service", "--port", "0", "--threads", "1", *options]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as handle:
+        try:
+            assert handle.stderr is not None
+            lines = iter(handle.stderr.readline, "")
+            url = next(
+                found[1] for line in lines if (found := re.search(r"ready: open (http://\S+) in a browser", line))
+            )
+            assert httpx.get(f"{url}readyz", timeout=PATIENCE).status_code == 200
+        finally:
+            handle.kill()
+
+
 def test_second_signal_kills(tmp_path: Path) -> None:
     with stopping(tmp_path, "--drain-seconds", "3600") as (served, in_flight):
         wait_for(lambda: served.client.get("/readyz").status_code, lambda status: status == 503)

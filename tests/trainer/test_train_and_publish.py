@@ -18,7 +18,9 @@ from trainer.training_loop import train
 
 def test_training_ends_with_a_published_network(tmp_path: Path) -> None:
     config = style_config(tmp_path)
-    assert train_and_publish(config, Invocation()).startswith("published wave@1 (sha256:")
+    printed = train_and_publish(config, Invocation())
+    assert printed.startswith("published wave@1 (sha256:")
+    assert "curl --data-binary @photo.jpg 'localhost:8000/v1/stylize/wave' -o wave.jpg" in printed
     assert publish_run(config, Run(config.folder)).startswith("published wave@2 (sha256:")
     assert hardware_of(config) == Hardware.of("cpu", "auto")
 

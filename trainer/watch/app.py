@@ -111,6 +111,9 @@ class Watch:
             "name": self._config.name,
             "title": self._config.title,
             "folder": str(self._run.folder),
+            "store": str(self._config.store),
+            "preview_every": self._config.preview_every,
+            "log_every": self._config.log_every,
         }
         self._told(status.phase)
         previews = [step for step in self._run.previews() if step <= status.step]  # others are of an earlier run

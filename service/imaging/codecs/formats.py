@@ -1,5 +1,6 @@
 """The image formats, and how they are recognized by their first bytes."""
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -93,6 +94,11 @@ EXTENSIONS = {
 }
 """Other names of written formats: what their files are called."""
 
+FILE_NAME = re.compile(rb"[\w ~./\\:-]{1,250}\.\w{2,5}\s?")
+"""A body that is the name of a file instead of the file."""
+
+FORGOTTEN_AT = "; it is the name of a file: curl sends the file itself with an @ before it, --data-binary @photo.jpg"
+
 READ_ONLY = (ImageFormat.HEIC, ImageFormat.JXL, ImageFormat.BMP)
 
 WRITTEN_FORMATS = tuple(kind for kind in ImageFormat if kind not in READ_ONLY)
@@ -115,14 +121,14 @@ def sniff(data: bytes) -> ImageFormat:
         raise MalformedBody("the body is empty; send the bytes of an image", accepted=readable_types())
     kind = _match_signature(data)
     if kind is None:
-        raise unsupported_image("the body")
+        raise unsupported_image("the body", FORGOTTEN_AT if FILE_NAME.fullmatch(data) else "")
     return kind
 
 
-def unsupported_image(what: str) -> UnsupportedImage:
+def unsupported_image(what: str, remedy: str = "") -> UnsupportedImage:
     """The error for something that has none of the readable types."""
     types = readable_types()
-    return UnsupportedImage(f"{what} is none of {', '.join(types)}", accepted=types)
+    return UnsupportedImage(f"{what} is none of {', '.join(types)}{remedy}", accepted=types)
 
 
 def _media_types(kinds: Iterable[ImageFormat]) -> list[str]:

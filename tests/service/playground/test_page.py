@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expe
 from tests.networks import NARROW_UPSCALE_4, network
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import file, photo
-from tests.service.live import PATIENCE, Live, held, pixels, publish, publish_upscaler, serving
+from tests.service.live import PATIENCE, Live, held, pixels, publish, publish_restorer, publish_upscaler, serving
 
 CHROMIUM = shutil.which("chromium")
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
@@ -168,6 +168,20 @@ def test_part_is_enlarged_before_the_whole(browser: Browser, live: Live, viewpor
         assert (name, pixels(enlarged).shape) == ("cat-x4.jpg", (800, 1200, 3))
 
 
+def test_painting_in_progress_is_given_up_for_an_enlargement(browser: Browser, live: Live) -> None:
+    with visit(browser, f"{live.url}#style=wave") as page:
+        with held(live):
+            with page.expect_request("**/v1/stylize/wave?format=png") as begun:
+                choose(page)
+            expect(page.locator("body")).to_have_attribute("data-state", "busy")
+            page.get_by_role("button", name="Enlarge", exact=True).first.click()
+            expect(page.locator("body")).to_have_attribute("data-state", "idle")
+        page.locator("#preview.compared").wait_for()
+        assert begun.value.failure
+        expect(page.locator("#viewer")).not_to_have_class(re.compile("compared"))
+        expect(page.locator("#status")).to_be_empty()
+
+
 def test_only_what_was_brushed_is_painted(browser: Browser, live: Live) -> None:
     with visit(browser, f"{live.url}#style=wave&feather=0") as page:
         choose(page)
@@ -204,6 +218,70 @@ def test_large_work_is_a_job_that_is_watched_and_can_be_cancelled(browser: Brows
         done(page)
         expect(page.locator("#curl")).to_contain_text("curl -X PUT --data-binary @photo.png")
         assert downloaded(page)[1] == live.client.post("/v1/stylize/wave?format=png", content=PHOTO).content
+
+
+def test_job_goes_on_after_a_reload(browser: Browser, live: Live) -> None:
+    with visit(browser, f"{live.url}#style=wave&delivery=job") as page:
+        with held(live):
+            choose(page)
+            start(page, "Paint")
+            expect(page.locator("#status")).to_have_text("0 of 1 tile")
+            with page.context.new_page() as other:  # which has no job, and leaves that of this tab alone
+                other.goto(live.url)
+                expect(other.locator("#styles button")).to_have_count(2)
+            page.reload()
+            expect(page.locator("#status")).to_have_text("0 of 1 tile")
+            expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+            expect(page.locator("#viewer .before img")).to_have_attribute("alt", "Your picture photo.png")
+        done(page)
+        assert downloaded(page)[1] == live.client.post("/v1/stylize/wave?format=png", content=PHOTO).content
+        page.reload()
+        expect(page.locator("#styles [data-state=done]")).to_have_count(2)
+        expect(page.locator("body")).to_have_class("empty")
+
+
+def test_progress_says_what_is_left(browser: Browser, live: Live) -> None:
+    watched: list[int] = []
+
+    def tell(route: Route) -> None:
+        if route.request.method == "DELETE":
+            route.fulfill(status=204)
+            return
+        watched.append(min(len(watched), 3))
+        route.fulfill(json={"state": "running", "finished": None, "progress": {"tiles": 4, "done": watched[-1]}})
+
+    with visit(browser, f"{live.url}#style=wave&delivery=job") as page:
+        page.route("**/v1/jobs/*", tell)
+        choose(page)
+        start(page, "Paint")
+        expect(page.locator("#status")).to_have_text(re.compile(r"3 of 4 tiles, about .+ left"))
+
+
+def test_damaged_photograph_is_restored_and_the_page_says_why(browser: Browser, tmp_path: Path) -> None:
+    publish(tmp_path, "wave")
+    publish_upscaler(tmp_path)
+    publish_restorer(tmp_path)
+    with serving(tmp_path) as live, visit(browser, f"{live.url}#mode=enlarge") as page:
+        choose(page, file(photo(height=64, width=96), "JPEG", quality=20), "old.jpg", "image/jpeg")
+        expect(page.get_by_role("radio", name=re.compile("^Automatic"))).to_be_checked()
+        start(page, "Enlarge")
+        done(page)
+        expect(page.locator("#status")).to_contain_text("x4-photo v1: compressed (JPEG quality 20)")
+        page.get_by_role("radio", name=re.compile("^Faithful")).check()
+        start(page, "Enlarge")
+        done(page)
+        expect(page.locator("#status")).to_have_text(re.compile(r".* x4 v1$"))
+
+
+def test_style_that_was_published_meanwhile_appears(browser: Browser, tmp_path: Path) -> None:
+    publish(tmp_path, "wave")
+    with serving(tmp_path) as live, visit(browser, live.url) as page:
+        expect(page.locator("#styles [data-state=done]")).to_have_count(1)
+        publish(tmp_path, "ink", network(seed=1))
+        live.until("/v1/models", lambda answer: "ink" in answer.text)
+        page.evaluate("dispatchEvent(new Event('focus'))")
+        expect(page.locator("#styles [data-state=done]")).to_have_count(2)
+        expect(page.locator("#styles-title")).to_have_text("2 styles, and what they make of this cat")
 
 
 def test_errors_are_told_in_words(browser: Browser, live: Live) -> None:

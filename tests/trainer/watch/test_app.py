@@ -55,6 +55,7 @@ def test_status_tells_how_the_training_stands(client: TestClient, session: Sessi
     found = client.get("/status").json()
     assert (found["name"], found["title"], found["phase"]) == ("wave", "The <Wave>", "training")
     assert (found["step"], found["steps"], found["previews"]) == (20, 100, [10, 20])
+    assert (Path(found["store"]).name, found["preview_every"], found["log_every"]) == ("models", 3, 2)
     session.end("that was it")
     assert client.get("/status").json()["message"] == "that was it"
     assert told == ["training", "ended"]

@@ -51,7 +51,8 @@ function showStatus() {
   setText("phase", PHASES[phase]);
   setText("title", status.title);
   element("title").hidden = !status.title;
-  setText("folder", status.folder);
+  for (const name of ["folder", "store"]) setText(name, status[name]);
+  for (const name of ["preview", "log"]) setText(`${name}-every`, grouped(status[`${name}_every`]));
   element("progress").max = status.steps || 1;
   element("progress").value = status.step;
   setText("progress-text", progressText());

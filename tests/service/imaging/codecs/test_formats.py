@@ -53,6 +53,12 @@ def test_other_content_is_unsupported(data: bytes) -> None:
     assert failure.value.members == {"accepted": readable_types()}
 
 
+@pytest.mark.parametrize("data", [b"photo.jpg", b"~/My Pictures/IMG_0001.HEIC\n", rb"C:\photos\cat.png"])
+def test_name_of_a_file_is_told_from_the_file(data: bytes) -> None:
+    with pytest.raises(UnsupportedImage, match="curl sends the file itself with an @"):
+        sniff(data)
+
+
 def test_media_types() -> None:
     written = ["image/jpeg", "image/png", "image/webp", "image/avif", "image/tiff", "image/gif"]
     assert writable_types() == written
