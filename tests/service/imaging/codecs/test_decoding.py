@@ -64,7 +64,7 @@ def test_what_a_decoder_says_is_told_in_one_line() -> None:
     heif = pytest.importorskip("pillow_heif")
     stream = io.BytesIO()
     heif.from_pillow(Image.fromarray(photo())).save(stream)
-    with pytest.raises(CorruptImage, match="^[^\n]+; send a complete file$"):
+    with pytest.raises(CorruptImage, match=r"^[^\n]+; send a complete file$"):
         picture(stream.getvalue()[:-20])
 
 
