@@ -9,7 +9,8 @@ thumbnail gave one flat colour for an icon and glaring ones for a strip. So no s
 - Of an elongated image the thumbnail has four squares, whole in height and evenly spaced along the image, two by two,
   each reduced to half the side of the usual thumbnail. They cover the whole image where it is less than four squares.
 - An image smaller than that is mirrored at its borders a whole number of times, so that all of it counts alike. It is
-  what a network in the *native* form sees around the image, too.
+  what a network in the *native* form sees around the image, too. So is its longer side where it is under twice as much:
+  64×2 pixels have few values of their own.
 """
 
 import math
@@ -114,13 +115,16 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 
 def _mirrored(image: Tensor, side: int) -> Tensor:
-    """Mirrored along each axis that is shorter than `least_side`, to about twice that."""
+    """Where a side is shorter than `least_side`, mirrored along each axis that is shorter than twice that, to more."""
+    least = least_side(side)
+    if min(image.shape[-2:]) >= least:
+        return image
     for axis in (-2, -1):
-        pixels, least = image.shape[axis], least_side(side)
-        if pixels < least:
+        pixels = image.shape[axis]
+        if pixels < 2 * least:
             period = max(pixels - 1, 1)  # the pixel at the border is not repeated
-            mirrored = reflected(pixels, 0, round(2 * least / period) * period + 1, image.device)
-            image = image.index_select(axis, mirrored)
+            length = max(2, round(2 * least / period)) * period + 1
+            image = image.index_select(axis, reflected(pixels, 0, length, image.device))
     return image
 
 

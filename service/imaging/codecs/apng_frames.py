@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from service.errors import CorruptImage
 from service.imaging.codecs import png
+from service.imaging.codecs.png_rows import require_all_rows
 from service.imaging.codecs.sixteen_bit import read_png
 from service.imaging.pixels import Pixels, to_8_bits
 
@@ -141,6 +142,8 @@ def _decode(file: _File, frame: _Frame) -> Image.Image:
     if png.read_bit_depth(alone) == DEEP:
         return Image.fromarray(to_8_bits(read_png(alone))).convert("RGBA")
     with PngImageFile(io.BytesIO(alone)) as image:
+        image.load()
+        require_all_rows(image, alone)
         return image.convert("RGBA")
 
 

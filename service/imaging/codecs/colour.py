@@ -66,8 +66,8 @@ class ColourSpace:
         if self.is_srgb or self.profile is None:
             return pixels
         if self.is_grey:
-            return _transform(pixels[..., 0], self.profile, srgb_profile(), "gray")
-        return _transform(pixels, self.profile, srgb_profile(), "rgb")
+            return _grey_to_srgb(pixels[..., 0], self.profile)
+        return _rgb_to_srgb(pixels, self.profile)
 
     def from_srgb(self, pixels: Pixels) -> Pixels:
         """Convert (H, W, 3) from sRGB to this space, which must not be grey."""
@@ -98,7 +98,7 @@ def assign_colour_space(pixels: Pixels, profile: bytes | HdrColours | None) -> t
     is_grey = pixels.ndim == 2
     space = _classify(profile, is_grey)
     if space is None:
-        return _transform(pixels, profile, srgb_profile(), "gray" if is_grey else "rgb"), converted_srgb()
+        return (_grey_to_srgb if is_grey else _rgb_to_srgb)(pixels, profile), converted_srgb()
     return pixels, space
 
 
@@ -177,7 +177,7 @@ def _probe(profile: bytes, is_grey: bool) -> tuple[bool, bool]:
     levels = np.arange(0, 257, 32).clip(max=255).astype(np.uint8)
     cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
     given = levels[None] if is_grey else cube
-    converted = _transform(given, profile, srgb_profile(), "gray" if is_grey else "rgb").astype(int)
+    converted = (_grey_to_srgb if is_grey else _rgb_to_srgb)(given, profile).astype(int)
     original = np.stack([given] * 3, axis=-1) if is_grey else given
     middle = converted[(original == 128).all(axis=-1)].mean()
     low, high = UNIFORM_RANGE
@@ -189,7 +189,7 @@ def _contains_srgb(profile: bytes) -> bool:
     levels = np.arange(0, 257, 64).clip(max=255).astype(np.uint8)
     cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
     try:
-        again = _transform(_transform(cube, srgb_profile(), profile, "rgb"), profile, srgb_profile(), "rgb")
+        again = _rgb_to_srgb(_transform(cube, srgb_profile(), profile, "rgb"), profile)
     except imagecodecs.CmsError:  # its matrix has no inverse
         return False
     return bool(np.abs(again.astype(int) - cube).mean() <= MAX_ROUND_TRIP_ERROR)
@@ -206,9 +206,25 @@ def _fix_date(profile: bytes) -> bytes:
     return profile[: CREATION_DATE.start] + FIXED_DATE + profile[CREATION_DATE.stop :]
 
 
-def _transform(pixels: Pixels, source: bytes, target: bytes, colorspace: str) -> Pixels:
+def _rgb_to_srgb(pixels: Pixels, profile: bytes) -> Pixels:
+    """Convert (H, W, 3)."""
+    return _transform(pixels, profile, srgb_profile(), "rgb")
+
+
+def _grey_to_srgb(pixels: Pixels, profile: bytes) -> Pixels:
+    """Convert (H, W) to (H, W, 3), by a table of all levels.
+
+    Little CMS by itself joins 33 levels by straight lines, which moves dark ones of linear light by 10 of 256.
+    """
+    levels = np.arange(np.iinfo(pixels.dtype).max + 1, dtype=pixels.dtype)
+    table = _transform(levels[None], profile, srgb_profile(), "gray", FLAGS | Flags.NOOPTIMIZE)[0]
+    result: Pixels = table[pixels]
+    return result
+
+
+def _transform(pixels: Pixels, source: bytes, target: bytes, colorspace: str, flags: Flags = FLAGS) -> Pixels:
     given = np.ascontiguousarray(pixels)
     result: Pixels = imagecodecs.cms_transform(
-        given, source, target, colorspace=colorspace, outcolorspace="rgb", intent=INTENT, flags=FLAGS
+        given, source, target, colorspace=colorspace, outcolorspace="rgb", intent=INTENT, flags=flags
     )
     return result

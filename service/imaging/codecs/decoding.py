@@ -31,6 +31,7 @@ from service.imaging.codecs.metadata import Metadata, read_iptc
 from service.imaging.codecs.opening import open_image, open_metadata, read_declared_colours
 from service.imaging.codecs.picture import DecodedImage, Picture
 from service.imaging.codecs.png import extract_pixels
+from service.imaging.codecs.png_rows import require_all_rows
 from service.imaging.codecs.sixteen_bit import read_png
 from service.imaging.codecs.tiff_layout import Tag, read_layout
 from service.imaging.codecs.tiff_reading import read_tiff
@@ -206,6 +207,8 @@ def _read_8_bit(data: bytes, header: ImageHeader, profile: bytes | HdrColours | 
         if image.info.get("default_image"):  # which an animation does not show, not even one of a single frame
             return _split_array(apng_frames.read_first_frame(data))
         image.load()
+        if header.format is ImageFormat.PNG:
+            require_all_rows(image, data)
         return _split_channels(image, profile)
 
 
@@ -242,5 +245,6 @@ def _guard(function: Callable[[], Decoded]) -> Decoded:
     except ServiceError:
         raise
     except Exception as error:
-        corrupt = CorruptImage(f"the image cannot be decoded: {error}; send a complete file")
+        reason = " ".join(str(error).split())
+        corrupt = CorruptImage(f"the image cannot be decoded: {reason}; send a complete file")
         raise (OutOfResources.of(error) or corrupt) from error

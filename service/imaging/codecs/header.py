@@ -9,6 +9,7 @@ from service.errors import CorruptImage, OutOfResources, UnsupportedImage
 from service.imaging.codecs import bmp, gif, jxl, png
 from service.imaging.codecs.exif import TRANSPOSING_ORIENTATIONS, read_exif, read_orientation
 from service.imaging.codecs.formats import ImageFormat, readable_types, sniff
+from service.imaging.codecs.jpeg_segments import check_coding
 from service.imaging.codecs.jpeg_twelve_bit import is_twelve_bit
 from service.imaging.codecs.opening import open_image, open_metadata
 from service.imaging.codecs.tiff_layout import read_layout
@@ -68,6 +69,8 @@ def inspect(data: bytes) -> ImageHeader:
     kind = sniff(data)
     if kind in INSPECTORS:
         return INSPECTORS[kind](data)
+    if kind is ImageFormat.JPEG:
+        check_coding(data)
     with open_image(data, kind) as image:
         frames = _count_pillow_frames(image, kind)
         if frames > 1:

@@ -32,8 +32,12 @@ MARKER_BUT_RESTART = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 ONES = b"\xff\x00"
 """A byte of a scan, all bits 1, which begins no Huffman code (T.81, annex C). Between scans it is skipped."""
 
-HUFFMAN_PADDING, ARITHMETIC_PADDING = ONES * 32, bytes(8)
-"""What follows the last scan: no less than a decoder reads ahead, and so little that it makes up for a few blocks only.
+RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+RESTART_CYCLE = bytes(range(0xD0, 0xD8))
+"""Restart markers follow each other in this order (T.81, section B.2.1)."""
+
+HUFFMAN_PADDING, ARITHMETIC_PADDING = ONES * 8, bytes(8)
+"""What follows the last scan: the bytes that a decoder reads ahead, which make up for a block or two at the most.
 Arithmetic decoders supply zeros themselves where the data of a scan end (T.81, section D.2.6)."""
 
 PROBES = (ONES, ONES, ONES, *(bytes((0xFF, restart)) + ONES for restart in range(0xD0, 0xD8)))
@@ -63,17 +67,22 @@ class _Scans:
     arithmetic: bool = False
     progressive: bool = False
     restarts: bool = False
+    restarts_in_order: bool = True
     missing_bits: dict[int, bytearray] = field(default_factory=dict)
     """By component, how many low bits of each coefficient are still to be sent (T.81, section G.1.1.1), or NOT_SENT."""
 
     def cover_picture(self) -> bool:
-        """Whether nothing is missing; in a file with end marker, whether every component has its first coefficient.
+        """Whether nothing is missing.
 
-        An encoder may leave out the other ones.
+        In a file with end marker, an encoder may have left out all but the first coefficient of every component; what
+        it sent has all its bits.
         """
         if self.end_marker:
-            return self.data_end > 0 and all(bits[0] != NOT_SENT for bits in self.missing_bits.values())
+            return self.data_end > 0 and all(self._is_sent(bits) for bits in self.missing_bits.values())
         return self.data_end > 0 and not any(any(bits) for bits in self.missing_bits.values())
+
+    def _is_sent(self, missing_bits: bytearray) -> bool:
+        return missing_bits[0] == 0 and set(missing_bits) <= {0, NOT_SENT}
 
 
 def read_jpeg(data: bytes) -> Image.Image:
@@ -85,11 +94,7 @@ def read_jpeg(data: bytes) -> Image.Image:
     noticed. Pillow's errors are raised as they are.
     """
     scans = _find_scans(data)
-    if scans.count > MAX_SCANS:
-        detail = f"the jpeg image has {scans.count} scans, and {MAX_SCANS} are accepted; save it anew"
-        raise ImageTooDemanding(detail, actual=scans.count, max_accepted=MAX_SCANS)
-    if not scans.cover_picture():
-        raise _lacks_pixels()
+    _check(scans)
     image = JpegImageFile(io.BytesIO(data))
     image.load_prepare()
     tile = image.tile[0]
@@ -98,6 +103,16 @@ def read_jpeg(data: bytes) -> Image.Image:
     _decode(decoder, _cut(data, scans) + (ARITHMETIC_PADDING if scans.arithmetic else HUFFMAN_PADDING))
     image.tile = []  # as it is loaded
     return image
+
+
+def _check(scans: _Scans) -> None:
+    if scans.count > MAX_SCANS:
+        detail = f"the jpeg image has {scans.count} scans, and {MAX_SCANS} are accepted; save it anew"
+        raise ImageTooDemanding(detail, actual=scans.count, max_accepted=MAX_SCANS)
+    if not scans.cover_picture():
+        raise CorruptImage("the jpeg image ends before its last scan; send a complete file")
+    if not scans.restarts_in_order:
+        raise CorruptImage("the jpeg image has lost a part between its restart markers; send it again")
 
 
 def _make_decoder(mode: str, arguments: Any) -> Any:
@@ -157,6 +172,9 @@ def _find_scans(data: bytes) -> _Scans:
 def _find_scan_end(data: bytes, begin: int, scans: _Scans) -> int:
     found = (MARKER_BUT_RESTART if scans.restarts else MARKER).search(data, begin)
     scans.data_end = found.start() if found else len(data)
+    if scans.restarts:
+        markers = b"".join(RESTART.findall(data, begin, scans.data_end))
+        scans.restarts_in_order &= markers == (RESTART_CYCLE * (len(markers) // 8 + 1))[: len(markers)]
     return scans.data_end
 
 

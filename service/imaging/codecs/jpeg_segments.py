@@ -6,10 +6,11 @@ the pixels is left out, and the pixels are still good.
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from service.errors import CorruptImage
+from service.errors import CorruptImage, UnsupportedImage
+from service.imaging.codecs.formats import readable_types
 
 MARKER = re.compile(rb"\xff[\x01-\xfe]")
 
@@ -32,8 +33,19 @@ METADATA_SEGMENTS = {
 }
 """Those that are metadata, and their least bytes: EXIF, XMP, a piece of an ICC profile, IPTC-IIM."""
 
-FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Frame headers (SOFn)."""
+JPEG_LS = 0xF7
+FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {JPEG_LS}
+"""Frame headers (SOFn; ITU-T T.87 adds one)."""
+
+UNREAD_CODINGS: Mapping[int, str] = {
+    **dict.fromkeys((0xC3, 0xCB), "lossless JPEG"),
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
+    JPEG_LS: "JPEG-LS",
+}
+"""What libjpeg does not decode, by frame header (T.81, table B.1)."""
+
+READ_PRECISIONS = (8, 12)
+"""Bits a sample."""
 
 FRAME_FIELDS = struct.Struct(">BHHB")
 
@@ -85,6 +97,16 @@ def read_frame(data: bytes) -> FrameHeader:
         if segment[1] in FRAME_MARKERS and len(segment) >= FRAME_FIELDS.size + 4:
             return FrameHeader(segment[1], *FRAME_FIELDS.unpack_from(segment, 4))
     raise CorruptImage("the jpeg image has no frame; send a complete file")
+
+
+def check_coding(data: bytes) -> None:
+    """Raise UnsupportedImage for a file that is coded in a way that is not read, and what `read_frame` does."""
+    frame = read_frame(data)
+    coding = UNREAD_CODINGS.get(frame.marker)
+    if coding is None and frame.precision not in READ_PRECISIONS:
+        coding = f"JPEG of {frame.precision} bits a sample"
+    if coding is not None:
+        raise UnsupportedImage(f"{coding} is not accepted; save it as ordinary JPEG or PNG", accepted=readable_types())
 
 
 def declare_precision(data: bytes, precision: int) -> bytes:

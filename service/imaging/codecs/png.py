@@ -23,6 +23,9 @@ HEADER_END = SIGNATURE_BYTES + CHUNK_OVERHEAD + HEADER_BYTES
 DEPTH_OFFSET, COLOUR_TYPE_OFFSET = 24, 25
 """Offsets of two fields of the header (PNG, section 11.2.1)."""
 
+METHODS = slice(26, 28)
+"""Where the header has the methods of compression and filtering; there is only method 0."""
+
 GREYSCALE, TRUECOLOUR, INDEXED = 0, 2, 3
 """Colour types without an alpha channel."""
 
@@ -281,7 +284,7 @@ def _check_header(data: bytes) -> None:
     if data[SIGNATURE_BYTES + 4 : SIGNATURE_BYTES + 8] == APPLE_CHUNK:
         raise unsupported_image("a PNG optimized for iOS (CgBI)")
     whole = data[SIGNATURE_BYTES : SIGNATURE_BYTES + 8] == HEAD.pack(HEADER_BYTES, b"IHDR")
-    if not whole or not _is_intact(data, SIGNATURE_BYTES, HEADER_END):
+    if not whole or not _is_intact(data, SIGNATURE_BYTES, HEADER_END) or any(data[METHODS]):
         raise CorruptImage("the header of the png image is broken; send a complete file")
 
 

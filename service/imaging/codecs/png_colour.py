@@ -21,6 +21,9 @@ GAMMA_RANGE = range(1_000, 1_000_001)
 
 PROFILE_HEADER_BYTES = 128
 
+PROFILE_NAME_BYTES = range(1, 80)
+"""Of the name of a profile (PNG, section 11.3.2.3)."""
+
 
 def declare_colours(chunks: Mapping[bytes, bytes], *, is_grey: bool) -> bytes | HdrColours | None:
     """The profile of a PNG with those chunks, one made of other declarations, or what to map to SDR; None for sRGB.
@@ -53,8 +56,8 @@ def _read_code_points(body: bytes) -> CodePoints | None:
 
 def _read_profile(body: bytes) -> bytes | None:
     """The profile of iCCP (section 11.3.2.3): a name, the compression method, and the data."""
-    _, _, rest = body.partition(b"\0")
-    profile = inflate(rest[1:]) if rest[:1] == b"\0" else None
+    name, _, rest = body.partition(b"\0")
+    profile = inflate(rest[1:]) if rest[:1] == b"\0" and len(name) in PROFILE_NAME_BYTES else None
     if profile is None or len(profile) < PROFILE_HEADER_BYTES:
         return None
     size = int.from_bytes(profile[:4])

@@ -147,6 +147,15 @@ def test_narrow_image_is_mirrored_across_alone() -> None:
     assert thumbnail(pixels.swapaxes(0, 1), 256).shape == (1, 3, 200, 116)
 
 
+@pytest.mark.parametrize(("height", "width"), [(2, 64), (20, 100), (60, 121)])
+def test_narrow_image_that_is_short_is_mirrored_along_too(height: int, width: int) -> None:
+    pixels = noise(height, width)
+    mirrored = thumbnail(pixels, 256)
+    assert mirrored.shape[3] == 2 * width - 1
+    assert torch.equal(mirrored, mirrored.flip(3))
+    assert torch.allclose(mirrored[..., :height, :width], as_tensor(pixels))
+
+
 def test_arrays_that_may_not_be_written_are_read() -> None:
     pixels = noise(50, 60)
     pixels.flags.writeable = False

@@ -156,6 +156,17 @@ def test_frames_before_missing_pixels_are_decoded() -> None:
         next(frames)
 
 
+def test_a_frame_without_its_last_rows_is_refused() -> None:
+    data = animated(Frame(filled(RED)), Frame(filled(BLUE)))
+    at = data.index(b"fdAT")
+    whole = data[at + 8 : at + 4 + int.from_bytes(data[at - 4 : at])]
+    short = chunk(b"fdAT", data[at + 4 : at + 8] + zlib.compress(zlib.decompress(whole)[:99]))
+    frames = read_frames(data[: at - 4] + short + chunk(b"IEND", b""))
+    assert next(frames)[0].shape == (SIDE, SIDE, 4)
+    with pytest.raises(CorruptImage, match="end before its last row"):
+        next(frames)
+
+
 def test_frames_of_pillow_are_read() -> None:
     for seed, one in enumerate(pictures(moving("PNG", 3))):
         assert np.array_equal(one.pixels, photo(seed))

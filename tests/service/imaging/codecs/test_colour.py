@@ -127,6 +127,17 @@ def test_linear_grey_is_converted_to_srgb() -> None:
     assert np.abs(pixels[..., 0] - 255 * _srgb(grey / 255)).mean() <= 1
 
 
+@pytest.mark.parametrize("gamma", [0.45, 1.0, 2.2])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_every_level_of_grey_is_converted_exactly(dtype: type[np.unsignedinteger], gamma: float) -> None:
+    most = int(np.iinfo(dtype).max)
+    levels = np.arange(most + 1, dtype=dtype)[None]
+    pixels, space = assign_colour_space(levels, grey_profile(gamma))
+    shown = pixels if pixels.ndim == 3 else space.to_srgb(np.stack([levels] * 3, axis=-1))
+    expected = 255 * _srgb((levels / most) ** gamma)
+    assert np.abs(shown * (255 / most) - expected[..., None]).max() <= 1
+
+
 def test_cmyk_and_lab_are_flattened() -> None:
     cyan = flatten_to_rgb(Image.new("CMYK", (1, 1), (255, 0, 0, 0)), None)
     assert cyan.getpixel((0, 0)) == (0, 255, 255)

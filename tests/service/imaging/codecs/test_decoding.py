@@ -60,6 +60,14 @@ def test_truncated_image_is_corrupt(kind: ImageFormat) -> None:
         pictures(whole[: len(whole) // 2])
 
 
+def test_what_a_decoder_says_is_told_in_one_line() -> None:
+    heif = pytest.importorskip("pillow_heif")
+    stream = io.BytesIO()
+    heif.from_pillow(Image.fromarray(photo())).save(stream)
+    with pytest.raises(CorruptImage, match=r"^[^\n]+; send a complete file$"):
+        picture(stream.getvalue()[:-20])
+
+
 @settings(max_examples=60, deadline=None)
 @given(kind=st.sampled_from(WRITTEN_FORMATS), at=st.floats(0, 1), value=st.binary(min_size=1, max_size=8))
 def test_damage_gives_a_picture_or_an_error(kind: ImageFormat, at: float, value: bytes) -> None:

@@ -43,6 +43,25 @@ def test_broken_header_is_corrupt(data: bytes) -> None:
         inspect(data)
 
 
+LOSSLESS_JPEG = imagecodecs.ljpeg_encode(deep_photo()[..., 0])
+HIERARCHICAL_JPEG = file(photo(), "JPEG").replace(b"\xff\xc0", b"\xff\xc5")
+SIXTEEN_BIT_JPEG = file(photo(), "JPEG").replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x10")
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        pytest.param(LOSSLESS_JPEG, "lossless JPEG", id="lossless"),
+        pytest.param(imagecodecs.jpegls_encode(photo()), "JPEG-LS", id="JPEG-LS"),
+        pytest.param(HIERARCHICAL_JPEG, "hierarchical JPEG", id="hierarchical"),
+        pytest.param(SIXTEEN_BIT_JPEG, "JPEG of 16 bits a sample", id="16 bits"),
+    ],
+)
+def test_coding_of_jpeg_that_is_not_read_is_named(data: bytes, what: str) -> None:
+    with pytest.raises(UnsupportedImage, match=f"^{what} is not accepted"):
+        inspect(data)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
 def test_grey_is_known(kind: str) -> None:
     assert inspect(file(Image.fromarray(photo()).convert("L"), kind)).grey

@@ -1,4 +1,5 @@
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,32 @@ def test_a_progressive_file_without_its_last_scans_is_refused() -> None:
     last = data.rindex(b"\xff\xda")
     with pytest.raises(CorruptImage):
         read_jpeg(data[:last])
+
+
+def test_a_progressive_file_that_ends_after_any_but_its_last_scan_is_refused() -> None:
+    data = JPEGS["progressive"]
+    scans = [found.start() for found in re.finditer(b"\xff\xda", data)]
+    assert len(scans) > 5
+    for begin in scans[1:]:
+        tables = data.rfind(b"\xff\xc4", 0, begin)  # each scan follows its tables, where it has some
+        with pytest.raises(CorruptImage, match="ends before its last scan"):
+            read_jpeg(data[: tables if tables > max(s for s in scans if s < begin) else begin] + END_MARKER)
+
+
+@pytest.mark.parametrize("kind", ["restart markers", "restart markers in a row", "progressive with restart markers"])
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_file_that_lost_a_part_between_restart_markers_is_refused(kind: str, lost: int) -> None:
+    data = JPEGS[kind]
+    markers = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", data)]
+    with pytest.raises(CorruptImage, match="lost a part between its restart markers"):
+        read_jpeg(data[: markers[1]] + data[markers[1 + lost] :])
+
+
+@pytest.mark.parametrize("kind", ["baseline", "full chroma", "grey"])
+@pytest.mark.parametrize("left_out", [20, 40])
+def test_a_file_without_a_few_blocks_is_refused(kind: str, left_out: int) -> None:
+    with pytest.raises(CorruptImage):
+        read_jpeg(JPEGS[kind][: -2 - left_out] + END_MARKER)
 
 
 def test_a_file_of_too_many_scans_is_refused_before_it_is_decoded() -> None:

@@ -90,6 +90,15 @@ def test_pixels_with_a_wrong_checksum_are_refused(pixels: np.ndarray) -> None:
         picture(bytes(data))
 
 
+@pytest.mark.parametrize("method", [10, 11])
+def test_methods_that_do_not_exist_are_refused(method: int) -> None:
+    data = png(photo())
+    header = bytearray(data[16:29])
+    header[method] = 1
+    with pytest.raises(CorruptImage, match="header of the png image is broken"):
+        extract_pixels(data[:8] + chunk(b"IHDR", bytes(header)) + data[33:])
+
+
 @pytest.mark.parametrize("kind", [b"fcTL", b"fdAT"])
 def test_frames_with_a_wrong_checksum_are_refused(kind: bytes) -> None:
     data = moving("PNG", 3)

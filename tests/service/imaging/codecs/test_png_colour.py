@@ -91,6 +91,8 @@ def test_code_points_that_say_nothing_are_passed_over(body: bytes) -> None:
         b"name",
         b"name\0",
         b"name\0\1" + zlib.compress(adobe_rgb()),
+        b"\0\0" + zlib.compress(adobe_rgb()),
+        b"n" * 80 + b"\0\0" + zlib.compress(adobe_rgb()),
         b"name\0\0no zlib",
         b"name\0\0" + zlib.compress(bytes(200)),
     ],
