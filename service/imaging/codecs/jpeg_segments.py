@@ -35,7 +35,7 @@ METADATA_SEGMENTS = {
 
 JPEG_LS = 0xF7
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {JPEG_LS}
-"""Frame headers (SOFn; ITU-T T.87 adds one)."""
+"""FrameHeader headers (SOFn; ITU-T T.87 adds one)."""
 
 UNREAD_CODINGS: Mapping[int, str] = {
     **dict.fromkeys((0xC3, 0xCB), "lossless JPEG"),
