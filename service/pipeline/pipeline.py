@@ -224,7 +224,7 @@ class ImagePipeline:
         limits, frames = self._limits, header.frames
         limits.check_input(header)
         for spec in plan.inferences:
-            limits.check_pass(spec.height * spec.width, tileable=spec.model.manifest.tileable)
+            limits.check_pass(spec.height * spec.width, whole=spec.model.manifest.network.needs_whole_image)
             limits.check_result(spec.output_pixels, frames)
         limits.check_side(max(plan.answer), kind)
         limits.check_work(plan.pixels * frames)

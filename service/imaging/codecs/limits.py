@@ -27,9 +27,9 @@ class ImageLimits:
         _check("max_frames", header.frames, self.max_frames, "frames")
         _check("max_pixels", header.pixels, self.max_pixels, f"pixels in the input{_of_frames(header.frames)}")
 
-    def check_pass(self, pixels: int, *, tileable: bool) -> None:
+    def check_pass(self, pixels: int, *, whole: bool) -> None:
         """Raise ImageTooLarge where the input of a network that cannot be tiled has too many pixels."""
-        if not tileable:
+        if whole:
             _check("max_whole_pixels", pixels, self.max_whole_pixels, "pixels in the input of this model")
 
     def check_result(self, pixels: int, frames: int = 1) -> None:

@@ -19,7 +19,7 @@ from model_store import (
 )
 from model_store.golden import as_batch, pattern
 from model_store.networks.layers import TransformLayer, reflect
-from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, in_form, network, pictures
+from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, in_form, network, own, pictures
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ SHIPPED_STYLES = ["great-wave", "starry-night", "the-scream", "udnie", "olive-tr
 @pytest.mark.parametrize("style", SHIPPED_STYLES)
 @pytest.mark.parametrize("side", [8, 16, 24, 32, 48])
 def test_icon_becomes_a_painting(style: str, side: int) -> None:
-    built = ModelStore(SHIPPED_STORE).load(style).network.eval()
+    built = own(ModelStore(SHIPPED_STORE).load(style).network)
     icon = area_reduced(as_batch(pattern(192, 192)), side)
     with torch.inference_mode():
         painting = built(icon)
@@ -286,7 +286,7 @@ def test_icon_becomes_a_painting(style: str, side: int) -> None:
 @pytest.mark.parametrize("style", SHIPPED_STYLES)
 @pytest.mark.parametrize(("height", "aspect", "upright"), [(96, 20, False), (96, 40, True), (128, 100, False)])
 def test_strip_looks_as_a_square_of_it_does(style: str, height: int, aspect: int, upright: bool) -> None:
-    built = ModelStore(SHIPPED_STORE).load(style).network.eval()
+    built = own(ModelStore(SHIPPED_STORE).load(style).network)
     part = as_batch(pattern(height, height))
     strip = torch.cat([part, part.flip(2 if upright else 3)] * (aspect // 2), dim=2 if upright else 3)
     with torch.inference_mode():
@@ -312,7 +312,7 @@ def test_pictures_of_one_colour_get_one_that_rounding_does_not_decide(style: str
 @pytest.mark.parametrize("style", SHIPPED_STYLES)
 @pytest.mark.parametrize("size", [(16, 640), (640, 24), (40, 1000), (60, 300)])
 def test_narrow_strip_becomes_a_painting(style: str, size: tuple[int, int]) -> None:
-    built = ModelStore(SHIPPED_STORE).load(style).network.eval()
+    built = own(ModelStore(SHIPPED_STORE).load(style).network)
     with torch.inference_mode():
         painting = built(as_batch(pattern(*size)))
     assert saturation(painting) < 0.1

@@ -17,7 +17,7 @@ WIDE = 10**9
         ("max_pixels", 600, lambda limits: limits.check_input(STILL)),
         ("max_pixels", 6000, lambda limits: limits.check_input(MOVING)),
         ("max_frames", 10, lambda limits: limits.check_input(MOVING)),
-        ("max_whole_pixels", 600, lambda limits: limits.check_pass(600, tileable=False)),
+        ("max_whole_pixels", 600, lambda limits: limits.check_pass(600, whole=True)),
         ("max_output_pixels", 9600, lambda limits: limits.check_result(9600)),
         ("max_output_pixels", 96_000, lambda limits: limits.check_result(9600, frames=10)),
         ("max_queue_pixels", 600, lambda limits: limits.check_work(600)),
@@ -33,7 +33,7 @@ def test_limit_is_inclusive_and_more_is_refused(limit: str, actual: int, check: 
 
 
 def test_tileable_input_has_no_limit_of_its_own() -> None:
-    ImageLimits(1, 1, 1, 1, 1, 1).check_pass(WIDE, tileable=True)
+    ImageLimits(1, 1, 1, 1, 1, 1).check_pass(WIDE, whole=False)
 
 
 def test_side_is_limited_by_the_output_format() -> None:
