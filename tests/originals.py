@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.torch7 import Layer
+
 WIDTHS = (4, 6, 8)
 """Filters of the three convolutions before the residual blocks."""
 
@@ -230,3 +232,82 @@ class Lengstrom:
         variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
         _, shift, scale = triple
         return (x - mean) / torch.sqrt(variance + 1e-3) * scale[:, None, None] + shift[:, None, None]
+
+
+class JohnsonBlock(nn.Module):
+    """Valid convolutions, added to their input without its two border pixels."""
+
+    def __init__(self, channels: int, norm: Norm) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.Conv2d(channels, channels, 3),
+            norm(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3),
+            norm(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.branch(x) + x[..., 2:-2, 2:-2]
+        return result
+
+
+class Johnson(nn.Module):
+    """The network of jcjohnson/fast-neural-style: BGR 0 to 255 less Caffe's mean, in and out."""
+
+    def __init__(self, norm: Norm) -> None:
+        super().__init__()
+        one, two, three = WIDTHS
+        self.down = nn.Sequential(
+            *(nn.Conv2d(3, one, 9, 1, 4), norm(one), nn.ReLU()),
+            *(nn.Conv2d(one, two, 3, 2, 1), norm(two), nn.ReLU()),
+            *(nn.Conv2d(two, three, 3, 2, 1), norm(three), nn.ReLU()),
+        )
+        self.blocks = nn.Sequential(*(JohnsonBlock(three, norm) for _ in range(BLOCKS)))
+        self.up = nn.Sequential(
+            *(nn.ConvTranspose2d(three, two, 3, 2, 1, 1), norm(two), nn.ReLU()),
+            *(nn.ConvTranspose2d(two, one, 3, 2, 1, 1), norm(one), nn.ReLU()),
+            nn.Conv2d(one, 3, 9, 1, 4),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        around = F.pad(x, (40,) * 4, mode="reflect")
+        result: Tensor = 150 * torch.tanh(self.up(self.blocks(self.down(around))))
+        return result
+
+    def as_torch7(self) -> Layer:
+        """As Torch7 saves it."""
+        blocks = [
+            branches
+            for block in self.blocks
+            for branches in (
+                _modules(
+                    "nn.ConcatTable", [_modules("nn.Sequential", _layers(block.get_submodule("branch"))), _shaved()]
+                ),
+                Layer("nn.CAddTable", {"inplace": False}),
+            )
+        ]
+        end = [Layer("nn.Tanh", {}), Layer("nn.MulConstant", {"constant_scalar": 150}), Layer("nn.TotalVariation", {})]
+        start = Layer("nn.SpatialReflectionPadding", {"pad_l": 40, "pad_r": 40, "pad_t": 40, "pad_b": 40})
+        whole = [start, *_layers(self.down), *blocks, *_layers(self.up), *end]
+        return _modules("nn.Sequential", whole)
+
+
+def _shaved() -> Layer:
+    return Layer("nn.ShaveImage", {"size": 2})
+
+
+def _modules(kind: str, layers: list[Layer]) -> Layer:
+    return Layer(kind, {"modules": dict(enumerate(layers, 1))})
+
+
+def _layers(modules: nn.Module) -> list[Layer]:
+    kinds = {
+        nn.Conv2d: "nn.SpatialConvolution",
+        nn.ConvTranspose2d: "nn.SpatialFullConvolution",
+        nn.BatchNorm2d: "nn.SpatialBatchNormalization",
+        nn.InstanceNorm2d: "nn.InstanceNormalization",
+        nn.ReLU: "nn.ReLU",
+    }
+    found = [(kinds[type(module)], dict(module.state_dict())) for module in modules.children()]
+    return [Layer(kind, {key: each for key, each in state.items() if each.dim()}) for kind, state in found]

@@ -15,8 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from model_store.errors import StoreError, UnknownCheckpoint
+from model_store.importers.torch7 import read_torch7
+from model_store.importers.torch7_style import from_torch7
 
-FORMATS = "safetensors, PyTorch's .pth and .pt, or NumPy's .npz"
+FORMATS = "safetensors, PyTorch's .pth and .pt, Torch7's .t7, or NumPy's .npz"
 """What can be read, for messages."""
 
 WRAPPERS = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")
@@ -43,6 +45,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         tensors = _reader(path)(path)
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    except UnknownCheckpoint as error:
+        raise UnknownCheckpoint(f"{path.name} is refused: {error}") from error
     except UnpicklingError as error:
         reason = "it holds Python objects beside its tensors, which could run code"
         raise UnknownCheckpoint(f"{path.name} is not read: {reason}; save its state dict alone") from error
@@ -56,7 +60,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _reader(path: Path) -> Callable[[Path], dict[str, Tensor]]:
     if path.suffix == ".safetensors":
         return lambda path: _unprefixed(load_file(path))
-    return _read_arrays if path.suffix == ".npz" else _read_pickle
+    return {".npz": _read_arrays, ".t7": _read_torch7}.get(path.suffix, _read_pickle)
+
+
+def _read_torch7(path: Path) -> dict[str, Tensor]:
+    return from_torch7(read_torch7(path.read_bytes()))
 
 
 def _read_arrays(path: Path) -> dict[str, Tensor]:

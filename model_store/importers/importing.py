@@ -13,12 +13,13 @@ from model_store.importers.fast_neural_style import ABHISKK, GORDICALEKSA, PYTOR
 from model_store.importers.style_layout import StyleLayout
 from model_store.importers.super_resolution import measure_imported
 from model_store.importers.tensorflow_style import LENGSTROM, from_variables
+from model_store.importers.torch7_style import JCJOHNSON_BATCH, JCJOHNSON_INSTANCE
 from model_store.importers.transposed_style import RRMINA, RRMINA_TANH
 from model_store.manifest import Draft, Manifest, Origin, Provenance
 from model_store.networks.network import Network
 from model_store.store import ModelStore
 
-STYLES = (PYTORCH_EXAMPLES, ABHISKK, GORDICALEKSA, RRMINA, RRMINA_TANH, LENGSTROM)
+STYLES = (PYTORCH_EXAMPLES, ABHISKK, GORDICALEKSA, RRMINA, RRMINA_TANH, LENGSTROM, JCJOHNSON_BATCH, JCJOHNSON_INSTANCE)
 """The layouts of style networks."""
 
 MOST_DIFFERENCES = 3

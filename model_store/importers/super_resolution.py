@@ -119,5 +119,8 @@ def _reproduced_in_bf16(found: _Described) -> bool:
         return False
     image, half = as_batch(pattern(48, 48)), copy.deepcopy(found)
     half.model.bfloat16()
-    difference = half(image.bfloat16()).float() - found(image)
+    try:
+        difference = half(image.bfloat16()).float() - found(image)
+    except RuntimeError:  # some mix precisions at sizes other than those they were trained at
+        return False
     return bool(-10 * torch.log10(difference.square().mean().clamp_min(1e-12)) >= LEAST_PSNR)
