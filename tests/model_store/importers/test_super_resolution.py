@@ -3,6 +3,7 @@ import sys
 import pytest
 import torch
 from spandrel import ModelLoader
+from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor
 
 from model_store.errors import MissingExtra, UnknownCheckpoint
@@ -42,6 +43,16 @@ def test_half_precision_weights_are_computed_in_fp32() -> None:
     half = {key: tensor.half() for key, tensor in compact().items()}
     network = build_imported(measure_imported(half).spec, half)
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")
+def test_tiles_of_a_network_with_windows_begin_at_them() -> None:
+    network = SwinIR(
+        upscale=2, depths=[2], num_heads=[2], embed_dim=8, window_size=8, mlp_ratio=2, upsampler="pixelshuffledirect"
+    )
+    spec = measure_imported(network.state_dict()).spec
+    assert (spec.architecture, spec.tiles, spec.stride) == ("SwinIR", "exact", 8)
+    assert 8 < spec.halo < 24  # its windows and its shifted windows, and a convolution on either side
 
 
 def test_weights_of_another_network_are_refused() -> None:

@@ -13,10 +13,12 @@ from model_store import ModelStore
 from model_store.importers.importing import Labels, import_checkpoint
 from service.imaging.codecs import Pixels
 from tests.foreign import compact, compact_file
+from tests.originals import FastNeuralStyle, randomized
 from tests.service.imaging.images import file, photo
 from tests.service.live import Live, pixels, publish_upscaler, same, serving
 
 PHOTO = photo(3, 70, 90)
+STYLE = randomized(FastNeuralStyle())
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("imported")
     store = ModelStore(folder / "store")
     import_checkpoint(store, compact_file(folder), Labels("tiny"))
+    torch.save(STYLE.state_dict(), folder / "mosaic.pth")
+    import_checkpoint(store, folder / "mosaic.pth", Labels("mosaic"))
     publish_upscaler(store.root)
     return store.root
 
@@ -67,6 +71,21 @@ def test_it_is_listed_and_measured_like_our_own(live: Live) -> None:
     assert one["manifest"]["origin"]["layout"] == "spandrel Compact"
     assert "compact.pth" in live.client.get("/v1/models/tiny/card").text
     assert live.metric("pastiche_output_pixels_total", model="tiny") > 0
+
+
+@torch.inference_mode()
+def test_a_photograph_is_painted_as_by_the_original(live: Live) -> None:
+    answer = live.client.post("/v1/stylize/mosaic?format=png", content=file(PHOTO, "PNG"))
+    assert answer.headers["X-Model"] == "mosaic@1"
+    output = STYLE(torch.from_numpy(PHOTO).permute(2, 0, 1)[None].float())[0, :, :70, :90].permute(1, 2, 0)
+    assert same(pixels(answer.content), output.clamp(0, 255).round().to(torch.uint8).numpy())
+
+
+def test_an_imported_style_takes_whole_images_up_to_a_size(root: Path) -> None:
+    with serving(root, max_whole_pixels=6000) as live:
+        answer = live.client.post("/v1/stylize/mosaic", content=file(PHOTO, "PNG"))
+        assert (answer.status_code, answer.json()["limit"]) == (422, "max_whole_pixels")
+        assert live.client.post("/v1/upscale/2?model=tiny", content=file(PHOTO, "PNG")).status_code == 200
 
 
 def test_its_colours_are_corrected_on_request_only(live: Live) -> None:
