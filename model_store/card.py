@@ -121,10 +121,14 @@ def describe_tiles(manifest: Manifest) -> str:
     """What tiles of an image give, in words."""
     if manifest.tileable:
         return "give exactly the whole image"
-    if isinstance(manifest.network, ImportedSpec):
+    if isinstance(manifest.network, ImportedSpec) and manifest.network.tiles == "overlapping":
         seam = f"on a test image they differ from the whole by {manifest.network.seam:.2g} levels of 255"
         return f"of large images overlap by {manifest.network.halo} pixels; {seam}"
     return "cannot be used: every pixel sees the image"
+
+
+def _overlaps(manifest: Manifest) -> bool:
+    return isinstance(manifest.network, ImportedSpec) and manifest.network.tiles == "overlapping"
 
 
 def _credits(origin: Origin) -> Iterator[tuple[str, str]]:
@@ -155,7 +159,7 @@ def _limits(manifest: Manifest) -> Iterator[str]:
         yield "It was trained elsewhere: what it suits is for its author to say."
     else:
         yield from _own_limits(manifest)
-    if not manifest.tileable and not isinstance(manifest.network, ImportedSpec):
+    if not manifest.tileable and not _overlaps(manifest):
         yield "Every pixel depends on the whole image, so memory grows with the image."
 
 

@@ -8,6 +8,7 @@ seen as well. What has been found is then checked: a plane in two tiles against 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, nan
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ MOST_EXACT_HALO = 64
 
 HALOS = (32, 64)
 """Of the overlapping tiles of a network that sees further: the first one whose seam is at most TOLERABLE_SEAM."""
+
+MOST_SEAM = 8.0
+"""Levels of 255. Images of a network with a larger seam stay whole."""
 
 TOLERABLE_SEAM = 1.0
 """Levels of 255, which rounding alone may make."""
@@ -35,9 +39,9 @@ Enlarge = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Locality:
-    """Whether tiles with that halo, whose planes begin at multiples of `stride`, are exact; else their largest seam."""
+    """What tiles are with that halo and planes that begin at multiples of `stride`, and their largest seam."""
 
-    exact: bool
+    tiles: Literal["exact", "overlapping", "none"]
     halo: int
     stride: int
     seam: float
@@ -49,13 +53,13 @@ def measure_locality(enlarge: Enlarge, scale: int, stride: int) -> Locality:
     """Probe a network whose windows, if it has any, begin at multiples of `stride`."""
     reach = _reach(enlarge, scale, stride)
     if reach is not None and _seam(enlarge, scale, stride, reach) <= ROUNDING:
-        return Locality(True, reach, stride, 0.0)
+        return Locality("exact", reach, stride, 0.0)
     halo, seam = 0, 0.0
     for halo in HALOS:
         seam = _seam(enlarge, scale, stride, halo)
         if seam <= TOLERABLE_SEAM:
             break
-    return Locality(False, halo, stride, seam)
+    return Locality("overlapping" if seam <= MOST_SEAM else "none", halo, stride, seam)
 
 
 def _reach(enlarge: Enlarge, scale: int, stride: int) -> int | None:

@@ -20,6 +20,10 @@ LEAST_PSNR = 47.0
 """In dB, of bf16 against fp32 on a test image; a little more than the golden outputs of a store ask for."""
 
 
+WINDOWS = ("window_size", "split_size")
+"""What modules call the sides of their attention windows."""
+
+
 class _Described(Enlarger, Protocol):
     """The part of spandrel's ImageModelDescriptor that is used."""
 
@@ -58,7 +62,7 @@ def measure_imported(tensors: Mapping[str, Tensor]) -> ImportedNetwork:
         library="spandrel",
         architecture=found.architecture.id,
         scale=found.scale,
-        tiles="exact" if locality.exact else "overlapping",
+        tiles=locality.tiles,
         halo=locality.halo,
         stride=locality.stride,
         seam=locality.seam,
@@ -71,13 +75,13 @@ def measure_imported(tensors: Mapping[str, Tensor]) -> ImportedNetwork:
 
 def _describe(tensors: Mapping[str, Tensor]) -> _Described:
     try:
-        from spandrel import ModelLoader, UnsupportedModelError  # noqa: PLC0415 - an optional extra
+        from spandrel import ModelLoader  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise MissingExtra("enlarging networks of others need spandrel: pip install 'pastiche[import]'") from error
     weights = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
     try:
         found: _Described = ModelLoader(device="cpu").load_from_state_dict(weights)
-    except (UnsupportedModelError, RuntimeError, KeyError, ValueError, IndexError, AssertionError) as error:
+    except Exception as error:  # whatever a library raises that guesses by keys and shapes
         reason = " ".join(str(error).split())[:200]
         raise UnknownCheckpoint(f"spandrel knows no network with these weights: {reason}") from error
     return found
@@ -89,7 +93,7 @@ def _parameters(found: _Described) -> int:
 
 def _stride(found: _Described) -> int:
     """The least common multiple of the multiples that the network asks for and of its attention windows."""
-    windows = (getattr(module, "window_size", 1) for module in found.model.modules())
+    windows = (getattr(module, name, 1) for module in found.model.modules() for name in WINDOWS)
     sides = (side for window in windows for side in (window if isinstance(window, list | tuple) else [window]))
     return lcm(found.size_requirements.multiple_of, *(side for side in sides if isinstance(side, int) and side > 0))
 

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from model_store.networks.network import Network
 
+PAPER_VALUES = 48
+"""Values per pixel of the paper's style network."""
+
 
 class ImportedSpec(BaseModel):
     """What is known of an imported network without its weights; tiles and memory were measured at its import."""
@@ -18,9 +21,9 @@ class ImportedSpec(BaseModel):
     library: Literal["spandrel"] = Field(description="the library that builds the network from its weights")
     architecture: str = Field(min_length=1, max_length=64, description="what that library calls its architecture")
     scale: int = Field(ge=2, le=16, description="output side over input side")
-    tiles: Literal["exact", "overlapping"] = Field(
+    tiles: Literal["exact", "overlapping", "none"] = Field(
         description="exact: the network is local, and tiles give what the whole image gives; overlapping: it is not, "
-        "and at the edges of tiles it may differ by as much as `seam`"
+        "and at the edges of tiles it may differ by as much as `seam`; none: `seam` would be seen, images stay whole"
     )
     halo: int = Field(ge=0, le=1024, description="input pixels around a tile that it is computed with")
     stride: int = Field(ge=1, le=1024, description="planes of tiles begin at multiples of it, such as the windows")
@@ -40,8 +43,13 @@ class ImportedSpec(BaseModel):
 
     @property
     def needs_whole_image(self) -> bool:
-        """Whether an image may not be cut at all: no image of these networks."""
-        return False
+        """Whether an image may not be cut at all."""
+        return self.tiles == "none"
+
+    @property
+    def share_of_whole_pixels(self) -> float:
+        """How large whole images may be, as a share of what a network may get that has PAPER_VALUES per pixel."""
+        return min(1.0, PAPER_VALUES / self.values_per_pixel)
 
 
 class Enlarger(Protocol):

@@ -101,6 +101,11 @@ class NetworkSpec(BaseModel):
         return not self.tileable
 
     @property
+    def share_of_whole_pixels(self) -> float:
+        """How large whole images may be, as a share of what the settings accept."""
+        return 1.0
+
+    @property
     def values_per_pixel(self) -> float:
         """Values per input pixel in the two largest adjacent planes, which a forward pass holds at the same time."""
         return Architecture.parse(self.architecture).values_per_pixel

@@ -44,10 +44,17 @@ def test_it_has_the_contract_of_our_networks() -> None:
     assert not output.requires_grad
 
 
-@pytest.mark.parametrize(("tiles", "tileable"), [("exact", True), ("overlapping", False)])
-def test_large_images_are_cut_whether_or_not_tiles_are_exact(tiles: str, tileable: bool) -> None:
+@pytest.mark.parametrize(
+    ("tiles", "tileable", "whole"), [("exact", True, False), ("overlapping", False, False), ("none", False, True)]
+)
+def test_large_images_are_cut_unless_a_seam_would_be_seen(tiles: str, tileable: bool, whole: bool) -> None:
     spec = network(tiles=tiles).spec
-    assert (spec.tileable, spec.needs_whole_image) == (tileable, False)
+    assert (spec.tileable, spec.needs_whole_image) == (tileable, whole)
+
+
+@pytest.mark.parametrize(("values", "share"), [(24, 1.0), (48, 1.0), (480, 0.1)])
+def test_whole_images_are_smaller_where_each_pixel_takes_more_memory(values: int, share: float) -> None:
+    assert network(values_per_pixel=values).spec.share_of_whole_pixels == pytest.approx(share)
 
 
 def test_precision_is_that_which_reproduces_the_output() -> None:

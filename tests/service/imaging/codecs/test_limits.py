@@ -36,6 +36,13 @@ def test_tileable_input_has_no_limit_of_its_own() -> None:
     ImageLimits(1, 1, 1, 1, 1, 1).check_pass(WIDE, whole=False)
 
 
+def test_whole_images_are_smaller_where_the_network_takes_more_memory() -> None:
+    limits = ImageLimits(WIDE, WIDE, 600, WIDE, WIDE, WIDE)
+    limits.check_pass(60, whole=True, share=0.1)
+    with pytest.raises(ImageTooLarge, match="61 pixels in the input of this model exceed the 60 that are accepted"):
+        limits.check_pass(61, whole=True, share=0.1)
+
+
 def test_side_is_limited_by_the_output_format() -> None:
     limits = ImageLimits(1, 1, 1, 1, 1, 1)
     limits.check_side(20_000, ImageFormat.PNG)
