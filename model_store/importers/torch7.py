@@ -29,7 +29,7 @@ class Torch7Object:
     """A layer: its class, such as nn.SpatialConvolution, and its fields."""
 
     kind: str
-    fields: Any
+    fields: dict[Any, Any]
 
 
 class _Reader:
@@ -87,8 +87,14 @@ class _Reader:
         if package == "torch" and name.removesuffix("Storage") in _ELEMENTS and name.endswith("Storage"):
             return self._storage(_ELEMENTS[name.removesuffix("Storage")])
         if package in ("nn", "cudnn"):
-            return Torch7Object(f"nn.{name}", self.read())
+            return Torch7Object(f"nn.{name}", self._fields(kind))
         raise UnknownCheckpoint(f"it holds a {kind[:40]!r}, which is neither a tensor nor a layer")
+
+    def _fields(self, kind: str) -> dict[Any, Any]:
+        fields = self.read()
+        if not isinstance(fields, dict):
+            raise UnknownCheckpoint(f"a {kind[:40]} has no table of fields")
+        return fields
 
     def _tensor(self) -> Tensor | None:
         dimensions = self._int()
@@ -97,6 +103,8 @@ class _Reader:
         offset, storage = self._long() - 1, self.read()
         if storage is None or not dimensions:
             return None
+        if not isinstance(storage, Tensor) or storage.dim() != 1:
+            raise UnknownCheckpoint("a tensor has no storage")
         last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
         if min([*sizes, *strides], default=0) < 0 or offset < 0 or last >= len(storage):
             raise UnknownCheckpoint("a tensor lies outside of its storage")

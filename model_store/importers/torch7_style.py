@@ -74,9 +74,11 @@ def from_torch7(content: Any) -> dict[str, Tensor]:
 def _flattened(layer: Torch7Object) -> Iterator[Torch7Object]:
     """The layers in the order in which they run."""
     if layer.kind in ("nn.Sequential", "nn.ConcatTable"):
-        modules = layer.fields.get("modules", {})
-        for number in sorted(key for key in modules if isinstance(key, int)):
-            yield from _flattened(modules[number])
+        modules = layer.fields.get("modules")
+        if not isinstance(modules, dict) or not all(isinstance(each, Torch7Object) for each in modules.values()):
+            raise UnknownCheckpoint(f"a {layer.kind} holds other things than layers")
+        for _, each in sorted(modules.items(), key=lambda entry: str(entry[0]).zfill(9)):
+            yield from _flattened(each)
     else:
         yield layer
 
@@ -90,7 +92,7 @@ def _check_layers(layers: list[Torch7Object]) -> None:
         )
     blocks, reflected = sum(layer.kind == "nn.CAddTable" for layer in layers), first.fields.get("pad_l", 0)
     if reflected != 8 * blocks:
-        raise UnknownCheckpoint(f"it reflects {reflected:g} pixels, where {blocks} residual blocks take {8 * blocks}")
+        raise UnknownCheckpoint(f"it reflects {reflected} pixels, where {blocks} residual blocks take {8 * blocks}")
     known = {*_PASSED, *_NORMS, "nn.SpatialConvolution", "nn.SpatialFullConvolution", "nn.MulConstant"}
     unknown = [layer.kind for layer in layers[1:] if layer.kind not in known]
     if unknown:

@@ -112,7 +112,8 @@ class Tiling:
     def _rectangles(self, height: int, width: int) -> list[Tile]:
         """Nearly equal, nearly square tiles of at most `max_tile_pixels`; a thin tile counts as wide as its halos."""
         thin, most = sum(self._network.halos(self._stride)) + 2 * self._overlap, self.max_tile_pixels
-        if height * width <= most if self._overlap else max(height, thin) * max(width, thin) <= most:
+        added = 0 if self._network.pads_planes else thin  # an image that is not cut needs no halos there
+        if max(height, added) * max(width, added) <= most:
             return [self._tile(Span(0, height, height), Span(0, width, width))]
         across = self._even_length(width, max(math.isqrt(most), most // max(height, thin)))
         down = self._even_length(height, most // max(across, thin))

@@ -1,5 +1,7 @@
 import struct
+from contextlib import suppress
 
+import numpy as np
 import pytest
 import torch
 
@@ -59,3 +61,19 @@ def test_objects_that_lie_too_deep_are_refused() -> None:
         nested = {"in": nested}
     with pytest.raises(UnknownCheckpoint, match="more than 100 deep"):
         read_torch7(torch7(nested))
+
+
+@pytest.mark.parametrize("fields", [None, True, 3])
+def test_layers_without_fields_are_refused(fields: object) -> None:
+    with pytest.raises(UnknownCheckpoint, match=r"nn\.ReLU has no table of fields"):
+        read_torch7(torch7(Layer("nn.ReLU", fields)))  # type: ignore[arg-type]
+
+
+def test_damaged_files_are_refused_or_read_as_something_else() -> None:
+    content = torch7({"model": Layer("nn.Linear", {"weight": torch.ones(2, 3), "bias": torch.ones(2), "train": False})})
+    random = np.random.default_rng(0)
+    for _ in range(3000):
+        damaged = np.frombuffer(content, np.uint8).copy()
+        damaged[random.integers(len(damaged), size=3)] = random.choice([0, 1, 2, 3, 4, 5, 255], size=3)
+        with suppress(UnknownCheckpoint):
+            read_torch7(damaged.tobytes())

@@ -65,7 +65,7 @@ def test_normalisations_are_told_apart() -> None:
     ("change", "complaint"),
     [
         (lambda layers: layers.pop(0), "begins with nn.SpatialConvolution; networks with padding_type reflect-start"),
-        (lambda layers: layers[0].fields.update(pad_l=20), "reflects 20 pixels, where 5 residual blocks take 40"),
+        (lambda layers: layers[0].fields.update(pad_l=20), r"reflects 20\.0 pixels, where 5 residual blocks take 40"),
         (lambda layers: layers.append(Layer("nn.SpatialUpSamplingNearest", {})), "has a nn.SpatialUpSamplingNearest"),
         (lambda layers: layers.append(Layer("nn.MulConstant", {"constant_scalar": 2})), r"multiplied by \[150.*, 2"),
     ],
@@ -76,6 +76,13 @@ def test_other_networks_are_refused(change: Callable[[list[Layer]], object], com
     changed = Layer("nn.Sequential", {"modules": dict(enumerate(layers, 1))})
     with pytest.raises(UnknownCheckpoint, match=complaint):
         from_torch7(read_torch7(torch7({"model": changed})))
+
+
+@pytest.mark.parametrize("modules", [None, True, {1: "a layer"}, {1: None}])
+def test_modules_that_are_no_layers_are_refused(modules: object) -> None:
+    content = torch7({"model": Layer("nn.Sequential", {"modules": modules})})
+    with pytest.raises(UnknownCheckpoint, match="other things than layers"):
+        from_torch7(read_torch7(content))
 
 
 def test_a_file_without_a_network_is_refused() -> None:
