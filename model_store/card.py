@@ -42,7 +42,7 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
         **_license(manifest.license),
         "library_name": "pastiche",
         "pipeline_tag": "image-to-image",
-        "tags": [*TASK_TAGS[manifest.task], "perceptual-loss", "safetensors"],
+        "tags": [*TASK_TAGS[manifest.task], *([] if manifest.origin else ["perceptual-loss"]), "safetensors"],
     }
     results = [_result(name, scores) for name, scores in _scores(manifest).items()]
     return found | ({"model-index": [{"name": manifest.name, "results": results}]} if results else {})

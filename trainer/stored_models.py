@@ -38,7 +38,7 @@ def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
             f"--warm-start {config.warm_start} is an imported {stored.spec.architecture}, not one of ours"
         )
     common = _common_layers(stored.spec, network.spec)
-    fields = ("output", "skip") if common else ("architecture",)
+    fields = ("output", "skip", "input_zero", "output_zero", "last_norm") if common else ("architecture",)
     differing = [
         f"{field} {getattr(stored.spec, field)}"
         for field in fields

@@ -47,6 +47,7 @@ def test_the_card_says_where_it_comes_from(tmp_path: Path) -> None:
     for words in ("Compact, built by spandrel", "`compact.pth` (spandrel Compact)", "somebody", "bsd-3-clause"):
         assert words in card
     assert "How it was trained" not in card
+    assert "perceptual-loss" not in card
 
 
 def test_without_spandrel_it_does_not_load_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

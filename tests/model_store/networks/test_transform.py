@@ -404,3 +404,18 @@ def test_the_size_of_the_thumbnail_is_bounded(side: int, valid: bool) -> None:
     else:
         with pytest.raises(ValidationError, match="thumbnail"):
             NetworkSpec(architecture="c3s1-3", thumbnail=side)
+
+
+def test_a_transposed_convolution_has_no_native_form() -> None:
+    with pytest.raises(ValidationError, match=r"t64.* has no native form"):
+        NetworkSpec(architecture="d4,t4,c3s1-3")
+    assert not NetworkSpec(architecture="d4,t4,c3s1-3", form="same").tileable
+
+
+@torch.inference_mode()
+def test_zeros_around_an_image_are_the_colour_that_is_zero_to_the_layers() -> None:
+    colour = (0.2, 0.4, 0.6)
+    spec = NetworkSpec(architecture="c3s1-3", norm="none", form="tensorflow", output="linear", input_zero=colour)
+    subject = TransformNetwork(spec).eval()
+    image = torch.tensor(colour)[None, :, None, None].expand(1, 3, 5, 7)
+    assert (subject(image) - subject(image)[..., 2:3, 2:3]).abs().max() < 1e-6
