@@ -94,7 +94,7 @@ def _reach_of(enlarge: Enlarge, scale: int, stride: int, phase: int, *, transpos
 def _seam(enlarge: Enlarge, scale: int, stride: int, halo: int) -> float:
     """The largest difference, in levels of 255, between two tiles of a strip, each with its halo, and the whole."""
     middle = _whole_windows(halo + THICKNESS, stride)
-    strip = as_batch(pattern(_whole_windows(THICKNESS, stride), 2 * middle))
+    strip = as_batch(pattern(_whole_windows(2 * THICKNESS, stride), 2 * middle))
     whole = enlarge(strip).clamp(0, 1)
     begin, end = (middle - halo) // stride * stride, _whole_windows(middle + halo, stride)
     first = enlarge(strip[..., :end]).clamp(0, 1)[..., : middle * scale]
