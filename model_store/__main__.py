@@ -1,12 +1,16 @@
-"""The command `pastiche-models`: lists, shows, describes, verifies, promotes and rolls back the models of a store."""
+"""The command `pastiche-models`: lists, shows, describes, verifies, imports, promotes and rolls back models."""
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from model_store.card import describe_tiles
 from model_store.errors import StoreError
 from model_store.foreign import describe_foreign
+from model_store.importers.checkpoint import FORMATS
+from model_store.importers.importing import Labels, import_checkpoint
+from model_store.manifest import NAME_PATTERN, Manifest, valid_name
 from model_store.store import SHIPPED_STORE, ModelStore
 
 SHIPPED = "shipped"
@@ -16,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, or 1 after a StoreError, whose message goes to stderr."""
     options = _parser().parse_args(arguments)
     try:
-        if not options.store.is_dir():
+        if not options.store.is_dir() and options.command is not _import:
             raise StoreError(f"{options.store} is no folder; --store says where the models are")
         command: Callable[[ModelStore, argparse.Namespace], int] = options.command
         return command(ModelStore(options.store), options)
@@ -67,6 +71,25 @@ def _rollback(store: ModelStore, options: argparse.Namespace) -> int:
     return 0
 
 
+def _import(store: ModelStore, options: argparse.Namespace) -> int:
+    if not valid_name(options.name):
+        raise StoreError(f"{options.name!r} is no name of a model; it matches {NAME_PATTERN}")
+    labels = Labels(options.name, options.title, options.license, options.author, options.source, options.output)
+    manifest = import_checkpoint(store, options.file, labels)
+    print(f"{manifest.label} is current: {_describe_import(manifest)}")
+    if not manifest.license:
+        print(f"warning: {manifest.label} states no licence; --license says what its author allows", file=sys.stderr)
+    return 0
+
+
+def _describe_import(manifest: Manifest) -> str:
+    """How the file was understood, and how its images will be cut."""
+    assert manifest.origin
+    facts = [manifest.origin.layout, f"×{manifest.scale}", f"{manifest.parameters:,} parameters"]
+    assumed = [f"{what}: {how}" for what, how in manifest.origin.assumptions.items()]
+    return "; ".join([", ".join(facts), *assumed, f"tiles {describe_tiles(manifest)}"])
+
+
 def _print_each(names: Sequence[str], describe: Callable[[str], str]) -> int:
     """Print a line for each model. Returns 1 if any of them raised StoreError; the others are printed all the same."""
     status = 0
@@ -106,7 +129,22 @@ def _parser() -> argparse.ArgumentParser:
             subparser.add_argument("name", nargs="?" if name == "?" else None)
         if version:
             subparser.add_argument("version", type=int, nargs="?" if version == "?" else None)
+    _add_import(commands)
     return parser
+
+
+def _add_import(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    subparser = commands.add_parser("import", help="publish the network of a checkpoint of another project")
+    subparser.set_defaults(command=_import)
+    subparser.add_argument("file", type=Path, help=f"{FORMATS}, whatever its keys: the layout is recognised by them")
+    subparser.add_argument("--name", required=True, help="of the model, as in the paths of the service")
+    subparser.add_argument("--title", default="", help="for people")
+    subparser.add_argument("--license", default="", help="SPDX identifier of the licence of the weights")
+    subparser.add_argument("--author", default="", help="who made the network")
+    subparser.add_argument("--source", default="", help="where the file is published")
+    subparser.add_argument(
+        "--output", choices=("linear", "tanh"), help="what ends the network, if its keys do not tell"
+    )
 
 
 if __name__ == "__main__":

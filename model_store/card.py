@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
-from model_store.manifest import Manifest
+from model_store.manifest import Manifest, Origin
+from model_store.networks.imported import ImportedSpec
+from model_store.networks.transform import NetworkSpec
 from model_store.training_command import training_command
 
 PREVIEW_FILE = "preview.png"
@@ -40,7 +42,7 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
         **_license(manifest.license),
         "library_name": "pastiche",
         "pipeline_tag": "image-to-image",
-        "tags": [*TASK_TAGS[manifest.task], "perceptual-loss", "safetensors"],
+        "tags": [*TASK_TAGS[manifest.task], *([] if manifest.origin else ["perceptual-loss"]), "safetensors"],
     }
     results = [_result(name, scores) for name, scores in _scores(manifest).items()]
     return found | ({"model-index": [{"name": manifest.name, "results": results}]} if results else {})
@@ -83,7 +85,8 @@ def _sections(manifest: Manifest, *, preview: bool) -> Iterator[str]:
     yield f"## Use\n\n{_purpose(manifest)}\n\n{_console(_request(manifest))}"
     yield f"## Limits\n\n{_bullets(_limits(manifest))}"
     yield from _figures(manifest)
-    yield from _recipe(manifest)
+    if manifest.origin is None:
+        yield from _recipe(manifest)
     yield f"## Licence\n\n{_license_text(manifest.license)}"
 
 
@@ -98,18 +101,50 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "task", manifest.task if manifest.task == "style" else f"{manifest.task} ×{manifest.scale}"
     if manifest.provenance.style_image:
         yield "painting", _line(manifest.provenance.style_image)
-    yield "network", f"`{manifest.network.architecture}`, normalisation: {manifest.network.norm}"
+    yield "network", _network(manifest.network)
     yield "parameters", f"{manifest.parameters:,}"
-    yield "tiles", "give exactly the whole image" if manifest.tileable else "cannot be used: every pixel sees the image"
+    yield "tiles", describe_tiles(manifest)
+    if manifest.origin:
+        yield "imported from", f"`{_line(manifest.origin.file)}` ({manifest.origin.layout}), `{manifest.origin.digest}`"
+        yield from ((what, _line(how)) for what, how in _credits(manifest.origin))
     yield "licence", _line(manifest.license) or "not stated"
     yield "weights", f"`{manifest.digest}`"
 
 
+def _network(spec: NetworkSpec | ImportedSpec) -> str:
+    if isinstance(spec, ImportedSpec):
+        return f"{_line(spec.architecture)}, built by {spec.library}"
+    return f"`{spec.architecture}`, normalisation: {spec.norm}"
+
+
+def describe_tiles(manifest: Manifest) -> str:
+    """What tiles of an image give, in words."""
+    if manifest.tileable:
+        return "give exactly the whole image"
+    if isinstance(manifest.network, ImportedSpec) and manifest.network.tiles == "overlapping":
+        seam = f"on a test image they differ from the whole by {manifest.network.seam:.2g} levels of 255"
+        return f"of large images overlap by {manifest.network.halo} pixels; {seam}"
+    return "cannot be used: every pixel sees the image"
+
+
+def _overlaps(manifest: Manifest) -> bool:
+    return isinstance(manifest.network, ImportedSpec) and manifest.network.tiles == "overlapping"
+
+
+def _credits(origin: Origin) -> Iterator[tuple[str, str]]:
+    if origin.author:
+        yield "author", origin.author
+    if origin.source:
+        yield "published at", origin.source
+    yield from origin.assumptions.items()
+
+
 def _purpose(manifest: Manifest) -> str:
+    size = "network" if manifest.origin else "small network"
     if manifest.task == "style":
         painting = _line(manifest.provenance.style_image) or "one painting"
-        return f"It paints photographs in the style of {painting}, in one pass of a small network."
-    return f"It enlarges photographs {manifest.scale} times in width and height, in one pass of a small network."
+        return f"It paints photographs in the style of {painting}, in one pass of a {size}."
+    return f"It enlarges photographs {manifest.scale} times in width and height, in one pass of a {size}."
 
 
 def _request(manifest: Manifest) -> str:
@@ -120,6 +155,15 @@ def _request(manifest: Manifest) -> str:
 
 
 def _limits(manifest: Manifest) -> Iterator[str]:
+    if manifest.origin:
+        yield "It was trained elsewhere: what it suits is for its author to say."
+    else:
+        yield from _own_limits(manifest)
+    if not manifest.tileable and not _overlaps(manifest):
+        yield "Every pixel depends on the whole image, so memory grows with the image."
+
+
+def _own_limits(manifest: Manifest) -> Iterator[str]:
     if manifest.task == "style":
         side = manifest.provenance.recipe.get("style_size")
         seen = f" It saw the painting with {side} pixels on its longer side." if side else ""
@@ -128,8 +172,6 @@ def _limits(manifest: Manifest) -> Iterator[str]:
     else:
         yield "It learned from photographs that were reduced bicubically: noise and JPEG artefacts are enlarged, too."
         yield from _invention(manifest)
-    if not manifest.tileable:
-        yield "Every pixel depends on the whole image, so memory grows with the image."
     yield "It was trained on photographs alone: for drawings, text and screenshots nothing is promised."
 
 

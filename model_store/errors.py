@@ -15,3 +15,11 @@ class CorruptModel(StoreError):
 
 class GoldenMismatch(StoreError):
     """A network does not reproduce its recorded output on this device."""
+
+
+class MissingExtra(StoreError):
+    """A network needs a library that is not installed."""
+
+
+class UnknownCheckpoint(StoreError):
+    """A file holds no network that can be imported."""

@@ -13,6 +13,6 @@ def describe_foreign(names: Sequence[str]) -> str:
     verb = "is no model" if len(names) == 1 else "are no models"
     return (
         f"{named}{more} {verb} and ignored: a store holds <model>/<version>/ with a manifest and safetensors, which "
-        "`pastiche-train` publishes and `pastiche-models` lists, verifies and promotes; checkpoints of other programs "
-        "cannot be served"
+        "`pastiche-train` publishes and `pastiche-models` lists, verifies and promotes; `pastiche-models import` makes "
+        "one of a checkpoint of another program"
     )

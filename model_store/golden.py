@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from model_store.errors import GoldenMismatch
-from model_store.networks.transform import TransformNetwork
+from model_store.networks.network import Network
 
 FP32_TOLERANCE = 1e-4
 """Largest absolute difference in fp32, of values in [0, 1]."""
@@ -23,7 +23,7 @@ class Golden:
     output: Tensor
 
     @classmethod
-    def of(cls, network: TransformNetwork, image: Tensor | None = None) -> "Golden":
+    def of(cls, network: Network, image: Tensor | None = None) -> "Golden":
         """Run `network` in evaluation mode on `image`, uint8 (H, W, 3), by default `pattern()`."""
         pixels = pattern() if image is None else image
         with torch.inference_mode():

@@ -4,14 +4,26 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
+from model_store.networks.imported import ImportedSpec
 from model_store.networks.transform import NetworkSpec
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Task = Literal["style", "super-resolution"]
+
+
+def _kind_of_spec(spec: Any) -> str:
+    library = spec.get("library") if isinstance(spec, dict) else getattr(spec, "library", None)
+    return "transform" if library is None else "imported"
+
+
+AnySpec = Annotated[
+    Annotated[NetworkSpec, Tag("transform")] | Annotated[ImportedSpec, Tag("imported")], Discriminator(_kind_of_spec)
+]
+"""Of our own networks, and of those that a library builds."""
 
 
 class Provenance(BaseModel):
@@ -28,6 +40,21 @@ class Provenance(BaseModel):
     metrics: dict[str, float] = Field(default_factory=dict, description="measured results, such as psnr_set5")
     steps: int = Field(0, ge=0, description="optimisation steps")
     software: dict[str, str] = Field(default_factory=dict, description="versions of torch and of the trainer")
+
+
+class Origin(BaseModel):
+    """Where an imported network comes from, and how its file was understood."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layout: str = Field(description="whose layout the file has")
+    file: str = Field(description="the name of the file")
+    digest: str = Field(description="sha256:… of the file")
+    author: str = Field("", description="who made the network")
+    source: str = Field("", description="where the file is published")
+    assumptions: dict[str, str] = Field(
+        default_factory=dict, description="what the layout says of colours, ranges and padding, and the file does not"
+    )
 
 
 class Draft(BaseModel):
@@ -47,6 +74,7 @@ class Draft(BaseModel):
         "at it; by default the service's",
     )
     provenance: Provenance = Field(default_factory=lambda: Provenance(data="not stated"))
+    origin: Origin | None = Field(None, description="of a network that was imported")
 
 
 class Manifest(Draft):
@@ -54,7 +82,7 @@ class Manifest(Draft):
 
     format: Literal[1] = Field(1, description="of the manifest itself and of the files beside it")
     version: int = Field(ge=1)
-    network: NetworkSpec
+    network: AnySpec
     scale: int = Field(ge=1, description="output side over input side")
     tileable: bool = Field(description="whether tiles of an image give exactly what the whole image gives")
     halo: int = Field(

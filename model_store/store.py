@@ -2,7 +2,7 @@
 
 <root>/<name>/current                     the number of the current version
 <root>/<name>/<version>/manifest.json     see Manifest
-                        weights.safetensors    convolutions in fp16, normalisation in fp32
+                        weights.safetensors    convolutions in fp16, normalisation in fp32; imported ones as they were
                         golden.safetensors     an input and its output, see Golden
                         preview.png            optional
                         README.md              the model card, see model_card
@@ -25,12 +25,15 @@ from torch import Tensor, nn
 
 from model_store.card import PREVIEW_FILE, model_card
 from model_store.durable import replace_file, write_folder
-from model_store.errors import CorruptModel, GoldenMismatch, StoreError, UnknownModel
+from model_store.errors import CorruptModel, GoldenMismatch, MissingExtra, StoreError, UnknownCheckpoint, UnknownModel
 from model_store.golden import Golden
+from model_store.importers.super_resolution import build_imported
 from model_store.links import require_inside
 from model_store.manifest import Draft, Manifest, valid_name
+from model_store.networks.imported import ImportedSpec
 from model_store.networks.layers import InstanceNorm
-from model_store.networks.transform import TransformNetwork
+from model_store.networks.network import Network, Spec
+from model_store.networks.transform import NetworkSpec, TransformNetwork
 
 SHIPPED_STORE = Path(__file__).parent / "checkpoints"
 """The networks that come with the package."""
@@ -53,7 +56,7 @@ class StoredModel:
     """A verified version. The network is in fp32 and in evaluation mode."""
 
     manifest: Manifest
-    network: TransformNetwork
+    network: Network
     golden: Golden
 
     def check(self, output: Tensor, precision: torch.dtype = torch.float32) -> None:
@@ -143,20 +146,16 @@ class ModelStore:
     def load(self, name: str, version: int | None = None) -> StoredModel:
         """Load a version, by default the current one.
 
-        Raises CorruptModel if a digest is wrong, the files contradict each other, or a link leads out of the store. It
-        does not run the network.
+        Raises CorruptModel if a digest is wrong, the files contradict each other, or a link leads out of the store, and
+        MissingExtra if a library is missing that an imported network needs. It does not run the network.
         """
         manifest = self.manifest(name, version)
         folder = self._folder(name, manifest.version)
-        network = TransformNetwork(manifest.network)
-        _check_derived(manifest, network)
         tensors = _read_tensors(folder / _WEIGHTS, manifest.digest, manifest.label)
-        try:
-            network.load_state_dict(tensors, strict=True)
-        except RuntimeError as error:
-            raise CorruptModel(f"{manifest.label}: weights do not fit {manifest.network}: {error}") from error
+        network = _build_network(manifest.network, tensors, manifest.label)
+        _check_derived(manifest, network)
         golden = _to_golden(_read_tensors(folder / _GOLDEN, manifest.golden_digest, manifest.label), manifest)
-        return StoredModel(manifest, network.eval(), golden)
+        return StoredModel(manifest, network, golden)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
         """Load a version and recompute its golden output in fp32. Raises StoreError if anything differs."""
@@ -167,20 +166,21 @@ class ModelStore:
 
     def publish(
         self,
-        network: TransformNetwork,
+        network: Network,
         draft: Draft,
         preview: bytes | None = None,
         picture: Tensor | None = None,
+        tensors: Mapping[str, Tensor] | None = None,
     ) -> Manifest:
         """Store `network` as the next version of `draft.name` and make it current.
 
-        `preview` is a PNG file; `picture`, uint8 (H, W, 3), becomes the golden input. The golden output and the
-        manifest are computed from the weights as stored. Readers see a complete version or none. Raises StoreError,
-        and writes nothing, if a stored value would not be finite, or if the model's folder is not in the store.
+        `preview` is a PNG file; `picture`, uint8 (H, W, 3), becomes the golden input; `tensors` are what is stored of
+        the weights, by default convolutions in fp16. The golden output and the manifest are computed from the weights
+        as stored. Readers see a complete version or none. Raises StoreError, and writes nothing, if a stored value
+        would not be finite, or if the model's folder is not in the store.
         """
-        weights = _serialize(_to_storage_precision(network), draft.name)
-        stored = TransformNetwork(network.spec)
-        stored.load_state_dict(parse_safetensors(weights))
+        weights = _serialize(_to_storage_precision(network) if tensors is None else tensors, draft.name)
+        stored = _build_network(network.spec, parse_safetensors(weights), draft.name)
         golden = Golden.of(stored, picture)
         pair = _serialize({"input": golden.input, "output": golden.output}, draft.name)
         files = {_WEIGHTS: weights, _GOLDEN: pair} | ({} if preview is None else {_PREVIEW: preview})
@@ -222,7 +222,7 @@ class ModelStore:
         except OSError as error:
             raise CorruptModel(f"{name}: unreadable {_CURRENT}: {_reason(error)}") from error
 
-    def _write_next(self, draft: Draft, network: TransformNetwork, files: Mapping[str, bytes]) -> Manifest:
+    def _write_next(self, draft: Draft, network: Network, files: Mapping[str, bytes]) -> Manifest:
         """Write the next version; if another publisher has taken its number meanwhile, the one after it."""
         require_inside(self.root, (self.root / draft.name,), draft.name)
         while True:
@@ -248,7 +248,8 @@ def _is_being_written(folder: Path) -> bool:
     return valid_name(folder.name) and folder.is_dir() and any(map(_hidden, folder.iterdir()))
 
 
-def _build_manifest(draft: Draft, version: int, network: TransformNetwork, files: Mapping[str, bytes]) -> Manifest:
+def _build_manifest(draft: Draft, version: int, network: Network, files: Mapping[str, bytes]) -> Manifest:
+    assert isinstance(network.spec, NetworkSpec | ImportedSpec)
     return Manifest(
         **dict(draft),
         **_derived_fields(network),
@@ -260,17 +261,34 @@ def _build_manifest(draft: Draft, version: int, network: TransformNetwork, files
     )
 
 
-def _derived_fields(network: TransformNetwork) -> dict[str, Any]:
+def _build_network(spec: Spec, tensors: dict[str, Tensor], label: str) -> Network:
+    """The network in fp32 and in evaluation mode. Raises CorruptModel or MissingExtra."""
+    try:
+        match spec:
+            case NetworkSpec():
+                network = TransformNetwork(spec)
+                network.load_state_dict(tensors, strict=True)
+                return network.eval()
+            case ImportedSpec():
+                return build_imported(spec, tensors)
+    except (RuntimeError, UnknownCheckpoint) as error:
+        raise CorruptModel(f"{label}: weights do not fit {spec}: {error}") from error
+    except MissingExtra as error:
+        raise MissingExtra(f"{label}: {error}") from error
+    raise CorruptModel(f"{label}: {spec} is no network that can be built")
+
+
+def _derived_fields(network: Network) -> dict[str, Any]:
     """The fields of a manifest that are computed from its network."""
     return {
         "scale": network.spec.scale,
         "tileable": network.spec.tileable,
-        "halo": network.spec.geometry.halo,
+        "halo": network.spec.halo,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
 
 
-def _check_derived(manifest: Manifest, network: TransformNetwork) -> None:
+def _check_derived(manifest: Manifest, network: Network) -> None:
     for field, value in _derived_fields(network).items():
         stated = getattr(manifest, field)
         if stated != value:
@@ -299,7 +317,7 @@ def _to_golden(tensors: dict[str, Tensor], manifest: Manifest) -> Golden:
     raise CorruptModel(f"{manifest.label}: {_GOLDEN} holds {found}, which is no picture and its output")
 
 
-def _serialize(tensors: dict[str, Tensor], name: str) -> bytes:
+def _serialize(tensors: Mapping[str, Tensor], name: str) -> bytes:
     """The tensors in the safetensors format. Raises StoreError if a value is not finite."""
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all():

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model_store import NetworkSpec, TransformNetwork
+from model_store import Manifest, Network, NetworkSpec, TransformNetwork
 
 NARROW_STYLE = "c9s1-4,d6,d8,R8*5,u6,u4,c9s1-3"
 """The topology of the paper's style network, a few channels wide."""
@@ -41,6 +41,18 @@ def network(
             value.normal_(0, 0.2)
     _measure_statistics(built)
     return built.eval()
+
+
+def own(stored: Network) -> TransformNetwork:
+    """A stored network that is one of ours."""
+    assert isinstance(stored, TransformNetwork)
+    return stored
+
+
+def own_spec(manifest: Manifest) -> NetworkSpec:
+    """The spec of a version of one of our networks."""
+    assert isinstance(manifest.network, NetworkSpec)
+    return manifest.network
 
 
 def in_form(original: TransformNetwork, form: str) -> TransformNetwork:

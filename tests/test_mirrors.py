@@ -11,6 +11,7 @@ UNMIRRORED = {
     "benchmarks/peers/litserve.py": "needs the extra `benchmarks`",
     "model_store/errors.py": "exceptions without code, each raised in the tests of its module",
     "service/engine/deadline.py": "data alone; test_admission.py and test_scheduler.py hold it",
+    "model_store/networks/network.py": "an interface; test_transform.py and test_imported.py test both of its classes",
     "service/engine/loaded_model.py": "data alone; test_model_loader.py and test_runner.py hold it",
     "service/http/probes.py": "two sets; the tests of access, hosts, connections and the log hold them",
     "service/http/routes/parameters.py": "annotations alone; test_openapi.py holds them against the endpoints",

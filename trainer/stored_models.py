@@ -33,8 +33,12 @@ def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
     TrainerError where the first layers differ, or the `output` or `skip` options do.
     """
     stored = find_model(config.store, config.warm_start).network
+    if not isinstance(stored, TransformNetwork):
+        raise TrainerError(
+            f"--warm-start {config.warm_start} is an imported {stored.spec.architecture}, not one of ours"
+        )
     common = _common_layers(stored.spec, network.spec)
-    fields = ("output", "skip") if common else ("architecture",)
+    fields = ("output", "skip", "input_zero", "output_zero", "last_norm") if common else ("architecture",)
     differing = [
         f"{field} {getattr(stored.spec, field)}"
         for field in fields

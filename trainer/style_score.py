@@ -9,7 +9,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from model_store import TransformNetwork
+from model_store import Network
 from trainer.data import image_files
 from trainer.evaluate import luma
 from trainer.hardware import Hardware
@@ -30,7 +30,7 @@ class StyleScorer:
         self._objective = style_objective(weights, loss_network, load_painting(style_image, style_size, HARDWARE))
 
     @torch.inference_mode()
-    def terms(self, network: TransformNetwork, photograph: Path, longer_side: int) -> dict[str, float]:
+    def terms(self, network: Network, photograph: Path, longer_side: int) -> dict[str, float]:
         """The weighted terms for a photograph, resized to `longer_side` pixels and not tiled; their sum is `total`.
 
         Also the `texture` of flat regions, in levels of 256, and its `peak` in dB (see `flat_texture`), if no side has
@@ -41,7 +41,7 @@ class StyleScorer:
         terms = ImageObjective(self._objective, self._loss_network, image).terms(painted)
         return terms | {"total": math.fsum(terms.values())} | _texture(painted, image)
 
-    def mean(self, network: TransformNetwork, folder: Path, longer_side: int) -> dict[str, float]:
+    def mean(self, network: Network, folder: Path, longer_side: int) -> dict[str, float]:
         """The means of `terms` over the images of a folder. Raises DataError where there are none, as `image_files`."""
         found: dict[str, list[float]] = defaultdict(list)
         for path in image_files(folder, "--images"):

@@ -2,8 +2,10 @@
 
 from model_store.networks.architecture import STYLE, UPSCALE_4, UPSCALE_8, Architecture, ArchitectureError
 from model_store.networks.geometry import Geometry
+from model_store.networks.imported import ImportedNetwork, ImportedSpec
 from model_store.networks.inference import for_inference
 from model_store.networks.layers import reflected
+from model_store.networks.network import Network
 from model_store.networks.precision import has_fast_bf16
 from model_store.networks.reduction import area_reduced, thumbnail
 from model_store.networks.transform import NetworkSpec, TransformNetwork
@@ -15,6 +17,9 @@ __all__ = [
     "Architecture",
     "ArchitectureError",
     "Geometry",
+    "ImportedNetwork",
+    "ImportedSpec",
+    "Network",
     "NetworkSpec",
     "TransformNetwork",
     "area_reduced",

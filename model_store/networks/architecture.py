@@ -7,6 +7,7 @@ An architecture is a comma-separated list of layers, in the notation of the auth
 ``d64``      downsampling: convolution 3×3, stride 2, 64 filters
 ``R128``     residual block of two 3×3 convolutions with 128 filters
 ``u64``      upsampling: side × 2 and a 3×3 convolution, 64 filters
+``t64``      transposed convolution 3×3 of stride 2 with zero padding: side × 2, 64 filters
 ``p4``       pixel shuffle (sub-pixel convolution, Shi et al. 2016): 16 channels become one, side × 4
 ``R128*5``   any layer, five times
 ======== ==========================================================================================
@@ -70,6 +71,16 @@ class Upsampling:
 
 
 @dataclass(frozen=True)
+class Transposed:
+    """``t<filters>``: a transposed convolution 3×3 of stride 2, padded with zeros in every form: side × 2."""
+
+    filters: int
+
+    def __str__(self) -> str:
+        return f"t{self.filters}"
+
+
+@dataclass(frozen=True)
 class Shuffle:
     """``p<factor>``: factor² channels become one channel of factor times the side."""
 
@@ -79,12 +90,12 @@ class Shuffle:
         return f"p{self.factor}"
 
 
-Layer = Convolution | Residual | Upsampling | Shuffle
+Layer = Convolution | Residual | Upsampling | Transposed | Shuffle
 
 _NUMBER = "[0-9]{1,9}"
 _TOKEN = re.compile(
     rf"(?:c(?P<kernel>{_NUMBER})s(?P<stride>{_NUMBER})-(?P<c>{_NUMBER})"
-    rf"|d(?P<d>{_NUMBER})|R(?P<R>{_NUMBER})|u(?P<u>{_NUMBER})|p(?P<p>{_NUMBER}))"
+    rf"|d(?P<d>{_NUMBER})|R(?P<R>{_NUMBER})|u(?P<u>{_NUMBER})|t(?P<t>{_NUMBER})|p(?P<p>{_NUMBER}))"
     rf"(?:\*(?P<times>{_NUMBER}))?"
 )
 
@@ -165,7 +176,7 @@ class Architecture:
 def _parse_token(token: str) -> list[Layer]:
     match = _TOKEN.fullmatch(token)
     if not match:
-        raise ArchitectureError(f"{token!r} is no layer; layers look like c9s1-32, d64, R128, R128*5, u64, p4")
+        raise ArchitectureError(f"{token!r} is no layer; layers look like c9s1-32, d64, R128, R128*5, u64, t64, p4")
     numbers = {name: int(digits) for name, digits in match.groupdict().items() if digits}
     times = numbers.pop("times", 1)
     if min(times, *numbers.values()) < 1:
@@ -187,6 +198,8 @@ def _make_layer(numbers: dict[str, int]) -> Layer:
             return Residual(filters)
         case {"u": filters}:
             return Upsampling(filters)
+        case {"t": filters}:
+            return Transposed(filters)
     return Shuffle(numbers["p"])
 
 
@@ -204,7 +217,7 @@ def _cumulative_scales(layers: tuple[Layer, ...]) -> Iterator[Fraction]:
         match layer:
             case Convolution(stride=stride):
                 scale /= stride
-            case Upsampling():
+            case Upsampling() | Transposed():
                 scale *= 2
             case Shuffle(factor=factor):
                 scale *= factor

@@ -9,13 +9,14 @@
 """
 
 import copy
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from model_store.networks.imported import ImportedNetwork
 from model_store.networks.layers import (
     ConvLayer,
     NormalizedConv,
@@ -26,6 +27,7 @@ from model_store.networks.layers import (
     UpsampleLayer,
     reflect,
 )
+from model_store.networks.network import Network
 from model_store.networks.transform import TransformNetwork
 
 _Layer = TypeVar("_Layer", ConvLayer, UpsampleLayer, TransposedLayer)
@@ -34,17 +36,34 @@ _MIN_BLOCKED_KERNEL = 5
 """Smallest kernel side that gains from the blocked form; with a 3×3 kernel the work would nearly double."""
 
 
-def for_inference(network: TransformNetwork, precision: torch.dtype = torch.float32) -> TransformNetwork:
+@overload
+def for_inference(network: TransformNetwork, precision: torch.dtype = torch.float32) -> TransformNetwork: ...
+
+
+@overload
+def for_inference(network: Network, precision: torch.dtype = torch.float32) -> Network: ...
+
+
+def for_inference(network: Network, precision: torch.dtype = torch.float32) -> Network:
     """A rewritten copy of `network` for inference, with the same contract, channels_last, weights in `precision`.
 
     In float32 it equals the network in evaluation mode to 1e-5. Input and output are float32 in every precision. If
-    the features of an image overflow, its output is not finite.
+    the features of an image overflow, its output is not finite. An imported network is copied as it is; see
+    `ImportedNetwork.for_inference`.
     """
+    if isinstance(network, TransformNetwork):
+        return _rewritten(network, precision)
+    if isinstance(network, ImportedNetwork):
+        return network.for_inference(precision)
+    raise TypeError(f"{type(network).__name__} is no network that can be rewritten")
+
+
+def _rewritten(network: TransformNetwork, precision: torch.dtype) -> TransformNetwork:
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     fast.layers = nn.Sequential(*(_rewrite(layer) for layer in fast.layers))
     fast.layers.to(precision).to(memory_format=torch.channels_last)
     if isinstance(fast.output, ScaledTanh):
-        fast.output = OverflowPreservingTanh(fast.output.centre)
+        fast.output = OverflowPreservingTanh(fast.spec.tanh_centre).to(fast.output.centre.device)
     for module in fast.layers.modules():
         if isinstance(module, ThumbnailNorm):
             module.float()  # its statistics are computed in fp32

@@ -8,8 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Norm = Literal["batch", "instance", "thumbnail", "none"]
-Padding = Literal["zero", "reflection", "valid"]
-"""What surrounds the input of a convolution: zeros, its reflection, or nothing (the result is smaller)."""
+Triple = tuple[float, float, float]
+"""A value for each of red, green and blue."""
+
+Padding = Literal["zero", "same-zero", "reflection", "valid"]
+"""What surrounds the input of a convolution: zeros, its reflection, or nothing (the result is smaller).
+
+Same-zero is TensorFlow's SAME: as many zeros as make the output ⌈side / stride⌉ long, the odd one at the far end.
+"""
 
 
 def reflect(image: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
@@ -30,6 +36,12 @@ def reflected(side: int, begin: int, end: int, device: torch.device | None = Non
     period = max(2 * (side - 1), 1)
     index = torch.arange(begin, end, device=device) % period
     return torch.where(index < side, index, period - index)
+
+
+def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
+    """Pad with zeros as TensorFlow's SAME does."""
+    height, width = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:])
+    return F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
 
 
 class InstanceNorm(nn.InstanceNorm2d):
@@ -190,10 +202,13 @@ class ConvLayer(NormalizedConv):
         activation = nn.ReLU() if relu else nn.Identity()
         super().__init__(conv, normalization(norm, filters), activation, reflected=padding == "reflection")
         self.reflect_padding = reflect_padding
+        self.same_zero = padding == "same-zero"
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
         if reflected:
             x = reflect(x, self.reflect_padding, self.reflect_padding, self.reflect_padding, self.reflect_padding)
+        elif self.same_zero:
+            x = pad_same(x, self.conv.kernel_size[0], self.conv.stride[0])
         return F.conv2d(x, weight, bias, self.conv.stride, self.conv.padding)
 
 
@@ -247,11 +262,14 @@ class TransposedLayer(NormalizedConv):
 
     conv: nn.ConvTranspose2d
 
-    def __init__(self, channels: int, filters: int, *, norm: Norm) -> None:
+    def __init__(self, channels: int, filters: int, *, norm: Norm, padding: Padding = "zero") -> None:
         conv = nn.ConvTranspose2d(channels, filters, 3, stride=2, padding=1, output_padding=1)
         super().__init__(conv, normalization(norm, filters), nn.ReLU(), reflected=False)
+        self.same_zero = padding == "same-zero"
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:  # noqa: ARG002
+        if self.same_zero:  # the transpose of padding at the far end: cropped there
+            return F.conv_transpose2d(x, weight, bias, stride=2)[..., :-1, :-1]
         return F.conv_transpose2d(x, weight, bias, stride=2, padding=1, output_padding=1)
 
 
@@ -274,12 +292,13 @@ class ShuffleLayer(TransformLayer):
 class ScaledTanh(nn.Module):
     """The paper's output: 0.5 + 150/255 · tanh, a little more than [0, 1], which keeps tanh out of saturation.
 
-    With a skip connection the centre is 0 instead of 0.5.
+    With a skip connection the centre is 0 instead of 0.5; other projects have one for each channel.
     """
 
-    def __init__(self, centre: float = 0.5) -> None:
+    def __init__(self, centre: Triple = (0.5, 0.5, 0.5)) -> None:
         super().__init__()
-        self.centre = centre
+        self.centre: Tensor
+        self.register_buffer("centre", torch.tensor(centre)[:, None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.centre + 150 / 255 * torch.tanh(x)

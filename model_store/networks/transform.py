@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model_store.networks.architecture import Architecture, Convolution, Layer, Residual, Upsampling
+from model_store.networks.architecture import Architecture, Convolution, Layer, Residual, Transposed, Upsampling
 from model_store.networks.geometry import Geometry
 from model_store.networks.layers import (
     ConvLayer,
@@ -19,12 +19,14 @@ from model_store.networks.layers import (
     ShuffleLayer,
     TransformLayer,
     TransposedLayer,
+    Triple,
     UpsampleLayer,
     reflect,
 )
+from model_store.networks.network import Network
 from model_store.networks.reduction import area_reduced, is_own_thumbnail, with_grain
 
-Form = Literal["paper", "same", "native"]
+Form = Literal["paper", "same", "native", "tensorflow"]
 
 _BICUBIC_REACH = 2
 """Input pixels that bicubic interpolation reads on either side."""
@@ -40,11 +42,17 @@ class NetworkSpec(BaseModel):
     form: Form = Field(
         "native",
         description="native: reflected once by a halo, then valid convolutions (tileable unless norm is instance); "
-        "same: reflection inside the layers, the same weights; paper: as in the paper's tables",
+        "same: reflection inside the layers, the same weights; paper: as in the paper's tables; tensorflow: zeros "
+        "inside the layers, as TensorFlow's SAME places them",
     )
     output: Literal["tanh", "linear"] = Field(
         "tanh", description="the map after the last layer; tanh is centred on 0.5, with skip on 0"
     )
+    input_zero: Triple = Field(
+        (0.5, 0.5, 0.5), description="the RGB that the layers see as 0, and so what padding with zeros means"
+    )
+    output_zero: Triple | None = Field(None, description="the RGB that tanh is centred on, if it is another one")
+    last_norm: bool = Field(False, description="whether there is normalisation after the last convolution, too")
     skip: bool = Field(False, description="add the input, enlarged bicubically, to the output")
     thumbnail: int = Field(
         256,
@@ -61,10 +69,20 @@ class NetworkSpec(BaseModel):
         return str(architecture)
 
     @model_validator(mode="after")
-    def _check_thumbnail_form(self) -> Self:
-        if self.norm == "thumbnail" and self.form == "paper":
-            raise ValueError("thumbnail normalisation has the forms native and same, not paper")
+    def _check_form(self) -> Self:
+        if self.norm == "thumbnail" and self.form not in ("native", "same"):
+            raise ValueError(f"thumbnail normalisation has the forms native and same, not {self.form}")
+        layers = Architecture.parse(self.architecture).layers
+        if self.form == "native" and any(isinstance(layer, Transposed) for layer in layers):
+            raise ValueError("a transposed convolution (t64) has no native form; its zeros would lie between tiles")
         return self
+
+    @property
+    def tanh_centre(self) -> Triple:
+        """The RGB that tanh is centred on."""
+        if self.output_zero is not None:
+            return self.output_zero
+        return (0.0, 0.0, 0.0) if self.skip else (0.5, 0.5, 0.5)
 
     @property
     def scale(self) -> int:
@@ -78,13 +96,33 @@ class NetworkSpec(BaseModel):
         return self.form == "native" and self.norm != "instance"
 
     @property
+    def needs_whole_image(self) -> bool:
+        """Whether an image may not be cut at all."""
+        return not self.tileable
+
+    @property
+    def share_of_whole_pixels(self) -> float:
+        """How large whole images may be, as a share of what the settings accept."""
+        return 1.0
+
+    @property
+    def values_per_pixel(self) -> float:
+        """Values per input pixel in the two largest adjacent planes, which a forward pass holds at the same time."""
+        return Architecture.parse(self.architecture).values_per_pixel
+
+    @property
+    def halo(self) -> int:
+        """Input pixels by which the native form reflects an image to the left and above."""
+        return self.geometry.halo
+
+    @property
     def geometry(self) -> Geometry:
         """Margins, crop and alignment of the native form."""
         reach = _BICUBIC_REACH if self.skip and self.scale > 1 else 0
         return Geometry.of(Architecture.parse(self.architecture), min_halo=reach)
 
 
-class TransformNetwork(nn.Module):
+class TransformNetwork(Network):
     """An image transformation network (paper §3.1, supplementary tables 1 and 2).
 
     Input and output are float32 RGB (N, 3, H, W) in [0, 1]; the output has scale × the side. The layers compute in the
@@ -97,15 +135,24 @@ class TransformNetwork(nn.Module):
     that is its own thumbnail the result is exactly that of instance normalisation in the *same* form.
     """
 
+    pads_planes = False
+
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         architecture = Architecture.parse(spec.architecture)
-        self.spec = spec
+        self.spec: NetworkSpec = spec
         self.scale = architecture.scale
         self.geometry = spec.geometry
         self.layers = nn.Sequential(*_build_layers(architecture, spec))
-        self.output = ScaledTanh(0.0 if spec.skip else 0.5) if spec.output == "tanh" else nn.Identity()
+        self.output = ScaledTanh(spec.tanh_centre) if spec.output == "tanh" else nn.Identity()
+        self._twice_zero: Tensor
+        self.register_buffer("_twice_zero", 2 * torch.tensor(spec.input_zero)[:, None, None], persistent=False)
         self._init_last_convolution()
+
+    @property
+    def stride(self) -> int:
+        """Tiles begin at multiples of it, in input pixels."""
+        return self.geometry.stride
 
     @property
     def needs_statistics(self) -> bool:
@@ -158,7 +205,7 @@ class TransformNetwork(nn.Module):
             case "paper":
                 around = _paper_halo(Architecture.parse(self.spec.architecture))
                 return around, around
-            case "same":
+            case "same" | "tensorflow":
                 return 0, 0
 
     def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:
@@ -185,8 +232,8 @@ class TransformNetwork(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, TransformLayer)]
 
     def _normalize_input(self, image: Tensor) -> Tensor:
-        """Map [0, 1] to [-1, 1], in the precision of the weights."""
-        return (image * 2 - 1).to(next(self.layers.parameters()).dtype)
+        """Map [0, 1] to [-1, 1], or so that `input_zero` becomes 0, in the precision of the weights."""
+        return (image * 2 - self._twice_zero).to(next(self.layers.parameters()).dtype)
 
     def _run_layers(self, plane: Tensor, statistics: Tensor | None) -> Tensor:
         """As `transform`, but without statistics each layer normalises the plane by its own."""
@@ -214,10 +261,12 @@ def _enlarge_bicubic(plane: Tensor, scale: int) -> Tensor:
 
 
 def _build_layers(architecture: Architecture, spec: NetworkSpec) -> list[TransformLayer]:
-    last = max(i for i, layer in enumerate(architecture.layers) if isinstance(layer, Convolution | Upsampling))
+    last = max(
+        i for i, layer in enumerate(architecture.layers) if isinstance(layer, Convolution | Upsampling | Transposed)
+    )
     built = []
     for i, (layer, channels) in enumerate(architecture.channels()):
-        norm = spec.norm if i != last else "none"
+        norm = spec.norm if i != last or spec.last_norm else "none"
         padding = _choose_padding(layer, architecture, spec.form)
         built.append(_build_layer(layer, channels, norm, spec.form, padding, relu=i != last))
     return built
@@ -229,7 +278,11 @@ def _build_layer(layer: Layer, channels: int, norm: Norm, form: Form, padding: P
             return ConvLayer(channels, filters, kernel, stride, padding=padding, norm=norm, relu=relu)
         case Residual(filters):
             return ResidualBlock(filters, padding=padding, norm=norm)
-        case Upsampling(filters) if form == "paper":
+        case Upsampling(filters) if form in ("paper", "tensorflow"):
+            return TransposedLayer(
+                channels, filters, norm=norm, padding="same-zero" if form == "tensorflow" else "zero"
+            )
+        case Transposed(filters):
             return TransposedLayer(channels, filters, norm=norm)
         case Upsampling(filters):
             return UpsampleLayer(channels, filters, padding=padding, norm=norm)
@@ -241,6 +294,8 @@ def _choose_padding(layer: Layer, architecture: Architecture, form: Form) -> Pad
         return "valid"
     if form == "same":
         return "reflection"
+    if form == "tensorflow":
+        return "same-zero" if isinstance(layer, Convolution) and layer.stride > 1 else "zero"
     return "valid" if isinstance(layer, Residual) and architecture.scale == 1 else "zero"
 
 

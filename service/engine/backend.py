@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from model_store import TransformNetwork
+from model_store import Network
 from service.imaging.pixels import Pixels
 
 
@@ -24,16 +24,14 @@ class Backend(Protocol):
         """For the length of the block the calling thread has a lane, or all of them where it is `exclusive`."""
 
     def run(
-        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int = 1
+        self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int = 1
     ) -> list[Pixels | None]:
         """The network's outputs for planes (H, W, 3) of one shape and type; None for an output that is not finite.
 
         `statistics`: (N, 2, K) for networks that need them. `fixed_batch`: planes that each batch computes.
         """
 
-    def run_eager(
-        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
-    ) -> list[Pixels | None]:
+    def run_eager(self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None) -> list[Pixels | None]:
         """The same with the least memory: no batch is padded, nothing is captured or kept for later."""
 
     def launch_lock(self) -> AbstractContextManager[None]:
@@ -46,7 +44,7 @@ class Backend(Protocol):
         """Memory ran out in a batch of `fixed_batch` planes: free what is kept for later, and use smaller batches."""
 
 
-def forward_integers(network: TransformNetwork, planes: Tensor, statistics: Tensor | None) -> tuple[Tensor, Tensor]:
+def forward_integers(network: Network, planes: Tensor, statistics: Tensor | None) -> tuple[Tensor, Tensor]:
     """uint8 or uint16 (N, H, W, 3) through the network: the same type, (N, H', W', 3), and which are finite, (N,)."""
     most = torch.iinfo(planes.dtype).max
     output = network.transform(planes.permute(0, 3, 1, 2).float().div_(most), statistics)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_store import TransformNetwork
+from model_store import Network
 from model_store.allocator import trim_heap
 from service.engine.backend import forward_integers
 from service.imaging.pixels import Pixels
@@ -42,7 +42,7 @@ class CpuBackend:
 
     def run(
         self,
-        network: TransformNetwork,
+        network: Network,
         planes: Sequence[Pixels],
         statistics: Tensor | None,
         fixed_batch: int = 1,  # noqa: ARG002 # nothing is padded
@@ -50,9 +50,7 @@ class CpuBackend:
         """See `Backend`."""
         return self.run_eager(network, planes, statistics)
 
-    def run_eager(
-        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
-    ) -> list[Pixels | None]:
+    def run_eager(self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None) -> list[Pixels | None]:
         """See `Backend`."""
         each = [None] * len(planes) if statistics is None else statistics.split(1)
         return [self._run_one(network, plane, own) for plane, own in zip(planes, each, strict=True)]
@@ -82,7 +80,7 @@ class CpuBackend:
         finally:
             self._free_lanes.put(share)
 
-    def _run_one(self, network: TransformNetwork, plane: Pixels, statistics: Tensor | None) -> Pixels | None:
+    def _run_one(self, network: Network, plane: Pixels, statistics: Tensor | None) -> Pixels | None:
         output, finite = forward_integers(network, torch.from_numpy(np.stack([plane])), statistics)
         result: Pixels = output[0].numpy()
         return result if bool(finite) else None

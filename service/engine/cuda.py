@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_store import TransformNetwork
+from model_store import Network
 from service.engine.backend import forward_integers
 from service.imaging.pixels import Pixels
 
@@ -72,10 +72,10 @@ class LruCache(Generic[Key, Value]):
 class CapturedGraph:
     """A CUDA graph, and the memory from which it reads its input and its weights and to which it writes its output."""
 
-    network: TransformNetwork
+    network: Network
     planes: Tensor
     statistics: Tensor | None
-    weights_of: TransformNetwork
+    weights_of: Network
     """The network whose weights are in `network`."""
     pixels: Tensor
     finite: Tensor
@@ -124,10 +124,10 @@ class CudaBackend:
             yield
 
     def run(
-        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int = 1
+        self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int = 1
     ) -> list[Pixels | None]:
-        """See `Backend`. A network that is not tileable runs whole images one by one: their shapes do not repeat."""
-        if not network.spec.tileable:
+        """See `Backend`. Whole images, and planes of imported networks, run one by one: their shapes do not repeat."""
+        if network.spec.needs_whole_image or network.pads_planes:
             return [output for plane in planes for output in self.run_eager(network, [plane], None)]
         outputs: list[Pixels | None] = []
         while (begin := len(outputs)) < len(planes):
@@ -135,9 +135,7 @@ class CudaBackend:
             outputs += self._launch(network, planes[begin:], own, fixed_batch).wait()
         return outputs
 
-    def run_eager(
-        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
-    ) -> list[Pixels | None]:
+    def run_eager(self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None) -> list[Pixels | None]:
         """See `Backend`."""
         with self._lock:
             pixels, finite = forward_integers(network, self._upload_padded(planes, len(planes)), statistics)
@@ -164,7 +162,7 @@ class CudaBackend:
             torch.cuda.empty_cache()
 
     def _launch(
-        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int
+        self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int
     ) -> PendingDownload:
         """Launch a batch of the first planes. Only the download outlives the lock; see `reduce_memory`."""
         with self._lock:
@@ -181,14 +179,14 @@ class CudaBackend:
             captured.graph.replay()
             return self._start_download(captured.pixels.clone(), captured.finite.clone(), len(planes))
 
-    def _captured(self, network: TransformNetwork, batch: Tensor, statistics: Tensor | None) -> CapturedGraph:
+    def _captured(self, network: Network, batch: Tensor, statistics: Tensor | None) -> CapturedGraph:
         """The graph for the network's architecture and the batch's shape, captured at the first use."""
         key = (network.spec.model_dump_json(), _dtype(network), batch.shape, batch.dtype)
         return self._graphs.get(
             key, lambda: self._capture(network, batch, statistics), self._compute_stream.synchronize
         )
 
-    def _capture(self, network: TransformNetwork, batch: Tensor, statistics: Tensor | None) -> CapturedGraph:
+    def _capture(self, network: Network, batch: Tensor, statistics: Tensor | None) -> CapturedGraph:
         own = copy.deepcopy(network)
         each = None if statistics is None else statistics[:1].repeat(len(batch), 1, 1)
         planes = batch.clone()
@@ -231,10 +229,10 @@ def _to_pinned(tensor: Tensor) -> Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
 
 
-def _copy_weights(source: TransformNetwork, target: TransformNetwork) -> None:
+def _copy_weights(source: Network, target: Network) -> None:
     tensors = [[*network.parameters(), *network.buffers()] for network in (target, source)]
     torch._foreach_copy_(tensors[0], tensors[1])
 
 
-def _dtype(network: TransformNetwork) -> torch.dtype:
+def _dtype(network: Network) -> torch.dtype:
     return next(network.parameters()).dtype

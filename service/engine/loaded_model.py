@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from model_store import TransformNetwork
+from model_store import Network
 from service.engine.cost_model import CostModel
 from service.engine.tiling import Tiling
 
@@ -11,8 +11,8 @@ from service.engine.tiling import Tiling
 class LoadedNetwork:
     """A network on the device in one precision, with its tiling and its cost model."""
 
-    network: TransformNetwork
-    fp32: TransformNetwork
+    network: Network
+    fp32: Network
     """The same network in fp32, for images whose output is not finite; for a network in fp32 itself."""
     tiling: Tiling
     cost_model: CostModel

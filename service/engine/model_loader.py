@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from model_store import NetworkSpec, StoredModel, TransformNetwork, for_inference
+from model_store import Network, StoredModel, for_inference
 from service.engine.calibration import SampleType, calibrate
 from service.engine.cost_model import CostModel
 from service.engine.loaded_model import LoadedModel, LoadedNetwork
@@ -21,7 +21,7 @@ class ModelLoader:
         self._runner = runner
         self._precision = precision
         self._tile_sizes = tile_sizes
-        self._cost_models: dict[tuple[NetworkSpec, SampleType], CostModel] = {}
+        self._cost_models: dict[tuple[str, SampleType], CostModel] = {}
 
     def submit(self, model: StoredModel) -> Future[LoadedModel]:
         """`load` beside the batches of the runner."""
@@ -39,7 +39,7 @@ class ModelLoader:
             return LoadedModel(fp32, fp32)
         return LoadedModel(self._time(self._verify(model, self._precision), exact, np.uint8), fp32)
 
-    def _verify(self, model: StoredModel, precision: torch.dtype) -> TransformNetwork:
+    def _verify(self, model: StoredModel, precision: torch.dtype) -> Network:
         """The network on the device, in a precision in which it reproduces its golden output."""
         runner = self._runner
         with (
@@ -52,9 +52,9 @@ class ModelLoader:
             model.check(network(model.golden.batch().to(runner.device)), precision)
         return network
 
-    def _time(self, network: TransformNetwork, fp32: TransformNetwork, sample: SampleType) -> LoadedNetwork:
+    def _time(self, network: Network, fp32: Network, sample: SampleType) -> LoadedNetwork:
         """Networks of one architecture take the same time: only the first of them is timed."""
-        tiling, key = Tiling(network, self._tile_sizes), (network.spec, sample)
+        tiling, key = Tiling(network, self._tile_sizes), (network.spec.model_dump_json(), sample)
         if key not in self._cost_models:
             untimed = LoadedNetwork(network, fp32, tiling, CostModel(0.0, 0.0))
             self._cost_models[key] = calibrate(partial(self._runner.run, untimed), tiling, sample)

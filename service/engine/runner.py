@@ -10,12 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import get_ident
 from time import monotonic, time
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 import torch
 from torch import Tensor
 
-from model_store import TransformNetwork, thumbnail
+from model_store import Network, TransformNetwork, thumbnail
 from service.engine.backend import Backend
 from service.engine.loaded_model import LoadedNetwork
 from service.engine.tiling import ImageTile, TiledImage
@@ -140,7 +140,7 @@ class Runner:
 
     def _statistics(self, network: LoadedNetwork, tiles: Sequence[ImageTile]) -> Tensor | None:
         """The thumbnail statistics of each tile's image, (N, 2, K); computed when its first tile runs."""
-        if not network.network.needs_statistics:
+        if not _needs_statistics(network.network):
             return None
         for image in (image_tile.image for image_tile in tiles):
             if image.statistics is None:
@@ -157,7 +157,7 @@ class Runner:
         """The output of one tile in fp32, which does not overflow where half precision does."""
         fp32 = network.fp32
         with self.backend.lane(exclusive=False):
-            statistics = self._measure_statistics(fp32, image_tile.image) if fp32.needs_statistics else None
+            statistics = self._measure_statistics(fp32, image_tile.image) if _needs_statistics(fp32) else None
             (output,) = self.backend.run_eager(fp32, [plane], statistics)
         self._metrics.nonfinite_outputs.labels("recovered" if output is not None else "failed").inc()
         if output is None:
@@ -176,6 +176,10 @@ class Runner:
             del self._began[get_ident()]
             self._metrics.device_busy.inc((monotonic() - began) * share)
             self._metrics.device_heartbeat.set(time())
+
+
+def _needs_statistics(network: Network) -> TypeGuard[TransformNetwork]:
+    return network.needs_statistics
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,18 +1,20 @@
 """Cuts images into tiles, the unit of work, and puts their results together. Geometry and pixels: no device, no queue.
 
-A network with `NetworkSpec.tileable` computes each output pixel from a neighbourhood. A tile's *plane* is the tile with
-the halos that its network needs around it, reflected where the image ends; its output is exactly that part of the
-whole image's output. Which tiles an image has depends on its size, its network and the settings, never on the load.
+A network that is *tileable* computes each output pixel from a neighbourhood. A tile's *plane* is the tile with the
+halos that its network needs around it; its output is exactly that part of the whole image's output. Where the image
+ends, the plane of our own networks goes on with its reflection, and that of imported ones ends, too, since they pad it
+as they pad an image. Which tiles an image has depends on its size, its network and the settings, never on the load.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from model_store import Architecture, TransformNetwork, reflected
+from model_store import Network, reflected
 from service.imaging.pixels import Pixels
 
 PIXELS_PER_TILE = 96**2
@@ -29,6 +31,9 @@ class Tile:
     width: int
     plane_height: int
     plane_width: int
+    skipped_rows: int = 0
+    """Rows of the plane before the tile whose output is dropped."""
+    skipped_columns: int = 0
 
     @property
     def pixels(self) -> int:
@@ -51,25 +56,35 @@ class TileSizes:
     """The most values of the tiles of a batch, halos included. A batch has at least one tile."""
 
 
+class Span(NamedTuple):
+    """Pixels of an axis that has `side` of them."""
+
+    begin: int
+    length: int
+    side: int
+
+
 class Tiling:
     """How images are cut into tiles for one network."""
 
-    def __init__(self, network: TransformNetwork, sizes: TileSizes) -> None:
+    def __init__(self, network: Network, sizes: TileSizes) -> None:
         self.scale = network.scale
         self._network = network
-        self._tileable = network.spec.tileable
-        self._stride = network.geometry.stride
+        self._whole = network.spec.needs_whole_image
+        self._stride = network.stride
         self._halo_before = network.halos(1)[0]
-        values_per_pixel = Architecture.parse(network.spec.architecture).values_per_pixel
+        self._overlap = network.spec.halo if network.pads_planes else 0
+        """Pixels on each side of a tile that are computed and dropped."""
+        values_per_pixel = network.spec.values_per_pixel
         self.max_tile_pixels = max(int(sizes.tile_values / values_per_pixel), self._stride**2)
         self.sides = self._usable_sides([side // self.scale for side in sizes.sides])
         """Sides of its square tiles in input pixels; empty for tiles of any shape."""
         self._batch_pixels = int(sizes.batch_values / values_per_pixel)
 
     def plan(self, height: int, width: int) -> list[Tile]:
-        """The tiles of an image of that size, row by row; a single one where the network is not tileable."""
-        if not self._tileable:
-            return [self._tile(0, 0, height, width)]
+        """The tiles of an image of that size, row by row; a single one where the network needs the whole image."""
+        if self._whole:
+            return [self._tile(Span(0, height, height), Span(0, width, width))]
         if self.sides:
             return min((self._squares(height, width, side) for side in self.sides), key=_cost)
         return self._rectangles(height, width)
@@ -84,7 +99,8 @@ class Tiling:
 
     def cut(self, image: Pixels, tile: Tile) -> Pixels:
         """The tile's plane, (plane_height, plane_width, 3): a view of the image where the plane lies inside it."""
-        top, left = tile.top - self._halo_before, tile.left - self._halo_before
+        top = tile.top - tile.skipped_rows - self._halo_before
+        left = tile.left - tile.skipped_columns - self._halo_before
         height, width, _ = image.shape
         if 0 <= top <= height - tile.plane_height and 0 <= left <= width - tile.plane_width:
             return image[top : top + tile.plane_height, left : left + tile.plane_width]
@@ -95,13 +111,14 @@ class Tiling:
 
     def _rectangles(self, height: int, width: int) -> list[Tile]:
         """Nearly equal, nearly square tiles of at most `max_tile_pixels`; a thin tile counts as wide as its halos."""
-        thin, most = sum(self._network.halos(self._stride)), self.max_tile_pixels
-        if max(height, thin) * max(width, thin) <= most:
-            return [self._tile(0, 0, height, width)]
+        thin, most = sum(self._network.halos(self._stride)) + 2 * self._overlap, self.max_tile_pixels
+        added = 0 if self._network.pads_planes else thin  # an image that is not cut needs no halos there
+        if max(height, added) * max(width, added) <= most:
+            return [self._tile(Span(0, height, height), Span(0, width, width))]
         across = self._even_length(width, max(math.isqrt(most), most // max(height, thin)))
         down = self._even_length(height, most // max(across, thin))
         return [
-            self._tile(top, left, min(down, height - top), min(across, width - left))
+            self._tile(Span(top, min(down, height - top), height), Span(left, min(across, width - left), width))
             for top in range(0, height, down)
             for left in range(0, width, across)
         ]
@@ -120,16 +137,24 @@ class Tiling:
             for left in range(0, width, side)
         ]
 
-    def _tile(self, top: int, left: int, height: int, width: int) -> Tile:
-        halos = self._network.halos
-        return Tile(top, left, height, width, height + sum(halos(height)), width + sum(halos(width)))
+    def _tile(self, rows: Span, columns: Span) -> Tile:
+        (above, height), (before, width) = self._plane(rows), self._plane(columns)
+        return Tile(rows.begin, columns.begin, rows.length, columns.length, height, width, above, before)
+
+    def _plane(self, span: Span) -> tuple[int, int]:
+        """Along one axis, the pixels that are computed before the tile and dropped, and the length of the plane."""
+        if not self._network.pads_planes:
+            return 0, span.length + sum(self._network.halos(span.length))
+        begin = max(0, span.begin - self._overlap) // self._stride * self._stride
+        end = math.ceil((span.begin + span.length + self._overlap) / self._stride) * self._stride
+        return span.begin - begin, min(end, span.side) - begin
 
     def _usable_sides(self, sides: list[int]) -> list[int]:
         """The sides that are multiples of the stride and small enough, or else the largest such side.
 
-        None for a network that is not tileable: its images stay whole.
+        None for a network that needs whole images, or whose planes end where images do: their shapes do not repeat.
         """
-        if not sides or not self._tileable:
+        if not sides or self._whole or self._network.pads_planes:
             return []
         usable = [side for side in sides if side > 0 and side % self._stride == 0 and side**2 <= self.max_tile_pixels]
         return usable or [math.isqrt(self.max_tile_pixels) // self._stride * self._stride]
@@ -163,6 +188,7 @@ class TiledImage:
         """Paste the network's output for a tile, with sides of at least the tile's × scale; the rest is cropped."""
         scale = self._tiling.scale
         top, left, height, width = (scale * side for side in (tile.top, tile.left, tile.height, tile.width))
+        output = output[scale * tile.skipped_rows :, scale * tile.skipped_columns :]
         if len(self.tiles) == 1:
             self.result = np.ascontiguousarray(output[:height, :width])
         else:

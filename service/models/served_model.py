@@ -48,6 +48,11 @@ class ServedModel:
         return self.upscales and self.manifest.provenance.recipe.get("degradation") == "photo"
 
     @property
+    def imported(self) -> bool:
+        """Whether it comes from another project, whose users expect its own output."""
+        return self.manifest.origin is not None
+
+    @property
     def network(self) -> LoadedNetwork:
         """The network on the device."""
         return self.loaded.fp32 if self.in_fp32 else self.loaded.default

@@ -18,7 +18,7 @@ from service.models.served_model import ServedModel
 from service.pipeline.resolve import ResolvedRequest, Timeout
 from service.telemetry.metrics import package_version
 
-PACKAGES = ("torch", "numpy", "pillow", "pi-heif", "tifffile", "imagecodecs")
+PACKAGES = ("torch", "spandrel", "numpy", "pillow", "pi-heif", "tifffile", "imagecodecs")
 """The packages that compute pixels, and read and write files."""
 
 

@@ -160,7 +160,9 @@ class ImagePipeline:
         limits, frames = self._limits, header.frames
         limits.check_input(header)
         for spec in plan.inferences:
-            limits.check_pass(spec.height * spec.width, tileable=spec.model.manifest.tileable)
+            network = spec.model.manifest.network
+            share = network.share_of_whole_pixels
+            limits.check_pass(spec.height * spec.width, whole=network.needs_whole_image, share=share)
             limits.check_result(spec.output_pixels, frames)
         limits.check_side(max(plan.answer), file_format)
         limits.check_work(plan.pixels * frames)

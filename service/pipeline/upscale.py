@@ -68,7 +68,8 @@ class UpscaleOptions(BaseModel):
     back_projection: bool | None = Field(
         None,
         description="correct the networks' colours, so that the answer, reduced again, equals the input; by default "
-        "only where no network for damaged photographs takes part, whose damage would come back",
+        "only where neither a network for damaged photographs takes part, whose damage would come back, nor one that "
+        "was imported, whose output stays as it is",
     )
 
 
@@ -111,7 +112,7 @@ class Upscale:
     def _of(cls, mixture: "_Mixture", scale: float, options: UpscaleOptions) -> "Upscale":
         back_projection = options.back_projection
         if back_projection is None:
-            back_projection = not any(model.restores for model in mixture.models)
+            back_projection = not any(model.restores or model.imported for model in mixture.models)
         return cls(
             mixture.models,
             scale,

@@ -1,4 +1,5 @@
 import io
+import logging
 from pathlib import Path
 
 import pytest

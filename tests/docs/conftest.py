@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 
+from tests.foreign import esrgan
 from tests.networks import network
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import photo
@@ -21,6 +23,7 @@ UPSCALERS = {
     "x2": "c3s1-4,R4,c3s1-12,p2",
     "x4": "c3s1-4,R4,u4,u4,c3s1-3",
     "x4-perceptual": "c3s1-4,R4,u4,u4,c3s1-3",
+    "x4plus": "c3s1-4,R4,u4,u4,c3s1-3",
     "x8": "c3s1-4,R4,c3s1-192,p8",
 }
 NARROW_STYLE = "c9s1-4,d4,d4,R4,u4,u4,c9s1-3"
@@ -70,6 +73,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tifffile.imwrite(folder / "scan.tif", photo(5).astype(np.uint16) * 257, photometric="rgb")
     if find_spec("pillow_heif"):
         (folder / "IMG_1234.HEIC").write_bytes(_heic(small))
+    torch.save({"params_ema": esrgan(blocks=1)}, folder / "RealESRGAN_x4plus.pth")
     (folder / "notes.txt").write_text("buy milk\n")
     (folder / "holiday").mkdir()
     for seed in (6, 7):

@@ -256,8 +256,9 @@ def image_files(block: Block, pattern: str) -> list[str]:
 
 @pytest.mark.parametrize("block", PYTHON, ids=[block.name for block in PYTHON])
 def test_python_runs(block: Block, shell: Shell) -> None:
-    if "openai" in block.text:
-        pytest.importorskip("openai")
+    for library in ("openai", "tensorflow"):
+        if library in block.text:
+            pytest.importorskip(library)
     found: dict[str, Any] = {}
     exec(shell.here(block.text), found)
     if "openai" in block.text:

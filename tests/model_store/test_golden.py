@@ -3,7 +3,7 @@ import torch
 
 from model_store import SHIPPED_STORE, Golden, GoldenMismatch, ModelStore, NetworkSpec, TransformNetwork, for_inference
 from model_store.golden import pattern
-from tests.networks import network
+from tests.networks import network, own
 
 
 def test_the_default_picture_is_the_same_everywhere() -> None:
@@ -31,7 +31,7 @@ def test_half_precisions_are_judged_by_psnr(precision: torch.dtype) -> None:
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("form", ["native", "same"])
 def test_fast_networks_with_thumbnail_normalisation_reproduce_it(precision: torch.dtype, form: str) -> None:
-    trained = ModelStore(SHIPPED_STORE).load("starry-night").network
+    trained = own(ModelStore(SHIPPED_STORE).load("starry-night").network)
     spec = trained.spec.model_dump() | {"norm": "thumbnail", "form": form, "thumbnail": 64}
     built = TransformNetwork(NetworkSpec.model_validate(spec))
     built.load_state_dict(trained.state_dict(), strict=False)

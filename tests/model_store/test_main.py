@@ -2,10 +2,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from model_store import Draft, ModelStore
 from model_store.__main__ import main
 from tests.networks import network
+from tests.originals import FastNeuralStyle
 
 
 @pytest.fixture
@@ -89,3 +91,28 @@ def test_rollback_and_promote(root: Path) -> None:
 def test_the_shipped_networks_have_a_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--store", "shipped", "list"]) == 0
     assert "great-wave@" in capsys.readouterr().out
+
+
+def test_import_publishes_a_checkpoint_and_says_how_it_was_understood(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(FastNeuralStyle().state_dict(), tmp_path / "mosaic.pth")
+    arguments = ["import", str(tmp_path / "mosaic.pth"), "--name", "mosaic", "--title", "Mosaic"]
+    assert run(tmp_path / "models", *arguments, "--license", "BSD-3-Clause") == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("mosaic@1 is current: pytorch/examples fast_neural_style, ×1, ")
+    assert "pixels: RGB, 0 to 255" in printed.out
+    assert printed.err == ""
+    assert ModelStore(tmp_path / "models").manifest("mosaic").license == "BSD-3-Clause"
+    assert run(tmp_path / "models", *arguments) == 0
+    assert "mosaic@2 states no licence; --license" in capsys.readouterr().err
+
+
+def test_import_refuses_names_and_files_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"weight": torch.ones(1)}, tmp_path / "odd.pth")
+    assert run(tmp_path / "models", "import", str(tmp_path / "odd.pth"), "--name", "My Model") == 1
+    assert "'My Model' is no name of a model; it matches" in capsys.readouterr().err
+    assert run(tmp_path / "models", "import", str(tmp_path / "odd.pth"), "--name", "odd") == 1
+    assert "error: odd.pth: of the layouts of style networks" in capsys.readouterr().err
+    assert run(tmp_path / "models", "import", str(tmp_path / "absent.pth"), "--name", "odd") == 1
+    assert "cannot be read: No such file" in capsys.readouterr().err

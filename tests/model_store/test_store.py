@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model_store import CorruptModel, Draft, GoldenMismatch, ModelStore, Provenance, StoreError, UnknownModel
-from tests.networks import network
+from tests.networks import network, own_spec
 
 
 def draft(name: str = "wave") -> Draft:
@@ -75,7 +75,7 @@ def test_networks_with_thumbnail_normalisation_are_published_and_loaded(tmp_path
     original = network(norm="thumbnail", thumbnail=48)
     store = ModelStore(tmp_path)
     manifest = store.publish(original, draft())
-    assert (manifest.tileable, manifest.halo, manifest.network.thumbnail) == (True, 55, 48)
+    assert (manifest.tileable, manifest.halo, own_spec(manifest).thumbnail) == (True, 55, 48)
     stored = load_file(tmp_path / "wave/1/weights.safetensors")
     assert torch.equal(stored["layers.1.norm.weight"], original.state_dict()["layers.1.norm.weight"])
     assert store.verify("wave") == manifest

@@ -3,6 +3,7 @@ from pathlib import Path
 import torch
 
 from model_store import ModelStore
+from tests.networks import own_spec
 from tests.trainer.samples import run_training, style_config
 from trainer.hardware import Hardware
 from trainer.publishing import publish
@@ -17,7 +18,7 @@ def test_the_published_network_is_the_averaged_one_in_its_served_form(tmp_path: 
     average = train(task, config, Run(config.folder))
     manifest = publish(task, config, Run(config.folder).load())
     model = ModelStore(config.store).load("wave")
-    assert (model.manifest.network.form, model.manifest.tileable) == ("native", True)
+    assert (own_spec(model.manifest).form, model.manifest.tileable) == ("native", True)
     stored = model.network.state_dict()["layers.0.conv.weight"]
     assert torch.equal(stored, average.state_dict()["layers.0.conv.weight"].half().float())
     assert not torch.equal(stored, task.network.state_dict()["layers.0.conv.weight"].half().float())
@@ -37,7 +38,7 @@ def test_instance_norm_is_served_as_it_was_trained(tmp_path: Path) -> None:
     task = build(config, Hardware.of("cpu", "fp32"))
     train(task, config, Run(config.folder))
     manifest = publish(task, config, Run(config.folder).load())
-    assert (manifest.network.form, manifest.tileable) == ("same", False)
+    assert (own_spec(manifest).form, manifest.tileable) == ("same", False)
 
 
 def test_thumbnail_normalisation_is_served_in_the_native_form(tmp_path: Path) -> None:
@@ -45,6 +46,6 @@ def test_thumbnail_normalisation_is_served_in_the_native_form(tmp_path: Path) ->
     run_training(config)
     task = build(config, Hardware.of("cpu", "fp32"))
     manifest = publish(task, config, Run(config.folder).load())
-    assert (manifest.network.form, manifest.tileable, manifest.network.thumbnail) == ("native", True, 24)
+    assert (own_spec(manifest).form, manifest.tileable, own_spec(manifest).thumbnail) == ("native", True, 24)
     assert (manifest.provenance.recipe["thumbnail"], manifest.provenance.recipe["zoom"]) == (24, 2.0)
     assert ModelStore(config.store).verify("wave") == manifest

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_store import ModelStore, NetworkSpec, TransformNetwork
+from model_store import Draft, ModelStore, NetworkSpec, TransformNetwork
+from model_store.importers.importing import Labels, import_checkpoint
+from tests.foreign import compact_file
 from tests.trainer.samples import run_training, style_config, upscale_config
 from trainer.errors import TrainerError
 from trainer.hardware import Hardware
@@ -32,6 +34,19 @@ def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
     bounded = TransformNetwork(task.network.spec.model_copy(update={"output": "tanh"}))
     with pytest.raises(TrainerError, match="is another network; it has output linear"):
         warm_start(bounded, style_config(tmp_path, warm_start="wave"))
+
+
+def test_imported_networks_are_no_beginning_for_ours(tmp_path: Path) -> None:
+    config = style_config(tmp_path, warm_start="tiny")
+    store = ModelStore(config.store)
+    import_checkpoint(store, compact_file(tmp_path), Labels("tiny"))
+    network = TransformNetwork(NetworkSpec(architecture="c3s1-3", norm="none"))
+    with pytest.raises(TrainerError, match="--warm-start tiny is an imported Compact, not one of ours"):
+        warm_start(network, config)
+    other = network.spec.model_copy(update={"output_zero": (0.0, 0.0, 0.0)})
+    store.publish(TransformNetwork(other), Draft(name="tiny", task="style"))
+    with pytest.raises(TrainerError, match=r"is another network; it has output_zero \(0\.0, 0\.0, 0\.0\)"):
+        warm_start(network, config)
 
 
 def test_a_network_of_another_scale_begins_with_the_layers_that_agree(

@@ -27,10 +27,13 @@ class ImageLimits:
         _check("max_frames", header.frames, self.max_frames, "frames")
         _check("max_pixels", header.pixels, self.max_pixels, f"pixels in the input{_of_frames(header.frames)}")
 
-    def check_pass(self, pixels: int, *, tileable: bool) -> None:
-        """Raise ImageTooLarge where the input of a network that cannot be tiled has too many pixels."""
-        if not tileable:
-            _check("max_whole_pixels", pixels, self.max_whole_pixels, "pixels in the input of this model")
+    def check_pass(self, pixels: int, *, whole: bool, share: float = 1.0) -> None:
+        """Raise ImageTooLarge where the input of a network that gets it whole has too many pixels.
+
+        `share`: of the pixels that are accepted, where the network takes more memory for each than most.
+        """
+        if whole:
+            _check("max_whole_pixels", pixels, int(self.max_whole_pixels * share), "pixels in the input of this model")
 
     def check_result(self, pixels: int, frames: int = 1) -> None:
         """Raise ImageTooLarge where a network's output or the answer has too many pixels; `pixels` is per frame."""

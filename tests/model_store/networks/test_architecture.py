@@ -3,7 +3,9 @@ import pytest
 from model_store import STYLE, UPSCALE_4, UPSCALE_8, Architecture, ArchitectureError
 
 
-@pytest.mark.parametrize("notation", [STYLE, UPSCALE_4, UPSCALE_8, "c3s1-64,R64*8,c3s1-48,p4", "c5s1-3"])
+@pytest.mark.parametrize(
+    "notation", [STYLE, UPSCALE_4, UPSCALE_8, "c3s1-64,R64*8,c3s1-48,p4", "c5s1-3", "d8,t8,t8,c3s1-3"]
+)
 def test_prints_what_it_parsed(notation: str) -> None:
     assert str(Architecture.parse(notation)) == notation
 
@@ -20,6 +22,7 @@ def test_runs_of_equal_layers_are_abbreviated() -> None:
         (UPSCALE_8, 8, 1),
         ("c3s1-12,p2", 2, 1),
         ("d8,u8,u8,c3s1-3", 2, 2),
+        ("d8,t8,t8,c3s1-3", 2, 2),
         ("c3s3-36,p2,c3s3-81,p3,c3s1-27,p3,c3s1-3", 2, 9),
     ],
 )

@@ -12,7 +12,7 @@ from model_store import (
     for_inference,
 )
 from model_store.networks.inference import BlockedConv, FusedUpsample
-from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, network, pictures
+from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, network, own, pictures
 
 SIDES = [(31, 46), (64, 57)]
 TINY = [(1, 1), (5, 2)]
@@ -99,7 +99,7 @@ def test_half_precisions_stay_close_with_statistics(precision: torch.dtype, coun
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("count", [1, 2])
 def test_nearly_flat_pictures_keep_their_colours(precision: torch.dtype, count: int) -> None:
-    stored = ModelStore(SHIPPED_STORE).load("starry-night").network
+    stored = own(ModelStore(SHIPPED_STORE).load("starry-night").network)
     trained = TransformNetwork(stored.spec.model_copy(update={"norm": "thumbnail", "form": "native", "thumbnail": 64}))
     trained.load_state_dict(stored.state_dict(), strict=False)
     image = torch.ones(1, 3, 200, 200)

@@ -19,7 +19,7 @@ from model_store import (
 )
 from model_store.golden import as_batch, pattern
 from model_store.networks.layers import TransformLayer, reflect
-from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, in_form, network, pictures
+from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, in_form, network, own, pictures
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ SHIPPED_STYLES = ["great-wave", "starry-night", "the-scream", "udnie", "olive-tr
 @pytest.mark.parametrize("style", SHIPPED_STYLES)
 @pytest.mark.parametrize("side", [8, 16, 24, 32, 48])
 def test_icon_becomes_a_painting(style: str, side: int) -> None:
-    built = ModelStore(SHIPPED_STORE).load(style).network.eval()
+    built = own(ModelStore(SHIPPED_STORE).load(style).network)
     icon = area_reduced(as_batch(pattern(192, 192)), side)
     with torch.inference_mode():
         painting = built(icon)
@@ -286,7 +286,7 @@ def test_icon_becomes_a_painting(style: str, side: int) -> None:
 @pytest.mark.parametrize("style", SHIPPED_STYLES)
 @pytest.mark.parametrize(("height", "aspect", "upright"), [(96, 20, False), (96, 40, True), (128, 100, False)])
 def test_strip_looks_as_a_square_of_it_does(style: str, height: int, aspect: int, upright: bool) -> None:
-    built = ModelStore(SHIPPED_STORE).load(style).network.eval()
+    built = own(ModelStore(SHIPPED_STORE).load(style).network)
     part = as_batch(pattern(height, height))
     strip = torch.cat([part, part.flip(2 if upright else 3)] * (aspect // 2), dim=2 if upright else 3)
     with torch.inference_mode():
@@ -312,7 +312,7 @@ def test_pictures_of_one_colour_get_one_that_rounding_does_not_decide(style: str
 @pytest.mark.parametrize("style", SHIPPED_STYLES)
 @pytest.mark.parametrize("size", [(16, 640), (640, 24), (40, 1000), (60, 300)])
 def test_narrow_strip_becomes_a_painting(style: str, size: tuple[int, int]) -> None:
-    built = ModelStore(SHIPPED_STORE).load(style).network.eval()
+    built = own(ModelStore(SHIPPED_STORE).load(style).network)
     with torch.inference_mode():
         painting = built(as_batch(pattern(*size)))
     assert saturation(painting) < 0.1
@@ -404,3 +404,18 @@ def test_the_size_of_the_thumbnail_is_bounded(side: int, valid: bool) -> None:
     else:
         with pytest.raises(ValidationError, match="thumbnail"):
             NetworkSpec(architecture="c3s1-3", thumbnail=side)
+
+
+def test_a_transposed_convolution_has_no_native_form() -> None:
+    with pytest.raises(ValidationError, match=r"t64.* has no native form"):
+        NetworkSpec(architecture="d4,t4,c3s1-3")
+    assert not NetworkSpec(architecture="d4,t4,c3s1-3", form="same").tileable
+
+
+@torch.inference_mode()
+def test_zeros_around_an_image_are_the_colour_that_is_zero_to_the_layers() -> None:
+    colour = (0.2, 0.4, 0.6)
+    spec = NetworkSpec(architecture="c3s1-3", norm="none", form="tensorflow", output="linear", input_zero=colour)
+    subject = TransformNetwork(spec).eval()
+    image = torch.tensor(colour)[None, :, None, None].expand(1, 3, 5, 7)
+    assert (subject(image) - subject(image)[..., 2:3, 2:3]).abs().max() < 1e-6

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model_store import Architecture, Golden, GoldenMismatch, StoredModel, TransformNetwork
+from model_store import Architecture, Golden, GoldenMismatch, Network, StoredModel, TransformNetwork
 from service.engine.cpu import CpuBackend
 from service.engine.runner import Runner
 from service.engine.tiling import TileSizes
@@ -29,7 +29,7 @@ def test_network_is_proven_in_the_precision_it_runs_in(tmp_path: Path, precision
     publish(tmp_path)
     runner = made(precision)
     model = LOADERS[runner].submit(stored(tmp_path)).result()
-    assert next(model.default.network.layers.parameters()).dtype == precision
+    assert next(model.default.network.parameters()).dtype == precision
     runner.close()
 
 
@@ -50,7 +50,7 @@ class Recording(CpuBackend):
         self.batches: list[tuple[int, int, int]] = []
 
     def run(
-        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int = 1
+        self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int = 1
     ) -> list[Pixels | None]:
         self.batches += [(plane.shape[0], plane.shape[1], fixed_batch) for plane in planes]
         return super().run(network, planes, statistics, fixed_batch)

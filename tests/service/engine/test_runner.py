@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from model_store import (
+    Network,
     TransformNetwork,
     for_inference,
 )
@@ -61,9 +62,7 @@ class Limited(CpuBackend):
         self.sizes: list[int] = []
         self.reduced = 0
 
-    def run_eager(
-        self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
-    ) -> list[Pixels | None]:
+    def run_eager(self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None) -> list[Pixels | None]:
         self.sizes.append(len(planes))
         if len(planes) + self.kept > self.capacity:
             raise torch.OutOfMemoryError("out of memory")
@@ -194,7 +193,7 @@ def test_image_that_does_not_fit_alone_is_refused() -> None:
 def test_device_that_fails_at_the_second_attempt_is_lost() -> None:
     class Failing(Limited):
         def run_eager(
-            self, network: TransformNetwork, planes: Sequence[Pixels], statistics: Tensor | None
+            self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None
         ) -> list[Pixels | None]:
             if self.reduced:
                 raise torch.AcceleratorError(f"gone with {len(planes)} planes")
@@ -383,7 +382,7 @@ def test_gpu_gives_the_picture_of_the_cpu(tmp_path: Path, precision: torch.dtype
     publish(tmp_path)
     runner = on_gpu(precision)
     network = load(runner, stored(tmp_path)).default
-    assert next(network.network.layers.parameters()).device.type == "cuda"
+    assert next(network.network.parameters()).device.type == "cuda"
     images = [photo(seed, 64, 96) for seed in range(4)]
     for image, result in zip(images, run_tiled(runner, network, images), strict=True):
         error = np.square(result.astype(float) - painted(tmp_path, image)).mean()

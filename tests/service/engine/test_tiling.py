@@ -6,9 +6,21 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from model_store import STYLE, UPSCALE_4, UPSCALE_8, Architecture, NetworkSpec, TransformNetwork, for_inference
+from model_store import (
+    STYLE,
+    UPSCALE_4,
+    UPSCALE_8,
+    Architecture,
+    ImportedNetwork,
+    ImportedSpec,
+    Network,
+    NetworkSpec,
+    TransformNetwork,
+    for_inference,
+)
 from model_store.networks.layers import reflect
 from service.engine.tiling import Tile, TiledImage, TileSizes, Tiling
 from service.imaging.codecs import Pixels
@@ -41,17 +53,40 @@ NETWORKS = {
 }
 
 
+class Doubling:
+    """Enlarges ×2 by two convolutions with zero padding, the second one after a mean over windows of four pixels."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 12, 3, padding=1))
+
+    def __call__(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        padded = F.pad(image, (0, -width % 4, 0, -height % 4), "replicate")
+        means = F.interpolate(F.avg_pool2d(padded, 4), scale_factor=4.0)[..., :height, :width]
+        return F.pixel_shuffle(self.model(image + means), 2)
+
+
+def imported() -> ImportedNetwork:
+    """It sees two pixels of the mean, which sees three more."""
+    facts = {"halo": 5, "stride": 4, "values_per_pixel": 24, "half_precision": True, "parameters": 556, "scale": 2}
+    spec = facts | {"library": "spandrel", "architecture": "Doubling", "tiles": "exact"}
+    return ImportedNetwork(ImportedSpec.model_validate(spec), Doubling())
+
+
 def floats(pixels: Pixels) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
 
 
-def statistics(subject: TransformNetwork) -> Tensor | None:
+def statistics(subject: Network) -> Tensor | None:
     """Constants for the tiles of any image: those of a thumbnail of several pixels, which do not magnify rounding."""
-    return subject.statistics(floats(photo(9, 32, 32))) if subject.needs_statistics else None
+    if not isinstance(subject, TransformNetwork) or not subject.needs_statistics:
+        return None
+    return subject.statistics(floats(photo(9, 32, 32)))
 
 
 @torch.inference_mode()
-def whole(subject: TransformNetwork, image: Pixels) -> Tensor:
+def whole(subject: Network, image: Pixels) -> Tensor:
     """The whole image's output (H, W, 3), before it is clamped and rounded."""
     height, width, _ = image.shape
     (left, right), (top, bottom) = subject.halos(width), subject.halos(height)
@@ -60,7 +95,7 @@ def whole(subject: TransformNetwork, image: Pixels) -> Tensor:
 
 
 @torch.inference_mode()
-def stitched(subject: TransformNetwork, image: Pixels, sizes: TileSizes) -> Tensor:
+def stitched(subject: Network, image: Pixels, sizes: TileSizes) -> Tensor:
     """The same, tile by tile into a result that holds floats instead of integers."""
     tiled = TiledImage(image, Tiling(subject, sizes))
     tiled.result = np.full(tiled.result.shape, np.nan, np.float32)
@@ -70,7 +105,7 @@ def stitched(subject: TransformNetwork, image: Pixels, sizes: TileSizes) -> Tens
     return torch.from_numpy(tiled.result)
 
 
-def largest_difference(subject: TransformNetwork, image: Pixels, sizes: TileSizes) -> float:
+def largest_difference(subject: Network, image: Pixels, sizes: TileSizes) -> float:
     return (stitched(subject, image, sizes) - whole(subject, image)).abs().max().item()
 
 
@@ -327,3 +362,25 @@ def test_result_has_the_depth_of_the_image() -> None:
         tiled.paste(tile, tiled.cut(tile)[before : before + tile.height, before : before + tile.width])
     assert tiled.result.dtype == np.uint16
     assert np.array_equal(tiled.result, deep)
+
+
+@settings(max_examples=40, deadline=None)
+@given(height=st.integers(1, 60), width=st.integers(1, 60), tile_pixels=st.integers(16, 900))
+def test_tiles_of_an_imported_network_end_where_the_image_does(height: int, width: int, tile_pixels: int) -> None:
+    subject, image = imported(), photo(5, height, width)
+    assert largest_difference(subject, image, TileSizes(24 * tile_pixels)) < 1e-6
+
+
+def test_planes_of_an_imported_network_lie_in_the_image_and_begin_at_its_windows() -> None:
+    tiles = Tiling(imported(), TileSizes(24 * 20**2)).plan(70, 50)
+    assert len(tiles) > 4
+    for tile in tiles:
+        top, left = tile.top - tile.skipped_rows, tile.left - tile.skipped_columns
+        assert (top % 4, left % 4) == (0, 0)
+        assert top >= max(0, tile.top - 8)
+        assert 0 <= left <= left + tile.plane_width <= 50
+        assert 0 <= top <= top + tile.plane_height <= 70
+
+
+def test_an_imported_network_has_tiles_of_any_shape_on_every_device() -> None:
+    assert Tiling(imported(), TileSizes(2**20, (256, 512), 2**22)).sides == []

@@ -17,7 +17,7 @@ WIDE = 10**9
         ("max_pixels", 600, lambda limits: limits.check_input(STILL)),
         ("max_pixels", 6000, lambda limits: limits.check_input(MOVING)),
         ("max_frames", 10, lambda limits: limits.check_input(MOVING)),
-        ("max_whole_pixels", 600, lambda limits: limits.check_pass(600, tileable=False)),
+        ("max_whole_pixels", 600, lambda limits: limits.check_pass(600, whole=True)),
         ("max_output_pixels", 9600, lambda limits: limits.check_result(9600)),
         ("max_output_pixels", 96_000, lambda limits: limits.check_result(9600, frames=10)),
         ("max_queue_pixels", 600, lambda limits: limits.check_work(600)),
@@ -33,7 +33,14 @@ def test_limit_is_inclusive_and_more_is_refused(limit: str, actual: int, check: 
 
 
 def test_tileable_input_has_no_limit_of_its_own() -> None:
-    ImageLimits(1, 1, 1, 1, 1, 1).check_pass(WIDE, tileable=True)
+    ImageLimits(1, 1, 1, 1, 1, 1).check_pass(WIDE, whole=False)
+
+
+def test_whole_images_are_smaller_where_the_network_takes_more_memory() -> None:
+    limits = ImageLimits(WIDE, WIDE, 600, WIDE, WIDE, WIDE)
+    limits.check_pass(60, whole=True, share=0.1)
+    with pytest.raises(ImageTooLarge, match="61 pixels in the input of this model exceed the 60 that are accepted"):
+        limits.check_pass(61, whole=True, share=0.1)
 
 
 def test_side_is_limited_by_the_output_format() -> None:

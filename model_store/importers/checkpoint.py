@@ -1,0 +1,95 @@
+"""The tensors of a checkpoint file, whoever wrote it. Nothing but tensors is ever unpickled, and no code is run."""
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from model_store.errors import StoreError, UnknownCheckpoint
+from model_store.importers.torch7 import read_torch7
+from model_store.importers.torch7_style import from_torch7
+
+FORMATS = "safetensors, PyTorch's .pth and .pt, Torch7's .t7, or NumPy's .npz"
+"""What can be read, for messages."""
+
+WRAPPERS = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")
+"""Keys under which trainers keep the weights beside their own state, the preferred one first."""
+
+PREFIXES = ("module.", "netG.")
+"""Of all keys, where a network was wrapped as it was saved."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of a file, by their keys."""
+
+    file: str
+    digest: str
+    """sha256:… of the file."""
+    tensors: Mapping[str, Tensor]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a file. Raises UnknownCheckpoint for what holds anything but tensors, or no tensors at all."""
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        tensors = _reader(path)(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    except UnknownCheckpoint as error:
+        raise UnknownCheckpoint(f"{path.name} is refused: {error}") from error
+    except UnpicklingError as error:
+        reason = "it holds Python objects beside its tensors, which could run code"
+        raise UnknownCheckpoint(f"{path.name} is not read: {reason}; save its state dict alone") from error
+    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        raise UnknownCheckpoint(f"{path.name} cannot be read as {FORMATS}: {error}") from error
+    if not tensors:
+        raise UnknownCheckpoint(f"{path.name} holds no tensors; a checkpoint is wanted: {FORMATS}")
+    return Checkpoint(path.name, f"sha256:{digest}", tensors)
+
+
+def _reader(path: Path) -> Callable[[Path], dict[str, Tensor]]:
+    if path.suffix == ".safetensors":
+        return lambda path: _unprefixed(load_file(path))
+    return {".npz": _read_arrays, ".t7": _read_torch7}.get(path.suffix, _read_pickle)
+
+
+def _read_torch7(path: Path) -> dict[str, Tensor]:
+    return from_torch7(read_torch7(path.read_bytes()))
+
+
+def _read_arrays(path: Path) -> dict[str, Tensor]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    """What torch.save has written, without the objects that a pickle may construct."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return _unprefixed(_unwrapped(content)) if isinstance(content, dict) else {}
+
+
+def _unwrapped(content: dict[Any, Any]) -> dict[str, Tensor]:
+    """The state dict, which may lie under a known key or under a single one."""
+    inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
+    if inner is None and len(content) == 1:
+        inner = next((value for value in content.values() if isinstance(value, dict)), None)
+    if inner is not None:
+        return _unwrapped(inner)
+    return {str(key): value.detach() for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def _unprefixed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in PREFIXES:
+        if tensors and all(key.startswith(prefix) for key in tensors):
+            tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+    return tensors

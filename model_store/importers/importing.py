@@ -1,0 +1,118 @@
+"""A checkpoint of another project published to a store: recognised, rebuilt, its origin noted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from model_store.errors import MissingExtra, UnknownCheckpoint
+from model_store.importers.checkpoint import Checkpoint, read_checkpoint
+from model_store.importers.fast_neural_style import ABHISKK, GORDICALEKSA, PYTORCH_EXAMPLES
+from model_store.importers.style_layout import StyleLayout
+from model_store.importers.super_resolution import measure_imported
+from model_store.importers.tensorflow_style import LENGSTROM, from_variables
+from model_store.importers.torch7_style import JCJOHNSON_BATCH, JCJOHNSON_INSTANCE
+from model_store.importers.transposed_style import RRMINA, RRMINA_TANH
+from model_store.manifest import Draft, Manifest, Origin, Provenance
+from model_store.networks.network import Network
+from model_store.store import ModelStore
+
+STYLES = (PYTORCH_EXAMPLES, ABHISKK, GORDICALEKSA, RRMINA, RRMINA_TANH, LENGSTROM, JCJOHNSON_BATCH, JCJOHNSON_INSTANCE)
+"""The layouts of style networks."""
+
+MOST_DIFFERENCES = 3
+"""That one message names."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a file does not say of its network."""
+
+    name: str
+    title: str = ""
+    license: str = ""
+    author: str = ""
+    source: str = ""
+    output: Literal["linear", "tanh"] | None = None
+    """What ends a style network, where its keys do not tell."""
+
+
+@dataclass(frozen=True)
+class _Recognised:
+    network: Network
+    layout: str
+    assumptions: Mapping[str, str]
+    tensors: Mapping[str, Tensor]
+    """What is stored of it."""
+
+
+def import_checkpoint(store: ModelStore, path: Path, labels: Labels) -> Manifest:
+    """Publish the network of a file as the next version of `labels.name`, and make it current.
+
+    Raises UnknownCheckpoint for a file that holds no known network, MissingExtra where spandrel is needed and missing.
+    """
+    checkpoint = read_checkpoint(path)
+    found = _recognise(checkpoint, labels)
+    return store.publish(found.network, _draft(found, checkpoint, labels), tensors=found.tensors)
+
+
+def _recognise(checkpoint: Checkpoint, labels: Labels) -> _Recognised:
+    tensors = from_variables(checkpoint.tensors) or checkpoint.tensors
+    differences = {layout: layout.differences(tensors) for layout in STYLES}
+    exact = [layout for layout, found in differences.items() if not found]
+    if exact:
+        layout = _choose(exact, checkpoint, labels)
+        network = layout.convert(tensors)
+        return _Recognised(network, layout.name, layout.assumptions, network.state_dict())
+    try:
+        return _recognise_enlarger(checkpoint)
+    except UnknownCheckpoint as error:
+        raise UnknownCheckpoint(f"{checkpoint.file}: {_describe_nearest(differences)}; {error}") from error
+
+
+def _choose(layouts: Sequence[StyleLayout], checkpoint: Checkpoint, labels: Labels) -> StyleLayout:
+    """The layout of a file, of those that it has: with the output that the labels say."""
+    chosen = [layout for layout in layouts if labels.output in (None, layout.output)]
+    if len(chosen) == 1:
+        return chosen[0]
+    named = " or ".join(f"--output {layout.output} ({layout.name})" for layout in layouts)
+    raise UnknownCheckpoint(f"{checkpoint.file}: its keys do not tell what ends the network: {named}")
+
+
+def _recognise_enlarger(checkpoint: Checkpoint) -> _Recognised:
+    try:
+        network = measure_imported(checkpoint.tensors)
+    except MissingExtra as error:
+        raise MissingExtra(f"{checkpoint.file}: no style network is in it; {error}") from error
+    pixels = {"pixels": "RGB, 0 to 1", "padding": "as the network does it, at the border of the image"}
+    stored = {key: tensor.clone() for key, tensor in checkpoint.tensors.items()}
+    return _Recognised(network, f"spandrel {network.spec.architecture}", pixels, stored)
+
+
+def _describe_nearest(differences: Mapping[StyleLayout, Sequence[str]]) -> str:
+    """The style layout that a file resembles most, and what distinguishes it."""
+    layout, found = min(differences.items(), key=lambda pair: len(pair[1]))
+    named = "; ".join(found[:MOST_DIFFERENCES])
+    more = f" and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
+    return f"of the layouts of style networks, that of {layout.name} is the nearest, but {named}{more}"
+
+
+def _draft(found: _Recognised, checkpoint: Checkpoint, labels: Labels) -> Draft:
+    origin = Origin(
+        layout=found.layout,
+        file=checkpoint.file,
+        digest=checkpoint.digest,
+        author=labels.author,
+        source=labels.source,
+        assumptions=dict(found.assumptions),
+    )
+    return Draft(
+        name=labels.name,
+        task="style" if found.network.scale == 1 else "super-resolution",
+        title=labels.title,
+        license=labels.license,
+        provenance=Provenance(data="not known: the network was imported"),
+        origin=origin,
+    )

@@ -1,0 +1,102 @@
+"""An enlarging network of somebody else, behind the interface of our own."""
+
+import copy
+from typing import Literal, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from model_store.networks.network import Network
+
+PAPER_VALUES = 48
+"""Values per pixel of the paper's style network."""
+
+
+class ImportedSpec(BaseModel):
+    """What is known of an imported network without its weights; tiles and memory were measured at its import."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    library: Literal["spandrel"] = Field(description="the library that builds the network from its weights")
+    architecture: str = Field(min_length=1, max_length=64, description="what that library calls its architecture")
+    scale: int = Field(ge=2, le=16, description="output side over input side")
+    tiles: Literal["exact", "overlapping", "none"] = Field(
+        description="exact: the network is local, and tiles give what the whole image gives; overlapping: it is not, "
+        "and at the edges of tiles it may differ by as much as `seam`; none: `seam` would be seen, images stay whole"
+    )
+    halo: int = Field(ge=0, le=1024, description="input pixels around a tile that it is computed with")
+    stride: int = Field(ge=1, le=1024, description="planes of tiles begin at multiples of it, such as the windows")
+    seam: float = Field(
+        0.0, ge=0, description="largest difference between tiles and the whole of a test image, in levels of 255"
+    )
+    values_per_pixel: float = Field(
+        gt=0, description="values per input pixel of the largest input and output of a layer"
+    )
+    half_precision: bool = Field(description="whether bf16 reproduces the output; otherwise it always runs in fp32")
+    parameters: int = Field(ge=1)
+
+    @property
+    def tileable(self) -> bool:
+        """Whether tiles of an image give exactly what the whole image gives."""
+        return self.tiles == "exact"
+
+    @property
+    def needs_whole_image(self) -> bool:
+        """Whether an image may not be cut at all."""
+        return self.tiles == "none"
+
+    @property
+    def share_of_whole_pixels(self) -> float:
+        """How large whole images may be, as a share of what a network may get that has PAPER_VALUES per pixel."""
+        return min(1.0, PAPER_VALUES / self.values_per_pixel)
+
+
+class Enlarger(Protocol):
+    """A network as its library describes it, in spandrel an ImageModelDescriptor."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The layers."""
+
+    def __call__(self, image: Tensor, /) -> Tensor:
+        """Enlarge an image: (N, 3, H, W) to (N, 3, H × scale, W × scale), in the precision of the weights."""
+
+
+class ImportedNetwork(Network):
+    """A network that pads planes as it pads images: at the border of an image its tiles end there, too."""
+
+    needs_statistics = False
+    pads_planes = True
+
+    def __init__(self, spec: ImportedSpec, enlarger: Enlarger) -> None:
+        super().__init__()
+        self.spec: ImportedSpec = spec
+        self.scale = spec.scale
+        self.model = enlarger.model.eval().requires_grad_(False)
+        self._enlarger = enlarger
+
+    @property
+    def stride(self) -> int:
+        """Planes of tiles begin at multiples of it, in input pixels."""
+        return self.spec.stride
+
+    def forward(self, image: Tensor, statistics: Tensor | None = None) -> Tensor:
+        """Enlarge an image: (N, 3, H, W) to (N, 3, H × scale, W × scale)."""
+        return self.transform(image, statistics).clamp(0.0, 1.0)
+
+    def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Enlarge a plane, with the padding of the network's own at each of its sides."""
+        weights = next(self.model.parameters())
+        return self._enlarger(plane.to(weights.dtype)).float()
+
+    def halos(self, side: int) -> tuple[int, int]:  # noqa: ARG002
+        """None: images are not reflected."""
+        return 0, 0
+
+    def for_inference(self, precision: torch.dtype) -> "ImportedNetwork":
+        """A copy in channels_last, in `precision` where that reproduces the output, otherwise in fp32."""
+        fast = copy.deepcopy(self)
+        fast.model.to(precision if self.spec.half_precision else torch.float32)
+        fast.model.to(memory_format=torch.channels_last)
+        return fast

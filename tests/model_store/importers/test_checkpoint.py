@@ -1,0 +1,84 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from model_store.errors import StoreError, UnknownCheckpoint
+from model_store.importers.checkpoint import read_checkpoint
+
+WEIGHTS = {"conv.weight": torch.arange(6.0).reshape(2, 3), "conv.bias": torch.zeros(2)}
+
+
+class Hostile:
+    """Whoever unpickles it runs its code."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("raise SystemExit('code was run')",)
+
+
+def assert_read(path: Path) -> None:
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.tensors.keys() == WEIGHTS.keys()
+    assert all(torch.equal(tensor, WEIGHTS[key]) for key, tensor in checkpoint.tensors.items())
+    assert checkpoint.file == path.name
+    assert checkpoint.digest == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def test_safetensors_and_arrays_are_read(tmp_path: Path) -> None:
+    save_file(WEIGHTS, tmp_path / "network.safetensors")
+    assert_read(tmp_path / "network.safetensors")
+    np.savez(tmp_path / "network.npz", allow_pickle=False, **{key: each.numpy() for key, each in WEIGHTS.items()})
+    assert_read(tmp_path / "network.npz")
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+@pytest.mark.parametrize(
+    "content",
+    [
+        WEIGHTS,
+        {"params_ema": WEIGHTS, "params": {"conv.weight": torch.ones(1)}},
+        {"state_dict": WEIGHTS, "iteration": 5, "commit": "abc"},
+        {"anything": WEIGHTS},
+        {f"module.{key}": tensor for key, tensor in WEIGHTS.items()},
+        {"net": {f"netG.{key}": tensor for key, tensor in WEIGHTS.items()}},
+        WEIGHTS | {"epoch": 3},
+    ],
+)
+def test_state_dicts_are_found_wherever_trainers_put_them(tmp_path: Path, content: object, legacy: bool) -> None:
+    torch.save(content, tmp_path / "network.pth", _use_new_zipfile_serialization=not legacy)
+    assert_read(tmp_path / "network.pth")
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_nothing_but_tensors_is_unpickled(tmp_path: Path, legacy: bool) -> None:
+    torch.save({"params": WEIGHTS, "extra": Hostile()}, tmp_path / "a.pth", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(UnknownCheckpoint, match=r"a\.pth is not read: it holds Python objects beside its tensors"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+def test_arrays_of_objects_are_not_unpickled(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", weights=np.array([Hostile()], dtype=object))
+    with pytest.raises(UnknownCheckpoint, match="cannot be read"):
+        read_checkpoint(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "a.npz", "a.t7"])
+@pytest.mark.parametrize("content", [b"", b"no network at all, but some text that goes on for a while"])
+def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UnknownCheckpoint, match="a"):
+        read_checkpoint(tmp_path / name)
+
+
+def test_files_without_tensors_are_refused(tmp_path: Path) -> None:
+    torch.save({"epoch": 3}, tmp_path / "a.pth")
+    with pytest.raises(UnknownCheckpoint, match=r"a\.pth holds no tensors; a checkpoint is wanted: safetensors"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+def test_missing_files_are_told_from_unknown_ones(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"absent\.pth cannot be read: No such file"):
+        read_checkpoint(tmp_path / "absent.pth")

@@ -1,0 +1,36 @@
+import pytest
+import torch
+
+from model_store.importers.fast_neural_style import PYTORCH_EXAMPLES
+from tests.originals import FastNeuralStyle, randomized
+
+STATE = randomized(FastNeuralStyle()).state_dict()
+
+
+def test_width_and_depth_are_those_of_the_checkpoint() -> None:
+    spec = PYTORCH_EXAMPLES.convert(STATE).spec
+    assert spec.architecture == "c9s1-4,d6,d8,R8*5,u6,u4,c9s1-3"
+    assert (spec.norm, spec.form, spec.output, spec.tileable) == ("instance", "same", "linear", False)
+    fewer = {key: tensor for key, tensor in STATE.items() if not key.startswith(("res4", "res5"))}
+    assert PYTORCH_EXAMPLES.convert(fewer).spec.architecture == "c9s1-4,d6,d8,R8*3,u6,u4,c9s1-3"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"in1.bias": None}, "in1.bias is missing"),
+        ({"extra.weight": torch.ones(1)}, "extra.weight is not part of it"),
+        ({"conv2.conv2d.weight": torch.ones(6, 4, 5, 5)}, r"conv2.conv2d.weight is (6, 4, 5, 5), not (6, 4, 3, 3)"),
+        ({"deconv3.conv2d.weight": torch.ones(4, 4, 9, 9)}, r"deconv3.conv2d.weight is (4, 4, 9, 9), not (3, 4, 9, 9)"),
+        ({"in2.weight": torch.ones(5)}, "in2.weight is (5,), not (6,)"),
+    ],
+)
+def test_every_difference_is_named(change: dict[str, torch.Tensor | None], complaint: str) -> None:
+    changed = {key: tensor for key, tensor in (STATE | change).items() if tensor is not None}
+    assert PYTORCH_EXAMPLES.differences(changed) == [complaint]
+
+
+def test_the_tensors_of_the_checkpoint_stay_as_they_are() -> None:
+    before = {key: tensor.clone() for key, tensor in STATE.items()}
+    PYTORCH_EXAMPLES.convert(STATE)
+    assert all(torch.equal(STATE[key], tensor) for key, tensor in before.items())

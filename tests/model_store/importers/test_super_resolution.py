@@ -1,0 +1,77 @@
+import sys
+
+import pytest
+import torch
+from spandrel import ModelLoader
+from spandrel.architectures.SwinIR import SwinIR
+from torch import Tensor
+
+from model_store.errors import MissingExtra, UnknownCheckpoint
+from model_store.importers.super_resolution import build_imported, measure_imported
+from tests.foreign import compact, esrgan
+
+
+def original(tensors: dict[str, Tensor], image: Tensor) -> Tensor:
+    """What the network's own library makes of an image."""
+    output: Tensor = ModelLoader(device="cpu").load_from_state_dict(dict(tensors))(image)
+    return output
+
+
+def test_a_local_network_is_measured() -> None:
+    spec = measure_imported(compact(blocks=2)).spec
+    assert (spec.library, spec.architecture, spec.scale) == ("spandrel", "Compact", 2)
+    assert (spec.tiles, spec.halo, spec.stride) == ("exact", 4, 1)
+    assert spec.parameters == sum(tensor.numel() for tensor in compact().values())
+    assert spec.values_per_pixel == 24  # the pixel shuffle: 12 values in, and as many out
+
+
+def test_a_network_that_sees_far_is_said_to_overlap() -> None:
+    spec = measure_imported(esrgan(blocks=5)).spec
+    assert (spec.architecture, spec.scale, spec.tiles, spec.halo) == ("ESRGAN", 4, "overlapping", 32)
+
+
+@pytest.mark.parametrize("tensors", [compact(), esrgan()], ids=["Compact", "ESRGAN"])
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (13, 22)])
+@torch.inference_mode()
+def test_output_is_that_of_the_original(tensors: dict[str, Tensor], size: tuple[int, int]) -> None:
+    image = torch.rand(1, 3, *size)
+    spec = measure_imported(tensors).spec
+    assert torch.equal(build_imported(spec, tensors)(image), original(tensors, image))
+
+
+def test_half_precision_weights_are_computed_in_fp32() -> None:
+    half = {key: tensor.half() for key, tensor in compact().items()}
+    network = build_imported(measure_imported(half).spec, half)
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")
+def test_tiles_of_a_network_with_windows_begin_at_them() -> None:
+    network = SwinIR(
+        upscale=2, depths=[2], num_heads=[2], embed_dim=8, window_size=8, mlp_ratio=2, upsampler="pixelshuffledirect"
+    )
+    spec = measure_imported(network.state_dict()).spec
+    assert (spec.architecture, spec.tiles, spec.stride) == ("SwinIR", "exact", 8)
+    assert 8 < spec.halo < 24  # its windows and its shifted windows, and a convolution on either side
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    spec = measure_imported(compact()).spec
+    with pytest.raises(UnknownCheckpoint, match="those of ESRGAN ×4"):
+        build_imported(spec, esrgan())
+
+
+def test_weights_of_no_network_are_refused() -> None:
+    with pytest.raises(UnknownCheckpoint, match="spandrel knows no network"):
+        measure_imported({"weight": torch.ones(2)})
+
+
+def test_networks_that_do_not_enlarge_are_refused() -> None:
+    with pytest.raises(UnknownCheckpoint, match="×1; networks that enlarge RGB can be imported"):
+        measure_imported(compact(scale=1))
+
+
+def test_without_spandrel_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'pastiche\[import\]'"):
+        measure_imported(compact())
