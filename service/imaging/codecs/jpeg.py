@@ -36,9 +36,12 @@ RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 RESTART_CYCLE = bytes(range(0xD0, 0xD8))
 """Restart markers follow each other in this order (T.81, section B.2.1)."""
 
-HUFFMAN_PADDING, ARITHMETIC_PADDING = ONES * 8, bytes(8)
+HUFFMAN_PADDING, ZERO_PADDING = ONES * 8, bytes(8)
 """What follows the last scan: the bytes that a decoder reads ahead, which make up for a block or two at the most.
 Arithmetic decoders supply zeros themselves where the data of a scan end (T.81, section D.2.6)."""
+
+BAND = 256
+"""Rows that are compared at once."""
 
 PROBES = (ONES, ONES, ONES, *(bytes((0xFF, restart)) + ONES for restart in range(0xD0, 0xD8)))
 """Pieces that a decoder consumes whole where it waits for the marker after a scan.
@@ -95,14 +98,26 @@ def read_jpeg(data: bytes) -> Image.Image:
     """
     scans = _find_scans(data)
     _check(scans)
+    image = _read(data, scans, ZERO_PADDING if scans.arithmetic else HUFFMAN_PADDING)
+    if not scans.end_marker and not scans.arithmetic and _differ(image, _read(data, scans, ZERO_PADDING)):
+        raise _lacks_pixels()  # what follows the scan decides on pixels
+    return image
+
+
+def _read(data: bytes, scans: _Scans, padding: bytes) -> Image.Image:
     image = JpegImageFile(io.BytesIO(data))
     image.load_prepare()
     tile = image.tile[0]
     decoder = _make_decoder(image.mode, tile.args)
     decoder.setimage(image.im, tile.extents)
-    _decode(decoder, _cut(data, scans) + (ARITHMETIC_PADDING if scans.arithmetic else HUFFMAN_PADDING))
+    _decode(decoder, _cut(data, scans) + padding)
     image.tile = []  # as it is loaded
     return image
+
+
+def _differ(one: Image.Image, other: Image.Image) -> bool:
+    bands = ((0, top, one.width, min(top + BAND, one.height)) for top in range(0, one.height, BAND))
+    return any(one.crop(band).tobytes() != other.crop(band).tobytes() for band in bands)
 
 
 def _check(scans: _Scans) -> None:
