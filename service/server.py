@@ -78,7 +78,11 @@ async def serve(service: Service, *servers: HttpServer) -> int:
 
 
 async def tell_address(service: Service, server: HttpServer) -> None:
-    """Log where the service is, as soon as its models are loaded: the log has scrolled since the port was opened."""
+    """Log where the service is, as soon as its models are loaded: the log has scrolled since the port was opened.
+
+    Meanwhile the API is described, which takes some tenths of a second that no request should wait for.
+    """
+    await asyncio.to_thread(service.app.openapi)
     await service.models.known.wait()
     await server.listening.wait()
     if server.address and service.models.all():

@@ -15,6 +15,9 @@ from client.outage import Outage
 
 Answers = list[tuple[int, dict[str, str], bytes]]
 
+PATIENCE = 60.0
+"""Seconds, for a busy machine."""
+
 UNREACHABLE = "http://127.0.0.1:9"
 
 
@@ -53,7 +56,7 @@ def problem(kind: str, detail: str) -> bytes:
 
 def send(url: str, call: Call, outage: Outage | None = None) -> httpx.Response:
     async def run() -> httpx.Response:
-        async with httpx.AsyncClient(base_url=url) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
             return await exchange(client, call, b"image", outage or Outage(60, print))
 
     return asyncio.run(run())

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from tests.service.live import PATIENCE, publish, wait_for
 ROOT = Path(__file__).parents[2]
 OPENSSL = shutil.which("openssl")
 PASSWORD = "not empty"
+
+get = partial(httpx.get, timeout=PATIENCE)
 
 
 @contextmanager
@@ -49,7 +52,8 @@ def test_service_speaks_tls(tmp_path: Path) -> None:
     options = ["--tls-certificate", str(certificate), "--tls-key", str(key), "--tls-key-password"]
     with listening(tmp_path / "models", *options, PASSWORD) as (url,):
         assert url.startswith("https://")
-        with httpx.Client(base_url=url, verify=ssl.create_default_context(cafile=certificate)) as client:
+        trusted = ssl.create_default_context(cafile=certificate)
+        with httpx.Client(base_url=url, verify=trusted, timeout=PATIENCE) as client:
             wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 200)
             assert client.post("/v1/stylize/wave", content=file(photo()), timeout=PATIENCE).status_code == 200
     command = [sys.executable, "-m", "service", "--port", "0", "--device", "cpu", *options, "wrong"]
@@ -75,12 +79,12 @@ def test_service_listens_on_a_unix_socket(tmp_path: Path) -> None:
 def test_probes_and_metrics_have_a_port_of_their_own(tmp_path: Path) -> None:
     publish(tmp_path / "models")
     with listening(tmp_path / "models", "--metrics-port", "0", "--allowed-hosts", "none.example", count=2) as urls:
-        main, metrics = sorted(urls, key=lambda url: httpx.get(f"{url}/metrics").status_code == 200)
-        wait_for(lambda: httpx.get(f"{main}/readyz").status_code, lambda status: status == 200)
-        assert "pastiche_http_requests_total" in httpx.get(f"{metrics}/metrics").text
-        assert [httpx.get(f"{metrics}/{probe}").status_code for probe in ("livez", "readyz")] == [200, 200]
-        assert httpx.get(f"{metrics}/v1/models").status_code == 404
+        main, metrics = sorted(urls, key=lambda url: get(f"{url}/metrics").status_code == 200)
+        wait_for(lambda: get(f"{main}/readyz").status_code, lambda status: status == 200)
+        assert "pastiche_http_requests_total" in get(f"{metrics}/metrics").text
+        assert [get(f"{metrics}/{probe}").status_code for probe in ("livez", "readyz")] == [200, 200]
+        assert get(f"{metrics}/v1/models").status_code == 404
         host = {"Host": "none.example"}
-        assert httpx.get(f"{main}/metrics", headers=host).status_code == 404
-        assert httpx.get(f"{main}/v1/models", headers=host).status_code == 200
-        assert httpx.get(f"{main}/v1/models").status_code == 421
+        assert get(f"{main}/metrics", headers=host).status_code == 404
+        assert get(f"{main}/v1/models", headers=host).status_code == 200
+        assert get(f"{main}/v1/models").status_code == 421

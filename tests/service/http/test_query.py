@@ -14,6 +14,14 @@ def test_unknown_parameters_are_refused_with_those_that_are_known(tmp_path: Path
         assert answer.json()["known"] == []
 
 
+def test_request_without_a_query_does_not_wait_for_the_description(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with serving(tmp_path) as live:
+        assert live.client.get("/v1/models").status_code == 200
+        assert live.service.app.openapi_schema is None
+        assert live.client.get("/v1/models?page=2").status_code == 422
+
+
 def test_repeated_parameters_are_refused(tmp_path: Path) -> None:
     publish(tmp_path)
     with serving(tmp_path) as live:

@@ -13,6 +13,9 @@ from trainer.session import Session
 from trainer.watch.address import ANY_PORT, USUAL_PORT
 from trainer.watch.server import WatchServer, listen
 
+PATIENCE = 60.0
+"""Seconds, for a busy machine."""
+
 
 @contextmanager
 def serving(folder: Path, session: Session) -> Iterator[str]:
@@ -23,14 +26,14 @@ def serving(folder: Path, session: Session) -> Iterator[str]:
 
 def test_page_is_served_until_the_block_ends(tmp_path: Path) -> None:
     with serving(tmp_path, running()) as url:
-        assert httpx.get(url).status_code == 200
+        assert httpx.get(url, timeout=PATIENCE).status_code == 200
     with pytest.raises(httpx.ConnectError):
-        httpx.get(url)
+        httpx.get(url, timeout=PATIENCE)
 
 
 def test_a_page_that_was_open_learns_of_the_end(tmp_path: Path) -> None:
     session = running()
-    with serving(tmp_path, session) as url, httpx.Client(base_url=url) as client:
+    with serving(tmp_path, session) as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
         assert client.get("/status").json()["phase"] == "training"
         session.end("published wave@1")
         assert client.get("/status").json()["message"] == "published wave@1"
@@ -40,10 +43,10 @@ def test_an_error_of_the_page_is_its_own(tmp_path: Path) -> None:
     session = running()
     with serving(tmp_path, session) as url:
         (tmp_path / "run/metrics.jsonl").write_text("damaged\n")
-        assert httpx.get(f"{url}metrics").status_code == 500
-        assert httpx.get(f"{url}status").status_code == 200
+        assert httpx.get(f"{url}metrics", timeout=PATIENCE).status_code == 500
+        assert httpx.get(f"{url}status", timeout=PATIENCE).status_code == 200
         session.end("")
-        httpx.get(f"{url}status")
+        httpx.get(f"{url}status", timeout=PATIENCE)
 
 
 def test_the_usual_port_or_a_free_one_is_chosen() -> None:

@@ -10,7 +10,7 @@ from service.http.access.api_key import Right
 from tests.service.full import STYLE
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import file, photo
-from tests.service.live import Live, held, publish, serving, wait_for
+from tests.service.live import PATIENCE, Live, held, publish, serving, wait_for
 
 SMALL = file(photo())
 
@@ -238,6 +238,6 @@ def test_refusal_of_a_full_service_does_not_answer_for_a_missing_key(tmp_path: P
         for _ in range(2):
             assert live.client.post(STYLE, headers=sent["shop"], content=SMALL).status_code == 503
         assert len(live.service.refusals) == 1
-        assert httpx.post(f"{live.url}{STYLE}", content=SMALL).status_code == 401
+        assert httpx.post(f"{live.url}{STYLE}", content=SMALL, timeout=PATIENCE).status_code == 401
         assert live.client.post(STYLE, content=SMALL).status_code == 403
         assert not first.done()

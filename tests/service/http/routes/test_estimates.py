@@ -8,7 +8,7 @@ import pytest
 
 from tests.networks import network
 from tests.service.imaging.images import file, photo
-from tests.service.live import Live, held, publish, publish_restorer, publish_upscaler, serving, wait_for
+from tests.service.live import PATIENCE, Live, held, publish, publish_restorer, publish_upscaler, serving, wait_for
 
 LIMITS = {"max_pixels": 5000, "max_output_pixels": 20_000, "max_queue_pixels": 40_000, "max_queue_requests": 1}
 FRAMES = {"max_frames": 10, "max_queue_inferences": 10}
@@ -119,7 +119,7 @@ def test_both_models_of_an_image_that_is_not_known_yet(tmp_path: Path) -> None:
 
 def test_full_service_says_so_and_what_is_ahead(live: Live) -> None:
     with ThreadPoolExecutor(1) as client, held(live):
-        client.submit(httpx.post, f"{live.url}/v1/stylize/wave", content=file(photo()))
+        client.submit(httpx.post, f"{live.url}/v1/stylize/wave", content=file(photo()), timeout=PATIENCE)
         wait_for(lambda: live.metric("pastiche_admitted_requests"), lambda admitted: admitted == 1)
         body = estimate(live, STYLIZE)
     assert body["problem"]["type"] == "/problems/overloaded"

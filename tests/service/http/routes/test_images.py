@@ -20,7 +20,7 @@ from service.http.problems import PROBLEM_MEDIA_TYPE
 from service.imaging.codecs import readable_types, writable_types
 from tests.networks import network
 from tests.service.imaging.images import file, photo
-from tests.service.live import Live, held, painted, pixels, publish, publish_upscaler, same, serving, wait_for
+from tests.service.live import PATIENCE, Live, held, painted, pixels, publish, publish_upscaler, same, serving, wait_for
 
 MANY_TILES = {"tile_values": 2**16}
 """The narrow networks' tiles are some 90 pixels wide then (the style), or 20 (×4)."""
@@ -57,7 +57,7 @@ def one_in_flight(live: Live) -> Iterator[Future[httpx.Response]]:
     """The answer to a request that is on the device, and stays there for the length of the block."""
     with ThreadPoolExecutor(1) as client, held(live):
         batches = live.metric("pastiche_batch_size_count")
-        answer = client.submit(httpx.post, f"{live.url}/v1/stylize/wave", content=file(photo(99)))
+        answer = client.submit(httpx.post, f"{live.url}/v1/stylize/wave", content=file(photo(99)), timeout=PATIENCE)
         wait_for(lambda: live.metric("pastiche_batch_size_count"), lambda count: count > batches)
         yield answer
 
@@ -330,14 +330,14 @@ def test_lone_answer_that_cannot_be_ready_in_time_is_given_up(tmp_path: Path) ->
         assert post(live, "/v1/stylize/wave", file(photo())).status_code == 200
 
 
-@pytest.mark.parametrize("asked", ["0", "-1", "soon", "", "nan", "inf", "1e999"])
-def test_timeout_that_makes_no_sense_is_refused(tmp_path: Path, asked: str) -> None:
+def test_timeout_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
     publish(tmp_path)
     with serving(tmp_path) as live:
-        refused = post(live, "/v1/stylize/wave", file(photo()), **{"X-Request-Timeout": asked})
-        detail = str(problem(refused, 422, "invalid-request")["detail"])
-    assert "X-Request-Timeout" in detail
-    assert any(words in detail for words in ("greater than 0", "valid number", "finite number"))
+        for asked in ("0", "-1", "soon", "", "nan", "inf", "1e999"):
+            refused = post(live, "/v1/stylize/wave", file(photo()), **{"X-Request-Timeout": asked})
+            detail = str(problem(refused, 422, "invalid-request")["detail"])
+            assert "X-Request-Timeout" in detail
+            assert any(words in detail for words in ("greater than 0", "valid number", "finite number"))
 
 
 def test_timeout_over_the_most_is_refused_and_up_to_it_accepted(tmp_path: Path) -> None:
