@@ -135,6 +135,7 @@ class ImagePipeline:
         if request.operation.damaged:
             request = await self._assess(request, image, header, trace)
             plan = _plan(request, header, file_format)
+            self._check_limits(header, plan, file_format)
         deadline = request.timeout.deadline()
         with self._admission.admit(plan.inferences, deadline, header.frames) as inferences:
             trace.inferences.extend(inferences)
