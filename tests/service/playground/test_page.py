@@ -155,7 +155,7 @@ def test_part_is_enlarged_before_the_whole(browser: Browser, live: Live, viewpor
     content = file(photo(height=200, width=300), "JPEG")
     with visit(browser, f"{live.url}#mode=enlarge", viewport) as page:
         choose(page, content, "cat.jpg", "image/jpeg")
-        page.locator("#preview.compared").wait_for()
+        expect(page.locator("#preview")).to_have_class(re.compile("compared"))  # a failure shows the note, too
         expect(page.locator("#preview-note")).to_contain_text("128 × 128 of your pixels")
         with page.expect_response("**/v1/upscale/4?model=x4-perceptual*"):
             page.get_by_label("Sharper").check()
