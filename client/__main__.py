@@ -95,13 +95,13 @@ def _parse_query(unknown: Sequence[str]) -> dict[str, str]:
 
 
 def _summary(counts: BatchCounts) -> str:
-    items = {
+    parts = {
         "written": counts.written,
         "there already": counts.skipped,
         "failed": counts.failed,
         "not tried": counts.not_tried,
     }
-    return ", ".join(f"{count} {what}" for what, count in items.items() if count) or "nothing to do"
+    return ", ".join(f"{count} {what}" for what, count in parts.items() if count) or "nothing to do"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -113,7 +113,7 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 def _network(spec: NetworkSpec | ImportedSpec) -> str:
     if isinstance(spec, ImportedSpec):
-        return f"{_line(spec.architecture)}, built by {spec.library}"
+        return f"{_line(spec.architecture)}, built by {spec.package}"
     return f"`{spec.architecture}`, normalisation: {spec.norm}"
 
 

@@ -16,14 +16,14 @@ Task = Literal["style", "super-resolution"]
 
 
 def _kind_of_spec(spec: Any) -> str:
-    library = spec.get("library") if isinstance(spec, dict) else getattr(spec, "library", None)
-    return "transform" if library is None else "imported"
+    package = spec.get("package") if isinstance(spec, dict) else getattr(spec, "package", None)
+    return "transform" if package is None else "imported"
 
 
 AnySpec = Annotated[
     Annotated[NetworkSpec, Tag("transform")] | Annotated[ImportedSpec, Tag("imported")], Discriminator(_kind_of_spec)
 ]
-"""Of our own networks, and of those that a library builds."""
+"""Of our own networks, and of those that another package builds."""
 
 
 class Provenance(BaseModel):

@@ -8,9 +8,6 @@ from model_store import NetworkSpec, TransformNetwork
 from trainer.config import TrainConfig
 from trainer.data import Crop, Photographs
 
-GRID_PERIOD = 4
-"""Period in pixels of the grids of networks that halve the sides twice."""
-
 
 def new_network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:
     """An untrained network; the same seed gives the same weights."""

@@ -16,6 +16,9 @@ WINDOW = 64
 PERIODS = (2, 4, 8, 16)
 """The periods in pixels that can be measured; between the frequencies of longer ones there are none to compare with."""
 
+GRID_PERIOD = 4
+"""That of the grids of networks which halve the sides twice."""
+
 NEAR, FAR = 2, 4
 """Least and greatest distance, in bins, of the bins that one is compared with; less is the Hann window's main lobe."""
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from model_store import Draft, NetworkSpec, TransformNetwork, area_reduced
 from trainer.config import StyleConfig
 from trainer.data import random_part, random_scaled_crop, random_shift
-from trainer.from_config import GRID_PERIOD, crops_of, new_network
+from trainer.from_config import crops_of, new_network
 from trainer.hardware import Hardware
 from trainer.loss_network import load_loss_network
 from trainer.losses import feature_reconstruction
@@ -18,7 +18,7 @@ from trainer.objective import style_objective
 from trainer.pictures import file_digest, load_painting
 from trainer.previews import preview_batch, side_by_side
 from trainer.provenance import make_draft, make_provenance
-from trainer.spectrum import grid_energy
+from trainer.spectrum import GRID_PERIOD, grid_energy
 from trainer.stored_models import load_teacher
 
 

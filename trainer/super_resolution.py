@@ -14,14 +14,14 @@ from trainer.config import AnswersConfig, SuperResolutionConfig
 from trainer.data import Photographs, downscaled, low_resolution, random_exact_crop, random_shift
 from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, evaluation_images
-from trainer.from_config import GRID_PERIOD, crops_of, new_network
+from trainer.from_config import crops_of, new_network
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import feature_reconstruction, texture_loss
 from trainer.pairs import DegradedPhotographs, unpack
 from trainer.previews import preview_batch, side_by_side
 from trainer.provenance import make_draft, make_provenance
-from trainer.spectrum import grid_energy
+from trainer.spectrum import GRID_PERIOD, grid_energy
 
 TEXTURE_LAYERS = 3
 """The texture loss takes the first layers of the layout's style layers, as many as this."""

@@ -59,7 +59,7 @@ def measure_imported(tensors: Mapping[str, Tensor]) -> ImportedNetwork:
     found.model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     locality = measure_locality(found, found.scale, _stride(found))
     spec = ImportedSpec(
-        library="spandrel",
+        package="spandrel",
         architecture=found.architecture.id,
         scale=found.scale,
         tiles=locality.tiles,

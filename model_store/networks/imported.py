@@ -18,8 +18,8 @@ class ImportedSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    library: Literal["spandrel"] = Field(description="the library that builds the network from its weights")
-    architecture: str = Field(min_length=1, max_length=64, description="what that library calls its architecture")
+    package: Literal["spandrel"] = Field(description="the Python package that builds the network from its weights")
+    architecture: str = Field(min_length=1, max_length=64, description="what that package calls its architecture")
     scale: int = Field(ge=2, le=16, description="output side over input side")
     tiles: Literal["exact", "overlapping", "none"] = Field(
         description="exact: the network is local, and tiles give what the whole image gives; overlapping: it is not, "
@@ -53,7 +53,7 @@ class ImportedSpec(BaseModel):
 
 
 class Enlarger(Protocol):
-    """A network as its library describes it, in spandrel an ImageModelDescriptor."""
+    """A network as its package describes it, in spandrel an ImageModelDescriptor."""
 
     @property
     def model(self) -> nn.Module:

@@ -24,9 +24,10 @@ def require_all_rows(image: Image.Image, data: bytes) -> None:
     A last row that is not black says so at once; otherwise the pixels are inflated once more and counted.
     """
     last_row = (0, image.height - 1, image.width, image.height)
-    if not image.info.get("interlace") and image.crop(last_row).getbbox(alpha_only=False):
+    interlaced = "interlace" in image.info
+    if not interlaced and image.crop(last_row).getbbox(alpha_only=False):
         return
-    if not _inflates_to(data, _count_bytes(image.width, image.height, data, interlaced="interlace" in image.info)):
+    if not _inflates_to(data, _count_bytes(image.width, image.height, data, interlaced=interlaced)):
         raise CorruptImage("the pixels of the png image end before its last row; send a complete file")
 
 

@@ -12,14 +12,14 @@ from tests.foreign import compact, esrgan
 
 
 def original(tensors: dict[str, Tensor], image: Tensor) -> Tensor:
-    """What the network's own library makes of an image."""
+    """What the network's own package makes of an image."""
     output: Tensor = ModelLoader(device="cpu").load_from_state_dict(dict(tensors))(image)
     return output
 
 
 def test_a_local_network_is_measured() -> None:
     spec = measure_imported(compact(blocks=2)).spec
-    assert (spec.library, spec.architecture, spec.scale) == ("spandrel", "Compact", 2)
+    assert (spec.package, spec.architecture, spec.scale) == ("spandrel", "Compact", 2)
     assert (spec.tiles, spec.halo, spec.stride) == ("exact", 4, 1)
     assert spec.parameters == sum(tensor.numel() for tensor in compact().values())
     assert spec.values_per_pixel == 24  # the pixel shuffle: 12 values in, and as many out

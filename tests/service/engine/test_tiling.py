@@ -70,7 +70,7 @@ class Doubling:
 def imported() -> ImportedNetwork:
     """It sees two pixels of the mean, which sees three more."""
     facts = {"halo": 5, "stride": 4, "values_per_pixel": 24, "half_precision": True, "parameters": 556, "scale": 2}
-    spec = facts | {"library": "spandrel", "architecture": "Doubling", "tiles": "exact"}
+    spec = facts | {"package": "spandrel", "architecture": "Doubling", "tiles": "exact"}
     return ImportedNetwork(ImportedSpec.model_validate(spec), Doubling())
 
 

@@ -58,7 +58,11 @@ def visit(browser: Browser, address: str, viewport: dict[str, int] = DESK, **opt
         host = urlsplit(address).netloc
         page.on("request", lambda sent: complaints.append(sent.url) if not is_own(sent.url, host) else None)
         page.goto(address)
-        yield page
+        try:
+            yield page
+        except Exception as error:
+            error.add_note(f"the page complained: {complaints}")
+            raise
     assert [text for text in complaints if allowed not in text] == []
 
 

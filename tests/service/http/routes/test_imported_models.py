@@ -40,7 +40,7 @@ def live(root: Path) -> Iterator[Live]:
 
 @torch.inference_mode()
 def original(image: Pixels) -> Pixels:
-    """What the network's own library makes of an image."""
+    """What the network's own package makes of an image."""
     batch = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     output = ModelLoader(device="cpu").load_from_state_dict(compact())(batch)[0].permute(1, 2, 0)
     result: Pixels = (output * 255).round().to(torch.uint8).numpy()
