@@ -15,19 +15,21 @@ from psutil import Process
 class Memory:
     """Memory of several processes together, in MB (10⁶ bytes).
 
-    `rss` counts a page that several of them share once for each, `pss` once. `peak` is the sum of the largest `rss`
-    that each has had.
+    `rss` counts a page that several of them share once for each, `pss` once, and `uss` only pages that no other process
+    shares: unlike `pss`, it does not change when another process that has the same libraries starts or ends. `peak` is
+    the sum of the largest `rss` that each has had.
     """
 
     rss: float
     pss: float
+    uss: float
     peak: float
 
     @classmethod
     def of(cls, members: Iterable[Process]) -> "Memory":
         """Measure these processes. One that has ended counts 0. Raises psutil.AccessDenied for another user's."""
         found = [_bytes(member) for member in members]
-        return cls(*(sum(column) / 1e6 for column in zip((0, 0, 0), *found, strict=True)))
+        return cls(*(sum(column) / 1e6 for column in zip((0, 0, 0, 0), *found, strict=True)))
 
 
 def process_tree(root: int) -> list[Process]:
@@ -59,12 +61,12 @@ class BackgroundLoad:
         return max(0.0, _background_cpu_seconds() - self._before) / (time.monotonic() - self._began)
 
 
-def _bytes(process: Process) -> tuple[int, int, int]:
-    """RSS, PSS and largest RSS of a process; 0 each if it has ended."""
+def _bytes(process: Process) -> tuple[int, int, int, int]:
+    """RSS, PSS, USS and largest RSS of a process; 0 each if it has ended."""
     with suppress(psutil.NoSuchProcess):
         found = process.memory_full_info()
-        return found.rss, found.pss, _peak(process.pid)
-    return 0, 0, 0
+        return found.rss, found.pss, found.uss, _peak(process.pid)
+    return 0, 0, 0, 0
 
 
 def _peak(pid: int) -> int:

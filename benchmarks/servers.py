@@ -162,6 +162,10 @@ class Server:
         """The memory of the server and its descendants."""
         return Memory.of(processes.process_tree(self._process.pid))
 
+    def main_memory(self) -> Memory:
+        """The memory of the server's own process, without its descendants."""
+        return Memory.of(processes.process_tree(self._process.pid)[:1])
+
     def cpu_seconds(self) -> float:
         """Processor seconds of the server and its descendants since they started."""
         return processes.cpu_seconds(self._process.pid)

@@ -154,21 +154,31 @@ def _happen(scene: Scene, names: Sequence[str], chosen: Namespace) -> list[Happe
 
 
 class _Memory:
-    """The memory of a replica, again and again."""
+    """The private memory of a replica (USS), again and again: of its main process, and with its codec workers.
+
+    How many workers there are follows from the load of the moment.
+    """
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
-        self._pss: list[float] = []
+        self._main: list[float] = []
+        self._all: list[float] = []
 
     def follow(self, ended: threading.Event) -> None:
         """Until `ended`."""
         while not ended.wait(MEMORY_SECONDS):
-            self._pss.append(self._replica.server.memory().pss)
+            self._main.append(self._replica.server.main_memory().uss)
+            self._all.append(self._replica.server.memory().uss)
 
-    def growth(self) -> tuple[float, float]:
+    def row(self) -> Row:
         """MB in the second fifth of the time, after warming up, and in the last one (medians)."""
-        fifth = max(1, len(self._pss) // 5)
-        return median(self._pss[fifth : 2 * fifth] or self._pss), median(self._pss[-fifth:])
+        columns = {"MB of the main process": self._main, "MB with workers": self._all}
+        return {f"{name} {when}": value for name, found in columns.items() for when, value in _early_and_late(found)}
+
+
+def _early_and_late(found: Sequence[float]) -> tuple[tuple[str, float], tuple[str, float]]:
+    fifth = max(1, len(found) // 5)
+    return ("after warm-up", median(found[fifth : 2 * fifth] or found)), ("at the end", median(found[-fifth:]))
 
 
 def _questions(port: int) -> list[Question]:
@@ -189,7 +199,6 @@ def _state(replica: Replica, name: str) -> str:
 
 
 def _summary(tally: Tally, jobs: Jobs, memory: _Memory, happened: Sequence[Happened]) -> Row:
-    early, late = memory.growth()
     return {
         "answered": tally.statuses[200],
         "refused": tally.statuses[503] + tally.statuses[429],
@@ -197,8 +206,7 @@ def _summary(tally: Tally, jobs: Jobs, memory: _Memory, happened: Sequence[Happe
         "mixed up": len(tally.mixed_up),
         "jobs done": jobs.done,
         "faults": len(happened),
-        "MB after warm-up": early,
-        "MB at the end": late,
+        **memory.row(),
     }
 
 

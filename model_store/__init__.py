@@ -2,8 +2,8 @@
 
 from model_store.card import PREVIEW_FILE, model_card
 from model_store.errors import CorruptModel, GoldenMismatch, StoreError, UnknownModel
-from model_store.foreign import describe_foreign
 from model_store.golden import Golden
+from model_store.ignored_entries import describe_ignored_entries
 from model_store.manifest import NAME_PATTERN, Draft, Manifest, Provenance
 from model_store.networks import (
     STYLE,
@@ -49,7 +49,7 @@ __all__ = [
     "TransformNetwork",
     "UnknownModel",
     "area_reduced",
-    "describe_foreign",
+    "describe_ignored_entries",
     "for_inference",
     "has_fast_bf16",
     "model_card",

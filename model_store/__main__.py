@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model_store.card import describe_tiles
 from model_store.errors import StoreError
-from model_store.foreign import describe_foreign
+from model_store.ignored_entries import describe_ignored_entries
 from model_store.importers.checkpoint import FORMATS
 from model_store.importers.importing import Labels, import_checkpoint
 from model_store.manifest import NAME_PATTERN, Manifest, valid_name
@@ -35,7 +35,7 @@ def _list(store: ModelStore, _: argparse.Namespace) -> int:
         return f"{manifest.label:32} ×{manifest.scale}  {manifest.task:16}  versions {others:8}  {manifest.title}"
 
     if foreign := store.foreign():
-        print(f"warning: {describe_foreign(foreign)}", file=sys.stderr)
+        print(f"warning: {describe_ignored_entries(foreign)}", file=sys.stderr)
     return _print_each(store.names(), summarize)
 
 

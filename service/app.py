@@ -26,7 +26,7 @@ from service.http.application import Application, Router, build_application, bui
 from service.http.body_budget import BodyBudget
 from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
-from service.http.middleware.uploads import Upload
+from service.http.middleware.upload_accounting import Upload
 from service.http.routes.admin import AdminRoutes
 from service.http.routes.edits import EditRoutes
 from service.http.routes.estimates import EstimateRoutes
@@ -45,14 +45,16 @@ from service.imaging.workers.codec_client import CodecClient
 from service.imaging.workers.launcher import WorkerLauncher
 from service.imaging.workers.pool import WorkerPool
 from service.jobs.deliveries import Deliveries, Sender
-from service.jobs.kept_jobs import KeptJobs
-from service.jobs.queue import JobQueue
+from service.jobs.job_table import JobTable
+from service.jobs.manager import JobManager
 from service.jobs.runner import JobRunner
 from service.jobs.store import JobStore
 from service.lifespan import Lifespan
-from service.models.promotion import Promoter
+from service.models.admin import ModelAdmin
+from service.models.load_failures import LoadFailures
 from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel
+from service.models.store_watcher import StoreWatcher
 from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.fingerprint import build_fingerprint
 from service.pipeline.pipeline import ImagePipeline
@@ -81,10 +83,11 @@ class Service:
     settings: Settings
     metrics: Metrics
     models: ModelRegistry
+    watcher: StoreWatcher
     runner: Runner
     admission: Admission[ServedModel]
     pipeline: ImagePipeline
-    jobs: JobQueue
+    jobs: JobManager
     refusals: RefusalCache
     shedder: LoadShedder | None
     """None where the settings switch load shedding off."""
@@ -97,6 +100,7 @@ class Engine:
     runner: Runner
     stores: Sequence[ModelStore]
     models: ModelRegistry
+    watcher: StoreWatcher
     admission: Admission[ServedModel]
     scheduler: Scheduler[ServedModel]
     fingerprint: str
@@ -119,22 +123,22 @@ def build_service(
     pipeline = ImagePipeline(settings, engine.admission, engine.scheduler, codecs, metrics)
     coalescer = RequestCoalescer(pipeline, engine.fingerprint, metrics, coalesce=settings.coalesce)
     webhooks, tracing, access = _webhook_sender(settings), _tracing(settings), _access_policy(settings, metrics)
-    queue = build_job_queue(settings, engine.models, coalescer, webhooks, metrics, tracing)
+    jobs = build_job_manager(settings, engine.models, coalescer, webhooks, metrics, tracing)
     background = [access.keys.follow] if access.keys is not None else []
     lifespan = Lifespan(
         settings,
-        engine.models,
+        engine.watcher,
         engine.admission,
         engine.scheduler,
         engine.runner,
         codec_pool,
-        queue,
+        jobs,
         background,
         tracing.close,
     )
-    health = HealthRoutes(settings, engine.models, engine.runner, lifespan, metrics)
+    health = HealthRoutes(settings, engine.models, engine.watcher, engine.runner, lifespan, metrics)
     scrape = [health.metrics_router] if settings.serve_metrics else []
-    calls = _call_routers(settings, engine, refusals, pipeline, coalescer, queue, webhooks, metrics)
+    calls = _call_routers(settings, engine, refusals, pipeline, coalescer, jobs, webhooks, metrics)
     routers = [*_page_routers(settings), *calls, health.router, *(scrape if settings.metrics_port is None else ())]
     new_upload = partial(Upload, BodyBudget(settings.max_body_bytes_in_flight, metrics), Pace.of(settings))
     return Service(
@@ -144,29 +148,30 @@ def build_service(
         settings,
         metrics,
         engine.models,
+        engine.watcher,
         engine.runner,
         engine.admission,
         pipeline,
-        queue,
+        jobs,
         refusals,
         _load_shedder(settings, refusals, metrics),
     )
 
 
-def build_job_queue(
+def build_job_manager(
     settings: Settings,
     models: ModelRegistry,
     coalescer: RequestCoalescer,
     sender: Sender | None,
     metrics: Metrics,
     tracing: Tracing,
-) -> JobQueue:
+) -> JobManager:
     """The jobs of the folder that the settings name."""
     store = JobStore(settings.jobs_folder)
     deliveries = Deliveries(settings, store, sender, metrics)
-    jobs = KeptJobs(settings, store, deliveries, metrics)
+    jobs = JobTable(settings, store, deliveries, metrics)
     runner = JobRunner(settings, models, coalescer, store, jobs, deliveries, metrics, tracing)
-    return JobQueue(settings, store, jobs, runner, deliveries, metrics)
+    return JobManager(settings, store, jobs, runner, deliveries, metrics)
 
 
 def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Engine:
@@ -177,7 +182,9 @@ def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Eng
     concurrency, sizes = _concurrency(settings, device), _tile_sizes(settings, device)
     runner = Runner(device, _backend(settings, device, concurrency), concurrency.lanes, metrics)
     stores = [ModelStore(root) for root in settings.stores]
-    models = ModelRegistry(stores, ModelLoader(runner, precision, sizes), metrics, settings.store_poll_seconds)
+    models = ModelRegistry(LoadFailures(settings.store_poll_seconds), metrics)
+    loader = ModelLoader(runner, precision, sizes)
+    watcher = StoreWatcher(stores, loader, models, metrics, settings.store_poll_seconds)
 
     async def run_batch(model: ServedModel, tiles: Sequence[ImageTile], exclusive: bool) -> None:
         await asyncio.wrap_future(runner.submit(model.network, tiles, exclusive))
@@ -185,7 +192,7 @@ def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Eng
     limits = QueueLimits(settings.max_queue_requests, settings.max_queue_pixels, settings.max_queue_inferences)
     admission: Admission[ServedModel] = Admission(limits, concurrency.lanes, metrics, listener=refusals)
     scheduler = Scheduler(run_batch, admission, concurrency, metrics)
-    return Engine(runner, stores, models, admission, scheduler, build_fingerprint(device, precision, sizes))
+    return Engine(runner, stores, models, watcher, admission, scheduler, build_fingerprint(device, precision, sizes))
 
 
 def _page_routers(settings: Settings) -> list[Router]:
@@ -199,12 +206,12 @@ def _call_routers(
     refusals: RefusalCache,
     pipeline: ImagePipeline,
     coalescer: RequestCoalescer,
-    queue: JobQueue,
+    job_manager: JobManager,
     webhooks: WebhookSender | None,
     metrics: Metrics,
 ) -> list[Router]:
     models, charges = engine.models, PixelCharges(pipeline, metrics)
-    jobs = JobRoutes(settings, models, pipeline, queue, charges, webhooks)
+    jobs = JobRoutes(settings, models, pipeline, job_manager, charges, webhooks)
     return [
         ImageRoutes(settings, models, refusals, pipeline, coalescer, jobs, charges).router,
         jobs.router,
@@ -212,7 +219,7 @@ def _call_routers(
         EstimateRoutes(settings, models, pipeline).router,
         ModelRoutes(models).router,
         ProblemRoutes().router,
-        AdminRoutes(Promoter(engine.stores, models), models).router,
+        AdminRoutes(ModelAdmin(engine.stores, models, engine.watcher), models).router,
     ]
 
 

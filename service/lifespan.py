@@ -9,9 +9,9 @@ from service.engine.admission import Admission
 from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
 from service.imaging.workers.pool import WorkerPool
-from service.jobs.queue import JobQueue
-from service.models.registry import ModelRegistry
+from service.jobs.manager import JobManager
 from service.models.served_model import ServedModel
+from service.models.store_watcher import StoreWatcher
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -23,18 +23,18 @@ class Lifespan:
     def __init__(
         self,
         settings: Settings,
-        models: ModelRegistry,
+        watcher: StoreWatcher,
         admission: Admission[ServedModel],
         scheduler: Scheduler[ServedModel],
         runner: Runner,
         codec_pool: WorkerPool,
-        jobs: JobQueue,
+        jobs: JobManager,
         background: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         """`background`: what else runs until the service stops; `on_end`: what is done last, in a thread."""
         self._settings = settings
-        self._models = models
+        self._watcher = watcher
         self._admission = admission
         self._scheduler = scheduler
         self._runner = runner
@@ -43,7 +43,7 @@ class Lifespan:
         self._background = background
         self._on_end = on_end
         self.tasks: list[asyncio.Task[None]] = []
-        """The background tasks: the scheduler, the registry, the job queue and further ones."""
+        """The background tasks: the scheduler, the store watcher, the job manager and further ones."""
         self.broken = asyncio.Event()
         """Set when a background task has ended by itself: the device is lost, and the process should end."""
         self.stopping = False
@@ -58,7 +58,7 @@ class Lifespan:
     async def __call__(self, _app: object) -> AsyncIterator[None]:
         """Serve for the length of the block."""
         await self._jobs.open()
-        loops = (self._scheduler.serve, self._models.follow, self._jobs.sweep, *self._background)
+        loops = (self._scheduler.serve, self._watcher.watch, self._jobs.sweep, *self._background)
         self.tasks = [asyncio.create_task(loop()) for loop in loops]
         for task in self.tasks:
             task.add_done_callback(self._on_task_end)

@@ -175,7 +175,7 @@ def test_every_module_of_the_service_is_in_a_room() -> None:
     ("module", "planted", "complaint"),
     [
         ("model_store/store.py", "import trainer.losses", "model_store.store imports trainer.losses"),
-        ("trainer/session.py", "import uvicorn", "which only trainer.watch may"),
+        ("trainer/monitor.py", "import uvicorn", "which only trainer.watch may"),
         ("trainer/losses.py", "from service import errors", "trainer.losses imports service.errors"),
         ("service/errors.py", "from fastapi import Request", "service.errors imports fastapi.Request"),
         ("service/errors.py", "from starlette.types import Scope", "service.engine.scheduler reaches starlette"),

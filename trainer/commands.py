@@ -8,7 +8,6 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import CliImplicitFlag
 
-from trainer.answers import compute_answers
 from trainer.config import AnswersConfig, StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.data import random_exact_crop
 from trainer.errors import RunError, TrainerError
@@ -26,6 +25,7 @@ from trainer.paper.super_resolution import SuperResolutionTableConfig, super_res
 from trainer.run_folder import Run, png
 from trainer.stored_models import find_model
 from trainer.style_score import StyleScorer, format_terms
+from trainer.teacher_answers import compute_answers
 from trainer.train_and_publish import Invocation, publish_run, train_and_publish
 from trainer.watch.address import WatchAddress
 

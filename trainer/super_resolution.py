@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from model_store import Draft, NetworkSpec, TransformNetwork
-from trainer.answers import AnsweredPhotographs, AnswersFolder, compute_answers
 from trainer.config import AnswersConfig, SuperResolutionConfig
 from trainer.data import Photographs, downscaled, low_resolution, random_exact_crop, random_shift
 from trainer.errors import TrainerError
@@ -22,6 +21,7 @@ from trainer.pairs import DegradedPhotographs, unpack
 from trainer.previews import preview_batch, side_by_side
 from trainer.provenance import make_draft, make_provenance
 from trainer.spectrum import GRID_PERIOD, grid_energy
+from trainer.teacher_answers import AnsweredPhotographs, AnswersFolder, compute_answers
 
 TEXTURE_LAYERS = 3
 """The texture loss takes the first layers of the layout's style layers, as many as this."""

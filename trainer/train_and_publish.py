@@ -13,9 +13,9 @@ from trainer.errors import TrainerError
 from trainer.evaluate import format_scores
 from trainer.event_files import EventFiles
 from trainer.hardware import Hardware
+from trainer.monitor import TrainingMonitor
 from trainer.publishing import publish
 from trainer.run_folder import Run
-from trainer.session import Session
 from trainer.task import Task, build
 from trainer.training_loop import train
 from trainer.watch.server import Listener, WatchServer, listen
@@ -47,11 +47,11 @@ def train_and_publish(config: TrainConfig, invocation: Invocation) -> str:
         listener = stack.enter_context(listen(invocation.watch)) if invocation.watch else None
         recorders = [stack.enter_context(closing(EventFiles(folder))) for folder in [invocation.tensorboard] if folder]
         task = build(config, hardware_of(config))
-        session = Session(lambda: _publish(task, config, run).label, recorders)
-        stack.enter_context(_shown(session, run, config, listener))
-        train(task, config, run, resume=invocation.resume, session=session)
-        result = _finish(task, config, run, session)
-        session.end(result)
+        monitor = TrainingMonitor(lambda: _publish(task, config, run).label, recorders)
+        stack.enter_context(_shown(monitor, run, config, listener))
+        train(task, config, run, resume=invocation.resume, monitor=monitor)
+        result = _finish(task, config, run, monitor)
+        monitor.end(result)
     return result
 
 
@@ -65,13 +65,13 @@ def hardware_of(config: TrainConfig) -> Hardware:
     return Hardware.of(config.device, config.precision, config.threads)
 
 
-def _finish(task: Task, config: TrainConfig, run: Run, session: Session) -> str:
+def _finish(task: Task, config: TrainConfig, run: Run, monitor: TrainingMonitor) -> str:
     """Publish the last state, unless that was done: before a resumption, or by request after the last step."""
     label = run.published_as(run.load()["step"])
     if label:
         return f"the run was finished, and published as {label}; `publish --run {run.folder}` publishes it again"
     manifest = _publish(task, config, run)
-    session.note_published(manifest.label)
+    monitor.note_published(manifest.label)
     return _describe(manifest, config)
 
 
@@ -112,15 +112,15 @@ def _warn_without_license(config: TrainConfig) -> None:
 
 
 @contextmanager
-def _shown(session: Session, run: Run, config: TrainConfig, listener: Listener | None) -> Iterator[None]:
+def _shown(monitor: TrainingMonitor, run: Run, config: TrainConfig, listener: Listener | None) -> Iterator[None]:
     """Show the training on a page while the block runs, and how it ended."""
     if listener is None:
         yield
         return
-    with WatchServer(session, run, config, listener) as server:
+    with WatchServer(monitor, run, config, listener) as server:
         log.info("watch the training at %s", server.url)
         try:
             yield
         except BaseException as error:
-            session.end(str(error) or "interrupted")
+            monitor.end(str(error) or "interrupted")
             raise

@@ -17,7 +17,7 @@ from service.http.middleware.allowed_hosts import AllowedHosts
 from service.http.middleware.forwarded import Forwarded
 from service.http.middleware.path_normalization import NormalizePath
 from service.http.middleware.security_headers import SecurityHeaders
-from service.http.middleware.uploads import Upload, Uploads
+from service.http.middleware.upload_accounting import Upload, UploadAccounting
 from service.http.problems import Problems
 from service.http.query import refuse_unknown_parameters
 from service.http.routes.docs import docs_router
@@ -97,7 +97,7 @@ def build_application(
         responses=problem_responses(401, 403, 421, 429),
     )
     problems = Problems({EDITS: openai_error})
-    app.add_middleware(Uploads, new_upload=new_upload)
+    app.add_middleware(UploadAccounting, new_upload=new_upload)
     _add_middleware(app, settings, access, problems, metrics)
     app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)
     problems.install(app)

@@ -19,7 +19,7 @@ from service.errors import (
 )
 from service.jobs.deliveries import Deliveries
 from service.jobs.job import Job
-from service.jobs.kept_jobs import KeptJobs
+from service.jobs.job_table import JobTable
 from service.jobs.record import JobOutcome
 from service.jobs.store import JobStore
 from service.models.registry import ModelRegistry
@@ -47,7 +47,7 @@ class JobRunner:
         models: ModelRegistry,
         coalescer: RequestCoalescer,
         store: JobStore,
-        jobs: KeptJobs,
+        jobs: JobTable,
         deliveries: Deliveries,
         metrics: Metrics,
         tracing: Tracing,

@@ -2,7 +2,7 @@
 
 import logging
 
-from model_store import ModelStore, describe_foreign
+from model_store import ModelStore, describe_ignored_entries
 
 logger = logging.getLogger(__name__)
 
@@ -23,4 +23,4 @@ class IgnoredEntries:
         self._last = found
         new = [name for name in self.names if name not in known]
         if new:
-            logger.warning("in the store %s %s", self._store.root, describe_foreign(new))
+            logger.warning("in the store %s %s", self._store.root, describe_ignored_entries(new))

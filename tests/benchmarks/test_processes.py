@@ -68,6 +68,12 @@ def test_shared_pages_count_once_in_pss() -> None:
     assert len(members) == 2
     assert found.rss >= 2 * 64
     assert 64 <= found.pss < 2 * 64
+    assert found.uss < 64
+
+
+def test_pages_that_nobody_shares_count_in_uss() -> None:
+    with running(HOLD) as pid:
+        assert Memory.of([Process(pid)]).uss >= 64
 
 
 def test_ended_processes_have_no_memory() -> None:
@@ -77,9 +83,9 @@ def test_ended_processes_have_no_memory() -> None:
         end = time.monotonic() + 30
         while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
             time.sleep(0.01)
-        assert Memory.of([process]) == Memory(0, 0, 0)
-    assert Memory.of([process]) == Memory(0, 0, 0)
-    assert Memory.of([]) == Memory(0, 0, 0)
+        assert Memory.of([process]) == Memory(0, 0, 0, 0)
+    assert Memory.of([process]) == Memory(0, 0, 0, 0)
+    assert Memory.of([]) == Memory(0, 0, 0, 0)
     assert process_tree(process.pid) == []
     assert cpu_seconds(process.pid) == 0
 

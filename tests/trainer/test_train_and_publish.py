@@ -9,8 +9,8 @@ from tests.trainer.samples import photographs, run_training, style_arguments, st
 from trainer.__main__ import main
 from trainer.errors import RunError, TrainerError
 from trainer.hardware import Hardware
+from trainer.monitor import TrainingMonitor
 from trainer.run_folder import Run
-from trainer.session import Session
 from trainer.task import build
 from trainer.train_and_publish import Invocation, hardware_of, publish_run, train_and_publish
 from trainer.training_loop import train
@@ -47,12 +47,12 @@ def test_weights_published_by_request_are_those_of_the_step_and_the_training_goe
         publish_run(config, run)
         return "wave@1"
 
-    session = Session(publish)
-    session.request_publish()
-    found = train(task, config, run, session=session)
+    monitor = TrainingMonitor(publish)
+    monitor.request_publish()
+    found = train(task, config, run, monitor=monitor)
     expected = run_training(style_config(tmp_path / "other", save_every=100, precision="fp32"))
     assert states == [1]
-    assert session.status.published == "wave@1"
+    assert monitor.status.published == "wave@1"
     assert ModelStore(config.store).manifest("wave").provenance.steps == 1
     assert all(torch.equal(value, found.state_dict()[key]) for key, value in expected.state_dict().items())
 

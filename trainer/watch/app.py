@@ -17,8 +17,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trainer.config import TrainConfig
+from trainer.monitor import Phase, TrainingMonitor
 from trainer.run_folder import Run
-from trainer.session import Phase, Session
 from trainer.watch.address import is_own_name
 
 PAGE = Path(__file__).parent / "page"
@@ -86,10 +86,10 @@ class Watch:
     """Answers to the page of one training."""
 
     def __init__(
-        self, session: Session, run: Run, config: TrainConfig, token: str, told: Callable[[Phase], None]
+        self, monitor: TrainingMonitor, run: Run, config: TrainConfig, token: str, told: Callable[[Phase], None]
     ) -> None:
         """`told` is called with each phase that a page is told of."""
-        self._session, self._run, self._config = session, run, config
+        self._session, self._run, self._config = monitor, run, config
         self._token, self._told = token, told
 
     def page(self, _: Request) -> Response:

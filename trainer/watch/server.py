@@ -15,8 +15,8 @@ import uvicorn
 
 from trainer.config import TrainConfig
 from trainer.errors import TrainerError
+from trainer.monitor import Phase, TrainingMonitor
 from trainer.run_folder import Run
-from trainer.session import Phase, Session
 from trainer.watch.address import ANY_PORT, LOOPBACK, USUAL_PORT, Address, is_open, parse_address
 from trainer.watch.app import Watch, create_app
 
@@ -64,12 +64,12 @@ def _bind(address: Address) -> socket.socket:
 class WatchServer:
     """The server, from the beginning of the `with` block to its end. No failure of it reaches the training."""
 
-    def __init__(self, session: Session, run: Run, config: TrainConfig, listener: Listener) -> None:
+    def __init__(self, monitor: TrainingMonitor, run: Run, config: TrainConfig, listener: Listener) -> None:
         self.url = listener.url
         self._listener = listener
         self._watched, self._end_told = threading.Event(), threading.Event()
         token = secrets.token_urlsafe(32)
-        watch = Watch(session, run, config, token, self._note)
+        watch = Watch(monitor, run, config, token, self._note)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 create_app(watch, host=listener.host, token=token),

@@ -11,7 +11,7 @@ from service.http.json_body import JsonRoute
 from service.http.routes.models import LoadFailureInfo
 from service.http.routes.parameters import ModelPath
 from service.http.routes.problems import problem_responses
-from service.models.promotion import Promoter
+from service.models.admin import ModelAdmin
 from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel
 
@@ -49,8 +49,8 @@ class Reloaded(BaseModel):
 class AdminRoutes:
     """POST /v1/admin/models/{name}/promote and /rollback, and /v1/admin/reload."""
 
-    def __init__(self, promoter: Promoter, models: ModelRegistry) -> None:
-        self._promoter = promoter
+    def __init__(self, model_admin: ModelAdmin, models: ModelRegistry) -> None:
+        self._model_admin = model_admin
         self._models = models
         self.router = APIRouter(prefix="/v1/admin", tags=["admin"], route_class=JsonRoute)
         changed = problem_responses(400, 404, 409, 413, 415, 422, 503)
@@ -61,22 +61,22 @@ class AdminRoutes:
 
     async def promote(self, request: Request, name: ModelPath, body: Promotion) -> Served:
         """Serve a version of a model. The answer comes when it is served; one that cannot be is not promoted."""
-        model = await self._promoter.promote(name, body.version)
+        model = await self._model_admin.promote(name, body.version)
         _log(request, "promoted", model.label)
         return Served.of(model)
 
     async def rollback(self, request: Request, name: ModelPath) -> Served:
         """Serve the version before the current one."""
-        model = await self._promoter.rollback(name)
+        model = await self._model_admin.rollback(name)
         _log(request, "rolled back to", model.label)
         return Served.of(model)
 
     async def reload(self, request: Request) -> Reloaded:
         """Read the stores now, and try again what could not be loaded."""
-        await self._promoter.reload()
+        await self._model_admin.reload()
         labels = [model.label for model in self._models.all()]
         _log(request, "reloaded", f"{len(labels)} models")
-        failures = {failure.version.name: LoadFailureInfo.of(failure) for failure in self._models.failures()}
+        failures = {failure.version.name: LoadFailureInfo.of(failure) for failure in self._models.failures.all()}
         return Reloaded(models=labels, failed={name: info for name, info in failures.items() if info is not None})
 
 

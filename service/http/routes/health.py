@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from service.engine.runner import Runner
 from service.models.registry import ModelRegistry
+from service.models.store_watcher import StoreWatcher
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -47,12 +48,14 @@ class HealthRoutes:
         self,
         settings: Settings,
         models: ModelRegistry,
+        watcher: StoreWatcher,
         runner: Runner,
         state: ServiceState,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._models = models
+        self._watcher = watcher
         self._runner = runner
         self._state = state
         self._metrics = metrics
@@ -78,8 +81,8 @@ class HealthRoutes:
                 status="failing" if problems else "ok",
                 problems=problems,
                 models=[model.label for model in self._models.all()],
-                failed=[failure.version.label for failure in self._models.failures()],
-                warnings=self._models.warnings(),
+                failed=[failure.version.label for failure in self._models.failures.all()],
+                warnings=self._watcher.warnings(),
             )
         )
 

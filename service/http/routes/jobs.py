@@ -26,7 +26,7 @@ from service.http.routes.problems import problem_responses
 from service.http.webhooks.sender import CALLBACK_HEADER, WebhookSender
 from service.imaging.codecs import ImageFormat
 from service.jobs.job import Job, owned_id, public_id
-from service.jobs.queue import JobQueue
+from service.jobs.manager import JobManager
 from service.jobs.record import Callback
 from service.models.registry import ModelRegistry
 from service.pipeline.pipeline import ImagePipeline
@@ -91,7 +91,7 @@ class JobRoutes:
         settings: Settings,
         models: ModelRegistry,
         pipeline: ImagePipeline,
-        queue: JobQueue,
+        queue: JobManager,
         charges: PixelCharges,
         webhooks: WebhookSender | None,
     ) -> None:

@@ -14,7 +14,8 @@ from service.errors import NoPreview
 from service.http.root_path import root_path
 from service.http.routes.parameters import ModelPath
 from service.http.routes.problems import problem_responses
-from service.models.registry import LoadFailure, ModelRegistry
+from service.models.load_failures import LoadFailure
+from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel
 
 MARKDOWN = "text/markdown"
@@ -113,15 +114,15 @@ class ModelRoutes:
 
     async def every(self, request: Request) -> ModelList:
         """The models that are served, and those that could not be loaded with the reason."""
-        prefix, failure = root_path(request.scope), self._models.failure
+        prefix, failure = root_path(request.scope), self._models.failures.find
         served = [ModelSummary.of(model, failure(model.name), prefix) for model in self._models.all()]
         known = {model.name for model in served}
-        failed = [_failed(failure) for failure in self._models.failures() if failure.version.name not in known]
+        failed = [_failed(failure) for failure in self._models.failures.all() if failure.version.name not in known]
         return ModelList.of([*served, *failed])
 
     async def one(self, request: Request, name: ModelPath) -> ModelDetails:
         """One model with its whole manifest."""
-        failure = self._models.failure(name)
+        failure = self._models.failures.find(name)
         if failure is not None and not any(model.name == name for model in self._models.all()):
             return ModelDetails(**dict(_failed(failure)))
         model = self._models.find(name)

@@ -12,7 +12,7 @@ from service.http.access.address_quotas import AddressQuotas
 from service.http.access.api_key import LimitPolicy
 from service.http.application import Application, build_application
 from service.http.body_budget import BodyBudget
-from service.http.middleware.uploads import Upload
+from service.http.middleware.upload_accounting import Upload
 from service.http.upload_pace import Pace
 from service.settings import Settings
 from service.telemetry.metrics import Metrics

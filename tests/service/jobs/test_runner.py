@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from service.app import build_job_queue, build_service
+from service.app import build_job_manager, build_service
 from service.errors import CorruptImage, Overloaded
 from service.jobs.job import JobState
-from service.jobs.queue import JobQueue
+from service.jobs.manager import JobManager
 from service.jobs.runner import MAX_ATTEMPTS
 from service.jobs.store import JobStore
 from service.pipeline.coalescing import RequestCoalescer
@@ -15,7 +15,7 @@ from service.pipeline.result import FinishedImage
 from service.pipeline.trace import Trace
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Propagation
-from tests.service.jobs.test_queue import FILES, REQUEST, put, with_queue
+from tests.service.jobs.test_manager import FILES, REQUEST, put, with_queue
 from tests.service.jobs.test_record import record
 from tests.service.live import publish, settings
 
@@ -32,7 +32,7 @@ def test_attempts_share_the_timeout_of_their_job(tmp_path: Path, named: float | 
             self.timeouts.append(request.timeout)
             raise Overloaded("full", retry_after=1) if len(self.timeouts) < 3 else CorruptImage("enough")
 
-    async def scenario(queue: JobQueue) -> None:
+    async def scenario(queue: JobManager) -> None:
         job, _ = await put(queue, request=REQUEST.model_copy(update={"timeout": named}))
         await job.ended.wait()
 
@@ -43,7 +43,7 @@ def test_attempts_share_the_timeout_of_their_job(tmp_path: Path, named: float | 
     async def run() -> None:
         async with service.lifespan(service.app):
             other = service.settings.model_copy(update={"jobs_folder": tmp_path / "jobs"})
-            queue = build_job_queue(other, service.models, coalescer, None, Metrics(), Propagation())
+            queue = build_job_manager(other, service.models, coalescer, None, Metrics(), Propagation())
             await queue.open()
             await scenario(queue)
             await queue.stop()
@@ -64,7 +64,7 @@ def test_job_that_ended_the_process_too_often_is_given_up(tmp_path: Path) -> Non
         store.begin("killer")
     store.close()
 
-    async def scenario(queue: JobQueue) -> None:
+    async def scenario(queue: JobManager) -> None:
         job = queue.find("killer")
         await job.ended.wait()
         assert job.outcome is not None
@@ -75,7 +75,7 @@ def test_job_that_ended_the_process_too_often_is_given_up(tmp_path: Path) -> Non
 
 
 def test_job_whose_end_cannot_be_recorded_lets_nobody_wait(tmp_path: Path) -> None:
-    async def scenario(queue: JobQueue) -> None:
+    async def scenario(queue: JobManager) -> None:
         job, _ = await put(queue)
         folder = tmp_path / "store-jobs"
         folder.rename(tmp_path / "elsewhere")

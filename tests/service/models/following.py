@@ -1,4 +1,4 @@
-"""A registry that follows stores, for the length of a scenario."""
+"""A registry and the watcher of its stores, for the length of a scenario."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -13,10 +13,12 @@ from service.engine.cpu import CpuBackend
 from service.engine.model_loader import ModelLoader
 from service.engine.runner import Runner
 from service.engine.tiling import TileSizes
+from service.models.load_failures import LoadFailures
 from service.models.registry import ModelRegistry
+from service.models.store_watcher import StoreWatcher
 from service.telemetry.metrics import Metrics
 
-Scenario = Callable[[ModelRegistry], Coroutine[Any, Any, None]]
+Scenario = Callable[[ModelRegistry, StoreWatcher], Coroutine[Any, Any, None]]
 
 
 def following(scenario: Scenario, *roots: Path, poll_seconds: float = 0.01, backend: Backend | None = None) -> Metrics:
@@ -24,8 +26,10 @@ def following(scenario: Scenario, *roots: Path, poll_seconds: float = 0.01, back
     metrics = Metrics()
     runner = Runner(torch.device("cpu"), backend or CpuBackend(1, 1), 1, metrics)
     loader = ModelLoader(runner, torch.float32, TileSizes(2**20))
+    models = ModelRegistry(LoadFailures(poll_seconds), metrics)
+    watcher = StoreWatcher([ModelStore(root) for root in roots], loader, models, metrics, poll_seconds)
     try:
-        asyncio.run(scenario(ModelRegistry([ModelStore(root) for root in roots], loader, metrics, poll_seconds)))
+        asyncio.run(scenario(models, watcher))
     finally:
         runner.close()
     return metrics

@@ -40,7 +40,7 @@ def with_service(root: Path, scenario: Scenario, parameters: dict[str, Any] | No
 
     async def run() -> None:
         async with service.lifespan(service.app):
-            await service.models.refresh()
+            await service.watcher.refresh()
             async with asyncio.timeout(60):
                 await scenario(service, resolve(asked, service.models, service.settings))
 

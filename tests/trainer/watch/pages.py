@@ -6,8 +6,8 @@ import torch
 
 from tests.trainer.samples import style_config
 from trainer.config import StyleConfig
+from trainer.monitor import TrainingMonitor
 from trainer.run_folder import Run
-from trainer.session import Session
 
 
 def begun(folder: Path, steps: int = 20) -> tuple[StyleConfig, Run]:
@@ -22,9 +22,9 @@ def begun(folder: Path, steps: int = 20) -> tuple[StyleConfig, Run]:
     return config, run
 
 
-def running(step: int = 20, steps: int = 100) -> Session:
+def running(step: int = 20, steps: int = 100) -> TrainingMonitor:
     """A training after some of its steps."""
-    session = Session()
-    session.begin(0, steps)
-    session.advance(step)
-    return session
+    monitor = TrainingMonitor()
+    monitor.begin(0, steps)
+    monitor.advance(step)
+    return monitor

@@ -5,7 +5,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.trainer.watch.pages import begun, running
-from trainer.session import Phase, Session
+from trainer.monitor import Phase, TrainingMonitor
 from trainer.watch.app import TOKEN_HEADER, Watch, create_app
 
 TOKEN = "known-to-the-page"
@@ -13,7 +13,7 @@ HERE = "http://127.0.0.1:8100"
 
 
 @pytest.fixture
-def session() -> Session:
+def monitor() -> TrainingMonitor:
     return running()
 
 
@@ -23,9 +23,9 @@ def told() -> list[Phase]:
 
 
 @pytest.fixture
-def client(tmp_path: Path, session: Session, told: list[Phase]) -> TestClient:
+def client(tmp_path: Path, monitor: TrainingMonitor, told: list[Phase]) -> TestClient:
     config, run = begun(tmp_path)
-    app = create_app(Watch(session, run, config, TOKEN, told.append), host="127.0.0.1", token=TOKEN)
+    app = create_app(Watch(monitor, run, config, TOKEN, told.append), host="127.0.0.1", token=TOKEN)
     return TestClient(app, base_url=HERE)
 
 
@@ -51,18 +51,18 @@ def test_everything_that_the_page_refers_to_is_there(client: TestClient) -> None
     assert set(re.findall(r'(?:element|setText)\("([\w-]+)"', script)) <= ids
 
 
-def test_status_tells_how_the_training_stands(client: TestClient, session: Session, told: list[Phase]) -> None:
+def test_status_tells_how_the_training_stands(client: TestClient, monitor: TrainingMonitor, told: list[Phase]) -> None:
     found = client.get("/status").json()
     assert (found["name"], found["title"], found["phase"]) == ("wave", "The <Wave>", "training")
     assert (found["step"], found["steps"], found["previews"]) == (20, 100, [10, 20])
     assert (Path(found["store"]).name, found["preview_every"], found["log_every"]) == ("models", 3, 2)
-    session.end("that was it")
+    monitor.end("that was it")
     assert client.get("/status").json()["message"] == "that was it"
     assert told == ["training", "ended"]
 
 
-def test_previews_of_an_earlier_run_are_not_shown(client: TestClient, session: Session) -> None:
-    session.advance(15)
+def test_previews_of_an_earlier_run_are_not_shown(client: TestClient, monitor: TrainingMonitor) -> None:
+    monitor.advance(15)
     assert client.get("/status").json()["previews"] == [10]
 
 
@@ -79,13 +79,13 @@ def test_previews_are_pictures_and_nothing_else_is_readable(client: TestClient) 
         assert client.get(path).status_code == 404
 
 
-def test_page_may_stop_and_publish(client: TestClient, session: Session) -> None:
+def test_page_may_stop_and_publish(client: TestClient, monitor: TrainingMonitor) -> None:
     headers = {TOKEN_HEADER: TOKEN, "Origin": HERE}
     assert client.post("/publish", headers=headers).status_code == 202
-    assert session.status.phase == "publishing"
-    assert not session.stop_requested.is_set()
+    assert monitor.status.phase == "publishing"
+    assert not monitor.stop_requested.is_set()
     assert client.post("/stop", headers={TOKEN_HEADER: TOKEN}).status_code == 202
-    assert session.stop_requested.is_set()
+    assert monitor.stop_requested.is_set()
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_page_may_stop_and_publish(client: TestClient, session: Session) -> None
         ({TOKEN_HEADER: TOKEN, "Host": "[:"}, 421),
     ],
 )
-def test_others_may_not(client: TestClient, session: Session, headers: dict[str, str], status: int) -> None:
+def test_others_may_not(client: TestClient, monitor: TrainingMonitor, headers: dict[str, str], status: int) -> None:
     for path in ("/stop", "/publish"):
         encoded = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
         assert client.post(path, headers=encoded).status_code == status
-    assert not session.wants_state
+    assert not monitor.wants_state
 
 
 def test_names_of_others_do_not_reach_the_page(client: TestClient) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.trainer.watch.pages import begun, running
 from trainer.errors import TrainerError
-from trainer.session import Session
+from trainer.monitor import TrainingMonitor
 from trainer.watch.address import ANY_PORT, USUAL_PORT
 from trainer.watch.server import WatchServer, listen
 
@@ -18,9 +18,9 @@ PATIENCE = 60.0
 
 
 @contextmanager
-def serving(folder: Path, session: Session) -> Iterator[str]:
+def serving(folder: Path, monitor: TrainingMonitor) -> Iterator[str]:
     config, run = begun(folder)
-    with listen("127.0.0.1:0") as listener, WatchServer(session, run, config, listener) as server:
+    with listen("127.0.0.1:0") as listener, WatchServer(monitor, run, config, listener) as server:
         yield server.url
 
 
@@ -32,20 +32,20 @@ def test_page_is_served_until_the_block_ends(tmp_path: Path) -> None:
 
 
 def test_a_page_that_was_open_learns_of_the_end(tmp_path: Path) -> None:
-    session = running()
-    with serving(tmp_path, session) as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
+    monitor = running()
+    with serving(tmp_path, monitor) as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
         assert client.get("/status").json()["phase"] == "training"
-        session.end("published wave@1")
+        monitor.end("published wave@1")
         assert client.get("/status").json()["message"] == "published wave@1"
 
 
 def test_an_error_of_the_page_is_its_own(tmp_path: Path) -> None:
-    session = running()
-    with serving(tmp_path, session) as url:
+    monitor = running()
+    with serving(tmp_path, monitor) as url:
         (tmp_path / "run/metrics.jsonl").write_text("damaged\n")
         assert httpx.get(f"{url}metrics", timeout=PATIENCE).status_code == 500
         assert httpx.get(f"{url}status", timeout=PATIENCE).status_code == 200
-        session.end("")
+        monitor.end("")
         httpx.get(f"{url}status", timeout=PATIENCE)
 
 
@@ -72,8 +72,8 @@ def test_others_who_reach_the_page_are_warned_of(caplog: pytest.LogCaptureFixtur
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
 def test_page_in_a_browser(tmp_path: Path) -> None:
     api = pytest.importorskip("playwright.sync_api")
-    session = running()
-    with serving(tmp_path, session) as url, api.sync_playwright() as playwright:
+    monitor = running()
+    with serving(tmp_path, monitor) as url, api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         problems: list[str] = []
@@ -98,11 +98,11 @@ def test_page_in_a_browser(tmp_path: Path) -> None:
         page.locator('#phase[data-phase="publishing"]').wait_for()
         page.click("#stop")
         page.keyboard.press("Escape")
-        assert not session.stop_requested.is_set()
+        assert not monitor.stop_requested.is_set()
         page.click("#stop")
         page.click("#confirm-yes")
-        assert session.stop_requested.wait(30)
-        session.end("interrupted at step 20")
+        assert monitor.stop_requested.wait(30)
+        monitor.end("interrupted at step 20")
         page.locator("#message", has_text="interrupted at step 20").wait_for()
         browser.close()
     assert problems == []

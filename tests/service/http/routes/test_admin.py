@@ -9,7 +9,7 @@ from tests.service.full import STYLE
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import file, photo
 from tests.service.live import Live, publish, serving
-from tests.service.models.test_registry import corrupt
+from tests.service.models.test_store_watcher import corrupt
 
 ROUNDS = 6
 

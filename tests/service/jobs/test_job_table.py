@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 
 from service.errors import TooManyJobs
-from service.jobs.queue import JobQueue
-from tests.service.jobs.test_queue import put, with_queue
+from service.jobs.manager import JobManager
+from tests.service.jobs.test_manager import put, with_queue
 
 
 def test_no_more_jobs_are_accepted_than_the_settings_say(tmp_path: Path) -> None:
-    async def scenario(queue: JobQueue) -> None:
+    async def scenario(queue: JobManager) -> None:
         jobs = [(await put(queue, name))[0] for name in ("one", "two")]
         with pytest.raises(TooManyJobs) as refused:
             await put(queue, "three")

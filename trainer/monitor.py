@@ -45,7 +45,7 @@ class Status:
     """What happened last, for people; empty at first."""
 
 
-class Session:
+class TrainingMonitor:
     """What the loop tells of a training and asks about it. `status` and the requests can be used from any thread."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Promotes versions on request: at once, and only those that can be served."""
+"""What an operator may ask of the models by HTTP: promote, roll back, reload. Only what can be served is promoted."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -9,17 +9,19 @@ from model_store import ModelStore, StoreError
 from service.errors import StoreUnwritable, UnknownModel, UnknownVersion, VersionRefused
 from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel
+from service.models.store_watcher import StoreWatcher
 
 Change = Callable[[ModelStore], object]
 """Makes another version of a model current."""
 
 
-class Promoter:
+class ModelAdmin:
     """Changes which version is current, in the store that a model is served from: the last that has it."""
 
-    def __init__(self, stores: Sequence[ModelStore], models: ModelRegistry) -> None:
+    def __init__(self, stores: Sequence[ModelStore], models: ModelRegistry, watcher: StoreWatcher) -> None:
         self._stores = stores
         self._models = models
+        self._watcher = watcher
         self._changing = asyncio.Lock()
 
     async def promote(self, name: str, version: int) -> ServedModel:
@@ -36,20 +38,20 @@ class Promoter:
 
     async def reload(self) -> None:
         """Read the stores now, and try again what could not be loaded."""
-        await self._models.refresh(retry=True)
+        await self._watcher.refresh(retry=True)
 
     async def _change(self, name: str, change: Change) -> ServedModel:
         async with self._changing:
             store = await asyncio.to_thread(self._find_store, name)
             before = await asyncio.to_thread(_current, store, name)
             await asyncio.to_thread(_write, store, name, change)
-            await self._models.refresh(retry=True)
-            failure = self._models.failure(name)
+            await self._watcher.refresh(retry=True)
+            failure = self._models.failures.find(name)
             if failure is None:
                 return self._models.find(name)
             if before is not None:
                 await asyncio.to_thread(store.promote, name, before)
-                await self._models.refresh(retry=True)
+                await self._watcher.refresh(retry=True)
             raise VersionRefused(f"{failure.version.label} cannot be served: {failure.reason}; nothing was changed")
 
     def _find_store(self, name: str) -> ModelStore:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from service.errors import JobConflict, JobsUnavailable, UnknownJob
 from service.jobs.deliveries import Deliveries
 from service.jobs.job import Job, Owner, public_id
-from service.jobs.kept_jobs import KeptJobs
+from service.jobs.job_table import JobTable
 from service.jobs.record import Callback, JobRecord
 from service.jobs.runner import JobRunner
 from service.jobs.store import JobStore
@@ -27,14 +27,14 @@ SWEEP_SECONDS = 60.0
 logger = logging.getLogger(__name__)
 
 
-class JobQueue:
+class JobManager:
     """The jobs of one folder, which may belong to another process for the time being."""
 
     def __init__(
         self,
         settings: Settings,
         store: JobStore,
-        jobs: KeptJobs,
+        jobs: JobTable,
         runner: JobRunner,
         deliveries: Deliveries,
         metrics: Metrics,

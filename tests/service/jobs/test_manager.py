@@ -12,7 +12,7 @@ from service.app import Service, build_service
 from service.errors import JobConflict, JobsUnavailable, UnknownJob
 from service.imaging.codecs import ImageFormat, inspect
 from service.jobs.job import Job, JobState
-from service.jobs.queue import JobQueue
+from service.jobs.manager import JobManager
 from service.jobs.store import JobStore
 from service.pipeline.requests import InputFiles, StylizeRequest
 from service.pipeline.trace import Trace
@@ -22,7 +22,7 @@ from tests.service.live import publish, settings, worker_launcher
 REQUEST = StylizeRequest(style="wave", formats=(ImageFormat.PNG,))
 FILES = InputFiles(file(photo()))
 
-Scenario = Callable[[JobQueue], Awaitable[None]]
+Scenario = Callable[[JobManager], Awaitable[None]]
 
 
 def with_queue(root: Path, scenario: Scenario, **options: Any) -> Service:
@@ -39,12 +39,12 @@ def with_queue(root: Path, scenario: Scenario, **options: Any) -> Service:
     return service
 
 
-async def put(queue: JobQueue, name: str = "one", request: StylizeRequest = REQUEST) -> tuple[Job, bool]:
+async def put(queue: JobManager, name: str = "one", request: StylizeRequest = REQUEST) -> tuple[Job, bool]:
     return await queue.put(name, request, FILES, Trace("id"))
 
 
 def test_job_runs_and_its_result_is_kept(tmp_path: Path) -> None:
-    async def scenario(queue: JobQueue) -> None:
+    async def scenario(queue: JobManager) -> None:
         job, new = await put(queue)
         assert new
         await job.ended.wait()
@@ -59,7 +59,7 @@ def test_job_runs_and_its_result_is_kept(tmp_path: Path) -> None:
 
 
 def test_equal_request_is_the_same_job_and_another_one_a_conflict(tmp_path: Path) -> None:
-    async def scenario(queue: JobQueue) -> None:
+    async def scenario(queue: JobManager) -> None:
         job, _ = await put(queue)
         hurried = REQUEST.model_copy(update={"timeout": 30.0})
         assert await put(queue, request=hurried) == (job, False)
@@ -70,7 +70,7 @@ def test_equal_request_is_the_same_job_and_another_one_a_conflict(tmp_path: Path
 
 
 def test_job_that_ran_out_of_time_names_all_the_time_that_it_had(tmp_path: Path) -> None:
-    async def scenario(queue: JobQueue) -> None:
+    async def scenario(queue: JobManager) -> None:
         first, _ = await put(queue)
         await first.ended.wait()  # the model is loaded
         job, _ = await put(queue, "two", REQUEST.model_copy(update={"timeout": 0.001}))
@@ -84,7 +84,7 @@ def test_job_that_ran_out_of_time_names_all_the_time_that_it_had(tmp_path: Path)
 
 
 def test_removed_job_is_unknown(tmp_path: Path) -> None:
-    async def scenario(queue: JobQueue) -> None:
+    async def scenario(queue: JobManager) -> None:
         job, _ = await put(queue)
         await queue.remove("one")
         assert job.ended.is_set()
@@ -99,7 +99,7 @@ def test_folder_of_another_service_is_refused_with_the_reason(tmp_path: Path) ->
     other = JobStore(tmp_path / "store-jobs")
     other.open()
 
-    async def scenario(queue: JobQueue) -> None:
+    async def scenario(queue: JobManager) -> None:
         with pytest.raises(JobsUnavailable, match="cannot be used"):
             await put(queue)
 
@@ -108,7 +108,7 @@ def test_folder_of_another_service_is_refused_with_the_reason(tmp_path: Path) ->
 
 
 def test_job_that_is_stopped_while_it_is_queued_lets_nobody_wait(tmp_path: Path) -> None:
-    async def scenario(queue: JobQueue) -> None:
+    async def scenario(queue: JobManager) -> None:
         jobs = [(await put(queue, name))[0] for name in ("one", "two", "three")]
         await queue.stop()
         async with asyncio.timeout(30):

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from tests.trainer.samples import photographs, teacher_file
-from trainer.answers import MARGIN, AnsweredPhotographs, AnswersFolder, compute_answers, random_square
 from trainer.config import AnswersConfig
 from trainer.data import random_exact_crop
 from trainer.errors import RunError
 from trainer.hardware import Hardware
 from trainer.pairs import DegradedPhotographs, pack, unpack
 from trainer.teacher import load_teacher_file
+from trainer.teacher_answers import MARGIN, AnsweredPhotographs, AnswersFolder, compute_answers, random_square
 
 CPU = Hardware.of("cpu", "fp32")
 

@@ -6,7 +6,7 @@ MOST_NAMED = 5
 """Names in one message at most; somebody may take a folder of ten thousand photographs for a store."""
 
 
-def describe_foreign(names: Sequence[str]) -> str:
+def describe_ignored_entries(names: Sequence[str]) -> str:
     """One line that names what is ignored, what a store holds instead, and how networks get there."""
     named = ", ".join(repr(name) for name in names[:MOST_NAMED])
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""

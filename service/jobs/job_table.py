@@ -27,7 +27,7 @@ UNFINISHED_JOBS = "unfinished-jobs"
 logger = logging.getLogger(__name__)
 
 
-class KeptJobs:
+class JobTable:
     """All jobs: queued, running and ended. Who adds, ends or deletes one holds `changing` meanwhile."""
 
     def __init__(self, settings: Settings, store: JobStore, deliveries: Deliveries, metrics: Metrics) -> None:
