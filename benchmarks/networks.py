@@ -12,13 +12,16 @@ from model_store import STYLE, UPSCALE_4, Draft, ModelStore, NetworkSpec, Transf
 
 STYLE_NAME, UPSCALE_NAME = "bench-style", "bench-x4"
 
+POINTWISE = "c1s1-3"
+"""A network that costs next to nothing, so that what is measured is all the rest of a service."""
+
 SPREAD = 0.3
 """Standard deviation of the input of tanh. It is nearly linear there, and the PSNR of bf16 against fp32 is 50 dB."""
 
 
-def style() -> TransformNetwork:
+def style(architecture: str = STYLE) -> TransformNetwork:
     """The network for style transfer: native form, batch normalisation, evaluation mode."""
-    return calibrated(STYLE)
+    return calibrated(architecture)
 
 
 def upscale_4() -> TransformNetwork:
@@ -41,10 +44,10 @@ def calibrated(architecture: str, seed: int = 0) -> TransformNetwork:
     return network.eval().requires_grad_(False)
 
 
-def publish(root: Path) -> ModelStore:
+def publish(root: Path, style_architecture: str = STYLE) -> ModelStore:
     """A store at `root` that holds both networks."""
     store = ModelStore(root)
-    store.publish(style(), Draft(name=STYLE_NAME, task="style"))
+    store.publish(style(style_architecture), Draft(name=STYLE_NAME, task="style"))
     store.publish(upscale_4(), Draft(name=UPSCALE_NAME, task="super-resolution"))
     return store
 

@@ -22,10 +22,11 @@ from benchmarks.load import Outcome, Plan
 from benchmarks.processes import BackgroundLoad
 from benchmarks.report import Row, Tables
 from benchmarks.servers import Server
-from model_store import ModelStore
+from model_store import STYLE, ModelStore
 
 LEVELS = (1, 4, 16, 64)
 LOADS = ("uniform", "mixed")
+ARCHITECTURES = {"paper": STYLE, "pointwise": networks.POINTWISE}
 
 STAGES = ("read", "decode", "queue", "infer", "encode")
 STAGE_SERIES = "pastiche_stage_duration_seconds"
@@ -66,6 +67,12 @@ class Photos:
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--loads", nargs="+", choices=LOADS, default=LOADS, help="512×512, or 256–1536 px mixed")
+    parser.add_argument(
+        "--network",
+        choices=tuple(ARCHITECTURES),
+        default="paper",
+        help="pointwise: a 1×1 convolution, so that codecs decide",
+    )
     parser.add_argument("--levels", nargs="+", type=int, default=LEVELS, help="closed-loop clients")
     parser.add_argument(
         "--servers", nargs="+", choices=tuple(servers.SERVER_SPECS), default=("pastiche", "naive", "litserve")
@@ -80,7 +87,7 @@ def run(chosen: Namespace) -> Tables:
         chosen.levels, chosen.seconds, chosen.rounds = (1, 4), 2, 1
     tables: dict[str, list[Row]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        store = networks.publish(Path(folder) / "store")
+        store = networks.publish(Path(folder) / "store", ARCHITECTURES[chosen.network])
         for name in chosen.loads:
             tables |= _measure(name, _photos(name, quick=chosen.quick), store, chosen, Path(folder))
     return tables

@@ -1,6 +1,7 @@
 """How long clients wait for their answers before they leave, as observed."""
 
 import math
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -28,19 +29,39 @@ class Patience:
         """
         self._window = window_seconds
         self._clock = clock
-        self._seen: deque[tuple[float, float, bool]] = deque(maxlen=self.CAPACITY)
+        self._seen: deque[tuple[float, float, bool]] = deque()
+        """When each was seen, how long it waited, and whether it left: in the order in which they were seen."""
+        self._by_wait: list[tuple[float, bool]] = []
+        """The same waits, sorted; who was answered comes before who left after the same time."""
+        self._left = 0
 
     def observe(self, waited: float, *, left: bool) -> None:
         """A client has left, or has been answered, after `waited` seconds."""
+        if len(self._seen) == self.CAPACITY:
+            self._forget_oldest()
         self._seen.append((self._clock(), waited, left))
+        insort(self._by_wait, (waited, left))
+        self._left += left
 
     def seconds(self) -> float:
         """The time after which more than four fifths of the clients have left; infinite where none is known."""
         since = self._clock() - self._window
-        recent = sorted((waited, left) for at, waited, left in self._seen if at > since)
+        while self._seen and self._seen[0][0] <= since:
+            self._forget_oldest()
+        return self._estimate() if self._left else math.inf
+
+    def _estimate(self) -> float:
         present = 1.0
-        for there, (waited, left) in zip(range(len(recent), self.FEWEST_SEEN - 1, -1), recent, strict=False):
-            present *= 1 - left / there
-            if present < self.PRESENT:
-                return waited
+        for there, (waited, left) in zip(
+            range(len(self._by_wait), self.FEWEST_SEEN - 1, -1), self._by_wait, strict=False
+        ):
+            if left:
+                present *= 1 - 1 / there
+                if present < self.PRESENT:
+                    return waited
         return math.inf
+
+    def _forget_oldest(self) -> None:
+        _, waited, left = self._seen.popleft()
+        self._left -= left
+        del self._by_wait[bisect_left(self._by_wait, (waited, left))]
