@@ -8,13 +8,16 @@ each shape of plane runs in batches of one fixed size, padded where there are fe
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from model_store import Network
 from service.imaging.pixels import Pixels
+
+DType = np.dtype[Any]
 
 
 class Backend(Protocol):
@@ -33,6 +36,12 @@ class Backend(Protocol):
 
     def run_eager(self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None) -> list[Pixels | None]:
         """The same with the least memory: no batch is padded, nothing is captured or kept for later."""
+
+    def keep_batch(self, network: Network, shape: Sequence[int], sample: DType) -> None:
+        """Free what is kept for batches (N, H, W, 3) of other sizes: those of these planes run in this one from now on.
+
+        `sample`: uint8 or uint16.
+        """
 
     def launch_lock(self) -> AbstractContextManager[None]:
         """For the length of the block no batch is launched: for what is computed outside of batches."""

@@ -1,48 +1,101 @@
-"""Times a network on the device when it is loaded, which also warms it up, and fits its cost model to that."""
+"""Times a network on the device when it is loaded, which also warms it up: the size of its batches, and their cost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 
 import numpy as np
 
 from service.engine.cost_model import CostModel
-from service.engine.tiling import ImageTile, TiledImage, Tiling
+from service.engine.tiling import ImageTile, Shape, TiledImage, Tiling
 from service.imaging.pixels import Pixels
 
 CALIBRATION_AREAS = (1 / 64, 1 / 16)
 """Areas of the images on which a network is timed, as shares of its largest tile, where tiles have any shape."""
 
-RunTiles = Callable[[Sequence[ImageTile], bool], None]
-"""Runs a batch of the network's tiles, exclusively or on one lane, and returns when it is done."""
+THROUGHPUT = 0.8
+"""Of the best one, that a batch must reach. A smaller batch answers a lone client sooner, since each is padded."""
+
+RUNS = 3
+"""Timed runs of a batch, of which the fastest counts: what interrupts the others says nothing of the device."""
+
+RunTiles = Callable[[Tiling, Sequence[ImageTile], bool], None]
+"""Runs a batch of the network's tiles, cut and batched as the tiling says, exclusively or on one lane, to its end."""
 
 SampleType = type[np.uint8 | np.uint16]
 
 
-def calibrate(run: RunTiles, tiling: Tiling, sample: SampleType) -> CostModel:
-    """Fitted to batches of several sizes on one lane, and to the largest one with all lanes.
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured."""
+
+    cost_model: CostModel
+    fixed_batches: Mapping[Shape, int] = field(default_factory=dict)
+    """By the shape of the plane; empty where batches are not padded."""
+
+
+def calibrate(run: RunTiles, tiling: Tiling, sample: SampleType, clock: Callable[[], float] = monotonic) -> Calibration:
+    """Measure batches of several sizes on one lane, and the largest one with all lanes.
 
     Where tiles have fixed sides, each of these is timed, so that none is prepared while a client waits for it.
     """
-    sides = tiling.sides or [int((area * tiling.max_tile_pixels) ** 0.5) for area in CALIBRATION_AREAS]
+    timer = _Timer(run, tiling, clock)
+    if tiling.sides:
+        return _calibrate_squares(timer, sample)
+    sides = [int((area * tiling.max_tile_pixels) ** 0.5) for area in CALIBRATION_AREAS]
     images = [TiledImage(_noise(side, sample), tiling) for side in sides]
-    batches = [(_batch_pixels(image, tiling), _time_batch(run, image, exclusive=False)) for image in images]
-    exclusive = _time_batch(run, images[-1], exclusive=True)
+    batches = [(image.tiles[0].pixels, timer.seconds(image, 1)) for image in images]
+    return Calibration(_fit(batches, timer.seconds(images[-1], 1, exclusive=True)))
+
+
+def choose_batch(seconds: Callable[[int], float], limit: int) -> tuple[int, float]:
+    """The smallest batch whose throughput is near the best, and its time; `seconds` measures a batch of a size.
+
+    Sizes are powers of two up to `limit`, and `limit` itself.
+    """
+    sizes = sorted({limit, *(2**power for power in range(limit.bit_length()))})
+    measured = {size: seconds(size) for size in sizes}
+    best = max(size / time for size, time in measured.items())
+    chosen = next(size for size, time in measured.items() if size / time >= THROUGHPUT * best)
+    return chosen, measured[chosen]
+
+
+class _Timer:
+    """Times batches of a network."""
+
+    def __init__(self, run: RunTiles, tiling: Tiling, clock: Callable[[], float]) -> None:
+        self.tiling = tiling
+        self._run = run
+        self._clock = clock
+
+    def seconds(self, image: TiledImage, size: int, *, exclusive: bool = False) -> float:
+        """Of a batch of `size` times the image's first tile, after one batch as warm-up."""
+        tiles = [ImageTile(image, image.tiles[0])] * size
+        tiling = self.tiling.with_batches({image.tiles[0].shape: size})
+        self._run(tiling, tiles, exclusive)
+        return min(self._once(tiling, tiles, exclusive) for _ in range(RUNS))
+
+    def _once(self, tiling: Tiling, tiles: Sequence[ImageTile], exclusive: bool) -> float:
+        began = self._clock()
+        self._run(tiling, tiles, exclusive)
+        return self._clock() - began
+
+
+def _calibrate_squares(timer: _Timer, sample: SampleType) -> Calibration:
+    fixed, batches = dict[Shape, int](), []
+    for side in timer.tiling.sides:
+        image = TiledImage(_noise(side, sample), timer.tiling)
+        tile = image.tiles[0]
+        size, seconds = choose_batch(partial(timer.seconds, image), timer.tiling.batch_limit(tile))
+        fixed[tile.shape] = size
+        batches.append((tile.pixels * size, seconds))
+    return Calibration(_fit(batches, timer.seconds(image, size, exclusive=True)), fixed)
+
+
+def _fit(batches: Sequence[tuple[int, float]], exclusive: float) -> CostModel:
+    """The cost model of batches (pixels, seconds) on one lane; the last one takes `exclusive` seconds on all lanes."""
     return CostModel.fit(batches, speed_up=batches[-1][1] / exclusive)
-
-
-def _batch_pixels(image: TiledImage, tiling: Tiling) -> int:
-    """Pixels of the planes that a batch of the image's first tile computes."""
-    tile = image.tiles[0]
-    return tile.pixels * tiling.fixed_batch(tile)
-
-
-def _time_batch(run: RunTiles, image: TiledImage, *, exclusive: bool) -> float:
-    """Seconds of a batch of the image's first tile, after one batch as warm-up."""
-    tiles = [ImageTile(image, image.tiles[0])]
-    run(tiles, exclusive)
-    began = monotonic()
-    run(tiles, exclusive)
-    return monotonic() - began
 
 
 def _noise(side: int, sample: SampleType) -> Pixels:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model_store import Network
 from model_store.allocator import trim_heap
-from service.engine.backend import forward_integers
+from service.engine.backend import DType, forward_integers
 from service.imaging.pixels import Pixels
 
 
@@ -54,6 +54,9 @@ class CpuBackend:
         """See `Backend`."""
         each = [None] * len(planes) if statistics is None else statistics.split(1)
         return [self._run_one(network, plane, own) for plane, own in zip(planes, each, strict=True)]
+
+    def keep_batch(self, network: Network, shape: Sequence[int], sample: DType) -> None:
+        """See `Backend`; nothing is kept."""
 
     def launch_lock(self) -> AbstractContextManager[None]:
         """See `Backend`; lanes of a CPU do not disturb one another."""

@@ -21,17 +21,19 @@ import torch
 from torch import Tensor
 
 from model_store import Network
-from service.engine.backend import forward_integers
+from service.engine.backend import DType, forward_integers
 from service.imaging.pixels import Pixels
 
 WARM_UP_RUNS = 3
 """Runs before a capture, in which libraries choose their algorithms and allocate memory."""
 
-MAX_GRAPHS = 32
-"""Each has weights, an input and an output of its own; their intermediate planes share one memory pool."""
+MAX_GRAPHS = 128
+"""Enough for twenty architectures, each of which has six: three sides of tiles, 8 and 16 bits a sample.
 
-GraphKey = tuple[str, torch.dtype, torch.Size, torch.dtype]
-"""The network's spec as JSON, its precision, the shape of the batch (N, H, W, 3) and the type of its samples."""
+Each has weights, an input and an output of its own; their intermediate planes share one memory pool. Where memory runs
+out, all are dropped and captured again as they are needed.
+"""
+
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -63,9 +65,28 @@ class LruCache(Generic[Key, Value]):
         self._values.move_to_end(key)
         return self._values[key]
 
+    def discard(self, key: Key) -> None:
+        """Evict one value, if it is cached."""
+        self._values.pop(key, None)
+
     def clear(self) -> None:
         """Evict everything."""
         self._values.clear()
+
+
+class GraphKey(NamedTuple):
+    """What a graph is captured for."""
+
+    spec: str
+    """The network's, as JSON."""
+    precision: torch.dtype
+    shape: torch.Size
+    """Of the batch, (N, H, W, 3)."""
+    sample: torch.dtype
+
+    def differs_in_batch(self, other: "GraphKey") -> bool:
+        """Whether the other one is the same but for the size of the batch."""
+        return self != other and self._replace(shape=other.shape) == other and self.shape[1:] == other.shape[1:]
 
 
 @dataclass
@@ -142,6 +163,16 @@ class CudaBackend:
             download = self._start_download(pixels, finite, len(planes))
             return download.wait()
 
+    def keep_batch(self, network: Network, shape: Sequence[int], sample: DType) -> None:
+        """See `Backend`."""
+        with self._lock:
+            kept = _graph_key(network, torch.Size(shape), torch.uint8 if sample == np.uint8 else torch.uint16)
+            others = [key for key in self._graphs if key.differs_in_batch(kept)]
+            if others:
+                self._compute_stream.synchronize()  # a running graph keeps its memory
+            for key in others:
+                self._graphs.discard(key)
+
     @contextmanager
     def launch_lock(self) -> Iterator[None]:
         """See `Backend`. The first call of a library from another thread can break a capture."""
@@ -181,9 +212,10 @@ class CudaBackend:
 
     def _captured(self, network: Network, batch: Tensor, statistics: Tensor | None) -> CapturedGraph:
         """The graph for the network's architecture and the batch's shape, captured at the first use."""
-        key = (network.spec.model_dump_json(), _dtype(network), batch.shape, batch.dtype)
         return self._graphs.get(
-            key, lambda: self._capture(network, batch, statistics), self._compute_stream.synchronize
+            _graph_key(network, batch.shape, batch.dtype),
+            lambda: self._capture(network, batch, statistics),
+            self._compute_stream.synchronize,
         )
 
     def _capture(self, network: Network, batch: Tensor, statistics: Tensor | None) -> CapturedGraph:
@@ -232,6 +264,10 @@ def _to_pinned(tensor: Tensor) -> Tensor:
 def _copy_weights(source: Network, target: Network) -> None:
     tensors = [[*network.parameters(), *network.buffers()] for network in (target, source)]
     torch._foreach_copy_(tensors[0], tensors[1])
+
+
+def _graph_key(network: Network, shape: torch.Size, sample: torch.dtype) -> GraphKey:
+    return GraphKey(network.spec.model_dump_json(), _dtype(network), shape, sample)
 
 
 def _dtype(network: Network) -> torch.dtype:

@@ -1,5 +1,6 @@
 """Loads models onto the device: verifies their golden outputs there, warms them up, and times them."""
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 
@@ -7,11 +8,11 @@ import numpy as np
 import torch
 
 from model_store import Network, StoredModel, for_inference
-from service.engine.calibration import SampleType, calibrate
+from service.engine.calibration import Calibration, SampleType, calibrate
 from service.engine.cost_model import CostModel
 from service.engine.loaded_model import LoadedModel, LoadedNetwork
 from service.engine.runner import Runner
-from service.engine.tiling import TileSizes, Tiling
+from service.engine.tiling import ImageTile, TileSizes, Tiling
 
 
 class ModelLoader:
@@ -21,7 +22,7 @@ class ModelLoader:
         self._runner = runner
         self._precision = precision
         self._tile_sizes = tile_sizes
-        self._cost_models: dict[tuple[str, SampleType], CostModel] = {}
+        self._calibrations: dict[tuple[str, SampleType], Calibration] = {}
 
     def submit(self, model: StoredModel) -> Future[LoadedModel]:
         """`load` beside the batches of the runner."""
@@ -55,7 +56,16 @@ class ModelLoader:
     def _time(self, network: Network, fp32: Network, sample: SampleType) -> LoadedNetwork:
         """Networks of one architecture take the same time: only the first of them is timed."""
         tiling, key = Tiling(network, self._tile_sizes), (network.spec.model_dump_json(), sample)
-        if key not in self._cost_models:
-            untimed = LoadedNetwork(network, fp32, tiling, CostModel(0.0, 0.0))
-            self._cost_models[key] = calibrate(partial(self._runner.run, untimed), tiling, sample)
-        return LoadedNetwork(network, fp32, tiling, self._cost_models[key].copy())
+        if key not in self._calibrations:
+            self._calibrations[key] = self._calibrate(network, fp32, tiling, sample)
+        measured = self._calibrations[key]
+        return LoadedNetwork(network, fp32, tiling.with_batches(measured.fixed_batches), measured.cost_model.copy())
+
+    def _calibrate(self, network: Network, fp32: Network, tiling: Tiling, sample: SampleType) -> Calibration:
+        def run(tried: Tiling, tiles: Sequence[ImageTile], exclusive: bool) -> None:
+            self._runner.run(LoadedNetwork(network, fp32, tried, CostModel(0.0, 0.0)), tiles, exclusive)
+
+        measured = calibrate(run, tiling, sample)
+        for shape, batch in measured.fixed_batches.items():
+            self._runner.backend.keep_batch(network, (batch, *shape, 3), np.dtype(sample))
+        return measured

@@ -7,7 +7,7 @@ as they pad an image. Which tiles an image has depends on its size, its network 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,9 @@ from torch import Tensor
 
 from model_store import Network, reflected
 from service.imaging.pixels import Pixels
+
+Shape = tuple[int, int]
+"""Height and width of a plane."""
 
 PIXELS_PER_TILE = 96**2
 """What one more tile costs on a GPU in launches and copies, in pixels of planes."""
@@ -34,6 +37,11 @@ class Tile:
     skipped_rows: int = 0
     """Rows of the plane before the tile whose output is dropped."""
     skipped_columns: int = 0
+
+    @property
+    def shape(self) -> Shape:
+        """Of its plane."""
+        return self.plane_height, self.plane_width
 
     @property
     def pixels(self) -> int:
@@ -67,9 +75,13 @@ class Span(NamedTuple):
 class Tiling:
     """How images are cut into tiles for one network."""
 
-    def __init__(self, network: Network, sizes: TileSizes) -> None:
+    def __init__(self, network: Network, sizes: TileSizes, fixed_batches: Mapping[Shape, int] | None = None) -> None:
+        """`fixed_batches`: planes that every batch computes, by the shape of the plane; at most its `batch_limit`."""
         self.scale = network.scale
+        self.fixed_batches: Mapping[Shape, int] = dict(fixed_batches or {})
+        """By the shape of the plane. A shape that is missing runs in batches of its `batch_limit`."""
         self._network = network
+        self._sizes = sizes
         self._whole = network.spec.needs_whole_image
         self._stride = network.stride
         self._halo_before = network.halos(1)[0]
@@ -89,13 +101,21 @@ class Tiling:
             return min((self._squares(height, width, side) for side in self.sides), key=_cost)
         return self._rectangles(height, width)
 
-    def max_batch(self, tile: Tile) -> int:
-        """The most tiles of that shape in a batch: 1 or more."""
+    def with_batches(self, fixed_batches: Mapping[Shape, int]) -> "Tiling":
+        """The same with other `fixed_batches`."""
+        return Tiling(self._network, self._sizes, fixed_batches)
+
+    def batch_limit(self, tile: Tile) -> int:
+        """The most tiles of that shape whose planes may be in memory together: 1 or more."""
         return max(1, self._batch_pixels // tile.pixels)
+
+    def max_batch(self, tile: Tile) -> int:
+        """The most tiles of that shape that are given to the device at a time: 1 or more."""
+        return self.fixed_batch(tile) if self.sides else self.batch_limit(tile)
 
     def fixed_batch(self, tile: Tile) -> int:
         """Planes of that shape that every batch computes. Where shapes repeat, a smaller batch is padded to this."""
-        return self.max_batch(tile) if self.sides else 1
+        return self.fixed_batches.get(tile.shape, self.batch_limit(tile)) if self.sides else 1
 
     def cut(self, image: Pixels, tile: Tile) -> Pixels:
         """The tile's plane, (plane_height, plane_width, 3): a view of the image where the plane lies inside it."""
@@ -104,10 +124,7 @@ class Tiling:
         height, width, _ = image.shape
         if 0 <= top <= height - tile.plane_height and 0 <= left <= width - tile.plane_width:
             return image[top : top + tile.plane_height, left : left + tile.plane_width]
-        rows = reflected(height, top, top + tile.plane_height).numpy()
-        columns = reflected(width, left, left + tile.plane_width).numpy()
-        plane: Pixels = image[rows[:, None], columns]
-        return plane
+        return cut_reflected(image, top, left, tile.plane_height, tile.plane_width)
 
     def _rectangles(self, height: int, width: int) -> list[Tile]:
         """Nearly equal, nearly square tiles of at most `max_tile_pixels`; a thin tile counts as wide as its halos."""
@@ -209,6 +226,33 @@ class ImageTile:
     def paste(self, output: Pixels) -> None:
         """Paste the network's output for it into the result of the image."""
         self.image.paste(self.tile, output)
+
+
+def cut_reflected(image: Pixels, top: int, left: int, height: int, width: int) -> Pixels:
+    """`height` × `width` pixels of an image (H, W, 3) from (`top`, `left`) on, which goes on with its reflection.
+
+    What lies inside the image is copied in rows; only the margins are gathered pixel by pixel, which is slow.
+    """
+    rows = reflected(image.shape[0], top, top + height).numpy()
+    columns = reflected(image.shape[1], left, left + width).numpy()
+    above, below = _inside(image.shape[0], top, height)
+    before, after = _inside(image.shape[1], left, width)
+    plane: Pixels = np.empty((height, width, 3), image.dtype)
+    plane[above:below, before:after] = image[top + above : top + below, left + before : left + after]
+    for margin in (slice(0, before), slice(after, width)):
+        plane[above:below, margin] = image[top + above : top + below, columns[margin]]
+    for margin in (slice(0, above), slice(below, height)):
+        found = rows[margin] - top
+        if np.all((above <= found) & (found < below)):
+            plane[margin] = plane[found]  # whole rows, which are there already
+        else:
+            plane[margin] = image[rows[margin, None], columns]
+    return plane
+
+
+def _inside(side: int, begin: int, length: int) -> tuple[int, int]:
+    """Which of `length` pixels from `begin` on lie inside an axis of `side` pixels: first and one after the last."""
+    return min(max(-begin, 0), length), max(min(side - begin, length), 0)
 
 
 def _cost(tiles: list[Tile]) -> int:

@@ -51,7 +51,7 @@ def canonical(value: object) -> object:
         case bytes():
             return {"sha256": hashlib.sha256(value).hexdigest()}
         case ServedModel():
-            return {"model": value.label, "digest": value.manifest.digest}
+            return {"model": value.label, "digest": value.manifest.digest, "batches": _batches(value)}
         case BaseModel():
             return {name: canonical(getattr(value, name)) for name in type(value).model_fields}
         case Mapping():
@@ -62,6 +62,11 @@ def canonical(value: object) -> object:
         members = {field.name: getattr(value, field.name) for field in fields(value)}
         return {name: canonical(member) for name, member in members.items() if not isinstance(member, Timeout)}
     raise TypeError(f"{type(value).__name__} cannot be part of a fingerprint")
+
+
+def _batches(model: ServedModel) -> list[list[int]]:
+    """The sizes of its batches, which a device may measure otherwise after a restart: they change last bits."""
+    return sorted([*shape, size] for shape, size in model.tiling.fixed_batches.items())
 
 
 def _device_name(device: torch.device) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model_store import TransformNetwork, for_inference, thumbnail
 from service.engine.cpu import CpuBackend
-from service.engine.cuda import CudaBackend, LruCache
+from service.engine.cuda import CudaBackend, GraphKey, LruCache
 from service.engine.tiling import TiledImage, TileSizes, Tiling
 from service.imaging.codecs import Pixels
 from tests.networks import NARROW_UPSCALE_4, network
@@ -170,7 +170,7 @@ def test_whole_image_that_does_not_fit_leaves_batches_as_they_are(backend: CudaB
     before = run(backend, fast, images)
     backend.reduce_memory(1)
     assert equal(run(backend, fast, images), before)
-    assert {key[2][0] for key in backend.graph_keys} == {FIXED_BATCH}
+    assert {key.shape[0] for key in backend.graph_keys} == {FIXED_BATCH}
 
 
 @gpu
@@ -253,3 +253,28 @@ def test_graphs_are_bounded() -> None:
     for subject, own, expected in zip(subjects, images, first, strict=True):
         assert equal(run(backend, subject, own), expected)
         assert len(backend.graph_keys) == 2
+
+
+def test_batches_of_other_sizes_are_told_from_other_graphs() -> None:
+    key = GraphKey("spec", torch.float16, torch.Size((4, 20, 30, 3)), torch.uint8)
+    assert key._replace(shape=torch.Size((2, 20, 30, 3))).differs_in_batch(key)
+    others = [
+        key,
+        key._replace(spec="other"),
+        key._replace(precision=torch.float32, shape=torch.Size((2, 20, 30, 3))),
+        key._replace(shape=torch.Size((4, 20, 40, 3))),
+        key._replace(sample=torch.uint16),
+    ]
+    assert not any(other.differs_in_batch(key) for other in others)
+
+
+@gpu
+def test_only_the_graph_of_the_chosen_batch_is_kept(backend: CudaBackend) -> None:
+    subject = placed(network())
+    images = planes(subject, 4)
+    with backend.lane(exclusive=False):
+        for size in (1, 2, 4):
+            backend.run(subject, images, None, size)
+        assert {key.shape[0] for key in backend.graph_keys} == {1, 2, 4}
+        backend.keep_batch(subject, (2, *images[0].shape), images[0].dtype)
+    assert [key.shape[0] for key in backend.graph_keys] == [2]

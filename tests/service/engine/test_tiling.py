@@ -20,9 +20,10 @@ from model_store import (
     NetworkSpec,
     TransformNetwork,
     for_inference,
+    reflected,
 )
 from model_store.networks.layers import reflect
-from service.engine.tiling import Tile, TiledImage, TileSizes, Tiling
+from service.engine.tiling import Tile, TiledImage, TileSizes, Tiling, cut_reflected
 from service.imaging.codecs import Pixels
 from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, in_form, network
 from tests.service.imaging.codecs.samples import deep_photo
@@ -384,3 +385,20 @@ def test_planes_of_an_imported_network_lie_in_the_image_and_begin_at_its_windows
 
 def test_an_imported_network_has_tiles_of_any_shape_on_every_device() -> None:
     assert Tiling(imported(), TileSizes(2**20, (256, 512), 2**22)).sides == []
+
+
+@given(
+    sides=st.tuples(st.integers(1, 24), st.integers(1, 24)),
+    corner=st.tuples(st.integers(-40, 40), st.integers(-40, 40)),
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+)
+def test_plane_beyond_the_image_is_its_reflection(
+    sides: tuple[int, int], corner: tuple[int, int], shape: tuple[int, int]
+) -> None:
+    """Pixel by pixel, by the definition; where the image is small, it is reflected again and again."""
+    image = np.arange(3 * math.prod(sides), dtype=np.uint16).reshape(*sides, 3)
+    rows, columns = (
+        reflected(side, begin, begin + length).numpy() for side, begin, length in zip(sides, corner, shape, strict=True)
+    )
+    expected = [[image[row, column] for column in columns] for row in rows]
+    assert np.array_equal(cut_reflected(image, *corner, *shape), expected)
