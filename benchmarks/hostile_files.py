@@ -17,10 +17,10 @@ FIRST_COEFFICIENT, BITS = 5, 7
 than 16 are their first ones (ITU-T T.81, section B.2.3)."""
 
 
-def scan_bomb(scans: int = 100) -> bytes:
+def scan_bomb(scans: int = 100, side: int = SIDE) -> bytes:
     """A progressive JPEG one of whose scans is repeated: each goes over all blocks again."""
     file = io.BytesIO()
-    _gradient().save(file, "JPEG", progressive=True)
+    _gradient().resize((side, side)).save(file, "JPEG", progressive=True)
     before, *rest = file.getvalue().split(SOS)
     repeated = next(scan for scan in rest if scan[FIRST_COEFFICIENT] > 0 and scan[BITS] < 16)
     at = rest.index(repeated)

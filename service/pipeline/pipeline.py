@@ -127,11 +127,13 @@ class ImagePipeline:
             return await self._run(request, image, trace)
 
     async def _run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> EncodedImage:
-        header = await self.inspect(image)
-        file_format = request.output.choose_format(header)
-        plan = _plan(request, header, file_format)
-        self._check_limits(header, plan, file_format)
-        mask_pixels = await self._check_mask(request, header)
+        arrived = request.timeout.deadline()
+        async with _time_until(arrived.at, request.timeout.seconds):
+            header = await self.inspect(image)
+            file_format = request.output.choose_format(header)
+            plan = _plan(request, header, file_format)
+            self._check_limits(header, plan, file_format)
+            mask_pixels = await self._check_mask(request, header)
         if request.operation.damaged:
             request = await self._assess(request, image, header, trace)
             plan = _plan(request, header, file_format)

@@ -29,6 +29,9 @@ HAS_TRANSPARENCY, DISPOSAL_SHIFT, DISPOSAL_MASK = 0x01, 2, 0x07
 TICK = 10
 """Milliseconds: the unit of durations (GIF89a, section 23)."""
 
+MAX_BLOCKS, MAX_SUB_BLOCKS = 2**16, 2**20
+"""In a file; a sub-block has up to 255 bytes, so that a sound file of 250 MB has fewer."""
+
 MAX_OVERHANG, ALWAYS_DECODED = 4, 2**20
 """A frame may take so many times the pixels of the screen, or this many. Decoders make room for whatever size a frame
 claims, even where most of it is not shown."""
@@ -142,31 +145,38 @@ def _read_screen(data: bytes) -> tuple[int, int, int]:
 def _iterate_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield extensions and images whose header is whole: the first byte of a block, the offset after it, and its end.
 
-    Ends at the trailer, or where the file does.
+    Ends at the trailer, or where the file does. Raises CorruptImage for more than MAX_BLOCKS or MAX_SUB_BLOCKS.
     """
-    at = SCREEN.size + _count_colour_table_bytes(data[SCREEN.size - 3])
+    at, blocks, sub_blocks = SCREEN.size + _count_colour_table_bytes(data[SCREEN.size - 3]), 0, 0
     while at < len(data) and (kind := data[at]) != TRAILER:
         begin = at = at + 1
         if kind == IMAGE:
             if begin + DESCRIPTOR.size > len(data):
                 return
             table = _count_colour_table_bytes(data[begin + DESCRIPTOR.size - 1])
-            at = _skip_sub_blocks(data, begin + DESCRIPTOR.size + table + 1)
+            at, count = _skip_sub_blocks(data, begin + DESCRIPTOR.size + table + 1)
         elif kind == EXTENSION:
-            at = _skip_sub_blocks(data, begin + 1)
+            at, count = _skip_sub_blocks(data, begin + 1)
         else:
             continue
+        blocks, sub_blocks = blocks + 1, sub_blocks + count
+        if blocks > MAX_BLOCKS or sub_blocks > MAX_SUB_BLOCKS:
+            raise CorruptImage(f"the gif image has more than {MAX_BLOCKS} blocks, or too small ones; save it anew")
         yield kind, begin, at
 
 
-def _skip_sub_blocks(data: bytes, at: int) -> int:
-    """The offset after a sequence of sub-blocks: each begins with its length. An empty one ends them, or the file."""
-    try:
-        while length := data[at]:
-            at += 1 + length
-    except IndexError:
-        return len(data)
-    return at + 1
+def _skip_sub_blocks(data: bytes, at: int) -> tuple[int, int]:
+    """The offset after a sequence of sub-blocks, and how many it passed: MAX_SUB_BLOCKS and one more at the most.
+
+    Each begins with its length. An empty one ends them, or the file.
+    """
+    for count in range(MAX_SUB_BLOCKS + 1):
+        if at >= len(data):
+            return len(data), count
+        if not data[at]:
+            return at + 1, count
+        at += 1 + data[at]
+    return at, MAX_SUB_BLOCKS + 1
 
 
 def _read_frame(data: bytes, at: int, end: int, table: bytes, control: GraphicControl) -> GifFrame:

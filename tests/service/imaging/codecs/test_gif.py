@@ -6,7 +6,14 @@ from PIL import Image
 
 from service.errors import CorruptImage
 from service.imaging.codecs import inspect
-from service.imaging.codecs.gif import GraphicControl, iterate_frames, read_layout, read_loop_count
+from service.imaging.codecs.gif import (
+    MAX_BLOCKS,
+    MAX_SUB_BLOCKS,
+    GraphicControl,
+    iterate_frames,
+    read_layout,
+    read_loop_count,
+)
 from tests.service.imaging.codecs.gif_samples import BLUE, COLOURS, GREEN, RED, control, filled, frame, gif
 from tests.service.imaging.codecs.samples import moving
 from tests.service.imaging.images import file, photo
@@ -123,3 +130,17 @@ def test_a_file_without_a_picture_is_refused() -> None:
         inspect(gif(4, 4))
     with pytest.raises(CorruptImage, match="the gif image has no picture"):
         inspect(gif(0, 0, b"," + bytes(9) + b"\2\0"))
+
+
+@pytest.mark.parametrize(
+    "piece", [b"\x21\xfe\x01 \x00" * (MAX_BLOCKS + 1), b"\x21\xfe" + b"\x01 " * (MAX_SUB_BLOCKS + 1) + b"\0"]
+)
+def test_many_tiny_blocks_are_refused(piece: bytes) -> None:
+    """A million comments took two seconds to skip, at low priority a minute beside others."""
+    with pytest.raises(CorruptImage, match="more than 65536 blocks"):
+        read_layout(gif(4, 4, piece, frame(filled(RED, 4, 4))))
+
+
+def test_as_many_blocks_as_there_may_be_are_skipped() -> None:
+    comments = b"\x21\xfe\x01 \x00" * (MAX_BLOCKS - 1)
+    assert read_layout(gif(4, 4, comments, frame(filled(RED, 4, 4)))).frames == 1
