@@ -7,7 +7,6 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -82,8 +81,8 @@ def _send_all(server: Server, path: str, chosen: Namespace) -> Row:
 def _files(count: int, seed: int) -> Iterator[bytes]:
     """Mutated files, with the bombs of `hostile_files` among them."""
     valid, rng = sources(), np.random.default_rng(seed)
-    makers = BOMBS | {"scans": partial(scan_bomb, side=PAINTED_SIDE)}
-    bombs = [make() for make in makers.values()]
+    others = [make() for name, make in BOMBS.items() if name != "scans"]
+    bombs = [scan_bomb(side=PAINTED_SIDE), *others]
     for number in range(count):
         if number % 500 < len(bombs) and number >= 500:
             yield bombs[number % 500]

@@ -17,7 +17,6 @@ from service.engine.model_loader import ModelLoader
 from service.engine.runner import Runner
 from service.engine.scheduler import Concurrency, Scheduler
 from service.engine.tiling import ImageTile, TileSizes
-from service.http.access.access_control import AccessPolicy
 from service.http.access.address_quotas import AddressQuotas
 from service.http.access.api_key import LimitPolicy
 from service.http.access.key_ring import KeyRing
@@ -26,7 +25,8 @@ from service.http.application import Application, Router, build_application, bui
 from service.http.body_budget import BodyBudget
 from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
-from service.http.middleware.upload_accounting import Upload
+from service.http.middleware.access_control import AccessPolicy
+from service.http.middleware.body_reservation import Upload
 from service.http.routes.admin import AdminRoutes
 from service.http.routes.edits import EditRoutes
 from service.http.routes.estimates import EstimateRoutes

@@ -12,9 +12,9 @@ from trainer.config import AnswersConfig, StyleConfig, SuperResolutionConfig, Tr
 from trainer.data import random_exact_crop
 from trainer.errors import RunError, TrainerError
 from trainer.evaluate import bicubic, evaluate, format_scores
-from trainer.gatys import GatysConfig, optimize
 from trainer.hardware import Hardware
-from trainer.inversion import InvertConfig, invert
+from trainer.image_optimization.gatys import GatysConfig, optimize
+from trainer.image_optimization.inversion import InvertConfig, invert
 from trainer.loss_network import load_loss_network
 from trainer.objective import StyleWeights
 from trainer.pairs import DegradedPhotographs, sheet

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from trainer.progress import Progress
+from trainer.time_left import Progress
 
 Phase = Literal["training", "publishing", "stopping", "ended"]
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from model_store import Draft, NetworkSpec, TransformNetwork, area_reduced
 from trainer.config import StyleConfig
 from trainer.data import random_part, random_scaled_crop, random_shift
-from trainer.from_config import crops_of, new_network
 from trainer.hardware import Hardware
 from trainer.loss_network import load_loss_network
 from trainer.losses import feature_reconstruction
@@ -20,6 +19,7 @@ from trainer.previews import preview_batch, side_by_side
 from trainer.provenance import make_draft, make_provenance
 from trainer.spectrum import GRID_PERIOD, grid_energy
 from trainer.stored_models import load_teacher
+from trainer.task_parts import crops_of, new_network
 
 
 class StyleTask:

@@ -13,7 +13,6 @@ from trainer.config import AnswersConfig, SuperResolutionConfig
 from trainer.data import Photographs, downscaled, low_resolution, random_exact_crop, random_shift
 from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, evaluation_images
-from trainer.from_config import crops_of, new_network
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import feature_reconstruction, texture_loss
@@ -21,6 +20,7 @@ from trainer.pairs import DegradedPhotographs, unpack
 from trainer.previews import preview_batch, side_by_side
 from trainer.provenance import make_draft, make_provenance
 from trainer.spectrum import GRID_PERIOD, grid_energy
+from trainer.task_parts import crops_of, new_network
 from trainer.teacher_answers import AnsweredPhotographs, AnswersFolder, compute_answers
 
 TEXTURE_LAYERS = 3

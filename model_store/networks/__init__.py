@@ -3,7 +3,7 @@
 from model_store.networks.architecture import STYLE, UPSCALE_4, UPSCALE_8, Architecture, ArchitectureError
 from model_store.networks.geometry import Geometry
 from model_store.networks.imported import ImportedNetwork, ImportedSpec
-from model_store.networks.inference import for_inference
+from model_store.networks.inference_rewrites import for_inference
 from model_store.networks.layers import reflected
 from model_store.networks.network import Network
 from model_store.networks.precision import has_fast_bf16

@@ -16,7 +16,7 @@ from service.engine.deadline import Deadline
 from service.engine.inference_request import InferenceRequest, RequestGroup
 from service.engine.inference_spec import InferenceSpec, Model
 from service.engine.patience import Patience
-from service.engine.scheduling_policy import Priority, SchedulingPolicy
+from service.engine.priority import Priority, SchedulingPolicy
 from service.errors import ClientGone, Draining, Overloaded
 from service.telemetry.metrics import Metrics
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from service.engine.scheduling_policy import Priority
+from service.engine.priority import Priority
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple
 
 from service.engine.deadline import Deadline
 from service.engine.inference_spec import InferenceSpec, Model
-from service.engine.scheduling_policy import SchedulingPolicy
+from service.engine.priority import SchedulingPolicy
 from service.engine.tiling import ImageTile, Tile, TiledImage
 from service.imaging.pixels import Pixels
 

@@ -17,8 +17,8 @@ from typing import Generic
 from service.engine.admission import Admission
 from service.engine.inference_request import InferenceRequest
 from service.engine.inference_spec import EngineModel, Model
+from service.engine.priority import Priority
 from service.engine.request_queue import RequestQueue, shape_of_next_tile
-from service.engine.scheduling_policy import Priority
 from service.engine.tiling import ImageTile
 from service.errors import DeadlineExceeded, DeviceLost, Draining
 from service.imaging.pixels import Pixels

@@ -11,19 +11,19 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
-from service.http.access.access_control import AccessControl, AccessPolicy
+from service.http.middleware.access_control import AccessControl, AccessPolicy
 from service.http.middleware.access_log import AccessLog
 from service.http.middleware.allowed_hosts import AllowedHosts
+from service.http.middleware.body_reservation import BodyReservation, Upload
 from service.http.middleware.forwarded import Forwarded
 from service.http.middleware.path_normalization import NormalizePath
 from service.http.middleware.security_headers import SecurityHeaders
-from service.http.middleware.upload_accounting import Upload, UploadAccounting
 from service.http.problems import Problems
-from service.http.query import refuse_unknown_parameters
 from service.http.routes.docs import docs_router
 from service.http.routes.edits import PATH as EDITS
 from service.http.routes.edits import openai_error
 from service.http.routes.problems import problem_responses
+from service.http.unknown_parameters import refuse_unknown_parameters
 from service.settings import Settings
 from service.telemetry.metrics import Metrics, package_version
 from service.telemetry.tracing import Tracing
@@ -97,7 +97,7 @@ def build_application(
         responses=problem_responses(401, 403, 421, 429),
     )
     problems = Problems({EDITS: openai_error})
-    app.add_middleware(UploadAccounting, new_upload=new_upload)
+    app.add_middleware(BodyReservation, new_upload=new_upload)
     _add_middleware(app, settings, access, problems, metrics)
     app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)
     problems.install(app)

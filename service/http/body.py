@@ -9,7 +9,7 @@ from fastapi import Request
 
 from service.errors import BodyTooLarge
 from service.http.content_coding import CODINGS, decode_stream, parse_coding
-from service.http.middleware.upload_accounting import Upload
+from service.http.middleware.body_reservation import Upload
 from service.http.multipart import IMAGE, MASK, ImageForm, MultipartForm
 from service.imaging.codecs import readable_types
 from service.pipeline.requests import InputFiles

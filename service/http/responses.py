@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Response
 from pydantic import Field
 
-from service.http.accept import JSON
+from service.http.content_negotiation import JSON
 from service.imaging.codecs import writable_types
 from service.pipeline.result import FinishedImage, Result
 from service.pipeline.trace import Trace

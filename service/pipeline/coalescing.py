@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 
-from service.engine.scheduling_policy import Priority
+from service.engine.priority import Priority
 from service.errors import DeadlineExceeded, Overloaded
 from service.pipeline.fingerprint import request_fingerprint
 from service.pipeline.pipeline import ImagePipeline

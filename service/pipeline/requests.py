@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.engine.scheduling_policy import Priority
+from service.engine.priority import Priority
 from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat
 from service.imaging.masks import MaskMeaning
 from service.pipeline.output_options import OutputOptions

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from service.engine.deadline import Deadline
-from service.engine.scheduling_policy import Priority
+from service.engine.priority import Priority
 from service.errors import InvalidRequest
 from service.imaging.codecs import OutputSpec
 from service.imaging.masks import MaskMeaning

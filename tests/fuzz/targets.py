@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from benchmarks.mutations import sources
 from model_store import Architecture, ArchitectureError, Manifest
 from service.errors import ServiceError
-from service.http.accept import Accept
 from service.http.access.api_key import KeysFile
 from service.http.content_coding import CODINGS, Decoder
+from service.http.content_negotiation import Accept
 from service.http.load_shedding.request_class import classify_url
 from service.http.multipart import MASK, ImageForm
 from service.http.prefer import Preference

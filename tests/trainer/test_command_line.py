@@ -10,7 +10,7 @@ from trainer import commands
 from trainer.command_line import explain, parse
 from trainer.config import SuperResolutionConfig
 from trainer.errors import OptionError
-from trainer.inversion import InvertConfig
+from trainer.image_optimization.inversion import InvertConfig
 from trainer.paper.curves import CurvesConfig
 from trainer.paper.loss_networks import LossNetworksConfig
 from trainer.paper.report import command

@@ -6,9 +6,9 @@ import torch
 from model_store import NetworkSpec
 from tests.trainer.samples import photographs, style_config
 from trainer.data import Photographs, random_scaled_crop
-from trainer.from_config import new_network
 from trainer.hardware import Hardware
 from trainer.previews import PREVIEW_IMAGES, preview_batch, side_by_side
+from trainer.task_parts import new_network
 
 CPU = Hardware.of("cpu", "fp32")
 SPEC = NetworkSpec(architecture="c3s1-4,c3s1-3")

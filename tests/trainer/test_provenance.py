@@ -3,9 +3,9 @@ from pathlib import Path
 from model_store import NetworkSpec
 from tests.trainer.samples import style_config
 from trainer.data import random_scaled_crop
-from trainer.from_config import crops_of
 from trainer.hardware import Hardware
 from trainer.provenance import make_draft, make_provenance
+from trainer.task_parts import crops_of
 
 CPU = Hardware.of("cpu", "fp32")
 SPEC = NetworkSpec(architecture="c3s1-4,c3s1-3")

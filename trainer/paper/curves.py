@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 from model_store import StoredModel
 from trainer.data import image_files
 from trainer.errors import TrainerError
-from trainer.gatys import GatysConfig, noise
-from trainer.image_optimization import OptimizationConfig, minimize
+from trainer.image_optimization.gatys import GatysConfig, noise
+from trainer.image_optimization.minimize import OptimizationConfig, minimize
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.objective import ImageObjective, style_objective
 from trainer.paper.charts import Line, Panel, chart, require_charts

@@ -10,9 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainer.data import image_files
 from trainer.errors import TrainerError
-from trainer.gatys import GatysConfig, noise
 from trainer.hardware import Hardware
-from trainer.image_optimization import OptimizationConfig, minimize
+from trainer.image_optimization.gatys import GatysConfig, noise
+from trainer.image_optimization.minimize import OptimizationConfig, minimize
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import feature_reconstruction, gram_matrix, style_reconstruction
 from trainer.objective import ImageObjective, style_objective

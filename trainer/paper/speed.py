@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from model_store import STYLE, NetworkSpec, TransformNetwork, for_inference
 from trainer.hardware import Hardware
+from trainer.image_optimization.optimizers import ProjectedLBFGS
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import StyleObjective
 from trainer.objective import ImageObjective
-from trainer.optimizers import ProjectedLBFGS
 from trainer.paper.charts import Line, Panel, chart, require_charts
 from trainer.paper.published import SPEED, SPEEDUP
 from trainer.paper.report import Report, Row, TableConfig, command

@@ -11,9 +11,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from service.errors import InvalidRequest, MalformedBody, ServiceError, UnknownModel
-from service.http.accept import JSON, Accept, requested_formats
 from service.http.access.pixel_charges import PixelCharges
 from service.http.body import is_form, read_form
+from service.http.content_negotiation import JSON, Accept, requested_formats
 from service.http.disconnect import while_connected
 from service.http.job_status import JobStatus
 from service.http.multipart import MASK, MultipartForm

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.errors import ServiceError
-from service.http.accept import requested_formats
+from service.http.content_negotiation import requested_formats
 from service.http.json_body import JsonRoute
 from service.http.problems import Problem
 from service.http.root_path import root_path

@@ -9,9 +9,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from service.errors import Overloaded
-from service.http.accept import Accept
 from service.http.access.pixel_charges import PixelCharges
 from service.http.body import read_files, request_body_schema
+from service.http.content_negotiation import Accept
 from service.http.disconnect import while_connected
 from service.http.job_status import JobStatus
 from service.http.load_shedding.refusal_cache import RefusalCache

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from service.http.accept import Accept
+from service.http.content_negotiation import Accept
 from service.http.root_path import root_path
 from service.http.routes.playground import PlaygroundRoutes
 from service.telemetry.metrics import package_version

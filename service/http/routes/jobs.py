@@ -12,10 +12,10 @@ from pydantic import Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from service.errors import InvalidRequest, JobUnfinished, Overloaded
-from service.http.accept import Accept
 from service.http.access.pixel_charges import PixelCharges
 from service.http.access.principal import Principal
 from service.http.body import read_files, request_body_schema
+from service.http.content_negotiation import Accept
 from service.http.disconnect import while_connected
 from service.http.job_status import JobStatus
 from service.http.prefer import Preference

@@ -12,7 +12,7 @@ from service.engine.admission import SAFETY_FACTOR, Admission, QueueLimits
 from service.engine.deadline import Deadline
 from service.engine.inference_request import InferenceRequest
 from service.engine.inference_spec import InferenceSpec
-from service.engine.scheduling_policy import Priority
+from service.engine.priority import Priority
 from service.errors import ClientGone, DeadlineExceeded, Draining, Overloaded
 from service.telemetry.metrics import Metrics
 from tests.service.pointwise import Model, model

@@ -12,7 +12,7 @@ from service.engine.cost_model import CostModel
 from service.engine.deadline import Deadline
 from service.engine.inference_request import InferenceRequest, RequestGroup
 from service.engine.inference_spec import InferenceSpec
-from service.engine.scheduling_policy import SchedulingPolicy
+from service.engine.priority import SchedulingPolicy
 from tests.service.imaging.images import photo
 from tests.service.pointwise import Model, model
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.engine.deadline import Deadline
 from service.engine.inference_request import InferenceRequest
 from service.engine.inference_spec import InferenceSpec
-from service.engine.scheduling_policy import Priority, SchedulingPolicy
+from service.engine.priority import Priority, SchedulingPolicy
 from service.errors import Draining
 from tests.service.imaging.images import photo
 from tests.service.pointwise import Model, model

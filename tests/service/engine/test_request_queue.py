@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from service.engine.deadline import Deadline
 from service.engine.inference_request import InferenceRequest
 from service.engine.inference_spec import InferenceSpec
+from service.engine.priority import Priority
 from service.engine.request_queue import RENEWALS, RequestQueue, shape_of_next_tile
-from service.engine.scheduling_policy import Priority
 from service.errors import Draining
 from tests.service.imaging.images import photo
 from tests.service.pointwise import Model, model

@@ -13,8 +13,8 @@ from service.engine.admission import Admission, QueueLimits
 from service.engine.cost_model import CostModel
 from service.engine.deadline import Deadline
 from service.engine.inference_spec import InferenceSpec
+from service.engine.priority import Priority, SchedulingPolicy
 from service.engine.scheduler import Concurrency, Scheduler
-from service.engine.scheduling_policy import Priority, SchedulingPolicy
 from service.engine.tiling import ImageTile, Tile, TileSizes, Tiling
 from service.errors import ClientGone, DeadlineExceeded, DeviceLost, Draining
 from service.imaging.codecs import Pixels

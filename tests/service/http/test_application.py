@@ -7,12 +7,12 @@ import httpx
 from fastapi import APIRouter
 
 from service.errors import ImageTooLarge
-from service.http.access.access_control import AccessPolicy
 from service.http.access.address_quotas import AddressQuotas
 from service.http.access.api_key import LimitPolicy
 from service.http.application import Application, build_application
 from service.http.body_budget import BodyBudget
-from service.http.middleware.upload_accounting import Upload
+from service.http.middleware.access_control import AccessPolicy
+from service.http.middleware.body_reservation import Upload
 from service.http.upload_pace import Pace
 from service.settings import Settings
 from service.telemetry.metrics import Metrics

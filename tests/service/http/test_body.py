@@ -9,7 +9,7 @@ from starlette.types import Message, Receive
 from service.errors import BodyTimeout, BodyTooLarge, ClientGone, TooManyUploads, UnsupportedCoding
 from service.http.body import read_files
 from service.http.body_budget import BodyBudget
-from service.http.middleware.upload_accounting import Upload
+from service.http.middleware.body_reservation import Upload
 from service.http.upload_pace import Pace
 from service.telemetry.metrics import Metrics
 

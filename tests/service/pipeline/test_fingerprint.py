@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model_store import ModelStore
-from service.engine.scheduling_policy import Priority
+from service.engine.priority import Priority
 from service.engine.tiling import TileSizes
 from service.imaging.codecs import ImageFormat, OutputSpec
 from service.models.served_model import ServedModel

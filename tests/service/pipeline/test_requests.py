@@ -3,7 +3,7 @@ import math
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from service.engine.scheduling_policy import Priority
+from service.engine.priority import Priority
 from service.imaging.codecs import ImageFormat
 from service.pipeline.requests import (
     ImageRequest,

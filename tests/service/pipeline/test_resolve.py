@@ -3,7 +3,7 @@ from time import monotonic
 
 import pytest
 
-from service.engine.scheduling_policy import Priority
+from service.engine.priority import Priority
 from service.errors import InvalidRequest, UnknownModel
 from service.imaging.codecs import ImageFormat
 from service.pipeline.requests import StylizeParameters, StylizeRequest, UpscaleRequest

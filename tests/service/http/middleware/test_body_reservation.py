@@ -8,7 +8,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from service.http.body_budget import BodyBudget
-from service.http.middleware.upload_accounting import Upload, UploadAccounting
+from service.http.middleware.body_reservation import BodyReservation, Upload
 from service.http.upload_pace import Pace
 from service.telemetry.metrics import Metrics
 from tests.service.imaging.images import file, photo
@@ -39,7 +39,7 @@ def test_memory_is_released_when_the_request_has_ended(fails: bool) -> None:
         raise AssertionError
 
     async def main() -> None:
-        await UploadAccounting(app, lambda: Upload(budget, Pace(1.0)))({"type": "http"}, nothing, send)
+        await BodyReservation(app, lambda: Upload(budget, Pace(1.0)))({"type": "http"}, nothing, send)
 
     if fails:
         with pytest.raises(KeyError):

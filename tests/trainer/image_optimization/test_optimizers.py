@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.optimizers import ClippedLBFGS, Optimizer, ProjectedAdam, ProjectedLBFGS
+from trainer.image_optimization.optimizers import ClippedLBFGS, Optimizer, ProjectedAdam, ProjectedLBFGS
 
 
 def bowl(image: Tensor) -> Mapping[str, Tensor]:

@@ -1,4 +1,4 @@
-from service.engine.scheduling_policy import Priority, SchedulingPolicy
+from service.engine.priority import Priority, SchedulingPolicy
 
 
 def test_only_bulk_work_is_delayed() -> None:

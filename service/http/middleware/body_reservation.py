@@ -38,7 +38,7 @@ class Upload:
         self._budget.release(self._reservation)
 
 
-class UploadAccounting:
+class BodyReservation:
     """Gives every request an Upload, at `request.state.upload`, and releases its memory when the request has ended."""
 
     def __init__(self, app: ASGIApp, new_upload: Callable[[], Upload]) -> None:

@@ -5,8 +5,8 @@ import torch
 from model_store import NetworkSpec
 from tests.trainer.samples import style_config
 from trainer.data import Photographs, random_scaled_crop
-from trainer.from_config import crops_of, new_network
 from trainer.hardware import Hardware
+from trainer.task_parts import crops_of, new_network
 
 CPU = Hardware.of("cpu", "fp32")
 SPEC = NetworkSpec(architecture="c3s1-4,c3s1-3")

@@ -13,8 +13,16 @@ from tqdm import tqdm
 from model_store.durable import replace_file
 from trainer.errors import Interrupted
 from trainer.hardware import Hardware
+from trainer.image_optimization.optimizers import (
+    MEMORY,
+    ClippedLBFGS,
+    Objective,
+    Optimizer,
+    Point,
+    ProjectedAdam,
+    ProjectedLBFGS,
+)
 from trainer.interruption import interruption
-from trainer.optimizers import MEMORY, ClippedLBFGS, Objective, Optimizer, Point, ProjectedAdam, ProjectedLBFGS
 from trainer.run_folder import Run, png
 
 STATE_KEY = "minimiser"

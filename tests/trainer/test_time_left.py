@@ -1,6 +1,6 @@
 from itertools import count
 
-from trainer.progress import WINDOW, Progress
+from trainer.time_left import WINDOW, Progress
 
 
 class Clock:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from model_store.durable import replace_file
 from trainer.errors import TrainerError
-from trainer.gatys import noise
 from trainer.hardware import Hardware
-from trainer.image_optimization import OptimizationConfig, minimize
+from trainer.image_optimization.gatys import noise
+from trainer.image_optimization.minimize import OptimizationConfig, minimize
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import StyleObjective
 from trainer.objective import ImageObjective

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from trainer.errors import Interrupted
-from trainer.gatys import noise
-from trainer.image_optimization import OptimizationConfig, minimize
+from trainer.image_optimization.gatys import noise
+from trainer.image_optimization.minimize import OptimizationConfig, minimize
 from trainer.run_folder import Run
 
 

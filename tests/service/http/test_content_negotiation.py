@@ -1,7 +1,7 @@
 import pytest
 
 from service.errors import NotAcceptable
-from service.http.accept import JSON, Accept
+from service.http.content_negotiation import JSON, Accept
 from service.http.problems import failure_headers
 from service.imaging.codecs import ImageFormat, writable_types
 

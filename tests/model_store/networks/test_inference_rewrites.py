@@ -11,7 +11,7 @@ from model_store import (
     area_reduced,
     for_inference,
 )
-from model_store.networks.inference import BlockedConv, FusedUpsample
+from model_store.networks.inference_rewrites import BlockedConv, FusedUpsample
 from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, network, own, pictures
 
 SIDES = [(31, 46), (64, 57)]

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from trainer.image_optimization import OptimizationConfig, minimize
+from trainer.image_optimization.minimize import OptimizationConfig, minimize
 from trainer.loss_network import load_loss_network
 from trainer.objective import ImageObjective, StyleWeights, style_objective
 from trainer.pictures import file_digest, load_painting, load_photograph

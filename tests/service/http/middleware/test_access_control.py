@@ -5,8 +5,8 @@ import httpx
 import openai
 import pytest
 
-from service.http.access.access_control import needed_right
 from service.http.access.api_key import Right
+from service.http.middleware.access_control import needed_right
 from tests.service.full import STYLE
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import file, photo

@@ -1,0 +1,1 @@
+"""Images optimised themselves, without a transform network."""
