@@ -4,7 +4,7 @@ What depends on the size of the image there is arithmetic on tensors here. An el
 squares, two by two, before it is reduced, and not after: cells of equal length do not straddle them.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ class ThumbnailGraph(nn.Module):
     def _mirrored(self, cells: Tensor, copies: Tensor, small: Tensor) -> Tensor:
         """For each row of the thumbnail the row of the joined parts, each of which is mirrored by itself."""
         period = torch.clamp(cells - 1, min=1)
-        times = torch.clamp((2 * self.least / period.double()).round().long(), min=2)
+        times = torch.clamp(_divided(2 * self.least, period).round().long(), min=2)
         length = torch.where(small & (cells < 2 * self.least), times * period + 1, cells)
         index = torch.arange(_known(length * copies, self.least))
         turn = torch.clamp(2 * (cells - 1), min=1)
@@ -85,14 +85,19 @@ def _scalar(side: int) -> Tensor:
 
 def _known(value: Tensor, least: int = 1) -> int:
     """A size that a tensor holds, of at least so many."""
-    number = int(value.item())
+    number = cast(int, value.item())  # int() would make it that of the image which is traced
     torch._check(number >= least)  # noqa: SLF001 # documented for exactly this
     return number
 
 
+def _divided(number: int, by: Tensor) -> Tensor:
+    """The quotient in float64, correctly rounded: of a number and a tensor torch takes the product with the inverse."""
+    return torch.div(torch.scalar_tensor(number, dtype=torch.float64), by.double())
+
+
 def _reduced_sides(height: Tensor, width: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """See `reduced_sides`; in float64, as there."""
-    factor = torch.clamp(side / torch.maximum(height, width).double(), max=1.0)
+    factor = torch.clamp(_divided(side, torch.maximum(height, width)), max=1.0)
     rows, columns = ((pixels * factor).round().long() for pixels in (height, width))
     return torch.clamp(rows, min=1), torch.clamp(columns, min=1)
 
@@ -111,7 +116,7 @@ def _gather(image: Tensor, squares: _Squares) -> Tensor:
 
 def _area_weights(pixels: int, cells: Tensor) -> Tensor:
     """The shares of `reduction.area_reduced`: (cells, pixels) in float32."""
-    length = torch.scalar_tensor(pixels, dtype=torch.float64) / cells
+    length = _divided(pixels, cells)
     edges = torch.arange(_known(cells) + 1, dtype=torch.float64)[:, None] * length
     begin, end = edges[:-1], edges[1:]
     pixel = torch.arange(pixels, dtype=torch.float64)
