@@ -16,7 +16,7 @@ def register(registry: ArchRegistry = MAIN_REGISTRY) -> None:
     registry.add(ArchSupport.from_architecture(TransformArchitecture()), ignore_duplicates=True)
 
 
-class TransformArchitecture(Architecture[TransformNetwork]):
+class TransformArchitecture(Architecture[TransformNetwork]):  # type: ignore[misc] # spandrel has no types
     """The networks that `pastiche-models export --to safetensors` writes."""
 
     def __init__(self) -> None:

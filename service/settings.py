@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     )
     cpu_engine: Literal["torch", "openvino", "auto"] = Field(
         "torch",
-        description="what computes local networks on a CPU: torch; openvino, by the extra of that name; auto: whichever "
+        description="what computes local networks on a CPU: torch; openvino, by the extra of that name; auto: what "
         "measures faster when the network is loaded, torch where OpenVINO is not installed",
     )
     threads: int = Field(

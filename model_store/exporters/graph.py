@@ -63,7 +63,8 @@ def trace(network: Network, label: str) -> ExportedProgram:
     _require_native_thumbnail(network, label)
     sides = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     try:
-        with torch.enable_grad(), symbolic_shapes.patch(backed_size_oblivious=True):  # no guards that sides differ
+        unguarded = symbolic_shapes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+        with torch.enable_grad(), unguarded:  # without guards that sides differ, such as those of the traced image
             return torch.export.export(ImageGraph(network), (torch.rand(EXAMPLE),), dynamic_shapes={"image": sides})
     except Exception as error:  # whatever torch raises where it cannot follow
         reason = " ".join(str(error).split())[:200]

@@ -111,7 +111,8 @@ def _gather(image: Tensor, squares: _Squares) -> Tensor:
     row = row % squares.height + torch.where(squares.wide, 0, offset)
     column = column % squares.width + torch.where(squares.wide, offset, 0)
     pixels = (row * image.shape[-1] + column).flatten()
-    return image.flatten(-2).index_select(-1, pixels).unflatten(-1, (height, width))
+    gathered: Tensor = image.flatten(-2).index_select(-1, pixels).unflatten(-1, (height, width))
+    return gathered
 
 
 def _area_weights(pixels: int, cells: Tensor) -> Tensor:

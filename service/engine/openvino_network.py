@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from model_store import Network, TransformNetwork, for_inference
+from model_store.networks.layers import NormalizedConv
 
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 """OpenVINO's names of precisions."""
@@ -80,7 +81,7 @@ class _Planes(nn.Module):
         super().__init__()
         self.network = copy.deepcopy(network)
         for module in self.network.modules():
-            if hasattr(module, "fold_affine"):
+            if isinstance(module, NormalizedConv):
                 module.fold_affine = False  # weights that change with each image would be reordered each time
 
     def forward(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ spandrel = pytest.importorskip("spandrel", reason="the extra import is not insta
 
 
 @pytest.fixture
-def registry() -> "spandrel.ArchRegistry":
+def registry() -> Any:
     from model_store.spandrel_architecture import register  # noqa: PLC0415 # it needs the extra
 
     copied = spandrel.MAIN_REGISTRY.copy()
@@ -27,7 +28,7 @@ def registry() -> "spandrel.ArchRegistry":
 @pytest.mark.parametrize(("architecture", "scale"), [(SMALL, 1), ("c3s1-4,R4,c3s1-12,p2", 2)])
 @pytest.mark.parametrize("norm", ["batch", "thumbnail"])
 def test_the_loader_of_spandrel_gives_our_answers(
-    tmp_path: Path, registry: "spandrel.ArchRegistry", architecture: str, scale: int, norm: str
+    tmp_path: Path, registry: Any, architecture: str, scale: int, norm: str
 ) -> None:
     model = stored(tmp_path, network(architecture, norm=norm, skip=scale > 1))
     export_model(ModelStore(tmp_path), "wave", None, "safetensors", tmp_path / "wave.safetensors")
@@ -45,12 +46,12 @@ def test_the_loader_of_spandrel_gives_our_answers(
         assert -10 * torch.log10((half.float() - expected).square().mean()) > 40
 
 
-def test_files_of_others_are_loaded_as_before(tmp_path: Path, registry: "spandrel.ArchRegistry") -> None:
+def test_files_of_others_are_loaded_as_before(tmp_path: Path, registry: Any) -> None:
     loaded = spandrel.ModelLoader(registry=registry).load_from_file(compact_file(tmp_path))
     assert loaded.architecture.id == "Compact"
 
 
-def test_a_manifest_that_cannot_be_read_is_an_error(registry: "spandrel.ArchRegistry") -> None:
+def test_a_manifest_that_cannot_be_read_is_an_error(registry: Any) -> None:
     damaged = {MANIFEST_TENSOR: torch.zeros(3, dtype=torch.uint8), "layers.0.conv.weight": torch.zeros(1)}
     with pytest.raises(UnknownCheckpoint, match="or damaged"):
         spandrel.ModelLoader(registry=registry).load_from_state_dict(damaged)
