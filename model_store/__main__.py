@@ -1,4 +1,4 @@
-"""The command `pastiche-models`: lists, shows, describes, verifies, imports, promotes and rolls back models."""
+"""The command `pastiche-models`: lists, shows, describes, verifies, imports, exports and promotes models."""
 
 import argparse
 import sys
@@ -7,9 +7,12 @@ from pathlib import Path
 
 from model_store.card import describe_tiles
 from model_store.errors import StoreError
+from model_store.exporters.exporting import FORMATS as TARGETS
+from model_store.exporters.exporting import export_model
 from model_store.ignored_entries import describe_ignored_entries
 from model_store.importers.checkpoint import FORMATS
-from model_store.importers.importing import Labels, import_checkpoint
+from model_store.importers.importing import import_checkpoint
+from model_store.importers.labels import Labels
 from model_store.manifest import NAME_PATTERN, Manifest, valid_name
 from model_store.store import SHIPPED_STORE, ModelStore
 
@@ -84,10 +87,20 @@ def _import(store: ModelStore, options: argparse.Namespace) -> int:
 
 def _describe_import(manifest: Manifest) -> str:
     """How the file was understood, and how its images will be cut."""
-    assert manifest.origin
-    facts = [manifest.origin.layout, f"×{manifest.scale}", f"{manifest.parameters:,} parameters"]
-    assumed = [f"{what}: {how}" for what, how in manifest.origin.assumptions.items()]
+    layout = manifest.origin.layout if manifest.origin else "exported by Pastiche"
+    facts = [layout, f"×{manifest.scale}", f"{manifest.parameters:,} parameters"]
+    assumptions = manifest.origin.assumptions if manifest.origin else {}
+    assumed = [f"{what}: {how}" for what, how in assumptions.items()]
     return "; ".join([", ".join(facts), *assumed, f"tiles {describe_tiles(manifest)}"])
+
+
+def _export(store: ModelStore, options: argparse.Namespace) -> int:
+    name, _, version = options.model.partition("@")
+    if version and not version.isdecimal():
+        raise StoreError(f"{options.model!r} is no model; it is written NAME or NAME@VERSION, such as x4@3")
+    manifest = export_model(store, name, int(version) if version else None, options.to, options.out)
+    print(f"{manifest.label} is written to {options.out}: {TARGETS[options.to]}")
+    return 0
 
 
 def _print_each(names: Sequence[str], describe: Callable[[str], str]) -> int:
@@ -130,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         if version:
             subparser.add_argument("version", type=int, nargs="?" if version == "?" else None)
     _add_import(commands)
+    _add_export(commands)
     return parser
 
 
@@ -145,6 +159,15 @@ def _add_import(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     subparser.add_argument(
         "--output", choices=("linear", "tanh"), help="what ends the network, if its keys do not tell"
     )
+
+
+def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    subparser = commands.add_parser("export", help="write a model in a format of other programs")
+    subparser.set_defaults(command=_export)
+    subparser.add_argument("model", metavar="NAME[@VERSION]", help="by default the current version")
+    formats = "; ".join(f"{name}: {what}" for name, what in TARGETS.items())
+    subparser.add_argument("--to", choices=TARGETS, required=True, help=formats)
+    subparser.add_argument("--out", type=Path, required=True, help="the file, or folder, to write; it must not exist")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,11 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sync_folder(folder.parent.parent)
     _remove_abandoned(folder.parent)
+    create_folder(folder, files)
+
+
+def create_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """The same in a folder that exists and is not ours: whatever else lies there is left alone."""
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         temporary.chmod(0o755)

@@ -23,3 +23,7 @@ class MissingExtra(StoreError):
 
 class UnknownCheckpoint(StoreError):
     """A file holds no network that can be imported."""
+
+
+class ExportFailed(StoreError):
+    """A network cannot be written in a format, or what was written would not compute the same."""

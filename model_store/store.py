@@ -151,11 +151,15 @@ class ModelStore:
         """
         manifest = self.manifest(name, version)
         folder = self._folder(name, manifest.version)
-        tensors = _read_tensors(folder / _WEIGHTS, manifest.digest, manifest.label)
-        network = _build_network(manifest.network, tensors, manifest.label)
+        network = build_network(manifest.network, self.tensors(manifest), manifest.label)
         _check_derived(manifest, network)
         golden = _to_golden(_read_tensors(folder / _GOLDEN, manifest.golden_digest, manifest.label), manifest)
         return StoredModel(manifest, network, golden)
+
+    def tensors(self, manifest: Manifest) -> dict[str, Tensor]:
+        """The weights of a version as they are stored. Raises CorruptModel if their digest is wrong."""
+        path = self._folder(manifest.name, manifest.version) / _WEIGHTS
+        return _read_tensors(path, manifest.digest, manifest.label)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
         """Load a version and recompute its golden output in fp32. Raises StoreError if anything differs."""
@@ -180,7 +184,7 @@ class ModelStore:
         would not be finite, or if the model's folder is not in the store.
         """
         weights = _serialize(_to_storage_precision(network) if tensors is None else tensors, draft.name)
-        stored = _build_network(network.spec, parse_safetensors(weights), draft.name)
+        stored = build_network(network.spec, parse_safetensors(weights), draft.name)
         golden = Golden.of(stored, picture)
         pair = _serialize({"input": golden.input, "output": golden.output}, draft.name)
         files = {_WEIGHTS: weights, _GOLDEN: pair} | ({} if preview is None else {_PREVIEW: preview})
@@ -261,7 +265,7 @@ def _build_manifest(draft: Draft, version: int, network: Network, files: Mapping
     )
 
 
-def _build_network(spec: Spec, tensors: dict[str, Tensor], label: str) -> Network:
+def build_network(spec: Spec, tensors: dict[str, Tensor], label: str) -> Network:
     """The network in fp32 and in evaluation mode. Raises CorruptModel or MissingExtra."""
     try:
         match spec:

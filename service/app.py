@@ -8,12 +8,14 @@ from functools import partial
 import torch
 
 from model_store import ModelStore
+from service.engine import openvino_network
 from service.engine.admission import Admission, QueueLimits
 from service.engine.backend import Backend
 from service.engine.cpu import CpuBackend
 from service.engine.cuda import CudaBackend
 from service.engine.device import choose_device, choose_precision, configure_torch
 from service.engine.model_loader import ModelLoader
+from service.engine.openvino_network import OpenVinoCompiler
 from service.engine.runner import Runner
 from service.engine.scheduler import Concurrency, Scheduler
 from service.engine.tiling import ImageTile, TileSizes
@@ -182,8 +184,9 @@ def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Eng
     concurrency, sizes = _concurrency(settings, device), _tile_sizes(settings, device)
     runner = Runner(device, _backend(settings, device, concurrency), concurrency.lanes, metrics)
     stores = [ModelStore(root) for root in settings.stores]
+    compiler = _compiler(settings, device, concurrency, precision)
+    loader = ModelLoader(runner, precision, sizes, compiler, only_if_faster=settings.cpu_engine == "auto")
     models = ModelRegistry(LoadFailures(settings.store_poll_seconds), metrics)
-    loader = ModelLoader(runner, precision, sizes)
     watcher = StoreWatcher(stores, loader, models, metrics, settings.store_poll_seconds)
 
     async def run_batch(model: ServedModel, tiles: Sequence[ImageTile], exclusive: bool) -> None:
@@ -192,7 +195,8 @@ def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Eng
     limits = QueueLimits(settings.max_queue_requests, settings.max_queue_pixels, settings.max_queue_inferences)
     admission: Admission[ServedModel] = Admission(limits, concurrency.lanes, metrics, listener=refusals)
     scheduler = Scheduler(run_batch, admission, concurrency, metrics)
-    return Engine(runner, stores, models, watcher, admission, scheduler, build_fingerprint(device, precision, sizes))
+    build = build_fingerprint(device, precision, sizes, settings.cpu_engine if compiler else "torch")
+    return Engine(runner, stores, models, watcher, admission, scheduler, build)
 
 
 def _page_routers(settings: Settings) -> list[Router]:
@@ -270,6 +274,16 @@ def _backend(settings: Settings, device: torch.device, concurrency: Concurrency)
     if device.type == "cuda":
         return CudaBackend(device)
     return CpuBackend(settings.threads, concurrency.lanes)
+
+
+def _compiler(
+    settings: Settings, device: torch.device, concurrency: Concurrency, precision: torch.dtype
+) -> OpenVinoCompiler | None:
+    """Raises ValueError where OpenVINO is asked for by name and not installed."""
+    wanted = settings.cpu_engine == "openvino" or (settings.cpu_engine == "auto" and openvino_network.is_installed())
+    if device.type != "cpu" or not wanted:
+        return None
+    return OpenVinoCompiler(settings.threads, concurrency.lanes, precision)
 
 
 def _concurrency(settings: Settings, device: torch.device) -> Concurrency:

@@ -110,6 +110,11 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="of the networks; auto: fp16 on a GPU, bf16 on processors that compute in it, else fp32"
     )
+    cpu_engine: Literal["torch", "openvino", "auto"] = Field(
+        "torch",
+        description="what computes local networks on a CPU: torch; openvino, by the extra of that name; auto: what "
+        "measures faster when the network is loaded, torch where OpenVINO is not installed",
+    )
     threads: int = Field(
         default_factory=available_cpus, ge=1, le=1024, description="processor threads that a lone forward pass uses"
     )

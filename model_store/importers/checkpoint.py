@@ -3,14 +3,14 @@
 import hashlib
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -36,6 +36,8 @@ class Checkpoint:
     digest: str
     """sha256:… of the file."""
     tensors: Mapping[str, Tensor]
+    header: Mapping[str, str] = field(default_factory=dict)
+    """The text in the header of a safetensors file."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -43,6 +45,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         tensors = _reader(path)(path)
+        header = _header(path)
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from error
     except UnknownCheckpoint as error:
@@ -54,13 +57,20 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UnknownCheckpoint(f"{path.name} cannot be read as {FORMATS}: {error}") from error
     if not tensors:
         raise UnknownCheckpoint(f"{path.name} holds no tensors; a checkpoint is wanted: {FORMATS}")
-    return Checkpoint(path.name, f"sha256:{digest}", tensors)
+    return Checkpoint(path.name, f"sha256:{digest}", tensors, header)
 
 
 def _reader(path: Path) -> Callable[[Path], dict[str, Tensor]]:
     if path.suffix == ".safetensors":
         return lambda path: _unprefixed(load_file(path))
     return {".npz": _read_arrays, ".t7": _read_torch7}.get(path.suffix, _read_pickle)
+
+
+def _header(path: Path) -> dict[str, str]:
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, "pt") as file:
+        return dict(file.metadata() or {})
 
 
 def _read_torch7(path: Path) -> dict[str, Tensor]:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
 from model_store.errors import MissingExtra, UnknownCheckpoint
 from model_store.importers.checkpoint import Checkpoint, read_checkpoint
+from model_store.importers.exported import publish_exported
 from model_store.importers.fast_neural_style import ABHISKK, GORDICALEKSA, PYTORCH_EXAMPLES
+from model_store.importers.labels import Labels
 from model_store.importers.style_layout import StyleLayout
 from model_store.importers.super_resolution import measure_imported
 from model_store.importers.tensorflow_style import LENGSTROM, from_variables
@@ -17,6 +18,7 @@ from model_store.importers.torch7_style import JCJOHNSON_BATCH, JCJOHNSON_INSTAN
 from model_store.importers.transposed_style import RRMINA, RRMINA_TANH
 from model_store.manifest import Draft, Manifest, Origin, Provenance
 from model_store.networks.network import Network
+from model_store.portable import manifest_of
 from model_store.store import ModelStore
 
 STYLES = (PYTORCH_EXAMPLES, ABHISKK, GORDICALEKSA, RRMINA, RRMINA_TANH, LENGSTROM, JCJOHNSON_BATCH, JCJOHNSON_INSTANCE)
@@ -24,19 +26,6 @@ STYLES = (PYTORCH_EXAMPLES, ABHISKK, GORDICALEKSA, RRMINA, RRMINA_TANH, LENGSTRO
 
 MOST_DIFFERENCES = 3
 """That one message names."""
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What a file does not say of its network."""
-
-    name: str
-    title: str = ""
-    license: str = ""
-    author: str = ""
-    source: str = ""
-    output: Literal["linear", "tanh"] | None = None
-    """What ends a style network, where its keys do not tell."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +40,14 @@ class _Recognised:
 def import_checkpoint(store: ModelStore, path: Path, labels: Labels) -> Manifest:
     """Publish the network of a file as the next version of `labels.name`, and make it current.
 
+    A file that `pastiche-models export` has written is published as what it was.
+
     Raises UnknownCheckpoint for a file that holds no known network, MissingExtra where spandrel is needed and missing.
     """
     checkpoint = read_checkpoint(path)
+    manifest = manifest_of(checkpoint.tensors, checkpoint.header)
+    if manifest is not None:
+        return publish_exported(store, checkpoint, manifest, labels)
     found = _recognise(checkpoint, labels)
     return store.publish(found.network, _draft(found, checkpoint, labels), tensors=found.tensors)
 

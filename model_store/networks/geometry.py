@@ -65,7 +65,7 @@ class Geometry:
                 case _ValidConvolution(kernel, stride):
                     length = (length - 1) * stride + kernel
                 case _Enlargement(factor):
-                    length = -(-length // factor)
+                    length = (length + factor - 1) // factor  # -(-length // factor) is exported to ONNX as truncating
         return max(length, self.halo + side + self.min_halo)
 
     def halos(self, side: int) -> tuple[int, int]:

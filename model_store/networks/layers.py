@@ -21,7 +21,7 @@ Same-zero is TensorFlow's SAME: as many zeros as make the output ⌈side / strid
 def reflect(image: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
     """Extend (…, H, W) by its reflection about the border pixels, which are not repeated, by any number of pixels."""
     height, width = image.shape[-2:]
-    if max(left, right) < width and max(top, bottom) < height:
+    if not torch.compiler.is_exporting() and max(left, right) < width and max(top, bottom) < height:
         return F.pad(image, (left, right, top, bottom), mode="reflect")
     rows = reflected(height, -top, height + bottom, image.device)
     columns = reflected(width, -left, width + right, image.device)
@@ -33,14 +33,14 @@ def reflected(side: int, begin: int, end: int, device: torch.device | None = Non
 
     They have period 2(side - 1), and are 0 for a side of 1, so the coordinates may be anywhere.
     """
-    period = max(2 * (side - 1), 1)
+    period = torch.scalar_tensor(max(2 * (side - 1), 1), dtype=torch.int64, device=device)
     index = torch.arange(begin, end, device=device) % period
     return torch.where(index < side, index, period - index)
 
 
 def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
     """Pad with zeros as TensorFlow's SAME does."""
-    height, width = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:])
+    height, width = (max((side - 1) // stride * stride + kernel - side, 0) for side in x.shape[-2:])
     return F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
 
 
@@ -54,19 +54,11 @@ class InstanceNorm(nn.InstanceNorm2d):
         super().__init__(channels, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():  # planes of any size, without a branch
+            return apply_affine(x, self.scale_and_shift(x))
         if x.shape[-2:].numel() == 1:
             return x - x + self.bias.to(x.dtype)[:, None, None]
         return super().forward(x)
-
-
-class ThumbnailNorm(InstanceNorm):
-    """Instance normalisation by the mean and variance of the image's thumbnail.
-
-    `forward` uses those of the plane itself, as instance normalisation does.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return apply_affine(x, self.scale_and_shift(x))
 
     def scale_and_shift(self, features: Tensor) -> Tensor:
         """The affine map (N, 2, C), in fp32, that normalises features (N, C, H, W) and applies weight and bias.
@@ -78,6 +70,16 @@ class ThumbnailNorm(InstanceNorm):
         variance = (exact - mean[..., None, None]).square().mean((2, 3))
         scale = self.weight.float() * torch.rsqrt(variance + self.eps)
         return torch.stack([scale, self.bias.float() - scale * mean], dim=1)
+
+
+class ThumbnailNorm(InstanceNorm):
+    """Instance normalisation by the mean and variance of the image's thumbnail.
+
+    `forward` uses those of the plane itself, as instance normalisation does.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return apply_affine(x, self.scale_and_shift(x))
 
 
 def apply_affine(features: Tensor, affine: Tensor) -> Tensor:
@@ -161,7 +163,7 @@ class NormalizedConv(TransformLayer):
     def forward_and_measure(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.convolve(x, self.conv.weight, self.conv.bias, reflected=True)
         if not isinstance(self.norm, ThumbnailNorm):
-            return self.relu(self.norm(features)), x.new_empty(len(x), 2, 0, dtype=torch.float32)
+            return self.relu(self.norm(features)), x.new_empty(x.shape[0], 2, 0, dtype=torch.float32)
         affine = self.norm.scale_and_shift(features)
         return self.relu(apply_affine(features, affine)), affine
 
@@ -286,7 +288,7 @@ class ShuffleLayer(TransformLayer):
         return F.pixel_shuffle(x, self.factor)
 
     def forward_and_measure(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return F.pixel_shuffle(x, self.factor), x.new_empty(len(x), 2, 0, dtype=torch.float32)
+        return F.pixel_shuffle(x, self.factor), x.new_empty(x.shape[0], 2, 0, dtype=torch.float32)
 
 
 class ScaledTanh(nn.Module):

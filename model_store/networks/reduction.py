@@ -63,19 +63,28 @@ def area_reduced(image: Tensor, side: int) -> Tensor:
     return _joined([_mirrored(_reduced_tensor(image[..., *square], side // 2), side) for square in squares])
 
 
-def with_grain(thumbnail: Tensor) -> Tensor:
+def with_grain(thumbnail: Tensor, noise: Tensor | None = None) -> Tensor:
     """Thumbnails, float (N, 3, H, W), with as much grain as they lack contrast; with enough of it, the same values.
 
     The variances of a picture of one colour are 0, and normalised by them its rounding errors would decide on its
-    colour. The grain is the same noise for every picture, grey and white, as that of a sensor.
+    colour. The grain is the same noise for every picture, grey and white, as that of a sensor: that of `grain`, which a
+    graph brings along.
     """
     height, width = thumbnail.shape[-2:]
     means = F.avg_pool2d(thumbnail.float(), (min(_GRAIN_CELL, height), min(_GRAIN_CELL, width)))
     variance = (means - means.mean((2, 3), keepdim=True)).square().mean((1, 2, 3), keepdim=True)
     missing = (LEAST_CONTRAST**2 - variance).clamp(min=0).sqrt()
-    noise = torch.rand(height, width, generator=torch.Generator().manual_seed(0)) - 0.5
-    unit = noise * (12**0.5 * _GRAIN_CELL)  # so that the standard deviation of its means is 1
-    return thumbnail + missing * unit.to(thumbnail.device)
+    unit = grain(height * width) if noise is None else noise[: height * width]
+    return thumbnail + missing * unit.view(height, width).to(thumbnail.device)
+
+
+def grain(pixels: int) -> Tensor:
+    """White noise (pixels,), whose first values do not depend on how many there are.
+
+    The standard deviation of the means of its cells is 1.
+    """
+    noise = torch.rand(pixels, generator=torch.Generator().manual_seed(0)) - 0.5
+    return noise * (12**0.5 * _GRAIN_CELL)
 
 
 def is_own_thumbnail(height: int, width: int, side: int) -> bool:

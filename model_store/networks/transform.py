@@ -180,8 +180,12 @@ class TransformNetwork(Network):
         convolution + shift is normalised and includes the weight and the bias of the normalisation. Those of a picture
         of one colour are measured with grain (see `with_grain`).
         """
-        features = self._normalize_input(with_grain(thumbnail))
-        found = [thumbnail.new_empty(len(thumbnail), 2, 0)]
+        return self.measure(with_grain(thumbnail))
+
+    def measure(self, grained: Tensor) -> Tensor:
+        """`statistics` of thumbnails that have their grain already."""
+        features = self._normalize_input(grained)
+        found = [grained.new_empty(grained.shape[0], 2, 0)]
         layers = self._transform_layers()
         last = max((i for i, layer in enumerate(layers, start=1) if layer.channels), default=0)
         for layer in layers[:last]:

@@ -1,5 +1,6 @@
 """Loads models onto the device: verifies their golden outputs there, warms them up, and times them."""
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -7,22 +8,39 @@ from functools import partial
 import numpy as np
 import torch
 
-from model_store import Network, StoredModel, for_inference
+from model_store import GoldenMismatch, Network, StoredModel, for_inference
 from service.engine.calibration import Calibration, SampleType, calibrate
 from service.engine.cost_model import CostModel
 from service.engine.loaded_model import LoadedModel, LoadedNetwork
+from service.engine.openvino_network import OpenVinoCompiler, OpenVinoNetwork
 from service.engine.runner import Runner
 from service.engine.tiling import ImageTile, TileSizes, Tiling
+
+FASTER = 0.9
+"""Share of torch's time that OpenVINO may take where it is chosen by that: less would be chosen by chance."""
+
+logger = logging.getLogger(__name__)
 
 
 class ModelLoader:
     """Loads models for a runner, in the precision in which it is to run them. Belongs to one thread at a time."""
 
-    def __init__(self, runner: Runner, precision: torch.dtype, tile_sizes: TileSizes) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        precision: torch.dtype,
+        tile_sizes: TileSizes,
+        compiler: OpenVinoCompiler | None = None,
+        *,
+        only_if_faster: bool = False,
+    ) -> None:
+        """With a `compiler`, OpenVINO computes images of 8 bits; `only_if_faster` compares it with torch first."""
         self._runner = runner
         self._precision = precision
         self._tile_sizes = tile_sizes
-        self._calibrations: dict[tuple[str, SampleType], Calibration] = {}
+        self._compiler = compiler
+        self._only_if_faster = only_if_faster
+        self._calibrations: dict[tuple[str, SampleType, bool], Calibration] = {}
 
     def submit(self, model: StoredModel) -> Future[LoadedModel]:
         """`load` beside the batches of the runner."""
@@ -37,11 +55,34 @@ class ModelLoader:
         exact = self._verify(model, torch.float32)
         fp32 = self._time(exact, exact, np.uint16)
         if self._precision == torch.float32:
-            return LoadedModel(fp32, fp32)
-        return LoadedModel(self._time(self._verify(model, self._precision), exact, np.uint8), fp32)
+            return LoadedModel(self._chosen(model, fp32), fp32)
+        default = self._time(self._verify(model, self._precision), exact, np.uint8)
+        return LoadedModel(self._chosen(model, default), fp32)
+
+    def _chosen(self, model: StoredModel, by_torch: LoadedNetwork) -> LoadedNetwork:
+        """The network by OpenVINO, where it takes and reproduces it and, if that is asked for, is faster than torch."""
+        compiled = self._compiler.compile(model.network, model.manifest.label) if self._compiler else None
+        if compiled is None:
+            return by_torch
+        try:
+            self._check(model, compiled, self._precision)
+        except GoldenMismatch as error:
+            logger.warning("%s; torch computes it, and not OpenVINO", error)
+            return by_torch
+        found = self._time(compiled, by_torch.fp32, np.uint8)
+        pixels = found.tiling.max_tile_pixels
+        ratio = found.cost_model.seconds(pixels) / by_torch.cost_model.seconds(pixels)
+        chosen = by_torch if self._only_if_faster and ratio > FASTER else found
+        name = "torch" if chosen is by_torch else "OpenVINO"
+        logger.info("%s is computed by %s: OpenVINO takes %.2f of the time", model.manifest.label, name, ratio)
+        return chosen
 
     def _verify(self, model: StoredModel, precision: torch.dtype) -> Network:
         """The network on the device, in a precision in which it reproduces its golden output."""
+        return self._check(model, for_inference(model.network, precision), precision)
+
+    def _check(self, model: StoredModel, network: Network, precision: torch.dtype) -> Network:
+        """A network, moved to the device. Raises GoldenMismatch where it does not reproduce the golden output there."""
         runner = self._runner
         with (
             runner.translated_errors(),
@@ -49,13 +90,14 @@ class ModelLoader:
             runner.backend.lane(exclusive=False),
             runner.backend.launch_lock(),
         ):
-            network = for_inference(model.network, precision).to(runner.device)
+            network.to(runner.device)
             model.check(network(model.golden.batch().to(runner.device)), precision)
         return network
 
     def _time(self, network: Network, fp32: Network, sample: SampleType) -> LoadedNetwork:
         """Networks of one architecture take the same time: only the first of them is timed."""
-        tiling, key = Tiling(network, self._tile_sizes), (network.spec.model_dump_json(), sample)
+        by_torch = not isinstance(network, OpenVinoNetwork)
+        tiling, key = Tiling(network, self._tile_sizes), (network.spec.model_dump_json(), sample, by_torch)
         if key not in self._calibrations:
             self._calibrations[key] = self._calibrate(network, fp32, tiling, sample)
         measured = self._calibrations[key]

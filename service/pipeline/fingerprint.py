@@ -22,13 +22,15 @@ PACKAGES = ("torch", "spandrel", "numpy", "pillow", "pi-heif", "tifffile", "imag
 """The packages that compute pixels, and read and write files."""
 
 
-def build_fingerprint(device: torch.device, precision: torch.dtype, sizes: TileSizes) -> str:
+def build_fingerprint(device: torch.device, precision: torch.dtype, sizes: TileSizes, engine: str = "torch") -> str:
     """What all answers of this process have in common: the versions of the code, and how it computes.
 
     A GPU that ran out of memory uses smaller batches, which can change last bits: that is not part of it.
     """
-    versions = [f"{package} {_version(package)}" for package in PACKAGES]
-    return f"pastiche {package_version()}, {', '.join(versions)}, {_device_name(device)}, {precision}, {sizes}"
+    packages = PACKAGES if engine == "torch" else (*PACKAGES, "openvino")
+    versions = [f"{package} {_version(package)}" for package in packages]
+    computed = f"{_device_name(device)}, {precision}, {sizes}, {engine}"
+    return f"pastiche {package_version()}, {', '.join(versions)}, {computed}"
 
 
 def request_fingerprint(request: ResolvedRequest, image: bytes, build: str) -> str:

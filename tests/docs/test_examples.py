@@ -238,6 +238,8 @@ def skip_without_programs(block: Block) -> None:
         pytest.skip("curl is not installed")
     if ".HEIC" in block.text:
         pytest.importorskip("pillow_heif")
+    if "--to onnx" in block.text:
+        pytest.importorskip("onnxscript")
 
 
 @pytest.mark.parametrize("block", CONSOLE, ids=[block.name for block in CONSOLE])
@@ -254,11 +256,18 @@ def image_files(block: Block, pattern: str) -> list[str]:
     return re.findall(pattern, block.text)
 
 
+def export_models(block: Block) -> None:
+    """Write the exported models that a program reads, from the store of the current folder."""
+    for name, suffix in re.findall(r'"([\w-]+)\.(onnx|pt2|safetensors)"', block.text):
+        assert model_store.__main__.main(["export", name, "--to", suffix, "--out", f"{name}.{suffix}"]) == 0
+
+
 @pytest.mark.parametrize("block", PYTHON, ids=[block.name for block in PYTHON])
 def test_python_runs(block: Block, shell: Shell) -> None:
-    for library in ("openai", "tensorflow"):
+    for library in ("openai", "tensorflow", "onnxruntime", "spandrel"):
         if library in block.text:
             pytest.importorskip(library)
+    export_models(block)
     found: dict[str, Any] = {}
     exec(shell.here(block.text), found)
     if "openai" in block.text:

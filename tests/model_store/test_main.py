@@ -108,6 +108,25 @@ def test_import_publishes_a_checkpoint_and_says_how_it_was_understood(
     assert "mosaic@2 states no licence; --license" in capsys.readouterr().err
 
 
+def test_export_writes_a_version_and_says_what_it_is(
+    root: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path_factory.mktemp("exported") / "wave.safetensors"
+    assert run(root, "export", "wave@1", "--to", "safetensors", "--out", str(out)) == 0
+    assert capsys.readouterr().out.startswith(f"wave@1 is written to {out}: the weights with their manifest")
+    assert run(root, "export", "wave", "--to", "safetensors", "--out", str(out)) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert run(root, "import", str(out), "--name", "billow") == 0
+    assert capsys.readouterr().out.startswith("billow@1 is current: exported by Pastiche, ×1, ")
+
+
+def test_export_refuses_what_is_no_model(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "export", "wave@one", "--to", "pt2", "--out", str(root / "x")) == 1
+    assert "'wave@one' is no model; it is written NAME or NAME@VERSION" in capsys.readouterr().err
+    assert run(root, "export", "waves", "--to", "pt2", "--out", str(root / "x")) == 1
+    assert "no model 'waves'" in capsys.readouterr().err
+
+
 def test_import_refuses_names_and_files_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"weight": torch.ones(1)}, tmp_path / "odd.pth")
     assert run(tmp_path / "models", "import", str(tmp_path / "odd.pth"), "--name", "My Model") == 1

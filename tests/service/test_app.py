@@ -1,4 +1,5 @@
 import re
+import sys
 import zlib
 from pathlib import Path
 
@@ -20,6 +21,13 @@ def test_applications_are_built_without_doing_anything(tmp_path: Path) -> None:
 def test_device_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cuda:99 does not exist"):
         build_service(settings(tmp_path, device="cuda:99"))
+
+
+def test_openvino_by_name_needs_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ValueError, match="cpu_engine needs OpenVINO: pip install"):
+        build_service(settings(tmp_path, cpu_engine="openvino"))
+    build_service(settings(tmp_path, cpu_engine="auto"))
 
 
 def test_services_in_one_process_do_not_know_each_other(tmp_path: Path) -> None:

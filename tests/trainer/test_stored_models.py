@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from model_store import Draft, ModelStore, NetworkSpec, TransformNetwork
-from model_store.importers.importing import Labels, import_checkpoint
+from model_store.importers.importing import import_checkpoint
+from model_store.importers.labels import Labels
 from tests.foreign import compact_file
 from tests.trainer.samples import run_training, style_config, upscale_config
 from trainer.errors import TrainerError

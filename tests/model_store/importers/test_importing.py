@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from model_store import CorruptModel, ImportedSpec, ModelStore
 from model_store.errors import MissingExtra, UnknownCheckpoint
-from model_store.importers.importing import Labels, import_checkpoint
+from model_store.importers.importing import import_checkpoint
+from model_store.importers.labels import Labels
 from tests.foreign import compact, compact_file
 from tests.originals import FastNeuralStyle, Lengstrom, Rrmina, randomized
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from model_store import Architecture, Golden, GoldenMismatch, Network, StoredModel, TransformNetwork
 from service.engine.backend import DType
 from service.engine.cpu import CpuBackend
+from service.engine.model_loader import ModelLoader
+from service.engine.openvino_network import OpenVinoCompiler, OpenVinoNetwork
 from service.engine.runner import Runner
 from service.engine.tiling import TileSizes
 from service.errors import DeviceLost
@@ -113,3 +115,22 @@ def test_device_that_fails_while_a_network_is_loaded_is_lost(tmp_path: Path, run
     with pytest.raises(DeviceLost, match="AcceleratorError"):
         LOADERS[runner].submit(broken).result()
     assert runner.lost is not None
+
+
+@pytest.mark.parametrize("only_if_faster", [False, True])
+def test_openvino_computes_what_it_takes_where_that_is_wanted(
+    tmp_path: Path, only_if_faster: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    publish(tmp_path, built=network("c3s1-4,R4,c3s1-3"))
+    publish(tmp_path, "whole", built=network("c3s1-4,c3s1-3", norm="instance"))
+    runner, compiler = made(), OpenVinoCompiler(1, 1, torch.float32)
+    loader = ModelLoader(runner, torch.float32, TileSizes(10**6), compiler, only_if_faster=only_if_faster)
+    with caplog.at_level("INFO"):
+        loaded = loader.load(stored(tmp_path))
+    by_openvino = isinstance(loaded.default.network, OpenVinoNetwork)
+    assert by_openvino or only_if_faster
+    assert f"wave@1 is computed by {'OpenVINO' if by_openvino else 'torch'}: OpenVINO takes " in caplog.text
+    assert not isinstance(loaded.fp32.network, OpenVinoNetwork)
+    assert not isinstance(loader.load(stored(tmp_path, "whole")).default.network, OpenVinoNetwork)
+    runner.close()

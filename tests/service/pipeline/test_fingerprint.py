@@ -36,6 +36,7 @@ def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path
         (request, b"other", MADE),
         (request, b"image", build_fingerprint(torch.device("cpu"), torch.bfloat16, SIZES)),
         (request, b"image", build_fingerprint(torch.device("cpu"), torch.float32, TileSizes(2**19))),
+        (request, b"image", build_fingerprint(torch.device("cpu"), torch.float32, SIZES, "openvino")),
         (replace(request, output=OutputSpec((ImageFormat.PNG,), 91)), b"image", MADE),
         (replace(request, output=OutputSpec((ImageFormat.WEBP,), 90)), b"image", MADE),
         (replace(request, operation=Stylize(((served(tmp_path), 1.0),))), b"image", MADE),
@@ -43,7 +44,7 @@ def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path
         (replace(request, mask=b"mask"), b"image", MADE),
     ]
     assert ModelStore(tmp_path).current("wave") == 2
-    assert len({request_fingerprint(*other) for other in [*others, (request, b"image", MADE)]}) == 9
+    assert len({request_fingerprint(*other) for other in [*others, (request, b"image", MADE)]}) == 10
 
 
 def test_options_that_are_added_count_by_themselves() -> None:

@@ -10,7 +10,8 @@ import torch
 from spandrel import ModelLoader
 
 from model_store import ModelStore
-from model_store.importers.importing import Labels, import_checkpoint
+from model_store.importers.importing import import_checkpoint
+from model_store.importers.labels import Labels
 from service.imaging.codecs import Pixels
 from tests.foreign import compact, compact_file
 from tests.originals import FastNeuralStyle, randomized

@@ -1,0 +1,1 @@
+"""Networks of a store in the formats of other programs."""
