@@ -9,14 +9,10 @@ import torch
 
 from model_store import ModelStore
 from service.engine.admission import Admission, QueueLimits
-from service.engine.backend import Backend
-from service.engine.cpu import CpuBackend
-from service.engine.cuda import CudaBackend
-from service.engine.device import choose_device, choose_precision, configure_torch
-from service.engine.model_loader import ModelLoader
+from service.engine.assembly import assemble_device
 from service.engine.runner import Runner
-from service.engine.scheduler import Concurrency, Scheduler
-from service.engine.tiling import ImageTile, TileSizes
+from service.engine.scheduler import Scheduler
+from service.engine.tiling import ImageTile
 from service.http.access.access_control import AccessPolicy
 from service.http.access.address_quotas import AddressQuotas
 from service.http.access.api_key import LimitPolicy
@@ -56,18 +52,9 @@ from service.models.served_model import ServedModel
 from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.fingerprint import build_fingerprint
 from service.pipeline.pipeline import ImagePipeline
-from service.settings import MEGA, Settings
+from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Propagation, Tracing
-
-GPU_LANES = 2
-"""Batches in flight on a GPU: one is computed while another is copied."""
-
-GPU_TILE_SIDES = (256, 512, 1024)
-"""Sides of tiles on a GPU, in output pixels: few shapes, so that tiles of many images fill the batches of each."""
-
-GPU_BATCH_VALUES = 128 * MEGA
-"""256 MB of planes in half precision, whatever the network: 2.7 megapixels of the paper's style network."""
 
 
 @dataclass(frozen=True)
@@ -171,13 +158,10 @@ def build_job_queue(
 
 def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Engine:
     """Configures torch for the whole process. Raises ValueError where the device does not exist."""
-    configure_torch()
-    device = choose_device(settings.device)
-    precision = choose_precision(settings.precision, device)
-    concurrency, sizes = _concurrency(settings, device), _tile_sizes(settings, device)
-    runner = Runner(device, _backend(settings, device, concurrency), concurrency.lanes, metrics)
+    device = assemble_device(settings, metrics)
     stores = [ModelStore(root) for root in settings.stores]
-    models = ModelRegistry(stores, ModelLoader(runner, precision, sizes), metrics, settings.store_poll_seconds)
+    runner, concurrency = device.runner, device.concurrency
+    models = ModelRegistry(stores, device.loader, metrics, settings.store_poll_seconds)
 
     async def run_batch(model: ServedModel, tiles: Sequence[ImageTile], exclusive: bool) -> None:
         await asyncio.wrap_future(runner.submit(model.network, tiles, exclusive))
@@ -185,7 +169,8 @@ def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Eng
     limits = QueueLimits(settings.max_queue_requests, settings.max_queue_pixels, settings.max_queue_inferences)
     admission: Admission[ServedModel] = Admission(limits, concurrency.lanes, metrics, listener=refusals)
     scheduler = Scheduler(run_batch, admission, concurrency, metrics)
-    return Engine(runner, stores, models, admission, scheduler, build_fingerprint(device, precision, sizes))
+    fingerprint = build_fingerprint(runner.device, device.precision, device.tile_sizes)
+    return Engine(runner, stores, models, admission, scheduler, fingerprint)
 
 
 def _page_routers(settings: Settings) -> list[Router]:
@@ -257,23 +242,3 @@ def _codec_pool(settings: Settings, launcher: WorkerLauncher, metrics: Metrics) 
     metrics.codec_workers.set_function(lambda: len(pool.pids))
     metrics.codec_waiting.set_function(lambda: pool.waiting)
     return pool
-
-
-def _backend(settings: Settings, device: torch.device, concurrency: Concurrency) -> Backend:
-    if device.type == "cuda":
-        return CudaBackend(device)
-    return CpuBackend(settings.threads, concurrency.lanes)
-
-
-def _concurrency(settings: Settings, device: torch.device) -> Concurrency:
-    if device.type == "cuda":
-        return Concurrency(GPU_LANES, exclusive_batches=False)
-    lanes = min(settings.lanes, settings.threads)
-    return Concurrency(lanes, exclusive_batches=lanes > 1)
-
-
-def _tile_sizes(settings: Settings, device: torch.device) -> TileSizes:
-    """On a CPU, where batches gain nothing, one tile runs at a time."""
-    if device.type == "cuda":
-        return TileSizes(settings.tile_values, GPU_TILE_SIDES, settings.batch_values or GPU_BATCH_VALUES)
-    return TileSizes(settings.tile_values, batch_values=settings.batch_values or 0)

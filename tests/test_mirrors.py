@@ -3,7 +3,7 @@
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("benchmarks", "client", "model_store", "service", "trainer")
+PACKAGES = ("benchmarks", "client", "model_store", "pastiche", "service", "trainer")
 
 UNMIRRORED = {
     "benchmarks/hostile.py": "starts a service under attack; its files are tested in test_hostile_files.py",

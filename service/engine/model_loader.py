@@ -17,8 +17,10 @@ from service.engine.tiling import TileSizes, Tiling
 class ModelLoader:
     """Loads models for a runner, in the precision in which it is to run them. Belongs to one thread at a time."""
 
-    def __init__(self, runner: Runner, precision: torch.dtype, tile_sizes: TileSizes) -> None:
+    def __init__(self, runner: Runner, precision: torch.dtype, tile_sizes: TileSizes, *, timed: bool = True) -> None:
+        """`timed`: whether networks are warmed up and timed, without which their cost models say 0."""
         self._runner = runner
+        self._timed = timed
         self._precision = precision
         self._tile_sizes = tile_sizes
         self._cost_models: dict[tuple[str, SampleType], CostModel] = {}
@@ -55,7 +57,9 @@ class ModelLoader:
     def _time(self, network: Network, fp32: Network, sample: SampleType) -> LoadedNetwork:
         """Networks of one architecture take the same time: only the first of them is timed."""
         tiling, key = Tiling(network, self._tile_sizes), (network.spec.model_dump_json(), sample)
+        untimed = LoadedNetwork(network, fp32, tiling, CostModel(0.0, 0.0))
+        if not self._timed:
+            return untimed
         if key not in self._cost_models:
-            untimed = LoadedNetwork(network, fp32, tiling, CostModel(0.0, 0.0))
             self._cost_models[key] = calibrate(partial(self._runner.run, untimed), tiling, sample)
         return LoadedNetwork(network, fp32, tiling, self._cost_models[key].copy())
