@@ -20,6 +20,9 @@ from client.models import named_models
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 DAY = 86400
 
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".wmv", ".flv"})
+"""Files that are videos by their names: they are done in this process, without a service."""
+
 EPILOG = """Every option of the API is an option here, with an equals sign: --quality=85 --format=webp. What is there
 already is not done again, so that the same command goes on where it was interrupted. Exit status: 0 if every image has
 a result, 1 if some have none, 2 if the command makes no sense or names an unknown model, 130 after Ctrl-C."""
@@ -31,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, unknown = parser.parse_known_args(arguments)
     try:
         query = _parse_query(unknown)
+        if any(path.suffix.lower() in VIDEO_SUFFIXES for path in options.images):
+            return _convert_video(options, query)
         items = plan(options.images, options.output)
         call = _build_call(options, with_format(query, items))
         counts = asyncio.run(_run(options, call, items))
@@ -47,6 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {counts.outage_reason}", file=sys.stderr)
     print(_summary(counts), file=sys.stderr)
     return 0 if counts.complete else 1
+
+
+def _convert_video(options: argparse.Namespace, query: dict[str, str]) -> int:
+    """Always in this process. Raises UsageError for more than one video, and for a result that is no file."""
+    if len(options.images) > 1:
+        raise UsageError("videos are done one by one: name a single one, and -o with the file of its result")
+    try:
+        from pastiche.video.command import run  # noqa: PLC0415 # PyTorch takes seconds; PyAV is an extra
+    except ImportError as error:
+        raise UsageError(f"videos need an extra: pip install 'pastiche[video]' ({error})") from error
+    source = options.images[0]
+    switches = {"overwrite": options.overwrite, "quiet": options.quiet}
+    return run(options.command, options.target, source, options.output, query, **switches)
 
 
 async def _run(options: argparse.Namespace, call: Call, items: Sequence[Item]) -> BatchCounts:

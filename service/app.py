@@ -8,17 +8,11 @@ from functools import partial
 import torch
 
 from model_store import ModelStore
-from service.engine import openvino_network
 from service.engine.admission import Admission, QueueLimits
-from service.engine.backend import Backend
-from service.engine.cpu import CpuBackend
-from service.engine.cuda import CudaBackend
-from service.engine.device import choose_device, choose_precision, configure_torch
-from service.engine.model_loader import ModelLoader
-from service.engine.openvino_network import OpenVinoCompiler
+from service.engine.assembly import assemble_device
 from service.engine.runner import Runner
-from service.engine.scheduler import Concurrency, Scheduler
-from service.engine.tiling import ImageTile, TileSizes
+from service.engine.scheduler import Scheduler
+from service.engine.tiling import ImageTile
 from service.http.access.address_quotas import AddressQuotas
 from service.http.access.api_key import LimitPolicy
 from service.http.access.key_ring import KeyRing
@@ -60,18 +54,9 @@ from service.models.store_watcher import StoreWatcher
 from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.fingerprint import build_fingerprint
 from service.pipeline.pipeline import ImagePipeline
-from service.settings import MEGA, Settings
+from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Propagation, Tracing
-
-GPU_LANES = 2
-"""Batches in flight on a GPU: one is computed while another is copied."""
-
-GPU_TILE_SIDES = (256, 512, 1024)
-"""Sides of tiles on a GPU, in output pixels: few shapes, so that tiles of many images fill the batches of each."""
-
-GPU_BATCH_VALUES = 128 * MEGA
-"""256 MB of planes in half precision, whatever the network: 2.7 megapixels of the paper's style network."""
 
 
 @dataclass(frozen=True)
@@ -178,16 +163,11 @@ def build_job_manager(
 
 def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Engine:
     """Configures torch for the whole process. Raises ValueError where the device does not exist."""
-    configure_torch()
-    device = choose_device(settings.device)
-    precision = choose_precision(settings.precision, device)
-    concurrency, sizes = _concurrency(settings, device), _tile_sizes(settings, device)
-    runner = Runner(device, _backend(settings, device, concurrency), concurrency.lanes, metrics)
+    device = assemble_device(settings, metrics)
     stores = [ModelStore(root) for root in settings.stores]
-    compiler = _compiler(settings, device, concurrency, precision)
-    loader = ModelLoader(runner, precision, sizes, compiler, only_if_faster=settings.cpu_engine == "auto")
+    runner, concurrency = device.runner, device.concurrency
     models = ModelRegistry(LoadFailures(settings.store_poll_seconds), metrics)
-    watcher = StoreWatcher(stores, loader, models, metrics, settings.store_poll_seconds)
+    watcher = StoreWatcher(stores, device.loader, models, metrics, settings.store_poll_seconds)
 
     async def run_batch(model: ServedModel, tiles: Sequence[ImageTile], exclusive: bool) -> None:
         await asyncio.wrap_future(runner.submit(model.network, tiles, exclusive))
@@ -195,7 +175,7 @@ def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Eng
     limits = QueueLimits(settings.max_queue_requests, settings.max_queue_pixels, settings.max_queue_inferences)
     admission: Admission[ServedModel] = Admission(limits, concurrency.lanes, metrics, listener=refusals)
     scheduler = Scheduler(run_batch, admission, concurrency, metrics)
-    build = build_fingerprint(device, precision, sizes, settings.cpu_engine if compiler else "torch")
+    build = build_fingerprint(runner.device, device.precision, device.tile_sizes, device.cpu_engine)
     return Engine(runner, stores, models, watcher, admission, scheduler, build)
 
 
@@ -268,33 +248,3 @@ def _codec_pool(settings: Settings, launcher: WorkerLauncher, metrics: Metrics) 
     metrics.codec_workers.set_function(lambda: len(pool.pids))
     metrics.codec_waiting.set_function(lambda: pool.waiting)
     return pool
-
-
-def _backend(settings: Settings, device: torch.device, concurrency: Concurrency) -> Backend:
-    if device.type == "cuda":
-        return CudaBackend(device)
-    return CpuBackend(settings.threads, concurrency.lanes)
-
-
-def _compiler(
-    settings: Settings, device: torch.device, concurrency: Concurrency, precision: torch.dtype
-) -> OpenVinoCompiler | None:
-    """Raises ValueError where OpenVINO is asked for by name and not installed."""
-    wanted = settings.cpu_engine == "openvino" or (settings.cpu_engine == "auto" and openvino_network.is_installed())
-    if device.type != "cpu" or not wanted:
-        return None
-    return OpenVinoCompiler(settings.threads, concurrency.lanes, precision)
-
-
-def _concurrency(settings: Settings, device: torch.device) -> Concurrency:
-    if device.type == "cuda":
-        return Concurrency(GPU_LANES, exclusive_batches=False)
-    lanes = min(settings.lanes, settings.threads)
-    return Concurrency(lanes, exclusive_batches=lanes > 1)
-
-
-def _tile_sizes(settings: Settings, device: torch.device) -> TileSizes:
-    """On a CPU, where batches gain nothing, one tile runs at a time."""
-    if device.type == "cuda":
-        return TileSizes(settings.tile_values, GPU_TILE_SIDES, settings.batch_values or GPU_BATCH_VALUES)
-    return TileSizes(settings.tile_values, batch_values=settings.batch_values or 0)

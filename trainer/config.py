@@ -156,6 +156,12 @@ class StyleConfig(StyleWeights, TrainConfig):
     grid_weight: float = Field(
         1000.0, ge=0, description="of the energy of patterns that repeat every two or four pixels (paper: 0)"
     )
+    stability_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of the mean squared difference between the paintings of a photograph and of the same one moved by "
+        "some pixels, with noise: less flicker in videos; a step takes nearly twice as long (paper: 0)",
+    )
     style_ramp: float = Field(
         0.3,
         ge=0,

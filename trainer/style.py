@@ -18,6 +18,7 @@ from trainer.pictures import file_digest, load_painting
 from trainer.previews import preview_batch, side_by_side
 from trainer.provenance import make_draft, make_provenance
 from trainer.spectrum import GRID_PERIOD, grid_energy
+from trainer.stability import stability_loss
 from trainer.stored_models import load_teacher
 from trainer.task_parts import crops_of, new_network
 
@@ -75,9 +76,17 @@ class StyleTask:
         terms = self.objective(painted, features, target, style, pooled=zoomed)
         if self.config.grid_weight:
             terms["grid"] = self.config.grid_weight * grid_energy(painted, GRID_PERIOD)
+        if self.config.stability_weight:
+            terms["stability"] = self.config.stability_weight * self._stability(whole, photographs, painted, rng)
         if wanted:
             terms["teacher"] = self.config.teacher_weight * feature_reconstruction(painted, wanted[0])
         return terms
+
+    def _stability(self, whole: Tensor, photographs: Tensor, painted: Tensor, rng: np.random.Generator) -> Tensor:
+        """Of the paintings of parts of the photographs, all with the statistics of the whole ones."""
+        statistics = self._statistics(whole)
+        with self.hardware.autocast():
+            return stability_loss(lambda moved: self.network(moved, statistics), photographs, painted, rng)
 
     def _with_teacher(self, whole: Tensor) -> Tensor:
         """Photographs (N, 3, S, S); with a teacher (N, 6, S, S), the last three channels are what it makes of them."""

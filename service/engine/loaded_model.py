@@ -1,6 +1,7 @@
 """Models on the device, as they are run."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from model_store import Network
 from service.engine.cost_model import CostModel
@@ -26,3 +27,15 @@ class LoadedModel:
     """In the precision of the settings: for images of 8 bits a channel."""
     fp32: LoadedNetwork
     """In fp32, for images of 16 bits a channel. The same object where the settings say fp32."""
+
+
+class OnDevice(Protocol):
+    """A model whose networks are on the device by the time that one of them is asked for: LoadedModel, for one."""
+
+    @property
+    def default(self) -> LoadedNetwork:
+        """See `LoadedModel`."""
+
+    @property
+    def fp32(self) -> LoadedNetwork:
+        """See `LoadedModel`."""

@@ -33,9 +33,14 @@ class ModelLoader:
         compiler: OpenVinoCompiler | None = None,
         *,
         only_if_faster: bool = False,
+        timed: bool = True,
     ) -> None:
-        """With a `compiler`, OpenVINO computes images of 8 bits; `only_if_faster` compares it with torch first."""
+        """With a `compiler`, OpenVINO computes images of 8 bits; `only_if_faster` compares it with torch first.
+
+        `timed`: whether networks are warmed up, timed and compared; otherwise their cost models say 0.
+        """
         self._runner = runner
+        self._timed = timed
         self._precision = precision
         self._tile_sizes = tile_sizes
         self._compiler = compiler
@@ -70,6 +75,8 @@ class ModelLoader:
             logger.warning("%s; torch computes it, and not OpenVINO", error)
             return by_torch
         found = self._time(compiled, by_torch.fp32, np.uint8)
+        if not self._timed:
+            return found
         pixels = found.tiling.max_tile_pixels
         ratio = found.cost_model.seconds(pixels) / by_torch.cost_model.seconds(pixels)
         chosen = by_torch if self._only_if_faster and ratio > FASTER else found
@@ -98,6 +105,8 @@ class ModelLoader:
         """Networks of one architecture take the same time: only the first of them is timed."""
         by_torch = not isinstance(network, OpenVinoNetwork)
         tiling, key = Tiling(network, self._tile_sizes), (network.spec.model_dump_json(), sample, by_torch)
+        if not self._timed:
+            return LoadedNetwork(network, fp32, tiling, CostModel(0.0, 0.0))
         if key not in self._calibrations:
             self._calibrations[key] = self._calibrate(network, fp32, tiling, sample)
         measured = self._calibrations[key]

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from model_store import Manifest, ModelStore, StoreError, model_card
 from service.engine.cost_model import CostModel
-from service.engine.loaded_model import LoadedModel, LoadedNetwork
+from service.engine.loaded_model import LoadedNetwork, OnDevice
 from service.engine.tiling import Tiling
 from service.models.watched_store import Version
 
@@ -15,7 +15,7 @@ class ServedModel:
     """One version of one model, ready to run. A request keeps its reference, whatever is swapped in after it."""
 
     manifest: Manifest
-    loaded: LoadedModel
+    loaded: OnDevice
     source: Version
     has_preview: bool
     """Whether it was published with a picture of what it does."""

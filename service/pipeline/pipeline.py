@@ -16,13 +16,14 @@ from service.engine.inference_spec import InferenceSpec
 from service.engine.scheduler import Scheduler
 from service.errors import DeadlineExceeded, InvalidRequest, ServiceError, name_exhaustion
 from service.imaging.blending import mix
-from service.imaging.codecs import ImageFormat, ImageHeader, ImageLimits, Pixels
+from service.imaging.codecs import ImageHeader, Pixels
 from service.imaging.damage import Damage
 from service.imaging.sizes import Size
 from service.imaging.workers.codec_client import CodecClient
 from service.models.served_model import ServedModel
 from service.pipeline.execution import Execution, Inferences, stage_seconds
 from service.pipeline.operation import Plan
+from service.pipeline.planning import check_limits, image_limits, plan_frame
 from service.pipeline.resolve import ResolvedRequest
 from service.pipeline.result import EncodedImage
 from service.pipeline.trace import Trace
@@ -66,14 +67,7 @@ class ImagePipeline:
         codecs: CodecClient,
         metrics: Metrics,
     ) -> None:
-        self._limits = ImageLimits(
-            settings.max_pixels,
-            settings.max_output_pixels,
-            settings.max_whole_pixels,
-            settings.max_frames,
-            settings.max_queue_pixels,
-            settings.max_queue_inferences,
-        )
+        self._limits = image_limits(settings)
         self._admission = admission
         self._scheduler = scheduler
         self._codecs = codecs
@@ -87,11 +81,11 @@ class ImagePipeline:
     def forecast(self, request: ResolvedRequest, header: ImageHeader) -> Forecast:
         """What would become of a request now. Raises as `run` does where it could be accepted at no time."""
         file_format = request.output.choose_format(header)
-        plan = _plan(request, header, file_format)
+        plan = plan_frame(request, header, file_format)
         frames, specs, deadline = header.frames, plan.inferences, request.timeout.deadline()
         size = plan.pixels * frames, len(specs) * frames
         try:
-            self._check_limits(header, plan, file_format)
+            check_limits(self._limits, header, plan, file_format)
         except ServiceError as refusal:
             return Forecast(plan, *size, refusal)
         inferences = self._admission.new_requests(specs, deadline, frames)
@@ -112,8 +106,8 @@ class ImagePipeline:
         """Output pixels of all inferences that a request needs. Raises as `run` does before admission."""
         header = await self.inspect(image)
         file_format = request.output.choose_format(header)
-        plan = _plan(request, header, file_format)
-        self._check_limits(header, plan, file_format)
+        plan = plan_frame(request, header, file_format)
+        check_limits(self._limits, header, plan, file_format)
         return plan.pixels * header.frames
 
     async def run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> EncodedImage:
@@ -131,13 +125,13 @@ class ImagePipeline:
         async with _time_until(arrived.at, request.timeout.seconds):
             header = await self.inspect(image)
             file_format = request.output.choose_format(header)
-            plan = _plan(request, header, file_format)
-            self._check_limits(header, plan, file_format)
+            plan = plan_frame(request, header, file_format)
+            check_limits(self._limits, header, plan, file_format)
             mask_pixels = await self._check_mask(request, header)
         if request.operation.damaged:
             request = await self._assess(request, image, header, trace)
-            plan = _plan(request, header, file_format)
-            self._check_limits(header, plan, file_format)
+            plan = plan_frame(request, header, file_format)
+            check_limits(self._limits, header, plan, file_format)
         deadline = request.timeout.deadline()
         with self._admission.admit(plan.inferences, deadline, header.frames) as inferences:
             trace.inferences.extend(inferences)
@@ -158,18 +152,6 @@ class ImagePipeline:
             async with _time_until(deadline.at, request.timeout.seconds):
                 damage = Damage() if header.frames > 1 else await self._codecs.assess(image, header)
         return replace(request, operation=operation.for_image(damage))
-
-    def _check_limits(self, header: ImageHeader, plan: Plan, file_format: ImageFormat) -> None:
-        limits, frames = self._limits, header.frames
-        limits.check_input(header)
-        for spec in plan.inferences:
-            network = spec.model.manifest.network
-            share = network.share_of_whole_pixels
-            limits.check_pass(spec.height * spec.width, whole=network.needs_whole_image, share=share)
-            limits.check_result(spec.output_pixels, frames)
-        limits.check_side(max(plan.answer), file_format)
-        limits.check_work(plan.pixels * frames)
-        limits.check_inferences(frames, len(plan.inferences))
 
     async def _check_mask(self, request: ResolvedRequest, header: ImageHeader) -> int:
         """The pixels of the mask, 0 where there is none. Raises InvalidRequest, or what the codecs raise."""
@@ -238,11 +220,6 @@ async def _time_until(deadline: float, seconds: float) -> AsyncIterator[None]:
     except TimeoutError as error:
         detail = f"the answer was not ready in {seconds:g} s; send a smaller image, or a larger X-Request-Timeout"
         raise DeadlineExceeded(detail) from error
-
-
-def _plan(request: ResolvedRequest, header: ImageHeader, file_format: ImageFormat) -> Plan:
-    plan = request.operation.plan(Size(*header.upright_size))
-    return plan.in_fp32() if header.depth == 16 and file_format.supports_16_bit else plan
 
 
 async def _gather(awaitables: Iterable[Awaitable[T]]) -> list[T]:

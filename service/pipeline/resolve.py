@@ -8,7 +8,7 @@ from service.engine.priority import Priority
 from service.errors import InvalidRequest
 from service.imaging.codecs import OutputSpec
 from service.imaging.masks import MaskMeaning
-from service.models.registry import ModelRegistry
+from service.models.selection import ModelSelection
 from service.models.served_model import ServedModel
 from service.pipeline.operation import Operation
 from service.pipeline.requests import ImageRequest, StylizeRequest
@@ -59,7 +59,7 @@ class ResolvedRequest:
 
 def resolve(
     request: ImageRequest,
-    models: ModelRegistry,
+    models: ModelSelection,
     settings: Settings,
     mask: bytes | None = None,
     default_timeout: float | None = None,
@@ -77,7 +77,7 @@ def resolve(
     return ResolvedRequest(_operation(request, models), timeout, output, mask, request.mask_meaning)
 
 
-def _operation(request: ImageRequest, models: ModelRegistry) -> Operation:
+def _operation(request: ImageRequest, models: ModelSelection) -> Operation:
     if isinstance(request, StylizeRequest):
         return Stylize.resolve(models, request.style, request.parameters.stylize_options)
     return Upscale.resolve(models, request.scale, request.parameters.upscale_options)

@@ -12,7 +12,7 @@ from service.errors import InvalidRequest
 from service.imaging.damage import Damage
 from service.imaging.sizes import LONGEST_SIDE, Size
 from service.imaging.style_transform import StyleTransform
-from service.models.registry import ModelRegistry
+from service.models.selection import ModelSelection
 from service.models.served_model import ServedModel
 from service.pipeline.enlargement import IMPERCEPTIBLE, NOTICEABLE, Enlarge, choose_enlarger
 from service.pipeline.operation import Plan
@@ -90,7 +90,7 @@ class Stylize:
     """By which sides must grow for a network to enlarge them."""
 
     @classmethod
-    def resolve(cls, models: ModelRegistry, expression: str, options: StylizeOptions) -> "Stylize":
+    def resolve(cls, models: ModelSelection, expression: str, options: StylizeOptions) -> "Stylize":
         """In the styles of an expression such as `great-wave` or `great-wave:0.7,the-scream:0.3`.
 
         Raises InvalidRequest for anything else, UnknownModel, or ModelUnavailable.

@@ -13,7 +13,7 @@ from service.errors import InvalidRequest
 from service.imaging.damage import Damage
 from service.imaging.sizes import LONGEST_SIDE, Fit, Framing, Size, fit_size
 from service.imaging.upscale_transform import UpscaleTransform
-from service.models.registry import ModelRegistry
+from service.models.selection import ModelSelection
 from service.models.served_model import ServedModel
 from service.pipeline.operation import Plan
 
@@ -93,7 +93,7 @@ class Upscale:
     """What was found in the image, where that decided on the models."""
 
     @classmethod
-    def resolve(cls, models: ModelRegistry, scale: float, options: UpscaleOptions) -> "Upscale":
+    def resolve(cls, models: ModelSelection, scale: float, options: UpscaleOptions) -> "Upscale":
         """By the networks that are served for the scale, or for the next larger one.
 
         Raises UnknownModel, ModelUnavailable, or InvalidRequest for a `denoise` that these networks do not allow.

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.foreign import esrgan
 from tests.networks import network
+from tests.pastiche.video.clips import write_clip
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import photo
 from tests.service.live import Live, publish, serving
@@ -74,6 +75,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if find_spec("pillow_heif"):
         (folder / "IMG_1234.HEIC").write_bytes(_heic(small))
     torch.save({"params_ema": esrgan(blocks=1)}, folder / "RealESRGAN_x4plus.pth")
+    write_clip(folder / "clip.mp4", frames=2)
     (folder / "notes.txt").write_text("buy milk\n")
     (folder / "holiday").mkdir()
     for seed in (6, 7):

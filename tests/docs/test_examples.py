@@ -22,6 +22,7 @@ from service.http.access.api_key import KeysFile
 from service.settings import Settings
 from tests.docs.conftest import TILE_VALUES
 from tests.docs.documents import OPERATIONS, README, ROOT, Block, Example, blocks, documents, examples
+from tests.pastiche.video.clips import pictures, sound_packets
 from tests.service.live import Live
 from trainer.command_line import parse
 
@@ -121,7 +122,13 @@ def run_pastiche(shell: Shell, words: Sequence[str], _: Example) -> None:
     written = sorted(target.rglob("*.*")) if target.is_dir() else [target]
     assert written
     for path in written:
-        check_image(path)
+        check_image(path) if path.suffix in FORMATS else check_video(path)
+
+
+def check_video(path: Path) -> None:
+    """The file is a video with sound."""
+    assert pictures(path)
+    assert sound_packets(path)
 
 
 def run_models(shell: Shell, words: Sequence[str], _: Example) -> None:

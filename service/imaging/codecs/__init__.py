@@ -7,7 +7,7 @@ memory for pixels; `encode` writes a file.
 from service.imaging.codecs.colour import ColourSpace
 from service.imaging.codecs.configuration import configure_codecs
 from service.imaging.codecs.decoding import decode
-from service.imaging.codecs.encoding import encode
+from service.imaging.codecs.encoding import encode, prepare_array, select_profile
 from service.imaging.codecs.formats import EXTENSIONS, WRITTEN_FORMATS, ImageFormat, readable_types, writable_types
 from service.imaging.codecs.header import ImageHeader, inspect
 from service.imaging.codecs.limits import ImageLimits
@@ -37,7 +37,9 @@ __all__ = [
     "decode",
     "encode",
     "inspect",
+    "prepare_array",
     "read_quantization",
     "readable_types",
+    "select_profile",
     "writable_types",
 ]

@@ -42,8 +42,8 @@ def encode(
     sRGB, has three channels, a white background, or 8 bits.
     """
     metadata = _select_metadata(pictures[0], original, kind, output, source_type)
-    profile = _select_profile(original, kind)
-    arrays = (_prepare_array(picture, original, kind) for picture in pictures)
+    profile = select_profile(original, kind)
+    arrays = (prepare_array(picture, original, kind) for picture in pictures)
     if kind is ImageFormat.TIFF:
         return write_tiff(next(arrays), profile, metadata)
     options = _encoder_options(kind, output) | _metadata_options(kind, profile, metadata)
@@ -61,7 +61,7 @@ def _select_metadata(
     return original.metadata.for_output(output.metadata, source_type, width, height, srgb=srgb)
 
 
-def _select_profile(original: DecodedImage, kind: ImageFormat) -> bytes | None:
+def select_profile(original: DecodedImage, kind: ImageFormat) -> bytes | None:
     """The profile of the output, if its channels are those of the file."""
     space = original.space if _keeps_space(original, kind) else SRGB
     return space.profile if space.is_grey == (original.grey and kind.supports_grey) else None
@@ -72,7 +72,7 @@ def _keeps_space(original: DecodedImage, kind: ImageFormat) -> bool:
     return kind.supports_profile and (kind.supports_grey or not original.space.is_grey)
 
 
-def _prepare_array(picture: Picture, original: DecodedImage, kind: ImageFormat) -> Pixels:
+def prepare_array(picture: Picture, original: DecodedImage, kind: ImageFormat) -> Pixels:
     """The values to store: (H, W) or (H, W, C), uint8 or uint16."""
     pixels, alpha = picture.pixels, picture.alpha
     if not kind.supports_16_bit:

@@ -1,0 +1,79 @@
+"""`pastiche stylize STYLE in.mp4 -o out.mp4` and `pastiche upscale SCALE in.mp4 -o out.mp4`."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from tqdm import tqdm
+
+import pastiche
+from model_store.allocator import configure_allocator
+from pastiche.options import checked
+from pastiche.video.conversion import convert
+from pastiche.video.encoder import EncoderOptions
+from pastiche.video.errors import VideoError
+from service.errors import InvalidRequest, ServiceError
+
+ENCODER_OPTIONS = ("codec", "crf", "preset")
+
+
+class Progress:
+    """A bar with the frames that are done, and the time that is left."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: tqdm[NoReturn] | None = None
+
+    def __call__(self, done: int, every: int | None) -> None:
+        """As `convert` calls it: first with what an earlier run has done."""
+        if self._bar is None:
+            hidden = True if self._quiet else None
+            self._bar = tqdm(total=every, initial=done, unit=" frames", disable=hidden, file=sys.stderr)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def run(
+    command: str, target: str, source: Path, result: Path, options: Mapping[str, str], *, overwrite: bool, quiet: bool
+) -> int:
+    """Convert one video, with options of the service and ENCODER_OPTIONS; returns the exit status of `pastiche`."""
+    if result.exists() and not overwrite:
+        print("1 there already", file=sys.stderr)
+        return 0
+    if result.resolve() == source.resolve():
+        print(f"error: {result} is the video itself; name another file with -o", file=sys.stderr)
+        return 2
+    progress = Progress(quiet=quiet)
+    try:
+        _convert(command, target, source, result, options, progress)
+    except (VideoError, ServiceError, ValueError, OSError) as error:
+        progress.close()
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InvalidRequest) else 1
+    return 0
+
+
+def _convert(
+    command: str, target: str, source: Path, result: Path, options: Mapping[str, str], progress: Progress
+) -> None:
+    configure_allocator()
+    encoder = checked(EncoderOptions, {name: options[name] for name in ENCODER_OPTIONS if name in options})
+    rest = {name: value for name, value in options.items() if name not in ENCODER_OPTIONS}
+    with pastiche.load(_scale(target) if command == "upscale" else target) as model:
+        converted = convert(source, result, model, rest, encoder, progress)
+    progress.close()
+    for stream in converted.left_out:
+        print(f"left out: {stream}, which {result.suffix} cannot hold", file=sys.stderr)
+    print(f"1 written, {converted.frames} frames; {converted.flicker}", file=sys.stderr)
+
+
+def _scale(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidRequest(f"{text!r} is no scale; a number is accepted, such as 4") from None

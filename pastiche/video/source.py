@@ -1,0 +1,118 @@
+"""Reads a video: its frames, upright and in RGB, with their times."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av import VideoFrame
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from pastiche.pictures import Array
+from pastiche.video.colours import VideoColours
+from pastiche.video.errors import VideoError
+
+RIGHT_ANGLE = 90
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Of a video, with the format of its pixels."""
+
+    time_base: Fraction
+    rate: Fraction
+    """On average, in frames a second."""
+    pixel_format: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame as it is shown; times in the video's time base."""
+
+    pixels: Array
+    """(H, W, 3), upright."""
+    pts: int
+    duration: int
+    """0 where the file does not say."""
+    pixel_aspect: Fraction
+    """Width over height of a pixel."""
+    colours: VideoColours
+
+
+class VideoSource:
+    """A file that has a video."""
+
+    def __init__(self, path: Path, container: InputContainer, stream: VideoStream) -> None:
+        self.path = path
+        self._container = container
+        self._stream = stream
+        time_base, rate = stream.time_base or Fraction(1, 90_000), stream.average_rate or stream.base_rate or 25
+        self.timing = Timing(Fraction(time_base), Fraction(rate), stream.codec_context.pix_fmt or "yuv420p")
+        stream.thread_type = "AUTO"
+
+    @property
+    def frame_count(self) -> int | None:
+        """As far as the file says, or by its duration; None where it says neither."""
+        if self._stream.frames:
+            return self._stream.frames
+        if self._container.duration:
+            return max(1, round(self._container.duration / av.time_base * self.timing.rate))
+        return None
+
+    @property
+    def copied_streams(self) -> list[Stream]:
+        """Sound and subtitles."""
+        return [stream for stream in self._container.streams if stream.type in ("audio", "subtitle")]
+
+    def frames(self, skipped: int = 0) -> Iterator[Frame]:
+        """All frames after the first `skipped`. Raises VideoError where the file is broken or ends too early."""
+        count, last = 0, None
+        try:
+            for decoded in self._container.decode(self._stream):
+                count, last = count + 1, self._next_pts(decoded, last)
+                if count > skipped:
+                    yield _upright(decoded, last, Fraction(self._stream.sample_aspect_ratio or 1))
+        except FFmpegError as error:
+            raise VideoError(f"{self.path}: the video is broken after {count} frames: {error.strerror}") from error
+        if count < self._stream.frames:
+            detail = f"the video ends after {count} of {self._stream.frames} frames; the file is not complete"
+            raise VideoError(f"{self.path}: {detail}")
+        if not count:
+            raise VideoError(f"{self.path}: the video has no frames; the file is not complete")
+
+    def _next_pts(self, frame: VideoFrame, last: int | None) -> int:
+        """The frame's time, which is later than that of the one before it; by the rate where the file has none."""
+        base = self.timing.time_base
+        step = max(1, round(1 / self.timing.rate / base))
+        if frame.pts is None:
+            return 0 if last is None else last + step
+        pts = round(frame.pts * (frame.time_base or base) / base)
+        return pts if last is None else max(pts, last + 1)
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[VideoSource]:
+    """Raises VideoError for a file that is none, or that has no video."""
+    try:
+        container = av.open(str(path))
+    except FFmpegError as error:
+        raise VideoError(f"{path} cannot be read as a video: {error.strerror}") from error
+    with container:
+        pictures = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+        if not pictures:
+            kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+            raise VideoError(f"{path} has no video, only {kinds}")
+        yield VideoSource(path, container, pictures[0])
+
+
+def _upright(frame: VideoFrame, pts: int, stored_aspect: Fraction) -> Frame:
+    colours, turns = VideoColours.of(frame), frame.rotation // RIGHT_ANGLE
+    pixels = np.ascontiguousarray(np.rot90(colours.to_rgb(frame), turns))
+    aspect = 1 / stored_aspect if turns % 2 else stored_aspect
+    return Frame(pixels, pts, frame.duration or 0, aspect, colours)

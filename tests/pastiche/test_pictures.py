@@ -1,0 +1,66 @@
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pastiche.pictures import read_source, to_array, to_image
+from service.imaging.codecs import decode
+from tests.service.imaging.images import photo
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "HSV", "YCbCr", "RGBa", "La", "PA", "RGBX"])
+def test_image_in_memory_becomes_a_lossless_file(mode: str) -> None:
+    base = Image.fromarray(photo())
+    image = {"RGBa": lambda: base.convert("RGBA"), "La": lambda: base.convert("LA")}.get(mode, lambda: base)()
+    image = image.convert(mode)
+    stored = Image.open(io.BytesIO(read_source(image)))
+    straight = image.convert({"La": "LA", "RGBa": "RGBA"}.get(mode, mode))
+    np.testing.assert_array_equal(np.asarray(stored.convert("RGB")), np.asarray(straight.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_other_modes_are_refused(mode: str) -> None:
+    with pytest.raises(ValueError, match=f"mode {mode} is not accepted; these are: 1, L"):
+        read_source(Image.new(mode, (3, 3)))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((3, 4), np.uint8), np.zeros((3, 4, 2), np.uint16), np.zeros((3, 4, 4), np.float64)],
+)
+def test_array_becomes_a_file_with_its_channels(array: Any) -> None:
+    decoded = decode(read_source(array), keep_grey=True, keep_16_bit=True)
+    assert next(decoded.pictures).pixels.dtype == (np.uint8 if array.dtype == np.uint8 else np.uint16)
+    assert decoded.header.has_alpha == (array.shape[2:] in ((2,), (4,)))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((3, 4, 5), np.uint8), "of shape"),
+        (np.zeros((0, 4, 3), np.uint8), "of shape"),
+        (np.zeros((2, 3, 4, 3), np.uint8), "of shape"),
+        (np.zeros((3, 4), np.int32), "uint8, uint16, and floats"),
+        (np.full((3, 4), 255.0), "from 0 to 1; these go from 255 to 255"),
+        (np.full((3, 4), np.nan), "from 0 to 1; these go from nan"),
+    ],
+)
+def test_other_arrays_are_refused(array: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_source(array)
+
+
+def test_other_things_are_refused() -> None:
+    with pytest.raises(TypeError, match="int is no image; a path"):
+        read_source(3)
+
+
+def test_answer_has_the_type_of_what_was_given() -> None:
+    file = read_source(photo())
+    decoded = decode(file)
+    [picture] = decoded.pictures
+    assert to_image(picture, decoded).mode == "RGB"
+    assert to_array(picture, decoded, photo()).shape == photo().shape
+    assert to_array(picture, decoded, np.zeros((1, 1, 4))).shape[2] == 4

@@ -1,0 +1,67 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from client.__main__ import main
+from pastiche.video.command import Progress
+from tests.pastiche.video.clips import pictures, write_clip
+
+
+@pytest.fixture(autouse=True)
+def _small(video_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"STORES": video_store, "DEVICE": "cpu", "PRECISION": "fp32", "THREADS": 1}.items():
+        monkeypatch.setenv(f"PASTICHE_{name}", str(value))
+
+
+def test_video_is_painted_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = write_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+    command = ["stylize", "wave", str(source), "-o", str(target), "--strength=0.5", "--crf=30", "--preset=veryfast"]
+    assert main(command) == 0
+    assert "1 written, 5 frames; flicker: " in capsys.readouterr().err
+    assert len(pictures(target)) == 5
+    assert main(command) == 0
+    assert "1 there already" in capsys.readouterr().err
+
+
+def test_video_is_enlarged_by_the_command(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", frames=1)
+    assert main(["upscale", "2", str(source), "-o", str(tmp_path / "out.mp4"), "--quiet"]) == 0
+    assert pictures(tmp_path / "out.mp4")[0].shape == (96, 128, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["stylize", "none", "in.mp4", "-o", "out.mp4"], 1, "no model is named 'none'; there are: wave, x4"),
+        (["stylize", "wave", "in.mp4", "-o", "out.mp4", "--strenght=1"], 2, "did you mean strength?"),
+        (["stylize", "wave", "in.mp4", "-o", "out.mp4", "--codec=h264"], 2, "codec is 'h264'"),
+        (["stylize", "wave", "in.mp4", "-o", "out.png"], 1, "no extension of a video"),
+        (["stylize", "wave", "in.mp4", "-o", "in.mp4", "--overwrite"], 2, "is the video itself"),
+        (["stylize", "wave", "in.mp4", "other.jpg", "-o", "out"], 2, "videos are done one by one"),
+        (["stylize", "wave", "none.mp4", "-o", "out.mp4"], 1, "cannot be read as a video"),
+        (["upscale", "much", "in.mp4", "-o", "out.mp4"], 2, "'much' is no scale"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    status: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "in.mp4", frames=1)
+    assert main(words) == status
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_progress_begins_with_what_is_done(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    progress = Progress(quiet=False)
+    progress(40, 100)
+    progress(50, 100)
+    progress.close()
+    assert "50/100" in capsys.readouterr().err

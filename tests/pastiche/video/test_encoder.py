@@ -1,0 +1,64 @@
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+from pydantic import ValidationError
+
+from pastiche.video.colours import VideoColours
+from pastiche.video.encoder import EncoderOptions, Painted, choose_pixel_format, write_segment
+from pastiche.video.errors import VideoError
+from pastiche.video.source import Timing
+from tests.pastiche.video.clips import panned
+from tests.service.imaging.images import photo
+
+TIMING = Timing(Fraction(1, 600), Fraction(25), "yuv420p")
+COLOURS = VideoColours(1, 1, 1, 1, 8, 48)
+
+
+def painted(number: int, pts: int) -> Painted:
+    return Painted(panned(number), pts, 24, Fraction(4, 3), COLOURS)
+
+
+def test_segment_begins_at_zero_with_a_key_frame(tmp_path: Path) -> None:
+    frames = iter([painted(0, 100), painted(1, 110), painted(2, 190)])
+    segment = write_segment(tmp_path / "one.mp4", frames, TIMING, EncoderOptions())
+    assert (segment.frames, segment.start, segment.last_duration) == (3, 100, 24)
+    with av.open(str(tmp_path / "one.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.sample_aspect_ratio == Fraction(4, 3)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+    assert packets[0].is_keyframe
+    assert [round(packet.pts * packet.time_base * 600) for packet in packets if packet.pts is not None] == [0, 10, 90]
+    assert all(packet.pts == packet.dts for packet in packets)
+
+
+@pytest.mark.parametrize(
+    ("codec", "wanted", "sides", "depth", "chosen"),
+    [
+        ("libx264", "yuv420p", (48, 64), 8, "yuv420p"),
+        ("libx264", "yuv422p", (48, 64), 8, "yuv422p"),
+        ("libx264", "yuv420p", (47, 64), 8, "yuv444p"),
+        ("libx264", "yuv420p10le", (48, 64), 10, "yuv420p10le"),
+        ("libx264", "rgb24", (48, 64), 8, "yuv420p"),
+        ("libsvtav1", "yuv444p", (48, 64), 8, "yuv420p"),
+    ],
+)
+def test_pixel_format_is_that_of_the_video_where_possible(
+    codec: str, wanted: str, sides: tuple[int, int], depth: int, chosen: str
+) -> None:
+    frame = Painted(photo(1, *sides), 0, 0, Fraction(1), VideoColours(1, 1, 1, 1, depth, sides[0]))
+    assert choose_pixel_format(codec, wanted, frame) == chosen
+
+
+def test_encoder_that_cannot_is_named(tmp_path: Path) -> None:
+    odd = Painted(photo(1, 47, 64), 0, 0, Fraction(1), COLOURS)
+    with pytest.raises(VideoError, match="libsvtav1 cannot encode yuv444p, which this video needs; it takes yuv420p"):
+        choose_pixel_format("libsvtav1", "yuv420p", odd)
+    with pytest.raises(VideoError, match="libx264 cannot encode this"):
+        write_segment(tmp_path / "one.mp4", iter([painted(0, 0)]), TIMING, EncoderOptions(preset="none"))
+
+
+def test_other_codecs_are_refused() -> None:
+    with pytest.raises(ValidationError, match="libx264"):
+        EncoderOptions.model_validate({"codec": "mpeg1video"})

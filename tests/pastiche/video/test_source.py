@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pastiche.video.errors import VideoError
+from pastiche.video.source import open_video
+from tests.pastiche.video.clips import HEIGHT, STEP, WIDTH, panned, turned, write_clip, write_sound
+
+
+def test_frames_come_with_their_times(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "in.mp4")
+    with open_video(path) as video:
+        assert video.frame_count == 5
+        frames = list(video.frames())
+        base = video.timing.time_base
+    assert [round(frame.pts * base * 600) for frame in frames] == [0, STEP, 2 * STEP, 3 * STEP, 4 * STEP]
+    assert np.abs(frames[2].pixels.astype(int) - panned(2)).mean() < 4
+    assert frames[0].pixel_aspect == 1
+
+
+def test_skipped_frames_are_those_at_the_beginning(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "in.mp4")
+    with open_video(path) as video:
+        whole = [frame.pts for frame in video.frames()]
+    with open_video(path) as video:
+        assert [frame.pts for frame in video.frames(3)] == whole[3:]
+
+
+def test_turned_video_is_upright(tmp_path: Path) -> None:
+    with open_video(turned(write_clip(tmp_path / "in.mp4"))) as video:
+        first = next(video.frames()).pixels
+    assert first.shape == (WIDTH, HEIGHT, 3)
+    assert np.abs(first.astype(int) - np.rot90(panned(0), -1)).mean() < 4
+
+
+def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.mp4").write_text("no video")
+    cases = [
+        (write_sound(tmp_path / "sound.mp4"), "has no video, only audio"),
+        (tmp_path / "notes.mp4", "cannot be read as a video"),
+        (tmp_path / "none.mp4", "cannot be read as a video: No such file"),
+    ]
+    for path, message in cases:
+        with pytest.raises(VideoError, match=message), open_video(path):
+            pass
