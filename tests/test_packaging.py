@@ -20,11 +20,11 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 CHANGELOG = ROOT / "CHANGELOG.md"
 SCRIPTS = {"pastiche", "pastiche-serve", "pastiche-train", "pastiche-models", "pastiche-keys"}
-PACKAGES = ("client", "model_store", "service", "trainer")
+PACKAGES = ("client", "model_store", "pastiche", "service", "trainer")
 
 
 def files(root: Path) -> set[str]:
-    """Every file of the three packages but those that Python itself makes."""
+    """Every file of the packages but those that Python itself makes."""
     found = (file for package in PACKAGES for file in (root / package).rglob("*") if file.is_file())
     return {file.relative_to(root).as_posix() for file in found if "__pycache__" not in file.parts}
 

@@ -1,0 +1,34 @@
+"""Pastiche for programs: a client of a service, sync and async.
+
+Names are imported when they are first used, so that a program pays only for what it needs.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from client.answers import Estimate, Health, JobStatus, Model, ModelDetails
+    from client.async_client import AsyncClient, AsyncJob
+    from client.errors import PasticheError, Problem
+    from client.picture import Picture
+    from client.retries import RetryPolicy
+    from client.sync_client import Client, Job
+    from pastiche import errors
+else:
+    from pastiche.exports import import_name as __getattr__  # noqa: F401 # looks names up (PEP 562)
+
+__all__ = [
+    "AsyncClient",
+    "AsyncJob",
+    "Client",
+    "Estimate",
+    "Health",
+    "Job",
+    "JobStatus",
+    "Model",
+    "ModelDetails",
+    "PasticheError",
+    "Picture",
+    "Problem",
+    "RetryPolicy",
+    "errors",
+]
