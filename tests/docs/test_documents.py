@@ -37,7 +37,7 @@ from tests.service.live import Live
 from trainer.command_line import parse
 
 README_BYTES = 8192
-PACKAGES = ("client", "model_store", "service", "trainer")
+PACKAGES = ("client", "model_store", "pastiche", "service", "trainer")
 TREE = re.compile(rf"(?:{'|'.join(PACKAGES)}|benchmarks|tests|docs|docker|\.ci)/[\w./-]*")
 UNITS = {"": 1, "s": 1, "MiB": 2**20, "GiB": 2**30, "MP": MEGA, "million": MEGA}
 DOCUMENTS = pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
