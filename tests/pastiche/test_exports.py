@@ -45,6 +45,7 @@ with pastiche.Client("http://127.0.0.1:9") as client:
 """
 
 
+@pytest.mark.timeout(1200)  # mypy reads all stubs, without a cache
 def test_users_get_types(tmp_path: Path) -> None:
     (tmp_path / "user.py").write_text(USER)
     options = ["--strict", "--config-file=", "--no-error-summary", f"--cache-dir={tmp_path / 'cache'}"]
