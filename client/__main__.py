@@ -10,14 +10,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-import httpx
-
+from client.address import DEFAULT_SERVER, parse_address
+from client.async_client import AsyncClient
 from client.batch import Batch, BatchCounts
-from client.exchange import Call, Refused
+from client.errors import PasticheError
 from client.files import Item, UsageError, plan, with_format
 from client.models import named_models
+from client.request import Request
+from client.retries import RetryPolicy
 
-DEFAULT_SERVER = "http://127.0.0.1:8000"
 DAY = 86400
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".wmv", ".flv"})
@@ -37,12 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if any(path.suffix.lower() in VIDEO_SUFFIXES for path in options.images):
             return _convert_video(options, query)
         items = plan(options.images, options.output)
-        call = _build_call(options, with_format(query, items))
-        counts = asyncio.run(_run(options, call, items))
+        request = _build_request(options, with_format(query, items))
+        counts = asyncio.run(_run(options, request, items))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except Refused as error:
+    except PasticheError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -67,14 +68,14 @@ def _convert_video(options: argparse.Namespace, query: dict[str, str]) -> int:
     return run(options.command, options.target, source, options.output, query, **switches)
 
 
-async def _run(options: argparse.Namespace, call: Call, items: Sequence[Item]) -> BatchCounts:
+async def _run(options: argparse.Namespace, request: Request, items: Sequence[Item]) -> BatchCounts:
     async with _client(options) as client:
         batch = Batch(
             client,
-            call,
-            named_models(options.command, options.target, call.query),
+            request,
+            RetryPolicy(options.retries, options.patience),
+            named_models(options.command, options.target, request.query),
             parallel=options.parallel,
-            patience=options.patience,
             overwrite=options.overwrite,
             quiet=options.quiet,
         )
@@ -82,25 +83,20 @@ async def _run(options: argparse.Namespace, call: Call, items: Sequence[Item]) -
 
 
 @asynccontextmanager
-async def _client(options: argparse.Namespace) -> AsyncIterator[httpx.AsyncClient]:
-    seconds = (
-        options.timeout + 60 if options.timeout else None
-    )  # the service enforces the timeout; this is for one that hangs
-    timeout = httpx.Timeout(10, read=seconds, write=seconds, pool=None)
+async def _client(options: argparse.Namespace) -> AsyncIterator[AsyncClient]:
     if options.local:
         from client.local import local  # noqa: PLC0415 # PyTorch takes seconds that a remote service does not need
 
-        async with local(timeout) as client:
+        async with local() as client:
             yield client
         return
-    async with httpx.AsyncClient(base_url=options.server, timeout=timeout) as client:
+    async with AsyncClient(options.server, key=options.key) as client:
         yield client
 
 
-def _build_call(options: argparse.Namespace, query: dict[str, str]) -> Call:
-    headers = {"X-Request-Timeout": f"{options.timeout:g}"} if options.timeout else {}
+def _build_request(options: argparse.Namespace, query: dict[str, str]) -> Request:
     target = quote(options.target, safe=":,")  # the separators of mixed styles
-    return Call(f"/v1/{options.command}/{target}", query, headers, options.retries)
+    return Request("POST", f"/v1/{options.command}/{target}", query, timeout=options.timeout)
 
 
 def _parse_query(unknown: Sequence[str]) -> dict[str, str]:
@@ -147,6 +143,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     add("--retries", type=_retries, default=10, metavar="N", help="for each image, of a busy service (%(default)s)")
     add("--patience", type=_patience, default=60, metavar="SECONDS", help="with a service that is away (%(default)s)")
     add("--timeout", type=_timeout, metavar="SECONDS", help="for each image, as X-Request-Timeout")
+    add("--key", default=os.environ.get("PASTICHE_KEY"), help="an API key of the service, by default PASTICHE_KEY")
     add("--overwrite", action="store_true", help="do again what is there already")
     add("--quiet", action="store_true", help="no progress bar")
 
@@ -186,18 +183,10 @@ def _parse_number(text: str) -> float:
 
 
 def _address(text: str) -> str:
-    if not _is_address(text):
-        example = f"http://{text}" if text and "://" not in text else DEFAULT_SERVER
-        raise argparse.ArgumentTypeError(f"{text!r} is no address of a server; one is written {example}")
-    return text
-
-
-def _is_address(text: str) -> bool:
     try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL:
-        return False
-    return url.scheme in ("http", "https") and url.host != "" and (url.port or 0) < 2**16
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 if __name__ == "__main__":

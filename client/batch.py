@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-import httpx
 from tqdm import tqdm
 
-from client.exchange import Call, Refused, RefusedForAll, Unavailable, exchange
+from client.async_client import AsyncClient
+from client.errors import PasticheError, Unavailable
+from client.exchange import RefusedForAll, send_image
 from client.files import Item
 from client.models import require_models
 from client.outage import Outage
+from client.request import Request
+from client.retries import RetryPolicy
 
 
 @dataclass
@@ -37,22 +40,24 @@ class BatchCounts:
 class Batch:
     def __init__(
         self,
-        client: httpx.AsyncClient,
-        call: Call,
+        client: AsyncClient,
+        request: Request,
+        policy: RetryPolicy,
         models: Sequence[str] = (),
         *,
         parallel: int,
-        patience: float,
         overwrite: bool,
         quiet: bool,
     ) -> None:
+        """`request` is made for every image, with the image as its content; it names `models`."""
         self._client = client
-        self._call = call
+        self._request = request
+        self._policy = policy
         self._models = models
         self._parallel = parallel
         self._overwrite = overwrite
         self._bar: tqdm[NoReturn] = tqdm(unit=" images", disable=True if quiet else None, file=sys.stderr, delay=0.5)
-        self._outage = Outage(patience, self._print_line)
+        self._outage = Outage(policy.patience, self._print_line)
         self._counts = BatchCounts()
         self._pending: deque[Item] = deque()
 
@@ -73,7 +78,7 @@ class Batch:
 
     async def _check_models(self) -> None:
         try:
-            await require_models(self._client, self._models, self._outage)
+            await require_models(self._client, self._models, self._policy, self._outage)
         except Unavailable as error:
             self._counts.outage_reason = str(error)
             self._skip_rest()
@@ -89,7 +94,7 @@ class Batch:
                 self._counts.not_tried += 1
                 self._counts.outage_reason = str(error)
                 self._skip_rest()
-            except (Refused, OSError) as error:
+            except (PasticheError, OSError) as error:
                 self._counts.failed += 1
                 self._print_line(f"{item.source}: {error}")
                 if isinstance(error, RefusedForAll):
@@ -99,12 +104,9 @@ class Batch:
             self._bar.update()
 
     async def _process(self, item: Item) -> None:
-        content = await asyncio.to_thread(item.source.read_bytes)
-        answer = await exchange(self._client, self._call, content, self._outage)
-        media_type = answer.headers.get("Content-Type", "").partition(";")[0]
-        if not media_type.startswith("image/"):
-            raise Refused(f"the answer is {media_type or 'nothing'} and no image")
-        await asyncio.to_thread(item.write, answer.content, media_type, overwrite=self._overwrite)
+        request = self._request.with_content(await asyncio.to_thread(item.source.read_bytes))
+        picture = await send_image(self._client, request, self._policy, self._outage)
+        await asyncio.to_thread(item.write, picture.bytes, picture.media_type, overwrite=self._overwrite)
 
     def _skip_rest(self) -> None:
         """Count all pending items as not tried."""

@@ -7,28 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-FORMATS = {
-    ".apng": "png",
-    ".avif": "avif",
-    ".gif": "gif",
-    ".jfif": "jpeg",
-    ".jpe": "jpeg",
-    ".jpeg": "jpeg",
-    ".jpg": "jpeg",
-    ".pjp": "jpeg",
-    ".pjpeg": "jpeg",
-    ".png": "png",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".webp": "webp",
-}
-"""Format of a result, by its extension."""
+from client.formats import FORMATS, extension
 
 SUFFIXES = frozenset({*FORMATS, ".bmp", ".dib", ".heic", ".heif", ".hif", ".jxl"})
 """Extensions of the images in a folder. A file named on the command line may have any other."""
-
-EXTENSIONS = {"image/jpeg": ".jpg", "image/tiff": ".tif"}
-"""Extension of a result, by media type, if it is not the subtype."""
 
 
 class UsageError(Exception):
@@ -48,8 +30,7 @@ class Item:
         """The path of a result of this type."""
         if self.exact:
             return self.target
-        extension = EXTENSIONS.get(media_type, f".{media_type.rpartition('/')[2]}")
-        return self.target.with_name(self.target.name + extension)
+        return self.target.with_name(self.target.name + extension(media_type))
 
     def existing_result(self) -> Path | None:
         """The result of an earlier run in any format, None without one."""

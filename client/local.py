@@ -9,7 +9,8 @@ from pathlib import Path
 
 import httpx
 
-from client.exchange import Refused
+from client.async_client import AsyncClient
+from client.errors import PasticheError
 from model_store.allocator import configure_allocator
 from service.app import build_service
 from service.settings import Settings
@@ -21,30 +22,27 @@ NO_JOBS_FOLDER = Path(os.devnull) / "jobs"
 
 
 @asynccontextmanager
-async def local(timeouts: httpx.Timeout) -> AsyncIterator[httpx.AsyncClient]:
+async def local() -> AsyncIterator[AsyncClient]:
     """Start a service for the duration of the block and yield a client of it. PASTICHE_… variables are its settings.
 
-    It has no jobs, so it does not touch those of a service with the same settings. Raises Refused if it cannot start.
+    It has no jobs, so it does not touch those of a service with the same settings. Raises PasticheError if it cannot
+    start.
     """
     logging.basicConfig(level="WARNING")
     configure_allocator()
     try:
         service = build_service(Settings(jobs_folder=NO_JOBS_FOLDER))
     except ValueError as error:
-        raise Refused(f"the service cannot begin: {error}") from error
+        raise PasticheError(f"the service cannot begin: {error}") from error
     transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
-    async with (
-        service.lifespan(service.app),
-        httpx.AsyncClient(transport=transport, base_url="http://local", timeout=timeouts) as client,
-    ):
+    async with service.lifespan(service.app), AsyncClient("http://local", transport=transport) as client:
         await _ready(client)
         yield client
 
 
-async def _ready(client: httpx.AsyncClient) -> None:
+async def _ready(client: AsyncClient) -> None:
     """Wait until the models are loaded."""
-    while not (answer := await client.get("/readyz")).is_success:
-        problems = answer.json()["problems"]
-        if not any("being loaded" in problem for problem in problems):
-            raise Refused(f"the service is not ready: {'; '.join(problems)}")
+    while not (health := await client.ready()).ok:
+        if not any("being loaded" in problem for problem in health.problems):
+            raise PasticheError(f"the service is not ready: {'; '.join(health.problems)}")
         await asyncio.sleep(POLL_SECONDS)

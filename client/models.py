@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from urllib.parse import quote
 
-import httpx
-
-from client.exchange import Call, Refused, Unavailable, UnknownModel, exchange
+from client.async_client import AsyncClient
+from client.calls import model_path
+from client.errors import PasticheError, Unavailable, UnknownModel
 from client.files import UsageError
 from client.outage import Outage
+from client.request import Request
+from client.retries import RetryPolicy, exchange
 
 SIMILARITY = 0.5
 """Least similarity of a name that is suggested, as `difflib` has it: x4 for x5 is as far as it goes."""
@@ -21,24 +22,24 @@ def named_models(command: str, target: str, query: Mapping[str, str]) -> list[st
     return [name.strip() for name in query.get("model", "").split(",") if name.strip()]
 
 
-async def require_models(client: httpx.AsyncClient, names: Iterable[str], outage: Outage) -> None:
+async def require_models(client: AsyncClient, names: Iterable[str], policy: RetryPolicy, outage: Outage) -> None:
     """Raise UsageError, with the most similar name, where the service has no model of a name.
 
     A service that is away is waited for; raises Unavailable as `exchange`. After any other refusal the images are sent
     all the same, since they get an answer to what they ask for.
     """
     for name in names:
-        await _require(client, name, outage)
+        await _require(client, name, policy, outage)
 
 
-async def _require(client: httpx.AsyncClient, name: str, outage: Outage) -> None:
+async def _require(client: AsyncClient, name: str, policy: RetryPolicy, outage: Outage) -> None:
     try:
-        await exchange(client, Call(f"/v1/models/{quote(name, safe='')}", method="GET"), b"", outage)
+        await client.run(exchange(Request("GET", model_path(name)), policy, outage))
     except UnknownModel as error:
         raise UsageError(f"{error}{_suggestion(name, error.available)}") from error
     except Unavailable:
         raise
-    except Refused:
+    except PasticheError:
         return
 
 

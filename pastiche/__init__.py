@@ -1,25 +1,41 @@
-"""Paint and enlarge photographs from Python: `pastiche.load("great-wave")(image)`. No server and no port.
+"""Pastiche for programs: `pastiche.load("great-wave")(image)` without a server, and a client of a service.
 
-Names are looked up when they are first used: importing this package imports no other.
+Names are imported when they are first used, so that a program pays only for what it needs.
 """
 
 from typing import TYPE_CHECKING
 
-from pastiche.lazy import names_of
-
 if TYPE_CHECKING:
+    from client.answers import Estimate, Health, JobStatus, ModelDetails, ModelSummary
+    from client.async_client import AsyncClient, AsyncJob
+    from client.errors import PasticheError, Problem
+    from client.picture import Picture
+    from client.retries import RetryPolicy
+    from client.sync_client import Client, Job
+    from pastiche import errors
     from pastiche.loading import load, models
     from pastiche.model import Model
     from service.errors import ServiceError
+else:
+    from pastiche.exports import import_name as __getattr__  # noqa: F401 # looks names up (PEP 562)
 
-__all__ = ["Model", "ServiceError", "load", "models"]
-
-__getattr__ = names_of(
-    __name__,
-    {
-        "Model": "pastiche.model",
-        "ServiceError": "service.errors",
-        "load": "pastiche.loading",
-        "models": "pastiche.loading",
-    },
-)
+__all__ = [
+    "AsyncClient",
+    "AsyncJob",
+    "Client",
+    "Estimate",
+    "Health",
+    "Job",
+    "JobStatus",
+    "Model",
+    "ModelDetails",
+    "ModelSummary",
+    "PasticheError",
+    "Picture",
+    "Problem",
+    "RetryPolicy",
+    "ServiceError",
+    "errors",
+    "load",
+    "models",
+]

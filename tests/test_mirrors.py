@@ -9,6 +9,8 @@ UNMIRRORED = {
     "benchmarks/hostile.py": "starts a service under attack; its files are tested in test_hostile_files.py",
     "benchmarks/memory.py": "starts whole services and reads figures that test_processes.py and test_servers.py test",
     "benchmarks/peers/litserve.py": "needs the extra `benchmarks`",
+    "client/errors.py": "exceptions; test_problems.py holds which one is raised",
+    "client/flow.py": "data alone; test_calls.py and test_retries.py hold it",
     "model_store/errors.py": "exceptions without code, each raised in the tests of its module",
     "pastiche/video/errors.py": "an exception without code, raised in the tests of its package",
     "service/engine/deadline.py": "data alone; test_admission.py and test_scheduler.py hold it",

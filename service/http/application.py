@@ -51,6 +51,7 @@ REQUEST_HEADERS = (
     "If-None-Match",
     "Prefer",
     "X-API-Key",
+    "X-Callback-URL",
     "X-Request-ID",
     "X-Request-Timeout",
     "traceparent",
@@ -69,6 +70,7 @@ RESPONSE_HEADERS = (
     "WWW-Authenticate",
     "X-Model",
     "X-Model-Digest",
+    "X-Model-Reason",
     "X-Request-ID",
     "traceparent",
 )

@@ -3,9 +3,11 @@ from pathlib import Path
 
 import httpx
 
+from client.async_client import AsyncClient
 from client.batch import Batch, BatchCounts
-from client.exchange import Call
 from client.files import Item
+from client.request import Request
+from client.retries import RetryPolicy
 from tests.service.imaging.images import file, photo
 
 
@@ -21,8 +23,9 @@ def run(items: list[Item], *, overwrite: bool = False, unavailable: bool = False
 
     async def send() -> BatchCounts:
         transport = httpx.MockTransport(answer)
-        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
-            batch = Batch(client, Call("/x"), parallel=2, patience=0, overwrite=overwrite, quiet=True)
+        async with AsyncClient("http://here", transport=transport) as client:
+            policy = RetryPolicy(patience=0)
+            batch = Batch(client, Request("POST", "/x"), policy, parallel=2, overwrite=overwrite, quiet=True)
             return await batch.run(items)
 
     return asyncio.run(send())

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from client.files import FORMATS, Item, UsageError, plan, with_format
+from client.files import Item, UsageError, plan, with_format
+from client.formats import FORMATS
 from service.imaging.codecs import WRITTEN_FORMATS
 
 

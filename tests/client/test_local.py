@@ -1,11 +1,11 @@
 import asyncio
 from pathlib import Path
 
-import httpx
 import pytest
 
-from client.exchange import Refused
+from client.errors import PasticheError
 from client.local import local
+from client.picture import Picture
 from tests.service.imaging.images import file, photo
 from tests.service.live import pixels, publish
 
@@ -15,21 +15,21 @@ def test_local_service_answers_without_a_server(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PASTICHE_STORES", str(tmp_path))
     monkeypatch.setenv("PASTICHE_THREADS", "1")
 
-    async def run() -> httpx.Response:
-        async with local(httpx.Timeout(60)) as client:
-            return await client.post("/v1/stylize/wave", content=file(photo()))
+    async def run() -> Picture:
+        async with local() as client:
+            return await client.stylize(file(photo()), "wave")
 
-    answer = asyncio.run(run())
-    assert answer.status_code == 200
-    assert pixels(answer.content).shape == photo().shape
+    picture = asyncio.run(run())
+    assert [(model.name, model.version) for model in picture.models] == [("wave", 1)]
+    assert pixels(picture.bytes).shape == photo().shape
 
 
 def test_local_service_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PASTICHE_DEVICE", "cuda:99")
 
     async def run() -> None:
-        async with local(httpx.Timeout(60)):
+        async with local():
             raise AssertionError
 
-    with pytest.raises(Refused, match="cuda:99 does not exist"):
+    with pytest.raises(PasticheError, match="cuda:99 does not exist"):
         asyncio.run(run())

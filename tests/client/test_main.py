@@ -9,6 +9,7 @@ from client.__main__ import main
 from service.jobs.record import JobRecord
 from service.jobs.store import JobStore
 from service.pipeline.requests import InputFiles, StylizeRequest
+from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import file, photo
 from tests.service.live import painted, pixels, publish, publish_upscaler, same, serving
 
@@ -161,6 +162,17 @@ def test_extension_of_a_single_result_sets_its_format(tmp_path: Path, capsys: py
         assert ".avif, .gif" in capsys.readouterr().err
         assert main([*command, str(source), "--overwrite"]) == 2
     assert source.read_bytes() == file(photo(), "JPEG")
+
+
+def test_key_is_sent_where_one_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(tmp_path / "store")
+    sent = write_keys(tmp_path / "keys.toml", shop="")["shop"]["Authorization"].removeprefix("Bearer ")
+    source = photos(tmp_path / "photos", 1)
+    with serving(tmp_path / "store", keys_file=tmp_path / "keys.toml") as live:
+        command = ["stylize", "wave", str(source), "-o", str(tmp_path / "out"), "--server", live.url]
+        assert main(command) == 1
+        assert "key" in capsys.readouterr().err
+        assert main([*command, "--key", sent]) == 0
 
 
 def test_broken_link_is_an_image_that_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

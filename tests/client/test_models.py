@@ -3,10 +3,12 @@ import asyncio
 import httpx
 import pytest
 
-from client.exchange import Unavailable
+from client.async_client import AsyncClient
+from client.errors import Unavailable
 from client.files import UsageError
 from client.models import named_models, require_models
 from client.outage import Outage
+from client.retries import RetryPolicy
 
 
 def require(answer: httpx.Response | httpx.TransportError, *names: str) -> list[str]:
@@ -20,8 +22,8 @@ def require(answer: httpx.Response | httpx.TransportError, *names: str) -> list[
         raise answer
 
     async def run() -> None:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(handle), base_url="http://here") as client:
-            await require_models(client, names, Outage(0, print))
+        async with AsyncClient("http://here", transport=httpx.MockTransport(handle)) as client:
+            await require_models(client, names, RetryPolicy(), Outage(0, print))
 
     asyncio.run(run())
     return asked

@@ -1,0 +1,28 @@
+"""The address of a service, and how a client is made known to it."""
+
+from collections.abc import Mapping
+
+import httpx
+
+DEFAULT_SERVER = "http://127.0.0.1:8000"
+
+
+def parse_address(text: str) -> str:
+    """The address of a service as it is, with a path where it has a prefix. Raises ValueError for any other text."""
+    if not _is_address(text):
+        example = f"http://{text}" if text and "://" not in text else DEFAULT_SERVER
+        raise ValueError(f"{text!r} is no address of a server; one is written {example}")
+    return text
+
+
+def key_headers(key: str | None) -> Mapping[str, str]:
+    """What a request with an API key has."""
+    return {} if key is None else {"Authorization": f"Bearer {key}"}
+
+
+def _is_address(text: str) -> bool:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        return False
+    return url.scheme in ("http", "https") and url.host != "" and (url.port or 0) < 2**16

@@ -1,0 +1,79 @@
+"""An image in any of the forms that programs have it in, as the bytes of a file."""
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+
+class BinaryFile(Protocol):
+    """A file that is open for reading."""
+
+    def read(self) -> bytes:
+        """All of it."""
+
+
+class PixelArray(Protocol):
+    """An image of Pillow, or an array of NumPy."""
+
+    @property
+    def __array_interface__(self) -> Mapping[str, Any]:
+        """Where the pixels are."""
+
+
+ImageInput = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryFile | PixelArray
+
+PNG_MODES = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
+"""Modes of Pillow that a PNG keeps; others become RGB."""
+
+
+def read_image(image: ImageInput) -> bytes:
+    """The bytes of the file, or of a PNG of the pixels.
+
+    An array has the shape (height, width) or (height, width, 3 or 4), and the type uint8, or a floating one with values
+    from 0 to 1. Raises OSError for a file that cannot be read, TypeError and ValueError for what is no image.
+    """
+    match image:
+        case bytes() | bytearray() | memoryview():
+            return bytes(image)
+        case str() | os.PathLike():
+            return Path(image).read_bytes()
+    if hasattr(image, "__array_interface__"):
+        return _encode(image)
+    content = image.read() if hasattr(image, "read") else None
+    if not isinstance(content, bytes):
+        accepted = "a path, bytes, a file open in binary mode, an image of Pillow, or an array of NumPy"
+        raise TypeError(f"{type(image).__name__} is no image; accepted is {accepted}")
+    return content
+
+
+def _encode(pixels: Any) -> bytes:
+    from PIL import Image  # noqa: PLC0415 # only for those who have images of it
+
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(_to_bytes(pixels))
+    if image.mode not in PNG_MODES:
+        image = image.convert("RGB")
+    return _write_png(image)
+
+
+def _write_png(image: "PIL.Image.Image") -> bytes:
+    """A PNG with the profile and the orientation of the image; compressed a little, since it is sent once."""
+    stream = io.BytesIO()
+    profile, exif = image.info.get("icc_profile"), image.getexif()
+    image.save(stream, "PNG", compress_level=1, icc_profile=profile, exif=exif)
+    return stream.getvalue()
+
+
+def _to_bytes(array: Any) -> Any:
+    """An array of floats from 0 to 1 as uint8; one of uint8 as it is. Raises ValueError for any other."""
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
+        raise ValueError(f"an array of shape {array.shape} is no image; accepted are (h, w), (h, w, 3) and (h, w, 4)")
+    if array.dtype.kind == "f" and array.min() >= 0 and array.max() <= 1:
+        return (array * 255).round().astype("uint8")
+    if array.dtype != "uint8":
+        raise ValueError(f"an array of {array.dtype} is no image unless its values are floats from 0 to 1, or uint8")
+    return array

@@ -1,0 +1,43 @@
+"""What calls of a service raise."""
+
+from client.errors import (
+    AccessDenied,
+    Conflict,
+    ImageRejected,
+    InvalidRequest,
+    JobUnfinished,
+    NoAnswer,
+    NotFound,
+    Overloaded,
+    PasticheError,
+    Problem,
+    ProblemDetails,
+    QuotaExceeded,
+    ServiceFailed,
+    TimedOut,
+    Unavailable,
+    UnexpectedAnswer,
+    UnknownJob,
+    UnknownModel,
+)
+
+__all__ = [
+    "AccessDenied",
+    "Conflict",
+    "ImageRejected",
+    "InvalidRequest",
+    "JobUnfinished",
+    "NoAnswer",
+    "NotFound",
+    "Overloaded",
+    "PasticheError",
+    "Problem",
+    "ProblemDetails",
+    "QuotaExceeded",
+    "ServiceFailed",
+    "TimedOut",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "UnknownJob",
+    "UnknownModel",
+]

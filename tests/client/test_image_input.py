@@ -1,0 +1,70 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from client.image_input import read_image
+from tests.service.imaging.images import file, photo
+from tests.service.live import pixels
+
+
+def test_files_are_sent_as_they_are(tmp_path: Path) -> None:
+    content = file(photo(), "JPEG")
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(content)
+    for image in (path, str(path), content, bytearray(content), memoryview(content), io.BytesIO(content)):
+        assert read_image(image) == content
+    with path.open("rb") as opened:
+        assert read_image(opened) == content
+
+
+def test_pixels_are_sent_without_loss() -> None:
+    for image in (photo(), Image.fromarray(photo()), photo().astype(np.float32) / 255):
+        assert np.array_equal(pixels(read_image(image)), photo())
+    grey = read_image(photo()[..., 0])
+    assert Image.open(io.BytesIO(grey)).mode == "L"
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"])
+def test_images_of_every_mode_become_files(mode: str) -> None:
+    image = Image.fromarray(photo()).convert("RGBA" if mode == "LA" else "RGB").convert(mode)
+    sent = Image.open(io.BytesIO(read_image(image)))
+    assert sent.mode == (mode if mode in ("1", "L", "LA", "P", "RGB", "RGBA") else "RGB")
+    assert np.array_equal(np.array(sent.convert("RGB")), np.array(image.convert("RGB")))
+
+
+def test_profile_and_orientation_of_an_image_are_sent() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    opened = Image.open(io.BytesIO(file(photo(), "JPEG", icc_profile=profile, exif=exif)))
+    sent = Image.open(io.BytesIO(read_image(opened)))
+    assert sent.info["icc_profile"] == profile
+    assert sent.getexif()[0x0112] == 6
+
+
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        (np.zeros((3, 32, 32), np.uint8), r"\(3, 32, 32\) is no image; accepted are \(h, w\)"),
+        (np.zeros((0, 32, 3), np.uint8), r"\(0, 32, 3\) is no image"),
+        (np.zeros((8, 8, 3), np.int64), "int64 is no image"),
+        (np.full((8, 8, 3), 255.0), "floats from 0 to 1"),
+        (np.full((8, 8, 3), np.nan), "floats from 0 to 1"),
+    ],
+)
+def test_other_arrays_are_refused(image: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        read_image(image)
+
+
+def test_other_things_are_refused(tmp_path: Path) -> None:
+    things: list[Any] = [3, None, io.StringIO("text")]
+    for thing in things:
+        with pytest.raises(TypeError, match="is no image; accepted is a path"):
+            read_image(thing)
+    with pytest.raises(FileNotFoundError):
+        read_image(tmp_path / "absent.jpg")
