@@ -18,11 +18,13 @@ from service.http.middleware.forwarded import Forwarded
 from service.http.middleware.path_normalization import NormalizePath
 from service.http.middleware.security_headers import SecurityHeaders
 from service.http.middleware.uploads import Upload, Uploads
+from service.http.open_inference.messages import render_inference_error
+from service.http.openai.edit_answer import openai_error
 from service.http.problems import Problems
 from service.http.query import refuse_unknown_parameters
 from service.http.routes.docs import docs_router
 from service.http.routes.edits import PATH as EDITS
-from service.http.routes.edits import openai_error
+from service.http.routes.open_inference import PATH as INFERENCE
 from service.http.routes.problems import problem_responses
 from service.settings import Settings
 from service.telemetry.metrics import Metrics, package_version
@@ -49,6 +51,7 @@ REQUEST_HEADERS = (
     "Authorization",
     "Content-Encoding",
     "If-None-Match",
+    "Inference-Header-Content-Length",
     "Prefer",
     "X-API-Key",
     "X-Request-ID",
@@ -60,6 +63,7 @@ REQUEST_HEADERS = (
 
 RESPONSE_HEADERS = (
     "ETag",
+    "Inference-Header-Content-Length",
     "Location",
     "Preference-Applied",
     "RateLimit",
@@ -96,7 +100,7 @@ def build_application(
         dependencies=[Depends(refuse_unknown_parameters)],
         responses=problem_responses(401, 403, 421, 429),
     )
-    problems = Problems({EDITS: openai_error})
+    problems = Problems({EDITS: openai_error, INFERENCE: render_inference_error})
     app.add_middleware(Uploads, new_upload=new_upload)
     _add_middleware(app, settings, access, problems, metrics)
     app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)

@@ -25,6 +25,7 @@ from service.imaging.codecs import (
 )
 from service.imaging.damage import Damage, assess, assess_tables
 from service.imaging.frame_transform import Frame, FrameTransform
+from service.imaging.json_contents import Path, take_apart
 from service.imaging.masks import Mask, MaskMeaning, inspect_mask
 from service.imaging.pixels import to_8_bits
 from service.imaging.sizes import Size
@@ -92,6 +93,12 @@ def assess_image(image: File, header: ImageHeader) -> Damage:
     if tables and (damage := assess_tables(tables)):
         return damage
     return assess(to_8_bits(next(decode(data, header=header).pictures).pixels))
+
+
+def take_json_apart(body: File, paths: Sequence[Path]) -> tuple[bytes, tuple[pickle.PickleBuffer, ...]]:
+    """The document and the contents of `TakenApart`. Raises what `json_contents.take_apart` raises."""
+    taken = take_apart(bytes(body), paths)
+    return taken.document, tuple(pickle.PickleBuffer(content) for content in taken.contents)
 
 
 def decode_frames(request: DecodeRequest) -> DecodedFrames:
