@@ -29,6 +29,7 @@ from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.middleware.uploads import Upload
 from service.http.routes.admin import AdminRoutes
+from service.http.routes.automatic1111 import Automatic1111Routes
 from service.http.routes.edits import EditRoutes
 from service.http.routes.estimates import EstimateRoutes
 from service.http.routes.health import HealthRoutes
@@ -212,6 +213,7 @@ def _call_routers(
     others = {
         "openai": EditRoutes(settings, models, pipeline, image_calls, jobs).router,
         "open-inference": OpenInferenceRoutes(settings, models, pipeline, image_calls, health).router,
+        "automatic1111": Automatic1111Routes(settings, models, pipeline, image_calls).router,
     }
     return [
         ImageRoutes(settings, models, refusals, pipeline, coalescer, jobs, charges).router,

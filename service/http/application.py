@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 from service.http.access.access_control import AccessControl, AccessPolicy
+from service.http.automatic1111.answers import render_webui_error
 from service.http.middleware.access_log import AccessLog
 from service.http.middleware.allowed_hosts import AllowedHosts
 from service.http.middleware.forwarded import Forwarded
@@ -22,6 +23,7 @@ from service.http.open_inference.messages import render_inference_error
 from service.http.openai.edit_answer import openai_error
 from service.http.problems import Problems
 from service.http.query import refuse_unknown_parameters
+from service.http.routes.automatic1111 import PATH as WEB_UI
 from service.http.routes.docs import docs_router
 from service.http.routes.edits import PATH as EDITS
 from service.http.routes.open_inference import PATH as INFERENCE
@@ -100,7 +102,7 @@ def build_application(
         dependencies=[Depends(refuse_unknown_parameters)],
         responses=problem_responses(401, 403, 421, 429),
     )
-    problems = Problems({EDITS: openai_error, INFERENCE: render_inference_error})
+    problems = Problems({EDITS: openai_error, INFERENCE: render_inference_error, WEB_UI: render_webui_error})
     app.add_middleware(Uploads, new_upload=new_upload)
     _add_middleware(app, settings, access, problems, metrics)
     app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)

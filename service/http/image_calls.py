@@ -29,13 +29,11 @@ class ImageCalls:
 
     async def run(self, request: Request, resolved: ResolvedRequest, image: bytes) -> FinishedImage:
         """The finished image. Raises as `RequestCoalescer.run`, QuotaExceeded, and ClientGone."""
-        return (await self.run_all(request, resolved, [image]))[0]
+        return (await self.run_all(request, [(resolved, image)]))[0]
 
-    async def run_all(
-        self, request: Request, resolved: ResolvedRequest, images: Sequence[bytes]
-    ) -> list[FinishedImage]:
+    async def run_all(self, request: Request, images: Sequence[tuple[ResolvedRequest, bytes]]) -> list[FinishedImage]:
         """The same with several images, in their order, side by side. Where one fails, all do."""
-        work = gather(self._run_charged(request, resolved, image) for image in images)
+        work = gather(self._run_charged(request, resolved, image) for resolved, image in images)
         return await while_connected(request.receive, work)
 
     async def _run_charged(self, request: Request, resolved: ResolvedRequest, image: bytes) -> FinishedImage:
@@ -43,7 +41,8 @@ class ImageCalls:
             return await self._coalescer.run(resolved, image, request.state.trace)
 
 
-def check_count(images: int, what: str) -> None:
+def check_count(images: int, what: str, most: int = MAX_IMAGES) -> None:
     """Raise InvalidRequest where there are too many images for one call, or none."""
-    if not 1 <= images <= MAX_IMAGES:
-        raise InvalidRequest(f"{what}: there are {images} images; send from 1 to {MAX_IMAGES} at a time")
+    if not 1 <= images <= most:
+        accepted = f"from 1 to {most} at a time" if most > 1 else "one"
+        raise InvalidRequest(f"{what}: there are {images} images; send {accepted}")

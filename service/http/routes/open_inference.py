@@ -140,7 +140,7 @@ class OpenInferenceRoutes:
         resolved = self._resolve_call(name, call, timeout_seconds)
         if call.has_pixels and not call.wants_binary:
             check_json_size(len(call.images) * resolved.operation.plan(call.sizes[0]).answer.pixels)
-        images = await self._calls.run_all(request, resolved, call.images)
+        images = await self._calls.run_all(request, [(resolved, image) for image in call.images])
         return await _response(call, name, images, trace)
 
     def _find(self, name: str, version: str | None) -> ServedModel:

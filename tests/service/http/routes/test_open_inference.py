@@ -235,7 +235,7 @@ def test_nothing_that_is_sent_breaks_the_service(tmp_path: Path) -> None:
     with serving(tmp_path) as live:
 
         @settings(
-            max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
         )
         @given(document=sent | anything, behind=st.none() | st.binary(max_size=12))
         def is_answered(document: Any, behind: bytes | None) -> None:
