@@ -54,17 +54,28 @@ class Extras(BaseModel):
         except ValidationError as error:
             raise invalid_request(error) from error
 
-    def request(self, size: Size, timeout: float | None) -> UpscaleRequest:
-        """What is done with an image of that upright size. Raises InvalidRequest where it would not grow."""
-        scale, options = self.upscaling_resize, {"model": self.upscaler_1}
-        if self.resize_mode == 1:
-            scale = max(self.upscaling_resize_w / size.width, self.upscaling_resize_h / size.height)
-            options |= self._frame() if self.upscaling_crop else {}
+    def request(self, size: Size, network_scale: float, timeout: float | None) -> UpscaleRequest:
+        """What is done with an image of that upright size by a network of that scale, 1 where none is named.
+
+        What a network enlarges by more than is asked for is reduced. Raises InvalidRequest where it would not grow.
+        """
+        scale = self._scale(size)
+        options: dict[str, Any] = {"model": self.upscaler_1}
+        if self.resize_mode == 1 and self.upscaling_crop:
+            options |= {"width": self.upscaling_resize_w, "height": self.upscaling_resize_h, "fit": Fit.COVER}
+        elif scale < network_scale:
+            answer = size.times(scale)
+            options |= {"width": answer.width, "height": answer.height, "fit": Fit.FILL}
+        parameters = UpscaleParameters.model_validate(options)
+        largest = max(scale, network_scale)
+        return UpscaleRequest(scale=largest, parameters=parameters, formats=(ImageFormat.PNG,), timeout=timeout)
+
+    def _scale(self, size: Size) -> float:
+        """By how much the sides grow, before what does not fit is cropped."""
+        if self.resize_mode == 0:
+            return self.upscaling_resize
+        scale = max(self.upscaling_resize_w / size.width, self.upscaling_resize_h / size.height)
         if scale <= 1:
             asked = f"{self.upscaling_resize_w}×{self.upscaling_resize_h}"
             raise InvalidRequest(f"the image is {size}, and {asked} is no larger; ask for more, images only grow here")
-        parameters = UpscaleParameters.model_validate(options)
-        return UpscaleRequest(scale=scale, parameters=parameters, formats=(ImageFormat.PNG,), timeout=timeout)
-
-    def _frame(self) -> dict[str, Any]:
-        return {"width": self.upscaling_resize_w, "height": self.upscaling_resize_h, "fit": Fit.COVER}
+        return scale

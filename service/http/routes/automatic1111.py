@@ -79,8 +79,12 @@ class Automatic1111Routes:
 
     async def _resolve(self, extras: Extras, image: bytes, seconds: float | None) -> tuple[ResolvedRequest, bytes]:
         header = await self._pipeline.inspect(image)
-        asked = extras.request(Size(*header.upright_size), seconds)
+        asked = extras.request(Size(*header.upright_size), self._network_scale(extras.upscaler_1), seconds)
         return resolve(asked, self._models, self._settings), image
+
+    def _network_scale(self, name: str) -> int:
+        """That of a network of that name; 1 for auto, for a chain, and for what is not served."""
+        return next((model.scale for model in self._models.all() if model.upscales and model.name == name), 1)
 
 
 async def _response(request: Request, build: Callable[[], BaseModel]) -> Response:

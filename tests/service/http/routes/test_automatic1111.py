@@ -46,25 +46,26 @@ def enlarge(live: Live, image: bytes, **options: Any) -> Any:
 def test_image_is_enlarged(tmp_path: Path) -> None:
     publish(tmp_path)
     publish_upscaler(tmp_path)
+    publish(tmp_path, "x2", network("c9s1-6,R6*4,u6,c9s1-3"))
     image = file(photo(), "JPEG", quality=95)
     with serving(tmp_path) as live:
         listed = live.client.get("/sdapi/v1/upscalers").json()
-        assert [(each["name"], each["scale"]) for each in listed] == [("auto", 4.0), ("x4", 4.0)]
+        assert [(each["name"], each["scale"]) for each in listed] == [("auto", 4.0), ("x2", 2.0), ("x4", 4.0)]
         for options, path in (
             ({"upscaling_resize": 4}, "4?model=x4"),
-            ({"upscaling_resize": 2.5}, "2.5?model=x4"),
+            ({"upscaling_resize": 2}, "4?model=x4&width=64&height=48&fit=fill"),
+            ({"upscaling_resize": 2.5}, "4?model=x4&width=80&height=60&fit=fill"),
             ({"upscaling_resize": 4, "upscaler_1": "auto"}, "4?model=auto"),
             (
                 {"resize_mode": 1, "upscaling_resize_w": 64, "upscaling_resize_h": 64},
-                f"{64 / 24}?model=x4&width=64&height=64&fit=cover",
+                "4?model=x4&width=64&height=64&fit=cover",
             ),
             (
                 {"resize_mode": 1, "upscaling_resize_w": 64, "upscaling_resize_h": 60, "upscaling_crop": False},
-                "2.5?model=x4",
+                "4?model=x4&width=80&height=60&fit=fill",
             ),
         ):
-            separator = "&" if "?" in path else "?"
-            plain = live.client.post(f"/v1/upscale/{path}{separator}format=png", content=image)
+            plain = live.client.post(f"/v1/upscale/{path}&format=png", content=image)
             answer = enlarge(live, image, **options)
             assert base64.b64decode(answer["image"]) == plain.content
             height, width = pixels(plain.content).shape[:2]
