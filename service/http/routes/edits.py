@@ -29,6 +29,9 @@ from service.settings import Settings
 
 PATH = "/v1/images/edits"
 
+MASKED_BY_ITSELF = "dall-e-2"
+"""The model of OpenAI's that, without a mask, edits what is transparent of the image."""
+
 
 class EditRoutes:
     """POST /v1/images/edits."""
@@ -81,6 +84,8 @@ class EditRoutes:
         asked = self._image_request(edit, timeout_seconds)
         if files.mask is not None:
             asked = _with_mask(asked)
+        elif edit.model == MASKED_BY_ITSELF and asked.accepts_mask:
+            asked = asked.model_copy(update={"mask_meaning": MaskMeaning.OWN})
         resolved = resolve(asked, self._models, self._settings, files.mask)
         if edit.size != "auto":
             _check_size(edit.size, resolved, await self._pipeline.inspect(files.image))

@@ -11,6 +11,7 @@ import numpy as np
 
 from service.errors import CorruptImage
 from service.imaging.codecs import (
+    ColourSpace,
     DecodedImage,
     ImageFormat,
     ImageHeader,
@@ -106,7 +107,10 @@ def decode_frames(request: DecodeRequest) -> DecodedFrames:
     keep_grey, keep_16_bit = request.keep_grey, request.keep_16_bit
     image = decode(bytes(request.image), keep_grey=keep_grey, keep_16_bit=keep_16_bit, header=request.header)
     mask = None if request.mask is None else Mask.decode(bytes(request.mask), request.mask_meaning)
-    frames = [Frame(picture, image.space, mask) for picture in _all_pictures(image)]
+    if request.mask_meaning is MaskMeaning.OWN:
+        frames = [_masked_by_itself(picture, image.space) for picture in _all_pictures(image)]
+    else:
+        frames = [Frame(picture, image.space, mask) for picture in _all_pictures(image)]
     inputs = tuple(np.ascontiguousarray(request.transform.preprocess(frame)) for frame in frames)
     kept = tuple(_without_needless(frame, request.transform) for frame in frames)
     metadata = image.metadata if request.keep_metadata else image.metadata.without_exif()
@@ -131,6 +135,12 @@ def _all_pictures(image: DecodedImage) -> Iterator[Picture]:
         yield picture
     if count != header.frames:
         raise CorruptImage(f"the image has {count} frames, and declares {header.frames}")
+
+
+def _masked_by_itself(picture: Picture, space: ColourSpace) -> Frame:
+    """The picture, made opaque, with what was transparent of it as its mask; wholly without one where nothing was."""
+    mask = None if picture.alpha is None else Mask.from_holes(picture)
+    return Frame(replace(picture, alpha=None), space, mask)
 
 
 def _without_needless(frame: Frame, transform: FrameTransform) -> Frame:
