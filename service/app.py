@@ -19,11 +19,13 @@ from service.http.access.key_ring import KeyRing
 from service.http.access.pixel_charges import PixelCharges
 from service.http.application import Application, Router, build_application, build_metrics_application
 from service.http.body_budget import BodyBudget
+from service.http.image_calls import ImageCalls
 from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.middleware.access_control import AccessPolicy
 from service.http.middleware.body_reservation import Upload
 from service.http.routes.admin import AdminRoutes
+from service.http.routes.automatic1111 import Automatic1111Routes
 from service.http.routes.edits import EditRoutes
 from service.http.routes.estimates import EstimateRoutes
 from service.http.routes.health import HealthRoutes
@@ -31,6 +33,7 @@ from service.http.routes.images import ImageRoutes
 from service.http.routes.index import IndexRoutes
 from service.http.routes.jobs import JobRoutes
 from service.http.routes.models import ModelRoutes
+from service.http.routes.open_inference import OpenInferenceRoutes
 from service.http.routes.playground import PlaygroundRoutes
 from service.http.routes.problems import ProblemRoutes
 from service.http.upload_pace import Pace
@@ -125,7 +128,7 @@ def build_service(
     )
     health = HealthRoutes(settings, engine.models, engine.watcher, engine.runner, lifespan, metrics)
     scrape = [health.metrics_router] if settings.serve_metrics else []
-    calls = _call_routers(settings, engine, refusals, pipeline, coalescer, jobs, webhooks, metrics)
+    calls = _call_routers(settings, engine, refusals, pipeline, coalescer, jobs, webhooks, health, metrics)
     routers = [*_page_routers(settings), *calls, health.router, *(scrape if settings.metrics_port is None else ())]
     new_upload = partial(Upload, BodyBudget(settings.max_body_bytes_in_flight, metrics), Pace.of(settings))
     return Service(
@@ -192,14 +195,21 @@ def _call_routers(
     coalescer: RequestCoalescer,
     job_manager: JobManager,
     webhooks: WebhookSender | None,
+    health: HealthRoutes,
     metrics: Metrics,
 ) -> list[Router]:
     models, charges = engine.models, PixelCharges(pipeline, metrics)
     jobs = JobRoutes(settings, models, pipeline, job_manager, charges, webhooks)
+    image_calls = ImageCalls(coalescer, charges)
+    others = {
+        "openai": EditRoutes(settings, models, pipeline, image_calls, jobs).router,
+        "open-inference": OpenInferenceRoutes(settings, models, pipeline, image_calls, health).router,
+        "automatic1111": Automatic1111Routes(settings, models, pipeline, image_calls).router,
+    }
     return [
         ImageRoutes(settings, models, refusals, pipeline, coalescer, jobs, charges).router,
         jobs.router,
-        EditRoutes(settings, models, pipeline, coalescer, jobs, charges).router,
+        *(router for name, router in others.items() if name in settings.apis),
         EstimateRoutes(settings, models, pipeline).router,
         ModelRoutes(models).router,
         ProblemRoutes().router,

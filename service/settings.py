@@ -29,7 +29,19 @@ from model_store import SHIPPED_STORE
 MEGA = 1_000_000
 
 OWN_PATHS = frozenset(
-    {"v1", "docs", "openapi.json", "static-offline-docs", "playground", "metrics", "problems", "livez", "readyz"}
+    {
+        "v1",
+        "v2",
+        "sdapi",
+        "docs",
+        "openapi.json",
+        "static-offline-docs",
+        "playground",
+        "metrics",
+        "problems",
+        "livez",
+        "readyz",
+    }
 )
 """How the paths of the service begin."""
 
@@ -242,6 +254,12 @@ class Settings(BaseSettings):
         5.0, gt=0, le=3600, description="seconds before the second attempt; twice as many each time, up to an hour"
     )
 
+    client_apis: str = Field(
+        "openai,open-inference,automatic1111",
+        pattern=r"^\s*(openai|open-inference|automatic1111)?(\s*,\s*(openai|open-inference|automatic1111))*\s*$",
+        description="APIs of other programs that are answered, separated by commas: openai (/v1/images/edits), "
+        "open-inference (/v2), automatic1111 (/sdapi/v1)",
+    )
     openai_models: str = Field(
         "",
         pattern=r"^\s*([^\s=]+=[^\s=]+(\s+|$))*$",
@@ -327,6 +345,11 @@ class Settings(BaseSettings):
     def origins(self) -> list[str]:
         """The origins of `cors_origins`."""
         return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+
+    @property
+    def apis(self) -> frozenset[str]:
+        """The names of `client_apis`."""
+        return frozenset(name.strip() for name in self.client_apis.split(",") if name.strip())
 
     @property
     def openai_names(self) -> dict[str, str]:

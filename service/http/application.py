@@ -11,6 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
+from service.http.automatic1111.answers import render_webui_error
 from service.http.middleware.access_control import AccessControl, AccessPolicy
 from service.http.middleware.access_log import AccessLog
 from service.http.middleware.allowed_hosts import AllowedHosts
@@ -18,10 +19,13 @@ from service.http.middleware.body_reservation import BodyReservation, Upload
 from service.http.middleware.forwarded import Forwarded
 from service.http.middleware.path_normalization import NormalizePath
 from service.http.middleware.security_headers import SecurityHeaders
+from service.http.open_inference.messages import render_inference_error
+from service.http.openai.edit_answer import openai_error
 from service.http.problems import Problems
+from service.http.routes.automatic1111 import PATH as WEB_UI
 from service.http.routes.docs import docs_router
 from service.http.routes.edits import PATH as EDITS
-from service.http.routes.edits import openai_error
+from service.http.routes.open_inference import PATH as INFERENCE
 from service.http.routes.problems import problem_responses
 from service.http.unknown_parameters import refuse_unknown_parameters
 from service.settings import Settings
@@ -49,6 +53,7 @@ REQUEST_HEADERS = (
     "Authorization",
     "Content-Encoding",
     "If-None-Match",
+    "Inference-Header-Content-Length",
     "Prefer",
     "X-API-Key",
     "X-Callback-URL",
@@ -61,6 +66,7 @@ REQUEST_HEADERS = (
 
 RESPONSE_HEADERS = (
     "ETag",
+    "Inference-Header-Content-Length",
     "Location",
     "Preference-Applied",
     "RateLimit",
@@ -98,7 +104,7 @@ def build_application(
         dependencies=[Depends(refuse_unknown_parameters)],
         responses=problem_responses(401, 403, 421, 429),
     )
-    problems = Problems({EDITS: openai_error})
+    problems = Problems({EDITS: openai_error, INFERENCE: render_inference_error, WEB_UI: render_webui_error})
     app.add_middleware(BodyReservation, new_upload=new_upload)
     _add_middleware(app, settings, access, problems, metrics)
     app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)

@@ -44,9 +44,14 @@ async def read_files(request: Request, limit: int, seconds: float, *, accepts_ma
         form = ImageForm(request.headers["Content-Type"], (MASK,) if accepts_mask else ())
         await read_form(request, form, limit, seconds)
         return InputFiles(form.image(), form.part(MASK))
+    return InputFiles(await read_body(request, limit, seconds))
+
+
+async def read_body(request: Request, limit: int, seconds: float) -> bytes:
+    """A whole body, whose Content-Encoding is undone. Raises as `read_files`."""
     received: list[bytes] = []
     await _receive(request, received.append, BodyLimit(limit), seconds)
-    return InputFiles(b"".join(received))
+    return b"".join(received)
 
 
 async def read_form(request: Request, form: MultipartForm, limit: int, seconds: float) -> None:

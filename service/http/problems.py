@@ -61,14 +61,18 @@ class Problems:
     """Responds to failures, wherever they are found."""
 
     renderers: Mapping[str, Renderer] = field(default_factory=dict)
-    """Of paths whose clients expect another format; all others get what `render` makes."""
+    """Of paths, and of all below them, whose clients expect another format; all others get what `render` makes."""
 
     def response(self, scope: Scope, failure: ServiceError) -> Response:
         """The response to a failed request, which its trace then knows of."""
         trace: Trace = scope["state"]["trace"]
         trace.problem = failure.kind
-        renderer = self.renderers.get(route_path(scope), render)
+        renderer = self._renderer(route_path(scope))
         return renderer(failure, trace.request_id, root_path(scope))
+
+    def _renderer(self, path: str) -> Renderer:
+        found = (renderer for known, renderer in self.renderers.items() if f"{path}/".startswith(f"{known}/"))
+        return next(found, render)
 
     def install(self, app: FastAPI) -> None:
         """Handle every failure of `app`, the framework's own included."""

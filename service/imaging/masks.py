@@ -25,6 +25,8 @@ class MaskMeaning(StrEnum):
     """Its luma times its alpha."""
     TRANSPARENT = "transparent"
     """What is missing from its alpha, as OpenAI's clients mean it."""
+    OWN = "own"
+    """There is no mask: what is missing from the photo's own alpha, which is opaque afterwards."""
 
 
 @dataclass(frozen=True)

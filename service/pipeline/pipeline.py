@@ -4,11 +4,10 @@ Each step that can refuse a request comes before the work that it would save.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import TypeVar
 
 from model_store.allocator import trim_heap
 from service.engine.admission import Admission
@@ -18,10 +17,12 @@ from service.errors import DeadlineExceeded, InvalidRequest, ServiceError, name_
 from service.imaging.blending import mix
 from service.imaging.codecs import ImageHeader, Pixels
 from service.imaging.damage import Damage
+from service.imaging.json_contents import Path, TakenApart
 from service.imaging.sizes import Size
 from service.imaging.workers.codec_client import CodecClient
 from service.models.served_model import ServedModel
 from service.pipeline.execution import Execution, Inferences, stage_seconds
+from service.pipeline.gathering import gather
 from service.pipeline.operation import Plan
 from service.pipeline.planning import check_limits, image_limits, plan_frame
 from service.pipeline.resolve import ResolvedRequest
@@ -35,8 +36,6 @@ FRAMES_AT_ONCE = 8
 
 TRIM_PIXELS = 16_000_000
 """Output pixels from which the memory of an answer is given back to the system at once."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -101,6 +100,11 @@ class ImagePipeline:
         """The header of an image. Raises what the codecs raise for a broken or unsupported one, and OutOfResources."""
         with name_exhaustion():
             return await self._codecs.inspect(image)
+
+    async def take_apart(self, body: bytes, paths: Sequence[Path]) -> TakenApart:
+        """A JSON document and the images in it. Raises as `CodecClient`, and OutOfResources."""
+        with name_exhaustion():
+            return await self._codecs.take_apart(body, paths)
 
     async def measure(self, request: ResolvedRequest, image: bytes) -> int:
         """Output pixels of all inferences that a request needs. Raises as `run` does before admission."""
@@ -190,7 +194,7 @@ class ImagePipeline:
                 return await self._infer_frame(inferences, pixels, weights)
 
         frames = zip(execution.by_frame(), inputs, strict=True)
-        return await _gather(infer_frame(inferences, pixels) for inferences, pixels in frames)
+        return await gather(infer_frame(inferences, pixels) for inferences, pixels in frames)
 
     async def _infer_frame(self, inferences: Inferences, pixels: Pixels, weights: Sequence[float]) -> list[Pixels]:
         """The outputs of the networks that get the frame; or that of the last one of a chain after them."""
@@ -208,7 +212,7 @@ class ImagePipeline:
 
     async def _infer_each(self, inferences: Inferences, pixels: Pixels) -> list[Pixels]:
         """The output of every network for the same input."""
-        return await _gather(self._scheduler.submit(inference, pixels) for inference in inferences)
+        return await gather(self._scheduler.submit(inference, pixels) for inference in inferences)
 
 
 @asynccontextmanager
@@ -220,14 +224,3 @@ async def _time_until(deadline: float, seconds: float) -> AsyncIterator[None]:
     except TimeoutError as error:
         detail = f"the answer was not ready in {seconds:g} s; send a smaller image, or a larger X-Request-Timeout"
         raise DeadlineExceeded(detail) from error
-
-
-async def _gather(awaitables: Iterable[Awaitable[T]]) -> list[T]:
-    """Their results. Where one fails, the others are cancelled, and have ended when its exception is raised."""
-    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,6 +1,6 @@
 """From what a client asks for to what the pipeline carries out: models are looked up, the timeout is set."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from service.engine.deadline import Deadline
@@ -55,6 +55,10 @@ class ResolvedRequest:
     def model(self) -> ServedModel:
         """The most important model that takes part: the first of a chain, the heaviest of a mixture."""
         return self.operation.models[0]
+
+    def without_compression(self) -> "ResolvedRequest":
+        """The same into a file, a TIFF, whose pixels can be taken out as they are."""
+        return replace(self, output=replace(self.output, compressed=False))
 
 
 def resolve(

@@ -260,7 +260,7 @@ def test_commands_do_what_is_shown(block: Block, shell: Shell, request: pytest.F
 
 def image_files(block: Block, pattern: str) -> list[str]:
     """The images that a program writes."""
-    return re.findall(pattern, block.text)
+    return re.findall(pattern, block.text, re.MULTILINE)
 
 
 def export_models(block: Block) -> None:
@@ -277,11 +277,13 @@ def test_python_runs(block: Block, shell: Shell) -> None:
     export_models(block)
     found: dict[str, Any] = {}
     exec(shell.here(block.text), found)
-    if "openai" in block.text:
+    if "import openai" in block.text:
         with found["client"] as connection:
             assert found["edited"].data[0].b64_json
             assert connection.models.list().data
-    for name in image_files(block, r'"([\w.]+)"\)\.write_bytes'):
+    if "tritonclient" in block.text:
+        found["client"].close()
+    for name in image_files(block, r'"(\w+\.\w+)"\)(?:\.write_bytes|$)'):
         check_image(shell.folder / name)
 
 

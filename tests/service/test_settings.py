@@ -48,6 +48,15 @@ def test_models_have_further_names_for_openais_clients() -> None:
             Settings(openai_models=malformed)
 
 
+def test_apis_of_others_can_be_chosen() -> None:
+    assert Settings().apis == {"openai", "open-inference", "automatic1111"}
+    assert Settings(client_apis=" openai , open-inference").apis == {"openai", "open-inference"}
+    assert Settings(client_apis="").apis == frozenset()
+    for malformed in ("openai open-inference", "openai,", "all"):
+        with pytest.raises(ValidationError):
+            Settings(client_apis=malformed)
+
+
 def test_secrets_of_webhooks_are_keys_and_are_not_shown() -> None:
     assert Settings().webhook_keys == ()
     one, other = ("whsec_" + base64.b64encode(bytes([value] * 24)).decode() for value in (1, 2))

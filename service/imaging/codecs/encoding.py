@@ -45,7 +45,7 @@ def encode(
     profile = select_profile(original, kind)
     arrays = (prepare_array(picture, original, kind) for picture in pictures)
     if kind is ImageFormat.TIFF:
-        return write_tiff(next(arrays), profile, metadata)
+        return write_tiff(next(arrays), profile, metadata, compressed=output.compressed)
     options = _encoder_options(kind, output) | _metadata_options(kind, profile, metadata)
     if len(pictures) > 1 or kind is ImageFormat.GIF:
         timing = Timing([picture.milliseconds for picture in pictures], original.loop_count)

@@ -33,6 +33,8 @@ class OutputSpec:
     """Whether a JPEG is progressive."""
     subsampling: Subsampling = Subsampling.FULL
     metadata: MetadataPolicy = MetadataPolicy.STRIP
+    compressed: bool = True
+    """Whether a TIFF is; without, its pixels can be taken out as they are."""
 
     def choose_format(self, header: ImageHeader) -> ImageFormat:
         """Choose the format that keeps animation, alpha, losslessness and depth, in this order, then the input's own.

@@ -18,15 +18,20 @@ STRIP_BYTES = 2**18
 DEFLATE_LEVEL = 6
 
 
-def write_tiff(pixels: Pixels, profile: bytes | None, metadata: OutputMetadata) -> bytes:
-    """Encode (H, W) or (H, W, C): grey or RGB, with straight alpha where there is one channel more."""
+def write_tiff(pixels: Pixels, profile: bytes | None, metadata: OutputMetadata, *, compressed: bool = True) -> bytes:
+    """Encode (H, W) or (H, W, C): grey or RGB, with straight alpha where there is one channel more.
+
+    Without compression all pixels are one strip.
+    """
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    rows = max(1, STRIP_BYTES // (width * channels * pixels.itemsize))
-    strips = [_compress_strip(pixels[top : top + rows]) for top in range(0, height, rows)]
+    rows = max(1, STRIP_BYTES // (width * channels * pixels.itemsize)) if compressed else height
+    write_strip = _compress_strip if compressed else _store_strip
+    strips = [write_strip(pixels[top : top + rows]) for top in range(0, height, rows)]
     directory = ImageFileDirectory_v2(b"II*\0\0\0\0\0")
     _set_metadata(directory, profile, metadata)
     _set_layout(directory, pixels, rows)
+    _set_compression(directory, compressed=compressed)
     return _assemble(strips, directory)
 
 
@@ -44,12 +49,17 @@ def _set_layout(directory: ImageFileDirectory_v2, pixels: Pixels, rows_per_strip
     photometric = PHOTOMETRIC.RGB if channels > 2 else PHOTOMETRIC.MINISBLACK
     directory[Base.ImageWidth], directory[Base.ImageLength] = width, height
     directory[Base.BitsPerSample] = (8 * pixels.itemsize,) * channels
-    directory[Base.Compression] = COMPRESSION.ADOBE_DEFLATE.value
-    directory[Base.Predictor] = PREDICTOR.HORIZONTAL.value
     directory[Base.PhotometricInterpretation] = photometric.value
     directory[Base.SamplesPerPixel], directory[Base.RowsPerStrip] = channels, rows_per_strip
     if channels in (2, 4):
         directory[Base.ExtraSamples] = EXTRASAMPLE.UNASSALPHA.value
+
+
+def _set_compression(directory: ImageFileDirectory_v2, *, compressed: bool) -> None:
+    compression = COMPRESSION.ADOBE_DEFLATE if compressed else COMPRESSION.NONE
+    directory[Base.Compression] = compression.value
+    if compressed:
+        directory[Base.Predictor] = PREDICTOR.HORIZONTAL.value
 
 
 def _assemble(strips: Sequence[bytes], directory: ImageFileDirectory_v2) -> bytes:
@@ -68,3 +78,8 @@ def _compress_strip(rows: Pixels) -> bytes:
     differences = rows.astype(rows.dtype.newbyteorder("<"))
     differences[:, 1:] -= rows[:, :-1]
     return bytes(imagecodecs.deflate_encode(differences.tobytes(), DEFLATE_LEVEL))
+
+
+def _store_strip(rows: Pixels) -> bytes:
+    """The values as they are, in little-endian order."""
+    return rows.astype(rows.dtype.newbyteorder("<"), copy=False).tobytes()

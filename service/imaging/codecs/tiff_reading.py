@@ -50,6 +50,7 @@ def read_tiff(data: bytes) -> TiffPixels:
 def _join_segments(layout: TiffLayout) -> Pixels:
     """The samples of all pixels (H, W, N), as they are stored: colours, and alpha."""
     kept = [*range(layout.colours), *([] if layout.alpha is None else [layout.alpha])]
+    keeps_all = kept == list(range(layout.samples))
     samples: Pixels = np.empty((layout.height, layout.width, len(kept)), np.uint16 if layout.bits > 8 else np.uint8)
     for segment, pixels in decode_segments(layout, layout.segments(frozenset(kept))):
         place = samples[segment.top : segment.top + segment.rows, segment.left : segment.left + layout.segment_width]
@@ -57,7 +58,7 @@ def _join_segments(layout: TiffLayout) -> Pixels:
         if layout.is_planar:
             place[..., kept.index(segment.plane)] = shown[..., 0]
         else:
-            place[...] = shown[..., kept]
+            place[...] = shown if keeps_all else shown[..., kept]  # an index of a list is slow
     return samples
 
 

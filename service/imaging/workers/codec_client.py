@@ -3,10 +3,12 @@
 import asyncio
 import os
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 
 from service.imaging.codecs import ImageHeader
 from service.imaging.damage import Damage
+from service.imaging.json_contents import Path, TakenApart
 from service.imaging.masks import MaskMeaning
 from service.imaging.sizes import Size
 from service.imaging.workers.image_tasks import (
@@ -18,6 +20,7 @@ from service.imaging.workers.image_tasks import (
     encode_frames,
     inspect_image,
     inspect_mask_for,
+    take_json_apart,
 )
 from service.imaging.workers.pool import WorkerPool
 from service.imaging.workers.task import Budget, CodecTask
@@ -37,6 +40,9 @@ FILE_MEMORY, PIXEL_MEMORY = 8, 96
 
 PIXEL_SECONDS = {"read": 0.0, "decode": 0.25, "encode": 1.0}
 """Processor time for a megapixel, as a share of every task's: several times what the slowest format takes."""
+
+JSON_BYTES = 4
+"""For a pixel of JSON, at least: three values, of a digit and a comma each, are more."""
 
 COPIED_ON_LOOP = MIB
 """Bytes of an answer up to which it is copied on the event loop."""
@@ -67,6 +73,14 @@ class CodecClient:
         budget = self._budget("decode", len(image), header.pixels)
         damage: Damage = await self._pool.run(CodecTask(assess_image, (_shared(image), header), budget))
         return damage
+
+    async def take_apart(self, body: bytes, paths: Sequence[Path]) -> TakenApart:
+        """A JSON document and what is at these paths in it. Raises what `json_contents.take_apart` raises."""
+        budget = self._budget("decode", len(body), len(body) // JSON_BYTES)
+        task = CodecTask(take_json_apart, (_shared(body), paths), budget)
+        document, contents = await self._pool.run(task)
+        copied = [await asyncio.to_thread(bytes, content) for content in contents]
+        return TakenApart(document, tuple(copied))
 
     async def decode(self, request: DecodeRequest, pixels: int) -> DecodedFrames:
         """All frames of an image. `pixels` are those of the files and of what the networks get. Raises CorruptImage."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from service.errors import CorruptImage
 from service.imaging.codecs import (
+    ColourSpace,
     DecodedImage,
     ImageFormat,
     ImageHeader,
@@ -25,6 +26,7 @@ from service.imaging.codecs import (
 )
 from service.imaging.damage import Damage, assess, assess_tables
 from service.imaging.frame_transform import Frame, FrameTransform
+from service.imaging.json_contents import Path, take_apart
 from service.imaging.masks import Mask, MaskMeaning, inspect_mask
 from service.imaging.pixels import to_8_bits
 from service.imaging.sizes import Size
@@ -94,12 +96,21 @@ def assess_image(image: File, header: ImageHeader) -> Damage:
     return assess(to_8_bits(next(decode(data, header=header).pictures).pixels))
 
 
+def take_json_apart(body: File, paths: Sequence[Path]) -> tuple[bytes, tuple[pickle.PickleBuffer, ...]]:
+    """The document and the contents of `TakenApart`. Raises what `json_contents.take_apart` raises."""
+    taken = take_apart(bytes(body), paths)
+    return taken.document, tuple(pickle.PickleBuffer(content) for content in taken.contents)
+
+
 def decode_frames(request: DecodeRequest) -> DecodedFrames:
     """Decode all frames. Raises CorruptImage."""
     keep_grey, keep_16_bit = request.keep_grey, request.keep_16_bit
     image = decode(bytes(request.image), keep_grey=keep_grey, keep_16_bit=keep_16_bit, header=request.header)
     mask = None if request.mask is None else Mask.decode(bytes(request.mask), request.mask_meaning)
-    frames = [Frame(picture, image.space, mask) for picture in _all_pictures(image)]
+    if request.mask_meaning is MaskMeaning.OWN:
+        frames = [_masked_by_itself(picture, image.space) for picture in _all_pictures(image)]
+    else:
+        frames = [Frame(picture, image.space, mask) for picture in _all_pictures(image)]
     inputs = tuple(np.ascontiguousarray(request.transform.preprocess(frame)) for frame in frames)
     kept = tuple(_without_needless(frame, request.transform) for frame in frames)
     metadata = image.metadata if request.keep_metadata else image.metadata.without_exif()
@@ -124,6 +135,12 @@ def _all_pictures(image: DecodedImage) -> Iterator[Picture]:
         yield picture
     if count != header.frames:
         raise CorruptImage(f"the image has {count} frames, and declares {header.frames}")
+
+
+def _masked_by_itself(picture: Picture, space: ColourSpace) -> Frame:
+    """The picture, made opaque, with what was transparent of it as its mask; wholly without one where nothing was."""
+    mask = None if picture.alpha is None else Mask.from_holes(picture)
+    return Frame(replace(picture, alpha=None), space, mask)
 
 
 def _without_needless(frame: Frame, transform: FrameTransform) -> Frame:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 from service.app import build_service
 from service.errors import (
@@ -20,7 +20,8 @@ from service.errors import (
     ServiceError,
     Unauthorized,
 )
-from service.http.problems import PROBLEM_MEDIA_TYPE, failure_headers, render
+from service.http.problems import PROBLEM_MEDIA_TYPE, Problems, failure_headers, render
+from service.pipeline.trace import Trace
 from tests.service.live import settings
 
 
@@ -113,3 +114,13 @@ def test_lack_of_resources_is_no_fault_of_the_request(tmp_path: Path) -> None:
     answer = asyncio.run(ask())
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/out-of-resources")
     assert (answer.headers["Retry-After"], answer.headers["Connection"]) == ("5", "close")
+
+
+def test_paths_below_one_have_its_form() -> None:
+    def plain(_failure: ServiceError, instance: str, _prefix: str) -> Response:
+        return Response(instance)
+
+    problems = Problems({"/v2": plain})
+    for path, is_plain in (("/v2", True), ("/v2/models", True), ("/v22", False), ("/v1/v2", False)):
+        scope = {"path": path, "state": {"trace": Trace("mine")}}
+        assert (problems.response(scope, InvalidRequest("wrong")).body == b"mine") is is_plain

@@ -1,5 +1,6 @@
 import base64
 import gzip
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,6 +121,25 @@ def test_mask_is_painted_where_it_is_transparent(tmp_path: Path) -> None:
         where = live.client.post("/v1/images/edits", headers={"Prefer": "respond-async"}, **form).headers["Location"]
         live.until(where, lambda answer: answer.json()["state"] == "succeeded")
         assert live.client.get(f"{where}/result").content == plain
+
+
+def test_image_is_its_own_mask_for_the_model_that_has_it_so(tmp_path: Path) -> None:
+    publish(tmp_path)
+    image = file(holes())
+    with serving(tmp_path, openai_models="dall-e-2=wave gpt-image-1=wave") as live, client(live) as openais:
+        whole = openais.images.edit(model="gpt-image-1", image=image, prompt="")
+        assert whole.data is not None
+        kept = Image.open(io.BytesIO(base64.b64decode(whole.data[0].b64_json or "")))
+        assert np.array_equal(np.asarray(kept)[..., 3], np.asarray(holes())[..., 3])
+        edited = openais.images.edit(model="dall-e-2", image=image, prompt="")
+        assert edited.data is not None
+        opaque = Image.open(io.BytesIO(base64.b64decode(edited.data[0].b64_json or "")))
+        assert opaque.mode == "RGB"
+        assert np.array_equal(np.asarray(opaque)[:, 20:], photo(7)[:, 20:])
+        plain = live.client.post("/v1/stylize/wave?format=png", content=file(photo(7))).content
+        painted = openais.images.edit(model="dall-e-2", image=file(photo(7)), prompt="")
+        assert painted.data is not None
+        assert base64.b64decode(painted.data[0].b64_json or "") == plain
 
 
 def holes_nowhere() -> Image.Image:

@@ -42,3 +42,12 @@ def test_directory_describes_the_pixels_and_not_those_of_the_exif() -> None:
     data = write_tiff(photo(), None, OutputMetadata(camera_exif(), b"<xmp/>"))
     exif = Image.open(io.BytesIO(data)).getexif()
     assert (exif[256], exif[257], exif[271]) == (32, 24, "Kamera")
+
+
+def test_pixels_may_be_stored_as_they_are() -> None:
+    pixels = photo(0, 700, 301)
+    data = write_tiff(pixels, None, OutputMetadata(Image.Exif(), b""), compressed=False)
+    assert data.endswith(pixels.tobytes())
+    image = Image.open(io.BytesIO(data))
+    assert image.tag_v2[259] == 1  # type: ignore[attr-defined]
+    assert np.array_equal(np.asarray(image), pixels)

@@ -1,15 +1,18 @@
 """The codecs in real workers; over HTTP they are tested in http/routes/test_images.py."""
 
 import asyncio
+import base64
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from service.errors import CorruptImage, ImageTooDemanding, InvalidRequest, UnsupportedImage
+from service.errors import CorruptImage, ImageTooDemanding, InvalidRequest, MalformedJson, UnsupportedImage
 from service.imaging.codecs import ImageFormat, OutputSpec, SourceType, decode, inspect
 from service.imaging.damage import Damage, Fault
+from service.imaging.json_contents import TakenApart
 from service.imaging.masks import MaskMeaning
 from service.imaging.sizes import Size
 from service.imaging.style_transform import StyleTransform
@@ -50,6 +53,17 @@ def test_damage_is_told_by_the_tables_or_by_the_pixels() -> None:
         assert (await codecs.assess(saved, inspect(saved))).fault is Fault.NOISE
         with pytest.raises(CorruptImage):
             await codecs.assess(plain[:-40], inspect(plain))
+
+    with_codecs(scenario)
+
+
+def test_json_is_taken_apart() -> None:
+    async def scenario(codecs: CodecClient) -> None:
+        large = base64.b64encode(bytes(2 * 2**20)).decode()
+        taken = await codecs.take_apart(json.dumps({"image": large, "name": "x"}).encode(), [("image",)])
+        assert taken == TakenApart(b'{"image": null, "name": "x"}', (bytes(2 * 2**20),))
+        with pytest.raises(MalformedJson):
+            await codecs.take_apart(b"{", [("image",)])
 
     with_codecs(scenario)
 
