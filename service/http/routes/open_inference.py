@@ -100,7 +100,7 @@ class OpenInferenceRoutes:
         """The models that are served, and those that could not be loaded."""
         served = self._models.all()
         known = {model.name for model in served}
-        failed = [failure for failure in self._models.failures() if failure.version.name not in known]
+        failed = [failure for failure in self._models.failures.all() if failure.version.name not in known]
         return [
             *(IndexedModel(name=m.name, version=str(m.manifest.version), state="READY") for m in served),
             *(
