@@ -11,6 +11,7 @@ from benchmarks import (
     engine,
     enlarge,
     fuzz,
+    gpu,
     hostile,
     interference,
     machine,
@@ -29,6 +30,7 @@ from benchmarks.report import Tables
 BENCHMARKS = {
     "engine": engine,
     "enlarge": enlarge,
+    "gpu": gpu,
     "roofline": roofline,
     "serve": serve,
     "overload": overload,

@@ -19,8 +19,8 @@ from benchmarks import limits, networks
 from benchmarks.clock import Stopwatch
 from benchmarks.report import Row, Tables, Value
 from benchmarks.stats import median
-from model_store import Architecture, TransformNetwork, for_inference, has_fast_bf16
-from service.engine.device import PRECISIONS, choose_device
+from model_store import Architecture, TransformNetwork, for_inference
+from service.engine.device import PRECISIONS, choose_device, choose_precision
 
 Build = Callable[[], TransformNetwork]
 NETWORKS: Mapping[str, Build] = {"style": networks.style, "x4": networks.upscale_4}
@@ -53,7 +53,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=1, help="tiles per forward pass")
     parser.add_argument("--rounds", type=int, default=9, help="passes, of which medians are given")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="auto: bf16 if it is fast")
+    parser.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="auto: the service's")
 
 
 def run(chosen: Namespace, built: Mapping[str, Build] = NETWORKS, sizes: limits.Sizes = limits.SIZES) -> Tables:
@@ -61,7 +61,7 @@ def run(chosen: Namespace, built: Mapping[str, Build] = NETWORKS, sizes: limits.
     if chosen.quick:
         chosen.side, chosen.rounds = 64, 1
     device = choose_device(chosen.device)
-    precision = _precision(chosen.precision, device)
+    precision = choose_precision(chosen.precision, device)
     found = limits.peak(precision, 2 if chosen.quick else limits.REPETITIONS, device, sizes)
     bandwidth = limits.bandwidth(device, sizes=sizes)
     roof = Roofline(float(found["peak GFLOP/s"] or 0) * 1e9, bandwidth)
@@ -70,12 +70,6 @@ def run(chosen: Namespace, built: Mapping[str, Build] = NETWORKS, sizes: limits.
         fast = for_inference(built[name](), precision)
         tables[f"{name}, {chosen.side}×{chosen.side}, batch {chosen.batch}"] = list(_rows(fast, chosen, device, roof))
     return tables
-
-
-def _precision(name: str, device: torch.device) -> torch.dtype:
-    if name != "auto":
-        return PRECISIONS[name]
-    return torch.bfloat16 if has_fast_bf16(device) else torch.float32
 
 
 def _rows(fast: TransformNetwork, chosen: Namespace, device: torch.device, roof: Roofline) -> Iterator[Row]:

@@ -5,7 +5,7 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from threading import Lock
 
-from service.engine.assembly import Device
+from service.engine.device_assembly import Device
 from service.engine.inference_spec import InferenceSpec
 from service.engine.tiling import ImageTile, TiledImage
 from service.imaging.blending import mix

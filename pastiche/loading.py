@@ -11,7 +11,7 @@ from model_store import Manifest, ModelStore
 from pastiche.catalogue import Catalogue
 from pastiche.model import Model
 from pastiche.options import Target, checked
-from service.engine.assembly import assemble_device
+from service.engine.device_assembly import assemble_device
 from service.errors import InvalidRequest
 from service.settings import Settings
 from service.telemetry.metrics import Metrics

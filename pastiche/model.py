@@ -12,7 +12,7 @@ from pastiche.catalogue import Catalogue
 from pastiche.inference import Inference
 from pastiche.options import Target, stylize_request, upscale_request
 from pastiche.pictures import Array, Source, read_source, to_array, to_image
-from service.engine.assembly import Device
+from service.engine.device_assembly import Device
 from service.errors import InvalidRequest
 from service.imaging.codecs import ImageFormat, ImageHeader, Picture, inspect
 from service.imaging.masks import inspect_mask

@@ -9,7 +9,7 @@ import torch
 
 from model_store import ModelStore
 from service.engine.admission import Admission, QueueLimits
-from service.engine.assembly import assemble_device
+from service.engine.device_assembly import assemble_device
 from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
 from service.engine.tiling import ImageTile
@@ -19,7 +19,7 @@ from service.http.access.key_ring import KeyRing
 from service.http.access.pixel_charges import PixelCharges
 from service.http.application import Application, Router, build_application, build_metrics_application
 from service.http.body_budget import BodyBudget
-from service.http.image_calls import ImageCalls
+from service.http.compatible_api_calls import ImageCalls
 from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.middleware.access_control import AccessPolicy

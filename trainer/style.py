@@ -18,7 +18,7 @@ from trainer.pictures import file_digest, load_painting
 from trainer.previews import preview_batch, side_by_side
 from trainer.provenance import make_draft, make_provenance
 from trainer.spectrum import GRID_PERIOD, grid_energy
-from trainer.stability import stability_loss
+from trainer.stability_loss import stability_loss
 from trainer.stored_models import load_teacher
 from trainer.task_parts import crops_of, new_network
 

@@ -283,7 +283,7 @@ def test_python_runs(block: Block, shell: Shell) -> None:
             assert connection.models.list().data
     if "tritonclient" in block.text:
         found["client"].close()
-    for name in image_files(block, r'"(\w+\.\w+)"\)(?:\.write_bytes|$)'):
+    for name in image_files(block, r'"(\w+\.(?:jpg|png|webp|tif))"\)(?:\.write_bytes|$)'):
         check_image(shell.folder / name)
 
 

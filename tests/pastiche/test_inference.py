@@ -9,7 +9,7 @@ import pytest
 from model_store import ModelStore
 from pastiche.catalogue import Catalogue
 from pastiche.inference import Inference
-from service.engine.assembly import Device, assemble_device
+from service.engine.device_assembly import Device, assemble_device
 from service.engine.inference_spec import InferenceSpec
 from service.engine.loaded_model import LoadedModel
 from service.engine.scheduler import Concurrency

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import PydanticCustomError
 
 from service.errors import InvalidRequest
-from service.http.validation import invalid_request
+from service.http.message_validation import invalid_request
 from service.imaging.codecs import ImageFormat
 from service.imaging.json_contents import EACH
 from service.imaging.sizes import LONGEST_SIDE, Fit, Size

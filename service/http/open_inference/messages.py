@@ -7,8 +7,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import ServiceError
+from service.http.message_validation import invalid_request
 from service.http.problems import failure_headers
-from service.http.validation import invalid_request
 from service.models.served_model import ServedModel
 from service.telemetry.metrics import package_version
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.errors import InvalidRequest
-from service.http.image_calls import check_count
+from service.http.compatible_api_calls import check_count
 from service.http.open_inference.messages import CHANNELS, FILES, IMAGE, PIXELS, InferenceMessage, InputTensor
 from service.imaging.codecs.raw import wrap_pixels
 from service.imaging.json_contents import EACH

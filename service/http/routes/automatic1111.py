@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from service.http.automatic1111.answers import EnlargedImage, EnlargedImages, Upscaler, WebUIError
 from service.http.automatic1111.extras import IMAGE, IMAGES, Extras
 from service.http.body import read_body
+from service.http.compatible_api_calls import MAX_IMAGES, ImageCalls, check_count
 from service.http.content_negotiation import JSON
-from service.http.image_calls import MAX_IMAGES, ImageCalls, check_count
 from service.http.routes.parameters import TimeoutHeader
 from service.http.routes.problems import titles_of
 from service.imaging.json_contents import Path

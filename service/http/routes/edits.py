@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 
 from service.errors import InvalidRequest, MalformedBody, UnknownModel
 from service.http.body import is_form, read_form
+from service.http.compatible_api_calls import ImageCalls
 from service.http.content_negotiation import JSON, Accept, requested_formats
-from service.http.image_calls import ImageCalls
 from service.http.job_status import JobStatus
 from service.http.multipart import MASK, MultipartForm
 from service.http.openai.edit_answer import EditResponse, OpenAIError

@@ -91,7 +91,7 @@ class JobRoutes:
         settings: Settings,
         models: ModelRegistry,
         pipeline: ImagePipeline,
-        queue: JobManager,
+        job_manager: JobManager,
         charges: PixelCharges,
         webhooks: WebhookSender | None,
     ) -> None:
@@ -99,7 +99,7 @@ class JobRoutes:
         self._settings = settings
         self._models = models
         self._pipeline = pipeline
-        self._queue = queue
+        self._job_manager = job_manager
         self._charges = charges
         self._webhooks = webhooks
         self.router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -108,7 +108,7 @@ class JobRoutes:
 
     async def status(self, request: Request, id: JobId) -> JobStatus:  # noqa: A002 # the parameter's name is public
         """Status of a job."""
-        return self._status(request, self._queue.find(_owned(request, id)))
+        return self._status(request, self._job_manager.find(_owned(request, id)))
 
     async def put(
         self,
@@ -134,7 +134,7 @@ class JobRoutes:
 
     async def remove(self, request: Request, id: JobId) -> Response:  # noqa: A002
         """Cancel a job, which frees the device at once, and forget its result."""
-        await self._queue.remove(_owned(request, id))
+        await self._job_manager.remove(_owned(request, id))
         return Response(status_code=204)
 
     async def result(
@@ -144,7 +144,7 @@ class JobRoutes:
         if_none_match: IfNoneMatchHeader = None,
     ) -> Response:
         """The image; the problem of a job that failed, as the call itself would have answered it."""
-        job = self._queue.find(_owned(request, id))
+        job = self._job_manager.find(_owned(request, id))
         as_json = Accept.parse(request.headers.getlist("Accept")).prefers_json
         return await self._result_response(request, job, if_none_match, as_json=as_json)
 
@@ -217,7 +217,7 @@ class JobRoutes:
         resolved = await self._refuse_early(asked, files)
         async with self._charges.charged(request, resolved, files.image) as refund:
             trace, owner = request.state.trace, _principal(request).job_owner
-            job, new = await self._queue.put(_owned(request, job_id), asked, files, trace, callback, owner)
+            job, new = await self._job_manager.put(_owned(request, job_id), asked, files, trace, callback, owner)
             if not new:
                 refund()
         return job, new
@@ -248,7 +248,7 @@ class JobRoutes:
             raise outcome.failure.error()
         if matches_etag(if_none_match, outcome.result.etag):
             return not_modified(outcome.result, as_json=as_json)
-        content = await self._queue.result(job)
+        content = await self._job_manager.result(job)
         return await image_response(FinishedImage(content, outcome.result), request.state.trace, as_json=as_json)
 
     def _status(self, request: Request, job: Job) -> JobStatus:

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from service.errors import UnknownVersion
 from service.http.body import read_body
+from service.http.compatible_api_calls import ImageCalls
 from service.http.content_negotiation import JSON, requested_formats
-from service.http.image_calls import ImageCalls
+from service.http.message_validation import invalid_request
 from service.http.open_inference.answer_body import build_answer, check_json_size
 from service.http.open_inference.messages import (
     FILES,
@@ -29,7 +30,6 @@ from service.http.open_inference.request_body import HEADER_LENGTH, InferenceCal
 from service.http.routes.health import HealthRoutes
 from service.http.routes.parameters import ModelPath, TimeoutHeader
 from service.http.routes.problems import titles_of
-from service.http.validation import invalid_request
 from service.imaging.codecs import ImageFormat
 from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.engine.assembly import assemble_device
+from service.engine.device_assembly import assemble_device
 from service.telemetry.metrics import Metrics
 from tests.service.engine.runners import stored
 from tests.service.live import publish, settings

@@ -3,7 +3,7 @@
 import pytest
 
 from service.errors import InvalidRequest
-from service.http.image_calls import MAX_IMAGES, check_count
+from service.http.compatible_api_calls import MAX_IMAGES, check_count
 
 
 def test_calls_have_a_bounded_number_of_images() -> None:

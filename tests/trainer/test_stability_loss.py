@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.trainer.samples import published, style_config
-from trainer.stability import NOISE, STEP, stability_loss
+from trainer.stability_loss import NOISE, STEP, stability_loss
 
 
 def photographs(side: int = 36) -> Tensor:

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from service.http.validation import invalid_request
+from service.http.message_validation import invalid_request
 
 
 class Inner(BaseModel):

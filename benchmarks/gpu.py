@@ -1,0 +1,162 @@
+"""`gpu`: all that wants a GPU, part by part, in eight minutes. Run again, it does what is missing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from benchmarks.report import Row, Tables
+
+ROOT = Path(__file__).parents[1]
+
+DONE = "done.json"
+"""The file of the folder that says what has run, and how it ended."""
+
+OK = "ok"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A command that measures something, in a process of its own."""
+
+    name: str
+    arguments: tuple[str, ...]
+    """Of Python. `{out}` becomes the folder of the results."""
+    seconds: float
+    """After which it is stopped."""
+    needs: str = ""
+    """The module without which it cannot run; it is left out then."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a part has ended."""
+
+    status: str
+    """`ok`, or why it has no result."""
+    seconds: float
+
+
+def benchmark(name: str, seconds: float, *options: str, part: str = "") -> Part:
+    """A benchmark of this package, whose tables are kept as JSON."""
+    label = part or name
+    return Part(label, ("-m", "benchmarks", name, *options, "--json", f"{{out}}/{label}.json"), seconds)
+
+
+PARTS = (
+    Part(
+        "tests", ("-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "--timeout=90", "tests"), 100, "pytest"
+    ),
+    benchmark("roofline", 40, "--batch", "8", "--precision", "fp16", part="roofline-fp16"),
+    benchmark("roofline", 40, "--batch", "8", "--precision", "bf16", part="roofline-bf16"),
+    benchmark(
+        "serve",
+        110,
+        *("--loads", "uniform", "--levels", "1", "16", "64"),
+        *("--servers", "pastiche", "naive", "--seconds", "5", "--rounds", "1"),
+        part="serve-uniform",
+    ),
+    benchmark(
+        "serve",
+        50,
+        *("--loads", "mixed", "--levels", "16", "--servers", "pastiche", "--rounds", "1"),
+        part="serve-mixed",
+    ),
+    benchmark("overload", 50, "--seconds", "15"),
+    benchmark("train", 40, "--rounds", "2"),
+    Part("paper-speed", ("-m", "trainer", "paper", "speed", "--out", "{out}/paper", "--rounds", "1"), 50, "matplotlib"),
+)
+"""480 seconds at the most."""
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    names = [part.name for part in PARTS]
+    parser.add_argument("--out", type=Path, default=Path("gpu-results"), help="folder of results and logs")
+    parser.add_argument("--parts", nargs="+", choices=names, default=names, help="what is run, if it has not been")
+
+
+def run(chosen: Namespace) -> Tables:
+    """Run the missing parts, and return the tables of all. Raises RuntimeError where there is no GPU."""
+    if not torch.cuda.is_available() and not chosen.quick:
+        raise RuntimeError("no CUDA device is visible; --quick tries the parts on this machine")
+    parts = [part for part in PARTS if part.name in chosen.parts]
+    if chosen.quick:
+        parts = [shortened(part) for part in parts if part.arguments[1] == "benchmarks"]
+    done = run_parts(parts, chosen.out)
+    return {"Parts": _rows(parts, done), **found_tables(parts, chosen.out)}
+
+
+def shortened(part: Part) -> Part:
+    """A smoke run of a benchmark."""
+    return Part(part.name, (*part.arguments, "--quick"), part.seconds)
+
+
+def run_parts(parts: Sequence[Part], folder: Path) -> Mapping[str, Ended]:
+    """Run each part that has not ended well yet, and keep after each what has been done."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = read_done(folder)
+    for part in parts:
+        if part.name in done and done[part.name].status == OK:
+            continue
+        done[part.name] = run_part(part, folder)
+        record = {name: asdict(ended) for name, ended in done.items()}
+        (folder / DONE).write_text(json.dumps(record, indent=1) + "\n")
+        print(f"{part.name}: {done[part.name].status} after {done[part.name].seconds:.0f} s", flush=True)
+    return done
+
+
+def read_done(folder: Path) -> dict[str, Ended]:
+    """What has been run into this folder."""
+    with suppress(FileNotFoundError):
+        return {name: Ended(**ended) for name, ended in json.loads((folder / DONE).read_text()).items()}
+    return {}
+
+
+def run_part(part: Part, folder: Path) -> Ended:
+    """Run one part, whose output goes to a log; it is stopped, with all that it has started, when its time is over."""
+    if part.needs and find_spec(part.needs) is None:
+        return Ended(f"left out: {part.needs} is not installed", 0.0)
+    command = [sys.executable, *(argument.replace("{out}", str(folder.resolve())) for argument in part.arguments)]
+    began = time.monotonic()
+    with (folder / f"{part.name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        try:
+            code = process.wait(part.seconds)
+        except subprocess.TimeoutExpired:
+            return Ended(f"stopped after {part.seconds:g} s", time.monotonic() - began)
+        finally:
+            _stop_session(process)
+    return Ended(OK if code == 0 else f"exit status {code}", time.monotonic() - began)
+
+
+def found_tables(parts: Sequence[Part], folder: Path) -> Tables:
+    """The tables that the parts have left in the folder, under titles that begin with the part's name."""
+    tables: dict[str, Sequence[Row]] = {}
+    for part in parts:
+        with suppress(FileNotFoundError):
+            found = json.loads((folder / f"{part.name}.json").read_text())["tables"]
+            tables |= {f"{part.name}: {title}": rows for title, rows in found.items()}
+    return tables
+
+
+def _stop_session(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _rows(parts: Sequence[Part], done: Mapping[str, Ended]) -> list[Row]:
+    return [{"part": part.name, **asdict(done[part.name])} for part in parts]

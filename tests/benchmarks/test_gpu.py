@@ -1,0 +1,74 @@
+"""The parts are small programs here; what they measure on a GPU is tested in their own files."""
+
+import json
+from argparse import ArgumentParser
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from benchmarks import gpu
+from benchmarks.gpu import OK, PARTS, Ended, Part, found_tables, read_done, run_part, run_parts, shortened
+
+COUNT = "import sys; open(sys.argv[1], 'a').write('x')"
+
+
+def counted(name: str, exit_code: int = 0) -> Part:
+    """A part that counts its runs in a file."""
+    return Part(name, ("-c", f"{COUNT}; sys.exit({exit_code})", f"{{out}}/{name}.runs"), 60)
+
+
+def test_parts_that_ended_well_are_not_run_again(tmp_path: Path) -> None:
+    parts = [counted("good"), counted("bad", 3)]
+    for _ in range(2):
+        done = run_parts(parts, tmp_path)
+        assert (done["good"].status, done["bad"].status) == (OK, "exit status 3")
+    assert [(tmp_path / f"{name}.runs").read_text() for name in ("good", "bad")] == ["x", "xx"]
+    assert read_done(tmp_path) == done
+
+
+def test_part_that_takes_too_long_is_stopped_with_what_it_has_started(tmp_path: Path) -> None:
+    program = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)"
+    )
+    ended = run_part(Part("slow", ("-c", program), 5.0), tmp_path)
+    assert ended.status == "stopped after 5 s"
+    child = int((tmp_path / "slow.log").read_text())
+    with suppress(psutil.NoSuchProcess):
+        found = psutil.Process(child)
+        psutil.wait_procs([found], timeout=30)
+        assert not found.is_running() or found.status() == psutil.STATUS_ZOMBIE
+
+
+def test_part_whose_module_is_missing_is_left_out(tmp_path: Path) -> None:
+    assert run_part(Part("odd", ("-c", "1/0"), 60, needs="no_such_module"), tmp_path) == Ended(
+        "left out: no_such_module is not installed", 0.0
+    )
+
+
+def test_tables_of_all_parts_are_collected(tmp_path: Path) -> None:
+    (tmp_path / "roofline-fp16.json").write_text(json.dumps({"tables": {"Layers": [{"ms": 1.5}]}}))
+    assert found_tables(PARTS, tmp_path) == {"roofline-fp16: Layers": [{"ms": 1.5}]}
+
+
+def test_all_parts_together_take_eight_minutes_and_their_commands_exist() -> None:
+    assert sum(part.seconds for part in PARTS) <= 480
+    assert len({part.name for part in PARTS}) == len(PARTS)
+    for part in PARTS:
+        if part.arguments[1] == "benchmarks":
+            assert shortened(part).arguments[-1] == "--quick"
+            assert f"{{out}}/{part.name}.json" in part.arguments
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_machine_without_a_gpu_is_told_so(tmp_path: Path) -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--quick", action="store_true")
+    gpu.add_options(parser)
+    with pytest.raises(RuntimeError, match="no CUDA device is visible"):
+        gpu.run(parser.parse_args(["--out", str(tmp_path)]))
