@@ -178,7 +178,7 @@ def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Eng
     limits = QueueLimits(settings.max_queue_requests, settings.max_queue_pixels, settings.max_queue_inferences)
     admission: Admission[ServedModel] = Admission(limits, concurrency.lanes, metrics, listener=refusals)
     scheduler = Scheduler(run_batch, admission, concurrency, metrics)
-    build = build_fingerprint(runner.device, device.precision, device.tile_sizes, device.cpu_engine)
+    build = build_fingerprint(runner.device, device.precision, device.tile_sizes)
     return Engine(runner, stores, models, watcher, admission, scheduler, build)
 
 

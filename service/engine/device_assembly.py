@@ -36,8 +36,6 @@ class Device:
     concurrency: Concurrency
     precision: torch.dtype
     tile_sizes: TileSizes
-    cpu_engine: str
-    """What computes local networks on a CPU, for the fingerprint: torch, openvino, or auto."""
 
 
 def assemble_device(settings: Settings, metrics: Metrics, *, timed: bool = True) -> Device:
@@ -53,7 +51,7 @@ def assemble_device(settings: Settings, metrics: Metrics, *, timed: bool = True)
     compiler = _compiler(settings, device, concurrency, precision, timed=timed)
     only_if_faster = settings.cpu_engine == "auto"
     loader = ModelLoader(runner, precision, sizes, compiler, only_if_faster=only_if_faster, timed=timed)
-    return Device(runner, loader, concurrency, precision, sizes, settings.cpu_engine if compiler else "torch")
+    return Device(runner, loader, concurrency, precision, sizes)
 
 
 def _backend(settings: Settings, device: torch.device, concurrency: Concurrency) -> Backend:

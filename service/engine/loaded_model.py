@@ -5,6 +5,7 @@ from typing import Protocol
 
 from model_store import Network
 from service.engine.cost_model import CostModel
+from service.engine.openvino_network import OpenVinoNetwork
 from service.engine.tiling import Tiling
 
 
@@ -17,6 +18,11 @@ class LoadedNetwork:
     """The same network in fp32, for images whose output is not finite; for a network in fp32 itself."""
     tiling: Tiling
     cost_model: CostModel
+
+    @property
+    def engine(self) -> str:
+        """What computes its layers: torch or openvino."""
+        return "openvino" if isinstance(self.network, OpenVinoNetwork) else "torch"
 
 
 @dataclass(frozen=True)

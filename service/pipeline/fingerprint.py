@@ -18,19 +18,17 @@ from service.models.served_model import ServedModel
 from service.pipeline.resolve import ResolvedRequest, Timeout
 from service.telemetry.metrics import package_version
 
-PACKAGES = ("torch", "spandrel", "numpy", "pillow", "pi-heif", "tifffile", "imagecodecs")
+PACKAGES = ("torch", "openvino", "spandrel", "numpy", "pillow", "pi-heif", "tifffile", "imagecodecs")
 """The packages that compute pixels, and read and write files."""
 
 
-def build_fingerprint(device: torch.device, precision: torch.dtype, sizes: TileSizes, engine: str = "torch") -> str:
+def build_fingerprint(device: torch.device, precision: torch.dtype, sizes: TileSizes) -> str:
     """What all answers of this process have in common: the versions of the code, and how it computes.
 
     A GPU that ran out of memory uses smaller batches, which can change last bits: that is not part of it.
     """
-    packages = PACKAGES if engine == "torch" else (*PACKAGES, "openvino")
-    versions = [f"{package} {_version(package)}" for package in packages]
-    computed = f"{_device_name(device)}, {precision}, {sizes}, {engine}"
-    return f"pastiche {package_version()}, {', '.join(versions)}, {computed}"
+    versions = [f"{package} {_version(package)}" for package in PACKAGES]
+    return f"pastiche {package_version()}, {', '.join(versions)}, {_device_name(device)}, {precision}, {sizes}"
 
 
 def request_fingerprint(request: ResolvedRequest, image: bytes, build: str) -> str:
@@ -53,7 +51,7 @@ def canonical(value: object) -> object:
         case bytes():
             return {"sha256": hashlib.sha256(value).hexdigest()}
         case ServedModel():
-            return {"model": value.label, "digest": value.manifest.digest, "batches": _batches(value)}
+            return {"model": value.label, "digest": value.manifest.digest, "computed": _computation(value)}
         case BaseModel():
             return {name: canonical(getattr(value, name)) for name in type(value).model_fields}
         case Mapping():
@@ -66,9 +64,9 @@ def canonical(value: object) -> object:
     raise TypeError(f"{type(value).__name__} cannot be part of a fingerprint")
 
 
-def _batches(model: ServedModel) -> list[list[int]]:
-    """The sizes of its batches, which a device may measure otherwise after a restart: they change last bits."""
-    return sorted([*shape, size] for shape, size in model.tiling.fixed_batches.items())
+def _computation(model: ServedModel) -> list[object]:
+    """The engine and the sizes of batches, which are measured when it is loaded: both change last bits."""
+    return [model.network.engine, sorted([*shape, size] for shape, size in model.tiling.fixed_batches.items())]
 
 
 def _device_name(device: torch.device) -> str:

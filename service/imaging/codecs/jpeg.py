@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from service.errors import CorruptImage, ImageTooDemanding
-from service.imaging.codecs.jpeg_segments import MARKER
+from service.imaging.codecs.jpeg_segments import MARKER, MAX_SEGMENTS, too_many_segments
 
 EOI, SOS, DRI = 0xD9, 0xDA, 0xDD
 END_MARKER = bytes((0xFF, EOI))
@@ -170,18 +170,24 @@ def _cut(data: bytes, scans: _Scans) -> bytes:
 
 
 def _find_scans(data: bytes) -> _Scans:
-    """Follow the markers to the end of the first picture, or as far as they lead."""
+    """Follow the markers to the end of the first picture, or as far as they lead.
+
+    Raises CorruptImage for more than MAX_SEGMENTS.
+    """
     scans, at = _Scans(), 2
-    while (found := MARKER.search(data, at)) is not None:
+    for _ in range(MAX_SEGMENTS):
+        found = MARKER.search(data, at)
+        if found is None:
+            return scans
         marker, begin = data[found.start() + 1], found.end()
         if marker == EOI:
             scans.end_marker = True
         end = begin + int.from_bytes(data[begin : begin + 2], "big")
         if marker not in TABLE_MARKERS | FRAME_MARKERS | {SOS} or not begin + 2 <= end <= len(data):
-            break
+            return scans
         _note_segment(scans, marker, data[begin + 2 : end])
         at = _find_scan_end(data, end, scans) if marker == SOS else end
-    return scans
+    raise too_many_segments()
 
 
 def _find_scan_end(data: bytes, begin: int, scans: _Scans) -> int:

@@ -153,4 +153,9 @@ def _split(data: bytes) -> tuple[list[bytes], int]:
         at = begin + 2 + (length if length >= 2 else 0)
         if length >= 2:
             segments.append(data[begin:at])
-    raise CorruptImage(f"the jpeg image has more than {MAX_SEGMENTS} segments; save it anew")
+    raise too_many_segments()
+
+
+def too_many_segments() -> CorruptImage:
+    """What is raised for a file with more than MAX_SEGMENTS."""
+    return CorruptImage(f"the jpeg image has more than {MAX_SEGMENTS} segments; save it anew")

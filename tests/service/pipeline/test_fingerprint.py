@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_store import ModelStore
+from model_store import ModelStore, TransformNetwork
+from service.engine.loaded_model import LoadedModel
+from service.engine.openvino_network import OpenVinoNetwork
 from service.engine.priority import Priority
 from service.engine.tiling import TileSizes
 from service.imaging.codecs import ImageFormat, OutputSpec
@@ -24,6 +26,14 @@ def served(root: Path) -> ServedModel:
         return live.service.models.style("wave")
 
 
+def by_openvino(model: ServedModel) -> ServedModel:
+    """The same model, computed by another engine."""
+    default = model.loaded.default
+    assert isinstance(default.network, TransformNetwork)
+    network = OpenVinoNetwork(default.network, None, None, 1)
+    return replace(model, loaded=LoadedModel(replace(default, network=network), model.loaded.fp32))
+
+
 def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path) -> None:
     publish(tmp_path)
     model = served(tmp_path)
@@ -36,7 +46,7 @@ def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path
         (request, b"other", MADE),
         (request, b"image", build_fingerprint(torch.device("cpu"), torch.bfloat16, SIZES)),
         (request, b"image", build_fingerprint(torch.device("cpu"), torch.float32, TileSizes(2**19))),
-        (request, b"image", build_fingerprint(torch.device("cpu"), torch.float32, SIZES, "openvino")),
+        (replace(request, operation=Stylize(((by_openvino(model), 1.0),))), b"image", MADE),
         (replace(request, output=OutputSpec((ImageFormat.PNG,), 91)), b"image", MADE),
         (replace(request, output=OutputSpec((ImageFormat.WEBP,), 90)), b"image", MADE),
         (replace(request, operation=Stylize(((served(tmp_path), 1.0),))), b"image", MADE),

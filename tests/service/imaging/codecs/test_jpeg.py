@@ -8,6 +8,7 @@ from PIL import Image
 
 from service.errors import CorruptImage, ImageTooDemanding
 from service.imaging.codecs.jpeg import END_MARKER, MAX_SCANS, read_jpeg
+from service.imaging.codecs.jpeg_segments import MAX_SEGMENTS
 from tests.service.imaging.codecs.samples import picture
 from tests.service.imaging.images import file, photo
 
@@ -134,6 +135,15 @@ def test_a_file_of_too_many_scans_is_refused_before_it_is_decoded() -> None:
     bomb = data[:last] + data[last:-2] * (MAX_SCANS - count + 2) + END_MARKER
     with pytest.raises(ImageTooDemanding, match="has 101 scans, and 100 are accepted"):
         read_jpeg(bomb)
+
+
+@pytest.mark.parametrize("at", [2, -2])
+def test_a_file_of_too_many_segments_is_refused_before_it_is_decoded(at: int) -> None:
+    """Before its first scan, or after its last one: half a million of them took three seconds to follow."""
+    data = file(photo(), "JPEG")
+    many = b"\xff\xdd\x00\x04\x00\x00" * (MAX_SEGMENTS + 1)
+    with pytest.raises(CorruptImage, match="more than 16384 segments"):
+        read_jpeg(data[:at] + many + data[at:])
 
 
 def test_a_file_without_a_scan_is_refused() -> None:
