@@ -52,7 +52,7 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    metrics_server = build_metrics_server(service.metrics_app, settings)
+    metrics_server = build_metrics_server(service.metrics_app, settings, service.metrics)
     servers = [server] if metrics_server is None else [server, metrics_server]
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         return runner.run(serve(service, *servers))

@@ -125,14 +125,15 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-def build_metrics_server(app: ASGIApp, settings: Settings) -> HttpServer | None:
+def build_metrics_server(app: ASGIApp, settings: Settings, metrics: Metrics) -> HttpServer | None:
     """The server of probes and metrics, without TLS; None where they have no port of their own."""
     if settings.metrics_port is None:
         return None
+    connection = partial(Connection, connection_limits(settings), metrics)
     return HttpServer(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=cast("type[asyncio.Protocol]", connection),
             ws="none",
             lifespan="off",
             host=settings.metrics_host,

@@ -5,15 +5,18 @@ import shutil
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from http.client import HTTPConnection
 from itertools import islice
 from pathlib import Path
 
 import httpx
 import pytest
 
+from service.http.uvicorn_server import CHECK_SECONDS
 from tests.service.imaging.images import file, photo
 from tests.service.live import PATIENCE, publish, wait_for
 
@@ -88,3 +91,18 @@ def test_probes_and_metrics_have_a_port_of_their_own(tmp_path: Path) -> None:
         assert get(f"{main}/metrics", headers=host).status_code == 404
         assert get(f"{main}/v1/models", headers=host).status_code == 200
         assert get(f"{main}/v1/models").status_code == 421
+
+
+def test_connections_to_the_port_of_the_metrics_stay_open_between_scrapes(tmp_path: Path) -> None:
+    """They were closed at each check of all connections, in the middle of a scrape if need be."""
+    publish(tmp_path / "models")
+    with listening(tmp_path / "models", "--metrics-port", "0", count=2) as urls:
+        metrics = next(url for url in urls if get(f"{url}/v1/models").status_code == 404)
+        connection = HTTPConnection(metrics.removeprefix("http://"), timeout=PATIENCE)
+        connection.connect()
+        for _ in range(2):
+            time.sleep(2 * CHECK_SECONDS)
+            connection.request("GET", "/metrics")
+            answer = connection.getresponse()
+            assert (answer.status, b"pastiche_http_requests_total" in answer.read()) == (200, True)
+        connection.close()
