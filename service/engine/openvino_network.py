@@ -6,6 +6,7 @@ those of the lane that calls. Statistics of thumbnails are measured by torch, as
 
 import copy
 import logging
+import sys
 import warnings
 from importlib.util import find_spec
 from typing import Any
@@ -46,8 +47,7 @@ class OpenVinoCompiler:
             return None
 
     def _compiled(self, network: TransformNetwork) -> "OpenVinoNetwork":
-        import openvino  # noqa: PLC0415 # an extra
-
+        openvino = import_openvino()
         graph, core = _convert(for_inference(network), openvino), openvino.Core()
         precision = {"INFERENCE_PRECISION_HINT": HINTS[self._precision], "ENABLE_CPU_PINNING": False}
         streams = precision | {"INFERENCE_NUM_THREADS": self._threads}
@@ -91,6 +91,14 @@ class _Planes(nn.Module):
 def is_installed() -> bool:
     """Whether there is OpenVINO."""
     return find_spec("openvino") is not None
+
+
+def import_openvino() -> Any:
+    """OpenVINO without `openvino_telemetry`, by which it would tell its makers of each import and of each network."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # so it cannot be imported
+    import openvino  # noqa: PLC0415 # an extra
+
+    return openvino
 
 
 def _convert(network: TransformNetwork, openvino: Any) -> Any:

@@ -6,11 +6,12 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
+from service.errors import ServiceError
 from service.http.automatic1111.answers import render_webui_error
 from service.http.middleware.access_control import AccessControl, AccessPolicy
 from service.http.middleware.access_log import AccessLog
@@ -21,13 +22,13 @@ from service.http.middleware.path_normalization import NormalizePath
 from service.http.middleware.security_headers import SecurityHeaders
 from service.http.open_inference.messages import render_inference_error
 from service.http.openai.edit_answer import openai_error
-from service.http.problems import Problems
+from service.http.problems import Problems, render
+from service.http.request_id import request_id
+from service.http.routers import add_routes
 from service.http.routes.automatic1111 import PATH as WEB_UI
 from service.http.routes.docs import docs_router
 from service.http.routes.edits import PATH as EDITS
 from service.http.routes.open_inference import PATH as INFERENCE
-from service.http.routes.problems import problem_responses
-from service.http.unknown_parameters import refuse_unknown_parameters
 from service.settings import Settings
 from service.telemetry.metrics import Metrics, package_version
 from service.telemetry.tracing import Tracing
@@ -101,8 +102,6 @@ def build_application(
         description="Paints photographs in a style and enlarges them (feed-forward networks, Johnson et al. 2016).",
         lifespan=lifespan,
         redirect_slashes=False,
-        dependencies=[Depends(refuse_unknown_parameters)],
-        responses=problem_responses(401, 403, 421, 429),
     )
     problems = Problems({EDITS: openai_error, INFERENCE: render_inference_error, WEB_UI: render_webui_error})
     app.add_middleware(BodyReservation, new_upload=new_upload)
@@ -111,7 +110,7 @@ def build_application(
     problems.install(app)
     for router in (*([docs_router(TITLE)] if settings.serve_docs else []), *routers):
         _summarize(router)
-        app.include_router(router)
+        add_routes(app, router)
     if access.keys is not None:
         _describe_keys(app)
     return app
@@ -120,8 +119,13 @@ def build_application(
 def build_metrics_application(routers: Sequence[APIRouter]) -> Application:
     """An application with probes and metrics alone: for a port that only the operator reaches."""
     app = FastAPI(openapi_url=None)
+
+    @app.exception_handler(ServiceError)
+    def refuse(request: Request, failure: ServiceError) -> Response:
+        return render(failure, request_id(request.headers.get("X-Request-ID", "")), "")
+
     for router in routers:
-        app.include_router(router)
+        add_routes(app, router)
     return app
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
 from service.http.body import BodyLimit, read_plain
+from service.http.unknown_parameters import StrictRoute
 
 JSON_LIMIT = BodyLimit(2**16, "max_json_bytes", "a JSON body")
 """The largest JSON body; every request of the API has a few hundred bytes."""
@@ -16,7 +16,7 @@ JSON_SECONDS = 60.0
 """For a JSON body to arrive."""
 
 
-class JsonRoute(APIRoute):
+class JsonRoute(StrictRoute):
     """A route whose body is read as `read_plain` reads it, before the framework parses it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -17,17 +17,17 @@ from tests.networks import network
 from tests.pastiche.video.clips import write_clip
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import photo
-from tests.service.live import Live, publish, serving
+from tests.service.live import Live, publish, serving_clients
 
 STYLES = ("great-wave", "starry-night", "the-scream", "udnie", "scream")
 UPSCALERS = {
-    "x2": "c3s1-4,R4,c3s1-12,p2",
-    "x4": "c3s1-4,R4,u4,u4,c3s1-3",
-    "x4-perceptual": "c3s1-4,R4,u4,u4,c3s1-3",
-    "x4plus": "c3s1-4,R4,u4,u4,c3s1-3",
-    "x8": "c3s1-4,R4,c3s1-192,p8",
+    "x2": "c3s1-4,c3s1-12,p2",
+    "x4": "c3s1-3,u3,u3,c3s1-3",
+    "x4-perceptual": "c3s1-3,u3,u3,c3s1-3",
+    "x4plus": "c3s1-3,u3,u3,c3s1-3",
+    "x8": "c3s1-4,c3s1-192,p8",
 }
-NARROW_STYLE = "c9s1-4,d4,d4,R4,u4,u4,c9s1-3"
+NARROW_STYLE = "c3s1-3,d3,u3,c3s1-3"
 TILE_VALUES = 2**23
 """Small tiles, so that networks are warmed up quickly."""
 
@@ -45,7 +45,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def live(store: Path) -> Iterator[Live]:
     """Everybody may use it, and nobody administers it."""
-    with serving(store, tile_values=TILE_VALUES) as service:
+    with serving_clients(store, tile_values=TILE_VALUES) as service:
         yield service
 
 
@@ -54,7 +54,7 @@ def live_with_keys(store: Path) -> Iterator[Live]:
     """Everybody may use it; its client has the key of an operator."""
     path = store.parent / "keys.toml"
     sent = write_keys(path, operator='rights = ["admin", "metrics", "use"]')["operator"]
-    with serving(store, tile_values=TILE_VALUES, keys_file=path, keys_required=False) as service:
+    with serving_clients(store, tile_values=TILE_VALUES, keys_file=path, keys_required=False) as service:
         service.client.headers["X-API-Key"] = sent["Authorization"].removeprefix("Bearer ")
         yield service
 

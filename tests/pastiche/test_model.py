@@ -15,19 +15,19 @@ from pastiche.pictures import Array, Source, read_source
 from service.errors import InvalidRequest, ServiceError, UnknownModel
 from tests.networks import network
 from tests.service.imaging.images import file, photo
-from tests.service.live import Live, publish, publish_restorer, publish_upscaler, serving
+from tests.service.live import STYLE, Live, publish, publish_restorer, publish_upscaler, serving
 
-TILE_VALUES = 2**17
+TILE_VALUES = 2**16
 """Small tiles, so that an image of 200 pixels has several."""
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("python") / "models"
-    publish(root, "wave", network(seed=3))
+    publish(root, "wave", network(STYLE, seed=3))
     publish(root, "wave")
-    publish(root, "scream", network(norm="none", seed=1))
-    publish(root, "whole", network(norm="instance", seed=2))
+    publish(root, "scream", network(STYLE, norm="none", seed=1))
+    publish(root, "whole", network(STYLE, norm="instance", seed=2))
     publish_upscaler(root)
     publish_restorer(root)
     return root

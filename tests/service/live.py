@@ -26,7 +26,10 @@ from service.http.uvicorn_server import build_server
 from service.imaging.codecs import Pixels
 from service.imaging.workers.launcher import WorkerLauncher
 from service.settings import Settings
-from tests.networks import NARROW_UPSCALE_4, network
+from tests.networks import network
+
+STYLE, UPSCALE_4 = "c3s1-4,d4,R4,u4,c3s1-3", "c3s1-4,u4,u4,c3s1-3"
+"""What is served where a test does not say: every kind of layer, and little around a tile, for a short start."""
 
 PATIENCE = 60.0
 """Seconds after which a test that waits for something gives up; nothing is measured with it."""
@@ -100,27 +103,27 @@ def publish(
     preview: bytes | None = None,
 ) -> Manifest:
     """Publish a narrow network, by default a style, as the next version of `name`."""
-    made = built if built is not None else network()
+    made = built if built is not None else network(STYLE)
     task = "style" if made.scale == 1 else "super-resolution"
     return ModelStore(root).publish(made, Draft.model_validate({"name": name, "task": task}), preview)
 
 
 def publish_upscaler(root: Path, name: str = "x4", seed: int = 0) -> Manifest:
     """Publish a narrow ×4 network."""
-    return publish(root, name, network(NARROW_UPSCALE_4, seed=seed))
+    return publish(root, name, network(UPSCALE_4, seed=seed))
 
 
 def publish_restorer(root: Path, name: str = "x4-photo", seed: int = 1) -> Manifest:
     """Publish a narrow ×4 network as one for damaged photographs."""
     provenance = Provenance(data="tests", recipe={"degradation": "photo"})
     draft = Draft(name=name, task="super-resolution", provenance=provenance)
-    return ModelStore(root).publish(network(NARROW_UPSCALE_4, seed=seed), draft)
+    return ModelStore(root).publish(network(UPSCALE_4, seed=seed), draft)
 
 
 def settings(root: Path, **options: Any) -> Settings:
-    """Settings for a test: one thread and so one lane, fp32, a store that is looked at often.
+    """Settings for a test: one thread and so one lane, fp32, a store that is looked at often, our own API alone.
 
-    A tile has half a megapixel: networks are timed on parts of one, which takes most of the time of a start.
+    A tile has an eighth of a megapixel: networks are timed on parts of one, which takes most of the time of a start.
     """
     chosen: dict[str, Any] = {
         "device": "cpu",
@@ -129,7 +132,7 @@ def settings(root: Path, **options: Any) -> Settings:
         "codec_workers": 2,
         "store_poll_seconds": 0.05,
     }
-    chosen["tile_values"] = 2**22
+    chosen |= {"tile_values": 2**20, "client_apis": ""}
     jobs = root.parent / f"{root.name}-jobs"
     return Settings.model_validate({"stores": (root,), "port": 0, "jobs_folder": jobs, **chosen, **options})
 
@@ -138,6 +141,13 @@ def settings(root: Path, **options: Any) -> Settings:
 def serving(root: Path, **options: Any) -> Iterator[Live]:
     """Serve the store at `root` with these settings."""
     with running(settings(root, **options)) as live:
+        yield live
+
+
+@contextmanager
+def serving_clients(root: Path, **options: Any) -> Iterator[Live]:
+    """Serve with the APIs of other programs, whose endpoints are half of all and take as much of a start."""
+    with serving(root, **{"client_apis": Settings.model_fields["client_apis"].default, **options}) as live:
         yield live
 
 

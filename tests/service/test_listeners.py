@@ -4,7 +4,6 @@ import re
 import shutil
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +15,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.__main__ import main
 from service.http.uvicorn_server import CHECK_SECONDS
+from tests.processes import command
 from tests.service.imaging.images import file, photo
 from tests.service.live import PATIENCE, publish, wait_for
 
-ROOT = Path(__file__).parents[2]
 OPENSSL = shutil.which("openssl")
 PASSWORD = "not empty"
 
@@ -32,16 +32,10 @@ def listening(root: Path, *options: str, count: int = 1) -> Iterator[list[str]]:
     """A service with these options; yields what it says that it listens on, as many times as it does."""
     arguments = ["--stores", str(root), "--port", "0", "--device", "cpu", "--precision", "fp32", "--threads", "1"]
     arguments += ["--jobs-folder", str(root.parent / "jobs")]
-    command = [sys.executable, "-m", "service", *arguments, *options]
-    handle = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    try:
-        assert handle.stderr is not None
+    with command(main, *arguments, *options) as handle:
         lines = iter(handle.stderr.readline, "")
         found = (re.search(r"running on (https?://\S+|unix socket \S+)", line) for line in lines)
         yield [match[1] for match in islice(filter(None, found), count)]
-    finally:
-        handle.kill()
-        handle.communicate()
 
 
 @pytest.mark.skipif(OPENSSL is None, reason="needs openssl")
@@ -59,10 +53,10 @@ def test_service_speaks_tls(tmp_path: Path) -> None:
         with httpx.Client(base_url=url, verify=trusted, timeout=PATIENCE) as client:
             wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 200)
             assert client.post("/v1/stylize/wave", content=file(photo()), timeout=PATIENCE).status_code == 200
-    command = [sys.executable, "-m", "service", "--port", "0", "--device", "cpu", *options, "wrong"]
-    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.startswith("error: ")
+    with command(main, "--port", "0", "--device", "cpu", *options, "wrong") as done:
+        written = done.stderr.read()
+        assert (done.wait(), written.count("\n")) == (2, 1)
+        assert written.startswith("error: ")
 
 
 def test_service_listens_on_a_unix_socket(tmp_path: Path) -> None:

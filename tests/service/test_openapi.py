@@ -13,11 +13,11 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.service.imaging.images import file, photo
-from tests.service.live import Live, publish, publish_upscaler, serving
+from tests.service.live import Live, publish, publish_upscaler, serving_clients
 
 Operation = APIOperation[Any, Any, Any, Any]
 
-EXAMPLES = 6
+EXAMPLES = 4
 """For each operation, good and bad ones; always the same."""
 
 THERE = {"style": "wave", "scale": 4, "name": "wave", "kind": "overloaded", "id": "mine"}
@@ -29,7 +29,7 @@ def test_service_does_what_its_description_says(tmp_path: Path) -> None:
     publish_upscaler(tmp_path)
     for kind in ("png", "jpeg", "webp"):
         schemathesis.openapi.media_type(f"image/{kind}", st.just(file(photo(), kind.upper())))
-    with serving(tmp_path) as live:
+    with serving_clients(tmp_path) as live:
         assert live.client.put("/v1/jobs/mine?style=wave", content=file(photo())).status_code == 201
         live.until("/v1/jobs/mine", lambda answer: answer.json()["state"] == "succeeded")
         schema: BaseSchema = schemathesis.openapi.from_url(f"{live.url}/openapi.json")

@@ -16,10 +16,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.__main__ import main as pastiche_serve
 from service.app import build_service
 from service.http.uvicorn_server import build_server
 from service.server import SIGNALS, main, serve, until_end
 from service.settings import Settings
+from tests.processes import Command, command
 from tests.service.imaging.images import file, photo
 from tests.service.live import PATIENCE, pixels, publish, settings, wait_for, worker_launcher
 
@@ -30,9 +32,9 @@ LARGE = file(photo(height=1500, width=2000), compress_level=1)
 
 @dataclass(frozen=True)
 class Process:
-    """`pastiche-serve` as somebody starts it."""
+    """`pastiche-serve` in a process of its own."""
 
-    handle: subprocess.Popen[str]
+    handle: Command
     client: httpx.Client
 
     def metric(self, name: str) -> float:
@@ -40,25 +42,23 @@ class Process:
         return float(found[1]) if found else 0.0
 
     def exit_status(self) -> int:
-        return self.handle.wait(PATIENCE)
+        return self.handle.wait()
 
 
 @contextmanager
 def process(root: Path, *options: str) -> Iterator[Process]:
     arguments = ["--stores", str(root), "--port", "0", "--device", "cpu", "--precision", "fp32", "--threads", "1"]
     arguments += ["--jobs-folder", str(root.parent / "jobs")]
-    command = [sys.executable, "-m", "service", *arguments, *options]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as handle:
-        try:
-            assert handle.stderr is not None
-            lines = iter(handle.stderr.readline, "")
-            url = next(found[1] for line in lines if (found := re.search(r"running on (http://\S+)", line)))
-            threading.Thread(target=handle.stderr.read).start()  # a service whose log nobody reads stands still
-            with httpx.Client(base_url=url, timeout=PATIENCE, verify=False) as client:
-                wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 200)
-                yield Process(handle, client)
-        finally:
-            handle.kill()
+    with command(pastiche_serve, *arguments, *options) as handle:
+        lines = iter(handle.stderr.readline, "")
+        url = next(found[1] for line in lines if (found := re.search(r"running on (http://\S+)", line)))
+        reading = threading.Thread(target=handle.stderr.read)  # a service whose log nobody reads stands still
+        reading.start()
+        with httpx.Client(base_url=url, timeout=PATIENCE, verify=False) as client:
+            wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 200)
+            yield Process(handle, client)
+        handle.process.kill()
+        reading.join()
 
 
 def stylize(served: Process, content: bytes) -> httpx.Response:

@@ -3,14 +3,15 @@
 import logging
 from typing import Self
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.http.access.principal import Principal
 from service.http.json_body import JsonRoute
+from service.http.problem_responses import problem_responses
+from service.http.routers import new_router
 from service.http.routes.models import LoadFailureInfo
 from service.http.routes.parameters import ModelPath
-from service.http.routes.problems import problem_responses
 from service.models.admin import ModelAdmin
 from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel
@@ -52,7 +53,7 @@ class AdminRoutes:
     def __init__(self, model_admin: ModelAdmin, models: ModelRegistry) -> None:
         self._model_admin = model_admin
         self._models = models
-        self.router = APIRouter(prefix="/v1/admin", tags=["admin"], route_class=JsonRoute)
+        self.router = new_router(prefix="/v1/admin", tags=["admin"], route_class=JsonRoute)
         changed = problem_responses(400, 404, 409, 413, 415, 422, 503)
         self.router.add_api_route("/models/{name}/promote", self.promote, methods=["POST"], responses=changed)
         self.router.add_api_route("/models/{name}/rollback", self.rollback, methods=["POST"], responses=changed)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel
 
 from service.http.automatic1111.answers import EnlargedImage, EnlargedImages, Upscaler, WebUIError
@@ -12,8 +12,9 @@ from service.http.automatic1111.extras import IMAGE, IMAGES, Extras
 from service.http.body import read_body
 from service.http.compatible_api_calls import MAX_IMAGES, ImageCalls, check_count
 from service.http.content_negotiation import JSON
+from service.http.problem_responses import titles_of
+from service.http.routers import new_router
 from service.http.routes.parameters import TimeoutHeader
-from service.http.routes.problems import titles_of
 from service.imaging.json_contents import Path
 from service.imaging.sizes import Size
 from service.models.registry import ModelRegistry
@@ -35,7 +36,7 @@ class Automatic1111Routes:
         self._models = models
         self._pipeline = pipeline
         self._calls = calls
-        self.router = APIRouter(prefix=f"{PATH}/v1", tags=["automatic1111"], responses=_failures(401, 403, 421, 429))
+        self.router = new_router(prefix=f"{PATH}/v1", tags=["automatic1111"], responses=_failures(401, 403, 421, 429))
         self.router.add_api_route("/upscalers", self.upscalers)
         failures = _failures(400, 404, 408, 413, 415, 422, 500, 503, 504)
         for path, endpoint, answer in (

@@ -9,6 +9,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse
 
 from service.http.root_path import root_path
+from service.http.routers import new_router
 
 STATIC = "/static-offline-docs"
 """Where fastapi_offline has Swagger UI's files."""
@@ -18,7 +19,7 @@ INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 def docs_router(title: str) -> APIRouter:
     """The router of `/docs`."""
-    router = APIRouter(include_in_schema=False)
+    router = new_router(include_in_schema=False)
 
     async def docs(request: Request) -> HTMLResponse:
         """Swagger UI; its one inline script is allowed by its hash."""

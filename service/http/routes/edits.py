@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from service.errors import InvalidRequest, MalformedBody, UnknownModel
 from service.http.body import is_form, read_form
@@ -13,9 +13,10 @@ from service.http.multipart import MASK, MultipartForm
 from service.http.openai.edit_answer import EditResponse, OpenAIError
 from service.http.openai.edit_form import IGNORED, IMAGES, Edit, edited_files, form_schema
 from service.http.prefer import Preference
+from service.http.problem_responses import titles_of
+from service.http.routers import new_router
 from service.http.routes.jobs import JobRoutes
 from service.http.routes.parameters import CallbackHeader, PreferHeader, TimeoutHeader
-from service.http.routes.problems import titles_of
 from service.imaging.codecs import ImageHeader
 from service.imaging.masks import MaskMeaning
 from service.imaging.sizes import Size
@@ -49,7 +50,7 @@ class EditRoutes:
         self._pipeline = pipeline
         self._calls = calls
         self._jobs = jobs
-        self.router = APIRouter(tags=["images"])
+        self.router = new_router(tags=["images"])
         failures = (400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504)
         self.router.add_api_route(
             PATH,

@@ -3,15 +3,16 @@
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Request
+from fastapi import Body, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.errors import ServiceError
 from service.http.content_negotiation import requested_formats
 from service.http.json_body import JsonRoute
+from service.http.problem_responses import problem_responses
 from service.http.problems import Problem
 from service.http.root_path import root_path
-from service.http.routes.problems import problem_responses
+from service.http.routers import new_router
 from service.imaging.codecs import ImageFormat, ImageHeader
 from service.models.registry import ModelRegistry
 from service.pipeline.pipeline import Forecast, ImagePipeline
@@ -113,7 +114,7 @@ class EstimateRoutes:
         self._settings = settings
         self._models = models
         self._pipeline = pipeline
-        self.router = APIRouter(
+        self.router = new_router(
             tags=["images"], responses=problem_responses(400, 408, 413, 415, 422, 503), route_class=JsonRoute
         )
         self.router.add_api_route("/v1/estimate", self.estimate, methods=["POST"])

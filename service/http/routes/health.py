@@ -2,12 +2,13 @@
 
 from typing import Any, Literal, Protocol
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel, Field
 
 from service.engine.runner import Runner
+from service.http.routers import new_router
 from service.models.registry import ModelRegistry
 from service.models.store_watcher import StoreWatcher
 from service.settings import Settings
@@ -59,11 +60,11 @@ class HealthRoutes:
         self._runner = runner
         self._state = state
         self._metrics = metrics
-        self.router = APIRouter(tags=["health"])
+        self.router = new_router(tags=["health"])
         failing: dict[int | str, dict[str, Any]] = {503: {"description": "Failing; the body says why"}}
         self.router.add_api_route("/livez", self.live, response_model=Health, responses=failing)
         self.router.add_api_route("/readyz", self.ready, response_model=Ready, responses=failing)
-        self.metrics_router = APIRouter(tags=["health"])
+        self.metrics_router = new_router(tags=["health"])
         self.metrics_router.add_api_route(
             "/metrics", self.scrape, response_class=Response, responses={200: _metrics_schema()}
         )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from service.errors import Overloaded
 from service.http.access.pixel_charges import PixelCharges
@@ -17,11 +17,12 @@ from service.http.job_status import JobStatus
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.load_shedding.request_class import ANY_SIZE, RequestClass, classify
 from service.http.prefer import Preference
+from service.http.problem_responses import problem_responses
 from service.http.responses import image_response, image_response_schema
 from service.http.root_path import route_path
+from service.http.routers import new_router
 from service.http.routes.jobs import JobRoutes
 from service.http.routes.parameters import CallbackHeader, PreferHeader, ScalePath, StylePath, TimeoutHeader
-from service.http.routes.problems import problem_responses
 from service.models.registry import ModelRegistry
 from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.pipeline import ImagePipeline
@@ -64,7 +65,7 @@ class ImageRoutes:
         self._jobs = jobs
         self._charges = charges
         failures = problem_responses(400, 404, 406, 408, 413, 415, 422, 500, 503, 504)
-        self.router = APIRouter(tags=["images"], responses=failures)
+        self.router = new_router(tags=["images"], responses=failures)
         accepted = {"model": JobStatus, "description": "The job that `Prefer: respond-async` asked for"}
         for path, endpoint, request in (
             ("/v1/stylize/{style}", self.stylize, StylizeRequest),

@@ -1,10 +1,11 @@
 """`GET /`: where to go from here; the web page, where a browser asks."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from service.http.content_negotiation import Accept
 from service.http.root_path import root_path
+from service.http.routers import new_router
 from service.http.routes.playground import PlaygroundRoutes
 from service.telemetry.metrics import package_version
 
@@ -17,7 +18,7 @@ class IndexRoutes:
     def __init__(self, playground: PlaygroundRoutes | None) -> None:
         """`playground`: None where the settings switch it off."""
         self._playground = playground
-        self.router = APIRouter(include_in_schema=False)
+        self.router = new_router(include_in_schema=False)
         self.router.add_api_route("/", self.index, response_class=Response)
 
     async def index(self, request: Request) -> Response:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
@@ -19,10 +19,11 @@ from service.http.content_negotiation import Accept
 from service.http.disconnect import while_connected
 from service.http.job_status import JobStatus
 from service.http.prefer import Preference
+from service.http.problem_responses import problem_responses
 from service.http.responses import image_response, image_response_schema, matches_etag, not_modified
 from service.http.root_path import root_path
+from service.http.routers import new_router
 from service.http.routes.parameters import CallbackHeader, IfNoneMatchHeader, TimeoutHeader
-from service.http.routes.problems import problem_responses
 from service.http.webhooks.sender import CALLBACK_HEADER, WebhookSender
 from service.imaging.codecs import ImageFormat
 from service.jobs.job import Job, owned_id, public_id
@@ -102,7 +103,7 @@ class JobRoutes:
         self._job_manager = job_manager
         self._charges = charges
         self._webhooks = webhooks
-        self.router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+        self.router = new_router(prefix="/v1/jobs", tags=["jobs"])
         self._add_job_endpoints("/{id}")
         self._add_result_endpoint("/{id}/result")
 

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, Self
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
 from model_store import PREVIEW_FILE, Manifest, StoreError
 from service.errors import NoPreview
+from service.http.problem_responses import problem_responses
 from service.http.root_path import root_path
+from service.http.routers import new_router
 from service.http.routes.parameters import ModelPath
-from service.http.routes.problems import problem_responses
 from service.models.load_failures import LoadFailure
 from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel
@@ -96,7 +97,7 @@ class ModelRoutes:
 
     def __init__(self, models: ModelRegistry) -> None:
         self._models = models
-        self.router = APIRouter(prefix="/v1/models", tags=["models"])
+        self.router = new_router(prefix="/v1/models", tags=["models"])
         self.router.add_api_route("", self.every)
         self.router.add_api_route("/{name}", self.one, responses=problem_responses(404))
         self.router.add_api_route(

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import Header, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 
@@ -27,9 +27,10 @@ from service.http.open_inference.messages import (
     ServerMetadata,
 )
 from service.http.open_inference.request_body import HEADER_LENGTH, InferenceCall, parse_call
+from service.http.problem_responses import titles_of
+from service.http.routers import new_router
 from service.http.routes.health import HealthRoutes
 from service.http.routes.parameters import ModelPath, TimeoutHeader
-from service.http.routes.problems import titles_of
 from service.imaging.codecs import ImageFormat
 from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel
@@ -71,7 +72,7 @@ class OpenInferenceRoutes:
         self._pipeline = pipeline
         self._calls = calls
         self._health = health
-        self.router = APIRouter(tags=["open inference"], responses=_failures(401, 403, 421, 429))
+        self.router = new_router(tags=["open inference"], responses=_failures(401, 403, 421, 429))
         self._add(PATH, self.server)
         self._add(f"{PATH}/health/live", self.live, response_model=Live, responses=_failing(Live))
         self._add(f"{PATH}/health/ready", self.ready, response_model=Ready, responses=_failing(Ready))

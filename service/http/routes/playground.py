@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from service.errors import NotFound
 from service.http.responses import matches_etag
+from service.http.routers import new_router
 
 FOLDER = Path(__file__).parents[2] / "playground"
 PAGE = "index.html"
@@ -62,7 +63,7 @@ class PlaygroundRoutes:
 
     def __init__(self) -> None:
         self._files = {path.name: PageFile.read(path) for path in FOLDER.iterdir() if path.suffix in MEDIA_TYPES}
-        self.router = APIRouter(include_in_schema=False)
+        self.router = new_router(include_in_schema=False)
         self.router.add_api_route("/playground/{file}", self.file, response_class=Response)
 
     def page(self, request: Request) -> Response:

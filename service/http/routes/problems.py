@@ -1,14 +1,15 @@
 """`GET /problems`: what the types of problems mean; and how problems appear in the OpenAPI document."""
 
 import inspect
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Request
 from pydantic import BaseModel
 
 from service.errors import NotFound, ServiceError
-from service.http.problems import PROBLEM_MEDIA_TYPE, Problem
+from service.http.problem_responses import problem_responses
 from service.http.root_path import root_path
+from service.http.routers import new_router
 
 
 class ProblemKind(BaseModel):
@@ -24,7 +25,7 @@ class ProblemRoutes:
     """The pages that the type URIs of problems lead to."""
 
     def __init__(self) -> None:
-        self.router = APIRouter(tags=["problems"])
+        self.router = new_router(tags=["problems"])
         self.router.add_api_route("/problems", self.every)
         self.router.add_api_route("/problems/{kind}", self.one, responses=problem_responses(404))
 
@@ -40,18 +41,6 @@ class ProblemRoutes:
             if candidate.kind == kind:
                 return _describe(candidate, root_path(request.scope))
         raise NotFound(f"there is no problem of the kind {kind!r}; /problems lists all")
-
-
-def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The failures of an endpoint for the OpenAPI document."""
-    schema = {"schema": Problem.model_json_schema()}
-    content = {PROBLEM_MEDIA_TYPE: schema}
-    return {status: {"description": titles_of(status), "content": content} for status in statuses}
-
-
-def titles_of(status: int) -> str:
-    """The titles of all problems with that status."""
-    return "; ".join(kind.title for kind in ServiceError.kinds() if kind.status == status)
 
 
 def _describe(kind: type[ServiceError], prefix: str) -> ProblemKind:

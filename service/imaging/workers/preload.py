@@ -4,6 +4,10 @@ import gc
 
 import numpy as np
 
+# What is sent to workers, which unpickling would import in each of them.
+import service.imaging.style_transform
+import service.imaging.upscale_transform
+import service.imaging.workers.image_tasks  # noqa: F401
 from service.imaging.codecs import DecodedImage, ImageHeader, OutputSpec, Picture, configure_codecs, decode, encode
 from service.imaging.codecs.formats import WRITTEN_FORMATS, ImageFormat
 

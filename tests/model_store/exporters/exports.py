@@ -10,6 +10,9 @@ from tests.foreign import compact_file
 SMALL = "c3s1-4,d4,R4,u4,c3s1-3"
 """A network with each kind of layer that the styles have, and few channels."""
 
+TINY = "c3s1-3,d3,u3,c3s1-3"
+"""The fewest layers with which sides are halved and doubled: torch takes a second to trace each."""
+
 
 def stored(root: Path, network: TransformNetwork, name: str = "wave") -> StoredModel:
     """The network as the store gives it back."""

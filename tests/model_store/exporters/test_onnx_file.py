@@ -9,7 +9,7 @@ from model_store.errors import ExportFailed
 from model_store.exporters.onnx_file import onnx_bytes
 from service.engine.cpu import CpuBackend
 from service.engine.tiling import TiledImage, TileSizes, Tiling
-from tests.model_store.exporters.exports import SMALL, stored, stored_compact
+from tests.model_store.exporters.exports import SMALL, TINY, stored, stored_compact
 from tests.networks import network, own
 from tests.service.imaging.images import photo
 
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.timeout(900)  # the exporter takes a minute where the m
 
 NETWORKS = {
     "style": network(SMALL),
-    "thumbnail": network("c3s1-4,d4,u4,c3s1-3", norm="thumbnail", thumbnail=64),
-    "x4": network("c3s1-4,R4,u4,u4,c3s1-3", norm="none", skip=True),
-    "imported style": network(SMALL, norm="instance", form="tensorflow"),
+    "thumbnail": network("c3s1-3,c3s1-3", norm="thumbnail", thumbnail=64),
+    "x2": network("c3s1-3,u3,c3s1-3", norm="none", skip=True),
+    "imported style": network(TINY, norm="instance", form="tensorflow"),
 }
 
 

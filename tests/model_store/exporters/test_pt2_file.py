@@ -8,7 +8,7 @@ import torch
 from model_store import Golden, StoredModel
 from model_store.errors import ExportFailed
 from model_store.exporters.pt2_file import pt2_bytes
-from tests.model_store.exporters.exports import SMALL, stored
+from tests.model_store.exporters.exports import TINY, stored
 from tests.networks import network, pictures
 
 PROGRAM = """
@@ -22,7 +22,7 @@ assert not any(name.startswith("model_store") for name in sys.modules)
 
 
 def test_torch_alone_loads_it_and_gives_the_networks_answer(tmp_path: Path) -> None:
-    model = stored(tmp_path, network(SMALL))
+    model = stored(tmp_path, network(TINY))
     (tmp_path / "wave.pt2").write_bytes(pt2_bytes(model))
     image = pictures(3, 35, 50)
     torch.save(image, tmp_path / "image.pt")

@@ -344,7 +344,7 @@ def test_statistics_normalise_the_convolution() -> None:
     assert torch.allclose(normalised.std((1, 2), correction=0), norm["layers.0.norm.weight"], atol=1e-3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize(("architecture", "skip"), THUMBNAIL_ARCHITECTURES)
 def test_tiles_with_the_images_statistics_make_the_whole(architecture: str, skip: bool, data: st.DataObject) -> None:

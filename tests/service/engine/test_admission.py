@@ -467,7 +467,7 @@ def test_too_many_inference_requests_are_refused() -> None:
     at_frontend(scenario, inferences=9)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     admitted=st.lists(
         st.tuples(st.integers(1, 6), st.sampled_from([0.0, 0.3, 2.0]), st.floats(1, 60), st.sampled_from(Priority)),

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +61,15 @@ def test_neither_tiles_nor_threads_change_a_byte(compiled: dict[str, OpenVinoNet
     whole = painted(compiled[name], image)
     assert np.array_equal(painted(compiled[name], image, tile_values=150_000), whole)
     assert np.array_equal(painted(compiled[name], image, exclusive=True), whole)
+
+
+def test_nobody_is_told_of_it() -> None:
+    """OpenVINO tells its makers of each import and each network, if it can."""
+    program = (
+        "import sys; from service.engine.openvino_network import import_openvino; import_openvino();"
+        "assert sys.modules['openvino.tools.ovc.telemetry_utils'].tm.__name__ == 'openvino.tools.ovc.telemetry_stub'"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_networks_that_see_the_whole_image_stay_with_torch() -> None:

@@ -29,7 +29,7 @@ from tests.networks import NARROW_UPSCALE_4, network
 from tests.service.engine.runners import NARROW_VALUES, WHOLE, load, made, stored, value
 from tests.service.imaging.codecs.samples import deep_photo
 from tests.service.imaging.images import photo
-from tests.service.live import painted, publish, same
+from tests.service.live import STYLE, painted, publish, same
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -132,7 +132,7 @@ def test_every_norm_is_served_as_the_network_defines_it(tmp_path: Path, runner: 
 def test_small_and_elongated_images_are_served_as_the_network_defines_it(
     tmp_path: Path, runner: Runner, size: tuple[int, int], tile_values: int
 ) -> None:
-    publish(tmp_path, built=network(norm="thumbnail"))
+    publish(tmp_path, built=network(STYLE, norm="thumbnail"))
     model = load(runner, stored(tmp_path))
     fp32 = replace(model.fp32, tiling=Tiling(model.fp32.network, TileSizes(tile_values)))
     image, deep = photo(3, *size), deep_photo(3, *size)

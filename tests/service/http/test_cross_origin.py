@@ -16,7 +16,7 @@ from service.http.application import RESPONSE_HEADERS
 from service.http.responses import image_response_schema
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import file, photo
-from tests.service.live import PATIENCE, Live, pixels, publish, publish_restorer, publish_upscaler, serving
+from tests.service.live import PATIENCE, Live, pixels, publish, publish_restorer, publish_upscaler, serving_clients
 
 CHROMIUM = shutil.which("chromium")
 PHOTO = base64.b64encode(file(photo())).decode()
@@ -98,7 +98,7 @@ def test_every_header_of_an_image_is_exposed() -> None:
 
 @needs_chromium
 def test_page_of_an_allowed_origin_sends_images_and_reads_answers(page: Page, origin: str, root: Path) -> None:
-    with serving(root, cors_origins=origin) as live:
+    with serving_clients(root, cors_origins=origin) as live:
         painted = fetch(
             page, live, "/v1/stylize/wave", X_Request_Timeout="30", X_Request_ID="mine", Authorization="Bearer x"
         )
@@ -115,7 +115,7 @@ def test_page_of_an_allowed_origin_sends_images_and_reads_answers(page: Page, or
 
 @needs_chromium
 def test_page_of_an_allowed_origin_has_jobs(page: Page, origin: str, root: Path, tmp_path: Path) -> None:
-    with serving(root, cors_origins=f"https://app.example,{origin}", jobs_folder=tmp_path / "jobs") as live:
+    with serving_clients(root, cors_origins=f"https://app.example,{origin}", jobs_folder=tmp_path / "jobs") as live:
         begun = fetch(page, live, "/v1/stylize/wave", Prefer="respond-async, wait=60")
         assert (begun["status"], begun["headers"]["preference-applied"]) == (200, "wait")
         begun = fetch(page, live, "/v1/stylize/wave", Prefer="respond-async")
@@ -135,7 +135,7 @@ def test_page_of_an_allowed_origin_has_jobs(page: Page, origin: str, root: Path,
 def test_page_learns_that_it_needs_a_key(page: Page, origin: str, root: Path, tmp_path: Path) -> None:
     sent = write_keys(tmp_path / "keys.toml", shop="")["shop"]
     options = {"keys_file": tmp_path / "keys.toml", "jobs_folder": tmp_path / "jobs"}
-    with serving(root, cors_origins=origin, **options) as live:
+    with serving_clients(root, cors_origins=origin, **options) as live:
         refused = fetch(page, live, "/v1/stylize/wave")
         assert refused["status"] == 401
         assert "bearer" in refused["headers"]["www-authenticate"].lower()
@@ -145,7 +145,7 @@ def test_page_learns_that_it_needs_a_key(page: Page, origin: str, root: Path, tm
 @needs_chromium
 @pytest.mark.parametrize("origins", ["", "https://app.example"])
 def test_page_of_another_origin_reads_nothing(page: Page, root: Path, origins: str) -> None:
-    with serving(root, cors_origins=origins) as live:
+    with serving_clients(root, cors_origins=origins) as live:
         for method, path in (("POST", "/v1/stylize/wave"), ("GET", "/v1/models"), ("DELETE", "/v1/jobs/mine")):
             assert fetch(page, live, path, method)["failed"] == "TypeError: Failed to fetch"
         assert fetch(page, live, "/v1/stylize/wave", Authorization="Bearer x")["failed"]

@@ -14,12 +14,13 @@ def test_unknown_parameters_are_refused_with_those_that_are_known(tmp_path: Path
         assert answer.json()["known"] == []
 
 
-def test_request_without_a_query_does_not_wait_for_the_description(tmp_path: Path) -> None:
+def test_no_request_waits_for_the_description_of_the_whole_api(tmp_path: Path) -> None:
     publish(tmp_path)
     with serving(tmp_path) as live:
         assert live.client.get("/v1/models").status_code == 200
-        assert live.service.app.openapi_schema is None
         assert live.client.get("/v1/models?page=2").status_code == 422
+        assert live.client.post("/v1/stylize/none?quality=50", content=b"x").status_code == 404
+        assert live.service.app.openapi_schema is None
 
 
 def test_repeated_parameters_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.networks import network
 from tests.service.imaging.images import file, photo
-from tests.service.live import Live, pixels, publish, publish_upscaler, serving
+from tests.service.live import Live, pixels, publish, publish_upscaler, serving_clients
 
 SINGLE = "/sdapi/v1/extra-single-image"
 BATCH = "/sdapi/v1/extra-batch-images"
@@ -48,7 +48,7 @@ def test_image_is_enlarged(tmp_path: Path) -> None:
     publish_upscaler(tmp_path)
     publish(tmp_path, "x2", network("c9s1-6,R6*4,u6,c9s1-3"))
     image = file(photo(), "JPEG", quality=95)
-    with serving(tmp_path) as live:
+    with serving_clients(tmp_path) as live:
         listed = live.client.get("/sdapi/v1/upscalers").json()
         assert [(each["name"], each["scale"]) for each in listed] == [("auto", 4.0), ("x2", 2.0), ("x4", 4.0)]
         for options, path in (
@@ -75,7 +75,7 @@ def test_image_is_enlarged(tmp_path: Path) -> None:
 def test_several_images_are_enlarged_each_by_itself(tmp_path: Path) -> None:
     publish_upscaler(tmp_path)
     files = [file(photo(1)), file(photo(2, 30, 20))]
-    with serving(tmp_path) as live:
+    with serving_clients(tmp_path) as live:
         listed = [{"data": f"data:image/png;base64,{encoded(each)}", "name": "a"} for each in files]
         answer = live.client.post(BATCH, json={**WEBUIAPI, "imageList": listed})
         assert answer.status_code == 200, answer.text
@@ -90,7 +90,7 @@ def test_what_cannot_be_done_is_refused(tmp_path: Path) -> None:
     publish(tmp_path, "x2", network(seed=1))
     publish_upscaler(tmp_path)
     image = encoded(file(photo()))
-    with serving(tmp_path, max_output_pixels=40_000) as live:
+    with serving_clients(tmp_path, max_output_pixels=40_000) as live:
         cases: tuple[tuple[dict[str, Any], int, str], ...] = (
             ({"upscaler_1": "None"}, 422, "must be a name of /sdapi/v1/upscalers"),
             ({"upscaler_1": "R-ESRGAN 4x+"}, 404, "there are: x4"),
@@ -125,7 +125,7 @@ def test_nothing_that_is_sent_breaks_the_service(tmp_path: Path) -> None:
         max_leaves=6,
     )
     options = st.dictionaries(st.sampled_from([*WEBUIAPI, "image", "imageList"]), anything, max_size=4)
-    with serving(tmp_path) as live:
+    with serving_clients(tmp_path) as live:
 
         @settings(
             max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)

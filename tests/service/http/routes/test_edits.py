@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.networks import network
 from tests.service.imaging.images import file, photo
-from tests.service.live import Live, pixels, publish, publish_upscaler, serving
+from tests.service.live import Live, pixels, publish, publish_upscaler, serving_clients
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def client(live: Live) -> Iterator[openai.OpenAI]:
 def test_openais_client_works_unchanged(tmp_path: Path) -> None:
     publish(tmp_path)
     publish_upscaler(tmp_path)
-    with serving(tmp_path) as live, client(live) as openais:
+    with serving_clients(tmp_path) as live, client(live) as openais:
         plain = live.client.post("/v1/stylize/wave?format=webp&quality=40", content=file(photo())).content
         edited = openais.images.edit(
             model="wave",
@@ -52,7 +52,7 @@ def test_openais_client_works_unchanged(tmp_path: Path) -> None:
 def test_failures_are_those_that_openais_client_knows(tmp_path: Path) -> None:
     publish(tmp_path)
     image = file(photo())
-    with serving(tmp_path, max_body_bytes=100_000) as live, client(live) as openais:
+    with serving_clients(tmp_path, max_body_bytes=100_000) as live, client(live) as openais:
         with pytest.raises(openai.NotFoundError) as unknown:
             openais.images.edit(model="cats", image=image, prompt="")
         assert "there are: wave" in str(unknown.value)
@@ -87,7 +87,7 @@ def test_styles_are_mixed_as_in_a_path(tmp_path: Path) -> None:
     publish(tmp_path)
     publish(tmp_path, "night", network(seed=1))
     mixed = "wave:0.7,night:0.3"
-    with serving(tmp_path) as live, client(live) as openais:
+    with serving_clients(tmp_path) as live, client(live) as openais:
         plain = live.client.post(f"/v1/stylize/{mixed}?format=png", content=file(photo())).content
         edited = openais.images.edit(model=mixed, image=file(photo()), prompt="")
         assert edited.data is not None
@@ -106,7 +106,7 @@ def holes() -> Image.Image:
 def test_mask_is_painted_where_it_is_transparent(tmp_path: Path) -> None:
     publish(tmp_path)
     grey = Image.fromarray(255 - np.asarray(holes())[..., 3])
-    with serving(tmp_path) as live, client(live) as openais:
+    with serving_clients(tmp_path) as live, client(live) as openais:
         files = {"image": file(photo()), "mask": file(grey)}
         plain = live.client.post("/v1/stylize/wave?format=png", files=files).content
         for mask in (file(holes()), file(holes(), "WEBP", lossless=True, exact=True)):
@@ -126,7 +126,7 @@ def test_mask_is_painted_where_it_is_transparent(tmp_path: Path) -> None:
 def test_image_is_its_own_mask_for_the_model_that_has_it_so(tmp_path: Path) -> None:
     publish(tmp_path)
     image = file(holes())
-    with serving(tmp_path, openai_models="dall-e-2=wave gpt-image-1=wave") as live, client(live) as openais:
+    with serving_clients(tmp_path, openai_models="dall-e-2=wave gpt-image-1=wave") as live, client(live) as openais:
         whole = openais.images.edit(model="gpt-image-1", image=image, prompt="")
         assert whole.data is not None
         kept = Image.open(io.BytesIO(base64.b64decode(whole.data[0].b64_json or "")))
@@ -149,7 +149,7 @@ def holes_nowhere() -> Image.Image:
 def test_mask_that_openai_would_refuse_is_refused(tmp_path: Path) -> None:
     publish(tmp_path)
     publish_upscaler(tmp_path)
-    with serving(tmp_path) as live, client(live) as openais:
+    with serving_clients(tmp_path) as live, client(live) as openais:
         for model, mask, words in (
             ("wave", file(photo()), "no alpha channel"),
             ("wave", file(holes().resize((64, 48))), "mask is 64×48, and the image, upright, 32×24"),
@@ -168,7 +168,7 @@ def test_size_of_the_answer_may_be_named(tmp_path: Path) -> None:
     publish_upscaler(tmp_path)
     lying = Image.Exif()
     lying[0x0112] = 6
-    with serving(tmp_path) as live, client(live) as openais:
+    with serving_clients(tmp_path) as live, client(live) as openais:
         for model, size, image in (
             ("wave", "32x24", file(photo())),
             ("wave", "24x32", file(photo(), exif=lying)),
@@ -192,7 +192,7 @@ def wrong_size(openais: openai.OpenAI) -> pytest.ExceptionInfo[openai.Unprocessa
 def test_empty_fields_are_left_out(tmp_path: Path) -> None:
     publish(tmp_path)
     names = ("size", "n", "quality", "response_format", "output_format", "background", "user", "stream", "mask")
-    with serving(tmp_path) as live:
+    with serving_clients(tmp_path) as live:
         form: dict[str, Any] = {
             "data": {"model": "wave", **dict.fromkeys(names, "")},
             "files": {"image[]": file(photo())},
@@ -214,7 +214,7 @@ def test_models_have_further_names(tmp_path: Path) -> None:
     publish(tmp_path)
     publish(tmp_path, "night", network(seed=1))
     names = "gpt-image-1=wave  dall-e-2=wave:0.7,night:0.3"
-    with serving(tmp_path, openai_models=names) as live, client(live) as openais:
+    with serving_clients(tmp_path, openai_models=names) as live, client(live) as openais:
         for name, model in (("gpt-image-1", "wave"), ("dall-e-2", "wave:0.7,night:0.3")):
             plain = live.client.post(f"/v1/stylize/{model}?format=png", content=file(photo())).content
             edited = openais.images.edit(model=name, image=file(photo()), prompt="")
@@ -226,7 +226,7 @@ def test_models_have_further_names(tmp_path: Path) -> None:
 
 def test_compressed_form_is_decoded(tmp_path: Path) -> None:
     publish(tmp_path)
-    with serving(tmp_path) as live:
+    with serving_clients(tmp_path) as live:
         whole = live.client.build_request(
             "POST", "/v1/images/edits", data={"model": "wave"}, files={"image": file(photo())}
         )
@@ -242,7 +242,7 @@ def test_compressed_form_is_decoded(tmp_path: Path) -> None:
 
 def test_edit_can_be_a_job(tmp_path: Path) -> None:
     publish(tmp_path)
-    with serving(tmp_path) as live:
+    with serving_clients(tmp_path) as live:
         form: dict[str, Any] = {"data": {"model": "wave", "prompt": ""}, "files": {"image": file(photo())}}
         accepted = live.client.post("/v1/images/edits", headers={"Prefer": "respond-async"}, **form)
         assert (accepted.status_code, accepted.headers["Preference-Applied"]) == (202, "respond-async")
@@ -255,7 +255,7 @@ def test_edit_can_be_a_job(tmp_path: Path) -> None:
 def test_openais_client_lists_the_models(tmp_path: Path) -> None:
     created = publish(tmp_path).created
     publish_upscaler(tmp_path)
-    with serving(tmp_path) as live, client(live) as openais:
+    with serving_clients(tmp_path) as live, client(live) as openais:
         models = list(openais.models.list())
     assert [model.id for model in models] == ["wave", "x4"]
     assert models[0].created == int(created.timestamp())

@@ -21,7 +21,7 @@ from service.imaging.codecs import Pixels
 from tests.networks import network
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import file, photo
-from tests.service.live import Live, painted, pixels, publish, publish_upscaler, same, serving
+from tests.service.live import Live, painted, pixels, publish, publish_upscaler, same, serving_clients
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def message(values: Pixels, **members: Any) -> dict[str, Any]:
 def test_tritonclient_sees_the_server_and_its_models(tmp_path: Path) -> None:
     publish(tmp_path)
     publish_upscaler(tmp_path)
-    with serving(tmp_path) as live, client(live) as asking:
+    with serving_clients(tmp_path) as live, client(live) as asking:
         assert asking.is_server_live()
         assert asking.is_server_ready()
         assert asking.is_model_ready("wave")
@@ -71,7 +71,7 @@ def test_tritonclient_sends_pixels_and_gets_pixels(tmp_path: Path, binary: bool)
     publish(tmp_path)
     publish_upscaler(tmp_path)
     batch = np.stack([photo(1), photo(2)])
-    with serving(tmp_path) as live, client(live) as asking:
+    with serving_clients(tmp_path) as live, client(live) as asking:
         wanted = [triton.InferRequestedOutput(IMAGE, binary_data=binary)]
         answer = asking.infer("wave", [tensor(batch, binary=binary)], request_id="mine", outputs=wanted)
         assert answer.get_response()["id"] == "mine"
@@ -93,7 +93,7 @@ def test_files_become_files(tmp_path: Path, binary: bool) -> None:
     publish(tmp_path)
     publish(tmp_path, "night", network(seed=1))
     files = [file(photo(1)), file(photo(2, 40, 30), "JPEG")]
-    with serving(tmp_path) as live, client(live) as asking:
+    with serving_clients(tmp_path) as live, client(live) as asking:
         sent = triton.InferInput(IMAGE, [2], "BYTES")
         if binary:
             sent.set_data_from_numpy(np.array(files, object))
@@ -111,7 +111,7 @@ def test_files_become_files(tmp_path: Path, binary: bool) -> None:
 def test_compressed_body_and_its_options(tmp_path: Path) -> None:
     publish(tmp_path)
     image = photo(1, 300, 300)
-    with serving(tmp_path) as live, client(live) as asking:
+    with serving_clients(tmp_path) as live, client(live) as asking:
         options = {"strength": 0.5, "size": 64}
         answer = asking.infer(
             "wave", [tensor(image[None])], parameters=options, request_compression_algorithm="gzip", timeout=30_000_000
@@ -123,7 +123,7 @@ def test_compressed_body_and_its_options(tmp_path: Path) -> None:
 def test_failures_are_those_that_tritonclient_knows(tmp_path: Path) -> None:
     publish(tmp_path)
     one = photo(1)[None]
-    with serving(tmp_path, max_pixels=1000, max_body_bytes=100_000) as live, client(live) as asking:
+    with serving_clients(tmp_path, max_pixels=1000, max_body_bytes=100_000) as live, client(live) as asking:
         for model, image, options, words in (
             ("cats", one, {}, "there are: wave"),
             ("wave", one, {"strength": 2}, "parameters.strength: Input should be less than"),
@@ -151,7 +151,7 @@ def test_failures_are_those_that_tritonclient_knows(tmp_path: Path) -> None:
 
 def test_malformed_bodies(tmp_path: Path) -> None:
     publish(tmp_path)
-    with serving(tmp_path) as live:
+    with serving_clients(tmp_path) as live:
         for sent, length, status, words in (
             (b"{", None, 400, "cannot be parsed"),
             (b"[]", None, 400, "no JSON object"),
@@ -170,7 +170,7 @@ def test_malformed_bodies(tmp_path: Path) -> None:
 def test_json_alone_is_enough(tmp_path: Path) -> None:
     publish(tmp_path)
     image = photo(3)
-    with serving(tmp_path) as live:
+    with serving_clients(tmp_path) as live:
         nested = message(image[None]) | {}
         nested["inputs"][0]["data"] = image[None].tolist()
         for sent in (message(image[None]), nested):
@@ -193,7 +193,7 @@ def test_pixels_are_charged_and_keys_are_needed(tmp_path: Path) -> None:
     path = tmp_path / "keys.toml"
     sent = write_keys(path, shop='rights = ["use", "metrics"]')["shop"]
     batch = np.stack([photo(1), photo(2)])
-    with serving(store, keys_file=path) as live:
+    with serving_clients(store, keys_file=path) as live:
         assert live.client.get("/v2/health/live").json() == {"live": True}
         assert live.client.get("/v2/health/ready").json() == {"ready": True}
         refused = live.client.post("/v2/models/wave/infer", json=message(batch))
@@ -206,7 +206,7 @@ def test_pixels_are_charged_and_keys_are_needed(tmp_path: Path) -> None:
 
 def test_protocol_can_be_switched_off(tmp_path: Path) -> None:
     publish(tmp_path)
-    with serving(tmp_path, client_apis="openai") as live:
+    with serving_clients(tmp_path, client_apis="openai") as live:
         assert live.client.get("/v2/models/wave").status_code == 404
         assert live.client.post("/v1/images/edits").status_code == 400
 
@@ -232,7 +232,7 @@ def test_nothing_that_is_sent_breaks_the_service(tmp_path: Path) -> None:
     sent = st.fixed_dictionaries(
         {}, optional={"inputs": st.lists(input_, max_size=2) | anything, "outputs": anything, "parameters": anything}
     )
-    with serving(tmp_path) as live:
+    with serving_clients(tmp_path) as live:
 
         @settings(
             max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
@@ -258,7 +258,7 @@ def test_answer_too_large_for_json_is_refused(tmp_path: Path) -> None:
         "parameters": {"binary_data_size": image.size},
     }
     head = json.dumps({"inputs": [body]}).encode()
-    with serving(tmp_path) as live:
+    with serving_clients(tmp_path) as live:
         answer: httpx.Response = live.client.post(
             "/v2/models/x4/infer", content=head + image.tobytes(), headers={HEADER_LENGTH: str(len(head))}
         )

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -25,3 +26,8 @@ def touch_and_sleep(marker: Path) -> None:
 
 def refuse() -> None:
     raise InvalidRequest("no", param="size")
+
+
+def loaded() -> set[str]:
+    """The modules of the worker."""
+    return set(sys.modules)

@@ -12,14 +12,18 @@ import pytest
 from service.errors import CorruptImage, ImageTooDemanding, InvalidRequest, MalformedJson, UnsupportedImage
 from service.imaging.codecs import ImageFormat, OutputSpec, SourceType, decode, inspect
 from service.imaging.damage import Damage, Fault
+from service.imaging.frame_transform import FrameTransform
 from service.imaging.json_contents import TakenApart
 from service.imaging.masks import MaskMeaning
-from service.imaging.sizes import Size
+from service.imaging.sizes import Framing, Size
 from service.imaging.style_transform import StyleTransform
+from service.imaging.upscale_transform import UpscaleTransform
 from service.imaging.workers.codec_client import CodecClient
 from service.imaging.workers.image_tasks import DecodeRequest, EncodeRequest
 from service.imaging.workers.pool import WorkerPool
+from service.imaging.workers.task import Budget, CodecTask
 from tests.service.imaging.images import file, photo
+from tests.service.imaging.workers.functions import loaded
 from tests.service.live import worker_launcher
 
 SIZE = Size(24, 32)
@@ -110,3 +114,27 @@ def test_image_that_takes_too_long_is_refused() -> None:
             await codecs.decode(replace(request(file(photo())), transform=endless), 0)
 
     with_codecs(scenario, seconds=0.1)
+
+
+@pytest.mark.parametrize("transform", [STYLE, UpscaleTransform(SIZE, Framing(SIZE, SIZE))])
+def test_worker_loads_nothing_when_it_is_first_asked(transform: FrameTransform) -> None:
+    """What is loaded in the program that forks workers is there at once, and once for all of them."""
+
+    async def run() -> None:
+        pool = WorkerPool(1, worker_launcher())
+        codecs, ask = CodecClient(pool, 60.0), CodecTask(loaded, (), Budget(60, 2**28))
+        try:
+            before = await pool.run(ask)
+            image = file(photo(), "JPEG")
+            await codecs.inspect(image)
+            await codecs.assess(image, inspect(image))
+            decoded = await codecs.decode(replace(request(image), transform=transform), 768)
+            outputs = ((photo(1),),)
+            kinds = ImageFormat.JPEG, OutputSpec([ImageFormat.JPEG]), SourceType.STYLIZED
+            await codecs.encode(EncodeRequest(decoded.frames, outputs, transform, decoded.image, *kinds), 768)
+            assert await pool.run(ask) == before
+            assert len(pool.pids) == 1
+        finally:
+            await pool.close()
+
+    asyncio.run(run())
