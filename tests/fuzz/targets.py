@@ -4,31 +4,45 @@ A parser may refuse an input only by the exceptions that its target names. Every
 exception, a crash, an input that takes seconds, and memory beyond its limit.
 """
 
+import asyncio
 import gzip
+import io
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import cast
 
+import numpy as np
+import torch
 from httptools import HttpParserError
 from pydantic import ValidationError
+from safetensors.torch import save
 
 from benchmarks.mutations import sources
 from model_store import Architecture, ArchitectureError, Manifest
+from model_store.errors import StoreError
+from model_store.importers.checkpoint import read_checkpoint
 from service.errors import ServiceError
 from service.http.access.api_key import KeysFile
 from service.http.content_coding import CODINGS, Decoder
 from service.http.content_negotiation import Accept
 from service.http.load_shedding.request_class import classify_url
 from service.http.multipart import MASK, ImageForm
+from service.http.open_inference.request_body import parse_call
 from service.http.prefer import Preference
 from service.http.request_id import request_id
 from service.http.webhooks.address_policy import AddressPolicy, ForbiddenTarget
 from service.http.webhooks.resolver import Resolver
 from service.imaging.codecs import ImageFormat, MetadataPolicy, OutputSpec, SourceType, decode, encode, inspect
 from service.imaging.codecs.xmp import Packet
+from service.imaging.json_contents import TakenApart, take_apart
 from service.jobs.record import JobRecord
+from service.pipeline.pipeline import ImagePipeline
 from service.pipeline.stylize import parse_mixture
 from service.telemetry.trace_context import TraceContext
+from tests.torch7 import Layer, torch7
 
 MOST_PIXELS = 2**18
 """Of all frames: larger images are inspected only, as the service bounds them before it decodes."""
@@ -58,8 +72,13 @@ def targets() -> dict[str, Target]:
     refused = (ServiceError,)
     return {
         **_images(),
+        **_checkpoints(),
         "accept": Target(_text(lambda text: Accept.parse([text]).formats()), refused, [b"image/webp;q=0.5, */*;q=.1"]),
+        "binary-tensor": Target(_read_call, refused, [_binary_call()]),
         "form": Target(_read_form, refused, [_form(b"image", b"mask"), _form(b"image")]),
+        "json-tensor": Target(
+            _read_call, refused, [_json_call(b"[[[[1, 2, 3]]]]"), _json_call(b'["aGFsbG8="]', b"BYTES")]
+        ),
         "gzip": Target(lambda data: _uncode(data, 0), refused, [_gzip()]),
         "deflate": Target(lambda data: _uncode(data, 1), refused, [_gzip()[10:-8]]),
         "keys": Target(KeysFile.parse, (ValueError,), [b'[keys.shop]\ndigests = ["sha256:00"]\nrights = ["admin"]']),
@@ -88,6 +107,53 @@ def _images() -> dict[str, Target]:
     for file in sources():
         files.setdefault(inspect(file).format, []).append(file)
     return {str(kind): Target(_read_image, (ServiceError,), examples) for kind, examples in files.items()}
+
+
+def _checkpoints() -> dict[str, Target]:
+    """One target for each format of checkpoints that `pastiche-models import` reads."""
+    tensors = {"conv.weight": torch.ones(2, 3, 3, 3), "conv.bias": torch.zeros(2)}
+    arrays, pickled = io.BytesIO(), io.BytesIO()
+    np.savez(arrays, weight=np.ones((2, 3), np.float32))
+    torch.save({"params_ema": tensors, "step": 7}, pickled)
+    layer = torch7(Layer("nn.SpatialConvolution", {"weight": tensors["conv.weight"], "kW": 3}))
+    examples = {"npz": arrays.getvalue(), "pth": pickled.getvalue(), "safetensors": save(tensors), "t7": layer}
+    return {kind: Target(_read_checkpoint(kind), (StoreError,), [example]) for kind, example in examples.items()}
+
+
+def _read_checkpoint(kind: str) -> Callable[[bytes], object]:
+    def read(data: bytes) -> None:
+        with NamedTemporaryFile(suffix=f".{kind}") as file:
+            file.write(data)
+            file.flush()
+            read_checkpoint(Path(file.name))
+
+    return read
+
+
+class _Documents:
+    """Takes JSON apart as the pipeline does, in this process."""
+
+    async def take_apart(self, body: bytes, paths: Sequence[Sequence[str]]) -> TakenApart:
+        return take_apart(body, paths)
+
+
+def _read_call(data: bytes) -> None:
+    """A request for an inference, with its header in the first line."""
+    length, _, body = data.partition(b"\n")
+    asyncio.run(parse_call(body, length.decode("latin-1") or None, cast("ImagePipeline", _Documents())))
+
+
+def _json_call(values: bytes, datatype: bytes = b"UINT8") -> bytes:
+    shape = b"[1]" if datatype == b"BYTES" else b"[1, 1, 1, 3]"
+    tensor = b'{"name": "image", "shape": %s, "datatype": "%s", "data": %s}' % (shape, datatype, values)
+    return b'\n{"id": "a", "inputs": [%s], "parameters": {"timeout": 5}}' % tensor
+
+
+def _binary_call() -> bytes:
+    parameters = b'"parameters": {"binary_data_size": 3}'
+    tensor = b'{"name": "image", "shape": [1, 1, 1, 3], "datatype": "UINT8", %s}' % parameters
+    body = b'{"inputs": [%s]}' % tensor
+    return b"%d\n%s\1\2\3" % (len(body), body)
 
 
 def _read_image(data: bytes) -> None:

@@ -8,7 +8,7 @@ import httpx
 from tests.service.http.routes.test_jobs import ended, jobs_of
 from tests.service.http.webhooks.receiver import SECRET, Receiver, receiving, status
 from tests.service.imaging.images import file, photo
-from tests.service.live import Live, publish, serving, wait_for
+from tests.service.live import Live, publish, serving_clients, wait_for
 
 OPTIONS: dict[str, Any] = {"webhook_secret": SECRET, "webhook_hosts": "127.0.0.1", "webhook_retry_seconds": 0.01}
 
@@ -24,7 +24,7 @@ def arrived(receiver: Receiver, count: int = 1) -> None:
 
 def test_receiver_is_told_what_get_says(tmp_path: Path) -> None:
     publish(tmp_path)
-    with receiving() as receiver, serving(tmp_path, **OPTIONS) as live:
+    with receiving() as receiver, serving_clients(tmp_path, **OPTIONS) as live:
         assert put(live, receiver.url).status_code == 201
         arrived(receiver)
         (received,) = receiver.received
@@ -43,7 +43,7 @@ def test_receiver_is_told_what_get_says(tmp_path: Path) -> None:
 def test_every_way_to_create_a_job_has_callbacks(tmp_path: Path) -> None:
     publish(tmp_path)
     image = {"image": ("photo.png", file(photo()))}
-    with receiving() as receiver, serving(tmp_path, **OPTIONS) as live:
+    with receiving() as receiver, serving_clients(tmp_path, **OPTIONS) as live:
         headers = {"X-Callback-URL": receiver.url, "Prefer": "respond-async, wait=30"}
         assert live.client.post("/v1/stylize/wave", content=file(photo()), headers=headers).status_code == 200
         headers["Prefer"] = "respond-async"
@@ -56,7 +56,7 @@ def test_every_way_to_create_a_job_has_callbacks(tmp_path: Path) -> None:
 
 def test_job_that_fails_is_told_with_its_problem(tmp_path: Path) -> None:
     publish(tmp_path)
-    with receiving() as receiver, serving(tmp_path, **OPTIONS) as live:
+    with receiving() as receiver, serving_clients(tmp_path, **OPTIONS) as live:
         assert put(live, receiver.url, content=file(photo())[:-200]).status_code == 201
         arrived(receiver)
     (received,) = receiver.received
@@ -65,7 +65,7 @@ def test_job_that_fails_is_told_with_its_problem(tmp_path: Path) -> None:
 
 def test_receiver_that_fails_twice_gets_the_same_message_a_third_time(tmp_path: Path) -> None:
     publish(tmp_path)
-    with receiving([status(500), status(503)]) as receiver, serving(tmp_path, **OPTIONS) as live:
+    with receiving([status(500), status(503)]) as receiver, serving_clients(tmp_path, **OPTIONS) as live:
         put(live, receiver.url)
         arrived(receiver, 3)
         wait_for(lambda: live.metric("pastiche_webhooks_total", outcome="delivered"), lambda count: count == 1)
@@ -78,17 +78,17 @@ def test_receiver_that_fails_twice_gets_the_same_message_a_third_time(tmp_path: 
 def test_webhook_survives_a_restart(tmp_path: Path) -> None:
     publish(tmp_path)
     with receiving([status(500)]) as receiver:
-        with serving(tmp_path, **OPTIONS | {"webhook_retry_seconds": 3600.0}) as live:
+        with serving_clients(tmp_path, **OPTIONS | {"webhook_retry_seconds": 3600.0}) as live:
             put(live, receiver.url)
             arrived(receiver)
             written = jobs_of(tmp_path) / "mine" / "delivery.json"
             wait_for(written.exists, lambda there: there)
         written.unlink()  # as if the process had ended before it could write
-        with serving(tmp_path, **OPTIONS) as live:
+        with serving_clients(tmp_path, **OPTIONS) as live:
             arrived(receiver, 2)
             wait_for(lambda: live.metric("pastiche_webhooks_total", outcome="delivered"), lambda count: count == 1)
             told = live.client.get("/v1/jobs/mine").json()
-        with serving(tmp_path, **OPTIONS) as live:
+        with serving_clients(tmp_path, **OPTIONS) as live:
             assert live.client.get("/v1/jobs/mine").status_code == 200
     first, second = receiver.received
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
@@ -98,7 +98,7 @@ def test_webhook_survives_a_restart(tmp_path: Path) -> None:
 def test_webhook_of_a_deleted_job_is_dropped(tmp_path: Path) -> None:
     publish(tmp_path)
     patient = OPTIONS | {"webhook_retry_seconds": 3600.0}
-    with receiving([status(500)] * 9) as receiver, serving(tmp_path, **patient) as live:
+    with receiving([status(500)] * 9) as receiver, serving_clients(tmp_path, **patient) as live:
         put(live, receiver.url)
         arrived(receiver)
         assert live.client.delete("/v1/jobs/mine").status_code == 204
@@ -109,7 +109,7 @@ def test_webhook_of_a_deleted_job_is_dropped(tmp_path: Path) -> None:
 def test_receiver_that_never_answers_holds_up_nobody(tmp_path: Path) -> None:
     publish(tmp_path)
     silent = [lambda handler: handler.rfile.read(1)] * 20
-    with receiving(silent) as receiver, serving(tmp_path, **OPTIONS, webhook_timeout=600.0) as live:
+    with receiving(silent) as receiver, serving_clients(tmp_path, **OPTIONS, webhook_timeout=600.0) as live:
         for number in range(20):
             assert put(live, receiver.url, f"job-{number}").status_code == 201
         for number in range(20):
@@ -131,7 +131,7 @@ UNREACHABLE = [
 
 def test_callback_that_must_not_be_reached_becomes_no_job(tmp_path: Path) -> None:
     publish(tmp_path)
-    with serving(tmp_path, **OPTIONS) as live:
+    with serving_clients(tmp_path, **OPTIONS) as live:
         for callback, reason in UNREACHABLE:
             refused = put(live, callback)
             assert (refused.status_code, refused.json()["type"]) == (422, "/problems/invalid-request")
@@ -143,12 +143,12 @@ def test_callback_that_must_not_be_reached_becomes_no_job(tmp_path: Path) -> Non
 def test_callback_without_a_job_or_without_a_secret_is_refused(tmp_path: Path) -> None:
     publish(tmp_path)
     headers = {"X-Callback-URL": "https://example.com/"}
-    with serving(tmp_path, **OPTIONS) as live:
+    with serving_clients(tmp_path, **OPTIONS) as live:
         for path in ("/v1/stylize/wave", "/v1/images/edits"):
             refused = live.client.post(path, content=file(photo()), headers=headers)
             assert refused.status_code == 422
             assert "add `Prefer: respond-async`" in refused.text
-    with serving(tmp_path) as live:
+    with serving_clients(tmp_path) as live:
         off = put(live, "https://example.com/")
         assert off.status_code == 422
         assert "it has no webhook_secret" in off.json()["detail"]

@@ -9,7 +9,7 @@ from model_store.errors import ExportFailed
 from model_store.exporters.onnx_file import onnx_bytes
 from service.engine.cpu import CpuBackend
 from service.engine.tiling import TiledImage, TileSizes, Tiling
-from tests.model_store.exporters.exports import SMALL, TINY, stored, stored_compact
+from tests.model_store.exporters.exports import TINY, stored, stored_compact
 from tests.networks import network, own
 from tests.service.imaging.images import photo
 
@@ -20,7 +20,7 @@ pytest.importorskip("onnxscript", reason="the extra export is not installed")
 pytestmark = pytest.mark.timeout(900)  # the exporter takes a minute where the machine is busy
 
 NETWORKS = {
-    "style": network(SMALL),
+    "style": network("c3s1-3,R3,c3s1-3"),
     "thumbnail": network("c3s1-3,c3s1-3", norm="thumbnail", thumbnail=64),
     "x2": network("c3s1-3,u3,c3s1-3", norm="none", skip=True),
     "imported style": network(TINY, norm="instance", form="tensorflow"),

@@ -17,7 +17,7 @@ from service.errors import DeviceLost
 from service.imaging.codecs import Pixels
 from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, network
 from tests.service.engine.runners import LOADERS, load, made, stored
-from tests.service.live import publish
+from tests.service.live import STYLE, publish
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_every_shape_runs_in_its_fixed_batch_before_its_network_is_served(tmp_pa
 
 def test_networks_of_one_architecture_are_timed_once(tmp_path: Path) -> None:
     publish(tmp_path / "one")
-    publish(tmp_path / "same", built=network(seed=1))
+    publish(tmp_path / "same", built=network(STYLE, seed=1))
     publish(tmp_path / "other", built=network(NARROW_UPSCALE_4))
     backend = Recording()
     runner = made(backend=backend, sizes=TileSizes(10**6))

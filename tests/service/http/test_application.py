@@ -13,6 +13,7 @@ from service.http.application import Application, build_application
 from service.http.body_budget import BodyBudget
 from service.http.middleware.access_control import AccessPolicy
 from service.http.middleware.body_reservation import Upload
+from service.http.routers import new_router
 from service.http.upload_pace import Pace
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -32,7 +33,7 @@ def application(router: APIRouter, metrics: Metrics) -> Application:
 
 async def ask(path: str, metrics: Metrics) -> httpx.Response:
     """The response of an application with one route, which refuses everything."""
-    router = APIRouter()
+    router = new_router()
 
     @router.get("/large")
     async def large() -> None:

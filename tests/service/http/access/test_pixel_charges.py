@@ -3,7 +3,7 @@ from pathlib import Path
 from tests.service.full import STYLE
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import file, photo
-from tests.service.live import publish, publish_upscaler, serving
+from tests.service.live import publish, publish_upscaler, serving, serving_clients
 
 
 def test_output_is_charged_not_the_bytes_of_the_body(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_what_is_refused_before_admission_costs_nothing(tmp_path: Path) -> None:
     path = tmp_path / "keys.toml"
     sent = write_keys(path, shop="megapixels_per_minute = 0.00001", scraper='rights = ["metrics"]')
     publish(tmp_path / "models")
-    with serving(tmp_path / "models", keys_file=path, max_pixels=10_000) as live:
+    with serving_clients(tmp_path / "models", keys_file=path, max_pixels=10_000) as live:
         large = file(photo(height=200, width=200))
         for content, status in ((large, 422), (b"no image", 415), (b"", 400)):
             assert live.client.post(STYLE, headers=sent["shop"], content=content).status_code == status

@@ -1,4 +1,7 @@
+import socket
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -10,7 +13,7 @@ from service.http.middleware.access_control import needed_right
 from tests.service.full import STYLE
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import file, photo
-from tests.service.live import PATIENCE, Live, held, publish, serving, wait_for
+from tests.service.live import PATIENCE, Live, held, publish, serving, serving_clients, wait_for
 
 SMALL = file(photo())
 
@@ -85,12 +88,12 @@ def test_key_without_the_right_is_forbidden(tmp_path: Path) -> None:
 def test_openai_client_sends_its_key_and_reads_the_refusal(tmp_path: Path) -> None:
     sent = write_keys(tmp_path / "keys.toml", shop="")["shop"]
     publish(tmp_path / "models")
-    with serving(tmp_path / "models", keys_file=tmp_path / "keys.toml") as live:
-        good = openai.OpenAI(base_url=f"{live.url}/v1", api_key=sent["Authorization"].removeprefix("Bearer "))
-        assert good.images.edit(model="wave", image=("a.png", SMALL), prompt="").data
-        bad = openai.OpenAI(base_url=f"{live.url}/v1", api_key="none")
-        with pytest.raises(openai.AuthenticationError) as refused:
-            bad.images.edit(model="wave", image=("a.png", SMALL), prompt="")
+    with serving_clients(tmp_path / "models", keys_file=tmp_path / "keys.toml") as live:
+        url, key = f"{live.url}/v1", sent["Authorization"].removeprefix("Bearer ")
+        with openai.OpenAI(base_url=url, api_key=key) as good, openai.OpenAI(base_url=url, api_key="none") as bad:
+            assert good.images.edit(model="wave", image=("a.png", SMALL), prompt="").data
+            with pytest.raises(openai.AuthenticationError) as refused:
+                bad.images.edit(model="wave", image=("a.png", SMALL), prompt="")
         assert refused.value.code == "unauthorized"
 
 
@@ -141,17 +144,16 @@ def test_requests_in_flight_are_limited_and_freed_when_the_client_leaves(tmp_pat
     path = tmp_path / "keys.toml"
     sent = write_keys(path, shop="requests_in_flight = 1", scraper='rights = ["metrics"]')
     publish(tmp_path / "models")
-    with serving(tmp_path / "models", keys_file=path) as live, ThreadPoolExecutor(1) as clients:
+    with serving(tmp_path / "models", keys_file=path) as live:
         live.client.headers.update(sent["scraper"])
 
         def models() -> int:
             return live.client.get("/v1/models", headers=sent["shop"]).status_code
 
         with held(live):
-            leaving = clients.submit(_leave, live, sent["shop"])
-            wait_for(lambda: live.metric("pastiche_admitted_requests"), lambda admitted: admitted == 1)
-            assert models() == 429
-            leaving.result()
+            with _asking(live, sent["shop"]):
+                wait_for(lambda: live.metric("pastiche_admitted_requests"), lambda admitted: admitted == 1)
+                assert models() == 429
             wait_for(models, lambda status: status == 200)
 
 
@@ -176,9 +178,15 @@ def test_one_client_does_not_take_the_places_of_all_jobs(tmp_path: Path) -> None
         wait_for(lambda: put("three", sent["shop"]), lambda status: status == 201)
 
 
-def _leave(live: Live, sent: dict[str, str]) -> None:
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{live.url}{STYLE}", headers=sent, content=SMALL, timeout=2)
+@contextmanager
+def _asking(live: Live, sent: dict[str, str]) -> Iterator[None]:
+    """A client that waits for its answer for the length of the block, and then leaves."""
+    base = live.client.base_url
+    headers = {"Host": base.netloc.decode(), "Content-Length": str(len(SMALL)), **sent}
+    lines = [f"POST {STYLE} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    with socket.create_connection((base.host, base.port or 80)) as connection:
+        connection.sendall("\r\n".join(lines).encode() + SMALL)
+        yield
 
 
 def test_address_is_that_which_a_trusted_proxy_names(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from service.http.middleware.body_reservation import BodyReservation, Upload
 from service.http.upload_pace import Pace
 from service.telemetry.metrics import Metrics
 from tests.service.imaging.images import file, photo
-from tests.service.live import Live, publish, serving, wait_for
+from tests.service.live import Live, publish, serving_clients, wait_for
 from tests.service.wire import connected
 
 LARGE = 300_000
@@ -74,7 +74,7 @@ def test_large_body_is_refused_while_others_take_its_memory_and_small_ones_are_a
     limits = {"max_body_bytes": LARGE, "max_body_bytes_in_flight": BUDGET, "request_timeout": 6.0}
     small = file(photo())
     large = b'--cut\r\nContent-Disposition: form-data; name="image"\r\n\r\n'.ljust(LARGE)
-    with serving(tmp_path, **limits) as live:
+    with serving_clients(tmp_path, **limits) as live:
         multipart = {"Content-Type": "multipart/form-data; boundary=cut"}
         content = iter([large]) if chunked else large
         with uploading(live):
@@ -97,7 +97,7 @@ def problem_kind(answer: httpx.Response) -> str:
 
 def test_stalled_body_is_refused_in_words_and_its_connection_is_closed(tmp_path: Path) -> None:
     publish(tmp_path)
-    with serving(tmp_path, request_timeout=0.5) as live, connected(live.url) as wire:
+    with serving_clients(tmp_path, request_timeout=0.5) as live, connected(live.url) as wire:
         wire.send(b"POST /v1/stylize/wave HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\nx")
         status, header, body = wire.answer()
         assert (status, header["Connection"]) == (408, "close")
