@@ -5,7 +5,6 @@ on standard input runs that engine and writes the seconds that it took. Everythi
 """
 
 import copy
-import importlib
 import json
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from torch import Tensor
 from benchmarks import machine, networks, photos
 from benchmarks.clock import time_call
 from model_store import TransformNetwork, for_inference
+from service.engine.openvino_network import import_openvino
 
 CASES = ("style-256", "style-512", "style-1024", "x4-64", "x4-128", "x4-256")
 
@@ -134,7 +134,7 @@ def _openvino(precision: str, build: Build) -> Build:
     """OpenVINO's CPU plugin, set to compute in this precision, for a fixed shape."""
 
     def converted(network: TransformNetwork, image: Tensor) -> Engine:
-        openvino: Any = importlib.import_module("openvino")
+        openvino = import_openvino()
         with warnings.catch_warnings(action="ignore"):  # tracing warns that the shape is fixed, which is intended
             model = openvino.convert_model(build(network, image), example_input=image, input=list(image.shape))
         options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()}

@@ -10,7 +10,7 @@ from model_store import Architecture, Golden, GoldenMismatch, Network, StoredMod
 from service.engine.backend import DType
 from service.engine.cpu import CpuBackend
 from service.engine.model_loader import ModelLoader
-from service.engine.openvino_network import OpenVinoCompiler, OpenVinoNetwork
+from service.engine.openvino_network import OpenVinoCompiler, OpenVinoNetwork, is_installed
 from service.engine.runner import Runner
 from service.engine.tiling import TileSizes
 from service.errors import DeviceLost
@@ -117,11 +117,11 @@ def test_device_that_fails_while_a_network_is_loaded_is_lost(tmp_path: Path, run
     assert runner.lost is not None
 
 
+@pytest.mark.skipif(not is_installed(), reason="the extra openvino is not installed")
 @pytest.mark.parametrize("only_if_faster", [False, True])
 def test_openvino_computes_what_it_takes_where_that_is_wanted(
     tmp_path: Path, only_if_faster: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pytest.importorskip("openvino", reason="the extra openvino is not installed")
     publish(tmp_path, built=network("c3s1-4,R4,c3s1-3"))
     publish(tmp_path, "whole", built=network("c3s1-4,c3s1-3", norm="instance"))
     runner, compiler = made(), OpenVinoCompiler(1, 1, torch.float32)

@@ -1,4 +1,3 @@
-import httpx
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -19,7 +18,7 @@ def application() -> FastAPI:
 def test_routes_of_a_router_are_those_of_the_application_and_are_made_once() -> None:
     app = application()
     assert isinstance(app.router.routes[-1], StrictRoute)  # `include_router` leaves something that makes it later
-    answer: httpx.Response = TestClient(app).get("/numbers?number=3")
+    answer = TestClient(app).get("/numbers?number=3")
     assert (answer.status_code, answer.json()) == (200, 3)
 
 
