@@ -39,11 +39,22 @@ def live(store: Path) -> Iterator[Live]:
         yield service
 
 
-@pytest.fixture(autouse=True)
-def _same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _same_settings() -> Iterator[None]:
     """The service's of these tests, but for the threads: their number changes no pixel."""
-    for name, value in {"DEVICE": "cpu", "PRECISION": "fp32", "THREADS": 2, "TILE_VALUES": TILE_VALUES}.items():
-        monkeypatch.setenv(f"PASTICHE_{name}", str(value))
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in {"DEVICE": "cpu", "PRECISION": "fp32", "THREADS": 2, "TILE_VALUES": TILE_VALUES}.items():
+            patched.setenv(f"PASTICHE_{name}", str(value))
+        yield
+
+
+@pytest.fixture(scope="module")
+def models(store: Path) -> Iterator[dict[str | int, pastiche.Model]]:
+    """Models that several tests may call."""
+    loaded = {name: pastiche.load(name, stores=store) for name in ("wave", "x4", 4)}
+    yield loaded
+    for model in loaded.values():
+        model.close()
 
 
 def served(live: Live, path: str, image: bytes, mask: bytes | None = None, **options: Any) -> Array:
@@ -97,10 +108,14 @@ IMAGES: dict[str, Source] = {
     [("wave", "/v1/stylize/wave", {}), ("x4", "/v1/upscale/4", {"model": "x4"}), (4, "/v1/upscale/4", {})],
 )
 def test_answer_has_the_pixels_of_the_services(
-    live: Live, store: Path, image: Source, name: str | int, path: str, options: dict[str, Any]
+    live: Live,
+    models: dict[str | int, pastiche.Model],
+    image: Source,
+    name: str | int,
+    path: str,
+    options: dict[str, Any],
 ) -> None:
-    with pastiche.load(name, stores=store) as model:
-        answer = np.asarray(model(image))
+    answer = np.asarray(models[name](image))
     expected = served(live, path, read_source(image), **options)
     np.testing.assert_array_equal(
         answer[..., :3] if image is IMAGES["alpha"] and expected.shape[2] == 3 else answer, expected
