@@ -8,6 +8,7 @@ from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel, Field
 
 from service.engine.runner import Runner
+from service.jobs.manager import JobManager
 from service.models.registry import ModelRegistry
 from service.models.store_watcher import StoreWatcher
 from service.settings import Settings
@@ -50,6 +51,7 @@ class HealthRoutes:
         models: ModelRegistry,
         watcher: StoreWatcher,
         runner: Runner,
+        jobs: JobManager,
         state: ServiceState,
         metrics: Metrics,
     ) -> None:
@@ -57,6 +59,7 @@ class HealthRoutes:
         self._models = models
         self._watcher = watcher
         self._runner = runner
+        self._jobs = jobs
         self._state = state
         self._metrics = metrics
         self.router = APIRouter(tags=["health"])
@@ -82,7 +85,7 @@ class HealthRoutes:
                 problems=problems,
                 models=[model.label for model in self._models.all()],
                 failed=[failure.version.label for failure in self._models.failures.all()],
-                warnings=self._watcher.warnings(),
+                warnings=[*self._watcher.warnings(), *self._jobs.warnings],
             )
         )
 
