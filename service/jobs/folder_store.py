@@ -144,12 +144,15 @@ class FolderJobStore:
             kept = self._table.find(job_id)
             if kept is None:
                 raise ClaimLost
+            if kept.job.outcome is not None:
+                return kept.job.outcome
             kept.bytes = 0
             if not await self._make_room(len(content)):
                 too_large = JobOutcome.failed(result_too_large(len(content), self._settings.job_bytes))
                 outcome, content = too_large.model_copy(update={"started": outcome.started}), b""
             outcome = await asyncio.to_thread(self._write_outcome, job_id, outcome, content)
-            self._table.end(job_id, outcome, await asyncio.to_thread(self._folder.size, job_id))
+            size = await asyncio.to_thread(self._folder.size, job_id)
+            self._table.end(job_id, outcome, size, self._clock())
             return outcome
 
     async def claim_delivery(self) -> DeliveryClaim | None:

@@ -65,11 +65,11 @@ class JobTable:
         if job_id in self._jobs:
             self._waiting.appendleft(job_id)
 
-    def end(self, job_id: str, outcome: JobOutcome, size: int) -> None:
-        """A job has ended; its webhook, if it has one, is to be delivered."""
+    def end(self, job_id: str, outcome: JobOutcome, size: int, now: datetime) -> None:
+        """A job has ended; its webhook, if it has one, is due."""
         kept = self._jobs[job_id]
         kept.job, kept.bytes = replace(kept.job, outcome=outcome), size
-        kept.delivery = Delivery() if kept.job.record.callback is not None else None
+        kept.delivery = Delivery(next_at=now) if kept.job.record.callback is not None else None
 
     def deliveries(self) -> Iterator[KeptJob]:
         """Jobs whose webhooks are to be delivered, and are not claimed; the one that is due first comes first."""

@@ -81,7 +81,7 @@ if a.most_of_owner and own >= a.most_of_owner then return {'owner', own, 0} end
 if count_unfinished() >= a.most_jobs then return {'jobs', count_unfinished(), 0} end
 local size = #ARGV[2] + #ARGV[3] + (ARGV[4] and #ARGV[4] or 0)
 local fits, dropped = make_room(size)
-if not fits then return {'bytes', size, dropped} end
+if not fits then return {'bytes', 0, dropped} end
 redis.call('HSET', job(a.id), 'record', ARGV[2], 'state', 'waiting', 'owner', a.owner, 'order', now, 'image', ARGV[3])
 if ARGV[4] then redis.call('HSET', job(a.id), 'mask', ARGV[4]) end
 resize(a.id, size)

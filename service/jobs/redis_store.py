@@ -54,6 +54,7 @@ REASONS: Sequence[tuple[type[Exception], str]] = (
     (exceptions.OutOfMemoryError, "Redis has no memory left"),
     (exceptions.TimeoutError, "Redis does not answer in time"),
     (exceptions.ConnectionError, "Redis cannot be reached"),
+    (OSError, "Redis cannot be reached"),
 )
 """What clients are told of a failure of Redis: nothing of its address."""
 
@@ -114,7 +115,7 @@ class RedisJobStore:
             case b"jobs":
                 raise too_many_jobs(number, settings.max_jobs)
             case b"bytes":
-                raise too_many_bytes(number, settings.job_bytes)
+                raise too_many_bytes(sum(len(file) for file in contents[1:]), settings.job_bytes)
             case b"known":
                 return await self.find(record.id) or Job(record), False
         return Job(record), True
@@ -264,7 +265,7 @@ class RedisJobStore:
         try:
             yield
         except (exceptions.RedisError, OSError) as error:
-            reason = next((reason for kind, reason in REASONS if isinstance(error, kind)), "Redis refuses a command")
+            reason = _reason(error)
             if self._trouble != reason:
                 logger.warning("no jobs: %s: %s", reason, error)
             self._trouble = reason
@@ -279,6 +280,15 @@ class RedisJobStore:
 
     def _count_dropped(self, webhooks: int) -> None:
         self._metrics.webhooks.labels("dropped").inc(webhooks)
+
+
+def _reason(error: BaseException) -> str:
+    """What clients are told of a failure; redis-py wraps some in a ConnectionError."""
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    known = (reason for kind, reason in REASONS if any(isinstance(each, kind) for each in chain))
+    return next(known, "Redis refuses a command")
 
 
 def _of(claim: RunClaim) -> dict[str, Any]:

@@ -122,7 +122,8 @@ class JobStore(Protocol):
     async def finish(self, claim: RunClaim, outcome: JobOutcome, content: bytes = b"") -> JobOutcome:
         """Store how a job ended, with its finished image, and delete its input. Atomic, and once for each job.
 
-        Returns what was stored: a failure where the result is too large to be kept, or cannot be written.
+        Returns what was stored: a failure where the result is too large to be kept, or cannot be written. To call it
+        again with the same claim changes nothing.
         Raises ClaimLost.
         """
 
