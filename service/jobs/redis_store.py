@@ -129,8 +129,8 @@ class RedisJobStore:
         """See JobStore."""
         async with self._available():
             inline, path = await self._fields(job_id, "result", "object")
-        if path is not None and self._objects is not None:
-            return await self._read(path.decode(), self._objects)
+        if path is not None:
+            return await self._read(path.decode())
         if inline is None:
             raise FileNotFoundError(job_id)
         return inline
@@ -232,9 +232,11 @@ class RedisJobStore:
             raise jobs_unavailable("results cannot be written to their store", RETRY_SECONDS) from error
         return path
 
-    async def _read(self, path: str, objects: ResultObjects) -> bytes:
+    async def _read(self, path: str) -> bytes:
+        if self._objects is None:
+            raise jobs_unavailable("this replica has no job_results_url, where the result is", RETRY_SECONDS)
         try:
-            return await asyncio.to_thread(objects.read, path)
+            return await asyncio.to_thread(self._objects.read, path)
         except FileNotFoundError:
             raise
         except Exception as error:

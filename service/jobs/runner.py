@@ -145,11 +145,13 @@ class JobRunner:
             await asyncio.sleep(seconds)
             try:
                 await self._store.renew(running.claim, running.progress)
-            except JobsUnavailable:
-                continue
             except ClaimLost:
                 running.drop()
                 return
+            except JobsUnavailable:
+                continue
+            except Exception:
+                logger.exception("the claim on job %s cannot be renewed", running.claim.record.id)
 
     async def _run_now(self, running: RunningJob) -> None:
         """From the image to the result, or to a failure. Draining gives the job back; DeviceLost leaves it claimed.

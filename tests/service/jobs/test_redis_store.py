@@ -191,6 +191,19 @@ def test_object_of_a_replica_that_lost_its_job_is_deleted(bench: Bench) -> None:
     run(bench, scenario, job_results_url=f"file://{shared}")
 
 
+def test_replica_without_the_store_of_results_says_so(bench: Bench) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one"), FILES)
+        await one.finish(await claimed(one), SUCCESS, b"painted")
+        bench.options.clear()
+        without = bench.redis_store()
+        with pytest.raises(JobsUnavailable, match="no job_results_url"):
+            await without.result("one")
+        await without.close()
+
+    run(bench, scenario, job_results_url=f"file://{bench.root}/shared")
+
+
 def test_store_of_results_that_fails_is_told(bench: Bench) -> None:
     (bench.root / "file").write_text("no folder")
 
