@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+from pydantic import SecretStr
 
 from client.async_client import AsyncClient
 from client.errors import PasticheError
@@ -31,7 +32,7 @@ async def local() -> AsyncIterator[AsyncClient]:
     logging.basicConfig(level="WARNING")
     configure_allocator()
     try:
-        service = build_service(Settings(jobs_folder=NO_JOBS_FOLDER))
+        service = build_service(Settings(jobs_folder=NO_JOBS_FOLDER, jobs_url=SecretStr("")))
     except ValueError as error:
         raise PasticheError(f"the service cannot begin: {error}") from error
     transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)

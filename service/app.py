@@ -44,9 +44,10 @@ from service.imaging.workers.codec_client import CodecClient
 from service.imaging.workers.launcher import WorkerLauncher
 from service.imaging.workers.pool import WorkerPool
 from service.jobs.deliveries import Deliveries, Sender
-from service.jobs.job_table import JobTable
+from service.jobs.folder_store import FolderJobStore
 from service.jobs.manager import JobManager
 from service.jobs.runner import JobRunner
+from service.jobs.signal import Signal
 from service.jobs.store import JobStore
 from service.lifespan import Lifespan
 from service.models.admin import ModelAdmin
@@ -126,7 +127,7 @@ def build_service(
         background,
         tracing.close,
     )
-    health = HealthRoutes(settings, engine.models, engine.watcher, engine.runner, lifespan, metrics)
+    health = HealthRoutes(settings, engine.models, engine.watcher, engine.runner, jobs, lifespan, metrics)
     scrape = [health.metrics_router] if settings.serve_metrics else []
     calls = _call_routers(settings, engine, refusals, pipeline, coalescer, jobs, webhooks, health, metrics)
     routers = [*_page_routers(settings), *calls, health.router, *(scrape if settings.metrics_port is None else ())]
@@ -156,12 +157,16 @@ def build_job_manager(
     metrics: Metrics,
     tracing: Tracing,
 ) -> JobManager:
-    """The jobs of the folder that the settings name."""
-    store = JobStore(settings.jobs_folder)
+    """The jobs of the store that the settings name. Raises ValueError where the extra that it needs is missing."""
+    store, ended = _job_store(settings, metrics), Signal()
     deliveries = Deliveries(settings, store, sender, metrics)
-    jobs = JobTable(settings, store, deliveries, metrics)
-    runner = JobRunner(settings, models, coalescer, store, jobs, deliveries, metrics, tracing)
-    return JobManager(settings, store, jobs, runner, deliveries, metrics)
+
+    def on_end() -> None:
+        ended.notify()
+        deliveries.wake()
+
+    runner = JobRunner(settings, models, coalescer, store, on_end, metrics, tracing)
+    return JobManager(settings, store, runner, deliveries, ended, metrics)
 
 
 def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Engine:
@@ -215,6 +220,19 @@ def _call_routers(
         ProblemRoutes().router,
         AdminRoutes(ModelAdmin(engine.stores, models, engine.watcher), models).router,
     ]
+
+
+def _job_store(settings: Settings, metrics: Metrics) -> JobStore:
+    if not settings.jobs_url.get_secret_value():
+        return FolderJobStore(settings, metrics)
+    try:
+        from service.jobs.redis_store import RedisJobStore  # noqa: PLC0415 # an extra
+    except ImportError as error:
+        raise ValueError("jobs_url needs redis-py: pip install 'pastiche[redis]'") from error
+    try:
+        return RedisJobStore(settings, metrics)
+    except ImportError as error:
+        raise ValueError(f"job_results_url: {error}; pip install 'pastiche[stores]'") from error
 
 
 def _webhook_sender(settings: Settings) -> WebhookSender | None:

@@ -307,7 +307,7 @@ class TooManyJobs(ServiceError):
 
 
 class JobsUnavailable(ServiceError):
-    """The folder of the jobs cannot be used: it cannot be written, or belongs to another service."""
+    """The store of the jobs cannot be used: its folder, which may belong to another service, or its Redis server."""
 
     status = 503
     kind = "jobs-unavailable"

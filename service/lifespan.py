@@ -69,8 +69,12 @@ class Lifespan:
             await self._stop()
 
     async def drain(self) -> None:
-        """Turn readiness off, then admission, and let what was admitted finish, as long as the settings allow."""
+        """Turn readiness off, then admission, and let what was admitted finish, as long as the settings allow.
+
+        No further job is begun.
+        """
         self.stopping = True
+        self._jobs.drain()
         await asyncio.sleep(self._settings.shutdown_delay_seconds)
         await self._admission.drain(self._settings.drain_seconds)
 

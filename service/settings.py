@@ -46,6 +46,10 @@ OWN_PATHS = frozenset(
 """How the paths of the service begin."""
 
 
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+"""How a jobs_url begins."""
+
+
 def available_cpus() -> int:
     """The processors that this process is bound to, which can be fewer than the machine has; not a quota of time."""
     return len(os.sched_getaffinity(0))
@@ -224,6 +228,26 @@ class Settings(BaseSettings):
     jobs_folder: Path = Field(
         Path("jobs"), description="where jobs and their results are kept; one service has it for itself"
     )
+    jobs_url: SecretStr = Field(
+        SecretStr(""),
+        description="Redis server that keeps the jobs of several replicas, instead of jobs_folder: "
+        "redis://host:6379/0, rediss://… with TLS, unix:///path; needs the extra `redis`",
+    )
+    job_results_url: str = Field(
+        "",
+        pattern=r"^([a-z][a-z0-9+.-]*://[^\s]*)?$",
+        description="where results lie beside Redis, as fsspec names it: s3://bucket/prefix, file:///shared; by "
+        "default they are in Redis; needs the extra `stores`",
+    )
+    job_inline_bytes: int = Field(
+        0, ge=0, description="results of at most so many bytes are in Redis though there is a job_results_url"
+    )
+    job_lease_seconds: float = Field(
+        15.0,
+        ge=1,
+        le=3600,
+        description="seconds after which the jobs of a replica that Redis does not hear of are run by another one",
+    )
     max_jobs: int = Field(256, ge=1, description="unfinished jobs that are accepted at the same time")
     max_running_jobs: int = Field(
         4, ge=1, le=1024, description="jobs whose images are in memory at the same time; the others wait on the disk"
@@ -235,7 +259,7 @@ class Settings(BaseSettings):
     )
     job_seconds: float = Field(86400.0, gt=0, description="seconds for which the result of a job is kept")
     job_bytes: int = Field(
-        4 * 2**30, ge=1, description="bytes on the disk of all jobs; the oldest results make room for new ones"
+        4 * 2**30, ge=1, description="bytes of all jobs that are kept; the oldest results make room for new ones"
     )
 
     webhook_secret: SecretStr = Field(
@@ -360,6 +384,13 @@ class Settings(BaseSettings):
     def webhook_keys(self) -> tuple[bytes, ...]:
         """What `webhook_secret` says: the keys of the signatures; none where there are no webhooks."""
         return tuple(_webhook_key(secret) for secret in self.webhook_secret.get_secret_value().split())
+
+    @field_validator("jobs_url")
+    @classmethod
+    def _names_a_redis_server(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not value.get_secret_value().startswith(REDIS_SCHEMES):
+            raise ValueError(f"must begin with {', '.join(REDIS_SCHEMES)}")
+        return value
 
     @field_validator("webhook_secret")
     @classmethod

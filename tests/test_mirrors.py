@@ -19,6 +19,7 @@ UNMIRRORED = {
     "service/http/probes.py": "two sets; the tests of access, hosts, connections and the log hold them",
     "service/http/routes/parameters.py": "annotations alone; test_openapi.py holds them against the endpoints",
     "service/imaging/frame_transform.py": "an interface; test_style_transform.py and test_upscale_transform.py test it",
+    "service/jobs/redis_scripts.py": "text alone; test_redis_store.py and test_store.py run every script",
     "service/pipeline/operation.py": "an interface; test_stylize.py and test_upscale.py test both of its classes",
 }
 

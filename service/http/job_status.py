@@ -48,7 +48,7 @@ class JobStatus(BaseModel):
             finished=outcome.finished if outcome else None,
             expires=outcome.finished + timedelta(seconds=kept_seconds) if outcome else None,
             progress=Progress(tiles=job.tiles, done=job.tiles_done),
-            seconds=outcome.result.seconds if outcome and outcome.result else job.trace.durations,
+            seconds=job.seconds,
             result=outcome.result if outcome else None,
             problem=Problem.of(failure, record.request_id, prefix) if failure else None,
         )

@@ -1,17 +1,20 @@
 """Delivers the webhooks of jobs that have ended: at least once, and again after longer and longer waits.
 
-What is known of a delivery is beside its job on the disk, so that the next process goes on with it.
+What is known of a delivery is beside its job in the store, so that the next process, or another replica, goes on.
 """
 
 import asyncio
 import logging
 import random
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
+from service.errors import JobsUnavailable
+from service.jobs.claim_loop import ClaimLoop
 from service.jobs.job import Job
 from service.jobs.record import Delivery, DeliveryState
-from service.jobs.store import JobStore
+from service.jobs.store import ClaimLost, DeliveryClaim, JobStore, when_available
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -51,35 +54,49 @@ class Deliveries:
         self._store = store
         self._sender = sender
         self._metrics = metrics
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._loop: ClaimLoop[DeliveryClaim] = ClaimLoop(
+            AT_ONCE, store.claim_delivery, self._deliver, self._give_back, store.seconds_to_delivery
+        )
 
-    def start(self, job: Job) -> None:
-        """Deliver the webhook of a job that has ended, if it has one that was not delivered yet."""
-        if self._sender is not None and job.record.callback is not None:
-            job.delivery = asyncio.create_task(self._deliver(job, self._sender))
+    def start(self) -> None:
+        """Begin to deliver what is due."""
+        if self._sender is not None:
+            self._loop.start()
 
-    def cancel(self, job: Job) -> None:
-        """Give up the webhook of a job that is deleted."""
-        if job.delivery is not None and job.delivery.cancel():
-            self._metrics.webhooks.labels("dropped").inc()
+    def wake(self) -> None:
+        """A job has ended."""
+        self._loop.wake()
 
-    async def _deliver(self, job: Job, sender: Sender) -> None:
-        delivery = await asyncio.to_thread(self._store.delivery, job.record.id)
-        while delivery.state is DeliveryState.PENDING:
-            await asyncio.sleep(_seconds_until(delivery.next_at))
-            async with self._slots:
-                delivery = await self._attempt(job, delivery, sender)
-            await self._write(job, delivery)
+    async def stop(self) -> None:
+        """Stop; an attempt that is under way is made again, by the next process or another replica."""
+        await self._loop.stop()
 
-    async def _attempt(self, job: Job, delivery: Delivery, sender: Sender) -> Delivery:
+    async def _deliver(self, claim: DeliveryClaim) -> None:
+        assert self._sender is not None
+        try:
+            delivery = await self._attempt(claim, self._sender)
+        except asyncio.CancelledError:
+            await self._give_back(claim)
+            raise
+        with suppress(ClaimLost):  # the job was deleted meanwhile
+            await when_available(lambda: self._store.write_delivery(claim, delivery))
+            if delivery.state is not DeliveryState.PENDING:
+                self._metrics.webhooks.labels(delivery.state).inc()
+
+    async def _give_back(self, claim: DeliveryClaim) -> None:
+        """The webhook is as it was; where the store is away, the claim expires."""
+        with suppress(ClaimLost, JobsUnavailable):
+            await self._store.write_delivery(claim, claim.delivery)
+
+    async def _attempt(self, claim: DeliveryClaim, sender: Sender) -> Delivery:
         """Send once; what is known of the delivery after that."""
-        attempts = delivery.attempts + 1
+        job, attempts = claim.job, claim.delivery.attempts + 1
         failure = await self._send(job, sender)
         if failure is None:
-            return self._ended(DeliveryState.DELIVERED, attempts)
+            return Delivery(state=DeliveryState.DELIVERED, attempts=attempts)
         logger.warning("job %s: webhook was not delivered, attempt %d: %s", job.record.id, attempts, failure)
         if failure.final or attempts >= self._settings.webhook_attempts:
-            return self._ended(DeliveryState.FAILED, attempts)
+            return Delivery(state=DeliveryState.FAILED, attempts=attempts)
         wait = wait_seconds(attempts, self._settings.webhook_retry_seconds, random.random())
         return Delivery(attempts=attempts, next_at=datetime.now(UTC) + timedelta(seconds=wait))
 
@@ -96,16 +113,6 @@ class Deliveries:
         self._metrics.webhook_attempts.labels(failure.result if failure else "ok").inc()
         return failure
 
-    def _ended(self, state: DeliveryState, attempts: int) -> Delivery:
-        self._metrics.webhooks.labels(state).inc()
-        return Delivery(state=state, attempts=attempts)
-
-    async def _write(self, job: Job, delivery: Delivery) -> None:
-        try:
-            await asyncio.to_thread(self._store.write_delivery, job.record.id, delivery)
-        except OSError:
-            logger.exception("job %s: the state of its webhook cannot be written", job.record.id)
-
 
 def wait_seconds(attempts: int, first: float, share: float) -> float:
     """How long to wait after so many attempts: `first`, then twice as long each time, up to LONGEST_WAIT.
@@ -115,8 +122,3 @@ def wait_seconds(attempts: int, first: float, share: float) -> float:
     """
     whole = min(LONGEST_WAIT, first * 2.0 ** min(attempts - 1, 32))
     return whole * (0.5 + 0.5 * share)
-
-
-def _seconds_until(moment: datetime) -> float:
-    """Never more than LONGEST_WAIT, though the clock may have been wrong when the moment was written."""
-    return min(LONGEST_WAIT, max(0.0, (moment - datetime.now(UTC)).total_seconds()))

@@ -1,12 +1,10 @@
 """A job: a request that is carried out in the background, and kept until its result has expired."""
 
-import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from service.jobs.record import JobOutcome, JobRecord
-from service.pipeline.trace import Trace
+from service.jobs.record import JobOutcome, JobProgress, JobRecord
 
 
 def owned_id(owner: str, job_id: str) -> str:
@@ -40,40 +38,40 @@ class JobState(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True)
 class Job:
-    """One job in memory; `record` and `outcome` are also on disk."""
+    """A job at one moment."""
 
     record: JobRecord
-    trace: Trace
     outcome: JobOutcome | None = None
     """None until it has ended."""
-    started: datetime | None = None
-    bytes: int = 0
-    """Its size on disk."""
-    task: asyncio.Task[None] | None = None
-    delivery: asyncio.Task[None] | None = None
-    """Delivers its webhook."""
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when it has ended, was cancelled, or is left to the next process."""
+    progress: JobProgress = field(default_factory=JobProgress)
+    """Of what has run until now."""
+
+    @property
+    def started(self) -> datetime | None:
+        """When it was begun; None while it waits."""
+        return self.outcome.started if self.outcome is not None else self.progress.started
 
     @property
     def state(self) -> JobState:
         """How far it is."""
         if self.outcome is not None:
             return JobState.SUCCEEDED if self.outcome.result is not None else JobState.FAILED
-        return JobState.RUNNING if self.started else JobState.QUEUED
+        return JobState.RUNNING if self.progress.started else JobState.QUEUED
 
     @property
     def tiles(self) -> int:
         """Tiles of all its inference requests; 0 until it is admitted."""
-        if self.outcome is not None:
-            return self.outcome.tiles
-        return sum(inference.tile_count for inference in self.trace.inferences)
+        return self.outcome.tiles if self.outcome is not None else self.progress.tiles
 
     @property
     def tiles_done(self) -> int:
         """How many of its tiles have been on the device."""
-        if self.state is JobState.SUCCEEDED:
-            return self.tiles
-        return sum(inference.tiles_done for inference in self.trace.inferences)
+        return self.tiles if self.state is JobState.SUCCEEDED else self.progress.tiles_done
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What was spent in each stage so far."""
+        result = self.outcome.result if self.outcome is not None else None
+        return result.seconds if result is not None else self.progress.seconds

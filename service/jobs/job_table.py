@@ -1,127 +1,112 @@
-"""The jobs that are kept, in memory and on the disk: for a bounded time, and in a bounded space."""
+"""The jobs of a folder, in memory: which of them is next, and which are deleted to make room.
 
-import asyncio
-import logging
-from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
-from functools import partial
+The folder belongs to one process, so that the table knows all of its jobs. It reads and writes nothing.
+"""
 
-from service.errors import JobsUnavailable, QuotaExceeded, TooManyJobs
-from service.jobs.deliveries import Deliveries
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
 from service.jobs.job import Job, JobState
-from service.jobs.record import JobOutcome, JobRecord
-from service.jobs.store import JobStore
-from service.pipeline.requests import InputFiles
-from service.pipeline.trace import Trace
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from service.jobs.record import Delivery, DeliveryState, JobOutcome
+from service.jobs.store import MAX_KEPT, JobCounts, too_many_jobs, too_many_of_owner
 
-MAX_KEPT = 10_000
-"""Jobs in memory at most; each takes some kilobytes."""
 
-TOO_MANY_RETRY_SECONDS = 5
+@dataclass
+class KeptJob:
+    """A job that is in the folder."""
 
-UNFINISHED_JOBS = "unfinished-jobs"
-"""The name of an owner's limit in problems."""
+    job: Job
+    bytes: int = 0
+    """Its size on disk."""
+    delivery: Delivery | None = None
+    """Of its webhook; None without one, or while the job has not ended."""
+    delivering: bool = False
+    """Whether the webhook is claimed."""
 
-logger = logging.getLogger(__name__)
+    @property
+    def has_pending_delivery(self) -> bool:
+        """Whether its webhook is still to be delivered."""
+        return self.delivery is not None and self.delivery.state is DeliveryState.PENDING
 
 
 class JobTable:
-    """All jobs: queued, running and ended. Who adds, ends or deletes one holds `changing` meanwhile."""
+    """All jobs: queued, running and ended."""
 
-    def __init__(self, settings: Settings, store: JobStore, deliveries: Deliveries, metrics: Metrics) -> None:
-        self.changing = asyncio.Lock()
-        self._settings = settings
-        self._store = store
-        self._deliveries = deliveries
-        self._jobs: dict[str, Job] = {}
-        metrics.jobs_bytes.set_function(self._bytes)
-        for state in JobState:
-            metrics.jobs.labels(state).set_function(partial(self._count, state))
+    def __init__(self, most_jobs: int, most_bytes: int) -> None:
+        self._most_jobs = most_jobs
+        self._most_bytes = most_bytes
+        self._jobs: dict[str, KeptJob] = {}
+        self._waiting: deque[str] = deque()
 
-    def all(self) -> Collection[Job]:
-        """Every job, in the order in which they came."""
-        return self._jobs.values()
-
-    def find(self, job_id: str) -> Job | None:
+    def find(self, job_id: str) -> KeptJob | None:
         """The job of that id; None where there is none."""
         return self._jobs.get(job_id)
 
-    async def create(self, record: JobRecord, files: InputFiles, most_of_owner: int | None = None) -> Job:
-        """A new job, on the disk already. `most_of_owner`: the most unfinished jobs that its owner may have.
+    def add(self, kept: KeptJob) -> None:
+        """Add a job; it waits, unless it has ended."""
+        self._jobs[kept.job.record.id] = kept
+        if kept.job.outcome is None:
+            self._waiting.append(kept.job.record.id)
 
-        Raises QuotaExceeded, TooManyJobs, and JobsUnavailable where it cannot be written.
-        """
-        size = len(files.image) + len(files.mask or b"")
-        self._check_quota(record.owner, most_of_owner)
-        await self._require_room(size)
-        job = Job(record, Trace(record.request_id, record.context))
-        try:
-            await asyncio.to_thread(self._store.create, record, files)
-            await self.measure(job)
-        except OSError as error:
-            raise JobsUnavailable(f"the job cannot be written: {error.strerror}") from error
-        self._jobs[record.id] = job
-        return job
+    def remove(self, job_id: str) -> KeptJob:
+        """Forget a job."""
+        if job_id in self._waiting:
+            self._waiting.remove(job_id)
+        return self._jobs.pop(job_id)
 
-    async def restore(self, record: JobRecord, outcome: JobOutcome | None) -> Job:
-        """A job that an earlier process has left on the disk."""
-        job = Job(record, Trace(record.request_id, record.context), outcome, outcome.started if outcome else None)
-        await self.measure(job)
-        self._jobs[record.id] = job
-        return job
+    def take(self) -> Job | None:
+        """The job that has waited longest, which does not wait any more; None where none does."""
+        return self._jobs[self._waiting.popleft()].job if self._waiting else None
 
-    async def measure(self, job: Job) -> None:
-        """Note how much of the disk a job takes."""
-        job.bytes = await asyncio.to_thread(self._store.size, job.record.id)
+    def put_back(self, job_id: str) -> None:
+        """A job that was taken waits again, before all others."""
+        if job_id in self._jobs:
+            self._waiting.appendleft(job_id)
 
-    async def make_room(self, wanted: int) -> bool:
-        """Delete expired jobs, then the oldest ended ones, until `wanted` bytes fit. Returns whether they do."""
-        expired = datetime.now(UTC) - timedelta(seconds=self._settings.job_seconds)
-        ended = [(job.outcome.finished, job) for job in self._jobs.values() if job.outcome is not None]
-        for finished, job in sorted(ended, key=lambda pair: pair[0]):
-            full = len(self._jobs) > MAX_KEPT or self._bytes() + wanted > self._settings.job_bytes
-            if finished <= expired or full:
-                await self.delete(job)
-        return self._bytes() + wanted <= self._settings.job_bytes
+    def end(self, job_id: str, outcome: JobOutcome, size: int, now: datetime) -> None:
+        """A job has ended; its webhook, if it has one, is due."""
+        kept = self._jobs[job_id]
+        kept.job, kept.bytes = replace(kept.job, outcome=outcome), size
+        kept.delivery = Delivery(next_at=now) if kept.job.record.callback is not None else None
 
-    async def delete(self, job: Job) -> None:
-        """Forget a job and its webhook, and delete its files."""
-        del self._jobs[job.record.id]
-        self._deliveries.cancel(job)
-        try:
-            await asyncio.to_thread(self._store.remove, job.record.id)
-        except OSError:
-            logger.exception("job %s is forgotten, but remains on the disk", job.record.id)
+    def deliveries(self) -> Iterator[KeptJob]:
+        """Jobs whose webhooks are to be delivered, and are not claimed; the one that is due first comes first."""
+        pending = [(kept.delivery.next_at, kept) for kept in self._jobs.values() if kept.delivery and _waits(kept)]
+        return (kept for _, kept in sorted(pending, key=lambda pair: pair[0]))
 
-    def _check_quota(self, owner: str, most: int | None) -> None:
-        """Raise QuotaExceeded where an owner has as many unfinished jobs as it may have."""
-        if most is None:
-            return
-        unfinished = sum(job.outcome is None and job.record.owner == owner for job in self._jobs.values())
-        if unfinished >= most:
-            detail = f"{unfinished} jobs of this client are unfinished; {most} are accepted"
-            raise QuotaExceeded(
-                f"{detail}; retry in {TOO_MANY_RETRY_SECONDS} s",
-                retry_after=TOO_MANY_RETRY_SECONDS,
-                **{"violated-policies": [UNFINISHED_JOBS]},
-            )
+    def require_place(self, owner: str, most_of_owner: int | None) -> None:
+        """Raise QuotaExceeded or TooManyJobs where there is no place for a further job of that owner."""
+        unfinished = [kept.job.record.owner for kept in self._jobs.values() if kept.job.outcome is None]
+        if most_of_owner is not None and unfinished.count(owner) >= most_of_owner:
+            raise too_many_of_owner(unfinished.count(owner), most_of_owner)
+        if len(unfinished) >= self._most_jobs:
+            raise too_many_jobs(len(unfinished), self._most_jobs)
 
-    async def _require_room(self, size: int) -> None:
-        """Raise TooManyJobs where there is no place for a job with files of `size` bytes."""
-        unfinished, most = self._count(JobState.QUEUED, JobState.RUNNING), self._settings.max_jobs
-        if unfinished >= most:
-            raise _too_many(f"{unfinished} jobs are unfinished; at most {most} are accepted")
-        if not await self.make_room(size):
-            raise _too_many(f"unfinished jobs leave no room for {size} bytes; {self._settings.job_bytes} are kept")
+    def to_remove(self, wanted: int, expired: datetime) -> str | None:
+        """The next job that must go, so that `wanted` bytes fit: what ended before `expired`, then the oldest."""
+        ended = [(kept.job.outcome.finished, job_id) for job_id, kept in self._jobs.items() if kept.job.outcome]
+        if not ended:
+            return None
+        finished, oldest = min(ended)
+        full = len(self._jobs) > MAX_KEPT or not self.has_room(wanted)
+        return oldest if finished <= expired or full else None
 
-    def _count(self, *states: JobState) -> int:
-        return sum(job.state in states for job in self._jobs.values())
+    def has_room(self, wanted: int) -> bool:
+        """Whether that many bytes fit."""
+        return self.counts.bytes + wanted <= self._most_bytes
 
-    def _bytes(self) -> int:
-        return sum(job.bytes for job in self._jobs.values())
+    @property
+    def counts(self) -> JobCounts:
+        """How much is kept. A job that was taken and has not ended is running."""
+        states = dict.fromkeys(JobState, 0)
+        for kept in self._jobs.values():
+            states[kept.job.state] += 1
+        states[JobState.RUNNING] = states[JobState.QUEUED] - len(self._waiting)
+        states[JobState.QUEUED] = len(self._waiting)
+        return JobCounts(states, sum(kept.bytes for kept in self._jobs.values()))
 
 
-def _too_many(detail: str) -> TooManyJobs:
-    return TooManyJobs(f"{detail}; retry in {TOO_MANY_RETRY_SECONDS} s", retry_after=TOO_MANY_RETRY_SECONDS)
+def _waits(kept: KeptJob) -> bool:
+    return kept.has_pending_delivery and not kept.delivering

@@ -1,85 +1,102 @@
-"""The jobs of a service, as its routes see them: put, found, cancelled; and taken over from an earlier process.
+"""The jobs of a service, as its routes see them: put, found, waited for, deleted.
 
-A job is on disk before it is confirmed, and its result before it is announced. Jobs that a stop or a crash interrupted
+A job is stored before it is confirmed, and its result before it is announced. Jobs that a stop or a crash interrupted
 are begun again.
 """
 
 import asyncio
 import hashlib
-import logging
-from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 
 from service.errors import JobConflict, JobsUnavailable, UnknownJob
 from service.jobs.deliveries import Deliveries
-from service.jobs.job import Job, Owner, public_id
-from service.jobs.job_table import JobTable
+from service.jobs.job import Job, JobState, Owner, public_id
 from service.jobs.record import Callback, JobRecord
 from service.jobs.runner import JobRunner
+from service.jobs.signal import Signal
 from service.jobs.store import JobStore
 from service.pipeline.requests import ImageRequest, InputFiles
 from service.pipeline.trace import Trace
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
-SWEEP_SECONDS = 60.0
-"""How often expired results are looked for."""
-
-logger = logging.getLogger(__name__)
-
 
 class JobManager:
-    """The jobs of one folder, which may belong to another process for the time being."""
+    """The jobs of one store, which may not be usable for the time being."""
 
     def __init__(
         self,
         settings: Settings,
         store: JobStore,
-        jobs: JobTable,
         runner: JobRunner,
         deliveries: Deliveries,
+        ended: Signal,
         metrics: Metrics,
     ) -> None:
+        """`ended`: notified when a job has ended here, or is left to others."""
         self._settings = settings
         self._store = store
-        self._jobs = jobs
         self._runner = runner
         self._deliveries = deliveries
+        self._ended = ended
         self._metrics = metrics
-        self._trouble: str | None = "the service is starting"
+        self._stopping = False
+        metrics.jobs_bytes.set_function(lambda: store.counts.bytes)
+        metrics.job_store_available.set_function(lambda: store.trouble is None)
+        for state in JobState:
+            metrics.jobs.labels(state).set_function(partial(self._count, state))
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why there are no jobs at this moment."""
+        return [] if self._store.trouble is None else [f"no jobs: {self._store.trouble}"]
 
     async def open(self) -> None:
-        """Take over the jobs that an earlier process has left. Where that fails, jobs are refused with the reason.
-
-        A folder that does not exist is created with the first job.
-        """
-        if self._store.exists():
-            await self._take_over()
-        else:
-            self._trouble = None
+        """Begin to run jobs, with those that an earlier process has left."""
+        await self._store.open()
+        self._runner.start()
+        self._deliveries.start()
 
     async def sweep(self) -> None:
         """Delete expired results, until cancelled."""
         while True:
-            await asyncio.sleep(min(SWEEP_SECONDS, self._settings.job_seconds))
-            async with self._jobs.changing:
-                if not self._store.is_open and self._store.exists():
-                    await self._take_over()  # the process that held the folder may have ended
-                await self._jobs.make_room(0)
+            await asyncio.sleep(self._store.sweep_seconds)
+            with suppress(JobsUnavailable):
+                await self._store.sweep()
+            self._runner.wake()
+            self._deliveries.wake()
+
+    def drain(self) -> None:
+        """Begin no further job."""
+        self._runner.close()
 
     async def stop(self) -> None:
-        """Stop; unfinished jobs, and webhooks that were not delivered, are left to the next process."""
-        await _cancel(job.task for job in self._jobs.all())
-        await _cancel(job.delivery for job in self._jobs.all())
-        await asyncio.to_thread(self._store.close)
+        """Stop; unfinished jobs, and webhooks that were not delivered, are left to others, or to the next process."""
+        self._stopping = True
+        await self._runner.stop()
+        await self._deliveries.stop()
+        self._ended.notify()
+        await self._store.close()
 
-    def find(self, job_id: str) -> Job:
-        """The job of that id. Raises UnknownJob."""
-        job = self._jobs.find(job_id)
+    async def find(self, job_id: str) -> Job:
+        """The job of that id. Raises UnknownJob, JobsUnavailable."""
+        job = await self._store.find(job_id)
         if job is None:
-            self._require_store()
             kept = self._settings.job_seconds
             raise UnknownJob(f"there is no job {public_id(job_id)!r}; finished ones are kept for {kept:g} s at most")
-        return job
+        progress = self._runner.progress(job_id)
+        return replace(job, progress=progress) if progress is not None else job
+
+    async def wait(self, job_id: str) -> Job:
+        """The job of that id when it has ended; or before, where this service stops. Raises as `find`."""
+        while True:
+            changed = self._ended.listen()
+            job = await self.find(job_id)
+            if job.outcome is not None or self._stopping:
+                return job
+            await changed.wait(self._store.poll_seconds)
 
     async def put(
         self,
@@ -97,77 +114,47 @@ class JobManager:
         """
         request, owner = request.as_bulk(), owner or Owner()
         fingerprint = await asyncio.to_thread(_fingerprint, request, files)
-        async with self._jobs.changing:
-            if (known := self._jobs.find(job_id)) is not None:
-                _require_same(known.record, fingerprint, callback)
-                return known, False
-            await self._open_store()
-            record = JobRecord(
-                id=job_id,
-                request=request,
-                fingerprint=fingerprint,
-                request_id=trace.request_id,
-                context=trace.context,
-                callback=callback,
-                owner=owner.name,
-            )
-            job = await self._jobs.create(record, files, owner.most_unfinished)
-        self._runner.start(job)
-        return job, True
+        record = JobRecord(
+            id=job_id,
+            request=request,
+            fingerprint=fingerprint,
+            request_id=trace.request_id,
+            context=trace.context,
+            callback=callback,
+            owner=owner.name,
+        )
+        job, new = await self._create(record, files, owner.most_unfinished)
+        if new:
+            self._runner.wake()
+        else:
+            _require_same(job.record, fingerprint, callback)
+        return job, new
 
     async def result(self, job: Job) -> bytes:
         """The finished image. Raises UnknownJob where the job was just deleted."""
         try:
-            return await asyncio.to_thread(self._store.result, job.record.id)
+            return await self._store.result(job.record.id)
         except FileNotFoundError as error:
             raise UnknownJob(f"job {public_id(job.record.id)!r} has been deleted") from error
 
     async def remove(self, job_id: str) -> None:
         """Cancel a job, which frees its place on the device, and delete it with its result. Raises UnknownJob."""
-        job = self.find(job_id)
-        await self._runner.cancel(job)
-        async with self._jobs.changing:
-            if self._jobs.find(job_id) is job:
-                await self._jobs.delete(job)
-                if job.outcome is None:
-                    self._metrics.jobs_ended.labels("cancelled").inc()
-        job.ended.set()
+        await self.find(job_id)
+        removed = await self._store.remove(job_id)
+        if removed is not None and removed.outcome is None:
+            self._metrics.jobs_ended.labels("cancelled").inc()
+        await self._runner.drop(job_id)
+        self._ended.notify()
 
-    async def _open_store(self) -> None:
-        """Raises JobsUnavailable."""
-        if not self._store.is_open and self._trouble is None:
-            await self._take_over()
-        self._require_store()
+    async def _create(self, record: JobRecord, files: InputFiles, most_of_owner: int | None) -> tuple[Job, bool]:
+        """The job of that id, and whether it is new. Files of a job that is there are not sent to the store."""
+        known = await self._store.find(record.id)
+        if known is not None:
+            return known, False
+        return await self._store.create(record, files, most_of_owner)
 
-    async def _take_over(self) -> None:
-        try:
-            await asyncio.to_thread(self._store.open)
-            for record, outcome in await asyncio.to_thread(lambda: list(self._store.load())):
-                self._resume(await self._jobs.restore(record, outcome))
-        except OSError as error:
-            self._trouble = f"the folder of the jobs cannot be used: {error.strerror}"
-            logger.warning("no jobs: %s (%s)", self._trouble, self._settings.jobs_folder)
-        else:
-            self._trouble = None
-
-    def _resume(self, job: Job) -> None:
-        if job.outcome is None:
-            self._runner.start(job)
-        else:
-            job.ended.set()
-            self._deliveries.start(job)
-
-    def _require_store(self) -> None:
-        if self._trouble is not None:
-            raise JobsUnavailable(f"{self._trouble}; a request without `Prefer: respond-async` needs no job")
-
-
-async def _cancel(tasks: Iterable[asyncio.Task[None] | None]) -> None:
-    """Cancel tasks, and wait until they have ended."""
-    running = [task for task in tasks if task is not None]
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
+    def _count(self, state: JobState) -> int:
+        return self._store.counts.jobs[state]
 
 
 def _require_same(record: JobRecord, fingerprint: str, callback: Callback | None) -> None:

@@ -1,4 +1,4 @@
-"""What is kept of a job: what it is to do, how it ended, and whether its webhook was delivered."""
+"""What is kept of a job: what it is to do, how far it is, how it ended, and whether its webhook was delivered."""
 
 import uuid
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.errors import ServiceError
 from service.pipeline.requests import StoredImageRequest
 from service.pipeline.result import Result
+from service.pipeline.trace import Trace
 from service.telemetry.trace_context import TraceContext
 
 
@@ -39,6 +40,30 @@ class JobRecord(BaseModel):
     owner: str = ""
     """The name of a key, or a network address: whose unfinished jobs are counted together."""
     created: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+class JobProgress(BaseModel):
+    """How far a job is that has not ended."""
+
+    model_config = ConfigDict(frozen=True)
+
+    started: datetime | None = None
+    tiles: int = 0
+    """Of all its inference requests; 0 until it is admitted."""
+    tiles_done: int = 0
+    """How many of them have been on the device."""
+    seconds: dict[str, float] = {}
+    """Spent in each stage so far."""
+
+    @classmethod
+    def of(cls, trace: Trace, started: datetime) -> Self:
+        """The progress of the request that a trace is of."""
+        return cls(
+            started=started,
+            tiles=sum(inference.tile_count for inference in trace.inferences),
+            tiles_done=sum(inference.tiles_done for inference in trace.inferences),
+            seconds=dict(trace.durations),
+        )
 
 
 class StoredFailure(BaseModel):

@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -14,19 +17,18 @@ from service.errors import (
     ModelUnavailable,
     OutOfResources,
     Overloaded,
-    ResultTooLarge,
     ServiceError,
 )
-from service.jobs.deliveries import Deliveries
+from service.jobs.claim_loop import ClaimLoop
 from service.jobs.job import Job
-from service.jobs.job_table import JobTable
-from service.jobs.record import JobOutcome
-from service.jobs.store import JobStore
+from service.jobs.record import JobOutcome, JobProgress
+from service.jobs.store import ClaimLost, JobStore, RunClaim, when_available
 from service.models.registry import ModelRegistry
 from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.requests import ImageRequest
 from service.pipeline.resolve import resolve
 from service.pipeline.result import FinishedImage
+from service.pipeline.trace import Trace
 from service.settings import Settings
 from service.telemetry.log import log_line
 from service.telemetry.metrics import Metrics
@@ -38,8 +40,31 @@ MAX_ATTEMPTS = 3
 logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
+class RunningJob:
+    """A job that this replica carries out."""
+
+    claim: RunClaim
+    trace: Trace
+    task: asyncio.Task[None]
+    """Carries it out."""
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    lost: bool = False
+    """Whether the claim is: the job was deleted, or another replica has it."""
+
+    @property
+    def progress(self) -> JobProgress:
+        """How far it is."""
+        return JobProgress.of(self.trace, self.started)
+
+    def drop(self) -> None:
+        """Stop, since nobody wants the result from here."""
+        self.lost = True
+        self.task.cancel()
+
+
 class JobRunner:
-    """Runs as many jobs at the same time as the settings say; the others wait on the disk."""
+    """Runs as many jobs at the same time as the settings say; the others wait in the store."""
 
     def __init__(
         self,
@@ -47,75 +72,138 @@ class JobRunner:
         models: ModelRegistry,
         coalescer: RequestCoalescer,
         store: JobStore,
-        jobs: JobTable,
-        deliveries: Deliveries,
+        on_end: Callable[[], None],
         metrics: Metrics,
         tracing: Tracing,
     ) -> None:
+        """`on_end`: called when a job has ended, or is left to others."""
         self._settings = settings
         self._models = models
         self._coalescer = coalescer
         self._store = store
-        self._jobs = jobs
-        self._deliveries = deliveries
+        self._on_end = on_end
         self._metrics = metrics
         self._tracing = tracing
-        self._slots = asyncio.Semaphore(settings.max_running_jobs)
+        self._running: dict[str, RunningJob] = {}
+        self._loop: ClaimLoop[RunClaim] = ClaimLoop(
+            settings.max_running_jobs, store.claim_run, self._run, store.release, lambda: store.poll_seconds
+        )
 
-    def start(self, job: Job) -> None:
-        """Run a job as soon as there is room."""
-        job.task = asyncio.create_task(self._run(job))
-        job.task.add_done_callback(lambda _: job.ended.set())  # also where it is cancelled before it has begun
+    def start(self) -> None:
+        """Begin to run jobs."""
+        self._loop.start()
 
-    async def cancel(self, job: Job) -> None:
-        """Stop a job, which frees its place on the device. Its outcome stays None unless it has just ended."""
-        if job.task is not None:
-            job.task.cancel()
-            await asyncio.wait((job.task,))
+    def wake(self) -> None:
+        """There is a new job."""
+        self._loop.wake()
 
-    async def _run(self, job: Job) -> None:
-        """Run a job when there is room. Its outcome stays None where it is left to the next process."""
+    def close(self) -> None:
+        """Begin no further job."""
+        self._loop.close()
+
+    async def stop(self) -> None:
+        """Stop; jobs that have not ended are given back."""
+        await self._loop.stop()
+
+    def progress(self, job_id: str) -> JobProgress | None:
+        """How far a job is that runs here; None where it does not."""
+        running = self._running.get(job_id)
+        return running.progress if running is not None else None
+
+    async def drop(self, job_id: str) -> None:
+        """Stop a job that was deleted, if it runs here, which frees its place on the device."""
+        running = self._running.get(job_id)
+        if running is not None:
+            running.drop()
+            await asyncio.wait((running.task,))
+
+    async def _run(self, claim: RunClaim) -> None:
+        """Carry a claim out, and renew it meanwhile."""
+        task = asyncio.current_task()
+        assert task is not None
+        record = claim.record
+        running = RunningJob(claim, Trace(record.request_id, record.context), task)
+        self._running[record.id] = running
+        if claim.taken_over:
+            self._metrics.jobs_taken_over.inc()
+            logger.warning("job %s is taken over from a replica that is not heard of any more", record.id)
+        renewal = asyncio.create_task(self._renew(running))
         try:
-            async with self._slots:
-                await self._run_now(job)
-        except Exception:
-            logger.exception("the end of job %s cannot be recorded", job.record.id)
-            job.outcome = JobOutcome.failed(_unexpected())
-        if job.outcome is not None:
-            self._deliveries.start(job)
+            await self._run_now(running)
+        except ClaimLost:
+            logger.info("job %s was deleted, or has gone to another replica", record.id)
+        finally:
+            renewal.cancel()
+            if self._running.get(record.id) is running:  # a claim that was lost may have come back here
+                del self._running[record.id]
+            self._on_end()
 
-    async def _run_now(self, job: Job) -> None:
-        """From the image to the result, or to a failure. Draining and DeviceLost leave the job to the next process."""
-        job_id = job.record.id
-        job.started = datetime.now(UTC)
+    async def _renew(self, running: RunningJob) -> None:
+        """Keep the claim, and store the progress, until cancelled. A store that is away is waited for."""
+        seconds = self._store.renew_seconds
+        while seconds is not None:
+            await asyncio.sleep(seconds)
+            try:
+                await self._store.renew(running.claim, running.progress)
+            except ClaimLost:
+                running.drop()
+                return
+            except JobsUnavailable:
+                continue
+            except Exception:
+                logger.exception("the claim on job %s cannot be renewed", running.claim.record.id)
+
+    async def _run_now(self, running: RunningJob) -> None:
+        """From the image to the result, or to a failure. Draining gives the job back; DeviceLost leaves it claimed.
+
+        The latter so that the attempt counts, and this process does not begin it once more before it ends.
+        """
         try:
-            image = await self._attempt(job)
-            outcome, content = JobOutcome(result=image.result), image.content
+            outcome, content = await self._outcome(running)
+            outcome = outcome.model_copy(update={"started": running.started, "tiles": running.progress.tiles})
+            stored = await when_available(lambda: self._store.finish(running.claim, outcome, content))
         except DeviceLost:
-            return
-        except (Draining, asyncio.CancelledError):
-            await asyncio.to_thread(self._store.interrupt, job_id)
-            return
-        except ServiceError as failure:
-            outcome, content = JobOutcome.failed(failure), b""
-        except Exception:
-            logger.exception("job %s failed", job_id)
-            outcome, content = JobOutcome.failed(_unexpected()), b""
-        await self._finish(job, outcome, content)
+            self._loop.close()
+        except Draining:
+            self._loop.close()
+            await self._release(running)
+        except asyncio.CancelledError:
+            await self._release(running)
+        else:
+            self._record(running, Job(running.claim.record, stored))
 
-    async def _attempt(self, job: Job) -> FinishedImage:
+    async def _outcome(self, running: RunningJob) -> tuple[JobOutcome, bytes]:
+        """How the job ends, and the finished image. Raises DeviceLost, Draining, ClaimLost."""
+        try:
+            image = await self._attempt(running)
+        except (DeviceLost, Draining, ClaimLost):
+            raise
+        except ServiceError as failure:
+            return JobOutcome.failed(failure), b""
+        except Exception:
+            logger.exception("job %s failed", running.claim.record.id)
+            return JobOutcome.failed(_unexpected()), b""
+        return JobOutcome(result=image.result), image.content
+
+    async def _release(self, running: RunningJob) -> None:
+        """Give a job back; where the store is away, its claim expires."""
+        if not running.lost:
+            with suppress(JobsUnavailable):
+                await self._store.release(running.claim)
+
+    async def _attempt(self, running: RunningJob) -> FinishedImage:
         """Run the request; where it is refused for want of room or of its model, wait and try again."""
-        record, settings = job.record, self._settings
-        if await asyncio.to_thread(self._store.begin, record.id) >= MAX_ATTEMPTS:
+        claim, record, settings = running.claim, running.claim.record, self._settings
+        if claim.attempts >= MAX_ATTEMPTS:
             raise JobLost(f"the service ended {MAX_ATTEMPTS} times while it was processing this image")
-        files = await asyncio.to_thread(self._store.files, record.id)
+        files = await when_available(lambda: self._store.files(claim))
         until = monotonic() + (record.request.timeout or settings.job_timeout)
         while True:
             try:
                 left = max(0.001, until - monotonic())
                 request = _with_timeout(record.request, left)
                 resolved = resolve(request, self._models, settings, files.mask, left)
-                return await self._coalescer.run(resolved, files.image, job.trace)
+                return await self._coalescer.run(resolved, files.image, running.trace)
             except DeadlineExceeded as failure:
                 seconds = record.request.timeout or settings.job_timeout
                 detail = f"the job was not done in {seconds:g} s; send a smaller image, or a larger X-Request-Timeout"
@@ -125,29 +213,9 @@ class JobRunner:
                     raise
                 await asyncio.sleep(refusal.retry_after)
 
-    async def _finish(self, job: Job, outcome: JobOutcome, content: bytes) -> None:
-        async with self._jobs.changing:
-            job.bytes = 0
-            if not await self._jobs.make_room(len(content)):
-                detail = f"the result has {len(content)} bytes; at most {self._settings.job_bytes} are kept of all jobs"
-                outcome, content = JobOutcome.failed(ResultTooLarge(detail)), b""
-            outcome = outcome.model_copy(update={"started": job.started, "tiles": job.tiles})
-            job.outcome = await self._write_outcome(job.record.id, outcome, content)
-            await self._jobs.measure(job)
-        self._record(job)
-
-    async def _write_outcome(self, job_id: str, outcome: JobOutcome, content: bytes) -> JobOutcome:
-        """The outcome, or the failure to write it."""
-        try:
-            await asyncio.to_thread(self._store.finish, job_id, outcome, content)
-        except OSError as error:
-            logger.exception("the result of job %s cannot be written", job_id)
-            return JobOutcome.failed(JobsUnavailable(f"the result cannot be written: {error.strerror}"))
-        return outcome
-
-    def _record(self, job: Job) -> None:
+    def _record(self, running: RunningJob, job: Job) -> None:
         """Add the ended job to the metrics, to the log and to its trace."""
-        trace, record = job.trace, job.record
+        trace, record = running.trace, job.record
         failure = job.outcome.failure if job.outcome else None
         trace.problem = failure.kind if failure else ""
         self._metrics.jobs_ended.labels(job.state).inc()

@@ -1,141 +1,183 @@
-"""Jobs on disk: a folder for each, which outlives the process.
+"""Where jobs are kept: the interface, which a folder (of one replica) and Redis (of several) have.
 
-<folder>/<id>/job.json       the request; written with its files, whole or not at all
-              image, mask    the files of the request, until the job has ended
-              attempts       how often it was begun without an end
-              result         the finished image
-              outcome.json   how the job ended; absent until then
-              delivery.json  how far the delivery of its webhook is; absent until the first attempt
+Who carries out a job, or delivers its webhook, has a claim on it. A store gives one claim at a time, and accepts the
+end of a job from the holder of its claim alone, so that each job ends once. What replicas share is in the store; a
+replica has in memory what it carries out at the moment, and nothing that another one would have to know.
 """
 
-import fcntl
-import logging
-import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-from pydantic import ValidationError
-
-from model_store.durable import replace_file, write_folder
-from service.jobs.record import Delivery, JobOutcome, JobRecord
+from service.errors import JobsUnavailable, QuotaExceeded, ResultTooLarge, TooManyJobs
+from service.jobs.job import Job, JobState
+from service.jobs.record import Delivery, JobOutcome, JobProgress, JobRecord
 from service.pipeline.requests import InputFiles
 
-JOB, IMAGE, MASK, ATTEMPTS = "job.json", "image", "mask", "attempts"
-RESULT, OUTCOME, DELIVERY = "result", "outcome.json", "delivery.json"
+MAX_KEPT = 10_000
+"""Jobs that are kept at most; each takes some kilobytes beside its files."""
 
-logger = logging.getLogger(__name__)
+TOO_MANY_RETRY_SECONDS = 5
+
+UNFINISHED_JOBS = "unfinished-jobs"
+"""The name of an owner's limit in problems."""
 
 
-class JobStore:
-    """The jobs folder of one service. Its methods block on the disk: call them in a thread."""
+RETRY_SECONDS = 1.0
+"""After how long a store that could not be used is tried again."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._lock: int | None = None
+Answer = TypeVar("Answer")
+
+
+class ClaimLost(Exception):
+    """The job was deleted, or was given to another replica since this one was not heard of for too long."""
+
+
+@dataclass(frozen=True)
+class RunClaim:
+    """The right to carry out a job."""
+
+    record: JobRecord
+    token: str = ""
+    """Tells this claim from every other one on the same job."""
+    attempts: int = 0
+    """How often the job was begun before, without an end."""
+    taken_over: bool = False
+    """Whether another replica had begun it, which is not heard of any more."""
+
+
+@dataclass(frozen=True)
+class DeliveryClaim:
+    """The right to deliver the webhook of a job that has ended."""
+
+    job: Job
+    delivery: Delivery
+    token: str = ""
+
+
+@dataclass(frozen=True)
+class JobCounts:
+    """How much is kept."""
+
+    jobs: dict[JobState, int]
+    bytes: int = 0
+
+
+class JobStore(Protocol):
+    """The jobs of a service, or of all replicas that share them.
+
+    All methods but `open` and `close` raise JobsUnavailable while the store cannot be used.
+    """
+
+    poll_seconds: float | None
+    """How often to look for what other replicas have done; None where there are no others."""
+    renew_seconds: float | None
+    """How often claims on jobs must be renewed; None where they last."""
+    sweep_seconds: float
+    """How often `sweep` is to be called."""
 
     @property
-    def is_open(self) -> bool:
-        """Whether this service holds the folder's lock."""
-        return self._lock is not None
+    def trouble(self) -> str | None:
+        """Why the store cannot be used, as far as is known now; None where it can."""
 
-    def exists(self) -> bool:
-        """Whether the folder exists; an earlier process may have left jobs in it."""
-        return self._folder.exists()
+    @property
+    def counts(self) -> JobCounts:
+        """How much is kept, as of the latest `sweep` where others change it, too."""
 
-    def open(self) -> None:
-        """Create the folder and lock it. Raises OSError where that is impossible, or another service has locked it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    async def open(self) -> None:
+        """Take up what earlier processes have left. A store that cannot be used is one later, or has `trouble`."""
+
+    async def close(self) -> None:
+        """Let go of the store. Claims should have been released."""
+
+    async def create(self, record: JobRecord, files: InputFiles, most_of_owner: int | None = None) -> tuple[Job, bool]:
+        """The job of that id, and whether it is new: then it is stored. Atomic between replicas.
+
+        `most_of_owner`: the most unfinished jobs that its owner may have. Expired jobs, and then the oldest ended ones,
+        make room. Raises QuotaExceeded, TooManyJobs.
+        """
+
+    async def find(self, job_id: str) -> Job | None:
+        """The job of that id; None where there is none."""
+
+    async def result(self, job_id: str) -> bytes:
+        """The finished image of a job. Raises FileNotFoundError where it is gone."""
+
+    async def remove(self, job_id: str) -> Job | None:
+        """Delete a job with its files and its webhook. What it was; None where there is none."""
+
+    async def claim_run(self) -> RunClaim | None:
+        """Claim the job that has waited longest, or one whose replica is not heard of; None where there is none."""
+
+    async def files(self, claim: RunClaim) -> InputFiles:
+        """The files of the job's request. Raises ClaimLost."""
+
+    async def renew(self, claim: RunClaim, progress: JobProgress) -> None:
+        """Keep a claim for some more seconds, and store how far the job is. Raises ClaimLost."""
+
+    async def release(self, claim: RunClaim) -> None:
+        """Give a job back, to be begun anew at once: this attempt does not count. Nothing where the claim is lost."""
+
+    async def finish(self, claim: RunClaim, outcome: JobOutcome, content: bytes = b"") -> JobOutcome:
+        """Store how a job ended, with its finished image, and delete its input. Atomic, and once for each job.
+
+        Returns what was stored: a failure where the result is too large to be kept, or cannot be written. To call it
+        again with the same claim changes nothing.
+        Raises ClaimLost.
+        """
+
+    async def claim_delivery(self) -> DeliveryClaim | None:
+        """Claim a webhook that is due; None where there is none."""
+
+    def seconds_to_delivery(self) -> float | None:
+        """After how long `claim_delivery` may find one; None where it will not, until a job ends."""
+
+    async def write_delivery(self, claim: DeliveryClaim, delivery: Delivery) -> None:
+        """Store how far a delivery is, and give the claim up. Raises ClaimLost."""
+
+    async def sweep(self) -> None:
+        """Delete what has expired, and count what is kept."""
+
+
+async def when_available(call: Callable[[], Awaitable[Answer]], pause: float = RETRY_SECONDS) -> Answer:
+    """What a call of the store returns, as soon as the store can be used."""
+    while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            raise
-        self._lock = descriptor
-
-    def close(self) -> None:
-        """Release the lock."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    def load(self) -> Iterator[tuple[JobRecord, JobOutcome | None]]:
-        """Every job of the folder, the oldest first. A folder that cannot be read is logged and left as it is."""
-        found = []
-        for folder in self._folder.iterdir():
-            if folder.is_dir() and not folder.name.startswith("."):
-                with suppress(OSError):
-                    found.append((folder.stat().st_mtime, folder))
-        jobs = [job for _, folder in sorted(found) if (job := _read(folder)) is not None]
-        yield from sorted(jobs, key=lambda job: job[0].created)
-
-    def create(self, record: JobRecord, files: InputFiles) -> None:
-        """Write a new job, whole or not at all."""
-        contents = {JOB: record.model_dump_json().encode(), IMAGE: files.image}
-        write_folder(self._folder / record.id, contents | ({MASK: files.mask} if files.mask is not None else {}))
-
-    def files(self, job: str) -> InputFiles:
-        """The files of a job's request."""
-        image, mask = self._folder / job / IMAGE, self._folder / job / MASK
-        return InputFiles(image.read_bytes(), mask.read_bytes() if mask.exists() else None)
-
-    def result(self, job: str) -> bytes:
-        """The finished image of a job. Raises FileNotFoundError where the job was removed."""
-        return (self._folder / job / RESULT).read_bytes()
-
-    def begin(self, job: str) -> int:
-        """Count an attempt at a job. Returns how many there were before that never ended."""
-        path = self._folder / job / ATTEMPTS
-        before = int(path.read_text()) if path.exists() else 0
-        replace_file(path, str(before + 1).encode())
-        return before
-
-    def interrupt(self, job: str) -> None:
-        """Forget the attempts at a job: the service was stopped, and the job was not to blame."""
-        (self._folder / job / ATTEMPTS).unlink(missing_ok=True)
-
-    def finish(self, job: str, outcome: JobOutcome, content: bytes = b"") -> None:
-        """Write how a job ended, with its finished image, and delete its input files."""
-        folder = self._folder / job
-        if outcome.result is not None:
-            replace_file(folder / RESULT, content)
-        replace_file(folder / OUTCOME, outcome.model_dump_json().encode())
-        for name in (IMAGE, MASK):
-            (folder / name).unlink(missing_ok=True)
-
-    def delivery(self, job: str) -> Delivery:
-        """How far the delivery of a job's webhook is. Where that cannot be read it is begun again."""
-        try:
-            return Delivery.model_validate_json((self._folder / job / DELIVERY).read_bytes())
-        except FileNotFoundError:
-            return Delivery()
-        except (OSError, ValidationError):
-            logger.exception("job %s: the state of its webhook cannot be read", job)
-            return Delivery()
-
-    def write_delivery(self, job: str, delivery: Delivery) -> None:
-        """Write how far the delivery of a job's webhook is. Raises FileNotFoundError where the job was removed."""
-        replace_file(self._folder / job / DELIVERY, delivery.model_dump_json().encode())
-
-    def remove(self, job: str) -> None:
-        """Delete a job, whole or not at all."""
-        gone = self._folder / f".{job}.{secrets.token_hex(4)}"
-        (self._folder / job).rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
-
-    def size(self, job: str) -> int:
-        """Bytes of a job's files; 0 where the job was removed. What is no file of ours does not count."""
-        return sum(file.stat().st_size for file in (self._folder / job).glob("*") if file.is_file())
+            return await call()
+        except JobsUnavailable:
+            await asyncio.sleep(pause)
 
 
-def _read(folder: Path) -> tuple[JobRecord, JobOutcome | None] | None:
-    try:
-        record = JobRecord.model_validate_json((folder / JOB).read_bytes())
-        outcome = folder / OUTCOME
-        return record, JobOutcome.model_validate_json(outcome.read_bytes()) if outcome.exists() else None
-    except (OSError, ValidationError):
-        logger.exception("%s is no job of this version; it is left as it is", folder)
-        return None
+def jobs_unavailable(reason: str, retry_after: float) -> JobsUnavailable:
+    """The store cannot be used, for that reason, and may be after so many seconds."""
+    detail = f"{reason}; a request without `Prefer: respond-async` needs no job"
+    return JobsUnavailable(detail, retry_after=retry_after)
+
+
+def too_many_of_owner(unfinished: int, most: int) -> QuotaExceeded:
+    """An owner has as many unfinished jobs as it may have."""
+    return QuotaExceeded(
+        f"{unfinished} jobs of this client are unfinished; {most} are accepted; retry in {TOO_MANY_RETRY_SECONDS} s",
+        retry_after=TOO_MANY_RETRY_SECONDS,
+        **{"violated-policies": [UNFINISHED_JOBS]},
+    )
+
+
+def too_many_jobs(unfinished: int, most: int) -> TooManyJobs:
+    """All clients together have as many unfinished jobs as are accepted."""
+    return _too_many(f"{unfinished} jobs are unfinished; at most {most} are accepted")
+
+
+def too_many_bytes(size: int, most: int) -> TooManyJobs:
+    """Unfinished jobs leave no room for `size` bytes."""
+    return _too_many(f"unfinished jobs leave no room for {size} bytes; {most} are kept")
+
+
+def result_too_large(size: int, most: int) -> ResultTooLarge:
+    """A result does not fit, though all others that have ended were deleted."""
+    return ResultTooLarge(f"the result has {size} bytes; at most {most} are kept of all jobs")
+
+
+def _too_many(detail: str) -> TooManyJobs:
+    return TooManyJobs(f"{detail}; retry in {TOO_MANY_RETRY_SECONDS} s", retry_after=TOO_MANY_RETRY_SECONDS)

@@ -101,7 +101,11 @@ class Metrics:
     def _declare_jobs(self) -> None:
         self.jobs = self._gauge("jobs", "Jobs that are kept, by state", "state")
         self.jobs_ended = self._counter("jobs_ended", "Jobs by how they ended: succeeded, failed, cancelled", "state")
-        self.jobs_bytes = self._gauge("jobs_bytes", "Bytes on the disk of the jobs that are kept")
+        self.jobs_bytes = self._gauge("jobs_bytes", "Bytes of the jobs that are kept")
+        self.jobs_taken_over = self._counter("jobs_taken_over", "Jobs begun again: their replica was not heard of")
+        self.job_store_available = self._gauge(
+            "job_store_available", "1, or 0 while the store of the jobs cannot be used, so that they are refused"
+        )
 
     def _declare_admission(self) -> None:
         """What is admitted, and what of it waits."""

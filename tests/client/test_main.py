@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from client.__main__ import main
+from service.jobs.folder import JobFolder
 from service.jobs.record import JobRecord
-from service.jobs.store import JobStore
 from service.pipeline.requests import InputFiles, StylizeRequest
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import file, photo
@@ -246,7 +246,7 @@ def test_local_run_leaves_the_jobs_of_a_service_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     publish(tmp_path / "store")
-    source, store = photos(tmp_path / "photos", 5), JobStore(tmp_path / "jobs")
+    source, store = photos(tmp_path / "photos", 5), JobFolder(tmp_path / "jobs")
     store.open()
     record = JobRecord(id="mine", request=StylizeRequest(style="wave"), fingerprint="", request_id="")
     store.create(record, InputFiles(file(photo())))

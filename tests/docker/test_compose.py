@@ -15,7 +15,7 @@ from service.settings import Settings
 ROOT = Path(__file__).parents[2]
 OURS = ("pastiche", "pastiche-gpu")
 TRAINERS = ("trainer", "trainer-gpu")
-EVERY = (*OURS, *TRAINERS, "prometheus", "grafana")
+EVERY = (*OURS, *TRAINERS, "redis", "prometheus", "grafana")
 HOST_FOLDERS = {"./models", "./photos"}
 """What the user brings, and Docker makes where it is missing."""
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
@@ -124,6 +124,15 @@ def test_gpu_service_reserves_a_gpu_and_starts_only_when_asked_for() -> None:
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
     assert services["pastiche-gpu"]["profiles"] == ["cuda"]
     assert not any("profiles" in services[name] for name in ("pastiche", "prometheus", "grafana"))
+
+
+def test_redis_starts_only_when_asked_for_and_forgets_no_job() -> None:
+    service = compose()["services"]["redis"]
+    assert service["profiles"] == ["redis"]
+    assert "ports" not in service
+    memory = int(service["command"][service["command"].index("--maxmemory") + 1].removesuffix("gb")) * 2**30
+    assert memory > 1.25 * Settings().job_bytes
+    assert "noeviction" in service["command"]
 
 
 def test_mounted_files_and_volumes_exist() -> None:

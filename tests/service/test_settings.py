@@ -207,3 +207,13 @@ def test_value_out_of_bounds_and_missing_file_are_refused(config: Path) -> None:
         Settings(config=config)
     with pytest.raises(ValidationError, match="does not point to a file"):
         Settings(config=config.with_name("none.toml"))
+
+
+def test_jobs_url_names_a_redis_server_and_its_password_is_not_shown() -> None:
+    url = "rediss://:secret@redis.example:6379/0"
+    settings = Settings(jobs_url=SecretStr(url))
+    assert settings.jobs_url.get_secret_value() == url
+    assert "secret@" not in repr(settings)
+    with pytest.raises(ValidationError, match="must begin with redis://, rediss://, unix://") as refused:
+        Settings(jobs_url=SecretStr("http://:secret@redis.example"))
+    assert "secret@" not in str(refused.value)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from service.engine.runner import Runner
 from service.http.routers import new_router
+from service.jobs.manager import JobManager
 from service.models.registry import ModelRegistry
 from service.models.store_watcher import StoreWatcher
 from service.settings import Settings
@@ -51,6 +52,7 @@ class HealthRoutes:
         models: ModelRegistry,
         watcher: StoreWatcher,
         runner: Runner,
+        jobs: JobManager,
         state: ServiceState,
         metrics: Metrics,
     ) -> None:
@@ -58,6 +60,7 @@ class HealthRoutes:
         self._models = models
         self._watcher = watcher
         self._runner = runner
+        self._jobs = jobs
         self._state = state
         self._metrics = metrics
         self.router = new_router(tags=["health"])
@@ -83,7 +86,7 @@ class HealthRoutes:
                 problems=problems,
                 models=[model.label for model in self._models.all()],
                 failed=[failure.version.label for failure in self._models.failures.all()],
-                warnings=self._watcher.warnings(),
+                warnings=[*self._watcher.warnings(), *self._jobs.warnings],
             )
         )
 

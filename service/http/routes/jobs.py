@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
-from service.errors import InvalidRequest, JobUnfinished, Overloaded
+from service.errors import InvalidRequest, JobsUnavailable, JobUnfinished, Overloaded, UnknownJob
 from service.http.access.pixel_charges import PixelCharges
 from service.http.access.principal import Principal
 from service.http.body import read_files, request_body_schema
@@ -109,7 +109,7 @@ class JobRoutes:
 
     async def status(self, request: Request, id: JobId) -> JobStatus:  # noqa: A002 # the parameter's name is public
         """Status of a job."""
-        return self._status(request, self._job_manager.find(_owned(request, id)))
+        return self._status(request, await self._job_manager.find(_owned(request, id)))
 
     async def put(
         self,
@@ -145,7 +145,7 @@ class JobRoutes:
         if_none_match: IfNoneMatchHeader = None,
     ) -> Response:
         """The image; the problem of a job that failed, as the call itself would have answered it."""
-        job = self._job_manager.find(_owned(request, id))
+        job = await self._job_manager.find(_owned(request, id))
         as_json = Accept.parse(request.headers.getlist("Accept")).prefers_json
         return await self._result_response(request, job, if_none_match, as_json=as_json)
 
@@ -171,9 +171,9 @@ class JobRoutes:
     ) -> Response:
         """202 and where the job is; or the image, where the client prefers to wait and it is ready in that time."""
         job, _ = await self._put(request, uuid.uuid4().hex, asked, files, callback)
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, UnknownJob, JobsUnavailable):  # it is accepted, whatever becomes of it
             async with asyncio.timeout(min(preference.wait, self._settings.request_timeout)):
-                await while_connected(request.receive, job.ended.wait())
+                job = await while_connected(request.receive, self._job_manager.wait(job.record.id))
         if preference.wait and job.outcome is not None:
             response = await self._result_response(request, job, None, as_json=accept.prefers_json)
         else:

@@ -1,19 +1,14 @@
-import asyncio
 from datetime import timedelta
 
 from service.errors import Overloaded
 from service.http.job_status import JobStatus
 from service.jobs.job import Job, JobState
 from service.jobs.record import JobOutcome
-from service.pipeline.trace import Trace
 from tests.service.jobs.test_record import RESULT, record
 
 
 def status(outcome: JobOutcome | None) -> JobStatus:
-    async def of() -> JobStatus:
-        return JobStatus.of(Job(record("one"), Trace("id"), outcome), kept_seconds=60.0)
-
-    return asyncio.run(of())
+    return JobStatus.of(Job(record("one"), outcome), kept_seconds=60.0)
 
 
 def test_job_that_has_not_ended_has_no_end() -> None:

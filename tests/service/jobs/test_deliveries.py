@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from service.jobs.deliveries import LONGEST_WAIT, Deliveries, DeliveryFailed, wait_seconds
+from service.jobs.folder import JobFolder
+from service.jobs.folder_store import FolderJobStore
 from service.jobs.job import Job
 from service.jobs.record import Callback, Delivery, DeliveryState, JobOutcome
-from service.jobs.store import JobStore
+from service.jobs.store import DeliveryClaim
 from service.pipeline.requests import InputFiles
-from service.pipeline.trace import Trace
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from tests.service.jobs.test_record import RESULT, record
@@ -37,34 +38,54 @@ class Scripted:
             raise self._failures.pop(0)
 
 
+class Watched(FolderJobStore):
+    """Tells when the webhook was delivered or given up."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        super().__init__(settings, metrics)
+        self.settled = asyncio.Event()
+
+    async def write_delivery(self, claim: DeliveryClaim, delivery: Delivery) -> None:
+        await super().write_delivery(claim, delivery)
+        if delivery.state is not DeliveryState.PENDING:
+            self.settled.set()
+
+
 class Bench:
     """A job that has ended, on the disk, and its deliveries."""
 
     def __init__(self, root: Path, sender: Scripted | None, **options: Any) -> None:
-        self.settings: Settings = settings(root, **{"webhook_retry_seconds": 0.001, **options})
+        self.settings: Settings = settings(root / "models", **{"webhook_retry_seconds": 0.001, **options})
         self.metrics = Metrics()
-        self.store = JobStore(root / "jobs")
-        self.store.open()
-        if not list(self.store.load()):
-            self.store.create(WITH_CALLBACK, InputFiles(b"image"))
-        ((stored, _),) = self.store.load()
-        self.job = Job(stored, Trace("id"), JobOutcome(result=RESULT))
+        self.folder = JobFolder(self.settings.jobs_folder)
+        if not self.folder.exists():
+            self.folder.create(WITH_CALLBACK, InputFiles(b"image"))
+            self.folder.finish("one", JobOutcome(result=RESULT), b"image")
+        self.store = Watched(self.settings, self.metrics)
         self.deliveries = Deliveries(self.settings, self.store, sender, self.metrics)
 
+    async def start(self) -> None:
+        await self.store.open()
+        self.deliveries.start()
+
     async def deliver(self) -> None:
-        self.deliveries.start(self.job)
-        if self.job.delivery is not None:
-            await self.job.delivery
+        """Until the webhook is delivered or given up."""
+        await self.start()
+        if self.pending:
+            await self.store.settled.wait()
+        await self.stop()
 
     async def stop(self) -> None:
-        assert self.job.delivery is not None
-        self.job.delivery.cancel()
-        await asyncio.wait((self.job.delivery,))
-        self.store.close()
+        await self.deliveries.stop()
+        await self.store.close()
+
+    @property
+    def pending(self) -> bool:
+        return self.delivery.state is DeliveryState.PENDING
 
     @property
     def delivery(self) -> Delivery:
-        return self.store.delivery("one")
+        return self.folder.delivery("one")
 
     def metric(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(f"pastiche_{name}_total", labels) or 0.0
@@ -83,7 +104,7 @@ def test_webhook_is_sent_until_it_is_delivered(tmp_path: Path) -> None:
         assert bench.metric("webhooks", outcome="delivered") == 1
         assert bench.metric("webhook_attempts", result="refused") == bench.metric("webhook_attempts", result="ok") == 1
         assert bench.metric("webhook_attempts", result="unreachable") == 2
-        await bench.deliver()  # as after a restart
+        await Bench(tmp_path, sender).deliver()  # as after a restart
         assert len(sender.sent) == 4
 
     asyncio.run(run())
@@ -106,7 +127,7 @@ def test_next_process_goes_on_with_the_attempts(tmp_path: Path) -> None:
     async def run() -> None:
         sender = Scripted([DeliveryFailed("refused", "status 500")])
         bench = Bench(tmp_path, sender, webhook_attempts=3)
-        bench.store.write_delivery("one", Delivery(attempts=2))
+        bench.folder.write_delivery("one", Delivery(attempts=2))
         await bench.deliver()
         assert len(sender.sent) == 1
         assert (bench.delivery.state, bench.delivery.attempts) == (DeliveryState.FAILED, 3)
@@ -119,7 +140,7 @@ def test_attempt_that_a_stop_interrupted_is_made_again(tmp_path: Path) -> None:
         hanging = Scripted()
         hanging.go_on.clear()
         bench = Bench(tmp_path, hanging)
-        bench.deliveries.start(bench.job)
+        await bench.start()
         await hanging.busy.wait()
         await bench.stop()
         sender = Scripted()
@@ -136,13 +157,13 @@ def test_webhook_of_a_deleted_job_is_dropped(tmp_path: Path) -> None:
         hanging = Scripted()
         hanging.go_on.clear()
         bench = Bench(tmp_path, hanging)
-        bench.deliveries.cancel(bench.job)  # before it has begun
-        bench.deliveries.start(bench.job)
+        await bench.start()
         await hanging.busy.wait()
-        bench.deliveries.cancel(bench.job)
+        assert await bench.store.remove("one") is not None
+        hanging.go_on.set()
         await bench.stop()
-        assert hanging.sent == []
         assert bench.metric("webhooks", outcome="dropped") == 1
+        assert bench.metric("webhooks", outcome="delivered") == 0
 
     asyncio.run(run())
 
@@ -150,9 +171,9 @@ def test_webhook_of_a_deleted_job_is_dropped(tmp_path: Path) -> None:
 def test_without_a_sender_webhooks_wait_for_one(tmp_path: Path) -> None:
     async def run() -> None:
         bench = Bench(tmp_path, None)
-        await bench.deliver()
-        assert bench.job.delivery is None
-        assert bench.delivery.state is DeliveryState.PENDING
+        await bench.start()
+        await bench.stop()
+        assert bench.pending
 
     asyncio.run(run())
 
@@ -161,8 +182,10 @@ def test_state_that_cannot_be_written_ends_no_delivery(tmp_path: Path) -> None:
     async def run() -> None:
         sender = Scripted([DeliveryFailed("refused", "status 500")])
         bench = Bench(tmp_path, sender)
-        bench.store.remove("one")
-        await bench.deliver()
+        await bench.start()
+        bench.folder.remove("one")
+        await bench.store.settled.wait()
+        await bench.stop()
         assert len(sender.sent) == 2
 
     asyncio.run(run())

@@ -11,9 +11,9 @@ from model_store import ModelStore
 from service.app import Service, build_service
 from service.errors import JobConflict, JobsUnavailable, UnknownJob
 from service.imaging.codecs import ImageFormat, inspect
+from service.jobs.folder import JobFolder
 from service.jobs.job import Job, JobState
 from service.jobs.manager import JobManager
-from service.jobs.store import JobStore
 from service.pipeline.requests import InputFiles, StylizeRequest
 from service.pipeline.trace import Trace
 from tests.service.imaging.images import file, photo
@@ -45,12 +45,11 @@ async def put(queue: JobManager, name: str = "one", request: StylizeRequest = RE
 
 def test_job_runs_and_its_result_is_kept(tmp_path: Path) -> None:
     async def scenario(queue: JobManager) -> None:
-        job, new = await put(queue)
-        assert new
-        await job.ended.wait()
+        assert (await put(queue))[1]
+        job = await queue.wait("one")
         assert job.state is JobState.SUCCEEDED
         assert inspect(await queue.result(job)).format is ImageFormat.PNG
-        assert queue.find("one") is job
+        assert await queue.find("one") == job
 
     service = with_queue(tmp_path / "store", scenario)
     value = service.metrics.registry.get_sample_value
@@ -60,9 +59,10 @@ def test_job_runs_and_its_result_is_kept(tmp_path: Path) -> None:
 
 def test_equal_request_is_the_same_job_and_another_one_a_conflict(tmp_path: Path) -> None:
     async def scenario(queue: JobManager) -> None:
-        job, _ = await put(queue)
+        await put(queue)
         hurried = REQUEST.model_copy(update={"timeout": 30.0})
-        assert await put(queue, request=hurried) == (job, False)
+        job, new = await put(queue, request=hurried)
+        assert (job.record.id, new) == ("one", False)
         with pytest.raises(JobConflict):
             await put(queue, request=REQUEST.model_copy(update={"formats": (ImageFormat.WEBP,)}))
 
@@ -71,10 +71,10 @@ def test_equal_request_is_the_same_job_and_another_one_a_conflict(tmp_path: Path
 
 def test_job_that_ran_out_of_time_names_all_the_time_that_it_had(tmp_path: Path) -> None:
     async def scenario(queue: JobManager) -> None:
-        first, _ = await put(queue)
-        await first.ended.wait()  # the model is loaded
-        job, _ = await put(queue, "two", REQUEST.model_copy(update={"timeout": 0.001}))
-        await job.ended.wait()
+        await put(queue)
+        await queue.wait("one")  # the model is loaded
+        await put(queue, "two", REQUEST.model_copy(update={"timeout": 0.001}))
+        job = await queue.wait("two")
         assert job.outcome is not None
         assert job.outcome.failure is not None
         assert job.outcome.failure.kind == "deadline-exceeded"
@@ -85,18 +85,17 @@ def test_job_that_ran_out_of_time_names_all_the_time_that_it_had(tmp_path: Path)
 
 def test_removed_job_is_unknown(tmp_path: Path) -> None:
     async def scenario(queue: JobManager) -> None:
-        job, _ = await put(queue)
+        await put(queue)
         await queue.remove("one")
-        assert job.ended.is_set()
         for missing in ("one", "never"):
             with pytest.raises(UnknownJob):
-                queue.find(missing)
+                await queue.find(missing)
 
     with_queue(tmp_path / "store", scenario)
 
 
 def test_folder_of_another_service_is_refused_with_the_reason(tmp_path: Path) -> None:
-    other = JobStore(tmp_path / "store-jobs")
+    other = JobFolder(tmp_path / "store-jobs")
     other.open()
 
     async def scenario(queue: JobManager) -> None:
@@ -109,11 +108,12 @@ def test_folder_of_another_service_is_refused_with_the_reason(tmp_path: Path) ->
 
 def test_job_that_is_stopped_while_it_is_queued_lets_nobody_wait(tmp_path: Path) -> None:
     async def scenario(queue: JobManager) -> None:
-        jobs = [(await put(queue, name))[0] for name in ("one", "two", "three")]
+        waiting = []
+        for name in ("one", "two", "three"):
+            await put(queue, name)
+            waiting.append(asyncio.create_task(queue.wait(name)))
         await queue.stop()
-        async with asyncio.timeout(30):
-            for job in jobs:
-                await job.ended.wait()
+        jobs = await asyncio.gather(*waiting)
         assert jobs[-1].outcome is None  # it is left to the next process
 
     with_queue(tmp_path / "store", scenario, max_running_jobs=1)

@@ -5,10 +5,10 @@ import pytest
 
 from service.app import build_job_manager, build_service
 from service.errors import CorruptImage, Overloaded
+from service.jobs.folder import JobFolder
 from service.jobs.job import JobState
 from service.jobs.manager import JobManager
 from service.jobs.runner import MAX_ATTEMPTS
-from service.jobs.store import JobStore
 from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.resolve import ResolvedRequest, Timeout
 from service.pipeline.result import FinishedImage
@@ -33,8 +33,8 @@ def test_attempts_share_the_timeout_of_their_job(tmp_path: Path, named: float | 
             raise Overloaded("full", retry_after=1) if len(self.timeouts) < 3 else CorruptImage("enough")
 
     async def scenario(queue: JobManager) -> None:
-        job, _ = await put(queue, request=REQUEST.model_copy(update={"timeout": named}))
-        await job.ended.wait()
+        await put(queue, request=REQUEST.model_copy(update={"timeout": named}))
+        await queue.wait("one")
 
     publish(tmp_path / "store")
     service = build_service(settings(tmp_path / "store", job_timeout=40.0))
@@ -57,7 +57,7 @@ def test_attempts_share_the_timeout_of_their_job(tmp_path: Path, named: float | 
 
 
 def test_job_that_ended_the_process_too_often_is_given_up(tmp_path: Path) -> None:
-    store = JobStore(tmp_path / "store-jobs")
+    store = JobFolder(tmp_path / "store-jobs")
     store.open()
     store.create(record("killer"), FILES)
     for _ in range(MAX_ATTEMPTS):
@@ -65,8 +65,7 @@ def test_job_that_ended_the_process_too_often_is_given_up(tmp_path: Path) -> Non
     store.close()
 
     async def scenario(queue: JobManager) -> None:
-        job = queue.find("killer")
-        await job.ended.wait()
+        job = await queue.wait("killer")
         assert job.outcome is not None
         assert job.outcome.failure is not None
         assert job.outcome.failure.kind == "job-lost"
@@ -76,12 +75,12 @@ def test_job_that_ended_the_process_too_often_is_given_up(tmp_path: Path) -> Non
 
 def test_job_whose_end_cannot_be_recorded_lets_nobody_wait(tmp_path: Path) -> None:
     async def scenario(queue: JobManager) -> None:
-        job, _ = await put(queue)
+        await put(queue)
         folder = tmp_path / "store-jobs"
         folder.rename(tmp_path / "elsewhere")
         folder.write_text("no folder")
         async with asyncio.timeout(30):
-            await job.ended.wait()
+            job = await queue.wait("one")
         assert job.state in (JobState.FAILED, JobState.SUCCEEDED)
 
     with_queue(tmp_path / "store", scenario)

@@ -1,81 +1,280 @@
+"""What both job stores promise."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from service.errors import JobsUnavailable, QuotaExceeded, TooManyJobs
+from service.jobs.job import JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome
-from service.jobs.store import JobStore
+from service.jobs.store import ClaimLost, JobStore, jobs_unavailable, when_available
 from service.pipeline.requests import InputFiles
-from tests.service.jobs.test_record import RESULT, record
+from tests.service.jobs.redis_server import RedisServer, redis_server
+from tests.service.jobs.stores import FILES, SUCCESS, Bench, owned
+
+Scenario = Callable[[JobStore], Awaitable[None]]
+
+
+@pytest.fixture(scope="module", params=["folder", "redis"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer | None]:
+    if request.param == "folder":
+        yield None
+    else:
+        with redis_server(tmp_path_factory.mktemp("redis")) as server:
+            yield server
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> JobStore:
-    store = JobStore(tmp_path / "jobs")
-    store.open()
-    return store
+def bench(server: RedisServer | None, tmp_path: Path) -> Bench:
+    if server is not None:
+        server.client.flushall()
+    return Bench(tmp_path, server)
 
 
-def test_job_is_read_as_it_was_written(store: JobStore, tmp_path: Path) -> None:
-    store.create(record("one"), InputFiles(b"image", b"mask"))
-    store.create(record("two"), InputFiles(b"image"))
-    assert store.files("one") == InputFiles(b"image", b"mask")
-    assert store.files("two") == InputFiles(b"image")
-    again = JobStore(tmp_path / "jobs")
-    assert [(found.id, found.request, outcome) for found, outcome in again.load()] == [
-        (name, record(name).request, None) for name in ("one", "two")
-    ]
+def run(bench: Bench, scenario: Scenario, **options: Any) -> None:
+    """Run a scenario with an open store."""
+    bench.options |= options
+
+    async def opened() -> None:
+        store = bench.store()
+        await store.open()
+        try:
+            await scenario(store)
+        finally:
+            await store.close()
+
+    asyncio.run(opened())
 
 
-def test_ended_job_has_its_result_and_no_input_files(store: JobStore, tmp_path: Path) -> None:
-    store.create(record("one"), InputFiles(b"image", b"mask"))
-    store.finish("one", JobOutcome(result=RESULT, tiles=7), b"bytes")
-    assert store.result("one") == b"bytes"
-    assert sorted(path.name for path in (tmp_path / "jobs" / "one").iterdir()) == ["job.json", "outcome.json", "result"]
-    ((_, outcome),) = store.load()
-    assert outcome is not None
-    assert (outcome.result, outcome.tiles) == (RESULT, 7)
+async def finish(store: JobStore, content: bytes = b"painted", outcome: JobOutcome = SUCCESS) -> JobOutcome:
+    """Claim the next job and end it."""
+    claim = await store.claim_run()
+    assert claim is not None
+    return await store.finish(claim, outcome, content)
 
 
-def test_attempts_are_counted_until_the_service_was_to_blame(store: JobStore) -> None:
-    store.create(record("one"), InputFiles(b"image"))
-    assert [store.begin("one") for _ in range(3)] == [0, 1, 2]
-    store.interrupt("one")
-    assert store.begin("one") == 0
+def test_job_is_stored_once_with_its_files(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        assert await store.find("one") is None
+        answers = await asyncio.gather(*(store.create(owned("one"), FILES) for _ in range(4)))
+        assert [new for _, new in answers].count(True) == 1
+        assert {job.record.id for job, _ in answers} == {"one"}
+        found = await store.find("one")
+        assert found is not None
+        assert (found.state, found.record.request) == (JobState.QUEUED, owned("one").request)
+        claim = await store.claim_run()
+        assert claim is not None
+        assert await store.files(claim) == FILES
+        assert await store.claim_run() is None
+
+    run(bench, scenario)
 
 
-def test_removed_job_is_gone(store: JobStore) -> None:
-    store.create(record("one"), InputFiles(b"image"))
-    assert store.size("one") > len(b"image")
-    store.remove("one")
-    assert list(store.load()) == []
-    assert store.size("one") == 0
-    with pytest.raises(FileNotFoundError):
-        store.result("one")
+def test_file_without_a_mask_has_none(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        await store.create(owned("one"), InputFiles(b"\xff\x00\r\n"))
+        claim = await store.claim_run()
+        assert claim is not None
+        assert await store.files(claim) == InputFiles(b"\xff\x00\r\n")
+
+    run(bench, scenario)
 
 
-def test_folder_belongs_to_one_store_at_a_time(store: JobStore, tmp_path: Path) -> None:
-    other = JobStore(tmp_path / "jobs")
-    with pytest.raises(OSError, match="temporarily unavailable"):
-        other.open()
-    assert (store.is_open, other.is_open) == (True, False)
-    store.close()
-    other.open()
-    assert (store.is_open, other.is_open) == (False, True)
-    other.close()
+def test_jobs_are_claimed_in_their_order_and_released_ones_do_not_count_it(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        for name in ("one", "two"):
+            await store.create(owned(name), FILES)
+            bench.pass_seconds(1)
+        first, second = await store.claim_run(), await store.claim_run()
+        assert first is not None
+        assert second is not None
+        assert (first.record.id, second.record.id) == ("one", "two")
+        await store.release(first)
+        again = await store.claim_run()
+        assert again is not None
+        assert (again.record.id, again.attempts, again.taken_over) == ("one", 0, False)
+
+    run(bench, scenario)
 
 
-def test_delivery_of_a_webhook_is_kept_and_begun_again_where_it_is_unreadable(store: JobStore, tmp_path: Path) -> None:
-    store.create(record("one"), InputFiles(b"image"))
-    assert store.delivery("one").state is DeliveryState.PENDING
-    given_up = Delivery(state=DeliveryState.FAILED, attempts=3)
-    store.write_delivery("one", given_up)
-    assert store.delivery("one") == given_up
-    (tmp_path / "jobs" / "one" / "delivery.json").write_text("{")
-    assert (store.delivery("one").state, store.delivery("one").attempts) == (DeliveryState.PENDING, 0)
+def test_ended_job_has_its_result_and_no_input(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        await store.create(owned("one"), InputFiles(bytes(5000)))
+        claim = await store.claim_run()
+        assert claim is not None
+        assert await store.finish(claim, SUCCESS, b"painted") == SUCCESS
+        assert await store.finish(claim, SUCCESS, b"painted") == SUCCESS
+        found = await store.find("one")
+        assert found is not None
+        assert (found.state, found.outcome) == (JobState.SUCCEEDED, SUCCESS)
+        assert await store.result("one") == b"painted"
+        await store.sweep()
+        assert 7 < store.counts.bytes < 5000
+        assert store.counts.jobs == {
+            JobState.QUEUED: 0,
+            JobState.RUNNING: 0,
+            JobState.SUCCEEDED: 1,
+            JobState.FAILED: 0,
+        }
+
+    run(bench, scenario)
 
 
-def test_foreign_link_in_the_folder_of_a_job_does_not_count(store: JobStore, tmp_path: Path) -> None:
-    store.create(record("one"), InputFiles(b"image"))
-    size = store.size("one")
-    (tmp_path / "jobs" / "one" / "link").symlink_to("nowhere")
-    assert store.size("one") == size
+def test_job_that_is_deleted_cannot_be_ended(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        await store.create(owned("one"), FILES)
+        claim = await store.claim_run()
+        assert claim is not None
+        removed = await store.remove("one")
+        assert removed is not None
+        assert (removed.record.id, removed.outcome) == ("one", None)
+        assert await store.find("one") is None
+        assert await store.remove("one") is None
+        with pytest.raises(ClaimLost):
+            await store.files(claim)
+        with pytest.raises(ClaimLost):
+            await store.finish(claim, SUCCESS, b"painted")
+        await store.release(claim)
+        assert await store.claim_run() is None
+        with pytest.raises(FileNotFoundError):
+            await store.result("one")
+        await store.sweep()
+        assert store.counts.bytes == 0
+
+    run(bench, scenario)
+
+
+def test_no_more_jobs_are_accepted_than_the_limits_say(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        await store.create(owned("one", owner="a"), FILES, 1)
+        with pytest.raises(QuotaExceeded, match="1 jobs of this client"):
+            await store.create(owned("two", owner="a"), FILES, 1)
+        await store.create(owned("two", owner="b"), FILES, 1)
+        with pytest.raises(TooManyJobs, match="2 jobs are unfinished"):
+            await store.create(owned("three", owner="c"), FILES, 1)
+        await finish(store)
+        await store.remove("two")
+        for name in ("four", "five"):
+            await store.create(owned(name, owner="a"), FILES, 2)
+
+    run(bench, scenario, max_jobs=2)
+
+
+def test_oldest_results_make_room_and_unfinished_jobs_do_not(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        for name in ("one", "two"):
+            await store.create(owned(name), FILES)
+            await finish(store, bytes(4000))
+            bench.pass_seconds(1)
+        await store.create(owned("three"), InputFiles(bytes(4000)))
+        assert await store.find("one") is None
+        assert await store.find("two") is not None
+        with pytest.raises(TooManyJobs, match="no room for 9000 bytes"):
+            await store.create(owned("four"), InputFiles(bytes(9000)))
+        assert await store.find("three") is not None
+
+    run(bench, scenario, job_bytes=12_000)
+
+
+def test_result_that_is_too_large_is_a_failure(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        await store.create(owned("one"), FILES)
+        stored = await finish(store, bytes(9000))
+        found = await store.find("one")
+        assert found is not None
+        assert found.state is JobState.FAILED
+        for outcome in (stored, found.outcome):
+            assert outcome is not None
+            assert outcome.failure is not None
+            assert outcome.failure.kind == "result-too-large"
+
+    run(bench, scenario, job_bytes=8000)
+
+
+def test_results_expire(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        await store.create(owned("one", callback="https://example.com/"), FILES)
+        await finish(store)
+        await store.create(owned("waiting"), FILES)
+        bench.pass_seconds(50)
+        await store.sweep()
+        assert await store.find("one") is not None
+        bench.pass_seconds(51)
+        await store.sweep()
+        assert await store.find("one") is None
+        assert await store.find("waiting") is not None
+        assert bench.dropped_webhooks() == 1
+        assert sum(store.counts.jobs.values()) == 1
+
+    run(bench, scenario, job_seconds=100.0)
+
+
+def test_webhook_is_claimed_once_when_it_is_due(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        await store.create(owned("one", callback="https://example.com/"), FILES)
+        assert await store.claim_delivery() is None
+        await finish(store)
+        claim = await store.claim_delivery()
+        assert claim is not None
+        assert (claim.job.state, claim.delivery.attempts) == (JobState.SUCCEEDED, 0)
+        assert await store.claim_delivery() is None
+        await store.write_delivery(claim, Delivery(attempts=1, next_at=bench.now + timedelta(seconds=60)))
+        assert await store.claim_delivery() is None
+        bench.pass_seconds(61)
+        again = await store.claim_delivery()
+        assert again is not None
+        assert again.delivery.attempts == 1
+        await store.write_delivery(again, Delivery(state=DeliveryState.DELIVERED, attempts=2))
+        bench.pass_seconds(3600)
+        assert await store.claim_delivery() is None
+
+    run(bench, scenario)
+
+
+def test_webhook_of_a_deleted_job_is_dropped(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        await store.create(owned("one", callback="https://example.com/"), FILES)
+        await finish(store)
+        claim = await store.claim_delivery()
+        assert claim is not None
+        await store.remove("one")
+        assert bench.dropped_webhooks() == 1
+        with pytest.raises(ClaimLost):
+            await store.write_delivery(claim, Delivery(state=DeliveryState.DELIVERED))
+
+    run(bench, scenario)
+
+
+def test_jobs_outlive_the_process_that_took_them(bench: Bench) -> None:
+    async def before(store: JobStore) -> None:
+        for name in ("ended", "waiting"):
+            await store.create(owned(name, callback="https://example.com/"), FILES)
+            bench.pass_seconds(1)
+        await finish(store)
+
+    async def after(store: JobStore) -> None:
+        assert await store.result("ended") == b"painted"
+        webhook, claim = await store.claim_delivery(), await store.claim_run()
+        assert webhook is not None
+        assert claim is not None
+        assert (webhook.job.record.id, claim.record.id, claim.attempts) == ("ended", "waiting", 0)
+
+    run(bench, before)
+    run(bench, after)
+
+
+def test_call_of_a_store_that_is_away_is_made_again() -> None:
+    failures = [jobs_unavailable("away", 5)] * 2
+
+    async def call() -> str:
+        if failures:
+            raise failures.pop()
+        return "done"
+
+    assert asyncio.run(when_available(call, pause=0)) == "done"
+    with pytest.raises(JobsUnavailable, match="away; a request without `Prefer: respond-async` needs no job"):
+        raise jobs_unavailable("away", 5)

@@ -15,7 +15,6 @@ from service.http.webhooks.sender import WebhookSender
 from service.jobs.deliveries import DeliveryFailed
 from service.jobs.job import Job
 from service.jobs.record import Callback, JobOutcome
-from service.pipeline.trace import Trace
 from service.settings import Settings
 from tests.service.http.webhooks.receiver import CERTIFICATE, SECRET, Answer, raw, receiving, status
 from tests.service.http.webhooks.test_address_policy import Names
@@ -35,7 +34,7 @@ def sender(root: Path, trusted: str = "127.0.0.1", **options: Any) -> WebhookSen
 
 async def ended(url: str) -> Job:
     job = record("one").model_copy(update={"callback": Callback(url=url, message_id="msg_1")})
-    return Job(job, Trace("id"), JobOutcome(result=RESULT, tiles=9))
+    return Job(job, JobOutcome(result=RESULT, tiles=9))
 
 
 def send(sender: WebhookSender, url: str) -> Job:

@@ -1,0 +1,267 @@
+"""The job store of one replica: a folder, whose jobs are all in memory as well."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from service.errors import JobsUnavailable
+from service.jobs.folder import JobFolder
+from service.jobs.job import Job
+from service.jobs.job_table import JobTable, KeptJob
+from service.jobs.record import Delivery, JobOutcome, JobProgress, JobRecord
+from service.jobs.store import (
+    ClaimLost,
+    DeliveryClaim,
+    JobCounts,
+    RunClaim,
+    jobs_unavailable,
+    result_too_large,
+    too_many_bytes,
+)
+from service.pipeline.requests import InputFiles
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+SWEEP_SECONDS = 60.0
+
+RETRY_SECONDS = 60
+"""After how long a folder that cannot be used is tried again."""
+
+LONGEST_WAIT = timedelta(hours=1)
+"""Before a webhook that an earlier process has left is attempted, though the clock was wrong when it was written."""
+
+logger = logging.getLogger(__name__)
+
+
+def now() -> datetime:
+    """The time of this machine."""
+    return datetime.now(UTC)
+
+
+class FolderJobStore:
+    """The jobs of a folder, which may belong to another process for the time being. Claims last as long as it is open.
+
+    A folder that does not exist is created with the first job. Times are those of `clock`.
+    """
+
+    poll_seconds: float | None = None
+    renew_seconds: float | None = None
+
+    def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], datetime] = now) -> None:
+        self.sweep_seconds = min(SWEEP_SECONDS, settings.job_seconds)
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+        self._folder = JobFolder(settings.jobs_folder)
+        self._table = JobTable(settings.max_jobs, settings.job_bytes)
+        self._changing = asyncio.Lock()
+        """Held by whoever adds, ends or deletes a job."""
+        self._trouble: str | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the folder cannot be used; None where it can, or was not needed yet."""
+        return self._trouble
+
+    @property
+    def counts(self) -> JobCounts:
+        """How much is kept."""
+        return self._table.counts
+
+    async def open(self) -> None:
+        """Take over the jobs that an earlier process has left."""
+        if self._folder.exists():
+            await self._take_over()
+
+    async def close(self) -> None:
+        """Release the lock of the folder."""
+        await asyncio.to_thread(self._folder.close)
+
+    async def create(self, record: JobRecord, files: InputFiles, most_of_owner: int | None = None) -> tuple[Job, bool]:
+        """See JobStore."""
+        async with self._changing:
+            if not self._folder.is_open and self._trouble is None:
+                await self._take_over()
+            self._require_folder()
+            if (known := self._table.find(record.id)) is not None:
+                return known.job, False
+            self._table.require_place(record.owner, most_of_owner)
+            size = len(files.image) + len(files.mask or b"")
+            if not await self._make_room(size):
+                raise too_many_bytes(size, self._settings.job_bytes)
+            return await self._write(record, files), True
+
+    async def find(self, job_id: str) -> Job | None:
+        """See JobStore."""
+        kept = self._table.find(job_id)
+        if kept is None:
+            self._require_folder()
+        return kept.job if kept is not None else None
+
+    async def result(self, job_id: str) -> bytes:
+        """See JobStore."""
+        return await asyncio.to_thread(self._folder.result, job_id)
+
+    async def remove(self, job_id: str) -> Job | None:
+        """See JobStore."""
+        async with self._changing:
+            kept = self._table.find(job_id)
+            if kept is not None:
+                await self._delete(job_id)
+            return kept.job if kept is not None else None
+
+    async def claim_run(self) -> RunClaim | None:
+        """See JobStore."""
+        job = self._table.take()
+        if job is None:
+            return None
+        return RunClaim(job.record, attempts=await asyncio.to_thread(self._begin, job.record.id))
+
+    async def files(self, claim: RunClaim) -> InputFiles:
+        """See JobStore. Raises OSError where they cannot be read."""
+        if self._table.find(claim.record.id) is None:
+            raise ClaimLost
+        return await asyncio.to_thread(self._folder.files, claim.record.id)
+
+    async def renew(self, claim: RunClaim, progress: JobProgress) -> None:
+        """Claims last: nothing is to be done."""
+
+    async def release(self, claim: RunClaim) -> None:
+        """See JobStore."""
+        job_id = claim.record.id
+        if self._table.find(job_id) is not None:
+            self._table.put_back(job_id)
+            try:
+                await asyncio.to_thread(self._folder.interrupt, job_id)
+            except OSError:
+                logger.exception("job %s: the attempt at it counts, since that cannot be written", job_id)
+
+    async def finish(self, claim: RunClaim, outcome: JobOutcome, content: bytes = b"") -> JobOutcome:
+        """See JobStore."""
+        job_id = claim.record.id
+        async with self._changing:
+            kept = self._table.find(job_id)
+            if kept is None:
+                raise ClaimLost
+            if kept.job.outcome is not None:
+                return kept.job.outcome
+            kept.bytes = 0
+            if not await self._make_room(len(content)):
+                too_large = JobOutcome.failed(result_too_large(len(content), self._settings.job_bytes))
+                outcome, content = too_large.model_copy(update={"started": outcome.started}), b""
+            outcome = await asyncio.to_thread(self._write_outcome, job_id, outcome, content)
+            size = await asyncio.to_thread(self._folder.size, job_id)
+            self._table.end(job_id, outcome, size, self._clock())
+            return outcome
+
+    async def claim_delivery(self) -> DeliveryClaim | None:
+        """See JobStore."""
+        for kept in self._table.deliveries():
+            if kept.delivery is not None and kept.delivery.next_at <= self._clock():
+                kept.delivering = True
+                return DeliveryClaim(kept.job, kept.delivery)
+            break
+        return None
+
+    def seconds_to_delivery(self) -> float | None:
+        """See JobStore."""
+        for kept in self._table.deliveries():
+            if kept.delivery is not None:
+                return max(0.0, (kept.delivery.next_at - self._clock()).total_seconds())
+        return None
+
+    async def write_delivery(self, claim: DeliveryClaim, delivery: Delivery) -> None:
+        """See JobStore. What cannot be written is known until this process ends."""
+        job_id = claim.job.record.id
+        kept = self._table.find(job_id)
+        if kept is None:
+            raise ClaimLost
+        kept.delivery, kept.delivering = delivery, False
+        try:
+            await asyncio.to_thread(self._folder.write_delivery, job_id, delivery)
+        except OSError:
+            logger.exception("job %s: the state of its webhook cannot be written", job_id)
+
+    async def sweep(self) -> None:
+        """See JobStore."""
+        async with self._changing:
+            if not self._folder.is_open and self._folder.exists():
+                await self._take_over()  # the process that held the folder may have ended
+            await self._make_room(0)
+
+    async def _write(self, record: JobRecord, files: InputFiles) -> Job:
+        """A new job, on the disk already. Raises JobsUnavailable."""
+        try:
+            await asyncio.to_thread(self._folder.create, record, files)
+            kept = KeptJob(Job(record), await asyncio.to_thread(self._folder.size, record.id))
+        except OSError as error:
+            raise jobs_unavailable(f"the job cannot be written: {error.strerror}", RETRY_SECONDS) from error
+        self._table.add(kept)
+        return kept.job
+
+    async def _make_room(self, wanted: int) -> bool:
+        """Delete expired jobs, then the oldest ended ones, until `wanted` bytes fit. Returns whether they do."""
+        expired = self._clock() - timedelta(seconds=self._settings.job_seconds)
+        while (job_id := self._table.to_remove(wanted, expired)) is not None:
+            await self._delete(job_id)
+        return self._table.has_room(wanted)
+
+    async def _delete(self, job_id: str) -> None:
+        """Forget a job and its webhook, and delete its files."""
+        if self._table.remove(job_id).has_pending_delivery:
+            self._metrics.webhooks.labels("dropped").inc()
+        try:
+            await asyncio.to_thread(self._folder.remove, job_id)
+        except OSError:
+            logger.exception("job %s is forgotten, but remains on the disk", job_id)
+
+    def _begin(self, job_id: str) -> int:
+        """How often a job was begun before. Blocks."""
+        try:
+            return self._folder.begin(job_id)
+        except FileNotFoundError:  # it was just deleted
+            return 0
+        except (OSError, ValueError):
+            logger.exception("job %s: attempts at it cannot be counted", job_id)
+            return 0
+
+    def _write_outcome(self, job_id: str, outcome: JobOutcome, content: bytes) -> JobOutcome:
+        """The outcome, or the failure to write it. Blocks."""
+        try:
+            self._folder.finish(job_id, outcome, content)
+        except OSError as error:
+            logger.exception("the result of job %s cannot be written", job_id)
+            return JobOutcome.failed(JobsUnavailable(f"the result cannot be written: {error.strerror}"))
+        return outcome
+
+    async def _take_over(self) -> None:
+        try:
+            await asyncio.to_thread(self._folder.open)
+            for kept in await asyncio.to_thread(self._load):
+                self._table.add(kept)
+        except OSError as error:
+            self._trouble = f"the folder of the jobs cannot be used: {error.strerror}"
+            logger.warning("no jobs: %s (%s)", self._trouble, self._settings.jobs_folder)
+        else:
+            self._trouble = None
+
+    def _load(self) -> list[KeptJob]:
+        """The jobs of the folder. Blocks."""
+        return [
+            KeptJob(
+                Job(record, outcome),
+                self._folder.size(record.id),
+                self._delivery(record.id) if outcome is not None and record.callback is not None else None,
+            )
+            for record, outcome in self._folder.load()
+        ]
+
+    def _delivery(self, job_id: str) -> Delivery:
+        delivery = self._folder.delivery(job_id)
+        return delivery.model_copy(update={"next_at": min(delivery.next_at, self._clock() + LONGEST_WAIT)})
+
+    def _require_folder(self) -> None:
+        """Raises JobsUnavailable."""
+        if self._trouble is not None:
+            raise jobs_unavailable(self._trouble, RETRY_SECONDS)

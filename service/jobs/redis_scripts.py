@@ -1,0 +1,202 @@
+"""The scripts of the Redis job store: each is atomic, since Redis runs nothing else meanwhile.
+
+Below the prefix of the keys:
+
+job:<id>     hash: record, state (waiting, running, ended), owner, order, image, mask; attempts, token, progress;
+             outcome, result or object (its path); delivery, delivery_token. It expires with its result
+waiting      sorted set: ids by their order
+running      sorted set: ids by when their claim expires
+ended        sorted set: ids by when they ended
+failed       set: those of them without a result
+deliveries   sorted set: ids by when their webhook is due, or its claim expires
+sizes        hash: bytes by id
+bytes        their sum
+unfinished   hash: jobs that have not ended, by owner
+objects      sorted set: paths of results outside of Redis by when they are deleted
+
+Times are seconds since 1970 of the server's clock, so that the clocks of replicas do not matter. Arguments are a JSON
+object, and after it contents as bytes.
+"""
+
+SERVER_CLOCK = "(function() local t = redis.call('TIME') return t[1] + t[2] / 1000000 end)()"
+"""The time of the server in seconds, as an expression in Lua."""
+
+UNCLAIMED_SECONDS = 3600
+"""How long a result outside of Redis may be there before its job has ended."""
+
+PRELUDE = """
+local a = cjson.decode(ARGV[1])
+local function key(name) return KEYS[1] .. name end
+local function job(id) return key('job:' .. id) end
+local now = CLOCK
+
+local function bytes() return tonumber(redis.call('GET', key('bytes')) or 0) end
+
+local function resize(id, size)
+  local before = tonumber(redis.call('HGET', key('sizes'), id) or 0)
+  if size then redis.call('HSET', key('sizes'), id, size) else redis.call('HDEL', key('sizes'), id) end
+  redis.call('INCRBY', key('bytes'), (size or 0) - before)
+  return before
+end
+
+local function unfinished(owner, change)
+  if redis.call('HINCRBY', key('unfinished'), owner, change) <= 0 then redis.call('HDEL', key('unfinished'), owner) end
+end
+
+-- Deletes a job, and returns how many webhooks are dropped with it.
+local function remove(id)
+  local found = redis.call('HMGET', job(id), 'state', 'owner', 'object')
+  if found[1] and found[1] ~= 'ended' then unfinished(found[2], -1) end
+  if found[3] then redis.call('ZADD', key('objects'), now, found[3]) end
+  resize(id, nil)
+  for _, name in ipairs({'waiting', 'running', 'ended'}) do redis.call('ZREM', key(name), id) end
+  redis.call('SREM', key('failed'), id)
+  redis.call('DEL', job(id))
+  return redis.call('ZREM', key('deliveries'), id)
+end
+
+local function count_unfinished() return redis.call('ZCARD', key('waiting')) + redis.call('ZCARD', key('running')) end
+
+-- Deletes expired jobs, then the oldest ended ones, until so many bytes fit.
+local function make_room(wanted)
+  local dropped = 0
+  while true do
+    local oldest = redis.call('ZRANGE', key('ended'), 0, 0, 'WITHSCORES')
+    if not oldest[1] then break end
+    local full = bytes() + wanted > a.most_bytes
+      or redis.call('ZCARD', key('ended')) + count_unfinished() > a.most_kept
+    if tonumber(oldest[2]) > now - a.kept_seconds and not full then break end
+    dropped = dropped + remove(oldest[1])
+  end
+  return bytes() + wanted <= a.most_bytes, dropped
+end
+
+local function holds(token) return redis.call('HGET', job(a.id), 'token') == token end
+"""
+
+CREATE = """
+if redis.call('EXISTS', job(a.id)) == 1 then return {'known', 0, 0} end
+local own = tonumber(redis.call('HGET', key('unfinished'), a.owner) or 0)
+if a.most_of_owner and own >= a.most_of_owner then return {'owner', own, 0} end
+if count_unfinished() >= a.most_jobs then return {'jobs', count_unfinished(), 0} end
+local size = #ARGV[2] + #ARGV[3] + (ARGV[4] and #ARGV[4] or 0)
+local fits, dropped = make_room(size)
+if not fits then return {'bytes', 0, dropped} end
+redis.call('HSET', job(a.id), 'record', ARGV[2], 'state', 'waiting', 'owner', a.owner, 'order', now, 'image', ARGV[3])
+if ARGV[4] then redis.call('HSET', job(a.id), 'mask', ARGV[4]) end
+resize(a.id, size)
+unfinished(a.owner, 1)
+redis.call('ZADD', key('waiting'), now, a.id)
+return {'created', 0, dropped}
+"""
+
+REMOVE = """
+local found = redis.call('HMGET', job(a.id), 'record', 'outcome', 'progress')
+return {found[1], found[2], found[3], remove(a.id)}
+"""
+
+CLAIM_RUN = """
+while true do
+  local id = redis.call('ZRANGEBYSCORE', key('running'), '-inf', now, 'LIMIT', 0, 1)[1]
+  local taken_over = id and 1 or 0
+  id = id or redis.call('ZPOPMIN', key('waiting'))[1]
+  if not id then return false end
+  local record = redis.call('HGET', job(id), 'record')
+  if record then
+    redis.call('ZADD', key('running'), now + a.lease_seconds, id)
+    redis.call('HSET', job(id), 'state', 'running', 'token', a.token, 'progress', a.progress)
+    return {record, redis.call('HINCRBY', job(id), 'attempts', 1) - 1, taken_over}
+  end
+  redis.call('ZREM', key('running'), id)
+end
+"""
+
+FILES = """
+if not holds(a.token) then return false end
+return redis.call('HMGET', job(a.id), 'image', 'mask')
+"""
+
+RENEW = """
+if not holds(a.token) or redis.call('HGET', job(a.id), 'state') ~= 'running' then return 0 end
+redis.call('ZADD', key('running'), now + a.lease_seconds, a.id)
+redis.call('HSET', job(a.id), 'progress', a.progress)
+return 1
+"""
+
+RELEASE = """
+if not holds(a.token) or redis.call('HGET', job(a.id), 'state') ~= 'running' then return 0 end
+redis.call('ZREM', key('running'), a.id)
+redis.call('ZADD', key('waiting'), redis.call('HGET', job(a.id), 'order'), a.id)
+redis.call('HSET', job(a.id), 'state', 'waiting')
+redis.call('HDEL', job(a.id), 'token', 'progress')
+redis.call('HINCRBY', job(a.id), 'attempts', -1)
+return 1
+"""
+
+RESERVE = """
+redis.call('ZADD', key('objects'), now + a.unclaimed_seconds, a.object)
+return 1
+"""
+
+FINISH = """
+if not holds(a.token) then return {'lost', 0} end
+if redis.call('HGET', job(a.id), 'state') == 'ended' then return {'stored', 0} end
+local size = #ARGV[2] + #ARGV[3] + a.object_bytes + redis.call('HSTRLEN', job(a.id), 'record')
+local before = resize(a.id, 0)
+local fits, dropped = make_room(size)
+if not fits and not a.failed then
+  resize(a.id, before)
+  return {'large', dropped}
+end
+resize(a.id, size)
+redis.call('HDEL', job(a.id), 'image', 'mask', 'progress')
+redis.call('HSET', job(a.id), 'state', 'ended', 'outcome', ARGV[2])
+if a.failed then redis.call('SADD', key('failed'), a.id)
+elseif a.object then
+  redis.call('HSET', job(a.id), 'object', a.object)
+  redis.call('ZADD', key('objects'), now + a.kept_seconds, a.object)
+else redis.call('HSET', job(a.id), 'result', ARGV[3]) end
+unfinished(redis.call('HGET', job(a.id), 'owner'), -1)
+redis.call('ZREM', key('running'), a.id)
+redis.call('ZADD', key('ended'), now, a.id)
+if a.callback then redis.call('ZADD', key('deliveries'), now, a.id) end
+redis.call('PEXPIRE', job(a.id), math.ceil(a.kept_seconds * 1000))
+return {'stored', dropped}
+"""
+
+CLAIM_DELIVERY = """
+while true do
+  local id = redis.call('ZRANGEBYSCORE', key('deliveries'), '-inf', now, 'LIMIT', 0, 1)[1]
+  if not id then return false end
+  local found = redis.call('HMGET', job(id), 'record', 'outcome', 'delivery')
+  if found[1] then
+    redis.call('ZADD', key('deliveries'), now + a.lease_seconds, id)
+    redis.call('HSET', job(id), 'delivery_token', a.token)
+    return found
+  end
+  redis.call('ZREM', key('deliveries'), id)
+end
+"""
+
+WRITE_DELIVERY = """
+if redis.call('HGET', job(a.id), 'delivery_token') ~= a.token then return 0 end
+redis.call('HSET', job(a.id), 'delivery', a.delivery)
+redis.call('HDEL', job(a.id), 'delivery_token')
+if a.wait then redis.call('ZADD', key('deliveries'), now + a.wait, a.id)
+else redis.call('ZREM', key('deliveries'), a.id) end
+return 1
+"""
+
+SWEEP = """
+local _, dropped = make_room(0)
+local failed = redis.call('SCARD', key('failed'))
+return {
+  redis.call('ZCARD', key('waiting')), redis.call('ZCARD', key('running')),
+  redis.call('ZCARD', key('ended')) - failed, failed, bytes(), dropped,
+  redis.call('ZRANGEBYSCORE', key('objects'), '-inf', now, 'LIMIT', 0, 100),
+}
+"""
+
+FORGET_OBJECT = """
+return redis.call('ZREM', key('objects'), a.object)
+"""

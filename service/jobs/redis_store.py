@@ -1,0 +1,311 @@
+"""The job store of several replicas: Redis, and for results also files at a URL.
+
+Every change is a script, which Redis runs as one step. A claim is a token in the job: whoever has lost it cannot end
+the job any more, however long it was paused.
+"""
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from redis import exceptions
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from service.jobs import redis_scripts as scripts
+from service.jobs.job import Job, JobState
+from service.jobs.record import Delivery, DeliveryState, JobOutcome, JobProgress, JobRecord
+from service.jobs.result_objects import ResultObjects
+from service.jobs.store import (
+    MAX_KEPT,
+    ClaimLost,
+    DeliveryClaim,
+    JobCounts,
+    RunClaim,
+    jobs_unavailable,
+    result_too_large,
+    too_many_bytes,
+    too_many_jobs,
+    too_many_of_owner,
+)
+from service.pipeline.requests import InputFiles
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+PREFIX = "pastiche:{jobs}:"
+"""Before the names of all keys."""
+
+CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 10.0
+
+RETRY_SECONDS = 5
+"""After how long clients may try again while Redis is away."""
+
+REASONS: Sequence[tuple[type[Exception], str]] = (
+    (exceptions.AuthenticationError, "Redis refuses the password"),
+    (exceptions.NoPermissionError, "Redis does not permit the commands that jobs need"),
+    (exceptions.BusyLoadingError, "Redis is loading its data"),
+    (exceptions.ReadOnlyError, "Redis is a replica that cannot be written"),
+    (exceptions.OutOfMemoryError, "Redis has no memory left"),
+    (exceptions.TimeoutError, "Redis does not answer in time"),
+    (exceptions.ConnectionError, "Redis cannot be reached"),
+    (OSError, "Redis cannot be reached"),
+)
+"""What clients are told of a failure of Redis: nothing of its address."""
+
+logger = logging.getLogger(__name__)
+
+
+class RedisJobStore:
+    """The jobs of all replicas that have the same `jobs_url`."""
+
+    poll_seconds: float | None = 0.5
+    sweep_seconds = 5.0
+
+    def __init__(self, settings: Settings, metrics: Metrics, clock: str = scripts.SERVER_CLOCK) -> None:
+        """`clock`: the time in seconds, as an expression in Lua. Raises ImportError where the results need an extra."""
+        self.renew_seconds: float | None = settings.job_lease_seconds / 10
+        self._settings = settings
+        self._metrics = metrics
+        self._redis: Redis = Redis.from_url(
+            settings.jobs_url.get_secret_value(),
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=ANSWER_SECONDS,
+            retry=Retry(NoBackoff(), 1, (exceptions.ConnectionError,)),  # one from before a restart of Redis
+        )
+        self._prelude = scripts.PRELUDE.replace("CLOCK", clock)
+        self._objects = ResultObjects(settings.job_results_url) if settings.job_results_url else None
+        self._trouble: str | None = None
+        self._counts = JobCounts(dict.fromkeys(JobState, 0))
+
+    @property
+    def trouble(self) -> str | None:
+        """Why Redis did not do what it was last asked for; None where it did."""
+        return self._trouble
+
+    @property
+    def counts(self) -> JobCounts:
+        """How much was kept at the last sweep."""
+        return self._counts
+
+    async def open(self) -> None:
+        """See JobStore. Redis may come later."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    async def create(self, record: JobRecord, files: InputFiles, most_of_owner: int | None = None) -> tuple[Job, bool]:
+        """See JobStore."""
+        settings = self._settings
+        arguments = {"id": record.id, "owner": record.owner, "most_jobs": settings.max_jobs, **self._limits()}
+        if most_of_owner is not None:
+            arguments["most_of_owner"] = most_of_owner
+        contents = [_json(record), files.image, *([files.mask] if files.mask is not None else [])]
+        answer, number, dropped = await self._run(scripts.CREATE, arguments, *contents)
+        self._count_dropped(dropped)
+        match answer:
+            case b"owner":
+                raise too_many_of_owner(number, most_of_owner or 0)
+            case b"jobs":
+                raise too_many_jobs(number, settings.max_jobs)
+            case b"bytes":
+                raise too_many_bytes(sum(len(file) for file in contents[1:]), settings.job_bytes)
+            case b"known":
+                return await self.find(record.id) or Job(record), False
+        return Job(record), True
+
+    async def find(self, job_id: str) -> Job | None:
+        """See JobStore."""
+        async with self._available():
+            return _job(*await self._fields(job_id, "record", "outcome", "progress"))
+
+    async def result(self, job_id: str) -> bytes:
+        """See JobStore."""
+        async with self._available():
+            inline, path = await self._fields(job_id, "result", "object")
+        if path is not None:
+            return await self._read(path.decode())
+        if inline is None:
+            raise FileNotFoundError(job_id)
+        return inline
+
+    async def remove(self, job_id: str) -> Job | None:
+        """See JobStore."""
+        record, outcome, progress, dropped = await self._run(scripts.REMOVE, {"id": job_id})
+        self._count_dropped(dropped)
+        return _job(record, outcome, progress)
+
+    async def claim_run(self) -> RunClaim | None:
+        """See JobStore."""
+        token = uuid.uuid4().hex
+        progress = JobProgress(started=datetime.now(UTC)).model_dump_json()
+        arguments = {"token": token, "progress": progress, "lease_seconds": self._settings.job_lease_seconds}
+        found = await self._run(scripts.CLAIM_RUN, arguments)
+        if found is None:
+            return None
+        record, attempts, taken_over = found
+        return RunClaim(JobRecord.model_validate_json(record), token, attempts, bool(taken_over))
+
+    async def files(self, claim: RunClaim) -> InputFiles:
+        """See JobStore."""
+        found = await self._run(scripts.FILES, _of(claim))
+        if found is None or found[0] is None:
+            raise ClaimLost
+        return InputFiles(*found)
+
+    async def renew(self, claim: RunClaim, progress: JobProgress) -> None:
+        """See JobStore."""
+        told = {"progress": progress.model_dump_json(), "lease_seconds": self._settings.job_lease_seconds}
+        if not await self._run(scripts.RENEW, _of(claim) | told):
+            raise ClaimLost
+
+    async def release(self, claim: RunClaim) -> None:
+        """See JobStore."""
+        await self._run(scripts.RELEASE, _of(claim))
+
+    async def finish(self, claim: RunClaim, outcome: JobOutcome, content: bytes = b"") -> JobOutcome:
+        """See JobStore."""
+        arguments = _of(claim) | self._limits() | {"object_bytes": 0, "callback": claim.record.callback is not None}
+        if outcome.result is None:
+            arguments["failed"] = True
+        elif self._objects is not None and len(content) > self._settings.job_inline_bytes:
+            path = await self._write(claim, content, self._objects)
+            arguments |= {"object": path, "object_bytes": len(content)}
+        inline = b"" if "object" in arguments else content
+        answer, dropped = await self._run(scripts.FINISH, arguments, _json(outcome), inline)
+        self._count_dropped(dropped)
+        if answer == b"lost":
+            raise ClaimLost
+        if answer == b"large" and outcome.result is not None:
+            too_large = JobOutcome.failed(result_too_large(len(content), self._settings.job_bytes))
+            return await self.finish(claim, too_large.model_copy(update={"started": outcome.started}))
+        return outcome
+
+    async def claim_delivery(self) -> DeliveryClaim | None:
+        """See JobStore. The claim lasts longer than an attempt may."""
+        token = uuid.uuid4().hex
+        lease = self._settings.webhook_timeout + self._settings.job_lease_seconds
+        found = await self._run(scripts.CLAIM_DELIVERY, {"token": token, "lease_seconds": lease})
+        if found is None:
+            return None
+        record, outcome, delivery = found
+        job = Job(JobRecord.model_validate_json(record), JobOutcome.model_validate_json(outcome))
+        return DeliveryClaim(job, Delivery.model_validate_json(delivery) if delivery else Delivery(), token)
+
+    def seconds_to_delivery(self) -> float | None:
+        """See JobStore. Any replica may have ended a job."""
+        return self.poll_seconds
+
+    async def write_delivery(self, claim: DeliveryClaim, delivery: Delivery) -> None:
+        """See JobStore."""
+        arguments: dict[str, Any] = {"id": claim.job.record.id, "token": claim.token}
+        arguments["delivery"] = delivery.model_dump_json()
+        if delivery.state is DeliveryState.PENDING:
+            arguments["wait"] = max(0.0, (delivery.next_at - datetime.now(UTC)).total_seconds())
+        if not await self._run(scripts.WRITE_DELIVERY, arguments):
+            raise ClaimLost
+
+    async def sweep(self) -> None:
+        """See JobStore. Objects that cannot be deleted are tried again with the next sweep."""
+        *counts, size, dropped, objects = await self._run(scripts.SWEEP, self._limits())
+        self._counts = JobCounts(dict(zip(JobState, counts, strict=True)), size)
+        self._count_dropped(dropped)
+        if self._objects is not None:
+            for path in objects:
+                await self._delete(path.decode(), self._objects)
+
+    async def _write(self, claim: RunClaim, content: bytes, objects: ResultObjects) -> str:
+        """The path of a new object, which is deleted in an hour unless its job ends with it."""
+        path = objects.path(claim.token)
+        arguments = {"object": path, "unclaimed_seconds": scripts.UNCLAIMED_SECONDS}
+        await self._run(scripts.RESERVE, arguments)
+        try:
+            await asyncio.to_thread(objects.write, path, content)
+        except Exception as error:
+            logger.warning("job %s: its result cannot be written to job_results_url: %r", claim.record.id, error)
+            raise jobs_unavailable("results cannot be written to their store", RETRY_SECONDS) from error
+        return path
+
+    async def _read(self, path: str) -> bytes:
+        if self._objects is None:
+            raise jobs_unavailable("this replica has no job_results_url, where the result is", RETRY_SECONDS)
+        try:
+            return await asyncio.to_thread(self._objects.read, path)
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            logger.exception("a result cannot be read from job_results_url")
+            raise jobs_unavailable("results cannot be read from their store", RETRY_SECONDS) from error
+
+    async def _delete(self, path: str, objects: ResultObjects) -> None:
+        try:
+            await asyncio.to_thread(objects.remove, path)
+        except Exception:
+            logger.exception("a result cannot be deleted from job_results_url")
+        else:
+            await self._run(scripts.FORGET_OBJECT, {"object": path})
+
+    async def _fields(self, job_id: str, *names: str) -> list[bytes | None]:
+        """What a job has under these names; None for what it has not."""
+        return cast(list[bytes | None], await self._redis.hmget(f"{PREFIX}job:{job_id}", names))
+
+    async def _run(self, script: str, arguments: dict[str, Any], *contents: bytes) -> Any:
+        """What a script returns. Raises JobsUnavailable."""
+        registered = self._redis.register_script(self._prelude + script)
+        async with self._available():
+            return await registered(keys=[PREFIX], args=[json.dumps(arguments), *contents])
+
+    @asynccontextmanager
+    async def _available(self) -> AsyncIterator[None]:
+        """Raise JobsUnavailable where Redis fails in the block."""
+        try:
+            yield
+        except (exceptions.RedisError, OSError) as error:
+            reason = _reason(error)
+            if self._trouble != reason:
+                logger.warning("no jobs: %s: %s", reason, error)
+            self._trouble = reason
+            raise jobs_unavailable(f"the store of the jobs is not available: {reason}", RETRY_SECONDS) from error
+        if self._trouble is not None:
+            logger.warning("jobs are available again")
+            self._trouble = None
+
+    def _limits(self) -> dict[str, Any]:
+        settings = self._settings
+        return {"most_bytes": settings.job_bytes, "most_kept": MAX_KEPT, "kept_seconds": settings.job_seconds}
+
+    def _count_dropped(self, webhooks: int) -> None:
+        self._metrics.webhooks.labels("dropped").inc(webhooks)
+
+
+def _reason(error: BaseException) -> str:
+    """What clients are told of a failure; redis-py wraps some in a ConnectionError."""
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    known = (reason for kind, reason in REASONS if any(isinstance(each, kind) for each in chain))
+    return next(known, "Redis refuses a command")
+
+
+def _of(claim: RunClaim) -> dict[str, Any]:
+    return {"id": claim.record.id, "token": claim.token}
+
+
+def _json(model: JobRecord | JobOutcome) -> bytes:
+    return model.model_dump_json().encode()
+
+
+def _job(record: bytes | None, outcome: bytes | None, progress: bytes | None) -> Job | None:
+    if record is None:
+        return None
+    return Job(
+        JobRecord.model_validate_json(record),
+        JobOutcome.model_validate_json(outcome) if outcome else None,
+        JobProgress.model_validate_json(progress) if progress else JobProgress(),
+    )

@@ -1,0 +1,284 @@
+"""What the Redis job store promises beside test_store.py: several replicas, and failures of Redis."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from service.errors import JobsUnavailable
+from service.jobs.job import JobState
+from service.jobs.record import Delivery, DeliveryState, JobProgress
+from service.jobs.redis_store import RedisJobStore
+from service.jobs.store import ClaimLost, RunClaim
+from service.telemetry.metrics import Metrics
+from tests.service.jobs.redis_server import RedisServer, redis_server
+from tests.service.jobs.stores import FILES, SUCCESS, Bench, owned
+from tests.service.live import settings
+
+Scenario = Callable[[RedisJobStore, RedisJobStore], Awaitable[None]]
+
+OTHER = SUCCESS.model_copy(update={"tiles": 8})
+"""How a job ends for another replica."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def bench(server: RedisServer, tmp_path: Path) -> Bench:
+    server.client.flushall()
+    return Bench(tmp_path, server)
+
+
+def run(bench: Bench, scenario: Scenario, **options: Any) -> None:
+    """Run a scenario with the stores of two replicas."""
+    bench.options |= options
+
+    async def opened() -> None:
+        one, other = bench.redis_store(), bench.redis_store()
+        try:
+            await scenario(one, other)
+        finally:
+            await one.close()
+            await other.close()
+
+    asyncio.run(opened())
+
+
+async def claimed(store: RedisJobStore) -> RunClaim:
+    claim = await store.claim_run()
+    assert claim is not None
+    return claim
+
+
+def test_replicas_share_jobs_and_their_progress(bench: Bench) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        assert (await one.create(owned("one"), FILES))[1]
+        assert not (await other.create(owned("one"), FILES))[1]
+        claim = await claimed(other)
+        assert await one.claim_run() is None
+        progress = JobProgress(started=datetime.now(UTC), tiles=9, tiles_done=4, seconds={"decode": 0.5})
+        await other.renew(claim, progress)
+        seen = await one.find("one")
+        assert seen is not None
+        assert (seen.state, seen.progress) == (JobState.RUNNING, progress)
+        await other.finish(claim, SUCCESS, b"painted")
+        assert await one.result("one") == b"painted"
+
+    run(bench, scenario)
+
+
+def test_job_of_a_replica_that_is_not_heard_of_is_taken_over_and_ends_once(bench: Bench) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one"), FILES)
+        stalled = await claimed(one)
+        bench.pass_seconds(14)
+        assert await other.claim_run() is None
+        bench.pass_seconds(2)
+        taken = await claimed(other)
+        assert (taken.attempts, taken.taken_over) == (1, True)
+        for lost in (
+            one.finish(stalled, SUCCESS, b"late"),
+            one.renew(stalled, JobProgress()),
+            one.files(stalled),
+        ):
+            with pytest.raises(ClaimLost):
+                await lost
+        await one.release(stalled)
+        assert await one.claim_run() is None
+        assert await other.finish(taken, OTHER, b"painted") == OTHER
+        with pytest.raises(ClaimLost):
+            await one.finish(stalled, SUCCESS, b"later still")
+        ended = await one.find("one")
+        assert ended is not None
+        assert (ended.outcome, await one.result("one")) == (OTHER, b"painted")
+
+    run(bench, scenario, job_lease_seconds=15.0)
+
+
+def test_claim_that_is_renewed_is_kept(bench: Bench) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one"), FILES)
+        claim = await claimed(one)
+        for _ in range(3):
+            bench.pass_seconds(14)
+            await one.renew(claim, JobProgress())
+            assert await other.claim_run() is None
+        bench.pass_seconds(99)  # nobody has claimed it meanwhile
+        assert await one.finish(claim, SUCCESS, b"painted") == SUCCESS
+
+    run(bench, scenario, job_lease_seconds=15.0)
+
+
+def test_attempts_that_end_a_replica_are_counted(bench: Bench) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one"), FILES)
+        attempts = []
+        for store in (one, other, one, other):
+            attempts.append((await claimed(store)).attempts)
+            bench.pass_seconds(16)
+        assert attempts == [0, 1, 2, 3]
+
+    run(bench, scenario)
+
+
+def test_webhook_of_a_replica_that_is_not_heard_of_is_delivered_by_another(bench: Bench) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one", callback="https://example.com/"), FILES)
+        await one.finish(await claimed(one), SUCCESS, b"painted")
+        stalled = await one.claim_delivery()
+        assert stalled is not None
+        assert await other.claim_delivery() is None
+        bench.pass_seconds(26)
+        taken = await other.claim_delivery()
+        assert taken is not None
+        with pytest.raises(ClaimLost):
+            await one.write_delivery(stalled, Delivery(state=DeliveryState.DELIVERED))
+        await other.write_delivery(taken, Delivery(state=DeliveryState.DELIVERED))
+        bench.pass_seconds(26)
+        assert await one.claim_delivery() is None
+
+    run(bench, scenario, webhook_timeout=10.0, job_lease_seconds=15.0)
+
+
+def test_large_results_are_objects_that_go_with_their_jobs(bench: Bench) -> None:
+    shared = bench.root / "shared"
+
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        for name, content in (("small", b"12345678"), ("large", b"123456789"), ("expiring", bytes(9))):
+            await one.create(owned(name), FILES)
+            await one.finish(await claimed(one), SUCCESS, content)
+            assert await other.result(name) == content
+        assert len(list(shared.iterdir())) == 2
+        await other.remove("large")
+        await one.sweep()
+        (kept,) = shared.iterdir()
+        assert kept.read_bytes() == bytes(9)
+        kept.unlink()
+        with pytest.raises(FileNotFoundError):
+            await one.result("expiring")
+        bench.pass_seconds(101)
+        await one.sweep()
+        assert await one.find("small") is None
+
+    run(bench, scenario, job_results_url=f"file://{shared}", job_inline_bytes=8, job_seconds=100.0)
+
+
+def test_object_of_a_replica_that_lost_its_job_is_deleted(bench: Bench) -> None:
+    shared = bench.root / "shared"
+
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one"), FILES)
+        stalled = await claimed(one)
+        bench.pass_seconds(16)
+        taken = await claimed(other)
+        await other.finish(taken, SUCCESS, b"painted")
+        with pytest.raises(ClaimLost):
+            await one.finish(stalled, SUCCESS, b"late")
+        assert len(list(shared.iterdir())) == 2
+        bench.pass_seconds(3601)
+        await one.sweep()
+        (kept,) = shared.iterdir()
+        assert kept.read_bytes() == await one.result("one") == b"painted"
+
+    run(bench, scenario, job_results_url=f"file://{shared}")
+
+
+def test_replica_without_the_store_of_results_says_so(bench: Bench) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one"), FILES)
+        await one.finish(await claimed(one), SUCCESS, b"painted")
+        bench.options.clear()
+        without = bench.redis_store()
+        with pytest.raises(JobsUnavailable, match="no job_results_url"):
+            await without.result("one")
+        await without.close()
+
+    run(bench, scenario, job_results_url=f"file://{bench.root}/shared")
+
+
+def test_store_of_results_that_fails_is_told(bench: Bench) -> None:
+    (bench.root / "file").write_text("no folder")
+
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one"), FILES)
+        with pytest.raises(JobsUnavailable, match="results cannot be written"):
+            await one.finish(await claimed(one), SUCCESS, b"painted")
+
+    run(bench, scenario, job_results_url=f"file://{bench.root}/file/folder")
+
+
+def test_nothing_is_left_of_jobs_that_are_gone(bench: Bench) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        for name in ("ended", "deleted", "failed"):
+            await one.create(owned(name, owner="a", callback="https://example.com/"), FILES)
+        await one.finish(await claimed(one), SUCCESS, b"painted")
+        await other.finish(await claimed(other), OTHER.model_copy(update={"result": None}))
+        await other.remove("deleted")
+        for name in ("ended", "failed"):
+            assert await one.remove(name) is not None
+        await one.sweep()
+        assert one.counts.bytes == sum(one.counts.jobs.values()) == 0
+
+    run(bench, scenario)
+    assert bench.server is not None
+    assert set(bench.server.client.scan_iter()) == {b"clock", b"pastiche:{jobs}:bytes"}
+
+
+def test_redis_that_is_away_is_told_and_comes_back_with_its_jobs(bench: Bench) -> None:
+    server = bench.server
+    assert server is not None
+
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one"), FILES)
+        claim = await claimed(one)
+        await asyncio.to_thread(server.stop)
+        for call in (one.find("one"), one.create(owned("two"), FILES), one.claim_run(), one.finish(claim, SUCCESS)):
+            with pytest.raises(JobsUnavailable, match="Redis cannot be reached") as refused:
+                await call
+            assert refused.value.retry_after == 5
+            assert "sock" not in refused.value.detail
+        assert one.trouble == "Redis cannot be reached"
+        await asyncio.to_thread(server.start)
+        assert await one.finish(claim, SUCCESS, b"painted") == SUCCESS
+        assert await other.result("one") == b"painted"
+        assert one.trouble is None
+
+    run(bench, scenario)
+
+
+def test_password_that_is_refused_is_told(bench: Bench, tmp_path: Path) -> None:
+    assert bench.server is not None
+    url = bench.server.url().replace("unix://", "unix://nobody:secret@")
+
+    async def ask() -> None:
+        store = RedisJobStore(settings(tmp_path, jobs_url=url), Metrics())
+        with pytest.raises(JobsUnavailable, match="Redis refuses the password") as refused:
+            await store.find("one")
+        assert "secret" not in refused.value.detail
+        await store.close()
+
+    asyncio.run(ask())
+
+
+def test_time_is_that_of_the_server(server: RedisServer, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = RedisJobStore(settings(tmp_path, jobs_url=server.url()), Metrics())
+        await store.create(owned("timed"), FILES)
+        redis = Redis.from_url(server.url())
+        ordered = await redis.hget("pastiche:{jobs}:job:timed", "order")
+        seconds, _ = await redis.time()
+        assert ordered is not None
+        assert abs(float(ordered) - seconds) < 3600
+        await redis.aclose()
+        await store.close()
+
+    server.client.flushall()
+    asyncio.run(scenario())
