@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.networks import network
 from tests.service.http.access.keyed import Headers, write_keys
 from tests.service.http.routes.test_jobs import ended
 from tests.service.http.webhooks.receiver import SECRET, receiving
@@ -132,7 +133,7 @@ def test_redis_that_is_away_concerns_jobs_alone_and_running_ones_go_on(both: Rep
 
 
 def test_job_of_a_replica_that_is_killed_is_done_by_another(tmp_path: Path) -> None:
-    publish(tmp_path / "models")
+    publish(tmp_path / "models", built=network())
     with redis_server(tmp_path) as redis:
         shared = ["--jobs-url", redis.url(), "--job-lease-seconds", "1"]
         with process(tmp_path / "models", *shared) as killed:

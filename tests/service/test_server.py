@@ -21,6 +21,7 @@ from service.app import build_service
 from service.http.uvicorn_server import build_server
 from service.server import SIGNALS, main, serve, until_end
 from service.settings import Settings
+from tests.networks import network
 from tests.processes import Command, command
 from tests.service.imaging.images import file, photo
 from tests.service.live import PATIENCE, pixels, publish, settings, wait_for, worker_launcher
@@ -68,7 +69,7 @@ def stylize(served: Process, content: bytes) -> httpx.Response:
 @contextmanager
 def stopping(root: Path, *options: str) -> Iterator[tuple[Process, Future[httpx.Response]]]:
     """A service that was told to stop while it paints a large photograph, and the answer to that."""
-    publish(root)
+    publish(root, built=network())
     with process(root, *options) as served, ThreadPoolExecutor(1) as clients:
         in_flight = clients.submit(stylize, served, LARGE)
         wait_for(lambda: served.metric("pastiche_batch_size_count"), lambda count: count == 1)
