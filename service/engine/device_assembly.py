@@ -9,6 +9,7 @@ from service.engine.backend import Backend
 from service.engine.cpu import CpuBackend
 from service.engine.cuda import CudaBackend
 from service.engine.device import choose_device, choose_precision, configure_torch
+from service.engine.layer_forms import LayerSeconds, seconds_on_gpu
 from service.engine.model_loader import ModelLoader
 from service.engine.openvino_network import OpenVinoCompiler
 from service.engine.runner import Runner
@@ -50,7 +51,15 @@ def assemble_device(settings: Settings, metrics: Metrics, *, timed: bool = True)
     runner = Runner(device, _backend(settings, device, concurrency), concurrency.lanes, metrics)
     compiler = _compiler(settings, device, concurrency, precision, timed=timed)
     only_if_faster = settings.cpu_engine == "auto"
-    loader = ModelLoader(runner, precision, sizes, compiler, only_if_faster=only_if_faster, timed=timed)
+    loader = ModelLoader(
+        runner,
+        precision,
+        sizes,
+        compiler,
+        only_if_faster=only_if_faster,
+        timed=timed,
+        layer_seconds=_layer_seconds(device),
+    )
     return Device(runner, loader, concurrency, precision, sizes)
 
 
@@ -58,6 +67,10 @@ def _backend(settings: Settings, device: torch.device, concurrency: Concurrency)
     if device.type == "cuda":
         return CudaBackend(device)
     return CpuBackend(settings.threads, concurrency.lanes)
+
+
+def _layer_seconds(device: torch.device) -> LayerSeconds | None:
+    return seconds_on_gpu(device) if device.type == "cuda" else None
 
 
 def _compiler(
