@@ -42,7 +42,8 @@ class ModelLoader:
         `timed`: whether networks are warmed up, timed and compared; otherwise their cost models say 0.
         `layer_seconds` measures the forms of thin layers, of which the fastest is chosen; by default the usual one is.
         """
-        self._runner = runner
+        self.runner = runner
+        """Whose device the models are loaded onto."""
         self._timed = timed
         self._precision = precision
         self._tile_sizes = tile_sizes
@@ -54,7 +55,7 @@ class ModelLoader:
 
     def submit(self, model: StoredModel) -> Future[LoadedModel]:
         """`load` beside the batches of the runner."""
-        return self._runner.submit_beside(partial(self.load, model))
+        return self.runner.submit_beside(partial(self.load, model))
 
     def load(self, model: StoredModel) -> LoadedModel:
         """Put a network on the device, verify its golden output there, warm it up and time it.
@@ -100,7 +101,7 @@ class ModelLoader:
             return {}
         key = (network.spec.model_dump_json(), precision)
         if key not in self._forms:
-            runner = self._runner
+            runner = self.runner
             with runner.translated_errors(), runner.backend.lane(exclusive=False), runner.backend.launch_lock():
                 self._forms[key] = choose_forms(network, precision, self._layer_seconds)
             chosen = {position: str(form) for position, form in self._forms[key].items()}
@@ -109,7 +110,7 @@ class ModelLoader:
 
     def _check(self, model: StoredModel, network: Network, precision: torch.dtype) -> Network:
         """A network, moved to the device. Raises GoldenMismatch where it does not reproduce the golden output there."""
-        runner = self._runner
+        runner = self.runner
         with (
             runner.translated_errors(),
             torch.inference_mode(),
@@ -133,9 +134,9 @@ class ModelLoader:
 
     def _calibrate(self, network: Network, fp32: Network, tiling: Tiling, sample: SampleType) -> Calibration:
         def run(tried: Tiling, tiles: Sequence[ImageTile], exclusive: bool) -> None:
-            self._runner.run(LoadedNetwork(network, fp32, tried, CostModel(0.0, 0.0)), tiles, exclusive)
+            self.runner.run(LoadedNetwork(network, fp32, tried, CostModel(0.0, 0.0)), tiles, exclusive)
 
         measured = calibrate(run, tiling, sample)
         for shape, batch in measured.fixed_batches.items():
-            self._runner.backend.keep_batch(network, (batch, *shape, 3), np.dtype(sample))
+            self.runner.backend.keep_batch(network, (batch, *shape, 3), np.dtype(sample))
         return measured
