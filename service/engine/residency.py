@@ -99,6 +99,9 @@ class Residency:
         self._making_room = asyncio.Lock()
         """Room is made for one after another, so that large weights do not wait for ever behind small ones."""
         self._released = asyncio.Event()
+        for place in (Place.HOST, Place.DISK):
+            metrics.weight_loads.labels(place)
+            metrics.weight_evictions.labels(place)
         for place in self._held:
             metrics.resident_bytes.labels(place).set_function(partial(self.held, place))
 

@@ -51,6 +51,7 @@ class ResidentModel:
     def _movable(self) -> bool:
         return not any(isinstance(network, OpenVinoNetwork) for network in _networks(self._loaded))
 
+    @torch.inference_mode()
     def _move(self, place: Place) -> None:
         """In the thread that loads models."""
         fresh = self._read() if self.place is Place.DISK else None
