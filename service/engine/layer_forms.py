@@ -52,7 +52,8 @@ def _once(layer: nn.Module, plane: Tensor) -> float:
     layer(plane)
     ended.record()
     ended.synchronize()
-    return began.elapsed_time(ended) / 1000
+    milliseconds: float = began.elapsed_time(ended)
+    return milliseconds / 1000
 
 
 def _fastest(forms: Mapping[LayerForm, nn.Module], precision: torch.dtype, seconds: LayerSeconds) -> LayerForm:

@@ -16,6 +16,7 @@ from service.engine.loaded_model import LoadedModel, LoadedNetwork
 from service.engine.openvino_network import OpenVinoCompiler, OpenVinoNetwork
 from service.engine.runner import Runner
 from service.engine.tiling import ImageTile, TileSizes, Tiling
+from service.errors import OutOfDeviceMemory
 
 FASTER = 0.9
 """Share of torch's time that OpenVINO may take where it is chosen by that: less would be chosen by chance."""
@@ -95,15 +96,25 @@ class ModelLoader:
         forms = self._chosen_forms(model.network, precision)
         return self._check(model, for_inference(model.network, precision, forms), precision)
 
+    def _measured_forms(
+        self, network: Network, precision: torch.dtype, layer_seconds: LayerSeconds
+    ) -> dict[int, LayerForm]:
+        """The usual ones where memory does not suffice to compare them."""
+        runner = self.runner
+        try:
+            with runner.translated_errors(), runner.backend.lane(exclusive=False), runner.backend.launch_lock():
+                return choose_forms(network, precision, layer_seconds)
+        except OutOfDeviceMemory as error:
+            logger.warning("the forms of thin layers are not compared: %s", error)
+            return {}
+
     def _chosen_forms(self, network: Network, precision: torch.dtype) -> dict[int, LayerForm]:
         """Of thin layers. Networks of one architecture have the same, so that they share graphs and calibrations."""
         if self._layer_seconds is None:
             return {}
         key = (network.spec.model_dump_json(), precision)
         if key not in self._forms:
-            runner = self.runner
-            with runner.translated_errors(), runner.backend.lane(exclusive=False), runner.backend.launch_lock():
-                self._forms[key] = choose_forms(network, precision, self._layer_seconds)
+            self._forms[key] = self._measured_forms(network, precision, self._layer_seconds)
             chosen = {position: str(form) for position, form in self._forms[key].items()}
             logger.info("%s in %s: thin layers as usual but for %s", network.spec.architecture, precision, chosen)
         return self._forms[key]

@@ -48,6 +48,17 @@ def test_networks_of_one_architecture_are_measured_once_and_keep_their_golden_ou
     runner.close()
 
 
+def test_without_memory_to_compare_them_forms_are_the_usual_ones(tmp_path: Path) -> None:
+    def out_of_memory(_layer: nn.Module, _features: Tensor) -> float:
+        raise MemoryError
+
+    publish(tmp_path)
+    runner = made()
+    loader = ModelLoader(runner, torch.float32, WHOLE, layer_seconds=out_of_memory)
+    assert loader.load(stored(tmp_path)).default.variants == ("", "")
+    runner.close()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_layers_are_timed_on_a_gpu() -> None:
