@@ -13,6 +13,7 @@ from model_store.networks import (
     ArchitectureError,
     ImportedNetwork,
     ImportedSpec,
+    LayerForm,
     Network,
     NetworkSpec,
     TransformNetwork,
@@ -20,6 +21,7 @@ from model_store.networks import (
     for_inference,
     has_fast_bf16,
     reflected,
+    thin_layers,
     thumbnail,
 )
 from model_store.store import SHIPPED_STORE, ModelStore, StoredModel
@@ -39,6 +41,7 @@ __all__ = [
     "GoldenMismatch",
     "ImportedNetwork",
     "ImportedSpec",
+    "LayerForm",
     "Manifest",
     "ModelStore",
     "Network",
@@ -54,5 +57,6 @@ __all__ = [
     "has_fast_bf16",
     "model_card",
     "reflected",
+    "thin_layers",
     "thumbnail",
 ]

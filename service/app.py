@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,7 +10,9 @@ import torch
 
 from model_store import ModelStore
 from service.engine.admission import Admission, QueueLimits
-from service.engine.device_assembly import assemble_device
+from service.engine.device_assembly import assemble_device, free_bytes, residency_limits
+from service.engine.residency import Residency
+from service.engine.resident_model import ResidentModel
 from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
 from service.engine.tiling import ImageTile
@@ -175,14 +178,23 @@ def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Eng
     stores = [ModelStore(root) for root in settings.stores]
     runner, concurrency = device.runner, device.concurrency
     models = ModelRegistry(LoadFailures(settings.store_poll_seconds), metrics)
-    watcher = StoreWatcher(stores, device.loader, models, metrics, settings.store_poll_seconds)
+    residency = Residency(residency_limits(settings, free_bytes(runner.device)), metrics)
+    watcher = StoreWatcher(stores, device.loader, residency, models, metrics, settings.store_poll_seconds)
 
     async def run_batch(model: ServedModel, tiles: Sequence[ImageTile], exclusive: bool) -> None:
         await asyncio.wrap_future(runner.submit(model.network, tiles, exclusive))
 
+    def hold_weights(model: ServedModel) -> AbstractAsyncContextManager[None]:
+        return residency.hold(model.loaded) if isinstance(model.loaded, ResidentModel) else nullcontext()
+
+    def load_seconds(model: ServedModel) -> float:
+        return residency.load_seconds(model.loaded) if isinstance(model.loaded, ResidentModel) else 0.0
+
     limits = QueueLimits(settings.max_queue_requests, settings.max_queue_pixels, settings.max_queue_inferences)
-    admission: Admission[ServedModel] = Admission(limits, concurrency.lanes, metrics, listener=refusals)
-    scheduler = Scheduler(run_batch, admission, concurrency, metrics)
+    admission: Admission[ServedModel] = Admission(
+        limits, concurrency.lanes, metrics, listener=refusals, load_seconds=load_seconds
+    )
+    scheduler = Scheduler(run_batch, admission, concurrency, metrics, hold_weights=hold_weights)
     build = build_fingerprint(runner.device, device.precision, device.tile_sizes)
     return Engine(runner, stores, models, watcher, admission, scheduler, build)
 

@@ -167,6 +167,20 @@ class Settings(BaseSettings):
         "default 128 million on a GPU, and on a CPU, where batches gain nothing, one tile at a time",
     )
 
+    resident_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="bytes of weights on the device, in all precisions; where the models that are served have more, "
+        "the least recently used leave it, and come back when they are asked for. By default 40 % of what is free of a "
+        "GPU's memory at the start, and no bound on a CPU",
+    )
+    resident_host_bytes: int = Field(
+        4 * 2**30,
+        ge=0,
+        description="bytes of the host's page-locked memory for weights that left a GPU, from where they come back "
+        "soonest; further ones are read from their store",
+    )
+
     max_connections: int = Field(
         default_factory=connections_of_descriptors,
         ge=1,

@@ -3,11 +3,12 @@
 from model_store.networks.architecture import STYLE, UPSCALE_4, UPSCALE_8, Architecture, ArchitectureError
 from model_store.networks.geometry import Geometry
 from model_store.networks.imported import ImportedNetwork, ImportedSpec
-from model_store.networks.inference_rewrites import for_inference
+from model_store.networks.inference_rewrites import for_inference, thin_layers
 from model_store.networks.layers import reflected
 from model_store.networks.network import Network
 from model_store.networks.precision import has_fast_bf16
 from model_store.networks.reduction import area_reduced, thumbnail
+from model_store.networks.thin_layers import LayerForm
 from model_store.networks.transform import NetworkSpec, TransformNetwork
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Geometry",
     "ImportedNetwork",
     "ImportedSpec",
+    "LayerForm",
     "Network",
     "NetworkSpec",
     "TransformNetwork",
@@ -26,5 +28,6 @@ __all__ = [
     "for_inference",
     "has_fast_bf16",
     "reflected",
+    "thin_layers",
     "thumbnail",
 ]

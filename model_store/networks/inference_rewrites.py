@@ -6,9 +6,13 @@
   sums of the 3×3 taps: 2.25 times fewer operations.
 - A convolution to three channels leaves most of a vector unit idle. A stride-2 convolution with a kernel one pixel
   larger computes a 2×2 block of output pixels as twelve channels, and a pixel shuffle puts them in place.
+
+The layers of large kernels from or to few channels can be computed in other forms as well (`LayerForm`). Which is the
+fastest depends on the device: whoever runs the network measures that, and says so to `for_inference`.
 """
 
 import copy
+from collections.abc import Mapping
 from typing import TypeVar, overload
 
 import torch
@@ -25,58 +29,88 @@ from model_store.networks.layers import (
     ThumbnailNorm,
     TransposedLayer,
     UpsampleLayer,
-    reflect,
 )
 from model_store.networks.network import Network
+from model_store.networks.thin_layers import LayerForm, in_form, is_thin, possible_forms, usual_form
 from model_store.networks.transform import TransformNetwork
 
 _Layer = TypeVar("_Layer", ConvLayer, UpsampleLayer, TransposedLayer)
-
-_MIN_BLOCKED_KERNEL = 5
-"""Smallest kernel side that gains from the blocked form; with a 3×3 kernel the work would nearly double."""
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 @overload
-def for_inference(network: TransformNetwork, precision: torch.dtype = torch.float32) -> TransformNetwork: ...
+def for_inference(
+    network: TransformNetwork, precision: torch.dtype = torch.float32, forms: Mapping[int, LayerForm] | None = None
+) -> TransformNetwork: ...
 
 
 @overload
-def for_inference(network: Network, precision: torch.dtype = torch.float32) -> Network: ...
+def for_inference(
+    network: Network, precision: torch.dtype = torch.float32, forms: Mapping[int, LayerForm] | None = None
+) -> Network: ...
 
 
-def for_inference(network: Network, precision: torch.dtype = torch.float32) -> Network:
+def for_inference(
+    network: Network, precision: torch.dtype = torch.float32, forms: Mapping[int, LayerForm] | None = None
+) -> Network:
     """A rewritten copy of `network` for inference, with the same contract, channels_last, weights in `precision`.
 
     In float32 it equals the network in evaluation mode to 1e-5. Input and output are float32 in every precision. If
     the features of an image overflow, its output is not finite. An imported network is copied as it is; see
-    `ImportedNetwork.for_inference`.
+    `ImportedNetwork.for_inference`. `forms`: of thin layers, by their positions, where they are not the usual ones.
     """
     if isinstance(network, TransformNetwork):
-        return _rewritten(network, precision)
+        return _rewritten(network, precision, forms or {})
     if isinstance(network, ImportedNetwork):
         return network.for_inference(precision)
     raise TypeError(f"{type(network).__name__} is no network that can be rewritten")
 
 
-def _rewritten(network: TransformNetwork, precision: torch.dtype) -> TransformNetwork:
+def thin_layers(network: Network, precision: torch.dtype) -> dict[int, dict[LayerForm, nn.Module]]:
+    """By the positions of the thin layers: the layer in each of its forms, in `precision`, the usual form first."""
+    if not isinstance(network, TransformNetwork):
+        return {}
+    copied = copy.deepcopy(network).eval().requires_grad_(False)
+    folded = {
+        position: _fold_norm(layer)
+        for position, layer in enumerate(copied.layers)
+        if isinstance(layer, ConvLayer) and is_thin(layer)
+    }
+    return {position: _in_all_forms(layer, precision) for position, layer in folded.items()}
+
+
+def _in_all_forms(layer: ConvLayer, precision: torch.dtype) -> dict[LayerForm, nn.Module]:
+    usual = usual_form(layer)
+    forms = [usual, *(form for form in possible_forms(layer) if form != usual)]
+    return {form: _prepare(in_form(layer, form), precision) for form in forms}
+
+
+def _rewritten(network: TransformNetwork, precision: torch.dtype, forms: Mapping[int, LayerForm]) -> TransformNetwork:
     fast = copy.deepcopy(network).eval().requires_grad_(False)
-    fast.layers = nn.Sequential(*(_rewrite(layer) for layer in fast.layers))
-    fast.layers.to(precision).to(memory_format=torch.channels_last)
+    fast.layers = nn.Sequential(*(_rewrite(layer, forms.get(i)) for i, layer in enumerate(fast.layers)))
+    _prepare(fast.layers, precision)
+    fast.variant = ",".join(f"{position}:{form}" for position, form in sorted(forms.items()))
     if isinstance(fast.output, ScaledTanh):
         fast.output = OverflowPreservingTanh(fast.spec.tanh_centre).to(fast.output.centre.device)
-    for module in fast.layers.modules():
-        if isinstance(module, ThumbnailNorm):
-            module.float()  # its statistics are computed in fp32
-        if isinstance(module, NormalizedConv):
-            module.fold_affine = precision == torch.float32
     return fast
 
 
-def _rewrite(layer: nn.Module) -> nn.Module:
+def _prepare(layers: _Module, precision: torch.dtype) -> _Module:
+    """Weights in `precision` and channels_last; the statistics of thumbnail normalisation stay in fp32."""
+    layers.to(precision).to(memory_format=torch.channels_last)
+    for module in layers.modules():
+        if isinstance(module, ThumbnailNorm):
+            module.float()
+        if isinstance(module, NormalizedConv):
+            module.fold_affine = precision == torch.float32
+    return layers
+
+
+def _rewrite(layer: nn.Module, form: LayerForm | None) -> nn.Module:
     match layer:
         case ConvLayer():
             folded = _fold_norm(layer)
-            return BlockedConv(folded) if _benefits_from_blocking(folded.conv) else folded
+            return in_form(folded, form or usual_form(folded)) if is_thin(folded) else folded
         case ResidualBlock():
             layer.first, layer.second = _fold_norm(layer.first), _fold_norm(layer.second)
             return layer
@@ -96,10 +130,6 @@ def _fold_norm(layer: _Layer) -> _Layer:
     if isinstance(layer.relu, nn.ReLU):
         layer.relu = nn.ReLU(inplace=True)
     return layer
-
-
-def _benefits_from_blocking(conv: nn.Conv2d) -> bool:
-    return conv.out_channels == 3 and conv.stride == (1, 1) and conv.kernel_size[0] >= _MIN_BLOCKED_KERNEL
 
 
 class OverflowPreservingTanh(ScaledTanh):
@@ -132,32 +162,3 @@ class FusedUpsample(NormalizedConv):
         if reflected:
             x = F.pad(x, (1, 1, 1, 1), mode="replicate")
         return F.conv_transpose2d(x, weight, bias, stride=2, padding=3 if reflected else 2)
-
-
-class BlockedConv(NormalizedConv):
-    """A stride-1 `ConvLayer` to few channels, computed in 2×2 blocks of output pixels."""
-
-    conv: nn.Conv2d
-
-    def __init__(self, layer: ConvLayer) -> None:
-        kernel = layer.conv.kernel_size[0]
-        shifted = [F.pad(layer.conv.weight, (dx, 1 - dx, dy, 1 - dy)) for dy in (0, 1) for dx in (0, 1)]
-        weight = torch.stack(shifted, 1).flatten(0, 1)
-        conv = nn.Conv2d(layer.conv.in_channels, len(weight), kernel + 1, stride=2, device=weight.device)
-        conv.weight = nn.Parameter(weight, requires_grad=False)
-        conv.bias = nn.Parameter(_bias_or_zeros(layer.conv).repeat_interleave(4), requires_grad=False)
-        super().__init__(conv, layer.norm, layer.relu, reflected=layer.reflected)
-        self.reflect_padding = layer.reflect_padding
-        self.zero_padding = int(layer.conv.padding[0])
-
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
-        if reflected:
-            x = reflect(x, self.reflect_padding, self.reflect_padding, self.reflect_padding, self.reflect_padding)
-        height, width = (side + 2 * self.zero_padding - self.conv.kernel_size[0] + 2 for side in x.shape[-2:])
-        before = self.zero_padding
-        padded = F.pad(x, (before, before + width % 2, before, before + height % 2))  # to an even number of outputs
-        return F.pixel_shuffle(F.conv2d(padded, weight, bias, stride=2), 2)[..., :height, :width]
-
-
-def _bias_or_zeros(conv: nn.Conv2d) -> Tensor:
-    return conv.bias if conv.bias is not None else conv.weight.new_zeros(conv.out_channels)

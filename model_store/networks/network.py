@@ -42,6 +42,8 @@ class Network(nn.Module, ABC):
 
     spec: Spec
     scale: int
+    variant: str = ""
+    """In which forms its layers are computed, where they are not the usual ones: equal networks, other last bits."""
 
     @property
     @abstractmethod

@@ -58,9 +58,10 @@ class Admission(Generic[Model]):
         listener: CapacityListener | None = None,
         patience: Patience | None = None,
         policy: SchedulingPolicy | None = None,
+        load_seconds: Callable[[Model], float] = lambda _: 0.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`lanes`: batches that run side by side on the device."""
+        """`lanes`: batches that run side by side; `load_seconds`: until the weights of a model are on the device."""
         self._limits = limits
         self._lanes = lanes
         self._metrics = metrics
@@ -70,7 +71,7 @@ class Admission(Generic[Model]):
         self.patience = patience or Patience()
         self.draining = False
         """Whether nothing is admitted any more; see `close`."""
-        self.backlog: Backlog[Model] = Backlog(lanes, clock)
+        self.backlog: Backlog[Model] = Backlog(lanes, clock, load_seconds)
         """Everything that is admitted and not answered yet."""
         self._released = asyncio.Event()
         metrics.admitted_requests.set_function(lambda: self.backlog.client_requests)

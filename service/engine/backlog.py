@@ -58,8 +58,14 @@ class InferenceGroup(Generic[Model]):
 class Backlog(Generic[Model]):
     """Everything that is admitted and not answered yet."""
 
-    def __init__(self, lanes: int, clock: Callable[[], float] = monotonic) -> None:
-        """`lanes`: batches that run side by side on the device."""
+    def __init__(
+        self,
+        lanes: int,
+        clock: Callable[[], float] = monotonic,
+        load_seconds: Callable[[Model], float] = lambda _: 0.0,
+    ) -> None:
+        """`lanes`: batches that run side by side; `load_seconds`: until the weights of a model are on the device."""
+        self._load_seconds = load_seconds
         self.inferences: dict[InferenceRequest[Model], InferenceGroup[Model]] = {}
         self.client_requests = 0
         self.output_pixels = 0
@@ -118,7 +124,9 @@ class Backlog(Generic[Model]):
         ahead = sum(other.inferences * other.remaining_seconds for other in predictions if other.due <= due)
         others = len(self.inferences) - sum(request in self.inferences for request in requests)
         exclusive = not others and frames * sum(request.tile_count for request in requests) == 1
-        longest = max(request.minimum_seconds(exclusive=exclusive) for request in requests)
+        longest = max(
+            request.minimum_seconds(exclusive=exclusive) + self._load_seconds(request.model) for request in requests
+        )
         shared = 0.0 if exclusive else frames * sum(request.waiting_seconds for request in requests) / self._lanes
         return ahead / self._lanes, max(longest, shared)
 

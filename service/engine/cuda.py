@@ -83,6 +83,8 @@ class GraphKey(NamedTuple):
     shape: torch.Size
     """Of the batch, (N, H, W, 3)."""
     sample: torch.dtype
+    variant: str = ""
+    """In which forms its thin layers are computed."""
 
     def differs_in_batch(self, other: "GraphKey") -> bool:
         """Whether the other one is the same but for the size of the batch."""
@@ -267,7 +269,7 @@ def _copy_weights(source: Network, target: Network) -> None:
 
 
 def _graph_key(network: Network, shape: torch.Size, sample: torch.dtype) -> GraphKey:
-    return GraphKey(network.spec.model_dump_json(), _dtype(network), shape, sample)
+    return GraphKey(network.spec.model_dump_json(), _dtype(network), shape, sample, network.variant)
 
 
 def _dtype(network: Network) -> torch.dtype:

@@ -1,5 +1,6 @@
 """Builds the device of some settings: what runs batches on it, and what loads networks for that."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +10,10 @@ from service.engine.backend import Backend
 from service.engine.cpu import CpuBackend
 from service.engine.cuda import CudaBackend
 from service.engine.device import choose_device, choose_precision, configure_torch
+from service.engine.layer_forms import LayerSeconds, seconds_on_gpu
 from service.engine.model_loader import ModelLoader
 from service.engine.openvino_network import OpenVinoCompiler
+from service.engine.residency import ResidencyLimits
 from service.engine.runner import Runner
 from service.engine.scheduler import Concurrency
 from service.engine.tiling import TileSizes
@@ -25,6 +28,10 @@ GPU_TILE_SIDES = (256, 512, 1024)
 
 GPU_BATCH_VALUES = 128 * MEGA
 """256 MB of planes in half precision, whatever the network: 2.7 megapixels of the paper's style network."""
+
+
+GPU_WEIGHTS = 0.4
+"""Share of a GPU's free memory that weights may take by default; the rest is for graphs and planes."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +57,41 @@ def assemble_device(settings: Settings, metrics: Metrics, *, timed: bool = True)
     runner = Runner(device, _backend(settings, device, concurrency), concurrency.lanes, metrics)
     compiler = _compiler(settings, device, concurrency, precision, timed=timed)
     only_if_faster = settings.cpu_engine == "auto"
-    loader = ModelLoader(runner, precision, sizes, compiler, only_if_faster=only_if_faster, timed=timed)
+    loader = ModelLoader(
+        runner,
+        precision,
+        sizes,
+        compiler,
+        only_if_faster=only_if_faster,
+        timed=timed,
+        layer_seconds=_layer_seconds(device),
+    )
     return Device(runner, loader, concurrency, precision, sizes)
+
+
+def residency_limits(settings: Settings, free_bytes: int | None) -> ResidencyLimits:
+    """How many bytes of weights may be where; `free_bytes`: of a GPU at the start, None where there is none.
+
+    On a CPU the device's memory is the host's: weights leave it for the disk.
+    """
+    if free_bytes is None:
+        return ResidencyLimits(math.inf if settings.resident_bytes is None else settings.resident_bytes)
+    return ResidencyLimits(settings.resident_bytes or int(GPU_WEIGHTS * free_bytes), settings.resident_host_bytes)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Of a GPU's memory; None of a CPU."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
 def _backend(settings: Settings, device: torch.device, concurrency: Concurrency) -> Backend:
     if device.type == "cuda":
         return CudaBackend(device)
     return CpuBackend(settings.threads, concurrency.lanes)
+
+
+def _layer_seconds(device: torch.device) -> LayerSeconds | None:
+    return seconds_on_gpu(device) if device.type == "cuda" else None
 
 
 def _compiler(

@@ -24,6 +24,11 @@ class LoadedNetwork:
         """What computes its layers: torch or openvino."""
         return "openvino" if isinstance(self.network, OpenVinoNetwork) else "torch"
 
+    @property
+    def variants(self) -> tuple[str, str]:
+        """In which forms its thin layers are computed, and those of the network in fp32."""
+        return self.network.variant, self.fp32.variant
+
 
 @dataclass(frozen=True)
 class LoadedModel:

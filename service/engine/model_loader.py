@@ -8,13 +8,15 @@ from functools import partial
 import numpy as np
 import torch
 
-from model_store import GoldenMismatch, Network, StoredModel, for_inference
+from model_store import GoldenMismatch, LayerForm, Network, StoredModel, for_inference
 from service.engine.calibration import Calibration, SampleType, calibrate
 from service.engine.cost_model import CostModel
+from service.engine.layer_forms import LayerSeconds, choose_forms
 from service.engine.loaded_model import LoadedModel, LoadedNetwork
 from service.engine.openvino_network import OpenVinoCompiler, OpenVinoNetwork
 from service.engine.runner import Runner
 from service.engine.tiling import ImageTile, TileSizes, Tiling
+from service.errors import OutOfDeviceMemory
 
 FASTER = 0.9
 """Share of torch's time that OpenVINO may take where it is chosen by that: less would be chosen by chance."""
@@ -34,22 +36,27 @@ class ModelLoader:
         *,
         only_if_faster: bool = False,
         timed: bool = True,
+        layer_seconds: LayerSeconds | None = None,
     ) -> None:
         """With a `compiler`, OpenVINO computes images of 8 bits; `only_if_faster` compares it with torch first.
 
         `timed`: whether networks are warmed up, timed and compared; otherwise their cost models say 0.
+        `layer_seconds` measures the forms of thin layers, of which the fastest is chosen; by default the usual one is.
         """
-        self._runner = runner
+        self.runner = runner
+        """Whose device the models are loaded onto."""
         self._timed = timed
         self._precision = precision
         self._tile_sizes = tile_sizes
         self._compiler = compiler
         self._only_if_faster = only_if_faster
+        self._layer_seconds = layer_seconds if timed else None
+        self._forms: dict[tuple[str, torch.dtype], dict[int, LayerForm]] = {}
         self._calibrations: dict[tuple[str, SampleType, bool], Calibration] = {}
 
     def submit(self, model: StoredModel) -> Future[LoadedModel]:
         """`load` beside the batches of the runner."""
-        return self._runner.submit_beside(partial(self.load, model))
+        return self.runner.submit_beside(partial(self.load, model))
 
     def load(self, model: StoredModel) -> LoadedModel:
         """Put a network on the device, verify its golden output there, warm it up and time it.
@@ -86,11 +93,35 @@ class ModelLoader:
 
     def _verify(self, model: StoredModel, precision: torch.dtype) -> Network:
         """The network on the device, in a precision in which it reproduces its golden output."""
-        return self._check(model, for_inference(model.network, precision), precision)
+        forms = self._chosen_forms(model.network, precision)
+        return self._check(model, for_inference(model.network, precision, forms), precision)
+
+    def _measured_forms(
+        self, network: Network, precision: torch.dtype, layer_seconds: LayerSeconds
+    ) -> dict[int, LayerForm]:
+        """The usual ones where memory does not suffice to compare them."""
+        runner = self.runner
+        try:
+            with runner.translated_errors(), runner.backend.lane(exclusive=False), runner.backend.launch_lock():
+                return choose_forms(network, precision, layer_seconds)
+        except OutOfDeviceMemory as error:
+            logger.warning("the forms of thin layers are not compared: %s", error)
+            return {}
+
+    def _chosen_forms(self, network: Network, precision: torch.dtype) -> dict[int, LayerForm]:
+        """Of thin layers. Networks of one architecture have the same, so that they share graphs and calibrations."""
+        if self._layer_seconds is None:
+            return {}
+        key = (network.spec.model_dump_json(), precision)
+        if key not in self._forms:
+            self._forms[key] = self._measured_forms(network, precision, self._layer_seconds)
+            chosen = {position: str(form) for position, form in self._forms[key].items()}
+            logger.info("%s in %s: thin layers as usual but for %s", network.spec.architecture, precision, chosen)
+        return self._forms[key]
 
     def _check(self, model: StoredModel, network: Network, precision: torch.dtype) -> Network:
         """A network, moved to the device. Raises GoldenMismatch where it does not reproduce the golden output there."""
-        runner = self._runner
+        runner = self.runner
         with (
             runner.translated_errors(),
             torch.inference_mode(),
@@ -114,9 +145,9 @@ class ModelLoader:
 
     def _calibrate(self, network: Network, fp32: Network, tiling: Tiling, sample: SampleType) -> Calibration:
         def run(tried: Tiling, tiles: Sequence[ImageTile], exclusive: bool) -> None:
-            self._runner.run(LoadedNetwork(network, fp32, tried, CostModel(0.0, 0.0)), tiles, exclusive)
+            self.runner.run(LoadedNetwork(network, fp32, tried, CostModel(0.0, 0.0)), tiles, exclusive)
 
         measured = calibrate(run, tiling, sample)
         for shape, batch in measured.fixed_batches.items():
-            self._runner.backend.keep_batch(network, (batch, *shape, 3), np.dtype(sample))
+            self.runner.backend.keep_batch(network, (batch, *shape, 3), np.dtype(sample))
         return measured

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Generic
@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 RunBatch = Callable[[Model, Sequence[ImageTile], bool], Awaitable[None]]
 """Runs one batch of tiles whose planes have one shape, exclusively or on one lane, and pastes the results."""
+
+HoldWeights = Callable[[Model], AbstractAsyncContextManager[None]]
+"""For the length of the block the weights of a model are on the device; waits until they are."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,11 @@ class Scheduler(Generic[Model]):
         metrics: Metrics,
         *,
         small_request_seconds: float = 1.0,
+        hold_weights: HoldWeights[Model] = lambda _: nullcontext(),
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """After a small request, another one is expected for `small_request_seconds`."""
+        self._hold_weights = hold_weights
         self._run = run
         self._admission = admission
         self._concurrency = concurrency
@@ -106,15 +111,32 @@ class Scheduler(Generic[Model]):
             return await request.result
         request.enqueue(image, self._admission.predicted_finish(request))
         with self._admission.backlog.queued(request):
-            self._queue.add(request)
-            self._changed.set()
-            try:
-                result = await request.result
-            finally:
-                self._queue.discard(request)
+            result = await self._result_on_device(request)
         predicted, times = request.predicted_finish, request.times
         self._metrics.prediction_ratio.observe((predicted - times.queued) / max(times.finished - times.queued, 1e-6))
         return result
+
+    async def _result_on_device(self, request: InferenceRequest[Model]) -> Pixels:
+        """The request waits for the weights of its model before it is queued, until its deadline; others go on."""
+        waiting = asyncio.timeout(max(0.0, request.deadline.at - self._clock()))
+        try:
+            async with waiting, self._hold_weights(request.model):
+                waiting.reschedule(None)
+                return await self._queued_result(request)
+        except TimeoutError:
+            if waiting.expired():
+                raise DeadlineExceeded("the time for this request ran out while its model was loaded") from None
+            raise
+
+    async def _queued_result(self, request: InferenceRequest[Model]) -> Pixels:
+        if request.result.done():  # it was drained while its model was loaded
+            return await request.result
+        self._queue.add(request)
+        self._changed.set()
+        try:
+            return await request.result
+        finally:
+            self._queue.discard(request)
 
     async def serve(self) -> None:
         """Run batches until cancelled. A batch that fails takes only its own requests with it.

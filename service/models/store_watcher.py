@@ -8,6 +8,8 @@ from time import monotonic
 from model_store import ModelStore, describe_ignored_entries
 from model_store.allocator import trim_heap
 from service.engine.model_loader import ModelLoader
+from service.engine.residency import Residency
+from service.engine.resident_model import ResidentModel
 from service.errors import DeviceLost
 from service.models.ignored_entries import IgnoredEntries
 from service.models.registry import ModelRegistry
@@ -25,6 +27,7 @@ class StoreWatcher:
         self,
         stores: Sequence[ModelStore],
         loader: ModelLoader,
+        residency: Residency,
         models: ModelRegistry,
         metrics: Metrics,
         poll_seconds: float,
@@ -32,6 +35,7 @@ class StoreWatcher:
         self._stores = [WatchedStore(store) for store in stores]
         self._ignored = {store.root: IgnoredEntries(store) for store in stores}
         self._loader = loader
+        self._residency = residency
         self._models = models
         self._metrics = metrics
         self._poll_seconds = poll_seconds
@@ -72,7 +76,9 @@ class StoreWatcher:
     async def _refresh(self) -> None:
         promoted = await asyncio.to_thread(self._read_stores)
         for name in {model.name for model in self._models.all()} - promoted.keys():
+            old = self._models.served(name)
             self._models.withdraw(name)
+            self._forget(old)
         self._models.failures.keep(promoted.keys())
         due = [version for version in promoted.values() if self._is_due(version)]
         if due:
@@ -120,7 +126,9 @@ class StoreWatcher:
             # of whatever kind, the old version goes on
             logger.exception("cannot serve %s from %s", version.label, version.root)
             return
+        old = self._models.served(version.name)
         self._models.serve(model)
+        self._forget(old)
         seconds = monotonic() - began
         self._metrics.model_loads.labels(version.name, "ok").inc()
         self._metrics.model_load_duration.labels(version.name).observe(seconds)
@@ -131,5 +139,17 @@ class StoreWatcher:
         store = ModelStore(version.root)
         stored = await asyncio.to_thread(store.load, version.name, version.number)
         loaded = await asyncio.wrap_future(self._loader.submit(stored))
+        resident = ResidentModel(
+            stored.manifest.label,
+            loaded,
+            lambda: self._loader.load(store.load(version.name, version.number)),
+            self._loader.runner,
+        )
+        await self._residency.add(resident)
         preview = await asyncio.to_thread(store.preview, version.name, version.number)
-        return ServedModel(stored.manifest, loaded, version, has_preview=preview is not None)
+        return ServedModel(stored.manifest, resident, version, has_preview=preview is not None)
+
+    def _forget(self, model: ServedModel | None) -> None:
+        """A version is served no more; its weights go when nobody uses them."""
+        if model is not None and isinstance(model.loaded, ResidentModel):
+            self._residency.forget(model.loaded)

@@ -65,8 +65,12 @@ def canonical(value: object) -> object:
 
 
 def _computation(model: ServedModel) -> list[object]:
-    """The engine and the sizes of batches, which are measured when it is loaded: both change last bits."""
-    return [model.network.engine, sorted([*shape, size] for shape, size in model.tiling.fixed_batches.items())]
+    """What is measured when it is loaded, and changes last bits: the engine, forms of layers, the sizes of batches."""
+    return [
+        model.network.engine,
+        model.network.variants,
+        sorted([*shape, size] for shape, size in model.tiling.fixed_batches.items()),
+    ]
 
 
 def _device_name(device: torch.device) -> str:

@@ -145,6 +145,13 @@ class Metrics:
             "store_ignored_entries", "Entries in the folder of a model store that are no models", "store"
         )
         self.model_loads = self._counter("model_loads", "Attempts to load a version", "model", "result")
+        self.resident_bytes = self._gauge("resident_bytes", "Bytes of weights, by place: device, host", "place")
+        self.weight_loads = self._counter(
+            "weight_loads", "Times that weights came back to the device, by where they were: host, disk", "source"
+        )
+        self.weight_evictions = self._counter(
+            "weight_evictions", "Times that weights left the device, by where to: host, disk", "target"
+        )
         self.model_load_duration = self._histogram(
             "model_load_duration_seconds", "Reading, verifying and warming up a version", STAGE_SECONDS, "model"
         )

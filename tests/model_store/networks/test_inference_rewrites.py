@@ -6,12 +6,15 @@ from model_store import (
     SHIPPED_STORE,
     STYLE,
     UPSCALE_4,
+    LayerForm,
     ModelStore,
     TransformNetwork,
     area_reduced,
     for_inference,
+    thin_layers,
 )
-from model_store.networks.inference_rewrites import BlockedConv, FusedUpsample
+from model_store.networks.inference_rewrites import FusedUpsample
+from model_store.networks.thin_layers import StridedConv
 from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, network, own, pictures
 
 SIDES = [(31, 46), (64, 57)]
@@ -29,6 +32,26 @@ def test_is_the_same_function(architecture: str, norm: str, form: str) -> None:
         image = torch.rand(2, 3, *side)
         with torch.inference_mode():
             assert (fast(image) - trained(image)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("layer_form", LayerForm)
+@pytest.mark.parametrize(("norm", "form"), [("batch", "paper"), ("none", "same"), ("thumbnail", "native")])
+def test_is_the_same_function_in_every_form_of_thin_layers(norm: str, form: str, layer_form: LayerForm) -> None:
+    trained = network("c9s1-4,c5s1-3,c7s1-6,R6,c9s1-3", norm, form)
+    forms = {i: layer_form for i, layer in thin_layers(trained, torch.float32).items() if layer_form in layer}
+    fast = for_inference(trained, forms=forms)
+    for side in SIDES + (TINY if norm != "thumbnail" else []):
+        image = pictures(2, *side)
+        with torch.inference_mode():
+            assert (fast(image) - trained(image)).abs().max() < 2e-5
+    assert f"2:{layer_form}" in fast.variant or (norm == "thumbnail" and layer_form is LayerForm.PADDED)
+
+
+def test_thin_layers_are_those_of_large_kernels_from_or_to_few_channels() -> None:
+    found = thin_layers(network("c9s1-32,d16,R16,u16,c3s1-3,c9s1-3"), torch.bfloat16)
+    assert list(found) == [0, 5]
+    assert [next(iter(forms)) for forms in found.values()] == [LayerForm.PLAIN, LayerForm.STRIDED]
+    assert all(set(forms) == set(LayerForm) for forms in found.values())
 
 
 @pytest.mark.parametrize("architecture", [STYLE, UPSCALE_4])
@@ -135,7 +158,7 @@ def test_rewrites_every_costly_layer_and_leaves_the_original_alone() -> None:
     kinds = [type(module) for module in fast.layers.modules()]
     assert nn.BatchNorm2d not in kinds
     assert kinds.count(FusedUpsample) == 2
-    assert kinds.count(BlockedConv) == 1
+    assert kinds.count(StridedConv) == 1
     assert not any(parameter.requires_grad for parameter in fast.parameters())
     assert before.keys() == trained.state_dict().keys()
     assert all(torch.equal(value, trained.state_dict()[key]) for key, value in before.items())

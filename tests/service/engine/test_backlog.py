@@ -105,6 +105,16 @@ def test_forecast_of_an_admitted_frame_counts_the_others() -> None:
     with_backlog(scenario)
 
 
+def test_forecast_counts_the_time_until_the_weights_are_there() -> None:
+    async def scenario() -> None:
+        cold, warm = model("cold", fixed=2.0), model("warm", fixed=2.0)
+        backlog = Backlog[Model](1, lambda: NOW, lambda subject: 3.0 if subject is cold else 0.0)
+        assert backlog.forecast(requests(cold)) == (0, 5)
+        assert backlog.forecast(requests(warm)) == (0, 2)
+
+    asyncio.run(scenario())
+
+
 def test_prediction_does_not_look_at_each_frame() -> None:
     """An attack: 64 animations of 600 frames, of each of which as many as are decoded ahead are queued."""
 

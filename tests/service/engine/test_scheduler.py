@@ -1,6 +1,6 @@
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
@@ -170,6 +170,27 @@ def test_result_is_put_together_from_tiles(scale: int) -> None:
         assert len(service.device.batches_run) > 50
 
     serving(scenario, lanes=3)
+
+
+def test_request_waits_for_the_weights_of_its_model_alone() -> None:
+    loaded = asyncio.Event()
+
+    @asynccontextmanager
+    async def hold(subject: Model) -> AsyncIterator[None]:
+        if subject.name == "cold":
+            await loaded.wait()
+        yield
+
+    async def scenario(service: Service) -> None:
+        service.device.free()
+        cold = await service.post(model("cold"), 1)
+        assert await asyncio.gather(*await service.post(model("warm"), 2)) == [3]
+        with pytest.raises(DeadlineExceeded, match="its model was loaded"):
+            await service.ask(model("cold"), image(3), monotonic())
+        loaded.set()
+        assert await asyncio.gather(*cold) == [2]
+
+    serving(scenario, hold_weights=hold)
 
 
 def test_batches_grow_while_the_device_is_busy() -> None:

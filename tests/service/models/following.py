@@ -1,6 +1,7 @@
 """A registry and the watcher of its stores, for the length of a scenario."""
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from model_store import ModelStore
 from service.engine.backend import Backend
 from service.engine.cpu import CpuBackend
 from service.engine.model_loader import ModelLoader
+from service.engine.residency import Residency, ResidencyLimits
 from service.engine.runner import Runner
 from service.engine.tiling import TileSizes
 from service.models.load_failures import LoadFailures
@@ -21,13 +23,20 @@ from service.telemetry.metrics import Metrics
 Scenario = Callable[[ModelRegistry, StoreWatcher], Coroutine[Any, Any, None]]
 
 
-def following(scenario: Scenario, *roots: Path, poll_seconds: float = 0.01, backend: Backend | None = None) -> Metrics:
+def following(
+    scenario: Scenario,
+    *roots: Path,
+    poll_seconds: float = 0.01,
+    backend: Backend | None = None,
+    resident_bytes: float = math.inf,
+) -> Metrics:
     """Run a scenario with the models of some stores; the test says when they are read."""
     metrics = Metrics()
     runner = Runner(torch.device("cpu"), backend or CpuBackend(1, 1), 1, metrics)
     loader = ModelLoader(runner, torch.float32, TileSizes(2**20))
+    residency = Residency(ResidencyLimits(resident_bytes), metrics)
     models = ModelRegistry(LoadFailures(poll_seconds), metrics)
-    watcher = StoreWatcher([ModelStore(root) for root in roots], loader, models, metrics, poll_seconds)
+    watcher = StoreWatcher([ModelStore(root) for root in roots], loader, residency, models, metrics, poll_seconds)
     try:
         asyncio.run(scenario(models, watcher))
     finally:

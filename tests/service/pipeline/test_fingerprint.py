@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_store import ModelStore, TransformNetwork
+from model_store import LayerForm, ModelStore, TransformNetwork, for_inference
 from service.engine.loaded_model import LoadedModel
 from service.engine.openvino_network import OpenVinoNetwork
 from service.engine.priority import Priority
@@ -34,6 +34,13 @@ def by_openvino(model: ServedModel) -> ServedModel:
     return replace(model, loaded=LoadedModel(replace(default, network=network), model.loaded.fp32))
 
 
+def in_another_form(model: ServedModel) -> ServedModel:
+    """The same model, whose first layer is computed in another form."""
+    stored = ModelStore(model.source.root).load(model.name).network
+    other = for_inference(stored, forms={0: LayerForm.BLOCKED_4})
+    return replace(model, loaded=LoadedModel(replace(model.loaded.default, network=other), model.loaded.fp32))
+
+
 def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path) -> None:
     publish(tmp_path)
     model = served(tmp_path)
@@ -42,7 +49,9 @@ def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path
     assert request_fingerprint(request, b"image", MADE) == request_fingerprint(same, b"image", MADE)
 
     publish(tmp_path, built=network(seed=1))
+    in_form = replace(request, operation=Stylize(((in_another_form(model), 1.0),)))
     others = [
+        (in_form, b"image", MADE),
         (request, b"other", MADE),
         (request, b"image", build_fingerprint(torch.device("cpu"), torch.bfloat16, SIZES)),
         (request, b"image", build_fingerprint(torch.device("cpu"), torch.float32, TileSizes(2**19))),
@@ -54,7 +63,7 @@ def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path
         (replace(request, mask=b"mask"), b"image", MADE),
     ]
     assert ModelStore(tmp_path).current("wave") == 2
-    assert len({request_fingerprint(*other) for other in [*others, (request, b"image", MADE)]}) == 10
+    assert len({request_fingerprint(*other) for other in [*others, (request, b"image", MADE)]}) == 11
 
 
 def test_options_that_are_added_count_by_themselves() -> None:

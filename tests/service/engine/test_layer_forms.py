@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model_store import LayerForm
+from model_store.networks.thin_layers import BlockedConv
+from service.engine.layer_forms import choose_forms, seconds_on_gpu
+from service.engine.model_loader import ModelLoader
+from tests.networks import network
+from tests.service.engine.runners import WHOLE, made, stored
+from tests.service.live import publish
+
+
+class Timer:
+    """Says that a layer takes a second, or less in blocks."""
+
+    def __init__(self, blocked: float) -> None:
+        self.blocked = blocked
+        self.channels: list[int] = []
+
+    def __call__(self, layer: nn.Module, features: Tensor) -> float:
+        self.channels.append(features.shape[1])
+        return self.blocked if isinstance(layer, BlockedConv) and layer.block == 4 else 1.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"), [(0.5, {0: LayerForm.BLOCKED_4, 7: LayerForm.BLOCKED_4}), (0.95, {}), (1.5, {})]
+)
+def test_another_form_is_chosen_only_where_it_is_clearly_faster(seconds: float, chosen: dict[int, LayerForm]) -> None:
+    subject = network("c9s1-4,d6,d8,R8*2,u6,u4,c9s1-3")
+    timer = Timer(seconds)
+    assert choose_forms(subject, torch.float32, timer) == chosen
+    assert set(timer.channels) == {3, 4}
+
+
+def test_networks_of_one_architecture_are_measured_once_and_keep_their_golden_output(tmp_path: Path) -> None:
+    runner, timer = made(), Timer(0.5)
+    loader = ModelLoader(runner, torch.float32, WHOLE, layer_seconds=timer)
+    variants = set()
+    for seed in range(2):
+        publish(tmp_path, built=network(seed=seed))
+        variants.add(loader.load(stored(tmp_path)).default.variants)
+    assert len(timer.channels) == 2 * len(LayerForm)
+    assert all("blocked-4" in variant for pair in variants for variant in pair)
+    assert len(variants) == 1
+    runner.close()
+
+
+def test_without_memory_to_compare_them_forms_are_the_usual_ones(tmp_path: Path) -> None:
+    def out_of_memory(_layer: nn.Module, _features: Tensor) -> float:
+        raise MemoryError
+
+    publish(tmp_path)
+    runner = made()
+    loader = ModelLoader(runner, torch.float32, WHOLE, layer_seconds=out_of_memory)
+    assert loader.load(stored(tmp_path)).default.variants == ("", "")
+    runner.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_layers_are_timed_on_a_gpu() -> None:
+    layer = nn.Conv2d(3, 8, 9).half()
+    assert 0 < seconds_on_gpu(torch.device("cuda"))(layer, torch.rand(1, 3, 64, 64).half()) < 1

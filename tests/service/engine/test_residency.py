@@ -1,0 +1,228 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import pytest
+
+from service.engine.residency import Place, Residency, ResidencyLimits
+from service.telemetry.metrics import Metrics
+
+
+class Style:
+    """Weights whose moves are remembered, and can be held up or fail."""
+
+    def __init__(self, name: str, size: int = 1, place: Place = Place.DEVICE) -> None:
+        self.name, self.bytes, self.place = name, size, place
+        self.moves: list[Place] = []
+        self.may_move = asyncio.Event()
+        self.may_move.set()
+        self.fault: Exception | None = None
+
+    async def move(self, place: Place) -> None:
+        await self.may_move.wait()
+        if self.fault is not None:
+            raise self.fault
+        self.moves.append(place)
+        self.place = place
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+def styles(names: str, size: int = 1) -> list[Style]:
+    return [Style(name, size) for name in names]
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def use(residency: Residency, *weights: Style) -> None:
+    for each in weights:
+        async with residency.hold(each):
+            assert each.place is Place.DEVICE
+
+
+async def hold_until(residency: Residency, weights: Style, done: asyncio.Event) -> None:
+    async with residency.hold(weights):
+        await done.wait()
+
+
+def run(scenario: Callable[[Residency], Awaitable[None]], device: int = 2, host: int = 0) -> None:
+    async def main() -> None:
+        await scenario(Residency(ResidencyLimits(device, host), Metrics(), Clock()))
+
+    asyncio.run(main())
+
+
+def test_least_recently_used_leaves_the_device_for_the_host_and_then_for_the_disk() -> None:
+    async def scenario(residency: Residency) -> None:
+        a, b, c, d = styles("abcd")
+        for each in (a, b, c, d):
+            await residency.add(each)
+        assert (residency.held(Place.DEVICE), residency.held(Place.HOST)) == (2, 1)
+        assert [each.place for each in (a, b, c, d)] == [Place.DISK, Place.HOST, Place.DEVICE, Place.DEVICE]
+        await use(residency, c, a)
+        assert [each.place for each in (a, b, c, d)] == [Place.DEVICE, Place.DISK, Place.DEVICE, Place.HOST]
+
+    run(scenario, host=1)
+
+
+def test_without_room_on_the_host_weights_go_to_the_disk() -> None:
+    async def scenario(residency: Residency) -> None:
+        a, b, c = styles("abc")
+        for each in (a, b, c):
+            await residency.add(each)
+        assert (a.moves, residency.held(Place.DEVICE)) == ([Place.DISK], 2)
+
+    run(scenario)
+
+
+def test_cold_style_waits_for_its_load_and_others_go_on() -> None:
+    async def scenario(residency: Residency) -> None:
+        warm, cold = Style("warm"), Style("cold", place=Place.DISK)
+        for each in (warm, cold):
+            await residency.add(each)
+        cold.may_move.clear()
+        waiting = [asyncio.create_task(use(residency, cold)) for _ in range(3)]
+        await settle()
+        await use(residency, warm)
+        assert not any(task.done() for task in waiting)
+        cold.may_move.set()
+        await asyncio.gather(*waiting)
+        assert cold.moves == [Place.DEVICE]
+
+    run(scenario)
+
+
+def test_what_is_in_use_stays_and_who_needs_its_room_waits() -> None:
+    async def scenario(residency: Residency) -> None:
+        a, b, cold = Style("a"), Style("b"), Style("cold", place=Place.DISK)
+        for each in (a, b, cold):
+            await residency.add(each)
+        done = asyncio.Event()
+        users = [asyncio.create_task(hold_until(residency, each, done)) for each in (a, b)]
+        waiting = asyncio.create_task(use(residency, cold))
+        await settle()
+        assert (a.moves, b.moves, cold.place) == ([], [], Place.DISK)
+        done.set()
+        await asyncio.gather(*users, waiting)
+        assert residency.held(Place.DEVICE) == 2
+
+    run(scenario)
+
+
+def test_what_is_larger_than_the_limit_is_used_alone() -> None:
+    async def scenario(residency: Residency) -> None:
+        small, large = Style("small"), Style("large", 10, Place.DISK)
+        for each in (small, large):
+            await residency.add(each)
+        await use(residency, large, small)
+        assert (small.place, large.place) == (Place.DEVICE, Place.DISK)
+
+    run(scenario)
+
+
+def test_failed_load_fails_those_who_wait_and_the_next_one_tries_again() -> None:
+    async def scenario(residency: Residency) -> None:
+        cold = Style("cold", place=Place.DISK)
+        cold.fault = OSError("the disk is gone")
+        for _ in range(2):
+            with pytest.raises(OSError, match="gone"):
+                await use(residency, cold)
+        assert residency.held(Place.DEVICE) == 0
+        cold.fault = None
+        await use(residency, cold)
+        assert residency.held(Place.DEVICE) == 1
+
+    run(scenario)
+
+
+def test_client_that_leaves_leaves_the_load_to_others() -> None:
+    async def scenario(residency: Residency) -> None:
+        cold = Style("cold", place=Place.DISK)
+        cold.may_move.clear()
+        leaving, staying = (asyncio.create_task(use(residency, cold)) for _ in range(2))
+        await settle()
+        leaving.cancel()
+        with suppress(asyncio.CancelledError):
+            await leaving
+        cold.may_move.set()
+        await staying
+        assert cold.moves == [Place.DEVICE]
+
+    run(scenario)
+
+
+def test_weights_that_are_asked_for_while_they_leave_come_back() -> None:
+    async def scenario(residency: Residency) -> None:
+        a, b, c = Style("a"), Style("b"), Style("c", place=Place.DISK)
+        for each in (a, b, c):
+            await residency.add(each)
+        a.may_move.clear()
+        loading = asyncio.create_task(use(residency, c))
+        await settle()
+        again = asyncio.create_task(use(residency, a))
+        await settle()
+        a.may_move.set()
+        await asyncio.gather(loading, again)
+        assert a.moves == [Place.DISK, Place.DEVICE]
+        assert residency.held(Place.DEVICE) == 2
+
+    run(scenario)
+
+
+def test_forgotten_weights_are_counted_until_nobody_uses_them() -> None:
+    async def scenario(residency: Residency) -> None:
+        old, idle = styles("oi")
+        for each in (old, idle):
+            await residency.add(each)
+        done = asyncio.Event()
+        user = asyncio.create_task(hold_until(residency, old, done))
+        await settle()
+        for each in (old, idle):
+            residency.forget(each)
+        assert residency.held(Place.DEVICE) == 1
+        done.set()
+        await user
+        assert residency.held(Place.DEVICE) == 0
+
+    run(scenario)
+
+
+def test_time_of_loads_is_known_after_the_first_one() -> None:
+    async def scenario(residency: Residency) -> None:
+        warm, cold, other = Style("warm"), Style("cold", place=Place.DISK), Style("other", place=Place.DISK)
+        for each in (warm, cold, other):
+            await residency.add(each)
+        assert residency.load_seconds(other) == 0
+        await use(residency, cold)
+        assert residency.load_seconds(other) == 1.0
+        assert residency.load_seconds(cold) == 0
+        assert residency.load_seconds(Style("unknown")) == 0
+
+    run(scenario)
+
+
+def test_loads_are_waited_for_one_by_one() -> None:
+    async def scenario(residency: Residency) -> None:
+        first, second, third = (Style(name, place=Place.DISK) for name in "abc")
+        for each in (first, second, third):
+            await residency.add(each)
+        await use(residency, first)
+        second.may_move.clear()
+        loading = asyncio.create_task(use(residency, second))
+        await settle()
+        assert (residency.load_seconds(second), residency.load_seconds(third)) == (1.0, 2.0)
+        second.may_move.set()
+        await loading
+        assert residency.load_seconds(third) == 1.0
+
+    run(scenario)
