@@ -11,6 +11,7 @@ from benchmarks import (
     engine,
     enlarge,
     fuzz,
+    gallery,
     gpu,
     hostile,
     interference,
@@ -31,6 +32,7 @@ from benchmarks.report import Tables
 BENCHMARKS = {
     "engine": engine,
     "enlarge": enlarge,
+    "gallery": gallery,
     "gpu": gpu,
     "roofline": roofline,
     "serve": serve,

@@ -21,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command = parse(arguments)
         configure_allocator()
-        print(command.execute())
+        printed = command.execute()
+        if printed:
+            print(printed)
     except (Interrupted, KeyboardInterrupt) as error:
         print(str(error) or "interrupted", file=sys.stderr)
         return 130

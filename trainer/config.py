@@ -156,6 +156,11 @@ class StyleConfig(StyleWeights, TrainConfig):
     grid_weight: float = Field(
         1000.0, ge=0, description="of the energy of patterns that repeat every two or four pixels (paper: 0)"
     )
+    flat_texture_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of the energy of regular patterns of 5 to 16 pixels where the photograph is flat (paper: 0)",
+    )
     stability_weight: float = Field(
         0.0,
         ge=0,

@@ -35,10 +35,11 @@ log = logging.getLogger(__name__)
 class Photographs:
     """The images of a folder as batches of square crops.
 
-    A batch has `size` crops of `side` × `side` pixels. From step `zoom_from` on, the side of each batch is multiplied
-    by a random factor from 1 to `zoom` (log-uniform). A batch depends only on `seed`, its step and the files, so a
-    resumed run gets the batches of an uninterrupted one. A file that cannot be used is logged once, listed in
-    `skipped`, and replaced by the next. Every file is used once an epoch.
+    A batch has `size` crops of `side` × `side` pixels, or those at some of its places. From step `zoom_from` on, the
+    side of each batch is multiplied by a random factor from 1 to `zoom` (log-uniform). A crop depends only on `seed`,
+    its step, its place in the batch and the files, so a resumed run gets the batches of an uninterrupted one, and
+    several processes together those of one. A file that cannot be used is logged once, listed in `skipped`, and
+    replaced by the next. Every file is used once an epoch.
     """
 
     def __init__(
@@ -68,22 +69,31 @@ class Photographs:
         names = "\n".join(path.relative_to(self._folder).as_posix() for path in self.files)
         return hashlib.sha256(names.encode()).hexdigest()
 
-    def batch(self, step: int) -> Tensor:
-        """The batch of a step, uint8 (N, 3, S, S); raises DataError where no file can be used."""
+    def batch(self, step: int, places: range | None = None) -> Tensor:
+        """The batch of a step, or its crops at `places`, uint8 (N, 3, S, S).
+
+        Raises DataError where no file can be used.
+        """
         rng = np.random.default_rng((self._seed, step))
         zoomed = self._zoom > 1 and step >= self._zoom_from
         side = round(self._side * self._zoom ** rng.random()) if zoomed else self._side
-        crops = [self._crop(step * self.size + i, side, rng) for i in range(self.size)]
+        crops = [
+            self._crop(step * self.size + place, side, np.random.default_rng((self._seed, step, 4, place)))
+            for place in places or range(self.size)
+        ]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
-    def batches(self, begin: int, end: int) -> Iterator[Tensor]:
-        """The batches of steps `begin` to `end` - 1; a thread prepares each while the caller uses the one before."""
+    def batches(self, begin: int, end: int, places: range | None = None) -> Iterator[Tensor]:
+        """What `batch` returns for steps `begin` to `end` - 1.
+
+        A thread prepares each while the caller uses the one before.
+        """
         with ThreadPoolExecutor(1, thread_name_prefix="photographs") as pool:
-            following = pool.submit(self.batch, begin)
+            following = pool.submit(self.batch, begin, places)
             for step in range(begin, end):
                 current = following.result()
                 if step + 1 < end:
-                    following = pool.submit(self.batch, step + 1)
+                    following = pool.submit(self.batch, step + 1, places)
                 yield current
 
     def _crop(self, position: int, side: int, rng: np.random.Generator) -> Pixels:

@@ -25,5 +25,9 @@ class TrainingDiverged(TrainerError):
     """A loss or the gradient is not a finite number."""
 
 
+class RankLost(TrainerError):
+    """Another process of the training has ended, or does not answer."""
+
+
 class Interrupted(TrainerError):
     """The run was asked to stop, and its state is saved."""

@@ -11,29 +11,35 @@ from torch import Tensor, nn
 
 from trainer.config import TrainConfig
 from trainer.errors import TrainingDiverged
+from trainer.ranks import Ranks
 from trainer.run_folder import State
 from trainer.task import Task
+
+ALONE = Ranks()
 
 
 class Learner:
     """Trains the network of a task, step by step. Steps are counted from 1."""
 
-    def __init__(self, task: Task, config: TrainConfig) -> None:
+    def __init__(self, task: Task, config: TrainConfig, ranks: Ranks = ALONE) -> None:
         self.average = copy.deepcopy(task.network).eval().requires_grad_(False)
         """The moving average of the network's weights, which is what a run gives."""
         self._task = task
         self._config = config
+        self._ranks = ranks
         self._network = task.network.train()
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=config.learning_rate, fused=True)
         self._recent: deque[dict[str, Tensor]] = deque(maxlen=config.log_every)
         self._clock = perf_counter()
 
     def step(self, batch: Tensor, step: int) -> None:
-        """Learn from a batch of photographs, float RGB (N, 3, H, W)."""
+        """Learn from this process's part of a batch of photographs, uint8 RGB (N, 3, H, W), with the others."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self._config, step - 1)
         self._optimizer.zero_grad(set_to_none=True)
         terms = _accumulate_gradient(self._task, batch, step - 1, self._config.accumulate)
+        gradients = [weight.grad for weight in self._network.parameters() if weight.grad is not None]
+        self._ranks.average([*gradients, *terms.values()])
         norm = nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip or math.inf)
         self._optimizer.step()
         update_average(self.average, self._network, min(self._config.ema, step / (step + 10)))

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from trainer.ranks import mean_over_ranks
+
 
 def feature_reconstruction(features: Tensor, target: Tensor) -> Tensor:
     """Equation 2: ‖φ(ŷ) - φ(y)‖² / (C·H·W), averaged over the batch. For images it is the paper's pixel loss."""
@@ -24,11 +26,11 @@ def gram_matrix(features: Tensor) -> Tensor:
 def style_reconstruction(features: Tensor, target_gram: Tensor, *, pooled: bool = False) -> Tensor:
     """Equation 4: ‖G(ŷ) - G(y)‖²_F, summed over the C² entries, averaged over the batch.
 
-    `pooled` compares the mean Gram matrix of the batch instead of each image's. It is used for crops of large
-    photographs: all together are to have the painting's statistics, a crop that shows only sky need not.
+    `pooled` compares the mean Gram matrix of the batch, of all processes, instead of each image's. It is used for crops
+    of large photographs: all together are to have the painting's statistics, a crop that shows only sky need not.
     """
     gram = gram_matrix(features)
-    found = gram.mean(dim=0, keepdim=True) if pooled else gram
+    found = mean_over_ranks(gram.mean(dim=0, keepdim=True)) if pooled else gram
     return (found - target_gram).square().sum(dim=(1, 2)).mean()
 
 
@@ -39,7 +41,7 @@ def texture_loss(features: Tensor, target: Tensor, side: int = 8) -> Tensor:
     patches at the right and bottom border are not compared.
     """
     found, wanted = (gram_matrix(_patches(tensor, side)) for tensor in (features, target))
-    energy = wanted.square().sum(dim=(1, 2)).mean().clamp_min(torch.finfo(torch.float32).tiny)
+    energy = mean_over_ranks(wanted.square().sum(dim=(1, 2)).mean()).clamp_min(torch.finfo(torch.float32).tiny)
     return (found - wanted).square().sum(dim=(1, 2)).mean() / energy
 
 

@@ -24,12 +24,17 @@ class DegradedPhotographs(Photographs):
         super().__init__(folder, side, *options, seed=seed, **more)
         self._scale, self._degradation_seed = scale, seed
 
-    def batch(self, step: int) -> Tensor:
-        """The pairs of a step; they depend only on `seed`, the step and the files."""
-        sharp = super().batch(step)
-        rng = np.random.default_rng((self._degradation_seed, step, 3))
-        low = [to_tensor(degrade(image.permute(1, 2, 0).numpy(), self._scale, rng)) for image in sharp]
+    def batch(self, step: int, places: range | None = None) -> Tensor:
+        """The pairs of a step, or those at `places`; each depends only on `seed`, the step, its place and the files."""
+        sharp = super().batch(step, places)
+        low = [
+            self._damaged(image, step, place) for image, place in zip(sharp, places or range(self.size), strict=True)
+        ]
         return pack(torch.stack(low), sharp)
+
+    def _damaged(self, image: Tensor, step: int, place: int) -> Tensor:
+        rng = np.random.default_rng((self._degradation_seed, step, 3, place))
+        return to_tensor(degrade(image.permute(1, 2, 0).numpy(), self._scale, rng))
 
 
 def pack(low: Tensor, wanted: Tensor) -> Tensor:

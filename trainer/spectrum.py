@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainer.ranks import mean_over_ranks
+
 WINDOW = 64
 """Side of the windows in pixels; periods must divide it."""
 
@@ -28,6 +30,9 @@ their layers, too short for brush strokes."""
 
 FLAT_SHARE = 0.25
 """The share of a photograph's windows that counts as flat."""
+
+REGULAR = 2.0
+"""How many times the median of its period the power of a wave is from which on a texture counts as regular."""
 
 
 class Texture(NamedTuple):
@@ -66,7 +71,7 @@ def grid_energy(images: Tensor, period: int) -> Tensor:
     """
     if min(images.shape[-2:]) < WINDOW:
         return images.new_zeros((), dtype=torch.float32)
-    power = _spectrum(images.float()) / torch.hann_window(WINDOW).sum() ** 4
+    power = mean_over_ranks(_spectrum(images.float())) / torch.hann_window(WINDOW).sum() ** 4
     background = power.detach()
     return torch.stack(
         [F.relu(power[at] - _neighbour_power(background, *at, period)) for at in _frequencies(period)]
@@ -80,16 +85,47 @@ def flat_texture(plane: Tensor, photograph: Tensor) -> Texture:
     """
     if min(plane.shape) < WINDOW:
         raise ValueError(f"a plane has {WINDOW} pixels a side or more, not {plane.shape[1]}×{plane.shape[0]}")
-    contrast = _windows(photograph.double()).std(dim=(1, 2))
-    flattest = contrast.argsort()[: max(1, round(FLAT_SHARE * len(contrast)))]
-    power = _mean_power(_windows(plane.double())[flattest])
-    radius = torch.fft.fftfreq(WINDOW, dtype=power.dtype).mul(WINDOW)
-    radius = torch.hypot(radius[:, None], radius[None])
-    band = (radius >= WINDOW / TEXTURE_PERIODS[1]) & (radius <= WINDOW / TEXTURE_PERIODS[0])
+    power = _mean_power(_windows(plane.double())[_flattest(photograph.double())])
+    radius = _radii(power)
+    band = _is_texture(radius)
     prominence = torch.where(band, power / _ring_medians(power, radius), 0)
     period = WINDOW / radius.flatten()[prominence.argmax()]
     variance = power[band].sum() / WINDOW**2 / torch.hann_window(WINDOW).double().square().sum() ** 2
     return Texture(float(variance.sqrt()), float(10 * prominence.max().log10()), float(period))
+
+
+def texture_energy(images: Tensor, photographs: Tensor) -> Tensor:
+    """The mean square of regular textures in images (N, C, H, W), in the flattest windows of their photographs, a loss.
+
+    It is the power of periods TEXTURE_PERIODS above REGULAR times the median of all waves of a period: irregular
+    strokes have little. Zero for images of less than 64 pixels a side. The median has no gradient, as in `grid_energy`.
+    """
+    if min(images.shape[-2:]) < WINDOW:
+        return images.new_zeros((), dtype=torch.float32)
+    flattest = [_flattest(photograph.mean(dim=0)) for photograph in photographs.float()]
+    windows = [_windows(plane)[flat] for image, flat in zip(images.float(), flattest, strict=True) for plane in image]
+    power = _mean_power(torch.cat(windows))
+    power = mean_over_ranks(power) / WINDOW**2 / torch.hann_window(WINDOW, device=power.device).square().sum() ** 2
+    radius = _radii(power)
+    excess = F.relu(power - REGULAR * _ring_medians(power.detach(), radius))
+    return excess[_is_texture(radius)].sum()
+
+
+def _flattest(photograph: Tensor) -> Tensor:
+    """The positions of the flattest windows of a photograph's plane (H, W) among all."""
+    contrast = _windows(photograph).std(dim=(1, 2))
+    return contrast.argsort()[: max(1, round(FLAT_SHARE * len(contrast)))]
+
+
+def _radii(power: Tensor) -> Tensor:
+    """The distance of each bin of a spectrum (64, 64) from zero, in bins."""
+    frequencies = torch.fft.fftfreq(WINDOW, dtype=power.dtype, device=power.device).mul(WINDOW)
+    return torch.hypot(frequencies[:, None], frequencies[None])
+
+
+def _is_texture(radius: Tensor) -> Tensor:
+    """Which bins have TEXTURE_PERIODS."""
+    return (radius >= WINDOW / TEXTURE_PERIODS[1]) & (radius <= WINDOW / TEXTURE_PERIODS[0])
 
 
 def _ring_medians(power: Tensor, radius: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from trainer.objective import style_objective
 from trainer.pictures import file_digest, load_painting
 from trainer.previews import preview_batch, side_by_side
 from trainer.provenance import make_draft, make_provenance
-from trainer.spectrum import GRID_PERIOD, grid_energy
+from trainer.spectrum import GRID_PERIOD, grid_energy, texture_energy
 from trainer.stability_loss import stability_loss
 from trainer.stored_models import load_teacher
 from trainer.task_parts import crops_of, new_network
@@ -76,6 +76,8 @@ class StyleTask:
         terms = self.objective(painted, features, target, style, pooled=zoomed)
         if self.config.grid_weight:
             terms["grid"] = self.config.grid_weight * grid_energy(painted, GRID_PERIOD)
+        if self.config.flat_texture_weight:
+            terms["flat_texture"] = self.config.flat_texture_weight * texture_energy(painted, photographs)
         if self.config.stability_weight:
             terms["stability"] = self.config.stability_weight * self._stability(whole, photographs, painted, rng)
         if wanted:

@@ -158,10 +158,12 @@ class AnsweredPhotographs(Photographs):
         """SHA-256 of what the answers are the answers to, and of their number; their contents are not read."""
         return hashlib.sha256(f"{self.manifest.model_dump_json()} {self._count}".encode()).hexdigest()
 
-    def batch(self, step: int) -> Tensor:
-        """The pairs of a step; they depend only on `seed`, the step and the answers."""
-        rng = np.random.default_rng((self._answers_seed, step))
-        pairs = [self._pair(step * self.size + index, rng) for index in range(self.size)]
+    def batch(self, step: int, places: range | None = None) -> Tensor:
+        """The pairs of a step, or those at `places`; each depends only on `seed`, step, place and the answers."""
+        pairs = [
+            self._pair(step * self.size + place, np.random.default_rng((self._answers_seed, step, 4, place)))
+            for place in places or range(self.size)
+        ]
         return torch.cat(pairs)
 
     def _pair(self, position: int, rng: np.random.Generator) -> Tensor:

@@ -15,6 +15,7 @@ from trainer.event_files import EventFiles
 from trainer.hardware import Hardware
 from trainer.monitor import TrainingMonitor
 from trainer.publishing import publish
+from trainer.ranks import Ranks, device_of_rank, joined
 from trainer.run_folder import Run
 from trainer.task import Task, build
 from trainer.training_loop import train
@@ -37,19 +38,23 @@ class Invocation:
 def train_and_publish(config: TrainConfig, invocation: Invocation) -> str:
     """Train and publish; returns what to print. What can be refused at once is refused before anything is loaded.
 
-    Raises TrainerError in one of several processes, which torchrun would start.
+    Of the processes that torchrun starts, the first does all but the steps alone; the others return an empty text.
     """
-    _check_processes()
+    ranks, hardware = Ranks.of(os.environ), hardware_of(config)
+    _check_ranks(config, ranks)
+    if not ranks.is_first:
+        return _train_along(config, invocation, hardware)
     run = Run(config.folder)
     run.check(config, resume=invocation.resume)
     _warn_without_license(config)
     with ExitStack() as stack:
         listener = stack.enter_context(listen(invocation.watch)) if invocation.watch else None
         recorders = [stack.enter_context(closing(EventFiles(folder))) for folder in [invocation.tensorboard] if folder]
-        task = build(config, hardware_of(config))
+        task = build(config, hardware)
         monitor = TrainingMonitor(lambda: _publish(task, config, run).label, recorders)
         stack.enter_context(_shown(monitor, run, config, listener))
-        train(task, config, run, resume=invocation.resume, monitor=monitor)
+        with joined(hardware.device):
+            train(task, config, run, resume=invocation.resume, monitor=monitor, ranks=ranks)
         result = _finish(task, config, run, monitor)
         monitor.end(result)
     return result
@@ -61,8 +66,16 @@ def publish_run(config: TrainConfig, run: Run) -> str:
 
 
 def hardware_of(config: TrainConfig) -> Hardware:
-    """The device and the precision of a configuration."""
-    return Hardware.of(config.device, config.precision, config.threads)
+    """The device and the precision of a configuration; under torchrun, of this process."""
+    return Hardware.of(device_of_rank(config.device, os.environ), config.precision, config.threads)
+
+
+def _train_along(config: TrainConfig, invocation: Invocation, hardware: Hardware) -> str:
+    """Compute a part of every step, for the first process to keep."""
+    task = build(config, hardware)
+    with joined(hardware.device) as ranks:
+        train(task, config, Run(config.folder), resume=invocation.resume, ranks=ranks)
+    return ""
 
 
 def _finish(task: Task, config: TrainConfig, run: Run, monitor: TrainingMonitor) -> str:
@@ -96,10 +109,13 @@ def _describe(manifest: Manifest, config: TrainConfig) -> str:
     return "\n".join(lines)
 
 
-def _check_processes() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+def _check_ranks(config: TrainConfig, ranks: Ranks) -> None:
+    """Raise TrainerError for what several processes cannot do."""
+    ranks.check(config.batch, config.accumulate)
+    if ranks.count > 1 and isinstance(config, SuperResolutionConfig) and config.teacher:
         raise TrainerError(
-            "one process trains a network; start it without torchrun, and several styles on several GPUs"
+            "under torchrun the teacher's answers must be there: compute them by `pastiche-train answers`, and leave "
+            "--teacher out"
         )
 
 

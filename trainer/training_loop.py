@@ -7,17 +7,24 @@ from tqdm import tqdm
 
 from model_store import TransformNetwork
 from trainer.config import TrainConfig
-from trainer.errors import Interrupted
+from trainer.errors import Interrupted, TrainerError
 from trainer.interruption import interruption
-from trainer.learner import Learner, learning_rate
+from trainer.learner import ALONE, Learner, learning_rate
 from trainer.monitor import TrainingMonitor
+from trainer.ranks import Ranks
 from trainer.run_folder import Run
 from trainer.stored_models import warm_start
 from trainer.task import Task
 
 
 def train(
-    task: Task, config: TrainConfig, run: Run, *, resume: bool = False, monitor: TrainingMonitor | None = None
+    task: Task,
+    config: TrainConfig,
+    run: Run,
+    *,
+    resume: bool = False,
+    monitor: TrainingMonitor | None = None,
+    ranks: Ranks = ALONE,
 ) -> TransformNetwork:
     """Train `task.network` for `config.steps` steps and return the averaged network.
 
@@ -25,27 +32,34 @@ def train(
     SIGTERM or a request to stop, between two steps; then Interrupted is raised. On a CPU a resumed run gives the same
     bits as an uninterrupted one. Raises TrainingDiverged where a loss or the gradient is not a finite number, and does
     not save that state; RunError as `Run.begin`.
+
+    Of several processes, `ranks`, each computes its part of every batch, and the first reads and writes the run's
+    folder. All stop where one is asked to. Raises TrainerError where a process has other images than the first.
     """
+    ranks.check(config.batch, config.accumulate)
     monitor = monitor or TrainingMonitor()
-    saved = run.begin(config, task.fingerprint, resume=resume)
+    saved = ranks.from_first(lambda: run.begin(config, task.fingerprint, resume=resume))
+    _require_same(task, ranks)
     if config.warm_start and not saved:
         warm_start(task.network, config)
-    learner = Learner(task, config)
+    learner = Learner(task, config, ranks)
     begin = learner.restore(saved) if saved else 0
     monitor.begin(begin, config.steps)
-    bar = tqdm(task.photographs.batches(begin, config.steps), initial=begin, total=config.steps, unit="step")
+    batches = task.photographs.batches(begin, config.steps, ranks.part(config.batch))
+    bar = tqdm(batches, initial=begin, total=config.steps, unit="step", disable=not ranks.is_first)
     with interruption(monitor.stop_requested):
         for step, batch in enumerate(bar, start=begin + 1):
             learner.step(batch, step)
             monitor.advance(step)
             if step % config.log_every == 0:
                 values = _measure(learner, config, step)
-                _log(values, step, run, monitor, bar)
-            if step % config.preview_every == 0 or step == config.steps:
+                if ranks.is_first:
+                    _log(values, step, run, monitor, bar)
+            if ranks.is_first and (step % config.preview_every == 0 or step == config.steps):
                 picture = task.preview(learner.average)
                 run.preview(step, picture)
                 monitor.preview(step, picture)
-            _save_if_due(learner, step, config, run, monitor)
+            _save_if_due(learner, step, config, run, monitor, ranks)
     return learner.average
 
 
@@ -55,10 +69,22 @@ def _log(values: Mapping[str, float], step: int, run: Run, monitor: TrainingMoni
     bar.set_postfix({name: f"{value:.4g}" for name, value in values.items() if name != "learning_rate"})
 
 
-def _save_if_due(learner: Learner, step: int, config: TrainConfig, run: Run, monitor: TrainingMonitor) -> None:
-    """Save the state where it is time, or was asked for. Raises Interrupted where a stop was."""
-    stopping, last = monitor.stop_requested.is_set(), step == config.steps
-    if step % config.save_every == 0 or last or stopping or monitor.wants_state:
+def _require_same(task: Task, ranks: Ranks) -> None:
+    """Raise TrainerError in a process that would learn from other images than the first."""
+    if ranks.from_first(lambda: task.fingerprint) != task.fingerprint:
+        raise TrainerError(
+            f"process {ranks.rank} of {ranks.count} has other photographs, another painting, loss network or teacher "
+            "than the first; all machines need the same files"
+        )
+
+
+def _save_if_due(
+    learner: Learner, step: int, config: TrainConfig, run: Run, monitor: TrainingMonitor, ranks: Ranks
+) -> None:
+    """Save the state where it is time, or was asked for. Raises Interrupted where a stop was, in any process."""
+    stopping, last = ranks.any(monitor.stop_requested.is_set()), step == config.steps
+    due = step % config.save_every == 0 or last or stopping or monitor.wants_state
+    if due and ranks.is_first:
         run.save(learner.state(step))
         monitor.saved()
     if stopping:

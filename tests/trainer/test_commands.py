@@ -68,12 +68,15 @@ def test_publishing_needs_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "holds no run" in capsys.readouterr().err
 
 
-def test_several_processes_are_refused(
+def test_what_several_processes_cannot_do_is_refused_before_they_meet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main(style_arguments(tmp_path)) == 1
-    assert "without torchrun" in capsys.readouterr().err
+    assert main(style_arguments(tmp_path, "--batch", "3")) == 1
+    assert "--batch 3 cannot be divided among 2 processes" in capsys.readouterr().err
+    arguments = ["super-resolution", "--name", "x2", "--scale", "2", "--content", str(tmp_path), "--teacher", "t"]
+    assert main([*arguments, "--degradation", "photo", "--answers", str(tmp_path), "--device", "cpu"]) == 1
+    assert "compute them by `pastiche-train answers`" in capsys.readouterr().err
 
 
 def test_validation_images_are_checked_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

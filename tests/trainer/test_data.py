@@ -31,6 +31,13 @@ def test_batches_depend_on_the_seed_and_the_step_alone(tmp_path: Path) -> None:
     assert not torch.equal(one.batch(7), Photographs(folder, 16, 3, random_scaled_crop, seed=2).batch(7))
 
 
+def test_the_parts_of_a_batch_are_the_batch(tmp_path: Path) -> None:
+    folder = photographs(tmp_path)
+    whole = Photographs(folder, 16, 4, random_scaled_crop, seed=1, zoom=2.0)
+    parts = [next(whole.batches(7, 8, places)) for places in (range(1), range(1, 4))]
+    assert torch.equal(torch.cat(parts), whole.batch(7))
+
+
 def test_zoomed_batches_depend_on_the_seed_and_the_step_alone_too(tmp_path: Path) -> None:
     folder = photographs(tmp_path)
     one, other = (Photographs(folder, 16, 2, random_scaled_crop, seed=1, zoom=4.0) for _ in range(2))

@@ -27,6 +27,7 @@ def test_pairs_are_a_photograph_and_its_damage(tmp_path: Path) -> None:
     assert not torch.equal(one.batch(7), one.batch(8))
     assert one.digest == plain.digest
     assert torch.equal(list(one.batches(6, 8))[1], one.batch(7))
+    assert torch.equal(one.batch(7, range(1, 2)), one.batch(7)[1:2])
 
 
 def test_a_sheet_shows_each_pair_side_by_side() -> None:

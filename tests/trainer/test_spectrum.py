@@ -6,7 +6,7 @@ from torch import Tensor
 
 from model_store import SHIPPED_STORE, ModelStore
 from trainer.evaluate import luma
-from trainer.spectrum import flat_texture, grid_energy, grid_level
+from trainer.spectrum import flat_texture, grid_energy, grid_level, texture_energy
 
 SHIPPED = ModelStore(SHIPPED_STORE)
 GRIDLESS = [name for name in SHIPPED.names() if not name.startswith("paper-")]
@@ -145,3 +145,27 @@ def test_the_deviation_of_a_texture_is_that_of_its_periods_in_flat_regions_alone
     assert flat_texture(4 * long, photograph).deviation < 0.1
     with pytest.raises(ValueError, match="64 pixels a side or more, not 63×80"):
         flat_texture(torch.zeros(80, 63), torch.zeros(80, 63))
+
+
+def test_a_regular_texture_has_energy_in_flat_regions_alone() -> None:
+    photographs = torch.zeros(2, 3, 192, 192)
+    photographs[..., 96:] = texture(192)[:, 96:] / 256
+    brush = 0.05 * torch.randn(2, 3, 192, 192, generator=torch.Generator().manual_seed(1))
+    wave = 0.1 * torch.cos(2 * torch.pi * torch.arange(192) / 8).expand(2, 3, 192, 192)
+    plain, woven = (float(texture_energy(images, photographs)) for images in (brush, brush + wave))
+    assert woven == pytest.approx(0.1**2 / 2, rel=0.2)
+    assert plain < woven / 20
+    elsewhere = torch.where(photographs > 0, wave, 0)
+    assert float(texture_energy(brush + elsewhere, photographs)) < woven / 20
+    assert float(texture_energy(wave[..., :63], photographs[..., :63])) == 0
+
+
+def test_learning_lowers_the_energy_of_a_regular_texture() -> None:
+    images = (0.1 * torch.cos(torch.arange(64) * 2 * torch.pi / 8)).expand(1, 3, 64, 64).clone().requires_grad_()
+    before = texture_energy(images, torch.zeros(1, 3, 64, 64))
+    before.backward()
+    assert images.grad is not None
+    with torch.no_grad():
+        images -= 100 * images.grad
+        after = texture_energy(images, torch.zeros(1, 3, 64, 64))
+    assert after < 0.9 * before

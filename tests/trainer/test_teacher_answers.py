@@ -69,6 +69,7 @@ def test_batches_depend_on_the_seed_and_the_step_alone(tmp_path: Path) -> None:
     one, same = answered(tmp_path), answered(tmp_path)
     assert torch.equal(one.batch(4), same.batch(4))
     assert not torch.equal(one.batch(4), one.batch(5))
+    assert torch.equal(one.batch(4, range(1, 2)), one.batch(4)[1:2])
     low, wanted = unpack(one.batch(0), 2)
     assert (low.shape, wanted.shape) == ((2, 3, 8, 8), (2, 3, 16, 16))
     assert one.digest != answered(tmp_path, count=2).digest
