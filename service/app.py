@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from model_store import ModelStore
+from model_store import ModelStore, open_store
 from service.engine.admission import Admission, QueueLimits
 from service.engine.device_assembly import assemble_device
 from service.engine.runner import Runner
@@ -167,7 +167,7 @@ def build_job_manager(
 def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Engine:
     """Configures torch for the whole process. Raises ValueError where the device does not exist."""
     device = assemble_device(settings, metrics)
-    stores = [ModelStore(root) for root in settings.stores]
+    stores = [open_store(location, settings.store_cache) for location in settings.stores]
     runner, concurrency = device.runner, device.concurrency
     models = ModelRegistry(LoadFailures(settings.store_poll_seconds), metrics)
     watcher = StoreWatcher(stores, device.loader, models, metrics, settings.store_poll_seconds)
