@@ -110,8 +110,8 @@ class Settings(BaseSettings):
     stores: Annotated[tuple[Location, ...], NoDecode] = Field(
         (SHIPPED_STORE, Path("models")),
         min_length=1,
-        description=f"folders of models, or URLs (s3://…), separated by {os.pathsep!r}; a later one hides models of the "
-        "same name",
+        description=f"folders of models, or URLs (s3://…), separated by {os.pathsep!r}; a later one hides models of "
+        "the same name",
     )
     store_cache_folder: Path = Field(
         CacheSettings().folder, description="where the models of stores at URLs are kept; processes may share it"

@@ -115,7 +115,7 @@ def _open_filesystem(url: str) -> tuple[Any, str]:
     extra = _EXTRAS.get(scheme, "stores")
     try:
         core = importlib.import_module("fsspec.core")
-        filesystem, path = core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=scheme != "memory")
+        filesystem, path = core.url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
         raise MissingExtra(
             f"a store at {scheme}:// needs the extra {extra}: pip install 'pastiche[{extra}]'"

@@ -43,6 +43,8 @@ class RemoteStore(ModelStore):
         self._storage = storage
         self._cache = cache
         self._snapshot: _Snapshot | None = None
+        self._last_used: Lease | None = None
+        """Of the version whose folder a caller may be about to read."""
         self._sound: set[str] = set()
         """Paths of cached files whose digests were right once."""
 
@@ -130,9 +132,9 @@ class RemoteStore(ModelStore):
         there = self._files(name, chosen)
         lease = self._cache.lease(name, chosen)
         fetched = [self._fetch(f"{name}/{chosen}/{file}", there[file]) for file in there if file in files]
-        lease.release()
         if any(fetched):
             self._cache.trim()
+        self._last_used = lease
         return self.root / name / str(chosen)
 
     def _files(self, name: str, version: int) -> Files:
