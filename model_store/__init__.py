@@ -24,11 +24,12 @@ from model_store.networks import (
 )
 from model_store.remote.location import Location, is_url, parse_location, split_locations
 from model_store.remote.opening import CacheSettings, open_store
-from model_store.store import SHIPPED_STORE, ModelStore, StoredModel
+from model_store.store import SHIPPED, SHIPPED_STORE, ModelStore, StoredModel
 
 __all__ = [
     "NAME_PATTERN",
     "PREVIEW_FILE",
+    "SHIPPED",
     "SHIPPED_STORE",
     "STYLE",
     "UPSCALE_4",

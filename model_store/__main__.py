@@ -17,9 +17,7 @@ from model_store.manifest import NAME_PATTERN, Manifest, valid_name
 from model_store.mirroring import mirror
 from model_store.remote.location import Location, parse_location
 from model_store.remote.opening import open_store
-from model_store.store import SHIPPED_STORE, ModelStore
-
-SHIPPED = "shipped"
+from model_store.store import SHIPPED, SHIPPED_STORE, ModelStore
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,7 +24,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from model_store import SHIPPED_STORE, CacheSettings, Location, parse_location, split_locations
+from model_store import SHIPPED, SHIPPED_STORE, CacheSettings, Location, parse_location, split_locations
 
 MEGA = 1_000_000
 
@@ -386,7 +386,7 @@ class Settings(BaseSettings):
         parts = split_locations(value) if isinstance(value, str) else value
         if not isinstance(parts, list | tuple):
             return parts
-        return tuple(parse_location(part) if isinstance(part, str) else part for part in parts)
+        return tuple(_parse_store(part) if isinstance(part, str) else part for part in parts)
 
     @field_validator("root_path")
     @classmethod
@@ -415,6 +415,10 @@ class Settings(BaseSettings):
         if self.max_body_bytes_in_flight < least:
             raise ValueError(f"max_body_bytes_in_flight must be at least {least}, or the largest body is never read")
         return self
+
+
+def _parse_store(text: str) -> Location:
+    return SHIPPED_STORE if text == SHIPPED else parse_location(text)
 
 
 def _webhook_key(secret: str) -> bytes:

@@ -210,8 +210,8 @@ def test_value_out_of_bounds_and_missing_file_are_refused(config: Path) -> None:
 
 
 def test_stores_may_be_urls() -> None:
-    settings = Settings.model_validate({"stores": "/one:s3://bucket/models/:https://host:8080/models"})
-    assert settings.stores == (Path("/one"), "s3://bucket/models", "https://host:8080/models")
+    settings = Settings.model_validate({"stores": "shipped:/one:s3://bucket/models/:https://host:8080/models"})
+    assert settings.stores == (SHIPPED_STORE, Path("/one"), "s3://bucket/models", "https://host:8080/models")
     assert Settings.model_validate({"stores": ["s3://bucket/models"]}).stores == ("s3://bucket/models",)
     with pytest.raises(ValidationError, match="credentials come from the environment"):
         Settings.model_validate({"stores": "https://user:secret@host/models"})
