@@ -204,7 +204,7 @@ def test_services_and_policies_meet_the_pods() -> None:
     [
         ({"replicas": "two"}, "replicas"),
         ({"unknown": 1}, "unknown"),
-        ({"settings": {"port": 80}}, "settings"),
+        ({"settings": {"port": 80}}, "'port'"),
         ({"models": {"shipped": False}}, "models"),
         ({"autoscaling": {"kind": "cron"}}, "autoscaling"),
     ],
