@@ -107,10 +107,14 @@ class TrainConfig(BaseModel):
             raise ValueError(f"--accumulate {self.accumulate} does not divide a batch of {self.batch}")
         return self
 
-    @field_validator("store", mode="before")
+    @field_validator("store", mode="plain")
     @classmethod
-    def _parse_store(cls, given: Any) -> Any:
-        return parse_location(given) if isinstance(given, str) else given
+    def _parse_store(cls, given: Any) -> Location:
+        if isinstance(given, Path):
+            return given
+        if not isinstance(given, str):
+            raise ValueError("it is a folder, or a URL such as s3://bucket/models")
+        return parse_location(given)
 
     @field_validator("architecture", check_fields=False)
     @classmethod

@@ -8,8 +8,8 @@ Location = Path | str
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
-_ENTRY = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://[^/:]*(?::\d+(?=[/:]|$))?)?[^:]*")
-"""A folder, or a URL with its port: neither has other colons."""
+_ENTRY = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://[^/:]*(?::[^/:@]*@[^/:]*)?(?::\d+(?=[/:]|$))?)?[^:]*")
+"""A folder, or a URL with its password and port: neither has other colons."""
 
 
 def is_url(text: str) -> bool:

@@ -45,8 +45,8 @@ class RemoteStore(ModelStore):
         self._snapshot: _Snapshot | None = None
         self._last_used: Lease | None = None
         """Of the version whose folder a caller may be about to read."""
-        self._sound: set[str] = set()
-        """Paths of cached files whose digests were right once."""
+        self._sound: set[tuple[str, IndexedFile]] = set()
+        """Cached files by their paths, whose digests were right once."""
 
     def refresh(self) -> None:
         """Read the index again, if its ETag has changed. Raises StoreAway, and keeps what was read before."""
@@ -146,8 +146,8 @@ class RemoteStore(ModelStore):
     def _fetch(self, path: str, file: IndexedFile) -> bool:
         """Have a file in the cache. Whether it had to be fetched. Raises CorruptModel where it is another one."""
         cached = self._cache.read(path)
-        if cached is not None and len(cached) == file.size and (path in self._sound or file.fits(cached)):
-            self._sound.add(path)
+        if cached is not None and len(cached) == file.size and ((path, file) in self._sound or file.fits(cached)):
+            self._sound.add((path, file))
             return False
         try:
             content = self._storage.read(path, file.size)
@@ -156,7 +156,7 @@ class RemoteStore(ModelStore):
         if not file.fits(content):
             raise CorruptModel(f"{path} is {IndexedFile.of(content).digest}, the index of the store says {file.digest}")
         self._cache.write(path, content)
-        self._sound.add(path)
+        self._sound.add((path, file))
         return True
 
     def _index(self) -> Index:

@@ -32,3 +32,7 @@ def test_secrets_in_urls_are_refused_without_repeating_them(url: str) -> None:
     with pytest.raises(ValueError, match="credentials come from the environment") as caught:
         parse_location(url)
     assert "secret" not in str(caught.value)
+
+
+def test_url_with_a_password_is_one_part_so_that_it_is_refused_as_a_whole() -> None:
+    assert split_locations("a:https://user:secret@host:80/x:b") == ["a", "https://user:secret@host:80/x", "b"]

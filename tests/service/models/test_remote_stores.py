@@ -35,7 +35,7 @@ def test_style_in_a_bucket_is_served_followed_and_kept_while_the_bucket_is_away(
         served(live, "wave@1")
         publish(tmp_path, 1)
         served(live, "wave@2")
-        assert live.client.get("/v1/models/wave/preview.png").content == b"png"
+        assert live.client.get("/v1/models/wave/preview").content == b"png"
         bucket.remove()
         away = live.until("/readyz", lambda answer: answer.json()["warnings"] != [])
         assert away.status_code == 200
