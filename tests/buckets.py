@@ -109,8 +109,11 @@ def s3_server() -> Iterator[Bucket]:
             patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
             patch.setenv("AWS_MAX_ATTEMPTS", "1")
             S3FileSystem.clear_instance_cache()
-            yield bucket
-            S3FileSystem.clear_instance_cache()
+            try:
+                yield bucket
+            finally:
+                bucket.remove()  # all servers of a process share their buckets
+                S3FileSystem.clear_instance_cache()
     finally:
         server.shutdown()
         thread.join()
