@@ -135,3 +135,16 @@ def test_import_refuses_names_and_files_that_cannot_be(tmp_path: Path, capsys: p
     assert "error: odd.pth: of the layouts of style networks" in capsys.readouterr().err
     assert run(tmp_path / "models", "import", str(tmp_path / "absent.pth"), "--name", "odd") == 1
     assert "cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_mirror_copies_a_store_to_a_url_that_the_other_commands_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(tmp_path / "models")
+    url = f"file://{tmp_path}/site"
+    assert main(["--store", str(tmp_path / "models"), "mirror", url]) == 0
+    assert "added: wave@1" in capsys.readouterr().out
+    assert main(["--store", str(tmp_path / "models"), "mirror", url]) == 0
+    assert "added: none" in capsys.readouterr().out
+    assert main(["--store", "gs://bucket/models", "list"]) == 1
+    assert "error: a store at gs:// needs the extra stores-gs" in capsys.readouterr().err
