@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,13 +139,16 @@ def test_import_refuses_names_and_files_that_cannot_be(tmp_path: Path, capsys: p
 
 
 def test_mirror_copies_a_store_to_a_url_that_the_other_commands_take(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish(tmp_path / "models")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # of the cache
     url = f"file://{tmp_path}/site"
-    assert main(["--store", str(tmp_path / "models"), "mirror", url]) == 0
-    assert "added: wave@1" in capsys.readouterr().out
-    assert main(["--store", str(tmp_path / "models"), "mirror", url]) == 0
+    assert run(root, "mirror", url) == 0
+    first = capsys.readouterr().out
+    assert "added: none" not in first
+    assert run(root, "mirror", url) == 0
     assert "added: none" in capsys.readouterr().out
+    assert main(["--store", url, "verify"]) == 0
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
     assert main(["--store", "gs://bucket/models", "list"]) == 1
     assert "error: a store at gs:// needs the extra stores-gs" in capsys.readouterr().err
