@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks import photos
 from benchmarks.report import Row, Tables
 from benchmarks.train import loss_network_file
-from model_store import ModelStore, TransformNetwork
+from model_store import TransformNetwork, open_store
 from trainer.config import StyleConfig
 from trainer.data import image_files
 from trainer.errors import Interrupted
@@ -124,7 +124,7 @@ class Study:
         return self._tasks[config.name]
 
     def _publish_teacher(self, config: StyleConfig) -> None:
-        if config.teacher and not ModelStore(config.store).versions(config.teacher):
+        if config.teacher and not open_store(config.store).versions(config.teacher):
             teacher = VARIANTS[config.teacher]
             task, own = self._train(teacher), self._config(teacher)
             publish(task, own, Run(own.folder).load())

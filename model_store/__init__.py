@@ -1,7 +1,7 @@
 """Transform networks, their manifests and the versioned store, shared by the trainer and the service."""
 
 from model_store.card import PREVIEW_FILE, model_card
-from model_store.errors import CorruptModel, GoldenMismatch, StoreError, UnknownModel
+from model_store.errors import CorruptModel, GoldenMismatch, ReadOnlyStore, StoreAway, StoreError, UnknownModel
 from model_store.golden import Golden
 from model_store.ignored_entries import describe_ignored_entries
 from model_store.manifest import NAME_PATTERN, Draft, Manifest, Provenance
@@ -24,17 +24,21 @@ from model_store.networks import (
     thin_layers,
     thumbnail,
 )
-from model_store.store import SHIPPED_STORE, ModelStore, StoredModel
+from model_store.remote.location import Location, is_url, parse_location, split_locations
+from model_store.remote.opening import CacheSettings, open_store
+from model_store.store import SHIPPED, SHIPPED_STORE, ModelStore, StoredModel
 
 __all__ = [
     "NAME_PATTERN",
     "PREVIEW_FILE",
+    "SHIPPED",
     "SHIPPED_STORE",
     "STYLE",
     "UPSCALE_4",
     "UPSCALE_8",
     "Architecture",
     "ArchitectureError",
+    "CacheSettings",
     "CorruptModel",
     "Draft",
     "Golden",
@@ -42,11 +46,14 @@ __all__ = [
     "ImportedNetwork",
     "ImportedSpec",
     "LayerForm",
+    "Location",
     "Manifest",
     "ModelStore",
     "Network",
     "NetworkSpec",
     "Provenance",
+    "ReadOnlyStore",
+    "StoreAway",
     "StoreError",
     "StoredModel",
     "TransformNetwork",
@@ -55,8 +62,12 @@ __all__ = [
     "describe_ignored_entries",
     "for_inference",
     "has_fast_bf16",
+    "is_url",
     "model_card",
+    "open_store",
+    "parse_location",
     "reflected",
+    "split_locations",
     "thin_layers",
     "thumbnail",
 ]

@@ -14,19 +14,20 @@ from model_store.importers.checkpoint import FORMATS
 from model_store.importers.importing import import_checkpoint
 from model_store.importers.labels import Labels
 from model_store.manifest import NAME_PATTERN, Manifest, valid_name
-from model_store.store import SHIPPED_STORE, ModelStore
-
-SHIPPED = "shipped"
+from model_store.mirroring import mirror
+from model_store.remote.location import Location, parse_location
+from model_store.remote.opening import open_store
+from model_store.store import SHIPPED, SHIPPED_STORE, ModelStore
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, or 1 after a StoreError, whose message goes to stderr."""
     options = _parser().parse_args(arguments)
     try:
-        if not options.store.is_dir() and options.command is not _import:
+        if isinstance(options.store, Path) and not options.store.is_dir() and options.command is not _import:
             raise StoreError(f"{options.store} is no folder; --store says where the models are")
         command: Callable[[ModelStore, argparse.Namespace], int] = options.command
-        return command(ModelStore(options.store), options)
+        return command(open_store(options.store), options)
     except StoreError as error:
         return _print_error(error)
 
@@ -59,7 +60,7 @@ def _verify(store: ModelStore, options: argparse.Namespace) -> int:
 
     names = [options.name] if options.name else store.names()
     if not names:
-        raise StoreError(f"{store.root} holds no models: there is nothing to verify")
+        raise StoreError(f"{store.location} holds no models: there is nothing to verify")
     return _print_each(names, verify)
 
 
@@ -103,6 +104,13 @@ def _export(store: ModelStore, options: argparse.Namespace) -> int:
     return 0
 
 
+def _mirror(store: ModelStore, options: argparse.Namespace) -> int:
+    target = open_store(options.target)
+    added = mirror(store, target)
+    print(f"{target.location} has all models of {store.location}; added: {', '.join(added) or 'none'}")
+    return 0
+
+
 def _print_each(names: Sequence[str], describe: Callable[[str], str]) -> int:
     """Print a line for each model. Returns 1 if any of them raised StoreError; the others are printed all the same."""
     status = 0
@@ -119,14 +127,17 @@ def _print_error(error: StoreError) -> int:
     return 1
 
 
-def _store_folder(store: str) -> Path:
-    return SHIPPED_STORE if store == SHIPPED else Path(store)
+def _store_location(store: str) -> Location:
+    return SHIPPED_STORE if store == SHIPPED else parse_location(store)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pastiche-models", description="Look into a model store.")
-    help_store = f"the store's folder (default: models); {SHIPPED!r} for the networks that come with Pastiche"
-    parser.add_argument("--store", type=_store_folder, default=Path("models"), help=help_store)
+    help_store = (
+        f"the store's folder (default: models), or its URL, such as s3://bucket/models; {SHIPPED!r} for the networks "
+        "that come with Pastiche"
+    )
+    parser.add_argument("--store", type=_store_location, default=Path("models"), help=help_store)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command, name, version, summary in (
         (_list, None, None, "the models and their versions"),
@@ -144,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
             subparser.add_argument("version", type=int, nargs="?" if version == "?" else None)
     _add_import(commands)
     _add_export(commands)
+    _add_mirror(commands)
     return parser
 
 
@@ -168,6 +180,17 @@ def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     formats = "; ".join(f"{name}: {what}" for name, what in TARGETS.items())
     subparser.add_argument("--to", choices=TARGETS, required=True, help=formats)
     subparser.add_argument("--out", type=Path, required=True, help="the file, or folder, to write; it must not exist")
+
+
+def _add_mirror(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    subparser = commands.add_parser(
+        "mirror", help="copy the store to another folder or URL, and make it promote the same"
+    )
+    subparser.set_defaults(command=_mirror)
+    help_target = (
+        "a folder; s3://bucket/models; or file:///srv/models, which a web server can serve as an https:// store"
+    )
+    subparser.add_argument("target", type=_store_location, help=help_target)
 
 
 if __name__ == "__main__":

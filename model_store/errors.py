@@ -27,3 +27,15 @@ class UnknownCheckpoint(StoreError):
 
 class ExportFailed(StoreError):
     """A network cannot be written in a format, or what was written would not compute the same."""
+
+
+class StoreAway(StoreError):
+    """A store at a URL cannot be reached, or does not answer as it should."""
+
+
+class ReadOnlyStore(StoreError):
+    """A store at a URL that cannot be written safely."""
+
+
+class WriteConflict(StoreError):
+    """Another publisher has written a file first."""

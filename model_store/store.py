@@ -38,6 +38,9 @@ from model_store.networks.transform import NetworkSpec, TransformNetwork
 SHIPPED_STORE = Path(__file__).parent / "checkpoints"
 """The networks that come with the package."""
 
+SHIPPED = "shipped"
+"""What stands for it where the place of a store is asked for."""
+
 _MANIFEST, _WEIGHTS, _GOLDEN, _PREVIEW, _CARD, _CURRENT = (
     "manifest.json",
     "weights.safetensors",
@@ -46,6 +49,9 @@ _MANIFEST, _WEIGHTS, _GOLDEN, _PREVIEW, _CARD, _CURRENT = (
     "README.md",
     "current",
 )
+
+STORED_FILES = (_WEIGHTS, _GOLDEN, _PREVIEW, _CARD, _MANIFEST)
+"""The files of a version, of which only the preview and the card may be missing."""
 
 _LOST_AND_FOUND = "lost+found"
 """A folder that file systems have at their root."""
@@ -72,6 +78,24 @@ class ModelStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.location = str(root)
+        """Where the store is, for people: the folder, or the URL of a store whose files are only cached in `root`."""
+
+    def refresh(self) -> None:
+        """Look for what others have published; a folder is read anyway. Raises StoreAway where that is impossible."""
+
+    def prepare_writing(self) -> None:
+        """Find out what there is before something is added; the store need not be there yet.
+
+        Raises ReadOnlyStore, StoreAway.
+        """
+
+    def lease(self, _: str, __: int) -> object:
+        """Have all files of a version in `root`, and keep them there as long as the result is kept.
+
+        In a folder they are there, and stay. Raises CorruptModel, StoreAway, UnknownModel.
+        """
+        return None
 
     def names(self) -> list[str]:
         """All models with at least one version, sorted; empty if `root` does not exist."""
@@ -114,7 +138,7 @@ class ModelStore:
 
         Raises CorruptModel if it is invalid or misplaced, or if a link leads out of the store.
         """
-        folder = self._folder(name, version)
+        folder = self._folder(name, version, _MANIFEST)
         label = f"{name}@{folder.name}"
         try:
             manifest = _parse_manifest((folder / _MANIFEST).read_bytes(), label)
@@ -129,19 +153,23 @@ class ModelStore:
 
         Raises CorruptModel if a link leads out of the store.
         """
-        path = self._folder(name, version) / _PREVIEW
+        path = self._folder(name, version, _PREVIEW) / _PREVIEW
         return path if path.is_file() else None
+
+    def has_preview(self, name: str, version: int) -> bool:
+        """Whether a version was published with a picture of what it does."""
+        return self.preview(name, version) is not None
 
     def card(self, name: str, version: int | None = None) -> str:
         """The model card of a version, by default the current one: its README.md, or where it has none a new one.
 
         Raises CorruptModel if a link leads out of the store, or if there is neither a README.md nor a manifest.
         """
-        folder = self._folder(name, version)
+        folder = self._folder(name, version, _CARD)
         try:
             return (folder / _CARD).read_text("utf-8", "replace")
         except OSError:  # versions that were published before there were cards have none
-            return model_card(self.manifest(name, int(folder.name)), preview=(folder / _PREVIEW).is_file())
+            return model_card(self.manifest(name, int(folder.name)), preview=self.has_preview(name, int(folder.name)))
 
     def load(self, name: str, version: int | None = None) -> StoredModel:
         """Load a version, by default the current one.
@@ -150,7 +178,7 @@ class ModelStore:
         MissingExtra if a library is missing that an imported network needs. It does not run the network.
         """
         manifest = self.manifest(name, version)
-        folder = self._folder(name, manifest.version)
+        folder = self._folder(name, manifest.version, _GOLDEN)
         network = build_network(manifest.network, self.tensors(manifest), manifest.label)
         _check_derived(manifest, network)
         golden = _to_golden(_read_tensors(folder / _GOLDEN, manifest.golden_digest, manifest.label), manifest)
@@ -158,7 +186,7 @@ class ModelStore:
 
     def tensors(self, manifest: Manifest) -> dict[str, Tensor]:
         """The weights of a version as they are stored. Raises CorruptModel if their digest is wrong."""
-        path = self._folder(manifest.name, manifest.version) / _WEIGHTS
+        path = self._folder(manifest.name, manifest.version, _WEIGHTS) / _WEIGHTS
         return _read_tensors(path, manifest.digest, manifest.label)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
@@ -188,9 +216,23 @@ class ModelStore:
         golden = Golden.of(stored, picture)
         pair = _serialize({"input": golden.input, "output": golden.output}, draft.name)
         files = {_WEIGHTS: weights, _GOLDEN: pair} | ({} if preview is None else {_PREVIEW: preview})
-        manifest = self._write_next(draft, stored, files)
-        self.promote(draft.name, manifest.version)
-        return manifest
+        return self._publish_next(draft, stored, files)
+
+    def files(self, name: str, version: int) -> dict[str, bytes]:
+        """All files of a version by name, as they are stored. Raises CorruptModel where one cannot be read."""
+        folder = self._folder(name, version, *STORED_FILES)
+        try:
+            return {file: (folder / file).read_bytes() for file in STORED_FILES if (folder / file).is_file()}
+        except OSError as error:
+            raise CorruptModel(f"{name}@{version}: unreadable: {_reason(error)}") from error
+
+    def add(self, name: str, version: int, files: Mapping[str, bytes]) -> None:
+        """Add a version of another store under its number. Raises StoreError where there is another of that number."""
+        require_inside(self.root, (self.root / name,), name)
+        try:
+            write_folder(self.root / name / str(version), files)
+        except OSError as error:
+            raise StoreError(f"{name}@{version} cannot be added to {self.root}: {_reason(error)}") from error
 
     def promote(self, name: str, version: int) -> None:
         """Make a version the current one. Raises UnknownModel if it does not exist, CorruptModel if it is elsewhere."""
@@ -206,12 +248,13 @@ class ModelStore:
         self.promote(name, earlier[-1])
         return earlier[-1]
 
-    def _folder(self, name: str, version: int | None) -> Path:
+    def _folder(self, name: str, version: int | None, *_: str) -> Path:
+        """The folder of a version, by default of the current one, with those of the given files that it has."""
         chosen = self.current(name) if version is None else version
         if chosen not in self.versions(name):
             raise UnknownModel(f"no version {chosen} of {name!r}; there are: {self.versions(name)}")
         folder = self.root / name / str(chosen)
-        files = (folder / file for file in (_MANIFEST, _WEIGHTS, _GOLDEN, _PREVIEW, _CARD))
+        files = (folder / file for file in STORED_FILES)
         require_inside(self.root, (folder.parent, folder, *files), f"{name}@{chosen}")
         return folder
 
@@ -226,21 +269,35 @@ class ModelStore:
         except OSError as error:
             raise CorruptModel(f"{name}: unreadable {_CURRENT}: {_reason(error)}") from error
 
-    def _write_next(self, draft: Draft, network: Network, files: Mapping[str, bytes]) -> Manifest:
+    def _publish_next(self, draft: Draft, network: Network, files: Mapping[str, bytes]) -> Manifest:
         """Write the next version; if another publisher has taken its number meanwhile, the one after it."""
         require_inside(self.root, (self.root / draft.name,), draft.name)
         while True:
-            version = max(self.versions(draft.name), default=0) + 1
-            content = _build_manifest(draft, version, network, files).model_dump_json(indent=2).encode()
-            manifest = _parse_manifest(content, f"{draft.name}@{version}")
-            card = model_card(manifest, preview=_PREVIEW in files).encode()
+            version = next_version(self.versions(draft.name))
+            manifest, content = build_version(draft, version, network, files)
             try:
-                write_folder(self.root / draft.name / str(version), {**files, _MANIFEST: content, _CARD: card})
+                write_folder(self.root / draft.name / str(version), content)
             except OSError:
                 if version not in self.versions(draft.name):
                     raise
             else:
+                self.promote(draft.name, version)
                 return manifest
+
+
+def next_version(versions: list[int]) -> int:
+    """The number of the next version."""
+    return max(versions, default=0) + 1
+
+
+def build_version(
+    draft: Draft, version: int, network: Network, files: Mapping[str, bytes]
+) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest of a version, and all its files by name: those that are given, the manifest and the card."""
+    content = _build_manifest(draft, version, network, files).model_dump_json(indent=2).encode()
+    manifest = _parse_manifest(content, f"{draft.name}@{version}")
+    card = model_card(manifest, preview=_PREVIEW in files).encode()
+    return manifest, {**files, _MANIFEST: content, _CARD: card}
 
 
 def _hidden(entry: Path) -> bool:

@@ -80,7 +80,7 @@ class Catalogue(ModelSelection):
     def _model(self, store: ModelStore, manifest: Manifest) -> ServedModel:
         name, number = manifest.name, manifest.version
         loaded = LoadedOnUse(manifest.label, lambda: self._loader.submit(store.load(name, number)).result())
-        has_preview = store.preview(name, number) is not None
+        has_preview = store.has_preview(name, number)
         return ServedModel(manifest, loaded, Version(store.root, name, number), has_preview)
 
 

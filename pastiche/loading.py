@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from model_store import Manifest, ModelStore
+from model_store import Location, Manifest, ModelStore, StoreError, open_store, parse_location
 from pastiche.catalogue import Catalogue
 from pastiche.model import Model
 from pastiche.options import Target, checked
 from service.engine.device_assembly import assemble_device
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, ModelUnavailable
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -31,8 +31,9 @@ def load(
 
     `model`: a style ("great-wave"), a version ("great-wave@3"), styles that are mixed
     ("great-wave:0.7,the-scream:0.3"), an upscaler ("x4"), or a number, 4: how many times sides grow, by the networks
-    that the service would choose. `stores`: one or several folders of models, of which a later one hides models of the
-    same name; by default the shipped models and ./models. `device`: auto (a GPU if there is one), cpu, cuda, cuda:1.
+    that the service would choose. `stores`: one or several folders of models, or URLs of stores (s3://…), of which a
+    later one hides models of the same name; by default the shipped models and ./models. `device`: auto (a GPU if there
+    is one), cpu, cuda, cuda:1.
     These and all else that decides on pixels, memory and threads are settings of the service, whose PASTICHE_…
     variables apply here, too.
 
@@ -44,8 +45,11 @@ def load(
     assembled = assemble_device(settings, Metrics({"torch": str(torch.__version__)}), timed=False)
     try:
         pinned = target.pinned if isinstance(target, Target) else {}
-        catalogue = Catalogue([ModelStore(root) for root in settings.stores], assembled.loader, pinned)
+        catalogue = Catalogue(_open_stores(settings), assembled.loader, pinned)
         return Model(target, settings, catalogue, assembled)
+    except StoreError as error:
+        assembled.runner.close()
+        raise ModelUnavailable(f"{error}") from error
     except BaseException:
         assembled.runner.close()
         raise
@@ -56,20 +60,25 @@ def models(*, stores: Stores | None = None) -> list[Manifest]:
 
     Raises StoreError where one cannot be read.
     """
-    found = {name: store for store in map(ModelStore, _settings(stores).stores) for name in store.names()}
+    found = {name: store for store in _open_stores(_settings(stores)) for name in store.names()}
     return [found[name].manifest(name) for name in sorted(found)]
 
 
 def _settings(stores: Stores | None, **options: Any) -> Settings:
     given = {name: value for name, value in options.items() if value is not None}
     if stores is not None:
-        given["stores"] = tuple(_folders(stores))
+        given["stores"] = tuple(_locations(stores))
     return checked(Settings, given)
 
 
-def _folders(stores: Stores) -> list[Path]:
-    folders = [Path(stores)] if isinstance(stores, str | PathLike) else [Path(store) for store in stores]
-    for folder in folders:
-        if not folder.is_dir():
-            raise InvalidRequest(f"{folder} is no folder; stores are folders of models, as pastiche-train makes them")
-    return folders
+def _open_stores(settings: Settings) -> list[ModelStore]:
+    return [open_store(location, settings.store_cache) for location in settings.stores]
+
+
+def _locations(stores: Stores) -> list[Location]:
+    given = [stores] if isinstance(stores, str | PathLike) else stores
+    locations = [parse_location(str(store)) for store in given]
+    for place in locations:
+        if isinstance(place, Path) and not place.is_dir():
+            raise InvalidRequest(f"{place} is no folder; stores are folders of models, as pastiche-train makes them")
+    return locations

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from model_store import ModelStore
+from model_store import ModelStore, open_store
 from service.engine.admission import Admission, QueueLimits
 from service.engine.device_assembly import assemble_device, free_bytes, residency_limits
 from service.engine.residency import Residency
@@ -175,7 +175,7 @@ def build_job_manager(
 def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Engine:
     """Configures torch for the whole process. Raises ValueError where the device does not exist."""
     device = assemble_device(settings, metrics)
-    stores = [ModelStore(root) for root in settings.stores]
+    stores = [open_store(location, settings.store_cache) for location in settings.stores]
     runner, concurrency = device.runner, device.concurrency
     models = ModelRegistry(LoadFailures(settings.store_poll_seconds), metrics)
     residency = Residency(residency_limits(settings, free_bytes(runner.device)), metrics)

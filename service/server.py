@@ -11,6 +11,7 @@ from time import monotonic
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from model_store import StoreError
 from model_store.allocator import configure_allocator
 from service.app import Service, build_service
 from service.http.uvicorn_server import HttpServer, build_metrics_server, build_server
@@ -49,7 +50,7 @@ def main() -> int:
         service = build_service(settings)
         server = build_server(service.app, settings, service.metrics, service.shedder)
         server.config.load()  # reads the certificate
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     metrics_server = build_metrics_server(service.metrics_app, settings, service.metrics)

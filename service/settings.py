@@ -24,7 +24,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from model_store import SHIPPED_STORE
+from model_store import SHIPPED, SHIPPED_STORE, CacheSettings, Location, parse_location, split_locations
 
 MEGA = 1_000_000
 
@@ -111,10 +111,17 @@ class Settings(BaseSettings):
     tls_key: FilePath | None = Field(None, description="PEM file of its private key, where that is another file")
     tls_key_password: SecretStr | None = Field(None, description="password of the private key")
 
-    stores: Annotated[tuple[Path, ...], NoDecode] = Field(
+    stores: Annotated[tuple[Location, ...], NoDecode] = Field(
         (SHIPPED_STORE, Path("models")),
         min_length=1,
-        description=f"folders of models, separated by {os.pathsep!r}; a later one hides models of the same name",
+        description=f"folders of models, or URLs (s3://…), separated by {os.pathsep!r}; a later one hides models of "
+        "the same name",
+    )
+    store_cache_folder: Path = Field(
+        CacheSettings().folder, description="where the models of stores at URLs are kept; processes may share it"
+    )
+    store_cache_bytes: int = Field(
+        CacheSettings().max_bytes, ge=0, description="bytes kept there of each store, beside the models that are loaded"
     )
     store_poll_seconds: float = Field(2.0, gt=0, le=3600, description="seconds between reads of the stores")
 
@@ -399,6 +406,11 @@ class Settings(BaseSettings):
         """What `webhook_secret` says: the keys of the signatures; none where there are no webhooks."""
         return tuple(_webhook_key(secret) for secret in self.webhook_secret.get_secret_value().split())
 
+    @property
+    def store_cache(self) -> CacheSettings:
+        """Where the models of stores at URLs are kept."""
+        return CacheSettings(self.store_cache_folder, self.store_cache_bytes)
+
     @field_validator("jobs_url")
     @classmethod
     def _names_a_redis_server(cls, value: SecretStr) -> SecretStr:
@@ -416,7 +428,10 @@ class Settings(BaseSettings):
     @field_validator("stores", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+        parts = split_locations(value) if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple):
+            return parts
+        return tuple(_parse_store(part) if isinstance(part, str) else part for part in parts)
 
     @field_validator("root_path")
     @classmethod
@@ -445,6 +460,10 @@ class Settings(BaseSettings):
         if self.max_body_bytes_in_flight < least:
             raise ValueError(f"max_body_bytes_in_flight must be at least {least}, or the largest body is never read")
         return self
+
+
+def _parse_store(text: str) -> Location:
+    return SHIPPED_STORE if text == SHIPPED else parse_location(text)
 
 
 def _webhook_key(secret: str) -> bytes:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from model_store import STYLE, Architecture
+from model_store import STYLE, Architecture, Location, parse_location
 from model_store.manifest import Name
 from model_store.networks.layers import Norm
 from trainer.loss_network import Pooling
@@ -43,7 +43,9 @@ class TrainConfig(BaseModel):
 
     name: Name = Field(description="name of the network in the store and in the service's URLs")
     content: Path = Field(description="folder of photographs to train on, searched recursively")
-    store: Path = Field(Path("models"), description="model store to publish into")
+    store: Location = Field(
+        Path("models"), description="model store to publish into: a folder, or a URL such as s3://…"
+    )
     run: Path | None = Field(None, description="folder of the run's state, metrics and previews (runs/<name>)")
     steps: int = Field(40_000, ge=1, description="optimisation steps")
     batch: int = Field(4, ge=1, description="images per step")
@@ -104,6 +106,15 @@ class TrainConfig(BaseModel):
         if self.batch % self.accumulate:
             raise ValueError(f"--accumulate {self.accumulate} does not divide a batch of {self.batch}")
         return self
+
+    @field_validator("store", mode="plain")
+    @classmethod
+    def _parse_store(cls, given: Any) -> Location:
+        if isinstance(given, Path):
+            return given
+        if not isinstance(given, str):
+            raise ValueError("it is a folder, or a URL such as s3://bucket/models")
+        return parse_location(given)
 
     @field_validator("architecture", check_fields=False)
     @classmethod

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from model_store import Manifest, ModelStore, NetworkSpec, TransformNetwork
+from model_store import Manifest, NetworkSpec, TransformNetwork, open_store
 from trainer.config import TrainConfig
 from trainer.run_folder import State, png
 from trainer.task import Task
@@ -12,7 +12,7 @@ def publish(task: Task, config: TrainConfig, state: State) -> Manifest:
     """Publish the averaged network of a saved state into `config.store`, in its `served_form`; returns its manifest."""
     served = served_form(task.network.spec, state["average"])
     draft = task.draft(served, state["step"], state["losses"])
-    return ModelStore(config.store).publish(served, draft, preview=png(task.preview(served)))
+    return open_store(config.store).publish(served, draft, preview=png(task.preview(served)))
 
 
 def served_form(spec: NetworkSpec, weights: dict[str, Tensor]) -> TransformNetwork:

@@ -2,22 +2,30 @@
 
 import logging
 from itertools import takewhile
-from pathlib import Path
 
-from model_store import SHIPPED_STORE, Architecture, ModelStore, NetworkSpec, StoredModel, TransformNetwork
+from model_store import (
+    SHIPPED_STORE,
+    Architecture,
+    Location,
+    ModelStore,
+    NetworkSpec,
+    StoredModel,
+    TransformNetwork,
+    open_store,
+)
 from trainer.config import TrainConfig
 from trainer.errors import TrainerError
 
 log = logging.getLogger(__name__)
 
 
-def find_model(store: Path, reference: str) -> StoredModel:
+def find_model(store: Location, reference: str) -> StoredModel:
     """NAME or NAME@VERSION from the store, or from the shipped networks where the store has no network of that name.
 
     Raises TrainerError for a malformed reference or an unknown name, StoreError for an unknown version.
     """
     name, version = _parse_reference(reference)
-    own, shipped = ModelStore(store), ModelStore(SHIPPED_STORE)
+    own, shipped = open_store(store), ModelStore(SHIPPED_STORE)
     if not own.versions(name) and not shipped.versions(name):
         known = ", ".join(sorted({*own.names(), *shipped.names()}))
         raise TrainerError(f"no model {name!r} in {store} or among the shipped ones; there are: {known}")
@@ -54,7 +62,7 @@ def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
         log.warning(text, common, len(network.layers), config.warm_start, stored.spec.architecture)
 
 
-def load_teacher(store: Path, reference: str) -> StoredModel:
+def load_teacher(store: Location, reference: str) -> StoredModel:
     """A style network as by `find_model`, in evaluation mode; raises TrainerError for one that enlarges."""
     stored = find_model(store, reference)
     if stored.manifest.scale != 1:

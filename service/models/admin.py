@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import model_store
-from model_store import ModelStore, StoreError
+from model_store import ModelStore, ReadOnlyStore, StoreAway, StoreError
 from service.errors import StoreUnwritable, UnknownModel, UnknownVersion, VersionRefused
 from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel
@@ -55,10 +55,13 @@ class ModelAdmin:
             raise VersionRefused(f"{failure.version.label} cannot be served: {failure.reason}; nothing was changed")
 
     def _find_store(self, name: str) -> ModelStore:
-        for store in reversed(self._stores):
-            if store.versions(name):
-                return store
-        names = sorted({known for store in self._stores for known in store.names()})
+        try:
+            for store in reversed(self._stores):
+                if store.versions(name):
+                    return store
+            names = sorted({known for store in self._stores for known in store.names()})
+        except StoreAway as error:
+            raise StoreUnwritable(f"{error}") from error
         raise UnknownModel(f"no model is named {name!r}; there are: {', '.join(names) or 'none'}", available=names)
 
 
@@ -73,6 +76,8 @@ def _write(store: ModelStore, name: str, change: Change) -> None:
         change(store)
     except model_store.UnknownModel as error:
         raise UnknownVersion(f"{error}", available=store.versions(name)) from error
+    except (ReadOnlyStore, StoreAway) as error:
+        raise StoreUnwritable(f"the store of {name} cannot be written: {error}") from error
     except StoreError as error:
         raise VersionRefused(f"{error}") from error
     except OSError as error:

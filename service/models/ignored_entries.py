@@ -23,4 +23,4 @@ class IgnoredEntries:
         self._last = found
         new = [name for name in self.names if name not in known]
         if new:
-            logger.warning("in the store %s %s", self._store.root, describe_ignored_entries(new))
+            logger.warning("in the store %s %s", self._store.location, describe_ignored_entries(new))

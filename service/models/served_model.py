@@ -19,6 +19,8 @@ class ServedModel:
     source: Version
     has_preview: bool
     """Whether it was published with a picture of what it does."""
+    lease: object = None
+    """Keeps its files where they are read, as long as it is served or a request has it."""
     in_fp32: bool = False
     """Whether it runs in fp32, whatever the precision of the settings."""
 

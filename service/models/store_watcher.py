@@ -32,8 +32,9 @@ class StoreWatcher:
         metrics: Metrics,
         poll_seconds: float,
     ) -> None:
-        self._stores = [WatchedStore(store) for store in stores]
-        self._ignored = {store.root: IgnoredEntries(store) for store in stores}
+        self._stores = [WatchedStore(store, poll_seconds) for store in stores]
+        self._by_root = {store.root: store for store in stores}
+        self._ignored = {store.location: IgnoredEntries(store) for store in stores}
         self._loader = loader
         self._residency = residency
         self._models = models
@@ -44,10 +45,12 @@ class StoreWatcher:
     def warnings(self) -> list[str]:
         """What an operator should mend, though everything that was loaded is still served."""
         missing = [
-            f"the store {store.root} is missing; its models stay loaded" for store in self._stores if store.missing
+            f"the store {watched.store.location} is missing; its models stay loaded{_because(watched.reason)}"
+            for watched in self._stores
+            if watched.missing
         ]
-        ignored = {root: entries.names for root, entries in self._ignored.items() if entries.names}
-        return missing + [f"in the store {root} {describe_ignored_entries(names)}" for root, names in ignored.items()]
+        ignored = {place: entries.names for place, entries in self._ignored.items() if entries.names}
+        return missing + [f"in the store {place} {describe_ignored_entries(names)}" for place, names in ignored.items()]
 
     async def watch(self) -> None:
         """Serve what the stores promote, until cancelled. Ends by itself only with DeviceLost."""
@@ -71,10 +74,10 @@ class StoreWatcher:
         async with self._refreshing:
             if retry:
                 self._models.failures.retry_now()
-            await self._refresh()
+            await self._refresh(retry)
 
-    async def _refresh(self) -> None:
-        promoted = await asyncio.to_thread(self._read_stores)
+    async def _refresh(self, retry: bool) -> None:
+        promoted = await self._read_stores(retry)
         for name in {model.name for model in self._models.all()} - promoted.keys():
             old = self._models.served(name)
             self._models.withdraw(name)
@@ -84,16 +87,26 @@ class StoreWatcher:
         if due:
             await self._load_all(due)
             await asyncio.to_thread(trim_heap)  # warming up takes more memory than serving
-        self._models.note_known()
+        unread = [watched.unread for watched in self._stores if watched.unread is not None]
+        if unread:
+            self._models.trouble = f"a model store could not be read yet: {unread[0]}"
+        else:
+            self._models.note_known()
 
-    def _read_stores(self) -> dict[str, Version]:
+    async def _read_stores(self, retry: bool) -> dict[str, Version]:
+        """Those of a later store hide those of an earlier one. All are read at the same time: one may be slow."""
+        reads = (asyncio.to_thread(self._read_store, watched, retry) for watched in self._stores)
         promoted: dict[str, Version] = {}
-        for store in self._stores:
-            promoted |= store.promoted()
-            self._metrics.store_available.labels(str(store.root)).set(not store.missing)
-        for root, entries in self._ignored.items():
-            entries.read()
-            self._metrics.store_ignored_entries.labels(str(root)).set(len(entries.names))
+        for found in await asyncio.gather(*reads):
+            promoted |= found
+        return promoted
+
+    def _read_store(self, watched: WatchedStore, retry: bool) -> dict[str, Version]:
+        place, entries = watched.store.location, self._ignored[watched.store.location]
+        promoted = watched.promoted(retry=retry)
+        self._metrics.store_available.labels(place).set(not watched.missing)
+        entries.read()
+        self._metrics.store_ignored_entries.labels(place).set(len(entries.names))
         return promoted
 
     def _is_due(self, version: Version) -> bool:
@@ -124,7 +137,7 @@ class StoreWatcher:
             self._models.failures.record(version, error)
             self._metrics.model_loads.labels(version.name, "failed").inc()
             # of whatever kind, the old version goes on
-            logger.exception("cannot serve %s from %s", version.label, version.root)
+            logger.exception("cannot serve %s from %s", version.label, self._by_root[version.root].location)
             return
         old = self._models.served(version.name)
         self._models.serve(model)
@@ -136,7 +149,9 @@ class StoreWatcher:
 
     async def _load_version(self, version: Version) -> ServedModel:
         """Read the files in a thread; verify and warm up beside the batches."""
-        store = ModelStore(version.root)
+        store = self._by_root[version.root]
+        number = version.number
+        lease = None if number is None else await asyncio.to_thread(store.lease, version.name, number)
         stored = await asyncio.to_thread(store.load, version.name, version.number)
         loaded = await asyncio.wrap_future(self._loader.submit(stored))
         resident = ResidentModel(
@@ -147,9 +162,13 @@ class StoreWatcher:
         )
         await self._residency.add(resident)
         preview = await asyncio.to_thread(store.preview, version.name, version.number)
-        return ServedModel(stored.manifest, resident, version, has_preview=preview is not None)
+        return ServedModel(stored.manifest, resident, version, has_preview=preview is not None, lease=lease)
 
     def _forget(self, model: ServedModel | None) -> None:
         """A version is served no more; its weights go when nobody uses them."""
         if model is not None and isinstance(model.loaded, ResidentModel):
             self._residency.forget(model.loaded)
+
+
+def _because(reason: str) -> str:
+    return f" ({reason})" if reason else ""

@@ -1,9 +1,14 @@
-"""A model store whose folder may vanish for a while, as when its volume is unmounted."""
+"""A model store that may vanish for a while, as when its volume is unmounted or its bucket cannot be reached."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
-from model_store import ModelStore, StoreError
+from model_store import ModelStore, StoreAway, StoreError
+
+LONGEST_PAUSE = 60.0
+"""The most seconds between attempts to read a store that does not answer."""
 
 
 @dataclass(frozen=True)
@@ -11,7 +16,7 @@ class Version:
     """The version of a model that a store has promoted."""
 
     root: Path
-    """The store's folder."""
+    """The store's folder, or that of the cache of a store at a URL."""
     name: str
     number: int | None
     """None where the store cannot tell; loading it then fails with the reason."""
@@ -23,28 +28,63 @@ class Version:
 
 
 class WatchedStore:
-    """Reads which versions a store promotes, and tells a store that has vanished from one that was emptied."""
+    """Reads which versions a store promotes, and tells a store that has vanished from one that was emptied.
 
-    def __init__(self, store: ModelStore) -> None:
-        self.root = store.root
+    While a store at a URL does not answer, each attempt waits twice as long as the one before.
+    """
+
+    def __init__(self, store: ModelStore, first_pause: float = 1.0, clock: Callable[[], float] = monotonic) -> None:
+        """`first_pause`: half of the seconds until a store that does not answer is asked for the second time."""
+        self.store = store
         self.missing = False
-        """Whether the folder that had models is gone, or another one without models is in its place."""
-        self._store = store
+        """Whether the folder that had models is gone, or another one without models is in its place, or the store at
+        the URL does not answer."""
+        self.unread: str | None = None
+        """Why the store has never been read; None once it was."""
+        self.reason = ""
+        """Why a store at a URL does not answer."""
+        self._first_pause = first_pause
+        self._clock = clock
+        self._failures = 0
+        self._retry_at = 0.0
         self._identity: tuple[int, int] | None = None
         """Device and inode of the folder when it last had models."""
         self._last: dict[str, Version] = {}
 
-    def promoted(self) -> dict[str, Version]:
-        """The promoted version of each model, by name; those of the last time while the folder is missing.
+    def promoted(self, *, retry: bool = False) -> dict[str, Version]:
+        """The promoted version of each model, by name; those of the last time while the store is missing.
 
         Models that are removed one by one, down to the last, are gone: the folder is still the same then.
+        `retry`: ask a store now that did not answer.
         """
-        names, identity = self._store.names(), _identity(self.root)
+        if retry or self._clock() >= self._retry_at:
+            try:
+                self.store.refresh()
+                self._failures, self.reason = 0, ""
+                self._read()
+            except StoreAway as error:
+                self._note_absence(error)
+        return self._last
+
+    def _read(self) -> None:
+        names, identity = self.store.names(), _identity(self.store.root)
+        self.unread = None
         self.missing = not names and self._identity is not None and identity != self._identity
         if not self.missing:
             self._identity = identity if names else self._identity
-            self._last = {name: Version(self.root, name, _current(self._store, name)) for name in names}
-        return self._last
+            self._last = {name: Version(self.store.root, name, _current(self.store, name)) for name in names}
+
+    def _note_absence(self, error: StoreAway) -> None:
+        """Keep what was promoted; at first, what the cache has of an earlier process."""
+        self._failures += 1
+        self._retry_at = self._clock() + min(self._first_pause * 2**self._failures, LONGEST_PAUSE)
+        self.reason = str(error)
+        if not self._last:
+            try:
+                self._read()
+            except StoreAway:
+                self.unread = str(error)
+        self.missing = True
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -53,6 +53,6 @@ def test_service_is_not_killed_before_it_has_drained_nor_restarted_with_wrong_se
 def test_default_folders_are_in_the_state_directory() -> None:
     unit, settings = service(), Settings()
     assert unit["WorkingDirectory"] == f"/var/lib/{unit['StateDirectory']}"
-    assert not settings.stores[-1].is_absolute()
+    assert not Path(settings.stores[-1]).is_absolute()
     assert not settings.jobs_folder.is_absolute()
     assert int(unit["LimitNOFILE"]) >= 2 * 4096  # as many connections as by default, and as much for all else

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,19 @@ def test_import_refuses_names_and_files_that_cannot_be(tmp_path: Path, capsys: p
     assert "error: odd.pth: of the layouts of style networks" in capsys.readouterr().err
     assert run(tmp_path / "models", "import", str(tmp_path / "absent.pth"), "--name", "odd") == 1
     assert "cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_mirror_copies_a_store_to_a_url_that_the_other_commands_take(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # of the cache
+    url = f"file://{tmp_path}/site"
+    assert run(root, "mirror", url) == 0
+    first = capsys.readouterr().out
+    assert "added: none" not in first
+    assert run(root, "mirror", url) == 0
+    assert "added: none" in capsys.readouterr().out
+    assert main(["--store", url, "verify"]) == 0
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    assert main(["--store", "gs://bucket/models", "list"]) == 1
+    assert "error: a store at gs:// needs the extra stores-gs" in capsys.readouterr().err

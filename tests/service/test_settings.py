@@ -217,3 +217,11 @@ def test_jobs_url_names_a_redis_server_and_its_password_is_not_shown() -> None:
     with pytest.raises(ValidationError, match="must begin with redis://, rediss://, unix://") as refused:
         Settings(jobs_url=SecretStr("http://:secret@redis.example"))
     assert "secret@" not in str(refused.value)
+
+
+def test_stores_may_be_urls() -> None:
+    settings = Settings.model_validate({"stores": "shipped:/one:s3://bucket/models/:https://host:8080/models"})
+    assert settings.stores == (SHIPPED_STORE, Path("/one"), "s3://bucket/models", "https://host:8080/models")
+    assert Settings.model_validate({"stores": ["s3://bucket/models"]}).stores == ("s3://bucket/models",)
+    with pytest.raises(ValidationError, match="credentials come from the environment"):
+        Settings.model_validate({"stores": "https://user:secret@host/models"})

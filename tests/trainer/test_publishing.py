@@ -2,7 +2,7 @@ from pathlib import Path
 
 import torch
 
-from model_store import ModelStore
+from model_store import open_store
 from tests.networks import own_spec
 from tests.trainer.samples import run_training, style_config
 from trainer.hardware import Hardware
@@ -17,7 +17,7 @@ def test_the_published_network_is_the_averaged_one_in_its_served_form(tmp_path: 
     task = build(config, Hardware.of("cpu", "fp32"))
     average = train(task, config, Run(config.folder))
     manifest = publish(task, config, Run(config.folder).load())
-    model = ModelStore(config.store).load("wave")
+    model = open_store(config.store).load("wave")
     assert (own_spec(model.manifest).form, model.manifest.tileable) == ("native", True)
     stored = model.network.state_dict()["layers.0.conv.weight"]
     assert torch.equal(stored, average.state_dict()["layers.0.conv.weight"].half().float())
@@ -30,7 +30,7 @@ def test_the_published_network_is_the_averaged_one_in_its_served_form(tmp_path: 
     assert provenance.recipe["style_weight"] == config.style_weight
     assert set(provenance.losses) >= {"content", "tv"}
     assert str(tmp_path) not in manifest.model_dump_json()  # no paths of the machine that trained it
-    assert ModelStore(config.store).preview("wave") is not None
+    assert open_store(config.store).preview("wave") is not None
 
 
 def test_instance_norm_is_served_as_it_was_trained(tmp_path: Path) -> None:
@@ -48,4 +48,4 @@ def test_thumbnail_normalisation_is_served_in_the_native_form(tmp_path: Path) ->
     manifest = publish(task, config, Run(config.folder).load())
     assert (own_spec(manifest).form, manifest.tileable, own_spec(manifest).thumbnail) == ("native", True, 24)
     assert (manifest.provenance.recipe["thumbnail"], manifest.provenance.recipe["zoom"]) == (24, 2.0)
-    assert ModelStore(config.store).verify("wave") == manifest
+    assert open_store(config.store).verify("wave") == manifest

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_store import Draft, ModelStore, NetworkSpec, TransformNetwork
+from model_store import Draft, NetworkSpec, TransformNetwork, open_store
 from model_store.importers.importing import import_checkpoint
 from model_store.importers.labels import Labels
 from tests.foreign import compact_file
@@ -23,7 +23,7 @@ def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
     task = build(config, Hardware.of("cpu", "fp32"))
     train(task, config, Run(config.folder))
     publish(task, config, Run(config.folder).load())
-    stored = ModelStore(config.store).load("wave").network.state_dict()
+    stored = open_store(config.store).load("wave").network.state_dict()
     same, other = task.network, TransformNetwork(task.network.spec.model_copy(update={"norm": "instance"}))
     for network in (same, other):
         warm_start(network, style_config(tmp_path, warm_start="wave@1"))
@@ -39,7 +39,7 @@ def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
 
 def test_imported_networks_are_no_beginning_for_ours(tmp_path: Path) -> None:
     config = style_config(tmp_path, warm_start="tiny")
-    store = ModelStore(config.store)
+    store = open_store(config.store)
     import_checkpoint(store, compact_file(tmp_path), Labels("tiny"))
     network = TransformNetwork(NetworkSpec(architecture="c3s1-3", norm="none"))
     with pytest.raises(TrainerError, match="--warm-start tiny is an imported Compact, not one of ours"):
@@ -57,7 +57,7 @@ def test_a_network_of_another_scale_begins_with_the_layers_that_agree(
     task = build(config, Hardware.of("cpu", "fp32"))
     train(task, config, Run(config.folder))
     publish(task, config, Run(config.folder).load())
-    stored = ModelStore(config.store).load(config.name).network.state_dict()
+    stored = open_store(config.store).load(config.name).network.state_dict()
     twice = TransformNetwork(task.network.spec.model_copy(update={"architecture": "c3s1-6,R6*2,c3s1-12,p2"}))
     before = {key: value.clone() for key, value in twice.state_dict().items()}
     warm_start(twice, upscale_config(tmp_path, warm_start=config.name))
@@ -72,7 +72,7 @@ def test_thumbnail_normalisation_begins_with_the_weights_of_every_other(tmp_path
     task = build(config, Hardware.of("cpu", "fp32"))
     train(task, config, Run(config.folder))
     publish(task, config, Run(config.folder).load())
-    expected = ModelStore(config.store).load("wave").network.state_dict()
+    expected = open_store(config.store).load("wave").network.state_dict()
     local = build(style_config(tmp_path, norm="thumbnail", thumbnail=64), Hardware.of("cpu", "fp32")).network
     warm_start(local, style_config(tmp_path, warm_start="wave"))
     assert local.spec.thumbnail == 64

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_store import ModelStore
+from model_store import open_store
 from tests.trainer.samples import photographs, run_training, style_arguments, style_config, upscale_config
 from trainer.__main__ import main
 from trainer.errors import RunError, TrainerError
@@ -53,7 +53,7 @@ def test_weights_published_by_request_are_those_of_the_step_and_the_training_goe
     expected = run_training(style_config(tmp_path / "other", save_every=100, precision="fp32"))
     assert states == [1]
     assert monitor.status.published == "wave@1"
-    assert ModelStore(config.store).manifest("wave").provenance.steps == 1
+    assert open_store(config.store).manifest("wave").provenance.steps == 1
     assert all(torch.equal(value, found.state_dict()[key]) for key, value in expected.state_dict().items())
 
 
@@ -62,14 +62,14 @@ def test_weights_published_by_request_after_the_last_step_are_not_published_agai
     run_training(config)
     publish_run(config, Run(config.folder))
     assert "published as wave@1" in train_and_publish(config, Invocation(resume=True))
-    assert ModelStore(config.store).versions("wave") == [1]
+    assert open_store(config.store).versions("wave") == [1]
 
 
 def test_figures_of_the_validation_images_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = photographs(tmp_path / "Set5", count=1)
     config = upscale_config(tmp_path, steps=1, validation=photos)
     printed = train_and_publish(config, Invocation()).splitlines()
-    metrics = ModelStore(config.store).manifest("x2").provenance.metrics
+    metrics = open_store(config.store).manifest("x2").provenance.metrics
     assert printed[1].startswith(f"Set5:  {metrics['psnr_set5']:.2f} dB  SSIM {metrics['ssim_set5']:.4f}")
     assert publish_run(config, Run(config.folder)).splitlines()[1] == printed[1]
 

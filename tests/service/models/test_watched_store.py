@@ -1,7 +1,8 @@
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
-from model_store import ModelStore
+from model_store import ModelStore, StoreAway
 from service.models.watched_store import WatchedStore
 from tests.service.live import publish
 
@@ -55,3 +56,47 @@ def test_new_folder_with_models_takes_the_place_of_the_old_one(tmp_path: Path) -
     root.rename(tmp_path / "old")
     publish(root, "night")
     assert (promoted(store), store.missing) == (["night@1"], False)
+
+
+class DistantStore(ModelStore):
+    """A store that can be away, and counts how often it is asked."""
+
+    away = True
+    asked = 0
+
+    def refresh(self) -> None:
+        self.asked += 1
+        if self.away:
+            raise StoreAway("no route to it")
+
+    def names(self) -> list[str]:
+        if self.away and self.asked < 2:
+            raise StoreAway("no route to it")
+        return super().names()
+
+
+def test_store_that_does_not_answer_is_asked_less_and_less_often(tmp_path: Path) -> None:
+    publish(tmp_path)
+    distant, now = DistantStore(tmp_path), 0.0
+    store = WatchedStore(distant, first_pause=1.0, clock=lambda: now)
+    assert (promoted(store), store.missing, store.unread) == ([], True, "no route to it")
+    asked_at: list[float] = []
+    for now in range(400):
+        before = distant.asked
+        promoted(store)
+        asked_at += [now] if distant.asked > before else []
+    pauses = [later - earlier for earlier, later in pairwise(asked_at)]
+    assert pauses[:4] == [4, 8, 16, 32]
+    assert set(pauses[4:]) == {60}
+    assert (promoted(store), store.missing, store.unread) == (["wave@1"], True, None)  # by its cache
+
+
+def test_store_that_is_back_is_asked_at_once_if_wanted(tmp_path: Path) -> None:
+    publish(tmp_path)
+    distant = DistantStore(tmp_path)
+    store = WatchedStore(distant, clock=lambda: 0.0)
+    promoted(store)
+    distant.away = False
+    assert promoted(store) == []
+    assert [version.label for version in store.promoted(retry=True).values()] == ["wave@1"]
+    assert (store.missing, store.unread, store.reason) == (False, None, "")

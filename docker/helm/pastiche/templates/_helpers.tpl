@@ -1,0 +1,24 @@
+{{- define "pastiche.name" -}}
+{{- if contains "pastiche" .Release.Name }}{{ .Release.Name | trunc 63 | trimSuffix "-" }}{{ else }}{{ printf "%s-pastiche" .Release.Name | trunc 63 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "pastiche.selector" -}}
+app.kubernetes.io/name: pastiche
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "pastiche.labels" -}}
+{{ include "pastiche.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{/* The setting `stores`: a later one hides models of the same name. */}}
+{{- define "pastiche.stores" -}}
+{{- $stores := list }}
+{{- if .Values.models.shipped }}{{ $stores = append $stores "shipped" }}{{ end }}
+{{- if .Values.models.claim }}{{ $stores = append $stores "/models" }}{{ end }}
+{{- if .Values.models.url }}{{ $stores = append $stores .Values.models.url }}{{ end }}
+{{- join ":" $stores }}
+{{- end }}

@@ -1,0 +1,130 @@
+"""Files at a URL by fsspec: whole reads with retries and a deadline, and writes that never overwrite another's."""
+
+import importlib
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from model_store.errors import MissingExtra, StoreAway, StoreError
+from model_store.remote.conditional_writes import Stored, find_write
+
+Result = TypeVar("Result")
+
+_EXTRAS = {"gs": "stores-gs", "gcs": "stores-gs", "hf": "stores-hf"}
+"""The extra that has the library of a scheme; of all others, `stores`."""
+
+_LONGEST_MESSAGE = 300
+"""Characters of a library's message in ours."""
+
+
+@dataclass(frozen=True)
+class TransferPolicy:
+    """How long a transfer may take, and how often it is tried."""
+
+    attempts: int = 4
+    first_pause: float = 0.2
+    """Seconds before the second attempt; each further pause is twice as long, less a random part of up to a half."""
+    seconds: float = 20.0
+    """For one attempt, beside the time that its bytes take."""
+    bytes_per_second: float = 65536.0
+    """The slowest pace of a file."""
+
+
+class ObjectStorage:
+    """The files below a URL, by their paths relative to it."""
+
+    def __init__(self, url: str, policy: TransferPolicy | None = None) -> None:
+        """Raises MissingExtra where the library of the scheme is not installed, StoreError for an unknown scheme."""
+        self.url = url
+        self._policy = policy or TransferPolicy()
+        self._filesystem, root = _open_filesystem(url)
+        self._root = root.rstrip("/")
+
+    def etag(self, path: str, attempts: int | None = None) -> str | None:
+        """The entity tag of a file, None where the file system has none. Raises FileNotFoundError, StoreAway."""
+        info = self._try(partial(self._look_once, path), path, attempts)
+        tag = info.get("ETag") or info.get("etag") or info.get("generation")
+        return str(tag) if tag else None
+
+    def read(self, path: str, size: int = 0, attempts: int | None = None) -> bytes:
+        """The content of a file, of at least `size` bytes. Raises FileNotFoundError, StoreAway."""
+        return self._try(partial(self._read_once, path, size), path, attempts)
+
+    def write(self, path: str, content: bytes, old: Stored | None) -> None:
+        """Write a file that still is what was read, None where there was none. Raises WriteConflict where it is not.
+
+        Tried once: where its answer is lost, nobody knows whether it took place. Raises ReadOnlyStore, StoreAway.
+        """
+        write = find_write(self.url)
+        run = partial(self._run, seconds=self._seconds(len(content)))
+        self._try(lambda: write(self._at(path), content, old, run), path, 1)
+
+    def require_writable(self) -> None:
+        """Raise ReadOnlyStore where files cannot be written safely."""
+        find_write(self.url)
+
+    def _look_once(self, path: str) -> dict[str, Any]:
+        self._filesystem.invalidate_cache()
+        found: dict[str, Any] = self._run("info", self._at(path))
+        return found
+
+    def _read_once(self, path: str, size: int) -> bytes:
+        content = bytes(self._run("cat_file", self._at(path), seconds=self._seconds(size)))
+        if len(content) < size:
+            raise OSError(f"truncated: {len(content)} of {size} bytes")
+        return content
+
+    def _seconds(self, size: int) -> float:
+        return self._policy.seconds + size / self._policy.bytes_per_second
+
+    def _run(self, method: str, *arguments: Any, seconds: float | None = None, **options: Any) -> Any:
+        """Call a method of the file system; with a deadline where it runs in fsspec's event loop."""
+        coroutine = getattr(self._filesystem, f"_{method}") if self._filesystem.async_impl else None
+        if coroutine is None:
+            return getattr(self._filesystem, method)(*arguments, **options)
+        timeout = seconds or self._policy.seconds
+        sync = importlib.import_module("fsspec.asyn").sync
+        return sync(self._filesystem.loop, coroutine, *arguments, timeout=timeout, **options)
+
+    def _try(self, action: Callable[[], Result], path: str, attempts: int | None) -> Result:
+        """Whatever a library raises, but for a file that is not there, is a reason to try again."""
+        remaining = attempts or self._policy.attempts
+        pause = self._policy.first_pause
+        while True:
+            remaining -= 1
+            try:
+                return action()
+            except (FileNotFoundError, StoreError):
+                raise
+            except Exception as error:
+                if not remaining:
+                    raise StoreAway(f"the store {self.url} does not answer for {path}: {_describe(error)}") from error
+            time.sleep(pause * random.uniform(0.5, 1))
+            pause *= 2
+
+    def _at(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+
+def _open_filesystem(url: str) -> tuple[Any, str]:
+    """The file system of fsspec and the path in it. Its listings are not kept: a store changes."""
+    scheme = url.partition("://")[0].lower()
+    extra = _EXTRAS.get(scheme, "stores")
+    try:
+        core = importlib.import_module("fsspec.core")
+        filesystem, path = core.url_to_fs(url, use_listings_cache=False)
+    except ImportError as error:
+        raise MissingExtra(
+            f"a store at {scheme}:// needs the extra {extra}: pip install 'pastiche[{extra}]'"
+        ) from error
+    except ValueError as error:
+        raise StoreError(f"{url} is no store: {error}") from error
+    return filesystem, str(path)
+
+
+def _describe(error: Exception) -> str:
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return text[:_LONGEST_MESSAGE]

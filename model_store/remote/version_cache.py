@@ -1,0 +1,106 @@
+"""The files of versions that were fetched, in a folder of this machine that several processes share.
+
+<folder>/<name>/<version>/<file>; files are written atomically, and whole versions leave, the least recently used first.
+Who uses a version holds a shared lock on its folder, and a version that is locked never leaves.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from model_store.durable import replace_file
+
+DEFAULT_CACHE = Path("~/.cache/pastiche/stores")
+DEFAULT_CACHE_BYTES = 4 * 2**30
+
+
+class Lease:
+    """A version that stays in the cache as long as this object, or until `release`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._descriptor: int | None = os.open(folder, os.O_RDONLY)
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def release(self) -> None:
+        """The version may leave."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __del__(self) -> None:
+        self.release()
+
+
+class VersionCache:
+    """Versions in `folder`, of at most `max_bytes` beside those that are in use."""
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self.folder = folder
+        self._max_bytes = max_bytes
+
+    def lease(self, name: str, version: int) -> Lease:
+        """Keep a version, whose folder is made where it is not there yet; it counts as used now."""
+        folder = self.folder / name / str(version)
+        while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # it left between the two
+                lease = Lease(folder)
+                if folder.exists():
+                    os.utime(folder)
+                    return lease
+                lease.release()
+
+    def read(self, path: str) -> bytes | None:
+        """The content of a file; None where it is not there."""
+        try:
+            return (self.folder / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: str, content: bytes) -> None:
+        """Keep a file. Its folder must be there."""
+        replace_file(self.folder / path, content)
+
+    def trim(self) -> None:
+        """Let the least recently used versions leave until the others fit."""
+        with self._exclusively():
+            versions = sorted(self._versions(), key=lambda folder: folder.stat().st_mtime)
+            sizes = {folder: _size(folder) for folder in versions}
+            excess = sum(sizes.values()) - self._max_bytes
+            for folder in versions:
+                if excess > 0 and self._remove(folder):
+                    excess -= sizes[folder]
+
+    def _versions(self) -> list[Path]:
+        return [path for path in self.folder.glob("*/*") if path.is_dir() and path.name.isdecimal()]
+
+    def _remove(self, folder: Path) -> bool:
+        """Whether it was not in use, and has left."""
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leaving = Path(tempfile.mkdtemp(prefix=".leaving.", dir=self.folder))
+            folder.rename(leaving / folder.name)
+            shutil.rmtree(leaving, ignore_errors=True)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())

@@ -1,0 +1,233 @@
+"""docker/helm/pastiche: rendered by Helm itself, held to Kubernetes' schemas, and to the service that it starts."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from service.http.probes import PROBES_AND_METRICS
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+CHART = Path(__file__).parents[2] / "docker" / "helm" / "pastiche"
+KSERVE = CHART.parents[1] / "kserve" / "inference-service.yaml"
+HELM = shutil.which("helm")
+needs_helm = pytest.mark.skipif(HELM is None, reason="needs helm")
+
+KUBERNETES = "1.34"
+
+OPTIONS: Mapping[str, dict[str, Any]] = {
+    "defaults": {},
+    "bucket": {"models": {"url": "s3://bucket/models"}, "serviceAccount": {"name": "reader"}},
+    "volume": {"models": {"claim": "models", "shipped": False}},
+    "gpu": {"gpus": 1, "image": {"tag": "cuda"}, "nodeSelector": {"gpu": "h200"}, "tolerations": [{"key": "gpu"}]},
+    "hpa": {"autoscaling": {"kind": "hpa"}},
+    "keda": {"autoscaling": {"kind": "keda"}},
+    "monitor": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+    "network": {
+        "networkPolicy": {
+            "enabled": True,
+            "clients": [{"podSelector": {"matchLabels": {"app": "shop"}}}],
+            "monitoring": [{"namespaceSelector": {}}],
+        }
+    },
+    "settings": {"settings": {"max_queue_requests": 64, "log_format": "json"}, "secretEnvironment": "pastiche"},
+    "placement": {
+        "service": {"type": "LoadBalancer", "port": 8080},
+        "podAnnotations": {"team": "images"},
+        "affinity": {"podAntiAffinity": {}},
+        "disruption": {"maxUnavailable": "50%"},
+    },
+}
+
+FOREIGN = {"ScaledObject", "ServiceMonitor", "InferenceService"}
+"""Kinds of other projects, whose schemas are not Kubernetes' own."""
+
+
+@cache
+def render(option: str) -> dict[str, dict[str, Any]]:
+    """The manifests with the values of an option, by kind and, of several, by name."""
+    done = helm("template", "photos", CHART, values=OPTIONS[option])
+    assert done.returncode == 0, done.stderr
+    manifests = [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+    named = {f"{manifest['kind']} {manifest['metadata']['name']}": manifest for manifest in manifests}
+    assert len(named) == len(manifests)
+    return {name.removesuffix(" photos-pastiche"): manifest for name, manifest in named.items()}
+
+
+def helm(*arguments: str | Path, values: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
+    assert HELM is not None
+    command = [HELM, *map(str, arguments), "--values", "-"]
+    return subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
+
+
+def pod(option: str) -> dict[str, Any]:
+    spec: dict[str, Any] = render(option)["Deployment"]["spec"]["template"]["spec"]
+    return spec
+
+
+def environment(container: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that a container is given, by their names."""
+    return {entry["name"].removeprefix("PASTICHE_").lower(): entry["value"] for entry in container["env"]}
+
+
+@needs_helm
+def test_lint_is_silent() -> None:
+    done = helm("lint", "--strict", CHART, values={})
+    assert done.returncode == 0, done.stdout
+    assert "[WARNING]" not in done.stdout
+
+
+@needs_helm
+@pytest.mark.parametrize("option", OPTIONS)
+def test_manifests_are_those_of_the_schemas(option: str) -> None:
+    for manifest in render(option).values():
+        if manifest["kind"] not in FOREIGN:
+            kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+
+
+@needs_helm
+def test_schemas_find_mistakes() -> None:
+    broken = render("defaults")["Deployment"] | {"spec": {"replica": 2}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, KUBERNETES, strict=True)
+
+
+@needs_helm
+@pytest.mark.parametrize("option", OPTIONS)
+def test_service_accepts_its_settings(option: str) -> None:
+    (container,) = pod(option)["containers"]
+    given = environment(container)
+    assert set(given) <= set(Settings.model_fields)
+    settings = Settings.model_validate(given)
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"http": settings.port, "metrics": settings.metrics_port}
+    written = {Path(str(place)) for place in (settings.jobs_folder, settings.store_cache_folder, "/tmp")}
+    mounts = {Path(mount["mountPath"]): mount.get("readOnly", False) for mount in container["volumeMounts"]}
+    assert {path for path, read_only in mounts.items() if not read_only} == written
+    assert {mount["name"] for mount in container["volumeMounts"]} == {
+        volume["name"] for volume in pod(option)["volumes"]
+    }
+
+
+@needs_helm
+def test_options_become_settings() -> None:
+    def of(option: str) -> Settings:
+        return Settings.model_validate(environment(pod(option)["containers"][0]))
+
+    assert of("bucket").stores[-1] == "s3://bucket/models"
+    assert of("volume").stores == (Path("/models"),)
+    assert (of("gpu").device, of("defaults").device) == ("cuda", "cpu")
+    assert (of("settings").max_queue_requests, of("settings").log_format) == (64, "json")
+    assert pod("gpu")["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+
+@needs_helm
+def test_probes_ask_what_the_service_answers() -> None:
+    (container,) = pod("defaults")["containers"]
+    probes = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")}
+    assert {probe["path"] for probe in probes.values()} <= PROBES_AND_METRICS
+    assert {kind: probe["path"] for kind, probe in probes.items()} == {
+        "startup": "/livez",
+        "readiness": "/readyz",
+        "liveness": "/livez",
+    }
+    assert {probe["port"] for probe in probes.values()} == {"metrics"}
+
+
+@needs_helm
+def test_pod_may_finish_what_it_has_admitted() -> None:
+    settings = Settings.model_validate(environment(pod("defaults")["containers"][0]))
+    before = pod("defaults")["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    least = before + settings.shutdown_delay_seconds + settings.drain_seconds
+    assert pod("defaults")["terminationGracePeriodSeconds"] >= least + 10
+
+
+@needs_helm
+def test_pod_has_no_more_rights_than_it_needs() -> None:
+    (container,) = pod("defaults")["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod("defaults")["securityContext"]["runAsNonRoot"] is True
+    assert pod("defaults")["automountServiceAccountToken"] is False
+    dockerfile = (CHART.parents[1] / "Dockerfile").read_text()
+    assert f"--uid {pod('defaults')['securityContext']['runAsUser']}" in dockerfile
+
+
+@needs_helm
+def test_scaling_follows_a_metric_of_the_service() -> None:
+    series = {sample.name for family in Metrics().registry.collect() for sample in family.samples}
+    hpa = render("hpa")["HorizontalPodAutoscaler"]["spec"]
+    assert hpa["metrics"][0]["pods"]["metric"]["name"] in series
+    (trigger,) = render("keda")["ScaledObject"]["spec"]["triggers"]
+    assert (trigger["type"], trigger["metricType"]) == ("prometheus", "AverageValue")
+    assert set(re.findall(r"pastiche_\w+", trigger["metadata"]["query"])) <= series
+    for option in ("hpa", "keda"):
+        assert "replicas" not in render(option)["Deployment"]["spec"]
+
+
+@needs_helm
+def test_services_and_policies_meet_the_pods() -> None:
+    manifests = render("network") | render("monitor")
+    labels = manifests["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
+    selectors = [
+        manifests["Deployment"]["spec"]["selector"]["matchLabels"],
+        manifests["Service"]["spec"]["selector"],
+        manifests["Service photos-pastiche-metrics"]["spec"]["selector"],
+        manifests["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
+        manifests["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
+    ]
+    assert all(selector.items() <= labels for selector in selectors)
+    monitor = manifests["ServiceMonitor"]["spec"]
+    service = manifests["Service photos-pastiche-metrics"]
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert [endpoint["port"] for endpoint in monitor["endpoints"]] == [
+        port["name"] for port in service["spec"]["ports"]
+    ]
+    assert monitor["endpoints"][0]["path"] in PROBES_AND_METRICS
+
+
+@needs_helm
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"replicas": "two"}, "replicas"),
+        ({"unknown": 1}, "unknown"),
+        ({"settings": {"port": 80}}, "'port'"),
+        ({"models": {"shipped": False}}, "models"),
+        ({"autoscaling": {"kind": "cron"}}, "autoscaling"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(values: dict[str, Any], complaint: str) -> None:
+    done = helm("template", "photos", CHART, values=values)
+    assert done.returncode != 0
+    assert complaint in done.stderr
+
+
+def test_inference_service_starts_what_the_service_accepts() -> None:
+    manifest = yaml.safe_load(KSERVE.read_text())
+    assert (manifest["apiVersion"], manifest["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+    predictor = manifest["spec"]["predictor"]
+    (container,) = predictor["containers"]
+    settings = Settings.model_validate(environment(container))
+    assert set(environment(container)) <= set(Settings.model_fields)
+    assert [port["containerPort"] for port in container["ports"]] == [settings.port]
+    assert {container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")} <= (
+        PROBES_AND_METRICS
+    )
+    assert predictor["terminationGracePeriodSeconds"] >= settings.drain_seconds + 10
+    pod_fields = {"securityContext", "serviceAccountName", "terminationGracePeriodSeconds", "containers", "volumes"}
+    spec = {field: value for field, value in predictor.items() if field in pod_fields}
+    as_pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pastiche"}, "spec": spec}
+    kubernetes_validate.validate(as_pod, KUBERNETES, strict=True)

@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import pytest
+
+from model_store.remote.location import is_url, parse_location, split_locations
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("models", ["models"]),
+        ("/one:/two:", ["/one", "/two"]),
+        ("models:s3://bucket/models", ["models", "s3://bucket/models"]),
+        ("s3://bucket/models:/srv/models", ["s3://bucket/models", "/srv/models"]),
+        ("https://host:8080/x:models:memory://a", ["https://host:8080/x", "models", "memory://a"]),
+        ("https://host:8080:file:///srv/x", ["https://host:8080", "file:///srv/x"]),
+    ],
+)
+def test_list_is_split_at_colons_that_are_not_in_urls(text: str, parts: list[str]) -> None:
+    assert split_locations(text) == parts
+
+
+def test_location_is_a_folder_or_a_url() -> None:
+    assert parse_location("models/") == Path("models")
+    assert parse_location("s3://bucket/models/") == "s3://bucket/models"
+    assert is_url("hf://user/models")
+    assert not is_url("models")
+
+
+@pytest.mark.parametrize("url", ["https://user:secret@host/models", "https://host/models?token=secret"])
+def test_secrets_in_urls_are_refused_without_repeating_them(url: str) -> None:
+    with pytest.raises(ValueError, match="credentials come from the environment") as caught:
+        parse_location(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_url_with_a_password_is_one_part_so_that_it_is_refused_as_a_whole() -> None:
+    assert split_locations("a:https://user:secret@host:80/x:b") == ["a", "https://user:secret@host:80/x", "b"]

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from model_store import Draft, ModelStore, StoreError, open_store
+from model_store.mirroring import mirror
+from model_store.remote.opening import CacheSettings
+from tests.networks import network
+
+
+def publish(store: ModelStore, seed: int = 0) -> None:
+    store.publish(network("c3s1-4,R4,c3s1-3", seed=seed), Draft(name="wave", task="style"), b"png")
+
+
+@pytest.mark.parametrize("kind", ["folder", "url"])
+def test_copy_has_the_same_versions_and_promotes_the_same(tmp_path: Path, kind: str) -> None:
+    fsspec.filesystem("memory").store.clear()
+    source = ModelStore(tmp_path / "source")
+    publish(source)
+    publish(source, 1)
+    source.promote("wave", 1)
+    place = tmp_path / "copy" if kind == "folder" else "memory://copy"
+    target = open_store(place, CacheSettings(tmp_path / "cache"))
+    assert mirror(source, target) == ["wave@1", "wave@2"]
+    assert (target.versions("wave"), target.current("wave")) == ([1, 2], 1)
+    assert all(target.files("wave", version) == source.files("wave", version) for version in (1, 2))
+    assert mirror(source, target) == []
+
+
+def test_another_version_of_the_same_number_is_not_replaced(tmp_path: Path) -> None:
+    source, target = ModelStore(tmp_path / "source"), ModelStore(tmp_path / "target")
+    publish(source)
+    publish(target, 1)
+    digest = target.manifest("wave").digest
+    with pytest.raises(StoreError, match="wave@1 is another network"):
+        mirror(source, target)
+    assert target.manifest("wave").digest == digest
+
+
+def test_interrupted_copy_is_completed_unless_the_file_is_another(tmp_path: Path) -> None:
+    fsspec.filesystem("memory").store.clear()
+    source = ModelStore(tmp_path)
+    publish(source)
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/copy/wave/1/weights.safetensors", source.files("wave", 1)["weights.safetensors"])
+    target = open_store("memory://copy", CacheSettings(tmp_path / "cache"))
+    assert mirror(source, target) == ["wave@1"]
+    memory.store.clear()
+    memory.pipe_file("/copy/wave/1/weights.safetensors", b"other")
+    with pytest.raises(StoreError, match="another wave/1/weights"):
+        mirror(source, target)
