@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import (
+    capacity,
     decisions,
     engine,
     enlarge,
@@ -42,6 +43,7 @@ BENCHMARKS = {
     "memory": memory,
     "train": train,
     "normalisation": normalisation,
+    "capacity": capacity,
 }
 
 
