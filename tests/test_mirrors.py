@@ -18,6 +18,9 @@ UNMIRRORED = {
     "service/engine/loaded_model.py": "data alone; test_model_loader.py and test_runner.py hold it",
     "service/http/probes.py": "two sets; the tests of access, hosts, connections and the log hold them",
     "service/http/routes/parameters.py": "annotations alone; test_openapi.py holds them against the endpoints",
+    "service/ray/device.py": "runs in a process of Ray: test_application.py holds it on a cluster",
+    "service/ray/ingress.py": "runs in a process of Ray: test_application.py holds it on a cluster",
+    "service/ray/routing.py": "runs in a process of Ray: test_application.py holds it; its ranking: test_ranking.py",
     "service/imaging/frame_transform.py": "an interface; test_style_transform.py and test_upscale_transform.py test it",
     "service/pipeline/operation.py": "an interface; test_stylize.py and test_upscale.py test both of its classes",
 }
