@@ -8,11 +8,10 @@ from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Overloaded, ReplicaLost
 from service.http.relay.exchange import HttpAnswer, HttpCall
-from service.http.relay.relay import Relay
+from service.http.relay.relay import Application, Relay, without_request_id
 from service.ray.device import replica_name
 from service.settings import Settings
 from service.telemetry import log
@@ -62,20 +61,6 @@ class RayReplicas:
         return found
 
 
-def without_request_id(app: ASGIApp) -> ASGIApp:
-    """An application that leaves X-Request-ID to Ray, which adds the same to every answer."""
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_without(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [field for field in message["headers"] if field[0] != b"x-request-id"]
-            await send(message)
-
-        await app(scope, receive, send_without)
-
-    return answer
-
-
 @serve.ingress()
 class Ingress:
     """A relay as Ray Serve's ingress."""
@@ -87,7 +72,7 @@ class Ingress:
         self._metrics = Metrics()
         self._replicas = RayReplicas(devices, [devices, serve.get_deployment_handle(name)])
 
-    def __serve_build_asgi_app__(self) -> ASGIApp:
+    def __serve_build_asgi_app__(self) -> Application:
         """The application, which Ray calls for each request."""
         shared = "jobs_url" in self._settings.model_fields_set
         relay = Relay(self._settings, self._replicas, self._metrics, jobs_are_shared=shared)

@@ -14,7 +14,7 @@ from fastapi import Request, Response
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ClientGone, JobsNotShared, NotFound, ReplicaLost, ServiceError
 from service.http.body import read_undecoded
@@ -28,6 +28,9 @@ from service.http.upload_pace import Pace
 from service.settings import Settings
 from service.telemetry.merging import merge_expositions
 from service.telemetry.metrics import Metrics
+
+Application = ASGIApp
+"""For parts outside `http`, which do not import it."""
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +107,20 @@ class Relay:
             logger.warning("%s: %s is sent again", lost.detail, call.path)
             self._metrics.relay_retries.inc()
             return await self._replicas.answer(call.path, call)
+
+
+def without_request_id(app: ASGIApp) -> ASGIApp:
+    """An application that leaves X-Request-ID to its server, which adds the same to every answer (as Ray does)."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_without(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [field for field in message["headers"] if field[0] != b"x-request-id"]
+            await send(message)
+
+        await app(scope, receive, send_without)
+
+    return answer
 
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]

@@ -10,8 +10,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.errors import Overloaded, ReplicaLost, ServiceError
-from service.http.relay.exchange import HttpAnswer, HttpCall
-from service.http.relay.relay import Relay
+from service.http.relay.exchange import HttpAnswer, HttpCall, exchange
+from service.http.relay.relay import Relay, without_request_id
 from service.telemetry.metrics import Metrics
 from tests.service.live import settings
 
@@ -131,3 +131,11 @@ def test_metrics_are_those_of_all_replicas() -> None:
     [family] = text_string_to_metric_families(answer.text)
     assert {sample.labels["instance"]: sample.value for sample in family.samples} == {"one": 5, "two": 5}
     assert ask(Answering(), "GET", "/metrics", serve_metrics=False).status_code == 404
+
+
+def test_id_of_the_request_can_be_left_to_the_server() -> None:
+    relay = Relay(settings(Path("models")), Answering(), Metrics(), jobs_are_shared=False)
+    app = without_request_id(relay.application())
+    answer = asyncio.run(exchange(app, HttpCall("GET", "/v1/jobs/one", b"/v1/jobs/one")))
+    assert answer.status == 501
+    assert b"x-request-id" not in dict(answer.headers)
