@@ -52,7 +52,6 @@ def build(options: Options) -> Application:
     checked = Settings.model_validate(options.settings)
     grace = checked.shutdown_delay_seconds + checked.drain_seconds
     device = serve.deployment(
-        Device,
         name=DEVICE,
         ray_actor_options=options.device_resources,
         autoscaling_config=_autoscaling(options),
@@ -63,9 +62,8 @@ def build(options: Options) -> Application:
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=HEALTH_SECONDS,
         health_check_timeout_s=HEALTH_SECONDS,
-    )
+    )(Device)
     ingress = serve.deployment(
-        Ingress,
         name=INGRESS,
         num_replicas=options.ingress_replicas,
         max_replicas_per_node=1,
@@ -73,7 +71,7 @@ def build(options: Options) -> Application:
         max_ongoing_requests=checked.max_connections,
         graceful_shutdown_timeout_s=grace,
         graceful_shutdown_wait_loop_s=0.5,
-    )
+    )(Ingress)
     return ingress.bind(device.bind(options.settings, options.release), options.settings, INGRESS)
 
 
@@ -85,7 +83,7 @@ def _autoscaling(options: Options) -> AutoscalingConfig:
         downscale_delay_s=options.downscale_delay_seconds,
         metrics_interval_s=options.stats_seconds,
         look_back_period_s=4 * options.stats_seconds,
-        policy=AutoscalingPolicy(
+        policy=AutoscalingPolicy(  # type: ignore[no-untyped-call] # Ray's own constructor
             policy_function=f"{BacklogPolicy.__module__}:{BacklogPolicy.__name__}",
             policy_kwargs={"target_seconds": options.target_seconds},
         ),
@@ -93,8 +91,9 @@ def _autoscaling(options: Options) -> AutoscalingConfig:
 
 
 def _routing(options: Options) -> RequestRouterConfig:
-    return RequestRouterConfig(
-        request_router_class=f"{ModelRouter.__module__}.{ModelRouter.__name__}",
-        request_router_kwargs={"spill_seconds": options.spill_seconds},
-        request_routing_stats_period_s=options.stats_seconds,
-    )
+    chosen: dict[str, Any] = {
+        "request_router_class": f"{ModelRouter.__module__}.{ModelRouter.__name__}",
+        "request_router_kwargs": {"spill_seconds": options.spill_seconds},
+        "request_routing_stats_period_s": options.stats_seconds,
+    }
+    return RequestRouterConfig(**chosen)

@@ -36,7 +36,7 @@ SCRAPE_SECONDS = 5.0
 class RayReplicas:
     """The replicas of a deployment, as a relay asks them."""
 
-    def __init__(self, devices: DeploymentHandle, deployments: Sequence[DeploymentHandle]) -> None:
+    def __init__(self, devices: DeploymentHandle[Any], deployments: Sequence[DeploymentHandle[Any]]) -> None:
         """`devices` answer; the metrics are those of all `deployments`."""
         self._devices = devices
         self._deployments = deployments
@@ -65,7 +65,7 @@ class RayReplicas:
 class Ingress:
     """A relay as Ray Serve's ingress."""
 
-    def __init__(self, devices: DeploymentHandle, settings: dict[str, Any], name: str) -> None:
+    def __init__(self, devices: DeploymentHandle[Any], settings: dict[str, Any], name: str) -> None:
         """`name`: that of this deployment."""
         self._settings = Settings.model_validate(settings)
         log.configure(self._settings.log_level, self._settings.log_format)
