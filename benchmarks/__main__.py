@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import (
+    capacity,
     decisions,
     engine,
     enlarge,
@@ -46,6 +47,7 @@ BENCHMARKS = {
     "memory": memory,
     "train": train,
     "normalisation": normalisation,
+    "capacity": capacity,
 }
 
 

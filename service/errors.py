@@ -365,6 +365,28 @@ class OutOfResources(ServiceError):
         return None
 
 
+class ReplicaLost(ServiceError):
+    """The replica that computed the answer has ended, and so has the one that was asked after it."""
+
+    status = 503
+    kind = "replica-lost"
+    title = "The replica that computed the answer has ended"
+
+    def __init__(self) -> None:
+        super().__init__("a replica ended before it had answered; send the same request again", retry_after=1)
+
+
+class JobsNotShared(ServiceError):
+    """There are several replicas, and no store of jobs that they share: none would know the jobs of another."""
+
+    status = 501
+    kind = "jobs-not-shared"
+    title = "There are no jobs here"
+
+    def __init__(self) -> None:
+        super().__init__("the replicas of this service share no jobs; ask for the image itself, without a job")
+
+
 class Draining(ServiceError):
     """The service is about to stop; another replica, or a retry, will do."""
 

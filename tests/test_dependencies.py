@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("client", "model_store", "pastiche", "service", "trainer")
 
 ROOMS = (
-    ("service.__main__",),
+    ("service.__main__", "service.ray"),
     ("service.server",),
     ("service.app",),
     ("service.lifespan", "service.http"),

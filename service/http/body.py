@@ -66,6 +66,13 @@ async def read_plain(request: Request, limit: BodyLimit, seconds: float) -> byte
     return b"".join(received)
 
 
+async def read_undecoded(request: Request, limit: int, seconds: float) -> bytes:
+    """A whole body with its Content-Encoding, for a process that undoes it. Raises as `read_files`."""
+    received: list[bytes] = []
+    await _receive(request, received.append, BodyLimit(limit), seconds, codings=None)
+    return b"".join(received)
+
+
 def is_form(request: Request) -> bool:
     """Whether the body is a multipart form."""
     return request.headers.get("Content-Type", "").lower().startswith(FORM)
@@ -88,13 +95,16 @@ async def _receive(
     take: Callable[[bytes], None],
     limit: BodyLimit,
     seconds: float,
-    codings: Collection[str] = CODINGS,
+    codings: Collection[str] | None = CODINGS,
 ) -> None:
-    """Give the body to `take`, in pieces and without its Content-Encoding, with its bytes reserved before each."""
+    """Give the body to `take`, in pieces and without its Content-Encoding, with its bytes reserved before each.
+
+    Without `codings` the Content-Encoding stays.
+    """
     upload: Upload = request.state.upload
     clock = asyncio.get_running_loop().time
     began = clock()
-    coding = parse_coding(request.headers.getlist("Content-Encoding"), codings)
+    coding = None if codings is None else parse_coding(request.headers.getlist("Content-Encoding"), codings)
     announced = _announced_length(request)
     limit.check(announced)
     await upload.reserve(0 if coding else announced, seconds)

@@ -57,6 +57,10 @@ class Metrics:
         self.rejected = self._counter("rejected", "Requests refused or failed, by kind of problem", "reason")
         self.cancelled = self._counter("cancelled", "Requests whose client left, by the stage they were in", "stage")
 
+        self.relay_retries = self._counter(
+            "relay_retries", "Requests that an ingress sent to another replica, since the first one was lost"
+        )
+
     def _declare_answers(self) -> None:
         self.stage_duration = self._histogram(
             "stage_duration_seconds",

@@ -36,6 +36,7 @@ def test_every_kind_is_distinct_and_explained() -> None:
         431,
         499,
         500,
+        501,
         503,
         504,
         507,

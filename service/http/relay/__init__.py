@@ -1,0 +1,1 @@
+"""Requests that are taken by one process and answered by another."""

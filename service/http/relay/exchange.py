@@ -1,0 +1,102 @@
+"""A request and its answer as values, which can be sent to another process, and an application called with them."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Scope
+
+Fields = tuple[tuple[bytes, bytes], ...]
+"""Header fields: names in lower case, values."""
+
+HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
+"""Header fields that are of one connection alone (RFC 9110, section 7.6.1)."""
+
+
+@dataclass(frozen=True)
+class HttpCall:
+    """A request with its whole body, as an ASGI server describes it."""
+
+    method: str
+    path: str
+    raw_path: bytes
+    query: bytes = b""
+    headers: Fields = ()
+    client: tuple[str, int] | None = None
+    server: tuple[str, int | None] | None = None
+    scheme: str = "http"
+    body: bytes = b""
+
+    @classmethod
+    def of(cls, scope: Scope, body: bytes, without: frozenset[bytes] = frozenset()) -> "HttpCall":
+        """The call that a scope describes, without the header fields of its connection and those of `without`."""
+        dropped = HOP_BY_HOP | without
+        headers = tuple((bytes(name), bytes(value)) for name, value in scope["headers"] if name not in dropped)
+        client, server = (scope.get(side) and tuple(scope[side]) for side in ("client", "server"))
+        path = scope["path"]
+        raw_path = scope.get("raw_path") or path.encode()
+        return cls(
+            scope["method"], path, raw_path, scope["query_string"], headers, client, server, scope["scheme"], body
+        )
+
+    def scope(self) -> dict[str, Any]:
+        """Its ASGI scope."""
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": self.method,
+            "path": self.path,
+            "raw_path": self.raw_path,
+            "query_string": self.query,
+            "root_path": "",
+            "headers": list(self.headers),
+            "client": self.client,
+            "server": self.server,
+            "scheme": self.scheme,
+            "state": {},
+        }
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """A whole answer."""
+
+    status: int
+    headers: Fields
+    body: bytes
+
+
+async def exchange(app: ASGIApp, call: HttpCall) -> HttpAnswer:
+    """What an application answers. Whoever cancels the wait has left: so does the application's client."""
+    answer = _Answer()
+    await app(call.scope(), _Request(call.body).receive, answer.send)
+    return HttpAnswer(answer.status, answer.headers, b"".join(answer.pieces))
+
+
+class _Request:
+    """A body that is there at once, from a client that stays."""
+
+    def __init__(self, body: bytes) -> None:
+        self._bodies = [body]
+
+    async def receive(self) -> Message:
+        if self._bodies:
+            return {"type": "http.request", "body": self._bodies.pop(), "more_body": False}
+        await asyncio.Event().wait()  # until the application has answered, which ends the task that waits here
+        raise AssertionError("nobody sets the event")
+
+
+class _Answer:
+    """Collects an answer."""
+
+    def __init__(self) -> None:
+        self.status = 500
+        self.headers: Fields = ()
+        self.pieces: list[bytes] = []
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], tuple(message["headers"])
+        elif message["type"] == "http.response.body":
+            self.pieces.append(message.get("body", b""))

@@ -1,0 +1,137 @@
+"""The ingress of several replicas: reads a request, has one of them answer it, and asks another where that one is lost.
+
+It has no network and no codec. An accepted request is lost only with the ingress itself: its body is kept until there
+is an answer, and the same request again is the same answer. `/metrics` are those of all replicas.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+from fastapi import Request, Response
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import ClientGone, JobsNotShared, NotFound, ReplicaLost, ServiceError
+from service.http.body import read_undecoded
+from service.http.body_budget import BodyBudget
+from service.http.disconnect import while_connected
+from service.http.middleware.body_reservation import BodyReservation, Upload
+from service.http.problems import render
+from service.http.relay.exchange import HttpAnswer, HttpCall
+from service.http.request_id import request_id
+from service.http.upload_pace import Pace
+from service.settings import Settings
+from service.telemetry.merging import merge_expositions
+from service.telemetry.metrics import Metrics
+
+Application = ASGIApp
+"""For parts outside `http`, which do not import it."""
+
+logger = logging.getLogger(__name__)
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+JOBS = "/v1/jobs"
+ADMIN = "/v1/admin"
+"""Below it a call twice is not always the same as once: it is not sent again."""
+
+
+class Replicas(Protocol):
+    """Those that answer."""
+
+    async def answer(self, key: str, call: HttpCall) -> HttpAnswer:
+        """The answer of one replica, if possible the same one for equal keys.
+
+        Raises ReplicaLost where it ended before it had answered, Overloaded where no replica takes the call.
+        """
+
+    async def expositions(self) -> Sequence[tuple[str, bytes]]:
+        """The name and the metrics, in Prometheus' text format, of everything that can be reached."""
+
+
+class Relay:
+    """Takes requests and has replicas answer them."""
+
+    def __init__(self, settings: Settings, replicas: Replicas, metrics: Metrics, *, jobs_are_shared: bool) -> None:
+        """`jobs_are_shared`: whether every replica knows the jobs of all others."""
+        self._settings = settings
+        self._replicas = replicas
+        self._metrics = metrics
+        self._jobs_are_shared = jobs_are_shared
+
+    def application(self) -> ASGIApp:
+        """The ASGI application, whose request bodies share a budget as those of a lone service do."""
+        budget, pace = BodyBudget(self._settings.max_body_bytes_in_flight, self._metrics), Pace.of(self._settings)
+        handlers = {ServiceError: _refuse, Exception: _fail}
+        reservation = Middleware(BodyReservation, new_upload=partial(Upload, budget, pace))
+        routes = [
+            Route("/metrics", self.scrape, methods=["GET"]),
+            Route("/{path:path}", self.relay, methods=list(METHODS)),
+        ]
+        return Starlette(routes=routes, middleware=[reservation], exception_handlers=handlers)  # type: ignore[arg-type]
+
+    async def relay(self, request: Request) -> Response:
+        """The answer of a replica."""
+        path = request.url.path.rstrip("/")
+        if not self._jobs_are_shared and f"{path}/".startswith(f"{JOBS}/"):
+            raise JobsNotShared
+        body = await read_undecoded(request, self._settings.max_body_bytes, self._settings.request_timeout)
+        # jobs of one replica are unknown to the others: the preference is not applied (RFC 7240, section 2)
+        unwanted = frozenset() if self._jobs_are_shared else frozenset({b"prefer"})
+        call = HttpCall.of(request.scope, body, unwanted)
+        answer = await while_connected(request.receive, self._answer(call))
+        response = Response(answer.body, answer.status)
+        response.raw_headers = list(answer.headers)
+        return response
+
+    async def scrape(self, request: Request) -> Response:  # noqa: ARG002 # the framework passes it
+        """The metrics of all replicas, each sample with the name of its replica."""
+        if not self._settings.serve_metrics:
+            raise NotFound("serve_metrics is off: there are no metrics here")
+        found = await self._replicas.expositions()
+        return Response(await asyncio.to_thread(merge_expositions, dict(found)), media_type=METRICS_TYPE)
+
+    async def _answer(self, call: HttpCall) -> HttpAnswer:
+        """The answer of a replica; of another one, where the first was lost."""
+        try:
+            return await self._replicas.answer(call.path, call)
+        except ReplicaLost as lost:
+            if call.path.startswith(ADMIN):
+                raise
+            logger.warning("%s: %s is sent again", lost.detail, call.path)
+            self._metrics.relay_retries.inc()
+            return await self._replicas.answer(call.path, call)
+
+
+def without_request_id(app: ASGIApp) -> ASGIApp:
+    """An application that leaves X-Request-ID to its server, which adds the same to every answer (as Ray does)."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_without(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [field for field in message["headers"] if field[0] != b"x-request-id"]
+            await send(message)
+
+        await app(scope, receive, send_without)
+
+    return answer
+
+
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+
+async def _refuse(request: Request, error: ServiceError) -> Response:
+    """The response to a failure that was found here."""
+    if isinstance(error, ClientGone):
+        return Response(status_code=ClientGone.status)
+    return render(error, request_id(request.headers.get("X-Request-ID", "")))
+
+
+async def _fail(request: Request, error: Exception) -> Response:  # noqa: ARG001 # the framework logs it
+    return await _refuse(request, ServiceError("the service failed; its log has the cause under this request's id"))

@@ -1,0 +1,83 @@
+"""The replicas that clients reach: a relay each, which finds the others by Ray."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from prometheus_client import generate_latest
+from ray import serve
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from service.errors import Overloaded, ReplicaLost
+from service.http.relay.exchange import HttpAnswer, HttpCall
+from service.http.relay.relay import Application, Relay, without_request_id
+from service.ray.device import replica_name
+from service.settings import Settings
+from service.telemetry import log
+from service.telemetry.metrics import Metrics
+
+OWN_METRICS = (
+    "pastiche_relay_retries_total",
+    "pastiche_body_bytes",
+    "pastiche_bodies_waiting",
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+    "process_open_fds",
+    "process_max_fds",
+)
+"""What an ingress counts; all else happens in the replicas with a device."""
+
+SCRAPE_SECONDS = 5.0
+"""After which a replica is left out of /metrics."""
+
+
+class RayReplicas:
+    """The replicas of a deployment, as a relay asks them."""
+
+    def __init__(self, devices: DeploymentHandle[Any], deployments: Sequence[DeploymentHandle[Any]]) -> None:
+        """`devices` answer; the metrics are those of all `deployments`."""
+        self._devices = devices
+        self._deployments = deployments
+
+    async def answer(self, key: str, call: HttpCall) -> HttpAnswer:
+        """See `Replicas`."""
+        try:
+            answer: HttpAnswer = await self._devices.options(multiplexed_model_id=key).answer.remote(call)
+        except (RayActorError, ReplicaUnavailableError) as error:
+            raise ReplicaLost from error
+        except (BackPressureError, DeploymentUnavailableError) as error:
+            raise Overloaded("every replica has as much as it takes; retry in 1 s", retry_after=1) from error
+        return answer
+
+    async def expositions(self) -> list[tuple[str, bytes]]:
+        """See `Replicas`."""
+        found: list[tuple[str, bytes]] = []
+        for deployment in self._deployments:
+            asked = deployment.broadcast("metrics")
+            answers = await asked.results_async(timeout_s=SCRAPE_SECONDS, return_exceptions=True)
+            found += [answer for answer in answers if isinstance(answer, tuple)]
+        return found
+
+
+@serve.ingress()
+class Ingress:
+    """A relay as Ray Serve's ingress."""
+
+    def __init__(self, devices: DeploymentHandle[Any], settings: dict[str, Any], name: str) -> None:
+        """`name`: that of this deployment."""
+        self._settings = Settings.model_validate(settings)
+        log.configure(self._settings.log_level, self._settings.log_format)
+        self._metrics = Metrics()
+        self._replicas = RayReplicas(devices, [devices, serve.get_deployment_handle(name)])
+
+    def __serve_build_asgi_app__(self) -> Application:
+        """The application, which Ray calls for each request."""
+        shared = "jobs_url" in self._settings.model_fields_set
+        relay = Relay(self._settings, self._replicas, self._metrics, jobs_are_shared=shared)
+        return without_request_id(relay.application())
+
+    async def metrics(self) -> tuple[str, bytes]:
+        """The name of this replica, and its metrics in Prometheus' text format."""
+        return replica_name(), generate_latest(self._metrics.registry.restricted_registry(OWN_METRICS))
