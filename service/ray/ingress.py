@@ -74,7 +74,7 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> Application:
         """The application, which Ray calls for each request."""
-        shared = "jobs_url" in self._settings.model_fields_set
+        shared = bool(self._settings.jobs_url.get_secret_value())
         relay = Relay(self._settings, self._replicas, self._metrics, jobs_are_shared=shared)
         return without_request_id(relay.application())
 

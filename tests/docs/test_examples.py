@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from PIL import Image
+from torch.distributed.run import get_args_parser
 
 import benchmarks.__main__
 import client.__main__
@@ -132,7 +133,10 @@ def check_video(path: Path) -> None:
 
 
 def run_models(shell: Shell, words: Sequence[str], _: Example) -> None:
-    assert model_store.__main__.main(words) == 0, shell.capsys.readouterr().err
+    """With a folder of the test in place of a bucket, and of another one."""
+    shell.monkeypatch.setenv("HOME", str(shell.folder))
+    here = [re.sub("^(s3://bucket|file:///srv)", f"{shell.folder.as_uri()}/there", word) for word in words]
+    assert model_store.__main__.main(here) == 0, shell.capsys.readouterr().err
     assert shell.capsys.readouterr().out
 
 
@@ -156,6 +160,14 @@ def parse_train(_shell: Shell, words: Sequence[str], _: Example) -> None:
     with pytest.raises(SystemExit) as end:
         parse(words)
     assert end.value.code == 0
+
+
+def parse_torchrun(shell: Shell, words: Sequence[str], example: Example) -> None:
+    """It knows its own options, and what comes after the module is the trainer's."""
+    end = words.index("--")
+    assert get_args_parser().parse_known_args([*words[:end], "trainer"])[0].training_script == "trainer"
+    assert words[end + 1] == "trainer"
+    parse_train(shell, words[end + 2 :], example)
 
 
 def parse_make(shell: Shell, words: Sequence[str], _: Example) -> None:
@@ -222,6 +234,7 @@ PROGRAMS: Mapping[str, Callable[[Shell, Sequence[str], Example], None]] = {
     "pastiche-keys": run_keys,
     "pastiche-serve": parse_serve,
     "pastiche-train": parse_train,
+    "torchrun": parse_torchrun,
     "make": parse_make,
     "docker": parse_docker,
     "python": parse_python,

@@ -90,7 +90,7 @@ def test_training_lowers_the_loss_and_writes_metrics_and_previews(tmp_path: Path
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     styles = [sum(value for name, value in line.items() if name.startswith("style")) for line in lines]
     assert [line["step"] for line in lines] == list(range(2, 61, 2))
-    assert sum(styles[-5:]) < 0.5 * sum(styles[:5])
+    assert sum(styles[-5:]) < 0.7 * sum(styles[:5])
     assert {path.name for path in (tmp_path / "run").glob("*.png")} == {"preview-000030.png", "preview-000060.png"}
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ async def finish(store: JobStore, content: bytes = b"painted", outcome: JobOutco
     """Claim the next job and end it."""
     claim = await store.claim_run()
     assert claim is not None
-    return await store.finish(claim, outcome, content)
+    return await store.finish(claim, outcome.model_copy(update={"finished": datetime.now(UTC)}), content)
 
 
 def test_job_is_stored_once_with_its_files(bench: Bench) -> None:

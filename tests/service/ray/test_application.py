@@ -22,7 +22,9 @@ ray = pytest.importorskip("ray", reason="needs the extra `ray`")
 
 from service.ray.application import Options, build  # noqa: E402 # after it is known that there is Ray
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
+
+TILE_VALUES = 2**20
 
 STYLIZE = "/v1/stylize/{style}"
 ROOT = Path(__file__).parents[3]
@@ -102,7 +104,7 @@ def options(store: Path, release: str) -> Options:
     """One replica, and two as soon as there is any queued work."""
     settings: dict[str, Any] = {"device": "cpu", "precision": "fp32", "threads": 1, "codec_workers": 1}
     return Options(
-        settings={**settings, "stores": [str(store)], "tile_values": 2**22, "coalesce": False},
+        settings={**settings, "stores": [str(store)], "tile_values": TILE_VALUES, "coalesce": False},
         max_replicas=2,
         target_seconds=1e-6,
         upscale_delay_seconds=0,
@@ -155,11 +157,11 @@ def cluster(store: Path) -> Iterator[RayCluster]:
             serve.shutdown()  # type: ignore[no-untyped-call]
         finally:
             ray.shutdown()
-            nodes.shutdown()  # type: ignore[no-untyped-call]
+            nodes.shutdown()
 
 
 def test_answers_are_those_of_a_service_alone(cluster: RayCluster, store: Path) -> None:
-    with serving(store) as alone:
+    with serving(store, tile_values=TILE_VALUES) as alone:
         for path, content in (
             ("wave", file(photo())),
             ("wave?format=jpeg", file(photo(2))),
@@ -207,4 +209,4 @@ def test_shipped_configuration_is_valid() -> None:
     assert application.import_path == f"{build.__module__}:{build.__name__}"
     chosen = Options.model_validate(application.args)
     assert chosen.settings["stores"] == ["/srv/pastiche/models"]
-    assert build(chosen)
+    assert build(chosen) is not None
