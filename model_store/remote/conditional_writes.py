@@ -29,14 +29,14 @@ class Run(Protocol):
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredFile:
     """A file as it was read."""
 
     content: bytes
     etag: str | None
 
 
-Write = Callable[[str, bytes, Stored | None, Run], None]
+Write = Callable[[str, bytes, StoredFile | None, Run], None]
 """Writes a file, at a path of the file system, that is still what was read: None where there was no file.
 
 Raises WriteConflict where it is not.
@@ -56,7 +56,7 @@ def find_write(url: str) -> Write:
     return known[scheme]
 
 
-def write_s3(at: str, content: bytes, old: Stored | None, run: Run) -> None:
+def write_s3(at: str, content: bytes, old: StoredFile | None, run: Run) -> None:
     """PutObject with a precondition. See Write."""
     if old is not None and old.etag is None:
         raise ReadOnlyStore(f"{at} has no ETag, so that it cannot be replaced safely")
@@ -70,14 +70,14 @@ def write_s3(at: str, content: bytes, old: Stored | None, run: Run) -> None:
         raise
 
 
-def write_memory(at: str, content: bytes, old: Stored | None, run: Run) -> None:
+def write_memory(at: str, content: bytes, old: StoredFile | None, run: Run) -> None:
     """Under a lock of this process. See Write."""
     with _memory_lock:
         _require_unchanged(at, old, run)
         run("pipe_file", at, content)
 
 
-def write_folder(at: str, content: bytes, old: Stored | None, run: Run) -> None:
+def write_folder(at: str, content: bytes, old: StoredFile | None, run: Run) -> None:
     """Under a lock of the file's folder, for all processes of the machine. See Write."""
     path = Path(at)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def write_folder(at: str, content: bytes, old: Stored | None, run: Run) -> None:
         replace_file(path, content)
 
 
-def _require_unchanged(at: str, old: Stored | None, run: Run) -> None:
+def _require_unchanged(at: str, old: StoredFile | None, run: Run) -> None:
     found = run("cat_file", at) if run("exists", at) else None
     if found != (old and old.content):
         raise WriteConflict(f"another publisher has written {at}")

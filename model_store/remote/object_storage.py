@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from model_store.errors import MissingExtra, StoreAway, StoreError
-from model_store.remote.conditional_writes import Stored, find_write
+from model_store.remote.conditional_writes import StoredFile, find_write
 
 Result = TypeVar("Result")
 
@@ -53,7 +53,7 @@ class ObjectStorage:
         """The content of a file, of at least `size` bytes. Raises FileNotFoundError, StoreAway."""
         return self._try(partial(self._read_once, path, size), path, attempts)
 
-    def write(self, path: str, content: bytes, old: Stored | None) -> None:
+    def write(self, path: str, content: bytes, old: StoredFile | None) -> None:
         """Write a file that still is what was read, None where there was none. Raises WriteConflict where it is not.
 
         Tried once: where its answer is lost, nobody knows whether it took place. Raises ReadOnlyStore, StoreAway.

@@ -15,7 +15,7 @@ from model_store.durable import replace_file
 from model_store.errors import CorruptModel, StoreAway, StoreError, UnknownModel, WriteConflict
 from model_store.manifest import Draft, Manifest
 from model_store.networks.network import Network
-from model_store.remote.conditional_writes import Stored
+from model_store.remote.conditional_writes import StoredFile
 from model_store.remote.index import INDEX_FILE, FileName, Files, Index, IndexedFile
 from model_store.remote.object_storage import ObjectStorage
 from model_store.remote.version_cache import Lease, VersionCache
@@ -30,7 +30,7 @@ _MOST_CONFLICTS = 100
 @dataclass(frozen=True)
 class _Snapshot:
     index: Index
-    stored: Stored | None
+    stored: StoredFile | None
     """The file of the store; None where it has none yet, or was not read."""
 
 
@@ -210,7 +210,7 @@ class RemoteStore(ModelStore):
                 raise StoreError(f"{self.location} has another {path}; nothing was changed") from None
 
     def _remember(self, content: bytes, etag: str | None) -> _Snapshot:
-        self._snapshot = _Snapshot(Index.parse(content, self.location), Stored(content, etag))
+        self._snapshot = _Snapshot(Index.parse(content, self.location), StoredFile(content, etag))
         self.root.mkdir(parents=True, exist_ok=True)
         replace_file(self.root / INDEX_FILE, content)
         return self._snapshot

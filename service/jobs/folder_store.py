@@ -10,15 +10,8 @@ from service.jobs.folder import JobFolder
 from service.jobs.job import Job
 from service.jobs.job_table import JobTable, KeptJob
 from service.jobs.record import Delivery, JobOutcome, JobProgress, JobRecord
-from service.jobs.store import (
-    ClaimLost,
-    DeliveryClaim,
-    JobCounts,
-    RunClaim,
-    jobs_unavailable,
-    result_too_large,
-    too_many_bytes,
-)
+from service.jobs.refusals import jobs_unavailable, result_too_large, too_many_bytes
+from service.jobs.store import ClaimLost, DeliveryClaim, JobCounts, RunClaim
 from service.pipeline.requests import InputFiles
 from service.settings import Settings
 from service.telemetry.metrics import Metrics

@@ -10,7 +10,8 @@ from datetime import datetime
 
 from service.jobs.job import Job, JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome
-from service.jobs.store import MAX_KEPT, JobCounts, too_many_jobs, too_many_of_owner
+from service.jobs.refusals import too_many_jobs, too_many_of_owner
+from service.jobs.store import MAX_KEPT, JobCounts
 
 
 @dataclass

@@ -21,19 +21,9 @@ from redis.backoff import NoBackoff
 from service.jobs import redis_scripts as scripts
 from service.jobs.job import Job, JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome, JobProgress, JobRecord
+from service.jobs.refusals import jobs_unavailable, result_too_large, too_many_bytes, too_many_jobs, too_many_of_owner
 from service.jobs.result_objects import ResultObjects
-from service.jobs.store import (
-    MAX_KEPT,
-    ClaimLost,
-    DeliveryClaim,
-    JobCounts,
-    RunClaim,
-    jobs_unavailable,
-    result_too_large,
-    too_many_bytes,
-    too_many_jobs,
-    too_many_of_owner,
-)
+from service.jobs.store import MAX_KEPT, ClaimLost, DeliveryClaim, JobCounts, RunClaim
 from service.pipeline.requests import InputFiles
 from service.settings import Settings
 from service.telemetry.metrics import Metrics

@@ -5,7 +5,7 @@ import fsspec
 import pytest
 
 from model_store.errors import ReadOnlyStore, WriteConflict
-from model_store.remote.conditional_writes import Stored, find_write
+from model_store.remote.conditional_writes import StoredFile, find_write
 from model_store.remote.object_storage import ObjectStorage
 from tests.buckets import Bucket, s3_server
 
@@ -25,7 +25,7 @@ def test_write_succeeds_only_over_what_was_read(scheme: str, server: Bucket, tmp
     storage.write("index.json", b"one", None)
     with pytest.raises(WriteConflict, match="another publisher"):
         storage.write("index.json", b"other", None)
-    first = Stored(storage.read("index.json"), storage.etag("index.json"))
+    first = StoredFile(storage.read("index.json"), storage.etag("index.json"))
     storage.write("index.json", b"two", first)
     with pytest.raises(WriteConflict, match="another publisher"):
         storage.write("index.json", b"three", first)
@@ -40,4 +40,4 @@ def test_where_there_are_no_safe_writes_the_store_is_read_only(scheme: str) -> N
 
 def test_file_without_an_etag_is_not_replaced(server: Bucket) -> None:
     with pytest.raises(ReadOnlyStore, match="no ETag"):
-        ObjectStorage("s3://bucket/store").write("index.json", b"two", Stored(b"one", None))
+        ObjectStorage("s3://bucket/store").write("index.json", b"two", StoredFile(b"one", None))

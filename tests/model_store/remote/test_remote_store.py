@@ -7,7 +7,7 @@ import pytest
 
 from model_store import CorruptModel, Draft, Manifest, ModelStore, ReadOnlyStore, StoreAway, UnknownModel
 from model_store.mirroring import mirror
-from model_store.remote.conditional_writes import Stored
+from model_store.remote.conditional_writes import StoredFile
 from model_store.remote.object_storage import ObjectStorage, TransferPolicy
 from model_store.remote.opening import CacheSettings, open_store
 from model_store.remote.remote_store import RemoteStore
@@ -49,7 +49,7 @@ class RacingStorage(ObjectStorage):
         self._file = file
         self._act: Callable[[], object] | None = act
 
-    def write(self, path: str, content: bytes, old: Stored | None) -> None:
+    def write(self, path: str, content: bytes, old: StoredFile | None) -> None:
         act = self._act
         if act is not None and path.endswith(self._file):
             self._act = None

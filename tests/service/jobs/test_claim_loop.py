@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from service.jobs.claim_loop import ClaimLoop
-from service.jobs.store import jobs_unavailable
+from service.jobs.refusals import jobs_unavailable
 
 
 class Work:

@@ -11,7 +11,8 @@ import pytest
 from service.errors import JobsUnavailable, QuotaExceeded, TooManyJobs
 from service.jobs.job import JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome
-from service.jobs.store import ClaimLost, JobStore, jobs_unavailable, when_available
+from service.jobs.refusals import jobs_unavailable
+from service.jobs.store import ClaimLost, JobStore, when_available
 from service.pipeline.requests import InputFiles
 from tests.service.jobs.redis_server import RedisServer, redis_server
 from tests.service.jobs.stores import FILES, SUCCESS, Bench, owned

@@ -1,0 +1,42 @@
+"""What clients are told where a store does not take a job or its result."""
+
+from service.errors import JobsUnavailable, QuotaExceeded, ResultTooLarge, TooManyJobs
+
+TOO_MANY_RETRY_SECONDS = 5
+
+UNFINISHED_JOBS = "unfinished-jobs"
+"""The name of an owner's limit in problems."""
+
+
+def jobs_unavailable(reason: str, retry_after: float) -> JobsUnavailable:
+    """The store cannot be used, for that reason, and may be after so many seconds."""
+    detail = f"{reason}; a request without `Prefer: respond-async` needs no job"
+    return JobsUnavailable(detail, retry_after=retry_after)
+
+
+def too_many_of_owner(unfinished: int, most: int) -> QuotaExceeded:
+    """An owner has as many unfinished jobs as it may have."""
+    return QuotaExceeded(
+        f"{unfinished} jobs of this client are unfinished; {most} are accepted; retry in {TOO_MANY_RETRY_SECONDS} s",
+        retry_after=TOO_MANY_RETRY_SECONDS,
+        **{"violated-policies": [UNFINISHED_JOBS]},
+    )
+
+
+def too_many_jobs(unfinished: int, most: int) -> TooManyJobs:
+    """All clients together have as many unfinished jobs as are accepted."""
+    return _too_many(f"{unfinished} jobs are unfinished; at most {most} are accepted")
+
+
+def too_many_bytes(size: int, most: int) -> TooManyJobs:
+    """Unfinished jobs leave no room for `size` bytes."""
+    return _too_many(f"unfinished jobs leave no room for {size} bytes; {most} are kept")
+
+
+def result_too_large(size: int, most: int) -> ResultTooLarge:
+    """A result does not fit, though all others that have ended were deleted."""
+    return ResultTooLarge(f"the result has {size} bytes; at most {most} are kept of all jobs")
+
+
+def _too_many(detail: str) -> TooManyJobs:
+    return TooManyJobs(f"{detail}; retry in {TOO_MANY_RETRY_SECONDS} s", retry_after=TOO_MANY_RETRY_SECONDS)
