@@ -25,13 +25,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("names", nargs="*", help="parsers; all of them by default")
     parser.add_argument("--seconds", type=int, default=60, help="for each parser")
+    parser.add_argument("--seed", type=int, default=0, help="of the mutations, to repeat a run; 0: another one each time")
     parser.add_argument("--jobs", type=int, default=2, help="parsers at the same time")
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"), help="where the inputs are kept")
     parser.add_argument("--guided", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.guided:
-        fuzz(chosen.names[0], chosen.seconds, chosen.findings)
-    return run_all(chosen.names or known_names(), chosen.seconds, chosen.jobs, chosen.findings)
+        fuzz(chosen.names[0], chosen.seconds, chosen.seed, chosen.findings)
+    return run_all(chosen.names or known_names(), chosen.seconds, chosen.seed, chosen.jobs, chosen.findings)
 
 
 def known_names() -> list[str]:
@@ -40,18 +41,18 @@ def known_names() -> list[str]:
     return subprocess.run([sys.executable, "-c", listing], check=True, capture_output=True, text=True).stdout.split()
 
 
-def run_all(names: list[str], seconds: int, jobs: int, findings: Path) -> int:
+def run_all(names: list[str], seconds: int, seed: int, jobs: int, findings: Path) -> int:
     """1 where a parser has a defect, otherwise 0."""
     with ThreadPoolExecutor(jobs) as pool:
-        results = list(pool.map(lambda name: run_one(name, seconds, findings), names))
+        results = list(pool.map(lambda name: run_one(name, seconds, seed, findings), names))
     return int(any(results))
 
 
-def run_one(name: str, seconds: int, findings: Path) -> int:
+def run_one(name: str, seconds: int, seed: int, findings: Path) -> int:
     """Fuzz one parser in a process of its own; what it has written is shown where it has a defect."""
-    command = [sys.executable, "-m", "tests.fuzz", name, "--guided", "--seconds", str(seconds)]
+    command = [sys.executable, "-m", "tests.fuzz", name, "--guided", "--findings", str(findings)]
     ended = subprocess.run(
-        [*command, "--findings", str(findings)],
+        [*command, "--seconds", str(seconds), "--seed", str(seed)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -68,7 +69,7 @@ def run_one(name: str, seconds: int, findings: Path) -> int:
     return ended.returncode
 
 
-def fuzz(name: str, seconds: int, findings: Path) -> None:
+def fuzz(name: str, seconds: int, seed: int, findings: Path) -> None:
     """Fuzz one parser in this process, which ends with it."""
     import atheris  # noqa: PLC0415 # needs no compiler where nobody fuzzes
 
@@ -82,6 +83,7 @@ def fuzz(name: str, seconds: int, findings: Path) -> None:
         (corpus / f"example-{number}").write_bytes(example)
     options = [
         f"-max_total_time={seconds}",
+        f"-seed={seed}",
         f"-timeout={SLOW_SECONDS}",
         f"-rss_limit_mb={MOST_MEGABYTES}",
         f"-artifact_prefix={findings}/{name}-",
