@@ -74,6 +74,12 @@ class Backlog(Generic[Model]):
         self._clock = clock
         self._groups: dict[InferenceGroup[Model], None] = {}
 
+    def use_lanes(self, lanes: int) -> None:
+        """So many batches run side by side from now on."""
+        self._lanes = lanes
+        for request in self.inferences:
+            request.lanes = lanes
+
     def add(self, requests: Sequence[InferenceRequest[Model]], networks: int) -> None:
         """Add the inference requests of one client, frame by frame, one for each of `networks` networks."""
         self.client_requests += 1

@@ -87,9 +87,10 @@ def worker_launcher() -> WorkerLauncher:
 @contextmanager
 def held(live: Live) -> Iterator[None]:
     """All lanes of the device are busy for the length of the block; requests wait meanwhile."""
-    runner, go_on = live.service.runner, threading.Event()
-    for _ in range(runner.lanes):
-        runner.submit_operation(go_on.wait)
+    go_on = threading.Event()
+    for runner in live.service.pool.runners:
+        for _ in range(runner.lanes):
+            runner.submit_operation(go_on.wait)
     try:
         yield
     finally:

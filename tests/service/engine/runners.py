@@ -9,7 +9,9 @@ from service.engine.backend import Backend
 from service.engine.cpu import CpuBackend
 from service.engine.loaded_model import LoadedModel
 from service.engine.model_loader import ModelLoader
+from service.engine.pool_loader import PoolLoader
 from service.engine.runner import Runner
+from service.engine.runner_pool import RunnerPool
 from service.engine.tiling import TileSizes
 from service.telemetry.metrics import Metrics
 from tests.networks import NARROW_STYLE
@@ -19,7 +21,7 @@ WHOLE = TileSizes(2**22)
 NARROW_VALUES = int(Architecture.parse(NARROW_STYLE).values_per_pixel)
 
 METRICS: dict[Runner, Metrics] = {}
-LOADERS: dict[Runner, ModelLoader] = {}
+LOADERS: dict[Runner, PoolLoader] = {}
 
 
 def made(
@@ -31,7 +33,8 @@ def made(
 ) -> Runner:
     metrics = Metrics()
     runner = Runner(device, backend or CpuBackend(threads=1, lanes=lanes), lanes, metrics)
-    METRICS[runner], LOADERS[runner] = metrics, ModelLoader(runner, precision, sizes)
+    METRICS[runner] = metrics
+    LOADERS[runner] = PoolLoader(RunnerPool([runner]), [ModelLoader(runner, precision, sizes)])
     return runner
 
 

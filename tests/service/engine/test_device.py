@@ -2,16 +2,16 @@ import pytest
 import torch
 
 from model_store import has_fast_bf16
-from service.engine.device import choose_device, choose_precision, configure_torch
+from service.engine.device import choose_devices, choose_precision, configure_torch
 
 CPU = torch.device("cpu")
 
 
 def test_choice_of_the_device() -> None:
-    assert choose_device("cpu") == CPU
-    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_devices(["cpu"]) == [CPU]
+    assert choose_devices(["auto"])[0].type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(ValueError, match="cuda:99 does not exist"):
-        choose_device("cuda:99")
+        choose_devices(["cuda:99"])
 
 
 def test_choice_of_the_precision() -> None:

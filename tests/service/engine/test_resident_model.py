@@ -27,7 +27,8 @@ def runner() -> Iterator[Runner]:
 
 
 def resident(runner: Runner, root: Path) -> ResidentModel:
-    return ResidentModel("wave@1", load(runner, stored(root)), lambda: LOADERS[runner].load(stored(root)), runner)
+    loader = LOADERS[runner]
+    return ResidentModel("wave@1", load(runner, stored(root)), lambda: loader.load(stored(root)), loader.pool)
 
 
 def result(runner: Runner, model: ResidentModel, sample: type[np.uint8 | np.uint16]) -> Pixels:

@@ -165,7 +165,7 @@ def test_out_of_memory_halves_the_batch() -> None:
     images = [photo(seed) for seed in range(5)]
     results = run(runner, sound, images)
     assert device.sizes == [5, 2, 3, 1, 2]
-    assert device.reduced == value(runner, "out_of_memory_total") == 2
+    assert device.reduced == value(runner, "out_of_memory_total", device=str(runner.device)) == 2
     for image, result in zip(images, results, strict=True):
         assert np.array_equal(result, run(runner, sound, [image])[0])
     runner.close()
@@ -176,7 +176,7 @@ def test_single_image_runs_once_more_when_nothing_is_kept_in_the_memory() -> Non
     runner, sound = made(backend=device), loaded(network())
     (result,) = run(runner, sound, [photo()])
     assert device.sizes == [1, 1]
-    assert device.reduced == value(runner, "out_of_memory_total") == 1
+    assert device.reduced == value(runner, "out_of_memory_total", device=str(runner.device)) == 1
     assert np.array_equal(result, run(runner, sound, [photo()])[0])
     runner.close()
 
@@ -213,7 +213,7 @@ def test_out_of_memory_of_the_processor_is_the_same(runner: Runner) -> None:
 
     with pytest.raises(OutOfDeviceMemory, match="32×24"):
         run(runner, loaded(changed(Greedy)), [photo()])
-    assert value(runner, "out_of_memory_total") == 2
+    assert value(runner, "out_of_memory_total", device=str(runner.device)) == 2
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_lack_of_memory_beside_the_allocator_is_the_same(runner: Runner, error: 
     with pytest.raises(OutOfDeviceMemory, match="32×24"):
         run(runner, loaded(changed(Greedy)), [photo()])
     assert runner.lost is None
-    assert value(runner, "out_of_memory_total") == 2
+    assert value(runner, "out_of_memory_total", device=str(runner.device)) == 2
 
 
 def test_other_failures_are_not_taken_for_a_lack_of_memory(runner: Runner) -> None:
@@ -242,7 +242,7 @@ def test_other_failures_are_not_taken_for_a_lack_of_memory(runner: Runner) -> No
 
     with pytest.raises(RuntimeError, match="no kernel"):
         run(runner, loaded(changed(Failing)), [photo()])
-    assert value(runner, "out_of_memory_total") == 0
+    assert value(runner, "out_of_memory_total", device=str(runner.device)) == 0
 
 
 @pytest.mark.parametrize("kind", [NotFinite, Overflowing])
@@ -354,8 +354,8 @@ def test_lanes_run_side_by_side_and_their_age_is_seen_from_outside() -> None:
     for future in futures:
         future.result()
     assert runner.operation_age() == 0
-    assert (value(runner, "device_busy_seconds_total") or 0) > 0
-    assert (value(runner, "device_heartbeat_timestamp_seconds") or 0) > 1e9
+    assert (value(runner, "device_busy_seconds_total", device="cpu") or 0) > 0
+    assert (value(runner, "device_heartbeat_timestamp_seconds", device="cpu") or 0) > 1e9
     runner.close()
 
 
@@ -431,7 +431,7 @@ def test_gpu_memory_that_does_not_suffice_is_survived(tmp_path: Path) -> None:
         network = load(runner, stored(tmp_path)).default
         images = [photo(seed, 512, 512) for seed in range(16)]
         assert len(run_tiled(runner, network, images)) == 16
-        assert (value(runner, "out_of_memory_total") or 0) > 0
+        assert (value(runner, "out_of_memory_total", device=str(runner.device)) or 0) > 0
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         runner.close()
