@@ -189,7 +189,7 @@ def _engine(
 
     async def run_batch(model: ServedModel, tiles: Sequence[ImageTile], exclusive: bool) -> None:
         await asyncio.wrap_future(pool.submit(model.network, tiles, exclusive))
-        scheduler.use_lanes(pool.lanes)
+        scheduler.use_lanes(max(1, pool.lanes))
 
     def hold_weights(model: ServedModel) -> AbstractAsyncContextManager[None]:
         return residency.hold(model.loaded) if isinstance(model.loaded, ResidentModel) else nullcontext()

@@ -4,7 +4,7 @@ import atexit
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -159,12 +159,13 @@ def running(
     refusals: RefusalCache | None = None,
     limits: ConnectionLimits | None = None,
     period: float = PERIOD,
+    devices: Sequence[torch.device] | None = None,
 ) -> Iterator[Live]:
     """A service on a free port of this machine; ready when the block begins.
 
-    `limits` are those of `build_server`, `period` that of the load shedder.
+    `limits` are those of `build_server`, `period` that of the load shedder, `devices` those of `build_service`.
     """
-    service = build_service(chosen, refusals, worker_launcher())
+    service = build_service(chosen, refusals, worker_launcher(), devices)
     shedder = service.shedder
     if shedder is not None:
         timeouts = chosen.request_timeout, chosen.max_request_timeout

@@ -1,0 +1,115 @@
+"""The service on several devices at once: here the processor twice or thrice, each time with a runner of its own."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import torch
+
+from service.errors import DeviceLost
+from tests.networks import network
+from tests.service.engine.runners import GONE
+from tests.service.imaging.images import file, photo
+from tests.service.live import PATIENCE, STYLE, Live, pixels, publish, running, settings, wait_for
+
+PICTURES = [file(photo(seed, 30 + seed, 40)) for seed in range(12)]
+PATHS = ("/v1/stylize/wave", "/v1/stylize/thumb")
+REQUESTS = 60
+MANY_TILES = {"tile_values": 2**15}
+
+
+@contextmanager
+def serving(root: Path, devices: int) -> Iterator[Live]:
+    publish(root, "wave", network(STYLE))
+    publish(root, "thumb", network(STYLE, norm="thumbnail", seed=1))
+    chosen = settings(root, max_queue_requests=2 * REQUESTS, coalesce=False, request_timeout=600, **MANY_TILES)
+    with running(chosen, devices=[torch.device("cpu", number) for number in range(devices)]) as live:
+        live.until("/readyz", lambda answer: len(answer.json()["models"]) == 2)
+        yield live
+
+
+def fail(live: Live, device: int, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One device fails in its next batch but `after`, and from then on."""
+    backend = live.service.pool.runners[device].backend
+    original, left = backend.run, iter(range(after))
+
+    def run(*arguments: object, **options: object) -> object:
+        if next(left, None) is None:
+            raise GONE
+        return original(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backend, "run", run)
+
+
+def asked(live: Live) -> list[httpx.Response]:
+    """The answers to all requests, which are sent at the same time."""
+
+    async def ask() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=live.url, timeout=PATIENCE, verify=False) as client:
+            calls = [
+                client.post(PATHS[number % 2], content=PICTURES[number % len(PICTURES)]) for number in range(REQUESTS)
+            ]
+            return await asyncio.gather(*calls)
+
+    return asyncio.run(ask())
+
+
+def contents(answers: list[httpx.Response]) -> list[bytes]:
+    assert [answer.status_code for answer in answers] == [200] * REQUESTS
+    return [answer.content for answer in answers]
+
+
+def test_answers_are_those_of_one_device_and_both_are_used(tmp_path: Path) -> None:
+    with serving(tmp_path / "one", devices=1) as live:
+        expected = contents(asked(live))
+    with serving(tmp_path / "two", devices=2) as live:
+        loads = [live.metric("pastiche_device_busy_seconds_total", device=f"cpu:{number}") for number in range(2)]
+        assert min(loads) > 0
+        assert contents(asked(live)) == expected
+        after = [live.metric("pastiche_device_busy_seconds_total", device=f"cpu:{number}") for number in range(2)]
+        assert all(then > before for then, before in zip(after, loads, strict=True))
+        assert live.metric("pastiche_device_available") == 2
+        assert live.metric("pastiche_device_operation_age_seconds") == 0
+
+
+def test_requests_of_a_device_that_is_lost_are_answered_by_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path, devices=3) as live:
+        expected = contents(asked(live))
+        fail(live, 1, 10, monkeypatch)
+        assert contents(asked(live)) == expected
+        assert live.metric("pastiche_device_available", device="cpu:1") == 0
+        assert live.metric("pastiche_device_available") == 2
+        assert live.metric("pastiche_rejected_total") == 0
+        ready = live.client.get("/readyz")
+        [warning] = ready.json()["warnings"]
+        assert (ready.status_code, warning) == (
+            200,
+            "cpu:1 failed: AcceleratorError; the service goes on with 2 of 3 devices; restart it to use all",
+        )
+        assert live.client.get("/livez").status_code == 200
+        publish(tmp_path, "wave", network(STYLE, seed=5))
+        live.until("/readyz", lambda answer: "wave@2" in answer.json()["models"])
+        newer = pixels(live.client.post(PATHS[0], content=PICTURES[0]).content)
+        assert not np.array_equal(newer, pixels(expected[0]))
+
+
+def test_process_ends_with_its_last_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(tmp_path, devices=2) as live:
+        for device in range(2):
+            fail(live, device, 5, monkeypatch)
+        answers = asked(live)
+        failed = [answer for answer in answers if answer.status_code != 200]
+        assert {answer.json()["type"] for answer in failed} <= {"/problems/device-lost", "/problems/draining"}
+        assert any(answer.json()["type"] == "/problems/device-lost" for answer in failed)
+        wait_for(live.service.lifespan.broken.is_set, lambda broken: broken)
+        dead = live.client.get("/livez")
+        assert dead.status_code == 503
+        assert "cpu:0 failed: AcceleratorError; cpu:1 failed: AcceleratorError" in dead.json()["problems"]
+        assert live.metric("pastiche_device_available") == 0
+        assert isinstance(live.service.lifespan.tasks[0].exception(), DeviceLost)
