@@ -21,7 +21,7 @@ from service.engine.cost_model import CostModel
 from service.engine.cpu import CpuBackend
 from service.engine.cuda import CudaBackend
 from service.engine.loaded_model import LoadedNetwork
-from service.engine.runner import Runner
+from service.engine.runner import MAX_FOREIGN_ERRORS, Runner
 from service.engine.tiling import ImageTile, TiledImage, TileSizes, Tiling
 from service.errors import DeviceLost, InferenceFailed, OutOfDeviceMemory
 from service.imaging.codecs import Pixels
@@ -285,6 +285,42 @@ def test_failed_device_is_lost_for_good(runner: Runner) -> None:
     with pytest.raises(DeviceLost, match="AcceleratorError"):
         run(runner, loaded(network()), [photo()])
     assert runner.lost is not None
+
+
+class Disturbed(CpuBackend):
+    """A device that works, whose calls raise the errors of another one, as often as it is told."""
+
+    def __init__(self, errors: int) -> None:
+        super().__init__(threads=1, lanes=1)
+        self.errors = errors
+
+    def still_works(self) -> bool:
+        return True
+
+    def run_eager(self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None) -> list[Pixels | None]:
+        if self.errors:
+            self.errors -= 1
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        return super().run_eager(network, planes, statistics)
+
+
+def test_errors_of_another_device_are_survived() -> None:
+    backend = Disturbed(MAX_FOREIGN_ERRORS)
+    runner, sound = made(backend=backend), loaded(network())
+    (first,) = run(runner, sound, [photo()])
+    backend.errors = MAX_FOREIGN_ERRORS
+    (second,) = run(runner, sound, [photo()])
+    assert np.array_equal(first, second)
+    assert (runner.lost, backend.errors) == (None, 0)
+    runner.close()
+
+
+def test_errors_that_do_not_end_are_the_devices_own() -> None:
+    runner = made(backend=Disturbed(10**6))
+    with pytest.raises(DeviceLost, match="cpu failed: AcceleratorError"):
+        run(runner, loaded(network()), [photo()])
+    assert runner.lost is not None
+    runner.close()
 
 
 def test_operation_that_ends_with_stop_iteration_fails(runner: Runner) -> None:

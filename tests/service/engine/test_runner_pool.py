@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
@@ -6,17 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from service.engine.device_assembly import assemble_device
 from service.engine.loaded_model import LoadedNetwork
 from service.engine.pool_loader import PoolLoader
 from service.engine.runner import Runner
 from service.engine.tiling import ImageTile, TiledImage
 from service.errors import DeviceLost, OutOfDeviceMemory
 from service.imaging.pixels import Pixels
+from service.telemetry.metrics import Metrics
 from tests.networks import network
+from tests.service.engine.gpus import two_gpus
 from tests.service.engine.runners import GONE, Controlled, made_pool, stored, value
 from tests.service.imaging.images import photo
-from tests.service.live import STYLE, painted, publish, same
+from tests.service.live import STYLE, painted, publish, same, settings
 
 IMAGES = [photo(seed, 40, 50) for seed in range(3)]
 
@@ -195,3 +202,52 @@ def test_end_of_the_pool_cancels_what_has_not_begun(tmp_path: Path) -> None:
         let_go(backends)
         closing.join()
         assert [future.done() for _, future in running] == [True, True]
+
+
+@two_gpus
+def test_two_gpus_give_the_same_bytes_side_by_side(tmp_path: Path) -> None:
+    publish(tmp_path)
+    device = assemble_device(settings(tmp_path, device="cuda:0,cuda:1", precision="fp16"), Metrics())
+    subject = device.loader.load(stored(tmp_path)).default
+    one, other = device.pool.runners
+    expected = [on(one, subject, image) for image in IMAGES]
+    for image, plane in zip(IMAGES, expected, strict=True):
+        np.testing.assert_array_equal(on(other, subject, image), plane)
+    waiting = [submitted(device.loader, subject, image) for image in IMAGES * 20]
+    for (tiled, future), plane in zip(waiting, expected * 20, strict=True):
+        future.result()
+        np.testing.assert_array_equal(tiled.result, plane)
+    device.pool.close()
+
+
+@two_gpus
+def test_gpu_goes_on_without_one_that_failed(tmp_path: Path) -> None:
+    """In a process of its own: the failed one cannot be used by later tests."""
+    publish(tmp_path)
+    code = "from tests.service.engine.test_runner_pool import break_first_gpu; import sys; break_first_gpu(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def on(runner: Runner, subject: LoadedNetwork, image: Pixels) -> Pixels:
+    tiled = TiledImage(image, subject.tiling)
+    for tile in tiled.tiles:
+        runner.run(subject.on(runner.device), [ImageTile(tiled, tile)])
+    return tiled.result
+
+
+def break_first_gpu(root: str) -> None:
+    device = assemble_device(settings(Path(root), device="cuda:0,cuda:1", precision="fp16"), Metrics())
+    subject = device.loader.load(stored(Path(root))).default
+    expected = result(device.loader, subject, photo())
+
+    def read_beyond_the_end() -> None:
+        with torch.cuda.device(0):
+            torch.zeros(4, device="cuda:0")[torch.full((1,), 10**9, device="cuda:0")].cpu()
+
+    with pytest.raises(torch.AcceleratorError):
+        device.pool.runners[0].submit_operation(read_beyond_the_end).result()
+    for _ in range(50):
+        np.testing.assert_array_equal(result(device.loader, subject, photo()), expected)
+    assert [runner.lost is None for runner in device.pool.runners] == [False, True]
+    os._exit(0)  # at the end of the process, what the failed one had could not be freed
