@@ -45,7 +45,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--devices", type=int, nargs="+", default=(1, 2, 4, 8))
     parser.add_argument("--sides", type=int, nargs="+", default=(256, 1024), help="of the square images, in pixels")
     parser.add_argument("--megapixel-ms", type=float, nargs="+", default=(4.0, 0.0), help="of the planes of a batch")
-    parser.add_argument("--clients", type=int, default=16, help="for each device, each of which waits for its answer")
+    parser.add_argument("--clients", type=int, default=8, help="for each device, each of which waits for its answer")
     parser.add_argument("--seconds", type=float, default=4.0)
 
 
