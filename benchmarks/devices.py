@@ -46,6 +46,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--devices", type=int, nargs="+", default=(1, 2, 4, 8))
     parser.add_argument("--sides", type=int, nargs="+", default=(256, 1024), help="of the square images, in pixels")
     parser.add_argument("--megapixel-ms", type=float, nargs="+", default=(4.0, 0.0), help="of the planes of a batch")
+    parser.add_argument("--batch", type=int, default=4, help="tiles that a batch computes, if its memory suffices")
     parser.add_argument("--clients", type=int, default=8, help="for each device, each of which waits for its answer")
     parser.add_argument("--seconds", type=float, default=4.0)
 
@@ -82,6 +83,7 @@ class SimulatedGpu:
         del statistics
         batch = self._buffer((fixed_batch, *planes[0].shape), planes[0].dtype)
         np.stack(planes, out=batch[: len(planes)])
+        batch[len(planes) :] = 0
         with self._computing:
             time.sleep(self._seconds_per_pixel * batch[..., 0].size)
         before, after = network.halos(batch.shape[1] - sum(network.halos(1)))
@@ -138,9 +140,11 @@ class Style:
 class SimulatedService:
     """A scheduler in front of several simulated devices."""
 
-    def __init__(self, devices: int, seconds_per_pixel: float) -> None:
+    def __init__(self, devices: int, seconds_per_pixel: float, batch: int) -> None:
         metrics, network = Metrics(), TransformNetwork(NetworkSpec(architecture=STYLE, norm="none"))
-        tiling = Tiling(network, TileSizes(Settings().tile_values, GPU_TILE_SIDES, GPU_BATCH_VALUES))
+        tiling = _with_batches(
+            Tiling(network, TileSizes(Settings().tile_values, GPU_TILE_SIDES, GPU_BATCH_VALUES)), batch
+        )
         self._style = Style("style", 1, LoadedNetwork(network, network, tiling, CostModel(0.0, seconds_per_pixel)))
         places = [torch.device("cpu", number) for number in range(devices)]
         self._pool = RunnerPool(
@@ -177,9 +181,14 @@ class SimulatedService:
         await asyncio.wrap_future(self._pool.submit(style.network, tiles, exclusive))
 
 
+def _with_batches(tiling: Tiling, batch: int) -> Tiling:
+    tiles = [tiling.plan(side, side)[0] for side in tiling.sides]
+    return tiling.with_batches({tile.shape: min(batch, tiling.batch_limit(tile)) for tile in tiles})
+
+
 @contextmanager
-def _service(devices: int, seconds_per_pixel: float) -> Iterator[SimulatedService]:
-    made = SimulatedService(devices, seconds_per_pixel)
+def _service(devices: int, seconds_per_pixel: float, batch: int) -> Iterator[SimulatedService]:
+    made = SimulatedService(devices, seconds_per_pixel, batch)
     try:
         yield made
     finally:
@@ -191,7 +200,7 @@ def _rows(chosen: Namespace, side: int, seconds_per_pixel: float) -> list[Row]:
     for devices in chosen.devices:
         began, used = time.monotonic(), time.process_time()
         with (
-            _service(devices, seconds_per_pixel) as service,
+            _service(devices, seconds_per_pixel, chosen.batch) as service,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
             rate = runner.run(service.images_per_second(side, chosen.clients * devices, chosen.seconds))
