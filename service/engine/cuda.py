@@ -199,7 +199,8 @@ class CudaBackend:
     def still_works(self) -> bool:
         """See `Backend`. The error of a GPU is returned by whatever waits for it."""
         try:
-            torch.cuda.synchronize(self._device)
+            with self.launch_lock():  # to wait for a stream would break its capture
+                torch.cuda.synchronize(self._device)
         except torch.AcceleratorError:
             return False
         return True

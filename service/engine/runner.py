@@ -53,6 +53,8 @@ class Runner:
         self._metrics = metrics
         self._name = str(device)
         self._foreign_errors = 0
+        self._fatal: list[Exception] = []
+        """Errors of the lost device, and by their frames its tensors: CUDA would fail to free them, which can abort."""
         self._began: dict[int, float] = {}
         self._lane_threads = ThreadPoolExecutor(lanes, "lane")
         self._loading_thread = ThreadPoolExecutor(1, "loading")
@@ -133,6 +135,7 @@ class Runner:
             if _is_out_of_memory(error):
                 raise OutOfDeviceMemory(f"the memory of {self.device} does not suffice") from error
             if isinstance(error, torch.AcceleratorError) and not self._is_foreign():
+                self._fatal.append(error)
                 self.lost = f"{self.device} failed: {type(error).__name__}"
                 logger.critical("device %s is lost", self.device, exc_info=error)
                 raise DeviceLost(self.lost) from error
