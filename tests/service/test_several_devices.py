@@ -23,13 +23,18 @@ MANY_TILES = {"tile_values": 2**15}
 
 
 @contextmanager
-def serving(root: Path, devices: int) -> Iterator[Live]:
+def serving(root: Path, *devices: torch.device) -> Iterator[Live]:
     publish(root, "wave", network(STYLE))
     publish(root, "thumb", network(STYLE, norm="thumbnail", seed=1))
     chosen = settings(root, max_queue_requests=2 * REQUESTS, coalesce=False, request_timeout=600, **MANY_TILES)
-    with running(chosen, devices=[torch.device("cpu", number) for number in range(devices)]) as live:
+    with running(chosen, devices=devices) as live:
         live.until("/readyz", lambda answer: len(answer.json()["models"]) == 2)
         yield live
+
+
+def cpus(count: int) -> list[torch.device]:
+    """The processor so many times, under different names."""
+    return [torch.device("cpu", number) for number in range(count)]
 
 
 def fail(live: Live, device: int, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,9 +69,9 @@ def contents(answers: list[httpx.Response]) -> list[bytes]:
 
 
 def test_answers_are_those_of_one_device_and_both_are_used(tmp_path: Path) -> None:
-    with serving(tmp_path / "one", devices=1) as live:
+    with serving(tmp_path / "one", *cpus(1)) as live:
         expected = contents(asked(live))
-    with serving(tmp_path / "two", devices=2) as live:
+    with serving(tmp_path / "two", *cpus(2)) as live:
         loads = [live.metric("pastiche_device_busy_seconds_total", device=f"cpu:{number}") for number in range(2)]
         assert min(loads) > 0
         assert contents(asked(live)) == expected
@@ -79,7 +84,7 @@ def test_answers_are_those_of_one_device_and_both_are_used(tmp_path: Path) -> No
 def test_requests_of_a_device_that_is_lost_are_answered_by_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with serving(tmp_path, devices=3) as live:
+    with serving(tmp_path, *cpus(3)) as live:
         expected = contents(asked(live))
         fail(live, 1, 10, monkeypatch)
         assert contents(asked(live)) == expected
@@ -100,7 +105,7 @@ def test_requests_of_a_device_that_is_lost_are_answered_by_the_others(
 
 
 def test_process_ends_with_its_last_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(tmp_path, devices=2) as live:
+    with serving(tmp_path, *cpus(2)) as live:
         for device in range(2):
             fail(live, device, 5, monkeypatch)
         answers = asked(live)
@@ -113,3 +118,16 @@ def test_process_ends_with_its_last_device(tmp_path: Path, monkeypatch: pytest.M
         assert "cpu:0 failed: AcceleratorError; cpu:1 failed: AcceleratorError" in dead.json()["problems"]
         assert live.metric("pastiche_device_available") == 0
         assert isinstance(live.service.lifespan.tasks[0].exception(), DeviceLost)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_runners_of_one_gpu_give_the_same_bytes_and_capture_in_turns(tmp_path: Path) -> None:
+    with serving(tmp_path, torch.device("cuda", 0), torch.device("cuda", 0)) as live:
+        alone = [live.client.post(PATHS[number % 2], content=PICTURES[number % 12]) for number in range(REQUESTS)]
+        assert contents(asked(live)) == contents(alone)
+        publish(tmp_path, "deep", network("c3s1-4,d6,R6*2,u4,c3s1-3"))
+        wait_for(
+            lambda: contents(asked(live)) and live.client.get("/v1/models/deep").status_code, lambda code: code == 200
+        )
+        assert contents(asked(live)) == contents(alone)
