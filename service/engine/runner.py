@@ -56,16 +56,12 @@ class Runner:
         self._fatal: list[Exception] = []
         """Errors of the lost device, and by their frames its tensors: CUDA would fail to free them, which can abort."""
         self._began: dict[int, float] = {}
-        self._lane_threads = ThreadPoolExecutor(lanes, "lane")
-        self._loading_thread = ThreadPoolExecutor(1, "loading")
+        self._lane_threads = ThreadPoolExecutor(lanes, f"lane-{device}")
+        self._loading_thread = ThreadPoolExecutor(1, f"loading-{device}")
         metrics.device_available.labels(self._name).set_function(lambda: self.lost is None)
         metrics.device_operation_age.labels(self._name).set_function(self.operation_age)
         metrics.device_busy.labels(self._name)
         metrics.out_of_memory.labels(self._name)
-
-    def submit(self, network: LoadedNetwork, tiles: Sequence[ImageTile], exclusive: bool) -> Future[None]:
-        """`run` in a lane's thread, as soon as one is free."""
-        return self.submit_operation(lambda: self.run(network, tiles, exclusive), exclusive=exclusive)
 
     def submit_operation(self, operation: Callable[[], T], *, exclusive: bool = False) -> Future[T]:
         """Call a function in a lane's thread, as soon as one is free; it counts as the device's work."""

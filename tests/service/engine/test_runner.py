@@ -3,6 +3,7 @@ import gc
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -46,6 +47,13 @@ def run(runner: Runner, network: LoadedNetwork, images: Sequence[Pixels]) -> lis
     tiled = [TiledImage(image, network.tiling) for image in images]
     runner.run(network, [ImageTile(image, image.tiles[0]) for image in tiled])
     return [image.result for image in tiled]
+
+
+def submit(
+    runner: Runner, network: LoadedNetwork, tiles: Sequence[ImageTile], *, exclusive: bool = False
+) -> Future[None]:
+    """The tiles in a lane."""
+    return runner.submit_operation(lambda: runner.run(network, tiles, exclusive), exclusive=exclusive)
 
 
 def loaded(subject: TransformNetwork, fp32: TransformNetwork | None = None) -> LoadedNetwork:
@@ -356,7 +364,7 @@ def test_exclusive_batch_has_all_threads_and_a_lane_its_share() -> None:
     Threads.seen.clear()
     image = TiledImage(photo(), loaded(subject).tiling)
     for exclusive in (True, False):
-        runner.submit(loaded(subject), [ImageTile(image, image.tiles[0])], exclusive).result()
+        submit(runner, loaded(subject), [ImageTile(image, image.tiles[0])], exclusive=exclusive).result()
     assert Threads.seen == [5, 3]
     runner.close()
     torch.set_num_threads(before)
@@ -381,7 +389,7 @@ def test_lanes_run_side_by_side_and_their_age_is_seen_from_outside() -> None:
     assert isinstance(subject, Held)
     image = TiledImage(photo(), loaded(subject).tiling)
     assert runner.operation_age() == 0
-    futures = [runner.submit(loaded(subject), [ImageTile(image, image.tiles[0])], False) for _ in range(2)]
+    futures = [submit(runner, loaded(subject), [ImageTile(image, image.tiles[0])]) for _ in range(2)]
     for _ in futures:
         subject.began.acquire()
     first = runner.operation_age()
@@ -400,8 +408,8 @@ def test_batch_that_fails_does_not_end_its_lane(runner: Runner) -> None:
     image = TiledImage(photo(), sound.tiling)
     image_tile = ImageTile(image, image.tiles[0])
     with pytest.raises(AttributeError):
-        runner.submit(None, [image_tile], False).result()  # type: ignore[arg-type]
-    runner.submit(sound, [image_tile], False).result()
+        submit(runner, None, [image_tile]).result()  # type: ignore[arg-type]
+    submit(runner, sound, [image_tile]).result()
     assert image.result.shape == (24, 32, 3)
     assert runner.operation_age() == 0
 
@@ -450,7 +458,7 @@ def run_tiled(runner: Runner, network: LoadedNetwork, images: Sequence[Pixels]) 
     tiles = [ImageTile(image, tile) for image in tiled for tile in image.tiles]
     for shape in {(each.tile.plane_height, each.tile.plane_width) for each in tiles}:
         equal = [each for each in tiles if (each.tile.plane_height, each.tile.plane_width) == shape]
-        runner.submit(network, equal, False).result()
+        submit(runner, network, equal).result()
     return [image.result for image in tiled]
 
 
