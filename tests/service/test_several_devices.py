@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from service.errors import DeviceLost
 from tests.networks import network
 from tests.service.engine.runners import GONE
 from tests.service.imaging.images import file, photo
-from tests.service.live import PATIENCE, STYLE, Live, pixels, publish, running, settings, wait_for
+from tests.service.live import PATIENCE, STYLE, Live, held, pixels, publish, running, settings, wait_for
 
 PICTURES = [file(photo(seed, 30 + seed, 40)) for seed in range(12)]
 PATHS = ("/v1/stylize/wave", "/v1/stylize/thumb")
-REQUESTS = 60
+REQUESTS = 40
 MANY_TILES = {"tile_values": 2**15}
 
 
@@ -63,6 +64,18 @@ def asked(live: Live) -> list[httpx.Response]:
     return asyncio.run(ask())
 
 
+def queued(live: Live, requests: int) -> float:
+    """How many of so many requests of one tile wait, while those of two devices run."""
+    with ThreadPoolExecutor(requests) as clients:
+        with held(live):
+            content = file(photo(0, 8, 8))
+            answers = [clients.submit(httpx.post, live.url + PATHS[0], content=content) for _ in range(requests)]
+            wait_for(lambda: live.metric("pastiche_admitted_requests"), lambda admitted: admitted == requests)
+            found = wait_for(lambda: live.metric("pastiche_queue_requests"), lambda waiting: waiting == requests - 2)
+        assert [answer.result().status_code for answer in answers] == [200] * requests
+    return found
+
+
 def contents(answers: list[httpx.Response]) -> list[bytes]:
     assert [answer.status_code for answer in answers] == [200] * REQUESTS
     return [answer.content for answer in answers]
@@ -98,6 +111,7 @@ def test_requests_of_a_device_that_is_lost_are_answered_by_the_others(
             "cpu:1 failed: AcceleratorError; the service goes on with 2 of 3 devices; restart it to use all",
         )
         assert live.client.get("/livez").status_code == 200
+        assert queued(live, 6) == 4
         publish(tmp_path, "wave", network(STYLE, seed=5))
         live.until("/readyz", lambda answer: "wave@2" in answer.json()["models"])
         newer = pixels(live.client.post(PATHS[0], content=PICTURES[0]).content)

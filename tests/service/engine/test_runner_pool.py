@@ -23,7 +23,7 @@ from tests.networks import network
 from tests.service.engine.gpus import two_gpus
 from tests.service.engine.runners import GONE, Controlled, made_pool, stored, value
 from tests.service.imaging.images import photo
-from tests.service.live import STYLE, painted, publish, same, settings
+from tests.service.live import PATIENCE, STYLE, painted, publish, same, settings
 
 IMAGES = [photo(seed, 40, 50) for seed in range(3)]
 
@@ -70,7 +70,7 @@ def test_batch_goes_to_the_device_that_has_the_fewest(tmp_path: Path) -> None:
         hold(backends)
         waiting = [submitted(loader, subject, photo()) for _ in range(3)]
         backends[1].may_run.set()
-        waiting[1][1].result()
+        waiting[1][1].result(PATIENCE)
         waiting += [submitted(loader, subject, photo()) for _ in range(3)]
         let_go(backends)
         for image, future in waiting:
