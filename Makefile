@@ -62,6 +62,7 @@ bench: $(PEERS) ## measure speed and memory, an hour on an idle machine (ARGS=--
 	$(BIN)/python -m benchmarks interference $(ARGS)
 	$(BIN)/python -m benchmarks hostile $(ARGS)
 	$(BIN)/python -m benchmarks decisions $(ARGS)
+	$(BIN)/python -m benchmarks devices $(ARGS)
 	$(BIN)/python -m benchmarks memory $(ARGS)
 	$(BIN)/python -m benchmarks train $(ARGS)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks import (
     capacity,
     decisions,
+    devices,
     engine,
     enlarge,
     fuzz,
@@ -43,6 +44,7 @@ BENCHMARKS = {
     "fuzz": fuzz,
     "soak": soak,
     "decisions": decisions,
+    "devices": devices,
     "residency": residency,
     "memory": memory,
     "train": train,

@@ -20,7 +20,7 @@ from benchmarks.clock import Stopwatch
 from benchmarks.report import Row, Tables, Value
 from benchmarks.stats import median
 from model_store import Architecture, TransformNetwork, for_inference
-from service.engine.device import PRECISIONS, choose_device, choose_precision
+from service.engine.device import PRECISIONS, choose_devices, choose_precision
 
 Build = Callable[[], TransformNetwork]
 NETWORKS: Mapping[str, Build] = {"style": networks.style, "x4": networks.upscale_4}
@@ -60,7 +60,7 @@ def run(chosen: Namespace, built: Mapping[str, Build] = NETWORKS, sizes: limits.
     """Measure the limits, with operands of these sizes, and each chosen network; one table each."""
     if chosen.quick:
         chosen.side, chosen.rounds = 64, 1
-    device = choose_device(chosen.device)
+    device = choose_devices([chosen.device])[0]
     precision = choose_precision(chosen.precision, device)
     found = limits.peak(precision, 2 if chosen.quick else limits.REPETITIONS, device, sizes)
     bandwidth = limits.bandwidth(device, sizes=sizes)

@@ -5,7 +5,7 @@ from threading import Lock
 
 from model_store import Manifest, ModelStore, StoreError
 from service.engine.loaded_model import LoadedModel, LoadedNetwork
-from service.engine.model_loader import ModelLoader
+from service.engine.pool_loader import PoolLoader
 from service.errors import ModelUnavailable, UnknownVersion
 from service.models.selection import ModelSelection
 from service.models.served_model import ServedModel
@@ -47,7 +47,7 @@ class LoadedOnUse:
 class Catalogue(ModelSelection):
     """The models that the stores promote when it is made; a later store hides models of the same name."""
 
-    def __init__(self, stores: Sequence[ModelStore], loader: ModelLoader, pinned: Mapping[str, int]) -> None:
+    def __init__(self, stores: Sequence[ModelStore], loader: PoolLoader, pinned: Mapping[str, int]) -> None:
         """`pinned`: versions of models that are used instead of the promoted ones. Raises UnknownVersion."""
         self._loader = loader
         self._models: dict[str, ServedModel] = {}

@@ -61,8 +61,8 @@ class Inference:
         batches = _batches([spec.model for spec, _ in steps], images)
         with self._counted() as alone:
             exclusive = alone and len(batches) == 1 and self._device.concurrency.exclusive_batches
-            runner = self._device.runner
-            _finish([runner.submit(model.network, tiles, exclusive) for model, tiles in batches])
+            pool = self._device.pool
+            _finish([pool.submit(model.network, tiles, exclusive) for model, tiles in batches])
         return [image.result for image in images]
 
     @contextmanager

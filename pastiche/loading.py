@@ -32,8 +32,8 @@ def load(
     `model`: a style ("great-wave"), a version ("great-wave@3"), styles that are mixed
     ("great-wave:0.7,the-scream:0.3"), an upscaler ("x4"), or a number, 4: how many times sides grow, by the networks
     that the service would choose. `stores`: one or several folders of models, or URLs of stores (s3://…), of which a
-    later one hides models of the same name; by default the shipped models and ./models. `device`: auto (a GPU if there
-    is one), cpu, cuda, cuda:1.
+    later one hides models of the same name; by default the shipped models and ./models. `device`: auto (one GPU,
+    if there is any), cpu, cuda, cuda:1, or several GPUs: cuda:0,cuda:1 or cuda:all.
     These and all else that decides on pixels, memory and threads are settings of the service, whose PASTICHE_…
     variables apply here, too.
 
@@ -48,10 +48,10 @@ def load(
         catalogue = Catalogue(_open_stores(settings), assembled.loader, pinned)
         return Model(target, settings, catalogue, assembled)
     except StoreError as error:
-        assembled.runner.close()
+        assembled.pool.close()
         raise ModelUnavailable(f"{error}") from error
     except BaseException:
-        assembled.runner.close()
+        assembled.pool.close()
         raise
 
 

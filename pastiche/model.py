@@ -106,13 +106,13 @@ class Model:
 
     @property
     def device(self) -> str:
-        """Where it runs: cpu or cuda:0."""
-        return str(self._device.runner.device)
+        """Where it runs: cpu, cuda:0, or cuda:0,cuda:1."""
+        return ",".join(str(runner.device) for runner in self._device.pool.runners)
 
     def close(self) -> None:
         """End its threads; a call that is running ends first. It cannot be called any more."""
         self._closed = True
-        self._device.runner.close()
+        self._device.pool.close()
 
     def __enter__(self) -> Self:
         return self

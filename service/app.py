@@ -13,7 +13,7 @@ from service.engine.admission import Admission, QueueLimits
 from service.engine.device_assembly import assemble_device, free_bytes, residency_limits
 from service.engine.residency import Residency
 from service.engine.resident_model import ResidentModel
-from service.engine.runner import Runner
+from service.engine.runner_pool import RunnerPool
 from service.engine.scheduler import Scheduler
 from service.engine.tiling import ImageTile
 from service.http.access.address_quotas import AddressQuotas
@@ -78,7 +78,7 @@ class Service:
     metrics: Metrics
     models: ModelRegistry
     watcher: StoreWatcher
-    runner: Runner
+    pool: RunnerPool
     admission: Admission[ServedModel]
     pipeline: ImagePipeline
     jobs: JobManager
@@ -89,9 +89,9 @@ class Service:
 
 @dataclass(frozen=True)
 class Engine:
-    """The device, the models on it, and what decides on their work."""
+    """The devices, the models on them, and what decides on their work."""
 
-    runner: Runner
+    pool: RunnerPool
     stores: Sequence[ModelStore]
     models: ModelRegistry
     watcher: StoreWatcher
@@ -102,16 +102,19 @@ class Engine:
 
 
 def build_service(
-    settings: Settings, refusals: RefusalCache | None = None, launcher: WorkerLauncher | None = None
+    settings: Settings,
+    refusals: RefusalCache | None = None,
+    launcher: WorkerLauncher | None = None,
+    devices: Sequence[torch.device] | None = None,
 ) -> Service:
     """A service with these settings. Raises ValueError where its device does not exist, its keys cannot be read, or
-    an extra is missing.
+    an extra is missing. `devices`: equal ones, instead of those of the settings.
 
     Configures torch for the whole process.
     """
     metrics = Metrics({"torch": str(torch.__version__)})
     refusals = RefusalCache() if refusals is None else refusals
-    engine = _engine(settings, metrics, refusals)
+    engine = _engine(settings, metrics, refusals, devices)
     codec_pool = _codec_pool(settings, launcher or WorkerLauncher(), metrics)
     codecs = CodecClient(codec_pool, settings.codec_seconds)
     pipeline = ImagePipeline(settings, engine.admission, engine.scheduler, codecs, metrics)
@@ -124,13 +127,13 @@ def build_service(
         engine.watcher,
         engine.admission,
         engine.scheduler,
-        engine.runner,
+        engine.pool,
         codec_pool,
         jobs,
         background,
         tracing.close,
     )
-    health = HealthRoutes(settings, engine.models, engine.watcher, engine.runner, jobs, lifespan, metrics)
+    health = HealthRoutes(settings, engine.models, engine.watcher, engine.pool, jobs, lifespan, metrics)
     scrape = [health.metrics_router] if settings.serve_metrics else []
     calls = _call_routers(settings, engine, refusals, pipeline, coalescer, jobs, webhooks, health, metrics)
     routers = [*_page_routers(settings), *calls, health.router, *(scrape if settings.metrics_port is None else ())]
@@ -143,7 +146,7 @@ def build_service(
         metrics,
         engine.models,
         engine.watcher,
-        engine.runner,
+        engine.pool,
         engine.admission,
         pipeline,
         jobs,
@@ -172,17 +175,21 @@ def build_job_manager(
     return JobManager(settings, store, runner, deliveries, ended, metrics)
 
 
-def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Engine:
+def _engine(
+    settings: Settings, metrics: Metrics, refusals: RefusalCache, devices: Sequence[torch.device] | None
+) -> Engine:
     """Configures torch for the whole process. Raises ValueError where the device does not exist."""
-    device = assemble_device(settings, metrics)
+    device = assemble_device(settings, metrics, devices=devices)
     stores = [open_store(location, settings.store_cache) for location in settings.stores]
-    runner, concurrency = device.runner, device.concurrency
+    pool, concurrency = device.pool, device.concurrency
+    used = [runner.device for runner in pool.runners]
     models = ModelRegistry(LoadFailures(settings.store_poll_seconds), metrics)
-    residency = Residency(residency_limits(settings, free_bytes(runner.device)), metrics)
+    residency = Residency(residency_limits(settings, free_bytes(used)), metrics)
     watcher = StoreWatcher(stores, device.loader, residency, models, metrics, settings.store_poll_seconds)
 
     async def run_batch(model: ServedModel, tiles: Sequence[ImageTile], exclusive: bool) -> None:
-        await asyncio.wrap_future(runner.submit(model.network, tiles, exclusive))
+        await asyncio.wrap_future(pool.submit(model.network, tiles, exclusive))
+        scheduler.use_lanes(max(1, pool.lanes))
 
     def hold_weights(model: ServedModel) -> AbstractAsyncContextManager[None]:
         return residency.hold(model.loaded) if isinstance(model.loaded, ResidentModel) else nullcontext()
@@ -195,8 +202,8 @@ def _engine(settings: Settings, metrics: Metrics, refusals: RefusalCache) -> Eng
         limits, concurrency.lanes, metrics, listener=refusals, load_seconds=load_seconds
     )
     scheduler = Scheduler(run_batch, admission, concurrency, metrics, hold_weights=hold_weights)
-    build = build_fingerprint(runner.device, device.precision, device.tile_sizes)
-    return Engine(runner, stores, models, watcher, admission, scheduler, build)
+    build = build_fingerprint(used[0], device.precision, device.tile_sizes)
+    return Engine(pool, stores, models, watcher, admission, scheduler, build)
 
 
 def _page_routers(settings: Settings) -> list[Router]:

@@ -430,7 +430,7 @@ class OutOfDeviceMemory(ServiceError):
 
 
 class DeviceLost(ServiceError):
-    """The device no longer computes; the service ends, to be started anew."""
+    """No device computes any more; the service ends, to be started anew."""
 
     status = 503
     kind = "device-lost"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 
 from service.engine.admission import Admission
-from service.engine.runner import Runner
+from service.engine.runner_pool import RunnerPool
 from service.engine.scheduler import Scheduler
 from service.imaging.workers.pool import WorkerPool
 from service.jobs.manager import JobManager
@@ -26,7 +26,7 @@ class Lifespan:
         watcher: StoreWatcher,
         admission: Admission[ServedModel],
         scheduler: Scheduler[ServedModel],
-        runner: Runner,
+        pool: RunnerPool,
         codec_pool: WorkerPool,
         jobs: JobManager,
         background: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
@@ -37,7 +37,7 @@ class Lifespan:
         self._watcher = watcher
         self._admission = admission
         self._scheduler = scheduler
-        self._runner = runner
+        self._pool = pool
         self._codec_pool = codec_pool
         self._jobs = jobs
         self._background = background
@@ -45,7 +45,7 @@ class Lifespan:
         self.tasks: list[asyncio.Task[None]] = []
         """The background tasks: the scheduler, the store watcher, the job manager and further ones."""
         self.broken = asyncio.Event()
-        """Set when a background task has ended by itself: the device is lost, and the process should end."""
+        """Set when a background task has ended by itself: no device is left, and the process should end."""
         self.stopping = False
         """Whether requests should go elsewhere, though some may still be admitted."""
 
@@ -89,6 +89,6 @@ class Lifespan:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        await asyncio.to_thread(self._runner.close)
+        await asyncio.to_thread(self._pool.close)
         await self._codec_pool.close()
         await asyncio.to_thread(self._on_end)

@@ -7,6 +7,7 @@ import base64
 import binascii
 import math
 import os
+import re
 import resource
 from difflib import get_close_matches
 from pathlib import Path
@@ -127,8 +128,8 @@ class Settings(BaseSettings):
 
     device: str = Field(
         "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="where networks run: auto (a GPU if there is one), cpu, cuda, cuda:1",
+        description="where networks run: auto (one GPU, if there is any), cpu, cuda, cuda:1; several GPUs of one "
+        "model, each of which has all networks: cuda:0,cuda:1, or cuda:all",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="of the networks; auto: fp16 on a GPU, bf16 on processors that compute in it, else fp32"
@@ -382,6 +383,11 @@ class Settings(BaseSettings):
         return init_settings, env_settings, ConfigFile(settings_cls)
 
     @property
+    def device_names(self) -> list[str]:
+        """The names of `device`."""
+        return [name.strip() for name in self.device.split(",")]
+
+    @property
     def hosts(self) -> list[str]:
         """The names of `allowed_hosts`."""
         return [host.strip() for host in self.allowed_hosts.split(",")]
@@ -410,6 +416,17 @@ class Settings(BaseSettings):
     def store_cache(self) -> CacheSettings:
         """Where the models of stores at URLs are kept."""
         return CacheSettings(self.store_cache_folder, self.store_cache_bytes)
+
+    @field_validator("device")
+    @classmethod
+    def _names_devices(cls, value: str) -> str:
+        names = ["cuda:0" if name.strip() == "cuda" else name.strip() for name in value.split(",")]
+        alone = len(names) == 1 and names[0] in ("auto", "cpu", "cuda:all")
+        if not alone and not all(re.fullmatch(r"cuda:\d{1,3}", name) for name in names):
+            raise ValueError("must be auto, cpu, cuda:all, or GPUs separated by commas, such as cuda:0,cuda:1")
+        if len(set(names)) < len(names):
+            raise ValueError(f"names a device twice: {', '.join(names)}")
+        return value
 
     @field_validator("jobs_url")
     @classmethod

@@ -161,6 +161,11 @@ class Admission(Generic[Model]):
         finally:
             self._release(requests)
 
+    def use_lanes(self, lanes: int) -> None:
+        """So many batches run side by side from now on."""
+        self._lanes = lanes
+        self.backlog.use_lanes(lanes)
+
     def close(self) -> None:
         """Admit nothing more. Whoever comes is told that the service stops, not that it is full."""
         self.draining = True

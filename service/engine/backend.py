@@ -1,9 +1,10 @@
 """The interface between the runner and a device: batches of planes through a network, integers in, integers out.
 
-The bytes of an answer do not depend on what else is running. One exception: a GPU that has run out of memory uses
-smaller batches from then on, which can change last bits. On a CPU every plane runs alone, and neither threads nor lanes
-change a bit (`benchmarks/RESULTS.md`). On a GPU libraries choose their algorithms by the size of the batch, so that
-each shape of plane runs in batches of one fixed size, padded where there are fewer tiles.
+The bytes of an answer do not depend on what else is running, nor on which of several GPUs computes it. One exception:
+where a GPU has run out of memory, all of them use smaller batches from then on, which can change last bits. On a CPU
+every plane runs alone, and neither threads nor lanes change a bit (`benchmarks/RESULTS.md`). On a GPU libraries choose
+their algorithms by the size of the batch, so that each shape of plane runs in batches of one fixed size, padded where
+there are fewer tiles.
 """
 
 from collections.abc import Sequence
@@ -51,6 +52,9 @@ class Backend(Protocol):
 
     def reduce_memory(self, fixed_batch: int) -> None:
         """Memory ran out in a batch of `fixed_batch` planes: free what is kept for later, and use smaller batches."""
+
+    def still_works(self) -> bool:
+        """Whether the device works after an error of CUDA, which may be that of another GPU of this process."""
 
 
 def forward_integers(network: Network, planes: Tensor, statistics: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,7 @@ class InferenceGroup(Generic[Model]):
     """The inference requests of one client for one network: one for each frame."""
 
     def __init__(self, requests: Sequence[InferenceRequest[Model]]) -> None:
+        self._is_lone = len(requests) == 1
         self.unqueued = dict.fromkeys(requests)
         """Those whose images are not decoded yet."""
         self.queued: dict[InferenceRequest[Model], None] = {}
@@ -39,6 +40,11 @@ class InferenceGroup(Generic[Model]):
 
     def predictions(self, now: float, without: Collection[InferenceRequest[Model]]) -> Iterator[Prediction]:
         """Predictions of all requests except `without`; equal ones come last, as one."""
+        if self._is_lone:
+            for request in self.queued or self.unqueued:
+                if request not in without:
+                    yield _predict(request, now, 1)
+            return
         waiting = list(islice(self.unqueued, 2))
         single = [request for request in (*self.queued, *waiting[:1]) if request not in without]
         equal = [request for request in single if request.is_due_with_its_group]
@@ -73,6 +79,12 @@ class Backlog(Generic[Model]):
         self._lanes = lanes
         self._clock = clock
         self._groups: dict[InferenceGroup[Model], None] = {}
+
+    def use_lanes(self, lanes: int) -> None:
+        """So many batches run side by side from now on."""
+        self._lanes = lanes
+        for request in self.inferences:
+            request.lanes = lanes
 
     def add(self, requests: Sequence[InferenceRequest[Model]], networks: int) -> None:
         """Add the inference requests of one client, frame by frame, one for each of `networks` networks."""

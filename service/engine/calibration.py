@@ -49,6 +49,13 @@ def calibrate(run: RunTiles, tiling: Tiling, sample: SampleType, clock: Callable
     return Calibration(_fit(batches, timer.seconds(images[-1], 1, exclusive=True)))
 
 
+def warm_up(run: RunTiles, tiling: Tiling, sample: SampleType) -> None:
+    """Run one batch of each fixed size, so that none is prepared while a client waits for it."""
+    for side in tiling.sides:
+        image = TiledImage(_noise(side, sample), tiling)
+        run(tiling, [ImageTile(image, image.tiles[0])], False)
+
+
 def choose_batch(seconds: Callable[[int], float], limit: int) -> tuple[int, float]:
     """The smallest batch whose throughput is near the best, and its time; `seconds` measures a batch of a size.
 

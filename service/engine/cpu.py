@@ -70,6 +70,10 @@ class CpuBackend:
         """See `Backend`; a single plane cannot be made smaller."""
         trim_heap()
 
+    def still_works(self) -> bool:
+        """See `Backend`; errors of CUDA are those of GPUs."""
+        return False
+
     @contextmanager
     def _free_lane(self) -> Iterator[int]:
         """The threads of a free lane."""

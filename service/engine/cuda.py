@@ -22,6 +22,7 @@ from torch import Tensor
 
 from model_store import Network
 from service.engine.backend import DType, forward_integers
+from service.engine.shared_by_gpus import SharedByGpus
 from service.imaging.pixels import Pixels
 
 WARM_UP_RUNS = 3
@@ -122,10 +123,12 @@ class PendingDownload(NamedTuple):
 class CudaBackend:
     """Runs networks on one GPU. Launches are serialised; waiting for their results is not. See `Backend`."""
 
-    def __init__(self, device: torch.device, max_graphs: int = MAX_GRAPHS) -> None:
+    def __init__(self, device: torch.device, max_graphs: int = MAX_GRAPHS, shared: SharedByGpus | None = None) -> None:
+        """`shared`: by the backends of all GPUs of this process."""
         self._device = device
+        self._shared = shared or SharedByGpus()
         self._batch_divisor = 1
-        """By which fixed batches are divided since memory ran out."""
+        """That of the last launch."""
         self._compute_stream = torch.cuda.Stream(device)
         self._capture_stream = torch.cuda.Stream(device)
         """Separate, since whatever another thread launches on a stream during a capture becomes part of the graph."""
@@ -160,7 +163,7 @@ class CudaBackend:
 
     def run_eager(self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None) -> list[Pixels | None]:
         """See `Backend`."""
-        with self._lock:
+        with self.launch_lock():
             pixels, finite = forward_integers(network, self._upload_padded(planes, len(planes)), statistics)
             download = self._start_download(pixels, finite, len(planes))
             return download.wait()
@@ -178,7 +181,7 @@ class CudaBackend:
     @contextmanager
     def launch_lock(self) -> Iterator[None]:
         """See `Backend`. The first call of a library from another thread can break a capture."""
-        with self._lock:
+        with self._lock, self._shared.captures.beside():
             yield
 
     def upload(self, tensor: Tensor) -> Tensor:
@@ -187,19 +190,38 @@ class CudaBackend:
 
     def reduce_memory(self, fixed_batch: int) -> None:
         """See `Backend`. Where a batch had several planes, all batches are half as large from now on."""
-        with self._lock:
+        with self.launch_lock():
             if fixed_batch > self._batch_divisor:
-                self._batch_divisor *= 2
-            torch.cuda.synchronize(self._device)  # a running graph keeps its memory
-            self._graphs.clear()
+                self._shared.divisor.double(self._batch_divisor)
+            self._drop_graphs()
             torch.cuda.empty_cache()
+
+    def still_works(self) -> bool:
+        """See `Backend`. The error of a GPU is returned by whatever waits for it."""
+        try:
+            with self.launch_lock():  # to wait for a stream would break its capture
+                torch.cuda.synchronize(self._device)
+        except torch.AcceleratorError:
+            return False
+        return True
+
+    def _drop_graphs(self) -> None:
+        torch.cuda.synchronize(self._device)  # a running graph keeps its memory
+        self._graphs.clear()
+
+    def _batch_size(self, fixed_batch: int) -> int:
+        """Of the next launch; graphs of the size before are dropped where memory has run out, here or elsewhere."""
+        if self._batch_divisor != self._shared.divisor.value:
+            self._batch_divisor = self._shared.divisor.value
+            self._drop_graphs()
+        return max(1, fixed_batch // self._batch_divisor)
 
     def _launch(
         self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int
     ) -> PendingDownload:
         """Launch a batch of the first planes. Only the download outlives the lock; see `reduce_memory`."""
-        with self._lock:
-            size = max(1, fixed_batch // self._batch_divisor)
+        with self.launch_lock():
+            size = self._batch_size(fixed_batch)
             planes, statistics = planes[:size], None if statistics is None else statistics[:size]
             batch = self._upload_padded(planes, size)
             captured = self._captured(network, batch, statistics)
@@ -216,9 +238,13 @@ class CudaBackend:
         """The graph for the network's architecture and the batch's shape, captured at the first use."""
         return self._graphs.get(
             _graph_key(network, batch.shape, batch.dtype),
-            lambda: self._capture(network, batch, statistics),
+            lambda: self._capture_alone(network, batch, statistics),
             self._compute_stream.synchronize,
         )
+
+    def _capture_alone(self, network: Network, batch: Tensor, statistics: Tensor | None) -> CapturedGraph:
+        with self._shared.captures.alone():
+            return self._capture(network, batch, statistics)
 
     def _capture(self, network: Network, batch: Tensor, statistics: Tensor | None) -> CapturedGraph:
         own = copy.deepcopy(network)

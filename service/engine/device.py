@@ -1,4 +1,6 @@
-"""Which device and precision the networks run in, and torch's process-wide settings for them."""
+"""Which devices and precision the networks run in, and torch's process-wide settings for them."""
+
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -8,14 +10,45 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 """By the names of the setting `precision`."""
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of the setting; `auto` is a GPU if there is one. Raises ValueError where it does not exist."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {name} does not exist here: {torch.cuda.device_count()} CUDA devices are visible")
-    return device
+def choose_devices(names: Sequence[str], gpus: Sequence[str] | None = None) -> list[torch.device]:
+    """The devices of the setting: `auto` is the first GPU, if there is one, and `cuda:all` are all of them.
+
+    `gpus`: what is known of each GPU, by default of those that torch sees. Raises ValueError where one does not exist,
+    and where they are not equal.
+    """
+    gpus = visible_gpus() if gpus is None else gpus
+    if names == ["cpu"] or (names == ["auto"] and not gpus):
+        return [torch.device("cpu")]
+    indices = _indices(names, len(gpus))
+    for index in indices:
+        if index >= len(gpus):
+            raise ValueError(f"device cuda:{index} does not exist here: {len(gpus)} CUDA devices are visible")
+    _check_equal({f"cuda:{index}": gpus[index] for index in indices})
+    return [torch.device("cuda", index) for index in indices]
+
+
+def visible_gpus() -> list[str]:
+    """The model and the compute capability of each GPU."""
+    if not torch.cuda.is_available():
+        return []
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [f"{gpu.name}, compute capability {gpu.major}.{gpu.minor}" for gpu in found]
+
+
+def _indices(names: Sequence[str], count: int) -> list[int]:
+    """Of the GPUs that are named, where there are `count`; at least one."""
+    if names == ["cuda:all"]:
+        return list(range(max(1, count)))
+    return [int(name.partition(":")[2] or 0) for name in names]
+
+
+def _check_equal(gpus: Mapping[str, str]) -> None:
+    if len(set(gpus.values())) > 1:
+        described = "; ".join(f"{name} is {what}" for name, what in gpus.items())
+        raise ValueError(
+            f"{described}: those of one service must be of one model, or the last bits of an answer would depend on "
+            "which of them computed it; start a service for each model"
+        )
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

@@ -1,6 +1,7 @@
-"""Builds the device of some settings: what runs batches on it, and what loads networks for that."""
+"""Builds the devices of some settings: what runs batches on them, and what loads networks for that."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,13 +10,17 @@ from service.engine import openvino_network
 from service.engine.backend import Backend
 from service.engine.cpu import CpuBackend
 from service.engine.cuda import CudaBackend
-from service.engine.device import choose_device, choose_precision, configure_torch
+from service.engine.device import choose_devices, choose_precision, configure_torch
 from service.engine.layer_forms import LayerSeconds, seconds_on_gpu
+from service.engine.measurements import Measurements
 from service.engine.model_loader import ModelLoader
 from service.engine.openvino_network import OpenVinoCompiler
+from service.engine.pool_loader import PoolLoader
 from service.engine.residency import ResidencyLimits
 from service.engine.runner import Runner
+from service.engine.runner_pool import RunnerPool
 from service.engine.scheduler import Concurrency
+from service.engine.shared_by_gpus import SharedByGpus
 from service.engine.tiling import TileSizes
 from service.settings import MEGA, Settings
 from service.telemetry.metrics import Metrics
@@ -36,41 +41,47 @@ GPU_WEIGHTS = 0.4
 
 @dataclass(frozen=True)
 class Device:
-    """A device, ready for networks."""
+    """A device, or several equal ones that work as one, ready for networks."""
 
-    runner: Runner
-    loader: ModelLoader
+    pool: RunnerPool
+    loader: PoolLoader
     concurrency: Concurrency
     precision: torch.dtype
     tile_sizes: TileSizes
 
 
-def assemble_device(settings: Settings, metrics: Metrics, *, timed: bool = True) -> Device:
+def assemble_device(
+    settings: Settings, metrics: Metrics, *, timed: bool = True, devices: Sequence[torch.device] | None = None
+) -> Device:
     """Configures torch for the whole process. `timed`: see `ModelLoader`.
 
-    Raises ValueError where the device does not exist.
+    `devices`: equal ones, instead of those of the settings. Raises ValueError where a device does not exist.
     """
     configure_torch()
-    device = choose_device(settings.device)
-    precision = choose_precision(settings.precision, device)
-    concurrency, sizes = _concurrency(settings, device), _tile_sizes(settings, device)
-    runner = Runner(device, _backend(settings, device, concurrency), concurrency.lanes, metrics)
-    compiler = _compiler(settings, device, concurrency, precision, timed=timed)
-    only_if_faster = settings.cpu_engine == "auto"
-    loader = ModelLoader(
-        runner,
-        precision,
-        sizes,
-        compiler,
-        only_if_faster=only_if_faster,
-        timed=timed,
-        layer_seconds=_layer_seconds(device),
-    )
-    return Device(runner, loader, concurrency, precision, sizes)
+    devices = devices or choose_devices(settings.device_names)
+    precision, sizes = choose_precision(settings.precision, devices[0]), _tile_sizes(settings, devices[0])
+    lanes = _lanes(settings, devices[0])
+    compiler = _compiler(settings, devices[0], lanes, precision, timed=timed)
+    shared, measurements = SharedByGpus(), Measurements()
+    loaders = [
+        ModelLoader(
+            Runner(device, _backend(settings, device, lanes, shared), lanes, metrics),
+            precision,
+            sizes,
+            compiler,
+            only_if_faster=settings.cpu_engine == "auto",
+            timed=timed,
+            layer_seconds=_layer_seconds(device),
+            measurements=measurements,
+        )
+        for device in devices
+    ]
+    pool = RunnerPool([loader.runner for loader in loaders])
+    return Device(pool, PoolLoader(pool, loaders), _concurrency(devices, lanes), precision, sizes)
 
 
 def residency_limits(settings: Settings, free_bytes: int | None) -> ResidencyLimits:
-    """How many bytes of weights may be where; `free_bytes`: of a GPU at the start, None where there is none.
+    """How many bytes of weights may be where; `free_bytes`: of each GPU at the start, None where there is none.
 
     On a CPU the device's memory is the host's: weights leave it for the disk.
     """
@@ -79,15 +90,16 @@ def residency_limits(settings: Settings, free_bytes: int | None) -> ResidencyLim
     return ResidencyLimits(settings.resident_bytes or int(GPU_WEIGHTS * free_bytes), settings.resident_host_bytes)
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Of a GPU's memory; None of a CPU."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+def free_bytes(devices: Sequence[torch.device]) -> int | None:
+    """Of the memory of the GPU that has the least; None of a CPU."""
+    gpus = [device for device in devices if device.type == "cuda"]
+    return min((torch.cuda.mem_get_info(gpu)[0] for gpu in gpus), default=None)
 
 
-def _backend(settings: Settings, device: torch.device, concurrency: Concurrency) -> Backend:
+def _backend(settings: Settings, device: torch.device, lanes: int, shared: SharedByGpus) -> Backend:
     if device.type == "cuda":
-        return CudaBackend(device)
-    return CpuBackend(settings.threads, concurrency.lanes)
+        return CudaBackend(device, shared=shared)
+    return CpuBackend(settings.threads, lanes)
 
 
 def _layer_seconds(device: torch.device) -> LayerSeconds | None:
@@ -95,20 +107,24 @@ def _layer_seconds(device: torch.device) -> LayerSeconds | None:
 
 
 def _compiler(
-    settings: Settings, device: torch.device, concurrency: Concurrency, precision: torch.dtype, *, timed: bool
+    settings: Settings, device: torch.device, lanes: int, precision: torch.dtype, *, timed: bool
 ) -> OpenVinoCompiler | None:
     """By `auto` only where networks are timed. Raises ValueError where it is asked for by name and not installed."""
     wanted = timed and settings.cpu_engine == "auto" and openvino_network.is_installed()
     if device.type != "cpu" or not (wanted or settings.cpu_engine == "openvino"):
         return None
-    return OpenVinoCompiler(settings.threads, concurrency.lanes, precision)
+    return OpenVinoCompiler(settings.threads, lanes, precision)
 
 
-def _concurrency(settings: Settings, device: torch.device) -> Concurrency:
-    if device.type == "cuda":
-        return Concurrency(GPU_LANES, exclusive_batches=False)
-    lanes = min(settings.lanes, settings.threads)
-    return Concurrency(lanes, exclusive_batches=lanes > 1)
+def _lanes(settings: Settings, device: torch.device) -> int:
+    """Of each device."""
+    return GPU_LANES if device.type == "cuda" else min(settings.lanes, settings.threads)
+
+
+def _concurrency(devices: Sequence[torch.device], lanes: int) -> Concurrency:
+    """A lone processor can give all of its lanes to one batch."""
+    exclusive = len(devices) == 1 and devices[0].type == "cpu" and lanes > 1
+    return Concurrency(lanes * len(devices), exclusive_batches=exclusive, devices=len(devices))
 
 
 def _tile_sizes(settings: Settings, device: torch.device) -> TileSizes:

@@ -1,7 +1,10 @@
 """Models on the device, as they are run."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+import torch
 
 from model_store import Network
 from service.engine.cost_model import CostModel
@@ -18,6 +21,12 @@ class LoadedNetwork:
     """The same network in fp32, for images whose output is not finite; for a network in fp32 itself."""
     tiling: Tiling
     cost_model: CostModel
+    copies: Mapping[torch.device, "LoadedNetwork"] = field(default_factory=dict, compare=False)
+    """The same on the further devices of a pool, where there are any."""
+
+    def on(self, device: torch.device) -> "LoadedNetwork":
+        """Its copy on a further device; itself on its own."""
+        return self.copies.get(device, self)
 
     @property
     def engine(self) -> str:
@@ -38,6 +47,18 @@ class LoadedModel:
     """In the precision of the settings: for images of 8 bits a channel."""
     fp32: LoadedNetwork
     """In fp32, for images of 16 bits a channel. The same object where the settings say fp32."""
+
+    def on(self, device: torch.device) -> "LoadedModel":
+        """Its copy on a further device; itself on its own."""
+        return LoadedModel(self.default.on(device), self.fp32.on(device))
+
+    def with_copies(self, copies: Mapping[torch.device, "LoadedModel"]) -> "LoadedModel":
+        """The same with these copies on further devices."""
+        fp32 = replace(self.fp32, copies={device: copy.fp32 for device, copy in copies.items()})
+        if self.default is self.fp32:
+            return LoadedModel(fp32, fp32)
+        default = replace(self.default, copies={device: copy.default for device, copy in copies.items()})
+        return LoadedModel(default, fp32)
 
 
 class OnDevice(Protocol):

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from model_store import GoldenMismatch, LayerForm, Network, StoredModel, for_inference
-from service.engine.calibration import Calibration, SampleType, calibrate
+from service.engine.calibration import Calibration, RunTiles, SampleType, calibrate, warm_up
 from service.engine.cost_model import CostModel
 from service.engine.layer_forms import LayerSeconds, choose_forms
 from service.engine.loaded_model import LoadedModel, LoadedNetwork
+from service.engine.measurements import CalibrationKey, Measurements
 from service.engine.openvino_network import OpenVinoCompiler, OpenVinoNetwork
 from service.engine.runner import Runner
 from service.engine.tiling import ImageTile, TileSizes, Tiling
@@ -37,11 +38,13 @@ class ModelLoader:
         only_if_faster: bool = False,
         timed: bool = True,
         layer_seconds: LayerSeconds | None = None,
+        measurements: Measurements | None = None,
     ) -> None:
         """With a `compiler`, OpenVINO computes images of 8 bits; `only_if_faster` compares it with torch first.
 
         `timed`: whether networks are warmed up, timed and compared; otherwise their cost models say 0.
         `layer_seconds` measures the forms of thin layers, of which the fastest is chosen; by default the usual one is.
+        `measurements`: what is known already, and takes what is measured; loaders of equal devices share them.
         """
         self.runner = runner
         """Whose device the models are loaded onto."""
@@ -51,8 +54,9 @@ class ModelLoader:
         self._compiler = compiler
         self._only_if_faster = only_if_faster
         self._layer_seconds = layer_seconds if timed else None
-        self._forms: dict[tuple[str, torch.dtype], dict[int, LayerForm]] = {}
-        self._calibrations: dict[tuple[str, SampleType, bool], Calibration] = {}
+        self._measured = measurements or Measurements()
+        self._warm: set[CalibrationKey] = set()
+        """Whose batches have run on this device."""
 
     def submit(self, model: StoredModel) -> Future[LoadedModel]:
         """`load` beside the batches of the runner."""
@@ -113,11 +117,11 @@ class ModelLoader:
         if self._layer_seconds is None:
             return {}
         key = (network.spec.model_dump_json(), precision)
-        if key not in self._forms:
-            self._forms[key] = self._measured_forms(network, precision, self._layer_seconds)
-            chosen = {position: str(form) for position, form in self._forms[key].items()}
+        if key not in self._measured.forms:
+            self._measured.forms[key] = self._measured_forms(network, precision, self._layer_seconds)
+            chosen = {position: str(form) for position, form in self._measured.forms[key].items()}
             logger.info("%s in %s: thin layers as usual but for %s", network.spec.architecture, precision, chosen)
-        return self._forms[key]
+        return self._measured.forms[key]
 
     def _check(self, model: StoredModel, network: Network, precision: torch.dtype) -> Network:
         """A network, moved to the device. Raises GoldenMismatch where it does not reproduce the golden output there."""
@@ -133,21 +137,29 @@ class ModelLoader:
         return network
 
     def _time(self, network: Network, fp32: Network, sample: SampleType) -> LoadedNetwork:
-        """Networks of one architecture take the same time: only the first of them is timed."""
+        """Networks of one architecture take the same time: only the first of them is timed, on one device for all."""
         by_torch = not isinstance(network, OpenVinoNetwork)
         tiling, key = Tiling(network, self._tile_sizes), (network.spec.model_dump_json(), sample, by_torch)
         if not self._timed:
             return LoadedNetwork(network, fp32, tiling, CostModel(0.0, 0.0))
-        if key not in self._calibrations:
-            self._calibrations[key] = self._calibrate(network, fp32, tiling, sample)
-        measured = self._calibrations[key]
-        return LoadedNetwork(network, fp32, tiling.with_batches(measured.fixed_batches), measured.cost_model.copy())
+        if key not in self._measured.calibrations:
+            self._measured.calibrations[key] = self._calibrate(network, fp32, tiling, sample)
+            self._warm.add(key)
+        measured = self._measured.calibrations[key]
+        loaded = LoadedNetwork(network, fp32, tiling.with_batches(measured.fixed_batches), measured.cost_model.copy())
+        if key not in self._warm:
+            warm_up(self._running(network, fp32), loaded.tiling, sample)
+            self._warm.add(key)
+        return loaded
 
     def _calibrate(self, network: Network, fp32: Network, tiling: Tiling, sample: SampleType) -> Calibration:
-        def run(tried: Tiling, tiles: Sequence[ImageTile], exclusive: bool) -> None:
-            self.runner.run(LoadedNetwork(network, fp32, tried, CostModel(0.0, 0.0)), tiles, exclusive)
-
-        measured = calibrate(run, tiling, sample)
+        measured = calibrate(self._running(network, fp32), tiling, sample)
         for shape, batch in measured.fixed_batches.items():
             self.runner.backend.keep_batch(network, (batch, *shape, 3), np.dtype(sample))
         return measured
+
+    def _running(self, network: Network, fp32: Network) -> RunTiles:
+        def run(tiling: Tiling, tiles: Sequence[ImageTile], exclusive: bool) -> None:
+            self.runner.run(LoadedNetwork(network, fp32, tiling, CostModel(0.0, 0.0)), tiles, exclusive)
+
+        return run

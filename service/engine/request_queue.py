@@ -100,6 +100,16 @@ class RequestQueue(Generic[Model]):
         if not self._by_shape[position.shape]:
             del self._by_shape[position.shape]
 
+    def use_lanes(self, lanes: int) -> None:
+        """Requests with more tiles than this are large from now on."""
+        arrivals = {request: position.arrival for request, position in self._positions.items()}
+        for request in arrivals:
+            self.discard(request)
+        self._lanes = lanes
+        for request, arrival in arrivals.items():
+            if request.waiting_tiles:
+                self._insert(request, arrival)
+
     def renew(self, request: InferenceRequest[Model]) -> None:
         """Sort a queued request anew, whose tiles or predictions have changed. It leaves with its last waiting tile."""
         old = self._positions[request]

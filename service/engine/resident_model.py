@@ -1,8 +1,8 @@
 """A loaded model whose weights can leave the device and come back: its tiling and its cost stay known meanwhile."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -12,19 +12,23 @@ from service.engine.loaded_model import LoadedModel, LoadedNetwork
 from service.engine.openvino_network import OpenVinoNetwork
 from service.engine.residency import Place
 from service.engine.runner import Runner
+from service.engine.runner_pool import RunnerPool
 from service.errors import ModelUnavailable
 
 
 class ResidentModel:
-    """See `OnDevice` and `Weights`. What is computed with the weights is the same wherever they have been."""
+    """See `OnDevice` and `Weights`. What is computed with the weights is the same wherever they have been.
 
-    def __init__(self, label: str, loaded: LoadedModel, reload: Callable[[], LoadedModel], runner: Runner) -> None:
-        """`reload` reads the model from the disk again, verifies it, and puts it on the device."""
+    Those on several devices move together; in the memory of the host there is one copy for all of them.
+    """
+
+    def __init__(self, label: str, loaded: LoadedModel, reload: Callable[[], LoadedModel], pool: RunnerPool) -> None:
+        """`reload` reads the model from the disk again, verifies it, and puts it on the devices."""
         self.place = Place.DEVICE
         self._label = label
         self._loaded = loaded
         self._reload = reload
-        self._runner = runner
+        self._pool = pool
 
     @property
     def default(self) -> LoadedNetwork:
@@ -38,13 +42,13 @@ class ResidentModel:
 
     @cached_property
     def bytes(self) -> int:
-        """Of its weights in all precisions; 0 where they cannot leave, since OpenVINO has compiled them."""
-        return sum(tensor.nbytes for tensor in self._tensors(self._loaded)) if self._movable else 0
+        """Of one copy of its weights in all precisions; 0 where they cannot leave, since OpenVINO has compiled them."""
+        return sum(tensor.nbytes for tensor in _tensors(self._loaded)) if self._movable else 0
 
     async def move(self, place: Place) -> None:
         """See `Weights`. Raises ModelUnavailable where the store has the model no more, or not as it was."""
         if self._movable:
-            await asyncio.wrap_future(self._runner.submit_beside(lambda: self._move(place)))
+            await asyncio.wrap_future(self._pool.submit_beside(lambda: self._move(place)))
         self.place = place
 
     @cached_property
@@ -53,16 +57,28 @@ class ResidentModel:
 
     @torch.inference_mode()
     def _move(self, place: Place) -> None:
-        """In the thread that loads models."""
-        fresh = self._read() if self.place is Place.DISK else None
-        runner = self._runner
+        """In the thread that loads models. What a lost device had stays there."""
+        for runner, values in self._values_at(place).items():
+            for tensor, value in zip(self._tensors_on(runner), values, strict=True):
+                tensor.data = value
+
+    def _values_at(self, place: Place) -> Mapping[Runner, Sequence[Tensor]]:
+        """What the tensors on each device will be."""
+        if self.place is Place.DISK:
+            fresh = self._read()
+            return {runner: _data(_tensors(fresh.on(runner.device))) for runner in self._pool.working}
+        if place is Place.HOST:
+            _, shared = self._pool.on_first(partial(self._moved, place))
+            return dict.fromkeys(self._pool.working, shared)
+        return self._pool.on_each(partial(self._moved, place))
+
+    @torch.inference_mode()
+    def _moved(self, place: Place, runner: Runner) -> list[Tensor]:
         with runner.translated_errors(), runner.backend.lane(exclusive=False), runner.backend.launch_lock():
-            if fresh is not None:
-                for tensor, new in zip(self._tensors(self._loaded), self._tensors(fresh), strict=True):
-                    tensor.data = new.data
-                return
-            for tensor in self._tensors(self._loaded):
-                tensor.data = _moved(tensor, place, runner.device)
+            return [_moved(tensor, place, runner.device) for tensor in self._tensors_on(runner)]
+
+    def _tensors_on(self, runner: Runner) -> list[Tensor]:
+        return _tensors(self._loaded.on(runner.device))
 
     def _read(self) -> LoadedModel:
         try:
@@ -70,15 +86,19 @@ class ResidentModel:
         except StoreError as error:
             raise ModelUnavailable(f"{self._label} could not be loaded again: {error}") from error
 
-    @staticmethod
-    def _tensors(loaded: LoadedModel) -> list[Tensor]:
-        return [tensor for network in _networks(loaded) for tensor in (*network.parameters(), *network.buffers())]
-
 
 def _networks(loaded: LoadedModel) -> Iterator[Network]:
     """Each once: in fp32 there is one for everything."""
     found = (loaded.default.network, loaded.default.fp32, loaded.fp32.network, loaded.fp32.fp32)
     return iter(dict.fromkeys(found))
+
+
+def _tensors(loaded: LoadedModel) -> list[Tensor]:
+    return [tensor for network in _networks(loaded) for tensor in (*network.parameters(), *network.buffers())]
+
+
+def _data(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor.data for tensor in tensors]
 
 
 def _moved(tensor: Tensor, place: Place, device: torch.device) -> Tensor:

@@ -32,6 +32,9 @@ OUT_OF_MEMORY_MESSAGES = (
 )
 """Parts of torch's messages where the memory of the processor, of CUDA or of cuDNN does not suffice."""
 
+MAX_FOREIGN_ERRORS = 32
+"""Errors of another GPU that one batch may meet: each event of the lost one, in memory that all share, raises one."""
+
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -48,14 +51,17 @@ class Runner:
         self.lost: str | None = None
         """Why the device computes no more; None while it works."""
         self._metrics = metrics
+        self._name = str(device)
+        self._foreign_errors = 0
+        self._fatal: list[Exception] = []
+        """Errors of the lost device, and by their frames its tensors: CUDA would fail to free them, which can abort."""
         self._began: dict[int, float] = {}
-        self._lane_threads = ThreadPoolExecutor(lanes, "lane")
-        self._loading_thread = ThreadPoolExecutor(1, "loading")
-        metrics.device_operation_age.set_function(self.operation_age)
-
-    def submit(self, network: LoadedNetwork, tiles: Sequence[ImageTile], exclusive: bool) -> Future[None]:
-        """`run` in a lane's thread, as soon as one is free."""
-        return self.submit_operation(lambda: self.run(network, tiles, exclusive), exclusive=exclusive)
+        self._lane_threads = ThreadPoolExecutor(lanes, f"lane-{device}")
+        self._loading_thread = ThreadPoolExecutor(1, f"loading-{device}")
+        metrics.device_available.labels(self._name).set_function(lambda: self.lost is None)
+        metrics.device_operation_age.labels(self._name).set_function(self.operation_age)
+        metrics.device_busy.labels(self._name)
+        metrics.out_of_memory.labels(self._name)
 
     def submit_operation(self, operation: Callable[[], T], *, exclusive: bool = False) -> Future[T]:
         """Call a function in a lane's thread, as soon as one is free; it counts as the device's work."""
@@ -98,19 +104,24 @@ class Runner:
         self, network: LoadedNetwork, tiles: Sequence[ImageTile], exclusive: bool, *, eager: bool = False
     ) -> bool:
         """Whether memory sufficed. After it has returned, no traceback keeps the tensors that filled the memory."""
-        try:
-            with self.translated_errors():
-                self._run_batch(network, tiles, exclusive, eager=eager)
-        except OutOfDeviceMemory:
-            self._metrics.out_of_memory.inc()
-            return False
-        return True
+        while True:
+            try:
+                with self.translated_errors():
+                    self._run_batch(network, tiles, exclusive, eager=eager)
+            except OutOfDeviceMemory:
+                self._metrics.out_of_memory.labels(self._name).inc()
+                return False
+            except torch.AcceleratorError:  # another device's
+                continue
+            self._foreign_errors = 0
+            return True
 
     @contextmanager
     def translated_errors(self) -> Iterator[None]:
         """Lack of memory in the block raises OutOfDeviceMemory; a failed device raises DeviceLost from then on.
 
-        Where CUDA itself lacks memory, for a page-locked buffer say, torch raises the error of a failed device.
+        Where CUDA itself lacks memory, for a page-locked buffer say, torch raises the error of a failed device. That of
+        another GPU is raised as it is, AcceleratorError; after MAX_FOREIGN_ERRORS in a row it counts as this device's.
         """
         if self.lost:
             raise DeviceLost(self.lost)
@@ -119,11 +130,17 @@ class Runner:
         except (MemoryError, RuntimeError) as error:
             if _is_out_of_memory(error):
                 raise OutOfDeviceMemory(f"the memory of {self.device} does not suffice") from error
-            if isinstance(error, torch.AcceleratorError):  # sticky: every later call in this process fails as well
-                self.lost = f"the device failed and the service restarts: {type(error).__name__}"
+            if isinstance(error, torch.AcceleratorError) and not self._is_foreign():
+                self._fatal.append(error)
+                self.lost = f"{self.device} failed: {type(error).__name__}"
                 logger.critical("device %s is lost", self.device, exc_info=error)
                 raise DeviceLost(self.lost) from error
             raise
+
+    def _is_foreign(self) -> bool:
+        """Whether an error of CUDA is another device's: this one's is sticky, and every later call fails as well."""
+        self._foreign_errors += 1
+        return self._foreign_errors <= MAX_FOREIGN_ERRORS and self.backend.still_works()
 
     @torch.inference_mode()
     def _run_batch(self, network: LoadedNetwork, tiles: Sequence[ImageTile], exclusive: bool, *, eager: bool) -> None:
@@ -139,13 +156,13 @@ class Runner:
             image_tile.paste(self._rerun_in_fp32(network, image_tile, plane) if output is None else output)
 
     def _statistics(self, network: LoadedNetwork, tiles: Sequence[ImageTile]) -> Tensor | None:
-        """The thumbnail statistics of each tile's image, (N, 2, K); computed when its first tile runs."""
+        """The thumbnail statistics of each tile's image, (N, 2, K); computed when its first tile runs here."""
         if not _needs_statistics(network.network):
             return None
         for image in (image_tile.image for image_tile in tiles):
-            if image.statistics is None:
-                image.statistics = self._measure_statistics(network.network, image)
-        return torch.cat([each.image.statistics for each in tiles if each.image.statistics is not None])
+            if self.device not in image.statistics:
+                image.statistics[self.device] = self._measure_statistics(network.network, image)
+        return torch.cat([each.image.statistics[self.device] for each in tiles])
 
     def _measure_statistics(self, network: TransformNetwork, image: TiledImage) -> Tensor:
         """(1, 2, K), of the image's thumbnail."""
@@ -167,15 +184,15 @@ class Runner:
     def _observed(self, share: float, operation: Callable[[], T]) -> T:
         """The operation's result; its time, and the `share` of the device that it takes, are added to the metrics."""
         self._began[get_ident()] = began = monotonic()
-        self._metrics.device_heartbeat.set(time())
+        self._metrics.device_heartbeat.labels(self._name).set(time())
         try:
             return operation()
         except StopIteration as error:  # no future can carry it to asyncio, and whoever waits would wait for ever
             raise RuntimeError("an operation of the device ended with StopIteration") from error
         finally:
             del self._began[get_ident()]
-            self._metrics.device_busy.inc((monotonic() - began) * share)
-            self._metrics.device_heartbeat.set(time())
+            self._metrics.device_busy.labels(self._name).inc((monotonic() - began) * share)
+            self._metrics.device_heartbeat.labels(self._name).set(time())
 
 
 def _needs_statistics(network: Network) -> TypeGuard[TransformNetwork]:

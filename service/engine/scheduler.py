@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Generic
 
@@ -35,12 +35,14 @@ HoldWeights = Callable[[Model], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True)
 class Concurrency:
-    """What the device does at the same time."""
+    """What the devices do at the same time."""
 
     lanes: int
     """Batches that run side by side: each on a part of a processor's cores, or in flight on a GPU."""
     exclusive_batches: bool
     """Whether a batch can have all lanes at once, and is faster then: an exclusive batch."""
+    devices: int = 1
+    """That have these lanes, each as many."""
 
 
 BatchItem = tuple[InferenceRequest[Model], ImageTile]
@@ -64,9 +66,9 @@ class Batch(Generic[Model]):
 
 
 class Scheduler(Generic[Model]):
-    """One queue in front of one device.
+    """One queue in front of one device, or of several equal ones.
 
-    A request with more tiles than the device has lanes is large. While small ones keep coming, large ones leave one
+    A request with more tiles than there are lanes is large. While small ones keep coming, large ones leave one
     lane free for them.
     """
 
@@ -86,6 +88,7 @@ class Scheduler(Generic[Model]):
         self._run = run
         self._admission = admission
         self._concurrency = concurrency
+        self._lanes_of_device = concurrency.lanes // concurrency.devices
         self._metrics = metrics
         self._small_request_seconds = small_request_seconds
         self._clock = clock
@@ -101,6 +104,13 @@ class Scheduler(Generic[Model]):
         """Seconds that the oldest request in the queue has waited, 0 where there is none."""
         now = self._clock()
         return max((request.times.queue_seconds(now) for request in self._queue), default=0.0)
+
+    def use_lanes(self, lanes: int) -> None:
+        """So many batches run side by side from now on, 1 or more: fewer, where one of several devices was lost."""
+        if lanes != self._concurrency.lanes:
+            self._concurrency = replace(self._concurrency, lanes=lanes)
+            self._admission.use_lanes(lanes)
+            self._queue.use_lanes(lanes)
 
     async def submit(self, request: InferenceRequest[Model], image: Pixels) -> Pixels:
         """Queue the image of an admitted request, (H, W, 3), and wait for its result.
@@ -141,7 +151,7 @@ class Scheduler(Generic[Model]):
     async def serve(self) -> None:
         """Run batches until cancelled. A batch that fails takes only its own requests with it.
 
-        Ends by itself only with DeviceLost, after that has reached every waiting client.
+        Ends by itself only with DeviceLost, where no device is left, after that has reached every waiting client.
         """
         try:
             while True:
@@ -257,7 +267,7 @@ class Scheduler(Generic[Model]):
         await self._execute(batch, items[len(items) // 2 :])
 
     def _finish(self, batch: Batch[Model], items: Sequence[BatchItem[Model]], seconds: float) -> None:
-        share = seconds / len(items) / (1 if batch.exclusive else self._concurrency.lanes)
+        share = seconds / len(items) / (1 if batch.exclusive else self._lanes_of_device)
         for request, image_tile in items:
             request.finish_tile(image_tile.tile, share)
             if request.abandoned:

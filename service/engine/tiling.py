@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from model_store import Network, reflected
@@ -191,8 +192,8 @@ class TiledImage:
         height, width, _ = image.shape
         self.image = image
         self.tiles = tiling.plan(height, width) if tiles is None else tiles
-        self.statistics: Tensor | None = None
-        """The thumbnail statistics of the image, (1, 2, K), once they are computed; for networks that need them."""
+        self.statistics: dict[torch.device, Tensor] = {}
+        """The thumbnail statistics of the image, (1, 2, K), by the device that computed them, where they are needed."""
         self._tiling = tiling
         whole = len(self.tiles) == 1
         self.result: Pixels = np.empty((0 if whole else height * tiling.scale, width * tiling.scale, 3), image.dtype)

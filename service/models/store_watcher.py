@@ -7,7 +7,7 @@ from time import monotonic
 
 from model_store import ModelStore, describe_ignored_entries
 from model_store.allocator import trim_heap
-from service.engine.model_loader import ModelLoader
+from service.engine.pool_loader import PoolLoader
 from service.engine.residency import Residency
 from service.engine.resident_model import ResidentModel
 from service.errors import DeviceLost
@@ -26,7 +26,7 @@ class StoreWatcher:
     def __init__(
         self,
         stores: Sequence[ModelStore],
-        loader: ModelLoader,
+        loader: PoolLoader,
         residency: Residency,
         models: ModelRegistry,
         metrics: Metrics,
@@ -158,7 +158,7 @@ class StoreWatcher:
             stored.manifest.label,
             loaded,
             lambda: self._loader.load(store.load(version.name, version.number)),
-            self._loader.runner,
+            self._loader.pool,
         )
         await self._residency.add(resident)
         preview = await asyncio.to_thread(store.preview, version.name, version.number)

@@ -134,7 +134,9 @@ class Metrics:
         self.batch_size = self._histogram("batch_size", "Tiles that ran together", BATCH_SIZES, "model")
         self.batch_pixels = self._histogram("batch_pixels", "Pixels of their planes", BATCH_PIXELS, "model")
         self.batches_bisected = self._counter("batches_bisected", "Batches that failed and were split", "model")
-        self.out_of_memory = self._counter("out_of_memory", "Batches that did not fit into the device's memory")
+        self.out_of_memory = self._counter(
+            "out_of_memory", "Batches that did not fit into the device's memory", "device"
+        )
         self.nonfinite_outputs = self._counter(
             "nonfinite_outputs", "Tiles computed again in fp32, by outcome", "result"
         )
@@ -149,7 +151,9 @@ class Metrics:
             "store_ignored_entries", "Entries in the folder of a model store that are no models", "store"
         )
         self.model_loads = self._counter("model_loads", "Attempts to load a version", "model", "result")
-        self.resident_bytes = self._gauge("resident_bytes", "Bytes of weights, by place: device, host", "place")
+        self.resident_bytes = self._gauge(
+            "resident_bytes", "Bytes of weights, by place: device (each of them), host", "place"
+        )
         self.weight_loads = self._counter(
             "weight_loads", "Times that weights came back to the device, by where they were: host, disk", "source"
         )
@@ -161,15 +165,19 @@ class Metrics:
         )
 
     def _declare_device(self) -> None:
-        self.device_busy = self._counter("device_busy_seconds", "Seconds in which the device worked")
+        """By device, such as cpu or cuda:0; what is wasted is that of all."""
+        self.device_available = self._gauge(
+            "device_available", "1 for each device that networks run on, 0 once it is lost", "device"
+        )
+        self.device_busy = self._counter("device_busy_seconds", "Seconds in which the device worked", "device")
         self.device_wasted = self._counter(
-            "device_wasted_seconds", "Seconds of the whole device spent on answers that nobody received"
+            "device_wasted_seconds", "Seconds of a whole device spent on answers that nobody received"
         )
         self.device_heartbeat = self._gauge(
-            "device_heartbeat_timestamp_seconds", "When an operation on the device last began or ended"
+            "device_heartbeat_timestamp_seconds", "When an operation on the device last began or ended", "device"
         )
         self.device_operation_age = self._gauge(
-            "device_operation_age_seconds", "How long the running operation has taken"
+            "device_operation_age_seconds", "How long the running operation has taken", "device"
         )
 
     def _declare_process(self, build: Mapping[str, str]) -> None:

@@ -125,7 +125,7 @@ def test_options_become_settings() -> None:
 
     assert of("bucket").stores[-1] == "s3://bucket/models"
     assert of("volume").stores == (Path("/models"),)
-    assert (of("gpu").device, of("defaults").device) == ("cuda", "cpu")
+    assert (of("gpu").device, of("defaults").device) == ("cuda:all", "cpu")
     assert (of("settings").max_queue_requests, of("settings").log_format) == (64, "json")
     assert pod("gpu")["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
 

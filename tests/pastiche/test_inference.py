@@ -30,7 +30,7 @@ def device(tmp_path: Path) -> Iterator[Device]:
     publish_upscaler(tmp_path)
     made = assemble_device(settings(tmp_path, threads=2, tile_values=2**17), Metrics(), timed=False)
     yield made
-    made.runner.close()
+    made.pool.close()
 
 
 def failing(model: ServedModel) -> ServedModel:

@@ -4,7 +4,7 @@ import atexit
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -87,9 +87,10 @@ def worker_launcher() -> WorkerLauncher:
 @contextmanager
 def held(live: Live) -> Iterator[None]:
     """All lanes of the device are busy for the length of the block; requests wait meanwhile."""
-    runner, go_on = live.service.runner, threading.Event()
-    for _ in range(runner.lanes):
-        runner.submit_operation(go_on.wait)
+    go_on = threading.Event()
+    for runner in live.service.pool.runners:
+        for _ in range(runner.lanes):
+            runner.submit_operation(go_on.wait)
     try:
         yield
     finally:
@@ -158,12 +159,13 @@ def running(
     refusals: RefusalCache | None = None,
     limits: ConnectionLimits | None = None,
     period: float = PERIOD,
+    devices: Sequence[torch.device] | None = None,
 ) -> Iterator[Live]:
     """A service on a free port of this machine; ready when the block begins.
 
-    `limits` are those of `build_server`, `period` that of the load shedder.
+    `limits` are those of `build_server`, `period` that of the load shedder, `devices` those of `build_service`.
     """
-    service = build_service(chosen, refusals, worker_launcher())
+    service = build_service(chosen, refusals, worker_launcher(), devices)
     shedder = service.shedder
     if shedder is not None:
         timeouts = chosen.request_timeout, chosen.max_request_timeout

@@ -52,7 +52,7 @@ def test_task_that_is_cancelled_breaks_nothing(tmp_path: Path) -> None:
 def test_task_that_ends_by_itself_breaks_the_service(tmp_path: Path) -> None:
     publish(tmp_path)
     service = build_service(settings(tmp_path), launcher=worker_launcher())
-    service.runner.lost = "the device is gone"
+    service.pool.runners[0].lost = "the device is gone"
 
     async def run() -> None:
         async with service.lifespan(service.app):

@@ -225,3 +225,34 @@ def test_stores_may_be_urls() -> None:
     assert Settings.model_validate({"stores": ["s3://bucket/models"]}).stores == ("s3://bucket/models",)
     with pytest.raises(ValidationError, match="credentials come from the environment"):
         Settings.model_validate({"stores": "https://user:secret@host/models"})
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:3", "cuda:all", "cuda:0,cuda:1", "cuda, cuda:1"])
+def test_devices(device: str) -> None:
+    assert Settings(device=device).device_names == [name.strip() for name in device.split(",")]
+
+
+@pytest.mark.parametrize(
+    ("device", "problem"),
+    [
+        ("cuda:0,cuda:0", "names a device twice: cuda:0, cuda:0"),
+        ("cuda,cuda:0", "names a device twice: cuda:0, cuda:0"),
+        *(
+            (name, "must be auto, cpu, cuda:all, or GPUs separated by commas, such as cuda:0,cuda:1")
+            for name in (
+                "cpu,cuda:0",
+                "cuda:0,auto",
+                "cuda:all,cuda:0",
+                "cpu,cpu",
+                "",
+                "gpu",
+                "cuda:0,",
+                "cuda:-1",
+                "0,1",
+            )
+        ),
+    ],
+)
+def test_devices_that_do_not_go_together_are_refused(device: str, problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        Settings(device=device)

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel, Field
 
-from service.engine.runner import Runner
+from service.engine.runner_pool import RunnerPool
 from service.http.routers import new_router
 from service.jobs.manager import JobManager
 from service.models.registry import ModelRegistry
@@ -51,7 +51,7 @@ class HealthRoutes:
         settings: Settings,
         models: ModelRegistry,
         watcher: StoreWatcher,
-        runner: Runner,
+        pool: RunnerPool,
         jobs: JobManager,
         state: ServiceState,
         metrics: Metrics,
@@ -59,7 +59,7 @@ class HealthRoutes:
         self._settings = settings
         self._models = models
         self._watcher = watcher
-        self._runner = runner
+        self._pool = pool
         self._jobs = jobs
         self._state = state
         self._metrics = metrics
@@ -86,7 +86,7 @@ class HealthRoutes:
                 problems=problems,
                 models=[model.label for model in self._models.all()],
                 failed=[failure.version.label for failure in self._models.failures.all()],
-                warnings=[*self._watcher.warnings(), *self._jobs.warnings],
+                warnings=[*self._pool.warnings, *self._watcher.warnings(), *self._jobs.warnings],
             )
         )
 
@@ -99,11 +99,11 @@ class HealthRoutes:
         return Response(encode(self._metrics.registry), media_type=content_type)
 
     def _fatal_problems(self) -> list[str]:
-        age = self._runner.operation_age()
+        age = self._pool.operation_age()
         faults = {
             "a background task has ended": not self._state.running,
             f"one device operation has taken {age:.0f} s": age > self._settings.stall_seconds,
-            self._runner.lost or "": self._runner.lost is not None,
+            self._pool.lost or "": self._pool.lost is not None,
         }
         return [fault for fault, present in faults.items() if present]
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from model_store import TransformNetwork, for_inference, thumbnail
 from service.engine.cpu import CpuBackend
 from service.engine.cuda import CudaBackend, GraphKey, LruCache
+from service.engine.shared_by_gpus import SharedByGpus
 from service.engine.tiling import TiledImage, TileSizes, Tiling
 from service.imaging.codecs import Pixels
 from tests.networks import NARROW_UPSCALE_4, network
@@ -192,6 +193,22 @@ def test_smaller_batches_after_a_lack_of_memory(backend: CudaBackend) -> None:
         backend.reduce_memory(FIXED_BATCH)
         for result, expected in zip(run(backend, fast, images), on_cpu(subject, images), strict=True):
             assert mean_square(result, expected) <= 0.3
+
+
+@gpu
+def test_lack_of_memory_makes_batches_smaller_on_all_gpus() -> None:
+    shared = SharedByGpus()
+    one, other = (CudaBackend(torch.device("cuda"), shared=shared) for _ in range(2))
+    subject, images = placed(network(), torch.float32), planes(network(), FIXED_BATCH)
+    for backend in (one, other):
+        run(backend, subject, images)
+        assert [key.shape[0] for key in backend.graph_keys] == [FIXED_BATCH]
+    one.reduce_memory(FIXED_BATCH)
+    other.reduce_memory(FIXED_BATCH)
+    for backend in (one, other):
+        run(backend, subject, images)
+        assert [key.shape[0] for key in backend.graph_keys] == [FIXED_BATCH // 2]
+        assert backend.still_works()
 
 
 @gpu

@@ -2,16 +2,16 @@ import pytest
 import torch
 
 from model_store import has_fast_bf16
-from service.engine.device import choose_device, choose_precision, configure_torch
+from service.engine.device import choose_devices, choose_precision, configure_torch
 
 CPU = torch.device("cpu")
 
 
 def test_choice_of_the_device() -> None:
-    assert choose_device("cpu") == CPU
-    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_devices(["cpu"]) == [CPU]
+    assert choose_devices(["auto"])[0].type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(ValueError, match="cuda:99 does not exist"):
-        choose_device("cuda:99")
+        choose_devices(["cuda:99"])
 
 
 def test_choice_of_the_precision() -> None:
@@ -27,3 +27,36 @@ def test_convolutions_are_exact_and_repeatable(monkeypatch: pytest.MonkeyPatch) 
     configure_torch()
     assert not torch.backends.cudnn.allow_tf32
     assert torch.backends.cudnn.deterministic
+
+
+A100, L4 = "NVIDIA A100-SXM4-80GB, compute capability 8.0", "NVIDIA L4, compute capability 8.9"
+
+
+@pytest.mark.parametrize(
+    ("names", "gpus", "chosen"),
+    [
+        (["auto"], [], ["cpu"]),
+        (["auto"], [A100, A100], ["cuda:0"]),
+        (["cuda"], [A100, L4], ["cuda:0"]),
+        (["cuda:1"], [A100, L4], ["cuda:1"]),
+        (["cuda:2", "cuda:0"], [A100, L4, A100], ["cuda:2", "cuda:0"]),
+        (["cuda:all"], [L4], ["cuda:0"]),
+        (["cuda:all"], [L4] * 3, ["cuda:0", "cuda:1", "cuda:2"]),
+    ],
+)
+def test_choice_of_gpus(names: list[str], gpus: list[str], chosen: list[str]) -> None:
+    assert [str(device) for device in choose_devices(names, gpus)] == chosen
+
+
+@pytest.mark.parametrize(
+    ("names", "gpus", "problem"),
+    [
+        (["cuda"], [], "cuda:0 does not exist here: 0 CUDA devices are visible"),
+        (["cuda:all"], [], "cuda:0 does not exist here: 0 CUDA devices are visible"),
+        (["cuda:0", "cuda:2"], [L4, L4], "cuda:2 does not exist here: 2 CUDA devices are visible"),
+        (["cuda:all"], [A100, L4], "cuda:0 is NVIDIA A100.*; cuda:1 is NVIDIA L4.*must be of one model"),
+    ],
+)
+def test_gpus_that_are_missing_or_unequal_are_refused(names: list[str], gpus: list[str], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        choose_devices(names, gpus)

@@ -169,3 +169,19 @@ def test_order_is_that_of_sorting(data: st.DataObject) -> None:
                 assert queue.most_urgent_of(shape) is next(alike)
 
     with_queue(scenario)
+
+
+def test_requests_become_large_when_lanes_are_lost() -> None:
+    def scenario(queue: RequestQueue[Model]) -> None:
+        subject = model(tile=1)
+        first, second = (queued(queue, subject, width=width, deadline=LATER + width, lanes=4) for width in (3, 1))
+        assert queue.most_urgent_small() is first
+        queue.use_lanes(2)
+        assert queue.is_large(first)
+        assert queue.most_urgent_small() is second
+        assert queue.most_urgent() is first
+        queue.discard(first)
+        queue.discard(second)
+        assert queue.most_urgent() is None
+
+    with_queue(scenario, lanes=4)

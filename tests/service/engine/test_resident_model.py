@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from service.engine.residency import Place
 from service.engine.resident_model import ResidentModel
@@ -14,7 +15,7 @@ from service.engine.tiling import ImageTile, TiledImage
 from service.errors import ModelUnavailable
 from service.imaging.pixels import Pixels
 from tests.networks import network
-from tests.service.engine.runners import LOADERS, load, made, stored
+from tests.service.engine.runners import LOADERS, Controlled, load, made, made_pool, stored
 from tests.service.imaging.images import photo
 from tests.service.live import publish
 
@@ -27,13 +28,14 @@ def runner() -> Iterator[Runner]:
 
 
 def resident(runner: Runner, root: Path) -> ResidentModel:
-    return ResidentModel("wave@1", load(runner, stored(root)), lambda: LOADERS[runner].load(stored(root)), runner)
+    loader = LOADERS[runner]
+    return ResidentModel("wave@1", load(runner, stored(root)), lambda: loader.load(stored(root)), loader.pool)
 
 
 def result(runner: Runner, model: ResidentModel, sample: type[np.uint8 | np.uint16]) -> Pixels:
     network = model.fp32 if sample is np.uint16 else model.default
     image = TiledImage(photo(0, 40, 50).astype(sample), network.tiling)
-    runner.run(network, [ImageTile(image, tile) for tile in image.tiles])
+    runner.run(network.on(runner.device), [ImageTile(image, tile) for tile in image.tiles])
     return image.result
 
 
@@ -69,3 +71,27 @@ def test_model_whose_files_are_gone_is_unavailable_and_stays_away(tmp_path: Path
     with pytest.raises(ModelUnavailable, match="wave@1 could not be loaded again"):
         asyncio.run(model.move(Place.DEVICE))
     assert model.place is Place.DISK
+
+
+@pytest.mark.parametrize("left_to", [Place.HOST, Place.DISK])
+def test_copies_of_all_devices_move_together(tmp_path: Path, left_to: Place) -> None:
+    publish(tmp_path)
+    loader = made_pool(Controlled(), Controlled(), Controlled())
+    model = ResidentModel("wave@1", loader.load(stored(tmp_path)), lambda: loader.load(stored(tmp_path)), loader.pool)
+    one, other, lost = loader.pool.runners
+    before, size = result(one, model, np.uint8), model.bytes
+    assert size == sum(parameter.nbytes for parameter in weights(model, one))
+    asyncio.run(model.move(left_to))
+    places = [[tensor.data_ptr() for tensor in weights(model, runner)] for runner in loader.pool.runners]
+    assert places[0] == places[1] == places[2]
+    assert (places[0] == [0] * len(places[0])) == (left_to is Place.DISK)
+    lost.lost = "gone"
+    asyncio.run(model.move(Place.DEVICE))
+    for runner in (one, other):
+        np.testing.assert_array_equal(result(runner, model, np.uint8), before)
+    loader.pool.close()
+
+
+def weights(model: ResidentModel, runner: Runner) -> list[Tensor]:
+    network = model.default.on(runner.device).network
+    return [*network.parameters(), *network.buffers()]

@@ -3,6 +3,7 @@ import gc
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -21,7 +22,7 @@ from service.engine.cost_model import CostModel
 from service.engine.cpu import CpuBackend
 from service.engine.cuda import CudaBackend
 from service.engine.loaded_model import LoadedNetwork
-from service.engine.runner import Runner
+from service.engine.runner import MAX_FOREIGN_ERRORS, Runner
 from service.engine.tiling import ImageTile, TiledImage, TileSizes, Tiling
 from service.errors import DeviceLost, InferenceFailed, OutOfDeviceMemory
 from service.imaging.codecs import Pixels
@@ -46,6 +47,13 @@ def run(runner: Runner, network: LoadedNetwork, images: Sequence[Pixels]) -> lis
     tiled = [TiledImage(image, network.tiling) for image in images]
     runner.run(network, [ImageTile(image, image.tiles[0]) for image in tiled])
     return [image.result for image in tiled]
+
+
+def submit(
+    runner: Runner, network: LoadedNetwork, tiles: Sequence[ImageTile], *, exclusive: bool = False
+) -> Future[None]:
+    """The tiles in a lane."""
+    return runner.submit_operation(lambda: runner.run(network, tiles, exclusive), exclusive=exclusive)
 
 
 def loaded(subject: TransformNetwork, fp32: TransformNetwork | None = None) -> LoadedNetwork:
@@ -165,7 +173,7 @@ def test_out_of_memory_halves_the_batch() -> None:
     images = [photo(seed) for seed in range(5)]
     results = run(runner, sound, images)
     assert device.sizes == [5, 2, 3, 1, 2]
-    assert device.reduced == value(runner, "out_of_memory_total") == 2
+    assert device.reduced == value(runner, "out_of_memory_total", device=str(runner.device)) == 2
     for image, result in zip(images, results, strict=True):
         assert np.array_equal(result, run(runner, sound, [image])[0])
     runner.close()
@@ -176,7 +184,7 @@ def test_single_image_runs_once_more_when_nothing_is_kept_in_the_memory() -> Non
     runner, sound = made(backend=device), loaded(network())
     (result,) = run(runner, sound, [photo()])
     assert device.sizes == [1, 1]
-    assert device.reduced == value(runner, "out_of_memory_total") == 1
+    assert device.reduced == value(runner, "out_of_memory_total", device=str(runner.device)) == 1
     assert np.array_equal(result, run(runner, sound, [photo()])[0])
     runner.close()
 
@@ -213,7 +221,7 @@ def test_out_of_memory_of_the_processor_is_the_same(runner: Runner) -> None:
 
     with pytest.raises(OutOfDeviceMemory, match="32×24"):
         run(runner, loaded(changed(Greedy)), [photo()])
-    assert value(runner, "out_of_memory_total") == 2
+    assert value(runner, "out_of_memory_total", device=str(runner.device)) == 2
 
 
 @pytest.mark.parametrize(
@@ -232,7 +240,7 @@ def test_lack_of_memory_beside_the_allocator_is_the_same(runner: Runner, error: 
     with pytest.raises(OutOfDeviceMemory, match="32×24"):
         run(runner, loaded(changed(Greedy)), [photo()])
     assert runner.lost is None
-    assert value(runner, "out_of_memory_total") == 2
+    assert value(runner, "out_of_memory_total", device=str(runner.device)) == 2
 
 
 def test_other_failures_are_not_taken_for_a_lack_of_memory(runner: Runner) -> None:
@@ -242,7 +250,7 @@ def test_other_failures_are_not_taken_for_a_lack_of_memory(runner: Runner) -> No
 
     with pytest.raises(RuntimeError, match="no kernel"):
         run(runner, loaded(changed(Failing)), [photo()])
-    assert value(runner, "out_of_memory_total") == 0
+    assert value(runner, "out_of_memory_total", device=str(runner.device)) == 0
 
 
 @pytest.mark.parametrize("kind", [NotFinite, Overflowing])
@@ -287,6 +295,42 @@ def test_failed_device_is_lost_for_good(runner: Runner) -> None:
     assert runner.lost is not None
 
 
+class Disturbed(CpuBackend):
+    """A device that works, whose calls raise the errors of another one, as often as it is told."""
+
+    def __init__(self, errors: int) -> None:
+        super().__init__(threads=1, lanes=1)
+        self.errors = errors
+
+    def still_works(self) -> bool:
+        return True
+
+    def run_eager(self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None) -> list[Pixels | None]:
+        if self.errors:
+            self.errors -= 1
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        return super().run_eager(network, planes, statistics)
+
+
+def test_errors_of_another_device_are_survived() -> None:
+    backend = Disturbed(MAX_FOREIGN_ERRORS)
+    runner, sound = made(backend=backend), loaded(network())
+    (first,) = run(runner, sound, [photo()])
+    backend.errors = MAX_FOREIGN_ERRORS
+    (second,) = run(runner, sound, [photo()])
+    assert np.array_equal(first, second)
+    assert (runner.lost, backend.errors) == (None, 0)
+    runner.close()
+
+
+def test_errors_that_do_not_end_are_the_devices_own() -> None:
+    runner = made(backend=Disturbed(10**6))
+    with pytest.raises(DeviceLost, match="cpu failed: AcceleratorError"):
+        run(runner, loaded(network()), [photo()])
+    assert runner.lost is not None
+    runner.close()
+
+
 def test_operation_that_ends_with_stop_iteration_fails(runner: Runner) -> None:
     """Asyncio would pass it on to nobody, who would wait for ever."""
 
@@ -320,7 +364,7 @@ def test_exclusive_batch_has_all_threads_and_a_lane_its_share() -> None:
     Threads.seen.clear()
     image = TiledImage(photo(), loaded(subject).tiling)
     for exclusive in (True, False):
-        runner.submit(loaded(subject), [ImageTile(image, image.tiles[0])], exclusive).result()
+        submit(runner, loaded(subject), [ImageTile(image, image.tiles[0])], exclusive=exclusive).result()
     assert Threads.seen == [5, 3]
     runner.close()
     torch.set_num_threads(before)
@@ -345,7 +389,7 @@ def test_lanes_run_side_by_side_and_their_age_is_seen_from_outside() -> None:
     assert isinstance(subject, Held)
     image = TiledImage(photo(), loaded(subject).tiling)
     assert runner.operation_age() == 0
-    futures = [runner.submit(loaded(subject), [ImageTile(image, image.tiles[0])], False) for _ in range(2)]
+    futures = [submit(runner, loaded(subject), [ImageTile(image, image.tiles[0])]) for _ in range(2)]
     for _ in futures:
         subject.began.acquire()
     first = runner.operation_age()
@@ -354,8 +398,8 @@ def test_lanes_run_side_by_side_and_their_age_is_seen_from_outside() -> None:
     for future in futures:
         future.result()
     assert runner.operation_age() == 0
-    assert (value(runner, "device_busy_seconds_total") or 0) > 0
-    assert (value(runner, "device_heartbeat_timestamp_seconds") or 0) > 1e9
+    assert (value(runner, "device_busy_seconds_total", device="cpu") or 0) > 0
+    assert (value(runner, "device_heartbeat_timestamp_seconds", device="cpu") or 0) > 1e9
     runner.close()
 
 
@@ -364,8 +408,8 @@ def test_batch_that_fails_does_not_end_its_lane(runner: Runner) -> None:
     image = TiledImage(photo(), sound.tiling)
     image_tile = ImageTile(image, image.tiles[0])
     with pytest.raises(AttributeError):
-        runner.submit(None, [image_tile], False).result()  # type: ignore[arg-type]
-    runner.submit(sound, [image_tile], False).result()
+        submit(runner, None, [image_tile]).result()  # type: ignore[arg-type]
+    submit(runner, sound, [image_tile]).result()
     assert image.result.shape == (24, 32, 3)
     assert runner.operation_age() == 0
 
@@ -414,7 +458,7 @@ def run_tiled(runner: Runner, network: LoadedNetwork, images: Sequence[Pixels]) 
     tiles = [ImageTile(image, tile) for image in tiled for tile in image.tiles]
     for shape in {(each.tile.plane_height, each.tile.plane_width) for each in tiles}:
         equal = [each for each in tiles if (each.tile.plane_height, each.tile.plane_width) == shape]
-        runner.submit(network, equal, False).result()
+        submit(runner, network, equal).result()
     return [image.result for image in tiled]
 
 
@@ -431,7 +475,7 @@ def test_gpu_memory_that_does_not_suffice_is_survived(tmp_path: Path) -> None:
         network = load(runner, stored(tmp_path)).default
         images = [photo(seed, 512, 512) for seed in range(16)]
         assert len(run_tiled(runner, network, images)) == 16
-        assert (value(runner, "out_of_memory_total") or 0) > 0
+        assert (value(runner, "out_of_memory_total", device=str(runner.device)) or 0) > 0
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         runner.close()

@@ -803,3 +803,40 @@ def test_fault_in_scheduling_fails_what_is_queued_and_is_logged(caplog: pytest.L
 
     serving(scenario)
     assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+def test_lost_device_takes_its_lanes_with_it() -> None:
+    async def scenario(service: Service) -> None:
+        subject = model(fixed=1.0)
+        tasks = await service.post(subject, *range(6))
+        assert len(service.device.running) == 4
+        before = service.value("backlog_seconds")
+        service.scheduler.use_lanes(2)
+        assert service.value("backlog_seconds") == pytest.approx(2 * before, rel=0.1)
+        for value in range(2):
+            await service.device.finish(value)
+        assert len(service.device.running) == 2
+        await service.device.finish(2)
+        assert len(service.device.running) == 2
+        service.device.free()
+        assert await asyncio.gather(*tasks) == list(range(1, 7))
+
+    serving(scenario, lanes=4, exclusive_batches=False)
+
+
+def test_wasted_time_is_that_of_one_of_several_devices() -> None:
+    clock = Clock()
+
+    async def run() -> None:
+        service = Service(Concurrency(4, exclusive_batches=False, devices=2), clock=clock)
+        loop = asyncio.create_task(service.scheduler.serve())
+        (leaving,) = await service.post(model(), 1)
+        leaving.cancel()
+        await settle()
+        clock.now += 8
+        service.device.free()
+        await settle()
+        assert service.value("device_wasted_seconds_total") == pytest.approx(4)
+        loop.cancel()
+
+    asyncio.run(run())

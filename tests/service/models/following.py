@@ -12,8 +12,10 @@ from model_store import ModelStore
 from service.engine.backend import Backend
 from service.engine.cpu import CpuBackend
 from service.engine.model_loader import ModelLoader
+from service.engine.pool_loader import PoolLoader
 from service.engine.residency import Residency, ResidencyLimits
 from service.engine.runner import Runner
+from service.engine.runner_pool import RunnerPool
 from service.engine.tiling import TileSizes
 from service.models.load_failures import LoadFailures
 from service.models.registry import ModelRegistry
@@ -33,7 +35,7 @@ def following(
     """Run a scenario with the models of some stores; the test says when they are read."""
     metrics = Metrics()
     runner = Runner(torch.device("cpu"), backend or CpuBackend(1, 1), 1, metrics)
-    loader = ModelLoader(runner, torch.float32, TileSizes(2**20))
+    loader = PoolLoader(RunnerPool([runner]), [ModelLoader(runner, torch.float32, TileSizes(2**20))])
     residency = Residency(ResidencyLimits(resident_bytes), metrics)
     models = ModelRegistry(LoadFailures(poll_seconds), metrics)
     watcher = StoreWatcher([ModelStore(root) for root in roots], loader, residency, models, metrics, poll_seconds)

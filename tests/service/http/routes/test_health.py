@@ -61,7 +61,7 @@ def test_device_that_hangs_is_a_dead_service(tmp_path: Path) -> None:
 def test_lost_device_is_a_dead_service(tmp_path: Path) -> None:
     publish(tmp_path)
     with serving(tmp_path) as live:
-        live.service.runner.lost = "the device is gone"
+        live.service.pool.runners[0].lost = "the device is gone"
         answer = live.client.post("/v1/stylize/wave", content=file(photo()))
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems/device-lost")
         dead = live.client.get("/livez")
