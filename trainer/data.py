@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -127,10 +128,23 @@ def image_files(folder: Path, option: str = "--content") -> list[Path]:
     """The image files under a folder, sorted. Raises DataError, with the option's name, where there are none."""
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; {option} takes a folder of images")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in _files(folder) if path.suffix.lower() in SUFFIXES)
     if not files:
         raise DataError(f"no images in {folder}; {option} takes a folder of images: {', '.join(SUFFIXES)}")
     return files
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files under a folder, also behind links; a folder that several links lead to is taken once."""
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(parent, name) for name in names)
 
 
 def read_rgb(path: Path) -> Pixels:

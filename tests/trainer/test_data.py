@@ -107,6 +107,16 @@ def test_unreadable_images_are_skipped_counted_and_named(tmp_path: Path, caplog:
     assert "broken.jpg" in caplog.text
 
 
+def test_images_behind_links_are_found_once(tmp_path: Path) -> None:
+    photograph(tmp_path / "elsewhere" / "deep" / "a.jpg")
+    content = tmp_path / "content"
+    (content / "named.jpg").mkdir(parents=True)
+    (content / "first").symlink_to(tmp_path / "elsewhere")
+    (content / "second").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(content)
+    assert image_files(content) == [content / "first" / "deep" / "a.jpg"]
+
+
 def test_folders_without_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(DataError, match=r"no images in .*; --content takes a folder of images: \.jpg"):
