@@ -25,7 +25,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("names", nargs="*", help="parsers; all of them by default")
     parser.add_argument("--seconds", type=int, default=60, help="for each parser")
-    parser.add_argument("--seed", type=int, default=0, help="of the mutations, to repeat a run; 0: another one each time")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the mutations, to repeat a run; 0: another one each time"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="parsers at the same time")
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"), help="where the inputs are kept")
     parser.add_argument("--guided", action="store_true", help=argparse.SUPPRESS)
