@@ -274,6 +274,14 @@ class JobConflict(ServiceError):
     title = "The id belongs to another job"
 
 
+class IdempotencyKeyReused(ServiceError):
+    """A request with that Idempotency-Key has begun a job, for another image or with other parameters."""
+
+    status = 422
+    kind = "idempotency-key-reused"
+    title = "The idempotency key belongs to another request"
+
+
 class JobUnfinished(ServiceError):
     """The job has no result yet; Retry-After says when to look again."""
 

@@ -53,6 +53,7 @@ KEY_SCHEMES = {
 REQUEST_HEADERS = (
     "Authorization",
     "Content-Encoding",
+    "Idempotency-Key",
     "If-None-Match",
     "Inference-Header-Content-Length",
     "Prefer",

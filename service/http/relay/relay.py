@@ -7,6 +7,7 @@ is an answer, and the same request again is the same answer. `/metrics` are thos
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from service.errors import ClientGone, JobsNotShared, NotFound, ReplicaLost, Ser
 from service.http.body import read_undecoded
 from service.http.body_budget import BodyBudget
 from service.http.disconnect import while_connected
+from service.http.idempotency_key import IDEMPOTENCY_KEY_HEADER, new_key
 from service.http.middleware.body_reservation import BodyReservation, Upload
 from service.http.problems import render
 from service.http.relay.exchange import HttpAnswer, HttpCall
@@ -34,6 +36,7 @@ Application = ASGIApp
 
 logger = logging.getLogger(__name__)
 
+KEY = IDEMPOTENCY_KEY_HEADER.lower().encode()
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -84,7 +87,7 @@ class Relay:
         body = await read_undecoded(request, self._settings.max_body_bytes, self._settings.request_timeout)
         # jobs of one replica are unknown to the others: the preference is not applied (RFC 7240, section 2)
         unwanted = frozenset() if self._jobs_are_shared else frozenset({b"prefer"})
-        call = HttpCall.of(request.scope, body, unwanted)
+        call = _repeatable(HttpCall.of(request.scope, body, unwanted))
         answer = await while_connected(request.receive, self._answer(call))
         response = Response(answer.body, answer.status)
         response.raw_headers = list(answer.headers)
@@ -107,6 +110,14 @@ class Relay:
             logger.warning("%s: %s is sent again", lost.detail, call.path)
             self._metrics.relay_retries.inc()
             return await self._replicas.answer(call.path, call)
+
+
+def _repeatable(call: HttpCall) -> HttpCall:
+    """The same call with a key, by which one that prefers a job begins a single one however often it is sent."""
+    names = {name for name, _ in call.headers}
+    if call.method != "POST" or b"prefer" not in names or KEY in names:
+        return call
+    return replace(call, headers=(*call.headers, (KEY, new_key().encode())))
 
 
 def without_request_id(app: ASGIApp) -> ASGIApp:

@@ -8,15 +8,15 @@ from service.errors import InvalidRequest, MalformedBody, UnknownModel
 from service.http.body import is_form, read_form
 from service.http.compatible_api_calls import ImageCalls
 from service.http.content_negotiation import JSON, Accept, requested_formats
+from service.http.job_headers import JobHeaders
 from service.http.job_status import JobStatus
 from service.http.multipart import MASK, MultipartForm
 from service.http.openai.edit_answer import EditResponse, OpenAIError
 from service.http.openai.edit_form import IGNORED, IMAGES, Edit, edited_files, form_schema
-from service.http.prefer import Preference
 from service.http.problem_responses import titles_of
 from service.http.routers import new_router
 from service.http.routes.jobs import JobRoutes
-from service.http.routes.parameters import CallbackHeader, PreferHeader, TimeoutHeader
+from service.http.routes.parameters import CallbackHeader, IdempotencyKeyHeader, PreferHeader, TimeoutHeader
 from service.imaging.codecs import ImageHeader
 from service.imaging.masks import MaskMeaning
 from service.imaging.sizes import Size
@@ -70,6 +70,7 @@ class EditRoutes:
         timeout_seconds: TimeoutHeader = None,
         prefer: PreferHeader = None,
         callback_url: CallbackHeader = None,
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Response:
         """OpenAI's call: the model is a style or a network that enlarges, the prompt is ignored.
 
@@ -77,8 +78,8 @@ class EditRoutes:
         """
         self._calls.check(request)
         trace: Trace = request.state.trace
-        respond_async = Preference.parse(prefer).respond_async
-        callback = await self._jobs.callback(callback_url, creates_job=respond_async)
+        job = JobHeaders.parse(prefer, callback_url, idempotency_key).without_wait()
+        callback = await self._jobs.callback(job.callback_url, creates_job=job.preferred)
         with trace.stage("read"):
             parts = await self._read_parts(request)
         files, edit = edited_files(parts), Edit.parse(parts)
@@ -90,9 +91,9 @@ class EditRoutes:
         resolved = resolve(asked, self._models, self._settings, files.mask)
         if edit.size != "auto":
             _check_size(edit.size, resolved, await self._pipeline.inspect(files.image))
-        if respond_async:
+        if job.preferred:
             accept = Accept.parse(request.headers.getlist("Accept"))
-            return await self._jobs.accept(request, asked, files, accept, Preference(respond_async=True), callback)
+            return await self._jobs.accept(request, asked, files, accept, job, callback)
         finished = await self._calls.run(request, resolved, files.image)
         headers = {"Server-Timing": trace.server_timing(), "X-Model": finished.result.label}
         content = await asyncio.to_thread(lambda: EditResponse.of(finished).model_dump_json())

@@ -13,16 +13,23 @@ from service.http.access.pixel_charges import PixelCharges
 from service.http.body import read_files, request_body_schema
 from service.http.content_negotiation import Accept
 from service.http.disconnect import while_connected
+from service.http.job_headers import JobHeaders
 from service.http.job_status import JobStatus
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.load_shedding.request_class import ANY_SIZE, RequestClass, classify
-from service.http.prefer import Preference
 from service.http.problem_responses import problem_responses
 from service.http.responses import image_response, image_response_schema
 from service.http.root_path import route_path
 from service.http.routers import new_router
 from service.http.routes.jobs import JobRoutes
-from service.http.routes.parameters import CallbackHeader, PreferHeader, ScalePath, StylePath, TimeoutHeader
+from service.http.routes.parameters import (
+    CallbackHeader,
+    IdempotencyKeyHeader,
+    PreferHeader,
+    ScalePath,
+    StylePath,
+    TimeoutHeader,
+)
 from service.models.registry import ModelRegistry
 from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.pipeline import ImagePipeline
@@ -88,6 +95,7 @@ class ImageRoutes:
         timeout_seconds: TimeoutHeader = None,
         prefer: PreferHeader = None,
         callback_url: CallbackHeader = None,
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Response:
         """Paint an image in a style or in several, wholly or in part.
 
@@ -96,7 +104,7 @@ class ImageRoutes:
         accept = Accept.parse(request.headers.getlist("Accept"))
         formats = accept.formats(parameters.format)
         asked = StylizeRequest(style=style, parameters=parameters, formats=formats, timeout=timeout_seconds)
-        return await self._answer(request, asked, accept, Preference.parse(prefer), callback_url)
+        return await self._answer(request, asked, accept, JobHeaders.parse(prefer, callback_url, idempotency_key))
 
     async def upscale(
         self,
@@ -106,16 +114,15 @@ class ImageRoutes:
         timeout_seconds: TimeoutHeader = None,
         prefer: PreferHeader = None,
         callback_url: CallbackHeader = None,
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Response:
         """Enlarge an image to `scale` times its sides, or to any size below that."""
         accept = Accept.parse(request.headers.getlist("Accept"))
         formats = accept.formats(parameters.format)
         asked = UpscaleRequest(scale=scale, parameters=parameters, formats=formats, timeout=timeout_seconds)
-        return await self._answer(request, asked, accept, Preference.parse(prefer), callback_url)
+        return await self._answer(request, asked, accept, JobHeaders.parse(prefer, callback_url, idempotency_key))
 
-    async def _answer(
-        self, request: Request, asked: ImageRequest, accept: Accept, preference: Preference, callback_url: str | None
-    ) -> Response:
+    async def _answer(self, request: Request, asked: ImageRequest, accept: Accept, job: JobHeaders) -> Response:
         """Refuse before the body is read where possible; read it; then create a job, or run until the client leaves."""
         self._charges.check(request)
         trace: Trace = request.state.trace
@@ -123,16 +130,16 @@ class ImageRoutes:
         trace.model, trace.version = resolved.model.name, resolved.model.manifest.version
         request_class = self._classify(request)
         of_any_size = request_class and request_class._replace(size_class=ANY_SIZE)
-        waits = [Overloaded] if preference.respond_async else []  # a job can wait until there is room
+        waits = [Overloaded] if job.preferred else []  # a job can wait until there is room
         with suppress(*waits), self._cached_refusals(resolved, of_any_size):
             self._pipeline.check(resolved)
-        callback = await self._jobs.callback(callback_url, creates_job=preference.respond_async)
+        callback = await self._jobs.callback(job.callback_url, creates_job=job.preferred)
         with trace.stage("read"):
             seconds = min(self._settings.request_timeout, resolved.timeout.seconds)
             limit = self._settings.max_body_bytes
             files = await read_files(request, limit, seconds, accepts_mask=asked.accepts_mask)
-        if preference.respond_async:
-            return await self._jobs.accept(request, asked, files, accept, preference, callback)
+        if job.preferred:
+            return await self._jobs.accept(request, asked, files, accept, job, callback)
         resolved = replace(resolved, mask=files.mask)
         async with self._charges.charged(request, resolved, files.image):
             with self._cached_refusals(resolved, request_class, len(files.image)):

@@ -1,7 +1,6 @@
 """`/v1/jobs/{id}`: asynchronous jobs, their progress, their results."""
 
 import asyncio
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any
@@ -11,14 +10,22 @@ from fastapi.responses import JSONResponse
 from pydantic import Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
-from service.errors import InvalidRequest, JobsUnavailable, JobUnfinished, Overloaded, UnknownJob
+from service.errors import (
+    IdempotencyKeyReused,
+    InvalidRequest,
+    JobConflict,
+    JobsUnavailable,
+    JobUnfinished,
+    Overloaded,
+    UnknownJob,
+)
 from service.http.access.pixel_charges import PixelCharges
 from service.http.access.principal import Principal
 from service.http.body import read_files, request_body_schema
 from service.http.content_negotiation import Accept
 from service.http.disconnect import while_connected
+from service.http.job_headers import JobHeaders
 from service.http.job_status import JobStatus
-from service.http.prefer import Preference
 from service.http.problem_responses import problem_responses
 from service.http.responses import image_response, image_response_schema, matches_etag, not_modified
 from service.http.root_path import root_path
@@ -166,15 +173,21 @@ class JobRoutes:
         asked: ImageRequest,
         files: InputFiles,
         accept: Accept,
-        preference: Preference,
+        headers: JobHeaders,
         callback: Callback | None,
     ) -> Response:
-        """202 and where the job is; or the image, where the client prefers to wait and it is ready in that time."""
-        job, _ = await self._put(request, uuid.uuid4().hex, asked, files, callback)
+        """202 and where the job is; or the image, where the client prefers to wait and it is ready in that time.
+
+        Raises IdempotencyKeyReused where another request had the key.
+        """
+        try:
+            job, _ = await self._put(request, headers.job_id, asked, files, callback)
+        except JobConflict as error:
+            raise IdempotencyKeyReused("another request had this key; give each request a key of its own") from error
         with suppress(TimeoutError, UnknownJob, JobsUnavailable):  # it is accepted, whatever becomes of it
-            async with asyncio.timeout(min(preference.wait, self._settings.request_timeout)):
+            async with asyncio.timeout(min(headers.wait, self._settings.request_timeout)):
                 job = await while_connected(request.receive, self._job_manager.wait(job.record.id))
-        if preference.wait and job.outcome is not None:
+        if headers.wait and job.outcome is not None:
             response = await self._result_response(request, job, None, as_json=accept.prefers_json)
         else:
             response = self._status_response(request, job, 202)

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Header, Path
 from pydantic.json_schema import SkipJsonSchema
 
+from service.http.idempotency_key import IDEMPOTENCY_KEY_HEADER
 from service.http.webhooks.address_policy import MAX_URL_LENGTH
 from service.http.webhooks.sender import CALLBACK_HEADER
 from service.pipeline.upscale import Scale
@@ -59,6 +60,16 @@ CallbackHeader = Annotated[
         description="where a signed webhook (standardwebhooks.com) with the state of the job is sent when that has "
         "ended: https:// and a host with public addresses, unless the service trusts the host",
         examples=["https://example.com/painted"],
+    ),
+]
+
+IdempotencyKeyHeader = Annotated[
+    str | SkipJsonSchema[None],
+    Header(
+        alias=IDEMPOTENCY_KEY_HEADER,
+        description="of a request that creates a job: sent again with the same key, it is the same job. A string of "
+        "your own that nobody can guess, such as a UUID",
+        examples=['"8e03978e-40d5-43e8-bc93-6894a57f9324"'],
     ),
 ]
 

@@ -1,6 +1,7 @@
 """The relay: what it passes on, what it sends again, and what it refuses itself."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,19 @@ def test_job_is_preferred_only_where_jobs_are_shared(shared: bool) -> None:
     headers = {"Prefer": "respond-async"}
     ask(replicas, "POST", "/v1/stylize/wave", content=b"photo", headers=headers, shared=shared)
     assert ((b"prefer", b"respond-async") in replicas.calls[0][1].headers) is shared
+
+
+@pytest.mark.parametrize("own", ['"mine"', None])
+def test_job_that_is_asked_for_again_has_the_same_key(own: str | None) -> None:
+    replicas, headers = Answering(ReplicaLost()), {"Prefer": "respond-async"}
+    headers |= {"Idempotency-Key": own} if own is not None else {}
+    ask(replicas, "POST", "/v1/stylize/wave", content=b"photo", headers=headers, shared=True)
+    first, second = (dict(call.headers)[b"idempotency-key"].decode() for _, call in replicas.calls)
+    assert first == second
+    assert first == own if own is not None else re.fullmatch(r'"[0-9a-f-]{36}"', first)
+    others = Answering()
+    ask(others, "POST", "/v1/stylize/wave", content=b"photo", headers=headers, shared=True)
+    assert (dict(others.calls[0][1].headers)[b"idempotency-key"].decode() == first) is (own is not None)
 
 
 def test_too_large_body_reaches_no_replica() -> None:

@@ -500,7 +500,7 @@ def test_description_of_the_api_covers_bodies_and_problems(tmp_path: Path) -> No
     assert set(operation["responses"]["200"]["content"]) == {*writable_types(), "application/json"}
     names = {"scale", "model", "denoise", "width", "height", "fit", "back_projection"}
     names |= {"format", "quality", "lossless", "progressive", "subsampling", "metadata"}
-    names |= {"priority", "X-Request-Timeout", "Prefer", "X-Callback-URL"}
+    names |= {"priority", "X-Request-Timeout", "Prefer", "X-Callback-URL", "Idempotency-Key"}
     assert {parameter["name"] for parameter in operation["parameters"]} == names
     for status in ("400", "404", "406", "413", "415", "422", "503", "504"):
         assert list(operation["responses"][status]["content"]) == [PROBLEM_MEDIA_TYPE]

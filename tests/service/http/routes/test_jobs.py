@@ -182,6 +182,35 @@ def test_job_under_an_id_of_the_client_is_begun_once(tmp_path: Path) -> None:
         assert (smaller["width"], smaller["height"]) == (81, 61)
 
 
+def test_call_that_is_sent_again_with_its_key_is_the_same_job(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with serving(tmp_path) as live:
+
+        def post(key: str, query: str = "", content: bytes = file(photo()), wait: str = "") -> httpx.Response:
+            headers = {"Prefer": f"respond-async{wait}", "Idempotency-Key": key}
+            return live.client.post(f"/v1/stylize/wave{query}", content=content, headers=headers)
+
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(post, ['"mine"', '"mine"'])
+        location = first.headers["Location"]
+        assert (first.status_code, second.status_code) == (202, 202)
+        assert second.headers["Location"] == location != post('"other"').headers["Location"]
+        finished = ended(live.client, location)
+        assert post("mine").json()["created"] == finished["created"]
+        image = post('"mine"', wait=", wait=10")
+        assert (image.status_code, image.content) == (200, live.client.get(f"{location}/result").content)
+        for query, content in (("?quality=7&format=jpeg", file(photo())), ("", file(photo(1)))):
+            refused = post('"mine"', query, content)
+            assert (refused.status_code, refused.json()["type"]) == (422, "/problems/idempotency-key-reused")
+        malformed = post('"mine')
+        assert malformed.status_code == 422
+        assert malformed.json()["detail"].startswith("header.Idempotency-Key: one key of 1 to 255")
+        assert live.client.delete(location).status_code == 204
+        assert ended(live.client, post('"mine"').headers["Location"])["created"] > finished["created"]
+        headers = {"Idempotency-Key": '"mine'}
+        assert live.client.post("/v1/stylize/wave", content=file(photo()), headers=headers).status_code == 200
+
+
 def test_job_that_is_not_one_thing_is_refused(tmp_path: Path) -> None:
     publish(tmp_path)
     faults = {
