@@ -25,17 +25,19 @@ def new_key() -> str:
     return f'"{uuid.uuid4()}"'
 
 
-def job_id_of(header: str | None) -> str:
-    """The id of the job that a request with this header begins; without one, an id that nobody else has.
-
-    Raises InvalidRequest where the header is not one key of 1 to 255 characters.
-    """
-    if header is None:
-        return uuid.uuid4().hex
+def parse_key(header: str) -> str:
+    """The key of the header. Raises InvalidRequest where it is not one key of 1 to 255 characters."""
     quoted = _QUOTED.fullmatch(header)
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else header
     if not (0 < len(key) <= MAX_KEY_LENGTH and (quoted or _BARE.fullmatch(header))):
         raise InvalidRequest(
             f'header.{IDEMPOTENCY_KEY_HEADER}: one key of 1 to {MAX_KEY_LENGTH} ASCII characters, "in quotes" as a rule'
         )
-    return hashlib.sha256(b"idempotency key\0" + key.encode()).hexdigest()[:32]
+    return key
+
+
+def job_id_of(owner: str, key: str | None) -> str:
+    """The id of the job that a request of this owner begins with this key; without one, an id that nobody else has."""
+    if key is None:
+        return uuid.uuid4().hex
+    return hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest()[:32]

@@ -81,6 +81,25 @@ def test_job_that_is_begun_at_both_at_once_runs_once(both: Replicas) -> None:
     assert ended_jobs(both) == before + 1
 
 
+def test_job_that_is_asked_for_again_at_another_replica_is_the_same(both: Replicas) -> None:
+    headers = {"Prefer": "respond-async", "Idempotency-Key": '"again"'}
+
+    def post(live: Live, content: bytes = file(photo())) -> httpx.Response:
+        return live.client.post("/v1/stylize/wave", content=content, headers=headers)
+
+    before = ended_jobs(both)
+    with ThreadPoolExecutor(2) as clients:
+        answers = list(clients.map(post, (both.one, both.other)))
+    assert [answer.status_code for answer in answers] == [202, 202]
+    [location] = {answer.headers["Location"] for answer in answers}
+    ended(both.one.client, location)
+    assert post(both.other).headers["Location"] == location
+    reused = post(both.one, file(photo(1)))
+    assert (reused.status_code, reused.json()["type"]) == (422, "/problems/idempotency-key-reused")
+    assert both.one.client.delete(location).status_code == 204
+    assert ended_jobs(both) == before + 1
+
+
 def test_job_that_another_replica_deletes_frees_the_device(both: Replicas) -> None:
     with held(both.one), held(both.other):
         assert put(both.one, "large", file(photo(height=300, width=400))).status_code == 201

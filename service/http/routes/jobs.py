@@ -24,6 +24,7 @@ from service.http.access.principal import Principal
 from service.http.body import read_files, request_body_schema
 from service.http.content_negotiation import Accept
 from service.http.disconnect import while_connected
+from service.http.idempotency_key import job_id_of
 from service.http.job_headers import JobHeaders
 from service.http.job_status import JobStatus
 from service.http.problem_responses import problem_responses
@@ -180,8 +181,9 @@ class JobRoutes:
 
         Raises IdempotencyKeyReused where another request had the key.
         """
+        job_id = job_id_of(_principal(request).job_owner.name, headers.key)
         try:
-            job, _ = await self._put(request, headers.job_id, asked, files, callback)
+            job, _ = await self._put(request, job_id, asked, files, callback)
         except JobConflict as error:
             raise IdempotencyKeyReused("another request had this key; give each request a key of its own") from error
         with suppress(TimeoutError, UnknownJob, JobsUnavailable):  # it is accepted, whatever becomes of it

@@ -134,6 +134,12 @@ def test_job_that_is_asked_for_again_has_the_same_key(own: str | None) -> None:
     assert (dict(others.calls[0][1].headers)[b"idempotency-key"].decode() == first) is (own is not None)
 
 
+def test_call_for_an_image_gets_no_key() -> None:
+    replicas = Answering()
+    ask(replicas, "POST", "/v1/stylize/wave", content=b"photo", shared=True)
+    assert b"idempotency-key" not in dict(replicas.calls[0][1].headers)
+
+
 def test_too_large_body_reaches_no_replica() -> None:
     replicas = Answering()
     answer = ask(replicas, "POST", "/v1/stylize/wave", content=b"photo", max_body_bytes=4)
