@@ -12,6 +12,7 @@ import tifffile
 import torch
 from PIL import Image
 
+from model_store import Draft, ModelStore
 from tests.foreign import esrgan
 from tests.networks import network
 from tests.originals import Lengstrom
@@ -41,6 +42,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         publish(root, name, network(NARROW_STYLE, norm="none", seed=seed))
     for name, architecture in UPSCALERS.items():
         publish(root, name, network(architecture, norm="none"))
+    ModelStore(root).publish(network("c3s1-3", norm="none"), Draft(name="scunet", task="restoration"))
     return root
 
 

@@ -52,6 +52,18 @@ def test_the_card_says_where_it_comes_from(tmp_path: Path) -> None:
     assert "perceptual-loss" not in card
 
 
+def test_a_network_that_keeps_the_size_restores(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "models")
+    torch.save(compact(scale=1, channels=1), tmp_path / "deblock.pth")
+    manifest = import_checkpoint(store, tmp_path / "deblock.pth", Labels("deblock"))
+    assert (manifest.task, manifest.scale, manifest.tileable) == ("restoration", 1, True)
+    card = store.card("deblock")
+    for words in ("| task | restoration |", "the luma of the image", "its answer is grey", "restores photographs"):
+        assert words in card
+    assert "'localhost:8000/v1/upscale/1?model=deblock' -o restored.jpg" in card
+    assert store.verify("deblock").label == "deblock@1"
+
+
 def test_without_spandrel_it_does_not_load_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = imported(tmp_path)
     monkeypatch.setitem(sys.modules, "spandrel", None)
