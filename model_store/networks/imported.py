@@ -79,9 +79,8 @@ def enlarge_rgb(enlarger: Enlarger, image: Tensor, channels: int) -> Tensor:
 
 def luma(image: Tensor) -> Tensor:
     """The grey of RGB, (N, 3, H, W), as (N, 1, H, W). What is grey stays as it is, to the last bit."""
-    red, green, blue = image.split(1, dim=1)
-    grey: Tensor = green + LUMA[0] * (red - green) + LUMA[2] * (blue - green)
-    return grey
+    green = image[:, 1:2]
+    return green + ((image - green) * image.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
 
 
 class ImportedNetwork(Network):
@@ -95,7 +94,7 @@ class ImportedNetwork(Network):
         self.spec: ImportedSpec = spec
         self.scale = spec.scale
         self.model = enlarger.model.eval().requires_grad_(False)
-        self._enlarger = enlarger
+        self.enlarger = enlarger
 
     @property
     def stride(self) -> int:
@@ -111,7 +110,7 @@ class ImportedNetwork(Network):
 
         Each of a batch by itself: some networks take no more than one.
         """
-        each = [enlarge_rgb(self._enlarger, one, self.spec.channels) for one in plane.split(1)]
+        each = [enlarge_rgb(self.enlarger, one, self.spec.channels) for one in plane.split(1)]
         return each[0] if len(each) == 1 else torch.cat(each)
 
     def halos(self, side: int) -> tuple[int, int]:  # noqa: ARG002
