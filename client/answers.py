@@ -31,7 +31,7 @@ class ModelSummary(Answer):
     name: str
     state: Literal["ready", "failed"]
     version: int | None
-    task: Literal["style", "super-resolution"] | None = None
+    task: Literal["style", "super-resolution", "restoration"] | None = None
     scale: int | None = None
     """Side of the output over side of the input."""
     title: str = ""

@@ -19,6 +19,7 @@ PREVIEW_FILE = "preview.png"
 TASK_TAGS: Mapping[str, Sequence[str]] = {
     "style": ("style-transfer", "fast-neural-style"),
     "super-resolution": ("super-resolution", "image-upscaling"),
+    "restoration": ("image-restoration",),
 }
 
 HUB_LICENSES = re.compile(
@@ -98,7 +99,7 @@ def _preview_text(manifest: Manifest) -> str:
 
 def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "version", f"`{manifest.label}`, {manifest.created:%Y-%m-%d}"
-    yield "task", manifest.task if manifest.task == "style" else f"{manifest.task} ×{manifest.scale}"
+    yield "task", f"{manifest.task} ×{manifest.scale}" if manifest.task == "super-resolution" else manifest.task
     if manifest.provenance.style_image:
         yield "painting", _line(manifest.provenance.style_image)
     yield "network", _network(manifest.network)
@@ -144,6 +145,8 @@ def _purpose(manifest: Manifest) -> str:
     if manifest.task == "style":
         painting = _line(manifest.provenance.style_image) or "one painting"
         return f"It paints photographs in the style of {painting}, in one pass of a {size}."
+    if manifest.task == "restoration":
+        return f"It restores photographs at their size, in one pass of a {size}."
     return f"It enlarges photographs {manifest.scale} times in width and height, in one pass of a {size}."
 
 
@@ -151,12 +154,14 @@ def _request(manifest: Manifest) -> str:
     if manifest.task == "style":
         return f"curl --data-binary @photo.jpg localhost:8000/v1/stylize/{manifest.name} -o painted.jpg"
     url = f"localhost:8000/v1/upscale/{manifest.scale}?model={manifest.name}"
-    return f"curl --data-binary @photo.jpg '{url}' -o large.jpg"
+    return f"curl --data-binary @photo.jpg '{url}' -o {'large' if manifest.scale > 1 else 'restored'}.jpg"
 
 
 def _limits(manifest: Manifest) -> Iterator[str]:
     if manifest.origin:
         yield "It was trained elsewhere: what it suits is for its author to say."
+        if isinstance(manifest.network, ImportedSpec) and manifest.network.channels == 1:
+            yield "It knows grey images alone: of a coloured one it takes the luma, and its answer is grey."
     else:
         yield from _own_limits(manifest)
     if not manifest.tileable and not _overlaps(manifest):

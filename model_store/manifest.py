@@ -12,7 +12,8 @@ from model_store.networks.transform import NetworkSpec
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-Task = Literal["style", "super-resolution"]
+Task = Literal["style", "super-resolution", "restoration"]
+"""Restoration: of photographs at their size, without noise or the traces of compression, for one."""
 
 
 def _kind_of_spec(spec: Any) -> str:

@@ -7,14 +7,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 
-def compact(blocks: int = 2, width: int = 4, scale: int = 2) -> dict[str, Tensor]:
+def compact(blocks: int = 2, width: int = 4, scale: int = 2, channels: int = 3) -> dict[str, Tensor]:
     """SRVGGNetCompact of Real-ESRGAN: `blocks` + 2 convolutions 3×3, so that it sees `blocks` + 2 pixels."""
     generator = torch.Generator().manual_seed(0)
     weights: dict[str, Tensor] = {}
-    channels = [3, *[width] * (blocks + 1), 3 * scale**2]
+    widths = [channels, *[width] * (blocks + 1), channels * scale**2]
     for layer in range(blocks + 2):
-        shape = (channels[layer + 1], channels[layer], 3, 3)
-        weights[f"body.{2 * layer}.weight"] = torch.randn(shape, generator=generator) / (9 * channels[layer]) ** 0.5
+        shape = (widths[layer + 1], widths[layer], 3, 3)
+        weights[f"body.{2 * layer}.weight"] = torch.randn(shape, generator=generator) / (9 * widths[layer]) ** 0.5
         weights[f"body.{2 * layer}.bias"] = torch.randn(shape[0], generator=generator) / 10
         if layer <= blocks:
             weights[f"body.{2 * layer + 1}.weight"] = torch.full((width,), 0.2)

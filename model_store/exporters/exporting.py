@@ -46,7 +46,7 @@ def export_model(store: ModelStore, name: str, version: int | None, target: Form
 
 def _write(store: ModelStore, model: StoredModel, target: Format, path: Path) -> None:
     if target in GRAPHS:
-        replace_file(path, GRAPHS[target](model))
+        replace_file(path, _graph(model, target))
         return
     manifest = model.manifest
     tensors = store.tensors(manifest)
@@ -55,3 +55,12 @@ def _write(store: ModelStore, model: StoredModel, target: Format, path: Path) ->
         return
     preview = store.preview(manifest.name, manifest.version)
     create_folder(path, hub_files(model, tensors, preview.read_bytes() if preview else None))
+
+
+def _graph(model: StoredModel, target: Format) -> bytes:
+    try:
+        return GRAPHS[target](model)
+    except ExportFailed as error:
+        others = " and ".join(f"--to {name}" for name in FORMATS if name not in GRAPHS)
+        instead = ", or try --to onnx" if target != "onnx" else ""
+        raise ExportFailed(f"{error}; {others} take any network{instead}") from error

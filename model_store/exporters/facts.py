@@ -3,8 +3,9 @@
 from model_store.manifest import Manifest
 
 
-def facts(manifest: Manifest) -> dict[str, str]:
-    """The entries of the file's metadata, all of them text."""
+def facts(manifest: Manifest, *, batched: bool = True) -> dict[str, str]:
+    """The entries of the file's metadata, all of them text. `batched`: whether it takes several images at a time."""
+    images = "batch" if batched else "1"
     found = {
         "name": manifest.name,
         "version": str(manifest.version),
@@ -16,8 +17,8 @@ def facts(manifest: Manifest) -> dict[str, str]:
         "scale": str(manifest.scale),
         "halo": str(manifest.halo),
         "tileable": str(manifest.tileable).lower(),
-        "input": "RGB, float32 (batch, 3, height, width), 0 to 1",
-        "output": f"RGB, float32 (batch, 3, {manifest.scale} · height, {manifest.scale} · width), 0 to 1",
+        "input": f"RGB, float32 ({images}, 3, height, width), 0 to 1",
+        "output": f"RGB, float32 ({images}, 3, {manifest.scale} · height, {manifest.scale} · width), 0 to 1",
         "created": manifest.created.isoformat(),
         "author": manifest.origin.author if manifest.origin else "",
         "source": manifest.origin.source if manifest.origin else "",

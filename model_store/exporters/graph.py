@@ -1,6 +1,7 @@
 """A network as one graph, from an image of any size to its answer: what ONNX and PT2 files are written from."""
 
 import copy
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbolic_shapes
 
 from model_store.errors import ExportFailed
+from model_store.exporters.imported_graph import ImportedGraph
 from model_store.exporters.thumbnail_graph import ThumbnailGraph
 from model_store.golden import FP32_TOLERANCE, as_batch, pattern
 from model_store.networks.imported import ImportedNetwork
@@ -33,10 +35,11 @@ class ImageGraph(nn.Module):
         super().__init__()
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.thumbnail = _thumbnail(network)
+        self.imported = ImportedGraph(self.network) if isinstance(self.network, ImportedNetwork) else None
 
     def forward(self, image: Tensor) -> Tensor:
-        if isinstance(self.network, ImportedNetwork):
-            result: Tensor = self.network.model(image)
+        if self.imported is not None:
+            result: Tensor = self.imported(image)
         else:
             (top, bottom), (left, right) = (self._halos(side) for side in image.shape[-2:])
             result = self.network.transform(reflect(image, left, right, top, bottom), self._statistics(image))
@@ -55,28 +58,52 @@ class ImageGraph(nn.Module):
         return self.network.measure(self.thumbnail(image))
 
 
-def trace(network: Network, label: str) -> ExportedProgram:
-    """The graph of a network for any batch, height and width from 1 on.
+def for_batches_or_one(network: Network, write: Callable[[bool], bytes]) -> bytes:
+    """What `write` makes of a graph for batches, or of one for single images where an imported network has no other."""
+    try:
+        return write(True)
+    except ExportFailed:
+        if not isinstance(network, ImportedNetwork):
+            raise
+        return write(False)
+
+
+def trace(network: Network, label: str, *, batched: bool = True) -> ExportedProgram:
+    """The graph of a network for any height and width from 1 on; for any batch, or where not `batched` for one image.
 
     Raises ExportFailed for a network whose layers depend on the size of the image in ways that are no graph.
     """
     _require_native_thumbnail(network, label)
-    sides = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    sides = {**({0: Dim.DYNAMIC} if batched else {}), 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    example = torch.rand(EXAMPLE)[: None if batched else 1]
     try:
         unguarded = symbolic_shapes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
         with torch.enable_grad(), unguarded:  # without guards that sides differ, such as those of the traced image
-            return torch.export.export(ImageGraph(network), (torch.rand(EXAMPLE),), dynamic_shapes={"image": sides})
+            return torch.export.export(ImageGraph(network), (example,), dynamic_shapes={"image": sides})
     except Exception as error:  # whatever torch raises where it cannot follow
         reason = " ".join(str(error).split())[:200]
         raise ExportFailed(f"{label} cannot become a graph for images of any size: {reason}") from error
 
 
 @torch.inference_mode()
-def answers(network: Network) -> list[tuple[Tensor, Tensor]]:
-    """Images of several sizes, and what the network makes of them. The first is a batch of two."""
+def answers(network: Network, *, batched: bool = True) -> list[tuple[Tensor, Tensor]]:
+    """Images of several sizes, and what the network makes of them. The first is a batch of two where `batched`."""
     images = [as_batch(pattern(height, width)) for height, width in CHECKED_SIDES]
-    images[0] = torch.cat([images[0], images[0].flip(-1)])
+    if batched:
+        images[0] = torch.cat([images[0], images[0].flip(-1)])
     return [(image, network(image)) for image in images]
+
+
+def check(run: Callable[[Tensor], Tensor], answers: Sequence[tuple[Tensor, Tensor]], what: str) -> None:
+    """Raise ExportFailed where an exported graph gives another answer than its network, or none."""
+    for image, expected in answers:
+        try:
+            found = run(image)
+        except Exception as error:  # whatever the libraries raise that run it
+            size = "×".join(map(str, image.shape))
+            reason = " ".join(str(error).split())[:200]
+            raise ExportFailed(f"{what} is not written: of an image of {size} it makes an error: {reason}") from error
+        require_equal(found, expected, what)
 
 
 def require_equal(found: Tensor, expected: Tensor, what: str) -> None:

@@ -1,13 +1,15 @@
 """ONNX: one graph with its weights, for onnxruntime, OpenVINO, TensorRT and others. https://onnx.ai"""
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from model_store.errors import ExportFailed, MissingExtra
 from model_store.exporters.facts import facts
-from model_store.exporters.graph import answers, require_equal, trace
+from model_store.exporters.graph import answers, check, for_batches_or_one, trace
 from model_store.store import StoredModel
 
 if TYPE_CHECKING:
@@ -22,10 +24,13 @@ def onnx_bytes(model: StoredModel) -> bytes:
 
     Raises MissingExtra without onnx, onnxscript and onnxruntime, ExportFailed where answers differ.
     """
-    label = model.manifest.label
     _require_libraries()
-    content = _write(trace(model.network, label), model)
-    _check(content, model)
+    return for_batches_or_one(model.network, partial(_checked, model))
+
+
+def _checked(model: StoredModel, batched: bool) -> bytes:
+    content = _write(trace(model.network, model.manifest.label, batched=batched), model, batched)
+    _check(content, model, batched)
     return content
 
 
@@ -38,15 +43,16 @@ def _require_libraries() -> None:
         raise MissingExtra(f"ONNX needs {error.name}: pip install 'pastiche[export]'") from error
 
 
-def _write(program: "ExportedProgram", model: StoredModel) -> bytes:
+def _write(program: "ExportedProgram", model: StoredModel, batched: bool) -> bytes:
     manifest = model.manifest
+    names = {**({0: "batch"} if batched else {}), 2: "height", 3: "width"}
     try:
         with warnings.catch_warnings(action="ignore"):  # of torch, about its own parts
             written = torch.onnx.export(
                 program,
                 input_names=["image"],
                 output_names=["output"],
-                dynamic_shapes={"image": {0: "batch", 2: "height", 3: "width"}},
+                dynamic_shapes={"image": names},
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,
@@ -57,16 +63,22 @@ def _write(program: "ExportedProgram", model: StoredModel) -> bytes:
     assert written is not None
     proto = written.model_proto
     proto.producer_name, proto.model_version, proto.doc_string = "pastiche", manifest.version, manifest.description
-    for name, value in facts(manifest).items():
+    for name, value in facts(manifest, batched=batched).items():
         proto.metadata_props.add(key=name, value=value)
     content: bytes = proto.SerializeToString()
     return content
 
 
-def _check(content: bytes, model: StoredModel) -> None:
+def _check(content: bytes, model: StoredModel, batched: bool) -> None:
     import onnxruntime  # noqa: PLC0415
 
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    for image, expected in [*answers(model.network), (model.golden.batch(), model.golden.output)]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what fails is raised, too
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def run(image: Tensor) -> Tensor:
         (found,) = session.run(None, {"image": image.numpy()})
-        require_equal(torch.from_numpy(found), expected, f"{model.manifest.label} as ONNX")
+        return torch.from_numpy(found)
+
+    known = [*answers(model.network, batched=batched), (model.golden.batch(), model.golden.output)]
+    check(run, known, f"{model.manifest.label} as ONNX")

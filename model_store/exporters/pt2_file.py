@@ -4,11 +4,12 @@ https://docs.pytorch.org/docs/stable/export/pt2_archive.html
 """
 
 import io
+from functools import partial
 
 import torch
 
 from model_store.exporters.facts import facts
-from model_store.exporters.graph import answers, require_equal, trace
+from model_store.exporters.graph import answers, check, for_batches_or_one, trace
 from model_store.store import StoredModel
 
 
@@ -17,12 +18,16 @@ def pt2_bytes(model: StoredModel) -> bytes:
 
     Raises ExportFailed where they differ.
     """
+    return for_batches_or_one(model.network, partial(_checked, model))
+
+
+def _checked(model: StoredModel, batched: bool) -> bytes:
     label = model.manifest.label
     saved = io.BytesIO()
-    extra = {f"pastiche/{name}": value for name, value in facts(model.manifest).items()}
-    torch.export.save(trace(model.network, label), saved, extra_files=extra)
+    extra = {f"pastiche/{name}": value for name, value in facts(model.manifest, batched=batched).items()}
+    torch.export.save(trace(model.network, label, batched=batched), saved, extra_files=extra)
     loaded = torch.export.load(io.BytesIO(saved.getvalue())).module()
-    for image, expected in [*answers(model.network), (model.golden.batch(), model.golden.output)]:
-        with torch.no_grad():
-            require_equal(loaded(image), expected, f"{label} as PT2")
+    known = [*answers(model.network, batched=batched), (model.golden.batch(), model.golden.output)]
+    with torch.no_grad():
+        check(loaded, known, f"{label} as PT2")
     return saved.getvalue()

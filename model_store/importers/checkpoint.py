@@ -14,11 +14,18 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from model_store.errors import StoreError, UnknownCheckpoint
+from model_store.errors import MissingExtra, StoreError, UnknownCheckpoint
+from model_store.importers.tensorflow_checkpoint import (
+    data_beside,
+    find_index,
+    is_table,
+    read_first_version,
+    read_second_version,
+)
 from model_store.importers.torch7 import read_torch7
 from model_store.importers.torch7_style import from_torch7
 
-FORMATS = "safetensors, PyTorch's .pth and .pt, Torch7's .t7, or NumPy's .npz"
+FORMATS = "safetensors, PyTorch's .pth and .pt, TensorFlow's .ckpt, Torch7's .t7, or NumPy's .npz"
 """What can be read, for messages."""
 
 WRAPPERS = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")
@@ -41,14 +48,22 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a file. Raises UnknownCheckpoint for what holds anything but tensors, or no tensors at all."""
+    """Read a file, or both files of a checkpoint of TensorFlow's second version.
+
+    Raises UnknownCheckpoint for what holds anything but tensors, or no tensors at all; MissingExtra where a library is
+    missing.
+    """
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        index = find_index(path)
+        file = path if index is None else data_beside(index)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
         with warnings.catch_warnings(action="ignore"):  # of torch, about other versions of its format
-            tensors = _reader(path)(path)
-        header = _header(path)
+            tensors = _reader(file)(file) if index is None else _read_bundle(index)
+        header = _header(file)
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+        raise StoreError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+    except MissingExtra as error:
+        raise MissingExtra(f"{path.name}: {error}") from error
     except UnknownCheckpoint as error:
         raise UnknownCheckpoint(f"{path.name} is refused: {error}") from error
     except UnpicklingError as error:
@@ -60,12 +75,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UnknownCheckpoint(f"{path.name} cannot be read as {FORMATS}: {error}") from error
     if not tensors:
         raise UnknownCheckpoint(f"{path.name} holds no tensors; a checkpoint is wanted: {FORMATS}")
-    return Checkpoint(path.name, f"sha256:{digest}", tensors, header)
+    return Checkpoint(file.name, f"sha256:{digest}", tensors, header)
 
 
 def _reader(path: Path) -> Callable[[Path], dict[str, Tensor]]:
     if path.suffix == ".safetensors":
         return lambda path: _unprefixed(load_file(path))
+    if is_table(path):
+        return lambda path: read_first_version(path.read_bytes())
     return {".npz": _read_arrays, ".t7": _read_torch7}.get(path.suffix, _read_pickle)
 
 
@@ -74,6 +91,10 @@ def _header(path: Path) -> dict[str, str]:
         return {}
     with safe_open(path, "pt") as file:
         return dict(file.metadata() or {})
+
+
+def _read_bundle(index: Path) -> dict[str, Tensor]:
+    return read_second_version(index.read_bytes(), data_beside(index).read_bytes())
 
 
 def _read_torch7(path: Path) -> dict[str, Tensor]:

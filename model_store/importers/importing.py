@@ -16,7 +16,7 @@ from model_store.importers.super_resolution import measure_imported
 from model_store.importers.tensorflow_style import LENGSTROM, from_variables
 from model_store.importers.torch7_style import JCJOHNSON_BATCH, JCJOHNSON_INSTANCE
 from model_store.importers.transposed_style import RRMINA, RRMINA_TANH
-from model_store.manifest import Draft, Manifest, Origin, Provenance
+from model_store.manifest import Draft, Manifest, Origin, Provenance, Task
 from model_store.networks.network import Network
 from model_store.portable import manifest_of
 from model_store.store import ModelStore
@@ -31,6 +31,7 @@ MOST_DIFFERENCES = 3
 @dataclass(frozen=True)
 class _Recognised:
     network: Network
+    task: Task
     layout: str
     assumptions: Mapping[str, str]
     tensors: Mapping[str, Tensor]
@@ -59,7 +60,7 @@ def _recognise(checkpoint: Checkpoint, labels: Labels) -> _Recognised:
     if exact:
         layout = _choose(exact, checkpoint, labels)
         network = layout.convert(tensors)
-        return _Recognised(network, layout.name, layout.assumptions, network.state_dict())
+        return _Recognised(network, "style", layout.name, layout.assumptions, network.state_dict())
     try:
         return _recognise_enlarger(checkpoint)
     except UnknownCheckpoint as error:
@@ -80,9 +81,14 @@ def _recognise_enlarger(checkpoint: Checkpoint) -> _Recognised:
         network = measure_imported(checkpoint.tensors)
     except MissingExtra as error:
         raise MissingExtra(f"{checkpoint.file}: no style network is in it; {error}") from error
-    pixels = {"pixels": "RGB, 0 to 1", "padding": "as the network does it, at the border of the image"}
+    grey = "grey, 0 to 1: the luma of the image, by ITU-R BT.601"
+    pixels = {
+        "pixels": grey if network.spec.channels == 1 else "RGB, 0 to 1",
+        "padding": "as the network does it, at the border of the image",
+    }
+    task: Task = "restoration" if network.scale == 1 else "super-resolution"
     stored = {key: tensor.clone() for key, tensor in checkpoint.tensors.items()}
-    return _Recognised(network, f"spandrel {network.spec.architecture}", pixels, stored)
+    return _Recognised(network, task, f"spandrel {network.spec.architecture}", pixels, stored)
 
 
 def _describe_nearest(differences: Mapping[StyleLayout, Sequence[str]]) -> str:
@@ -104,7 +110,7 @@ def _draft(found: _Recognised, checkpoint: Checkpoint, labels: Labels) -> Draft:
     )
     return Draft(
         name=labels.name,
-        task="style" if found.network.scale == 1 else "super-resolution",
+        task=found.task,
         title=labels.title,
         license=labels.license,
         provenance=Provenance(data="not known: the network was imported"),

@@ -30,6 +30,9 @@ TOLERABLE_SEAM = 1.0
 ROUNDING = 0.05
 """Levels of 255 by which fp32 may differ where the order of its sums does."""
 
+MOST_STRIDE = 128
+"""Pixels. Networks that reduce an image inside, such as U-Nets, see it in squares of their strides' product."""
+
 THICKNESS = 32
 """Pixels across the strips that are probed."""
 
@@ -50,7 +53,8 @@ class Locality:
 
 @torch.inference_mode()
 def measure_locality(enlarge: Enlarge, scale: int, stride: int) -> Locality:
-    """Probe a network whose windows, if it has any, begin at multiples of `stride`."""
+    """Probe a network whose windows, as far as they are known, begin at multiples of `stride`."""
+    stride = _grid(enlarge, scale, stride)
     reach = _reach(enlarge, scale, stride)
     if reach is not None and _seam(enlarge, scale, stride, reach) <= ROUNDING:
         return Locality("exact", reach, stride, 0.0)
@@ -60,6 +64,29 @@ def measure_locality(enlarge: Enlarge, scale: int, stride: int) -> Locality:
         if seam <= TOLERABLE_SEAM:
             break
     return Locality("overlapping" if seam <= MOST_SEAM else "none", halo, stride, seam)
+
+
+def _grid(enlarge: Enlarge, scale: int, stride: int) -> int:
+    """The least stride, times a power of two, by which a plane may begin later without another answer in its middle.
+
+    Where no answer stays the same, as of a network that sees further, one that changes it hardly more than any other.
+    """
+    step = stride
+    changes = {step: _change_by_shift(enlarge, scale, step)}
+    while changes[step] > ROUNDING and 2 * step <= MOST_STRIDE:
+        step *= 2
+        changes[step] = _change_by_shift(enlarge, scale, step)
+    tolerable = max(ROUNDING, 2 * min(changes.values()))
+    return next(step for step, change in changes.items() if change <= tolerable)
+
+
+def _change_by_shift(enlarge: Enlarge, scale: int, step: int) -> float:
+    """The largest difference, in levels of 255, in the middle of a strip that begins `step` pixels later."""
+    side = _whole_windows(MOST_EXACT_HALO, step)
+    strip = as_batch(pattern(_whole_windows(2 * THICKNESS, step), 2 * side + 2 * step))
+    later = enlarge(strip[..., step:])
+    middle = slice(side * scale, (side + step) * scale)
+    return float((later[..., middle] - enlarge(strip)[..., step * scale :][..., middle]).abs().max() * 255)
 
 
 def _reach(enlarge: Enlarge, scale: int, stride: int) -> int | None:

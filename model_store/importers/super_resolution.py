@@ -1,12 +1,13 @@
-"""Enlarging networks of others, which spandrel recognises by their keys and shapes and builds.
+"""Networks of others that enlarge or restore images, which spandrel recognises by keys and shapes, and builds.
 
 https://github.com/chaiNNer-org/spandrel
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from math import lcm
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from model_store.errors import MissingExtra, UnknownCheckpoint
 from model_store.golden import as_batch, pattern
 from model_store.importers.locality import measure_locality
-from model_store.networks.imported import Enlarger, ImportedNetwork, ImportedSpec
+from model_store.networks.imported import Enlarger, ImportedNetwork, ImportedSpec, enlarge_rgb
 
 LEAST_PSNR = 47.0
 """In dB, of bf16 against fp32 on a test image; a little more than the golden outputs of a store ask for."""
@@ -22,6 +23,10 @@ LEAST_PSNR = 47.0
 
 WINDOWS = ("window_size", "split_size")
 """What modules call the sides of their attention windows."""
+
+
+CHANNELS: Mapping[tuple[int, int], Literal[1, 3]] = {(1, 1): 1, (3, 3): 3}
+"""Of networks that can be imported, by those of their input and output."""
 
 
 class _Described(Enlarger, Protocol):
@@ -39,29 +44,31 @@ class _Described(Enlarger, Protocol):
 def build_imported(spec: ImportedSpec, tensors: Mapping[str, Tensor]) -> ImportedNetwork:
     """The network of a manifest, in fp32. Raises MissingExtra without spandrel, UnknownCheckpoint for other weights."""
     found = _describe(tensors)
-    facts = found.architecture.id, found.scale, _parameters(found)
-    if facts != (spec.architecture, spec.scale, spec.parameters):
-        raise UnknownCheckpoint("the weights are those of {} ×{} with {} parameters".format(*facts))
+    facts = found.architecture.id, found.scale, _parameters(found), found.input_channels
+    if facts != (spec.architecture, spec.scale, spec.parameters, spec.channels):
+        raise UnknownCheckpoint("the weights are those of {} ×{} with {} parameters for {} channels".format(*facts))
     return ImportedNetwork(spec, found)
 
 
 def measure_imported(tensors: Mapping[str, Tensor]) -> ImportedNetwork:
     """The network of a checkpoint, with the measured facts in its spec.
 
-    Raises MissingExtra without spandrel, UnknownCheckpoint for what does not enlarge RGB.
+    Raises MissingExtra without spandrel, UnknownCheckpoint for what makes other images than it takes.
     """
     found = _describe(tensors)
     made = (
         f"{found.architecture.name} turns {found.input_channels} channels into {found.output_channels}, ×{found.scale}"
     )
-    if found.scale < 2 or (found.input_channels, found.output_channels) != (3, 3):
-        raise UnknownCheckpoint(f"{made}; networks that enlarge RGB can be imported")
+    channels = CHANNELS.get((found.input_channels, found.output_channels))
+    if channels is None:
+        raise UnknownCheckpoint(f"{made}; networks from RGB to RGB, or from grey to grey, can be imported")
     found.model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    locality = measure_locality(found, found.scale, _stride(found))
+    locality = measure_locality(_in_rgb(found), found.scale, _stride(found))
     spec = ImportedSpec(
         package="spandrel",
         architecture=found.architecture.id,
         scale=found.scale,
+        channels=channels,
         tiles=locality.tiles,
         halo=locality.halo,
         stride=locality.stride,
@@ -77,7 +84,9 @@ def _describe(tensors: Mapping[str, Tensor]) -> _Described:
     try:
         from spandrel import ModelLoader  # noqa: PLC0415 - an optional extra
     except ImportError as error:
-        raise MissingExtra("enlarging networks of others need spandrel: pip install 'pastiche[import]'") from error
+        raise MissingExtra(
+            "networks of others that enlarge or restore need spandrel: pip install 'pastiche[import]'"
+        ) from error
     weights = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
     try:
         found: _Described = ModelLoader(device="cpu").load_from_state_dict(weights)
@@ -85,6 +94,10 @@ def _describe(tensors: Mapping[str, Tensor]) -> _Described:
         reason = " ".join(str(error).split())[:200]
         raise UnknownCheckpoint(f"spandrel knows no network with these weights: {reason}") from error
     return found
+
+
+def _in_rgb(found: _Described) -> Callable[[Tensor], Tensor]:
+    return partial(enlarge_rgb, found, channels=found.input_channels)
 
 
 def _parameters(found: _Described) -> int:
@@ -110,7 +123,7 @@ def _values_per_pixel(found: _Described, side: int = 64) -> float:
 
     leaves = [module for module in found.model.modules() if not list(module.children())]
     handles = [leaf.register_forward_hook(count) for leaf in leaves]
-    found(torch.zeros(1, 3, side, side))
+    _in_rgb(found)(torch.zeros(1, 3, side, side))
     for handle in handles:
         handle.remove()
     return max(most / side**2, 1.0)
@@ -124,7 +137,7 @@ def _reproduced_in_bf16(found: _Described) -> bool:
     image, half = as_batch(pattern(48, 48)), copy.deepcopy(found)
     half.model.bfloat16()
     try:
-        difference = half(image.bfloat16()).float() - found(image)
+        difference = _in_rgb(half)(image) - _in_rgb(found)(image)
     except RuntimeError:  # some mix precisions at sizes other than those they were trained at
         return False
     return bool(-10 * torch.log10(difference.square().mean().clamp_min(1e-12)) >= LEAST_PSNR)

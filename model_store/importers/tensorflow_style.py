@@ -40,9 +40,10 @@ LENGSTROM = StyleLayout(
 def from_variables(variables: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     """The keys and shapes of LENGSTROM for TensorFlow's variables; None where they are not such variables.
 
-    Variables of an optimiser, whose names have a slash, and others with names of their own are ignored.
+    Variables of an optimiser, whose names have a slash, others with names of their own, and single numbers are ignored.
     """
-    numbered = {int(match[1] or 0): variables[name] for name in variables if (match := _NAME.fullmatch(name))}
+    found = {name: each for name, each in variables.items() if each.dim()}
+    numbered = {int(match[1] or 0): found[name] for name in found if (match := _NAME.fullmatch(name))}
     ordered = [numbered[number] for number in sorted(numbered)]
     if len(ordered) < 18 or len(ordered) % 6 or any(each.dim() != 4 for each in ordered[::3]):
         return None

@@ -1,4 +1,4 @@
-"""An enlarging network of somebody else, behind the interface of our own."""
+"""A network of somebody else that enlarges or restores images, behind the interface of our own."""
 
 import copy
 from typing import Literal, Protocol
@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from model_store.networks.network import Network
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey, as ITU-R BT.601, Pillow and OpenCV have them."""
 
 PAPER_VALUES = 48
 """Values per pixel of the paper's style network."""
@@ -20,7 +23,10 @@ class ImportedSpec(BaseModel):
 
     package: Literal["spandrel"] = Field(description="the Python package that builds the network from its weights")
     architecture: str = Field(min_length=1, max_length=64, description="what that package calls its architecture")
-    scale: int = Field(ge=2, le=16, description="output side over input side")
+    scale: int = Field(ge=1, le=16, description="output side over input side; 1 for a network that restores")
+    channels: Literal[1, 3] = Field(
+        3, description="1: a network of grey images, which gets the luma of RGB, and whose answer is grey"
+    )
     tiles: Literal["exact", "overlapping", "none"] = Field(
         description="exact: the network is local, and tiles give what the whole image gives; overlapping: it is not, "
         "and at the edges of tiles it may differ by as much as `seam`; none: `seam` would be seen, images stay whole"
@@ -60,7 +66,21 @@ class Enlarger(Protocol):
         """The layers."""
 
     def __call__(self, image: Tensor, /) -> Tensor:
-        """Enlarge an image: (N, 3, H, W) to (N, 3, H × scale, W × scale), in the precision of the weights."""
+        """Enlarge an image: (1, C, H, W) to (1, C, H × scale, W × scale), in the precision of the weights."""
+
+
+def enlarge_rgb(enlarger: Enlarger, image: Tensor, channels: int) -> Tensor:
+    """RGB, float32 (1, 3, H, W), through a network of so many channels: (1, 3, H × scale, W × scale), float32."""
+    weights = next(enlarger.model.parameters())
+    if channels == 1:
+        return enlarger(luma(image).to(weights.dtype)).float().repeat(1, 3, 1, 1)
+    return enlarger(image.to(weights.dtype)).float()
+
+
+def luma(image: Tensor) -> Tensor:
+    """The grey of RGB, (N, 3, H, W), as (N, 1, H, W). What is grey stays as it is, to the last bit."""
+    green = image[:, 1:2]
+    return green + ((image - green) * image.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
 
 
 class ImportedNetwork(Network):
@@ -74,7 +94,7 @@ class ImportedNetwork(Network):
         self.spec: ImportedSpec = spec
         self.scale = spec.scale
         self.model = enlarger.model.eval().requires_grad_(False)
-        self._enlarger = enlarger
+        self.enlarger = enlarger
 
     @property
     def stride(self) -> int:
@@ -86,9 +106,12 @@ class ImportedNetwork(Network):
         return self.transform(image, statistics).clamp(0.0, 1.0)
 
     def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:  # noqa: ARG002
-        """Enlarge a plane, with the padding of the network's own at each of its sides."""
-        weights = next(self.model.parameters())
-        return self._enlarger(plane.to(weights.dtype)).float()
+        """Enlarge a plane, with the padding of the network's own at each of its sides.
+
+        Each of a batch by itself: some networks take no more than one.
+        """
+        each = [enlarge_rgb(self.enlarger, one, self.spec.channels) for one in plane.split(1)]
+        return each[0] if len(each) == 1 else torch.cat(each)
 
     def halos(self, side: int) -> tuple[int, int]:  # noqa: ARG002
         """None: images are not reflected."""

@@ -65,14 +65,13 @@ class ModelLoader:
     def load(self, model: StoredModel) -> LoadedModel:
         """Put a network on the device, verify its golden output there, warm it up and time it.
 
-        Raises GoldenMismatch where the device does not reproduce the golden output, in its precision or in fp32, and
-        DeviceLost.
+        Raises GoldenMismatch where the device does not reproduce the golden output in fp32, and DeviceLost. A network
+        that does not in a lower precision runs in fp32.
         """
         exact = self._verify(model, torch.float32)
         fp32 = self._time(exact, exact, np.uint16)
-        if self._precision == torch.float32:
-            return LoadedModel(self._chosen(model, fp32), fp32)
-        default = self._time(self._verify(model, self._precision), exact, np.uint8)
+        reduced = self._verify_reduced(model)
+        default = fp32 if reduced is None else self._time(reduced, exact, np.uint8)
         return LoadedModel(self._chosen(model, default), fp32)
 
     def _chosen(self, model: StoredModel, by_torch: LoadedNetwork) -> LoadedNetwork:
@@ -99,6 +98,16 @@ class ModelLoader:
         """The network on the device, in a precision in which it reproduces its golden output."""
         forms = self._chosen_forms(model.network, precision)
         return self._check(model, for_inference(model.network, precision, forms), precision)
+
+    def _verify_reduced(self, model: StoredModel) -> Network | None:
+        """The network in the precision of the settings, None where that is fp32 or does not suffice."""
+        if self._precision == torch.float32:
+            return None
+        try:
+            return self._verify(model, self._precision)
+        except GoldenMismatch as error:
+            logger.warning("%s in %s; it runs in fp32", error, self._precision)
+            return None
 
     def _measured_forms(
         self, network: Network, precision: torch.dtype, layer_seconds: LayerSeconds

@@ -31,12 +31,14 @@ class ModelSelection(ABC):
         """A chain of super-resolution networks for a scale: the fewest, of the most even scales, the largest first.
 
         Where no chain has the scale, it is that of the next larger scale. `names`, separated by commas, are the first
-        ones of the chain. Of several networks of one scale it takes the one named `x4` (for 4), else the newest that is
-        not for damaged photographs.
+        ones of the chain; networks of scale 1 are in it only by their names. Of several networks of one scale it takes
+        the one named `x4` (for 4), else the newest that is not for damaged photographs.
         Raises UnknownModel or ModelUnavailable.
         """
         every = [model for model in self.all() if model.upscales]
         listed = [name.strip() for name in names.split(",")] if names is not None else []
+        if scale == 1 and not listed:
+            raise self._no_name(every)
         rest = chain_scale(scale, every, listed)
         if rest is None:
             raise self._no_scale(scale, every)
@@ -65,6 +67,12 @@ class ModelSelection(ABC):
         self.explain_absence(name)
         names = [model.name for model in models]
         raise UnknownModel(f"no {what} is named {name!r}; there are: {', '.join(names) or 'none'}", available=names)
+
+    def _no_name(self, upscalers: Sequence[ServedModel]) -> UnknownModel:
+        self.explain_absence()
+        names = [model.name for model in upscalers if model.scale == 1]
+        detail = f"×1 takes a network that restores, by the option model; there are: {', '.join(names) or 'none'}"
+        return UnknownModel(detail, available=names)
 
     def _no_scale(self, scale: float, upscalers: Sequence[ServedModel]) -> UnknownModel:
         self.explain_absence()

@@ -41,8 +41,8 @@ class ServedModel:
 
     @property
     def upscales(self) -> bool:
-        """Whether it is a super-resolution network; else it is a style."""
-        return self.manifest.task == "super-resolution"
+        """Whether it enlarges, or restores at the same size, as a chain of scale 1; else it is a style."""
+        return self.manifest.task != "style"
 
     @property
     def restores(self) -> bool:

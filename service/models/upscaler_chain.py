@@ -15,8 +15,11 @@ ENLARGER_SCALES = (2, 4)
 def chain_scale(scale: float, upscalers: Sequence[ServedModel], names: Collection[str]) -> int | None:
     """The least scale of a chain that is not below `scale`; None where there is none.
 
-    Where none is equal, the least of a chain with the networks of these names.
+    Where none is equal, the least of a chain with the networks of these names. 1 for 1, whose chain has no network that
+    enlarges.
     """
+    if scale == 1:
+        return 1
     scales = [chain for chain in chain_scales({model.scale for model in upscalers}) if chain >= scale]
     if not scales or scales[0] == scale:
         return scales[0] if scales else None

@@ -28,11 +28,11 @@ def _whole_where_possible(scale: float) -> float:
 
 Scale = Annotated[
     float,
-    Field(gt=1, allow_inf_nan=False),
+    Field(ge=1, allow_inf_nan=False),
     AfterValidator(_whole_where_possible),
     PlainSerializer(_whole_where_possible, return_type=int | float),
 ]
-"""Output side over input side. What exceeds the largest chain of networks is an unknown model."""
+"""Output side over input side; 1 for networks that restore. What exceeds the largest chain is an unknown model."""
 
 
 class UpscaleOptions(BaseModel):

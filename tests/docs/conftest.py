@@ -12,12 +12,15 @@ import tifffile
 import torch
 from PIL import Image
 
+from model_store import Draft, ModelStore
 from tests.foreign import esrgan
 from tests.networks import network
+from tests.originals import Lengstrom
 from tests.pastiche.video.clips import write_clip
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import photo
 from tests.service.live import Live, publish, serving_clients
+from tests.tensorflow import first_version, second_version
 
 STYLES = ("great-wave", "starry-night", "the-scream", "udnie", "scream")
 UPSCALERS = {
@@ -39,6 +42,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         publish(root, name, network(NARROW_STYLE, norm="none", seed=seed))
     for name, architecture in UPSCALERS.items():
         publish(root, name, network(architecture, norm="none"))
+    ModelStore(root).publish(network("c3s1-3", norm="none"), Draft(name="scunet", task="restoration"))
     return root
 
 
@@ -75,6 +79,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if find_spec("pillow_heif"):
         (folder / "IMG_1234.HEIC").write_bytes(_heic(small))
     torch.save({"params_ema": esrgan(blocks=1)}, folder / "RealESRGAN_x4plus.pth")
+    _write_tensorflow(folder)
     write_clip(folder / "clip.mp4", frames=2)
     (folder / "notes.txt").write_text("buy milk\n")
     (folder / "holiday").mkdir()
@@ -91,6 +96,14 @@ def workplace(files: Path, store: Path, tmp_path: Path, monkeypatch: pytest.Monk
     shutil.copytree(store, folder / "models")
     monkeypatch.chdir(folder)
     return folder
+
+
+def _write_tensorflow(folder: Path) -> None:
+    arrays = {f"Variable_{number}": each.numpy() for number, each in enumerate(Lengstrom().arrays)}
+    index, data = second_version(arrays)
+    contents = {"la_muse.ckpt": first_version(arrays), "fns.ckpt.index": index, "fns.ckpt.data-00000-of-00001": data}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
 
 
 def _heic(image: Image.Image) -> bytes:

@@ -24,6 +24,8 @@ from benchmarks.mutations import sources
 from model_store import Architecture, ArchitectureError, Manifest
 from model_store.errors import StoreError
 from model_store.importers.checkpoint import read_checkpoint
+from model_store.importers.sstable import read_table
+from model_store.importers.tensorflow_checkpoint import read_first_version, read_second_version
 from service.errors import ServiceError
 from service.http.access.api_key import KeysFile
 from service.http.content_coding import CODINGS, Decoder
@@ -42,6 +44,7 @@ from service.jobs.record import JobRecord
 from service.pipeline.pipeline import ImagePipeline
 from service.pipeline.stylize import parse_mixture
 from service.telemetry.trace_context import TraceContext
+from tests.tensorflow import block, first_version, second_version, table
 from tests.torch7 import Layer, torch7
 
 MOST_PIXELS = 2**18
@@ -117,7 +120,20 @@ def _checkpoints() -> dict[str, Target]:
     torch.save({"params_ema": tensors, "step": 7}, pickled)
     layer = torch7(Layer("nn.SpatialConvolution", {"weight": tensors["conv.weight"], "kW": 3}))
     examples = {"npz": arrays.getvalue(), "pth": pickled.getvalue(), "safetensors": save(tensors), "t7": layer}
-    return {kind: Target(_read_checkpoint(kind), (StoreError,), [example]) for kind, example in examples.items()}
+    files = {kind: Target(_read_checkpoint(kind), (StoreError,), [example]) for kind, example in examples.items()}
+    return files | _tensorflow_checkpoints()
+
+
+def _tensorflow_checkpoints() -> dict[str, Target]:
+    """Whole files, whose checksums notice most changes, and blocks of their tables, which are given true ones."""
+    tensors = {"Variable": np.ones((2, 3), np.float32), "global_step": np.array(7)}
+    whole, (index, data) = first_version(tensors), second_version(tensors)
+    contents, entries = (block([(key, bytes(value)) for key, value in read_table(each)]) for each in (whole, index))
+    return {
+        "ckpt": Target(_read_checkpoint("ckpt"), (StoreError,), [whole]),
+        "ckpt-block": Target(lambda changed: read_first_version(table(changed)), (StoreError,), [contents]),
+        "index-block": Target(lambda changed: read_second_version(table(changed), data), (StoreError,), [entries]),
+    }
 
 
 def _read_checkpoint(kind: str) -> Callable[[bytes], object]:

@@ -30,7 +30,7 @@ def test_options_become_the_requests_of_the_service() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scale": 1}, "scale is 1: Input should be greater than 1"),
+        ({"scale": 0.5}, "scale is 0.5: Input should be greater than or equal to 1"),
         ({"denoise": "much"}, "denoise is 'much': Input should be a valid number"),
         ({"strength": 1}, "an upscaler has no option 'strength'. There are: back_projection"),
         ({"widht": 3}, "did you mean width?"),

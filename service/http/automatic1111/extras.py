@@ -28,7 +28,7 @@ class Extras(BaseModel):
     resize_mode: Literal[0, 1] = Field(
         0, description="0: by the factor upscaling_resize; 1: to upscaling_resize_w × upscaling_resize_h"
     )
-    upscaling_resize: float = Field(2, gt=1, allow_inf_nan=False, description="how many times the sides grow")
+    upscaling_resize: float = Field(2, ge=1, allow_inf_nan=False, description="how many times the sides grow")
     upscaling_resize_w: int = Field(512, ge=1, le=LONGEST_SIDE, description="pixels")
     upscaling_resize_h: int = Field(512, ge=1, le=LONGEST_SIDE, description="pixels")
     upscaling_crop: bool = Field(True, description="crop to that size what of another aspect would not fit into it")

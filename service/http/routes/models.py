@@ -44,7 +44,7 @@ class ModelSummary(BaseModel):
     name: str
     state: Literal["ready", "failed"] = Field(description="failed: no version of it could be loaded")
     version: int | None = Field(description="the version that answers requests")
-    task: Literal["style", "super-resolution"] | None = None
+    task: Literal["style", "super-resolution", "restoration"] | None = None
     scale: int | None = Field(None, description="output side over input side")
     title: str = ""
     license: str = Field("", description="SPDX identifier of the licence of the weights")

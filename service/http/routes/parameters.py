@@ -24,7 +24,7 @@ ScalePath = Annotated[
     Scale,
     Path(
         description="how many times the side grows, 2.5 for example: networks are chained where none has the scale, "
-        "and the result of a larger scale is reduced",
+        "and the result of a larger scale is reduced; 1 for a network that restores, which `model` names",
         examples=[4],
     ),
 ]

@@ -45,6 +45,22 @@ def test_hub_is_a_folder_and_pt2_a_file(tmp_path: Path) -> None:
     assert sorted(path.name for path in target.iterdir()) == ["wave", "wave.pt2"]
 
 
+def test_a_refused_graph_names_the_formats_that_take_any_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(model: object) -> bytes:
+        raise ExportFailed(f"{model} is no graph")
+
+    stored(tmp_path / "models", network("c3s1-4,c3s1-3"))
+    monkeypatch.setattr("model_store.exporters.exporting.GRAPHS", {"pt2": refuse, "onnx": refuse})
+    with pytest.raises(
+        ExportFailed, match="no graph; --to safetensors and --to hub take any network, or try --to onnx"
+    ):
+        export_model(ModelStore(tmp_path / "models"), "wave", None, "pt2", tmp_path / "wave.pt2")
+    with pytest.raises(ExportFailed, match=r"--to hub take any network$"):
+        export_model(ModelStore(tmp_path / "models"), "wave", None, "onnx", tmp_path / "wave.onnx")
+
+
 @pytest.mark.parametrize("target", FORMATS)
 def test_nothing_is_written_over_what_is_there(tmp_path: Path, target: str) -> None:
     stored(tmp_path / "models", network("c3s1-4,c3s1-3"))

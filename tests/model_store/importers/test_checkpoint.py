@@ -52,6 +52,11 @@ def test_state_dicts_are_found_wherever_trainers_put_them(tmp_path: Path, conten
     assert_read(tmp_path / "network.pth")
 
 
+def test_a_name_that_tensorflow_uses_may_be_one_of_pytorch(tmp_path: Path) -> None:
+    torch.save(WEIGHTS, tmp_path / "network.ckpt")
+    assert_read(tmp_path / "network.ckpt")
+
+
 @pytest.mark.parametrize("legacy", [True, False])
 def test_nothing_but_tensors_is_unpickled(tmp_path: Path, legacy: bool) -> None:
     torch.save({"params": WEIGHTS, "extra": Hostile()}, tmp_path / "a.pth", _use_new_zipfile_serialization=not legacy)
@@ -65,7 +70,7 @@ def test_arrays_of_objects_are_not_unpickled(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "a.npz")
 
 
-@pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "a.npz", "a.t7"])
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "a.npz", "a.t7", "a.ckpt"])
 @pytest.mark.parametrize("content", [b"", b"no network at all, but some text that goes on for a while"])
 def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)

@@ -13,6 +13,7 @@ from model_store.importers.importing import import_checkpoint
 from model_store.importers.labels import Labels
 from tests.foreign import compact, compact_file
 from tests.originals import FastNeuralStyle, Lengstrom, Rrmina, randomized
+from tests.tensorflow import first_version
 
 LABELS = Labels("tiny", "Tiny", "BSD-3-Clause", "somebody", "https://example.org/tiny")
 
@@ -49,6 +50,18 @@ def test_the_card_says_where_it_comes_from(tmp_path: Path) -> None:
         assert words in card
     assert "How it was trained" not in card
     assert "perceptual-loss" not in card
+
+
+def test_a_network_that_keeps_the_size_restores(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "models")
+    torch.save(compact(scale=1, channels=1), tmp_path / "deblock.pth")
+    manifest = import_checkpoint(store, tmp_path / "deblock.pth", Labels("deblock"))
+    assert (manifest.task, manifest.scale, manifest.tileable) == ("restoration", 1, True)
+    card = store.card("deblock")
+    for words in ("| task | restoration |", "the luma of the image", "its answer is grey", "restores photographs"):
+        assert words in card
+    assert "'localhost:8000/v1/upscale/1?model=deblock' -o restored.jpg" in card
+    assert store.verify("deblock").label == "deblock@1"
 
 
 def test_without_spandrel_it_does_not_load_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +117,20 @@ def test_tensorflow_variables_are_understood(tmp_path: Path) -> None:
     manifest = import_checkpoint(ModelStore(tmp_path / "models"), tmp_path / "wave.npz", Labels("wave"))
     assert manifest.origin
     assert manifest.origin.layout == "lengstrom/fast-style-transfer"
+
+
+@pytest.mark.parametrize("name", ["first.ckpt", "second.ckpt"])
+def test_checkpoints_of_tensorflow_are_imported_as_they_are(tmp_path: Path, name: str) -> None:
+    file = Path(__file__).parent / "tensorflow_files" / name
+    manifest = import_checkpoint(ModelStore(tmp_path / "models"), file, Labels("wave"))
+    assert manifest.origin
+    assert manifest.origin.layout == "lengstrom/fast-style-transfer"
+
+
+def test_another_network_of_tensorflow_is_told_the_nearest_layout(tmp_path: Path) -> None:
+    (tmp_path / "odd.ckpt").write_bytes(first_version({"layer/kernel": np.zeros((3, 3), np.float32)}))
+    with pytest.raises(UnknownCheckpoint, match=r"odd\.ckpt: of the layouts of style networks, .* is the nearest"):
+        import_checkpoint(ModelStore(tmp_path / "models"), tmp_path / "odd.ckpt", LABELS)
 
 
 def test_an_unknown_file_is_refused_with_the_nearest_layout(tmp_path: Path) -> None:

@@ -45,6 +45,15 @@ def test_windows_are_seen_whole_from_each_of_their_pixels() -> None:
     assert (found.tiles, found.halo, found.stride) == ("exact", 7, 8)
 
 
+def test_squares_that_a_network_does_not_tell_of_are_found() -> None:
+    def mean_of_squares(image: Tensor) -> Tensor:
+        means = F.avg_pool2d(image, 4, ceil_mode=True)
+        return 0.5 * image + 0.5 * F.interpolate(means, scale_factor=4.0)[..., : image.shape[-2], : image.shape[-1]]
+
+    found = measure_locality(mean_of_squares, 1, 1)
+    assert (found.tiles, found.halo, found.stride) == ("exact", 3, 4)
+
+
 def test_a_network_that_sees_everything_has_a_seam() -> None:
     def brightened(image: Tensor) -> Tensor:
         return 0.5 * image + 0.1 * image.mean((2, 3), keepdim=True)

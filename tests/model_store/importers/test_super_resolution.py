@@ -3,6 +3,7 @@ import sys
 import pytest
 import torch
 from spandrel import ModelLoader
+from spandrel.architectures.DRUNet import DRUNet
 from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor
 
@@ -66,9 +67,46 @@ def test_weights_of_no_network_are_refused() -> None:
         measure_imported({"weight": torch.ones(2)})
 
 
-def test_networks_that_do_not_enlarge_are_refused() -> None:
-    with pytest.raises(UnknownCheckpoint, match="×1; networks that enlarge RGB can be imported"):
-        measure_imported(compact(scale=1))
+def test_networks_of_other_channels_are_refused() -> None:
+    with pytest.raises(
+        UnknownCheckpoint, match="4 channels into 4, ×1; networks from RGB to RGB, or from grey to grey"
+    ):
+        measure_imported(compact(scale=1, channels=4))
+
+
+@torch.inference_mode()
+def test_a_network_may_keep_the_size() -> None:
+    image = torch.rand(1, 3, 9, 14)
+    spec = measure_imported(compact(scale=1)).spec
+    assert (spec.scale, spec.channels, spec.tiles) == (1, 3, "exact")
+    assert torch.equal(build_imported(spec, compact(scale=1))(image), original(compact(scale=1), image))
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+@torch.inference_mode()
+def test_a_grey_network_gets_the_luma_and_answers_in_grey(scale: int) -> None:
+    tensors = compact(scale=scale, channels=1)
+    spec = measure_imported(tensors).spec
+    assert (spec.scale, spec.channels) == (scale, 1)
+    network = build_imported(spec, tensors)
+    grey, colours = torch.rand(1, 1, 9, 14), torch.rand(1, 3, 9, 14)
+    assert torch.equal(network(grey.expand(-1, 3, -1, -1)), original(tensors, grey).expand(-1, 3, -1, -1))
+    weighted = (colours * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    assert (network(colours) - original(tensors, weighted)).abs().max() < 1e-6
+    with pytest.raises(UnknownCheckpoint, match="for 1 channels"):
+        build_imported(spec.model_copy(update={"channels": 3}), tensors)
+
+
+@torch.inference_mode()
+def test_a_network_that_reduces_images_inside_is_aligned_and_takes_batches() -> None:
+    """DRUNet, to which spandrel adds a map of noise for a single image."""
+    torch.manual_seed(0)
+    tensors = DRUNet(in_nc=4, out_nc=3, nc=[4, 4, 4, 4], nb=4, act_mode="R").state_dict()
+    spec = measure_imported(tensors).spec
+    assert (spec.architecture, spec.scale, spec.stride) == ("DRUNet", 1, 8)
+    images = torch.rand(2, 3, 13, 22)
+    expected = torch.cat([original(tensors, image) for image in images.split(1)])
+    assert torch.equal(build_imported(spec, tensors)(images), expected)
 
 
 def test_without_spandrel_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

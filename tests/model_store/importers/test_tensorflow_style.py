@@ -32,6 +32,11 @@ def test_variables_are_ordered_by_number_whatever_else_is_saved() -> None:
     assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
 
 
+def test_single_numbers_are_no_weights() -> None:
+    rate = {f"Variable_{len(VARIABLES)}": torch.ones(())}
+    assert from_variables(VARIABLES | rate) is not None
+
+
 def test_arrays_without_names_are_understood_too() -> None:
     assert from_variables({f"arr_{number}": each for number, each in enumerate(ORIGINAL.arrays)}) is not None
 

@@ -68,7 +68,9 @@ def test_precision_is_that_which_reproduces_the_output() -> None:
     assert next(for_inference(network(half_precision=False), torch.bfloat16).parameters()).dtype == torch.float32
 
 
-@pytest.mark.parametrize("facts", [{"package": "other"}, {"scale": 1}, {"stride": 0}, {"values_per_pixel": 0}])
+@pytest.mark.parametrize(
+    "facts", [{"package": "other"}, {"scale": 0}, {"channels": 2}, {"stride": 0}, {"values_per_pixel": 0}]
+)
 def test_facts_that_cannot_be_are_refused(facts: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         network(**facts)

@@ -105,6 +105,19 @@ def test_network_that_gives_another_output_here_is_refused(tmp_path: Path, runne
         load(runner, StoredModel(model.manifest, model.network, wrong))
 
 
+def test_network_that_lower_precisions_change_runs_in_fp32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(tmp_path)
+    monkeypatch.setattr("model_store.golden.HALF_PRECISION_PSNR", 1000.0)
+    runner = made(torch.bfloat16)
+    model = load(runner, stored(tmp_path))
+    assert model.default is model.fp32
+    assert next(model.default.network.parameters()).dtype == torch.float32
+    assert "under 1000 dB in torch.bfloat16; it runs in fp32" in caplog.text
+    runner.close()
+
+
 def test_device_that_fails_while_a_network_is_loaded_is_lost(tmp_path: Path, runner: Runner) -> None:
     class Failing(TransformNetwork):
         def forward(self, image: Tensor, statistics: Tensor | None = None) -> Tensor:  # noqa: ARG002

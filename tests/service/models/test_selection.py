@@ -10,10 +10,9 @@ from service.models.selection import ModelSelection
 from service.models.served_model import ServedModel
 
 
-def model(name: str, scale: int = 1, *, restores: bool = False) -> ServedModel:
-    task = "style" if scale == 1 else "super-resolution"
+def model(name: str, scale: int = 1, *, restores: bool = False, task: str = "super-resolution") -> ServedModel:
     manifest = SimpleNamespace(task=task, tileable=True, created=datetime(2026, 1, 1, tzinfo=UTC))
-    made: Any = SimpleNamespace(name=name, scale=scale, upscales=scale > 1, restores=restores, manifest=manifest)
+    made: Any = SimpleNamespace(name=name, scale=scale, upscales=task != "style", restores=restores, manifest=manifest)
     return cast(ServedModel, made)
 
 
@@ -30,7 +29,9 @@ class Models(ModelSelection):
             raise ModelUnavailable(f"{name} is being loaded")
 
 
-MODELS = Models([model("wave"), model("x2", 2), model("x4", 4), model("x4-photo", 4, restores=True)], ["sea"])
+MODELS = Models(
+    [model("wave", task="style"), model("x2", 2), model("x4", 4), model("x4-photo", 4, restores=True)], ["sea"]
+)
 
 
 def test_models_are_found_by_name() -> None:
@@ -54,6 +55,33 @@ def test_models_are_found_by_name() -> None:
 )
 def test_chain_has_the_scale(scale: float, names: str | None, chain: list[str]) -> None:
     assert [each.name for each in MODELS.upscalers(scale, names)] == chain
+
+
+RESTORING = Models([*MODELS.models, model("denoise", task="restoration"), model("deblock", task="restoration")])
+
+
+@pytest.mark.parametrize(
+    ("scale", "names", "chain"),
+    [
+        (1, "denoise", ["denoise"]),
+        (1, "deblock,denoise", ["deblock", "denoise"]),
+        (4, "denoise", ["denoise", "x4"]),
+        (2.5, "denoise", ["denoise", "x4"]),
+        (8, "deblock,x2", ["deblock", "x2", "x4"]),
+        (4, None, ["x4"]),
+    ],
+)
+def test_networks_that_keep_the_size_are_in_a_chain_by_their_names(
+    scale: float, names: str | None, chain: list[str]
+) -> None:
+    assert [each.name for each in RESTORING.upscalers(scale, names)] == chain
+
+
+def test_scale_one_needs_a_network_that_keeps_the_size() -> None:
+    with pytest.raises(UnknownModel, match="×1 takes a network that restores, by the option model; there are: denoise"):
+        RESTORING.upscalers(1)
+    with pytest.raises(UnknownModel, match=r"no model that enlarges ×1, .* is named 'x4'; there are: denoise, deblock"):
+        RESTORING.upscalers(1, "x4")
 
 
 def test_scale_beyond_all_chains_is_refused() -> None:

@@ -98,7 +98,7 @@ def test_what_cannot_be_done_is_refused(tmp_path: Path) -> None:
             ({"upscaler_2": "x4", "extras_upscaler_2_visibility": 0.5}, 422, "are not mixed"),
             ({"gfpgan_visibility": 1}, 422, "gfpgan_visibility: "),
             ({"codeformer_visibility": 0.5}, 422, "codeformer_visibility: "),
-            ({"upscaling_resize": 1}, 422, "upscaling_resize: Input should be greater than 1"),
+            ({"upscaling_resize": 0.5}, 422, "upscaling_resize: Input should be greater than or equal to 1"),
             ({"upscaling_resize": 32}, 404, "no model enlarges"),
             ({"resize_mode": 1, "upscaling_resize_w": 32, "upscaling_resize_h": 24}, 422, "images only grow here"),
             ({"resize_mode": 1, "upscaling_resize_w": 10**6}, 422, "upscaling_resize_w: "),

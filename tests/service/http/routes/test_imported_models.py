@@ -1,13 +1,14 @@
 """Networks of other projects over HTTP: they answer as they would without any service."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from spandrel import ModelLoader
+from torch import Tensor
 
 from model_store import ModelStore
 from model_store.importers.importing import import_checkpoint
@@ -27,6 +28,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("imported")
     store = ModelStore(folder / "store")
     import_checkpoint(store, compact_file(folder), Labels("tiny"))
+    torch.save(compact(scale=1), folder / "denoise.pth")
+    import_checkpoint(store, folder / "denoise.pth", Labels("denoise"))
+    torch.save(compact(scale=1, channels=1), folder / "deblock.pth")
+    import_checkpoint(store, folder / "deblock.pth", Labels("deblock"))
     torch.save(STYLE.state_dict(), folder / "mosaic.pth")
     import_checkpoint(store, folder / "mosaic.pth", Labels("mosaic"))
     publish_upscaler(store.root)
@@ -40,10 +45,10 @@ def live(root: Path) -> Iterator[Live]:
 
 
 @torch.inference_mode()
-def original(image: Pixels) -> Pixels:
-    """What the network's own package makes of an image."""
+def original(image: Pixels, tensors: Mapping[str, Tensor] | None = None) -> Pixels:
+    """What the network's own package makes of an image, (H, W, C)."""
     batch = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-    output = ModelLoader(device="cpu").load_from_state_dict(compact())(batch)[0].permute(1, 2, 0)
+    output = ModelLoader(device="cpu").load_from_state_dict(dict(tensors or compact()))(batch)[0].permute(1, 2, 0)
     result: Pixels = (output * 255).round().to(torch.uint8).numpy()
     return result
 
@@ -57,6 +62,38 @@ def enlarged(live: Live, **options: str) -> Pixels:
 
 def test_answer_is_the_output_of_the_original(live: Live) -> None:
     assert same(enlarged(live, format="png"), original(PHOTO))
+
+
+def restored(live: Live, image: Pixels, scale: int = 1, model: str = "denoise") -> Pixels:
+    query = {"model": model, "format": "png"}
+    answer = live.client.post(f"/v1/upscale/{scale}", content=file(image, "PNG"), params=query)
+    assert answer.status_code == 200, answer.text
+    return pixels(answer.content)
+
+
+def test_a_network_that_keeps_the_size_answers_at_scale_one(live: Live) -> None:
+    assert same(restored(live, PHOTO), original(PHOTO, compact(scale=1)))
+    one = live.client.get("/v1/models/denoise").json()
+    assert (one["state"], one["task"], one["scale"]) == ("ready", "restoration", 1)
+
+
+def test_it_restores_before_another_enlarges(live: Live) -> None:
+    expected = original(restored(live, PHOTO))
+    assert same(restored(live, PHOTO, 2, "denoise,tiny"), expected)
+
+
+def test_a_grey_network_answers_in_grey(live: Live) -> None:
+    answer = restored(live, PHOTO, model="deblock")
+    luma = (PHOTO @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)
+    expected = original(luma[..., None], compact(scale=1, channels=1)).astype(int)
+    assert np.abs(answer.astype(int) - expected).max() <= 1  # the luma was rounded here
+
+
+def test_scale_one_without_such_a_network_is_refused(live: Live) -> None:
+    for query in ("", "?model=auto"):
+        answer = live.client.post(f"/v1/upscale/1{query}", content=file(PHOTO, "PNG"))
+        assert answer.status_code == 404
+        assert answer.json()["available"] == ["deblock", "denoise"]
 
 
 def test_tiles_give_what_the_whole_image_gives(live: Live, root: Path) -> None:
