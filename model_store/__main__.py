@@ -1,7 +1,9 @@
-"""The command `pastiche-models`: lists, shows, describes, verifies, imports, exports and promotes models."""
+"""The command `pastiche-models`: lists, shows, describes, verifies, imports, exports, promotes and copies models."""
 
 import argparse
+import math
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from model_store.manifest import NAME_PATTERN, Manifest, valid_name
 from model_store.mirroring import mirror
 from model_store.remote.location import Location, parse_location
 from model_store.remote.opening import open_store
+from model_store.remote.remote_store import RemoteStore
 from model_store.store import SHIPPED, SHIPPED_STORE, ModelStore
 
 
@@ -111,6 +114,19 @@ def _mirror(store: ModelStore, options: argparse.Namespace) -> int:
     return 0
 
 
+def _prune(store: ModelStore, options: argparse.Namespace) -> int:
+    if not isinstance(store, RemoteStore):
+        raise StoreError(f"{store.location} is a folder: there publishers remove what killed ones have left")
+    found = store.unindexed(time.time() - 3600 * options.hours)
+    for file in found:
+        if options.delete:
+            store.delete(file)
+        print(f"{file.path}  {file.size:,} bytes")
+    told = "deleted" if options.delete else "would be deleted by --delete"
+    print(f"{len(found)} files of {store.location} that belong to no version, older than {options.hours:g} h: {told}")
+    return 0
+
+
 def _print_each(names: Sequence[str], describe: Callable[[str], str]) -> int:
     """Print a line for each model. Returns 1 if any of them raised StoreError; the others are printed all the same."""
     status = 0
@@ -156,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_import(commands)
     _add_export(commands)
     _add_mirror(commands)
+    _add_prune(commands)
     return parser
 
 
@@ -191,6 +208,24 @@ def _add_mirror(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "a folder; s3://bucket/models; or file:///srv/models, which a web server can serve as an https:// store"
     )
     subparser.add_argument("target", type=_store_location, help=help_target)
+
+
+def _add_prune(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    subparser = commands.add_parser("prune", help="find what killed publishers have left in a store at a URL")
+    subparser.set_defaults(command=_prune)
+    help_hours = "age from which files count as left behind, at least 1: longer than any publisher takes (default: 24)"
+    subparser.add_argument("--hours", type=_hours, default=24.0, help=help_hours)
+    subparser.add_argument("--delete", action="store_true", help="delete it, while nobody runs mirror")
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0.0
+    if not 1 <= hours < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours from 1 on")
+    return hours
 
 
 if __name__ == "__main__":

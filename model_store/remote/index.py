@@ -75,6 +75,10 @@ class Index(BaseModel):
         """The content of the file."""
         return self.model_dump_json(indent=1).encode()
 
+    def has(self, name: str, version: int) -> bool:
+        """Whether it has that version of a model."""
+        return name in self.models and version in self.models[name].versions
+
     def with_version(self, name: str, version: int, files: Files) -> "Index":
         """The index with one more version, which is current unless there is a newer one."""
         known = self.models.get(name)

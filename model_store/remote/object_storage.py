@@ -3,8 +3,10 @@
 import importlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -31,6 +33,18 @@ class TransferPolicy:
     """For one attempt, beside the time that its bytes take."""
     bytes_per_second: float = 65536.0
     """The slowest pace of a file."""
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """A file below the URL."""
+
+    path: str
+    """Relative to the URL."""
+    size: int
+    """In bytes."""
+    modified: float
+    """When it was written, in seconds since 1970 by the clock of the storage."""
 
 
 class ObjectStorage:
@@ -62,6 +76,19 @@ class ObjectStorage:
         run = partial(self._run, seconds=self._seconds(len(content)))
         self._try(lambda: write(self._at(path), content, old, run), path, 1)
 
+    def list(self) -> list[ListedFile]:
+        """All files. Raises StoreAway."""
+        found: Mapping[str, Mapping[str, Any]] = self._try(self._list_once, "a list of its files", None)
+        return [
+            ListedFile(path.removeprefix(self._root).lstrip("/"), int(info["size"]), _modified(info))
+            for path, info in sorted(found.items())
+        ]
+
+    def delete(self, path: str) -> None:
+        """Delete a file, if it is there. Raises ReadOnlyStore, StoreAway."""
+        self.require_writable()
+        self._try(partial(self._delete_once, path), path, None)
+
     def require_writable(self) -> None:
         """Raise ReadOnlyStore where files cannot be written safely."""
         find_write(self.url)
@@ -76,6 +103,15 @@ class ObjectStorage:
         if len(content) < size:
             raise OSError(f"truncated: {len(content)} of {size} bytes")
         return content
+
+    def _list_once(self) -> Mapping[str, Mapping[str, Any]]:
+        self._filesystem.invalidate_cache()
+        found: Mapping[str, Mapping[str, Any]] = self._run("find", self._root, detail=True)
+        return found
+
+    def _delete_once(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            self._run("rm_file", self._at(path))
 
     def _seconds(self, size: int) -> float:
         return self._policy.seconds + size / self._policy.bytes_per_second
@@ -123,6 +159,12 @@ def _open_filesystem(url: str) -> tuple[Any, str]:
     except ValueError as error:
         raise StoreError(f"{url} is no store: {error}") from error
     return filesystem, str(path)
+
+
+def _modified(info: Mapping[str, Any]) -> float:
+    """As S3 or a local folder says it."""
+    when: datetime | float = info["LastModified"] if "LastModified" in info else info["mtime"]
+    return when.timestamp() if isinstance(when, datetime) else when
 
 
 def _describe(error: Exception) -> str:

@@ -6,6 +6,7 @@
 
 import hashlib
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,11 @@ from typing import cast, get_args
 
 from model_store.durable import replace_file
 from model_store.errors import CorruptModel, StoreAway, StoreError, UnknownModel, WriteConflict
-from model_store.manifest import Draft, Manifest
+from model_store.manifest import Draft, Manifest, valid_name
 from model_store.networks.network import Network
 from model_store.remote.conditional_writes import StoredFile
 from model_store.remote.index import INDEX_FILE, FileName, Files, Index, IndexedFile
-from model_store.remote.object_storage import ObjectStorage
+from model_store.remote.object_storage import ListedFile, ObjectStorage
 from model_store.remote.version_cache import Lease, VersionCache
 from model_store.store import STORED_FILES, ModelStore, build_version, next_version
 
@@ -109,6 +110,24 @@ class RemoteStore(ModelStore):
     def rollback(self, name: str) -> int:
         """See ModelStore. Raises as `promote`."""
         return self._change_index(lambda index: index.with_rollback(name)).models[name].current
+
+    def unindexed(self, before: float) -> list[ListedFile]:
+        """Files of versions that no index has, written before that time in seconds since 1970: of killed publishers.
+
+        Raises ReadOnlyStore, StoreAway.
+        """
+        self._storage.require_writable()
+        listed = self._storage.list()  # first: what is published meanwhile is not listed, or is in the index
+        index = self._read_index_again().index
+        versions: defaultdict[str, list[ListedFile]] = defaultdict(list)
+        for file in listed:
+            versions[file.path.rpartition("/")[0]].append(file)
+        killed = [files for folder, files in versions.items() if _is_unindexed(folder, index)]
+        return [file for files in killed if max(each.modified for each in files) < before for file in files]
+
+    def delete(self, file: ListedFile) -> None:
+        """Delete what `unindexed` found. Raises ReadOnlyStore, StoreAway."""
+        self._storage.delete(file.path)
 
     def _publish_next(self, draft: Draft, network: Network, files: Mapping[str, bytes]) -> Manifest:
         """The first file claims the number: the index is read late, and has it last."""
@@ -219,6 +238,12 @@ class RemoteStore(ModelStore):
 def cache_name(url: str) -> str:
     """The folder of a URL in the cache."""
     return hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def _is_unindexed(folder: str, index: Index) -> bool:
+    """Whether it is the folder of a version that the index does not have."""
+    name, _, version = folder.partition("/")
+    return valid_name(name) and version.isdecimal() and not index.has(name, int(version))
 
 
 def _describe(files: Mapping[str, bytes]) -> Files:

@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -149,6 +150,21 @@ def test_mirror_copies_a_store_to_a_url_that_the_other_commands_take(
     assert run(root, "mirror", url) == 0
     assert "added: none" in capsys.readouterr().out
     assert main(["--store", url, "verify"]) == 0
+    left = tmp_path / "site" / "wave" / "3" / "weights.safetensors"
+    left.parent.mkdir()
+    left.write_bytes(b"of a publisher that was killed")
+    assert main(["--store", url, "prune", "--delete"]) == 0
+    assert "0 files" in capsys.readouterr().out
+    os.utime(left, (0, 0))
+    assert main(["--store", url, "prune"]) == 0
+    assert "wave/3/weights.safetensors  30 bytes\n1 files" in capsys.readouterr().out
+    assert main(["--store", url, "prune", "--delete"]) == 0
+    assert (left.exists(), main(["--store", url, "verify"])) == (False, 0)
+    assert run(root, "prune") == 1
+    assert "is a folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--store", url, "prune", "--hours", "0.5"])
+    assert "'0.5' is no number of hours from 1 on" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     assert main(["--store", "gs://bucket/models", "list"]) == 1
     assert "error: a store at gs:// needs the extra stores-gs" in capsys.readouterr().err

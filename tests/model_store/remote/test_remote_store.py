@@ -2,6 +2,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import time
 
 import pytest
 
@@ -99,6 +100,31 @@ def test_promotion_and_rollback_survive_another_publisher(bucket: Bucket, tmp_pa
     assert store.current("wave") == 2
     with pytest.raises(UnknownModel, match="no version 3"):
         store.promote("wave", 3)
+
+
+def test_what_a_killed_publisher_has_left_is_found_and_deleted(bucket: Bucket, tmp_path: Path) -> None:
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    killed = RemoteStore(RacingStorage("index.json", die), VersionCache(tmp_path / "one", 2**20))
+    with pytest.raises(KeyboardInterrupt):
+        publish(killed, preview=b"png")
+    store = opened(tmp_path / "two")
+    assert isinstance(store, RemoteStore)
+    assert publish(store).version == 2
+    for path in ("models/notes.txt", "models/wave/old/weights.safetensors", "models/wave/2/notes.txt"):
+        bucket.write(path, b"somebody else's")
+    later = time() + 3600
+    files = {"README.md", "golden.safetensors", "manifest.json", "preview.png", "weights.safetensors"}
+    assert {file.path for file in store.unindexed(later)} == {f"wave/1/{file}" for file in files}
+    assert [file.size for file in store.unindexed(later) if file.path.endswith("png")] == [3]
+    assert store.unindexed(time() - 3600) == []
+    for file in store.unindexed(later):
+        store.delete(file)
+        store.delete(file)
+    assert store.unindexed(later) == []
+    assert opened(tmp_path / "three").verify("wave").version == 2
+    assert bucket.read("models/wave/old/weights.safetensors") == b"somebody else's"
 
 
 def test_poll_of_an_unchanged_store_is_one_request(bucket: Bucket, tmp_path: Path) -> None:
