@@ -33,7 +33,7 @@ test: lint ## everything that must pass: lint, types, tests (ARGS="-k tiling" go
 	$(BIN)/pytest --numprocesses=$(JOBS) --dist=worksteal $(ARGS)
 
 test-cluster: $(DEV) ## the service on a Ray cluster of two nodes, one of which is killed: some minutes
-	$(BIN)/pytest -m cluster tests/service/ray $(ARGS)
+	$(BIN)/pytest -m cluster tests/service/ray tests/benchmarks/test_ray_serve.py $(ARGS)
 
 soak: export SOAK_ROUNDS ?= 200
 soak: $(DEV) ## two hundred publications and rollbacks under load, of which no request may notice (SOAK_ROUNDS=…)

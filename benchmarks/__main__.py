@@ -21,6 +21,7 @@ from benchmarks import (
     memory,
     normalisation,
     overload,
+    ray_serve,
     report,
     residency,
     roofline,
@@ -50,6 +51,7 @@ BENCHMARKS = {
     "train": train,
     "normalisation": normalisation,
     "capacity": capacity,
+    "ray": ray_serve,
 }
 
 

@@ -49,6 +49,11 @@ class Options(BaseModel):
 
 def build(options: Options) -> Application:
     """The application. Raises ValidationError where the settings are wrong."""
+    return application(options, Device)
+
+
+def application(options: Options, replica: type[Device]) -> Application:
+    """The application whose replicas with a device are of that class. Raises as `build`."""
     checked = Settings.model_validate(options.settings)
     grace = checked.shutdown_delay_seconds + checked.drain_seconds
     device = serve.deployment(
@@ -62,7 +67,7 @@ def build(options: Options) -> Application:
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=HEALTH_SECONDS,
         health_check_timeout_s=HEALTH_SECONDS,
-    )(Device)
+    )(replica)
     ingress = serve.deployment(
         name=INGRESS,
         num_replicas=options.ingress_replicas,
