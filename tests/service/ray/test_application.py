@@ -201,12 +201,13 @@ def test_every_accepted_request_is_answered(cluster: RayCluster) -> None:
     assert cluster.devices() < second
 
 
-def test_shipped_configuration_is_valid() -> None:
+@pytest.mark.parametrize(("file", "stores"), [("serve.yaml", ["/srv/pastiche/models"]), ("local.yaml", None)])
+def test_shipped_configuration_is_valid(file: str, stores: list[str] | None) -> None:
     from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415 # after it is known that there is Ray
 
-    config = yaml.safe_load((ROOT / "docker" / "ray" / "serve.yaml").read_text())
+    config = yaml.safe_load((ROOT / "docker" / "ray" / file).read_text())
     [application] = ServeDeploySchema.model_validate(config).applications
     assert application.import_path == f"{build.__module__}:{build.__name__}"
     chosen = Options.model_validate(application.args)
-    assert chosen.settings["stores"] == ["/srv/pastiche/models"]
+    assert chosen.settings.get("stores") == stores
     assert build(chosen) is not None
