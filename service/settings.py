@@ -47,7 +47,7 @@ OWN_PATHS = frozenset(
 """How the paths of the service begin."""
 
 
-REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")
 """How a jobs_url begins."""
 
 
@@ -253,7 +253,8 @@ class Settings(BaseSettings):
     jobs_url: SecretStr = Field(
         SecretStr(""),
         description="Redis server that keeps the jobs of several replicas, instead of jobs_folder: "
-        "redis://host:6379/0, rediss://… with TLS, unix:///path; needs the extra `redis`",
+        "redis://host:6379/0, rediss://… with TLS, unix:///path, or "
+        "redis+sentinel://host:26379,host:26379/service/0, by Redis Sentinel; needs the extra `redis`",
     )
     job_results_url: str = Field(
         "",

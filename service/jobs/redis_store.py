@@ -14,13 +14,11 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from redis import exceptions
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from service.jobs import redis_scripts as scripts
 from service.jobs.job import Job, JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome, JobProgress, JobRecord
+from service.jobs.redis_connections import redis_connections
 from service.jobs.refusals import jobs_unavailable, result_too_large, too_many_bytes, too_many_jobs, too_many_of_owner
 from service.jobs.result_objects import ResultObjects
 from service.jobs.store import MAX_KEPT, ClaimLost, DeliveryClaim, JobCounts, RunClaim
@@ -30,8 +28,6 @@ from service.telemetry.metrics import Metrics
 
 PREFIX = "pastiche:{jobs}:"
 """Before the names of all keys."""
-
-CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 10.0
 
 RETRY_SECONDS = 5
 """After how long clients may try again while Redis is away."""
@@ -62,12 +58,8 @@ class RedisJobStore:
         self.renew_seconds: float | None = settings.job_lease_seconds / 10
         self._settings = settings
         self._metrics = metrics
-        self._redis: Redis = Redis.from_url(
-            settings.jobs_url.get_secret_value(),
-            socket_connect_timeout=CONNECT_SECONDS,
-            socket_timeout=ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 1, (exceptions.ConnectionError,)),  # one from before a restart of Redis
-        )
+        self._connections = redis_connections(settings.jobs_url.get_secret_value())
+        self._redis = self._connections.redis
         self._prelude = scripts.PRELUDE.replace("CLOCK", clock)
         self._objects = ResultObjects(settings.job_results_url) if settings.job_results_url else None
         self._trouble: str | None = None
@@ -88,7 +80,7 @@ class RedisJobStore:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        await self._connections.close()
 
     async def create(self, record: JobRecord, files: InputFiles, most_of_owner: int | None = None) -> tuple[Job, bool]:
         """See JobStore."""
