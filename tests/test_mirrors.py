@@ -8,6 +8,7 @@ PACKAGES = ("benchmarks", "client", "model_store", "pastiche", "service", "train
 UNMIRRORED = {
     "benchmarks/hostile.py": "starts a service under attack; its files are tested in test_hostile_files.py",
     "benchmarks/memory.py": "starts whole services and reads figures that test_processes.py and test_servers.py test",
+    "benchmarks/ray_cluster.py": "starts a cluster of Ray, on which test_ray_serve.py measures",
     "benchmarks/peers/litserve.py": "needs the extra `benchmarks`",
     "client/errors.py": "exceptions; test_problems.py holds which one is raised",
     "client/flow.py": "data alone; test_calls.py and test_retries.py hold it",

@@ -64,7 +64,9 @@ def test_borders_do_not_count() -> None:
 
 def test_network_learns_to_be_stable(tmp_path: Path) -> None:
     others = {"content_weight": 0, "style_weight": 0, "tv_weight": 0, "grid_weight": 0}
-    config = style_config(tmp_path, norm="none", steps=40, ema=0, learning_rate=0.01, stability_weight=100, **others)
+    config = style_config(
+        tmp_path, norm="none", steps=40, ema=0, learning_rate=0.01, precision="fp32", stability_weight=100, **others
+    )
     manifest = published(config)
     lines = [json.loads(line) for line in (config.folder / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["stability"] < 0.5 * lines[0]["stability"]

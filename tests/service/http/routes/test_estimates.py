@@ -82,6 +82,7 @@ def test_enlargement(live: Live) -> None:
         ),
         (STYLIZE | {"timeout": 10_000}, 422, "at most 600 seconds"),
         (UPSCALE | {"scale": 16.5}, 404, "no model enlarges ×16.5"),
+        (UPSCALE | {"scale": 1}, 404, "×1 takes a network that restores"),
         (UPSCALE | {"options": {"width": 129}}, 422, "becomes 128×96 at most"),
         (UPSCALE | {"width": 80}, 422, "exceed the 20000"),
     ],
@@ -139,7 +140,7 @@ def test_full_service_says_so_and_what_is_ahead(live: Live) -> None:
         STYLIZE | {"width": 0},
         STYLIZE | {"options": {"strength": 2}},
         UPSCALE | {"options": {"strength": 1}},
-        UPSCALE | {"scale": 1},
+        UPSCALE | {"scale": 0.5},
     ],
 )
 def test_question_that_makes_no_sense_is_refused_itself(live: Live, question: dict[str, Any]) -> None:

@@ -192,13 +192,15 @@ def test_failures_say_what_would_have_been_accepted(tmp_path: Path) -> None:
         too_much = problem(post(live, "/v1/upscale/16.5", good), 404, "unknown-model")
         assert too_much["available"] == [4, 16]
         assert "enlarges ×16.5, nor do several in turn; the largest scale is 16" in str(too_much["detail"])
+        same = problem(post(live, "/v1/upscale/1", good), 404, "unknown-model")
+        assert "×1 takes a network that restores" in str(same["detail"])
         problem(live.client.get("/v1/stylize"), 404, "not-found")
         wrong = live.client.get("/v1/stylize/wave")
         assert problem(wrong, 405, "method-not-allowed")["allowed"] == wrong.headers["Allow"] == "POST"
 
         invalid = problem(post(live, "/v1/stylize/wave?quality=0", good), 422, "invalid-request")
         assert "query.quality" in str(invalid["detail"])
-        for scale in ("four", "1", "0.5", "inf", "nan"):
+        for scale in ("four", "0.99", "0.5", "inf", "nan"):
             problem(post(live, f"/v1/upscale/{scale}", good), 422, "invalid-request")
         twice = problem(post(live, "/v1/stylize/wave?quality=9&quality=8", good), 422, "invalid-request")
         assert twice["detail"] == "query.quality: given more than once; send it once"
