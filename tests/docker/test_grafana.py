@@ -77,6 +77,37 @@ def test_dashboard_shows_all_but_what_is_known_of_keys() -> None:
     assert hidden == {"pastiche_keys", "pastiche_key_loads", "pastiche_key_requests"}
 
 
+def test_replicas_up_are_those_with_a_device(tmp_path: Path) -> None:
+    """Two of them behind one ingress, which is all that Prometheus reaches of them; then one, and no more ingress."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool, of Prometheus, is not installed")
+    reached = {
+        'up{job="pastiche", instance="ingress"}': "1 1 0",
+        'pastiche_build_info{job="pastiche", instance="one"}': "1 1 stale",
+        'pastiche_build_info{job="pastiche", instance="two"}': "1 stale",
+    }
+    [query] = [panel["targets"][0]["expr"] for panel in GRAPHS if panel["title"] == "Replicas up"]
+    expected = [
+        {
+            "expr": query.replace("$instance", ".*"),
+            "eval_time": f"{minute}m",
+            "exp_samples": [{"labels": "{}", "value": value}],
+        }
+        for minute, value in enumerate([2, 1, 0])
+    ]
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in reached.items()],
+        "promql_expr_test": expected,
+    }
+    (tmp_path / "case.yml").write_text(yaml.safe_dump({"tests": [case]}))
+    done = subprocess.run(
+        [promtool, "test", "rules", tmp_path / "case.yml"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_provisioning_leads_to_the_dashboard_and_to_prometheus() -> None:
     compose = load(ROOT / "docker-compose.yml")["services"]
     grafana = compose["grafana"]
