@@ -277,7 +277,7 @@ DEFAULTS = {
     "device_seconds": 0.004,
     "fixed_share": 0.125,
     "codec_seconds": 0.020,
-    "ingress_seconds": 0.057,
+    "ingress_seconds": 0.027,
     "bytes_in": 400e3,
     "bytes_out": 400e3,
     "gigabits": 25.0,
