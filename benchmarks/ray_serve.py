@@ -11,7 +11,6 @@ from argparse import ArgumentParser, Namespace
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from http.client import HTTPConnection
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from benchmarks.clock import time_call
 from benchmarks.load import Outcome, Plan, Request, run_plan
 from benchmarks.networks import POINTWISE, STYLE_NAME, calibrated, style
 from benchmarks.report import Row, Tables, markdown
-from benchmarks.servers import LONG_TIMEOUT, free_port
+from benchmarks.servers import LONG_TIMEOUT, free_port, post
 from benchmarks.stats import in_milliseconds, median
 from model_store import Draft, ModelStore, for_inference
 
@@ -70,7 +69,7 @@ def run(chosen: Namespace) -> Tables:
         with ray_cluster.running(store, SPILL_IMAGES * delay) as service:
             direct = free_port()
             service.deploy(ray_cluster.delayed(0.0, direct), 1)
-            overhead = [_told(_overhead(service, direct, side, chosen.pairs)) for side in chosen.sides]
+            overhead = [_told(_overhead(service, direct, side, chosen.pairs, Path(folder))) for side in chosen.sides]
             rows = _scaling(chosen, service, ray_cluster.delayed(delay), Path(folder))
     title = f"replicas with a delay of {1000 * delay:.1f} ms instead of a network, {chosen.side} × {chosen.side}"
     return {"the ingress, beside a replica asked directly": overhead, title: rows}
@@ -96,17 +95,17 @@ def _publish(root: Path) -> Path:
     return root
 
 
-def _overhead(service: "RayService", direct: int, side: int, pairs: int) -> Row:
+def _overhead(service: "RayService", direct: int, side: int, pairs: int, folder: Path) -> Row:
     """The same request to the replica's own port and to the ingress, by turns, by one client; then to the ingress."""
-    photo = photos.jpeg(photos.photo(side, side))
+    [photo] = _requests(side, folder, styles=1)
     seconds: dict[int, list[float]] = defaultdict(list)
     for port in chain.from_iterable((direct, service.port) for _ in range(pairs + 1)):
-        seconds[port].append(time_call(lambda port=port: _post(port, photo)))  # type: ignore[misc]
+        seconds[port].append(time_call(lambda port=port: post(port, photo, "Pastiche")))  # type: ignore[misc]
     without, through = (median(seconds[port][1:]) for port in (direct, service.port))
-    used = _processor_seconds(service, lambda: _post(service.port, photo, pairs))
+    used = _processor_seconds(service, lambda: [post(service.port, photo, "Pastiche") for _ in range(pairs)])
     return {
         "image": f"{side} × {side}",
-        "kB in": len(photo) / 1e3,
+        "kB in": Path(photo.body).stat().st_size / 1e3,
         "ms directly": 1000 * without,
         "ms through the ingress": 1000 * through,
         "ms more": 1000 * (through - without),
@@ -126,30 +125,9 @@ def _processor_seconds(service: "RayService", work: Callable[[], object]) -> flo
     return service.ingress_seconds() - before - idle * taken
 
 
-def _post(port: int, photo: bytes, times: int = 1) -> None:
-    """Raises RuntimeError where it is not answered with an image."""
-    for _ in range(times):
-        _post_once(port, photo)
-
-
-def _post_once(port: int, photo: bytes) -> None:
-    connection = HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request("POST", _path(0), photo, {"Content-Type": "image/jpeg", **LONG_TIMEOUT})
-        answer = connection.getresponse()
-        content = answer.read()
-    finally:
-        connection.close()
-    if answer.status != 200:
-        raise RuntimeError(f"answered {answer.status}: {content[:500].decode(errors='replace')}")
-
-
 def _scaling(chosen: Namespace, service: "RayService", device: "type[Device]", folder: Path) -> list[Row]:
     """A row for each number of replicas, of all rounds."""
-    body = folder / "photo"
-    body.write_bytes(photos.jpeg(photos.photo(chosen.side, chosen.side)))
-    headers = {"Content-Type": "image/jpeg", **LONG_TIMEOUT}
-    requests = tuple(Request(_path(number), str(body), headers) for number in range(STYLES))
+    requests = _requests(chosen.side, folder, STYLES)
     found: dict[int, list[Measurement]] = defaultdict(list)
     for _ in range(chosen.rounds):
         for replicas in chosen.replicas:
@@ -210,5 +188,10 @@ def _row(replicas: int, clients: int, measured: Sequence[Measurement], base: flo
     }
 
 
-def _path(number: int) -> str:
-    return f"/v1/stylize/{STYLE_NAME}-{number}?size=native&format=jpeg"
+def _requests(side: int, folder: Path, styles: int) -> tuple[Request, ...]:
+    """To paint one square photograph, which is kept in the folder, in each of so many styles."""
+    body = folder / f"{side}.jpg"
+    body.write_bytes(photos.jpeg(photos.photo(side, side)))
+    headers = {"Content-Type": "image/jpeg", **LONG_TIMEOUT}
+    paths = (f"/v1/stylize/{STYLE_NAME}-{number}?size=native&format=jpeg" for number in range(styles))
+    return tuple(Request(path, str(body), headers) for path in paths)

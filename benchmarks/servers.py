@@ -147,16 +147,7 @@ class Server:
 
     def post(self, sent: Request) -> bytes:
         """The body of the answer to a request, within 600 s. Raises RuntimeError if its status is not 200."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=600)
-        try:
-            connection.request("POST", sent.path, Path(sent.body).read_bytes(), sent.headers)
-            answer = connection.getresponse()
-            content = answer.read()
-        finally:
-            connection.close()
-        if answer.status != 200:
-            raise RuntimeError(f"{self.spec.name} answered {answer.status}: {content[:500].decode(errors='replace')}")
-        return content
+        return post(self.port, sent, self.spec.name)
 
     def memory(self) -> Memory:
         """The memory of the server and its descendants."""
@@ -235,6 +226,20 @@ def all_running(specs: Sequence[ServerSpec]) -> Iterator[dict[str, Server]]:
             servers[spec.name] = stack.enter_context(running(spec))
             servers[spec.name].suspend()
         yield servers
+
+
+def post(port: int, sent: Request, server: str) -> bytes:
+    """The body of the answer of the server there, within 600 s. Raises RuntimeError if its status is not 200."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=600)
+    try:
+        connection.request("POST", sent.path, Path(sent.body).read_bytes(), sent.headers)
+        answer = connection.getresponse()
+        content = answer.read()
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise RuntimeError(f"{server} answered {answer.status}: {content[:500].decode(errors='replace')}")
+    return content
 
 
 def _apply(action: Callable[[Process], None], members: Iterable[Process]) -> None:

@@ -76,7 +76,7 @@ class ObjectStorage:
         run = partial(self._run, seconds=self._seconds(len(content)))
         self._try(lambda: write(self._at(path), content, old, run), path, 1)
 
-    def list(self) -> list[ListedFile]:
+    def files(self) -> list[ListedFile]:
         """All files. Raises StoreAway."""
         found: Mapping[str, Mapping[str, Any]] = self._try(self._list_once, "a list of its files", None)
         return [

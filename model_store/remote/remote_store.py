@@ -117,7 +117,7 @@ class RemoteStore(ModelStore):
         Raises ReadOnlyStore, StoreAway.
         """
         self._storage.require_writable()
-        listed = self._storage.list()  # first: what is published meanwhile is not listed, or is in the index
+        listed = self._storage.files()  # first: what is published meanwhile is not listed, or is in the index
         index = self._read_index_again().index
         versions: defaultdict[str, list[ListedFile]] = defaultdict(list)
         for file in listed:

@@ -33,6 +33,7 @@ class InferenceGroup(Generic[Model]):
 
     def __init__(self, requests: Sequence[InferenceRequest[Model]]) -> None:
         self._is_lone = len(requests) == 1
+        """Most are; their prediction takes half the time of the general way."""
         self.unqueued = dict.fromkeys(requests)
         """Those whose images are not decoded yet."""
         self.queued: dict[InferenceRequest[Model], None] = {}
