@@ -127,8 +127,8 @@ def test_timeout_includes_connecting(body: str) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)  # one or two are taken, and nobody answers them
-        plan = Plan(listener.getsockname()[1], (Request("/picture", body),), clients=6, seconds=0.5, timeout=0.3)
-        found = run_plan(plan)
+        requests = (Request("/picture", body),)
+        found = run_plan(Plan(listener.getsockname()[1], requests, clients=6, seconds=60, count=12, timeout=0.3))
     assert kinds(found) == ["timeout"] * 12
 
 
