@@ -87,8 +87,11 @@ def test_answers_are_those_of_one_device_and_both_are_used(tmp_path: Path) -> No
     with serving(tmp_path / "two", *cpus(2)) as live:
         loads = [live.metric("pastiche_device_busy_seconds_total", device=f"cpu:{number}") for number in range(2)]
         assert min(loads) > 0
-        assert contents(asked(live)) == expected
-        after = [live.metric("pastiche_device_busy_seconds_total", device=f"cpu:{number}") for number in range(2)]
+        for _ in range(50):
+            assert contents(asked(live)) == expected
+            after = [live.metric("pastiche_device_busy_seconds_total", device=f"cpu:{number}") for number in range(2)]
+            if after[1] > loads[1]:
+                break
         assert all(then > before for then, before in zip(after, loads, strict=True))
         assert live.metric("pastiche_device_available") == 2
         assert live.metric("pastiche_device_operation_age_seconds") == 0
@@ -100,7 +103,10 @@ def test_requests_of_a_device_that_is_lost_are_answered_by_the_others(
     with serving(tmp_path, *cpus(3)) as live:
         expected = contents(asked(live))
         fail(live, 1, 10, monkeypatch)
-        assert contents(asked(live)) == expected
+        for _ in range(50):  # a busy machine sends so slowly that the first device does most of it
+            assert contents(asked(live)) == expected
+            if live.service.pool.runners[1].lost:
+                break
         assert live.metric("pastiche_device_available", device="cpu:1") == 0
         assert live.metric("pastiche_device_available") == 2
         assert live.metric("pastiche_rejected_total") == 0
