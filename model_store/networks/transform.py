@@ -237,7 +237,7 @@ class TransformNetwork(Network):
 
     def _normalize_input(self, image: Tensor) -> Tensor:
         """Map [0, 1] to [-1, 1], or so that `input_zero` becomes 0, in the precision of the weights."""
-        return (image * 2 - self._twice_zero).to(next(self.layers.parameters()).dtype)
+        return (image * 2).sub_(self._twice_zero).to(next(self.layers.parameters()).dtype)
 
     def _run_layers(self, plane: Tensor, statistics: Tensor | None) -> Tensor:
         """As `transform`, but without statistics each layer normalises the plane by its own."""
