@@ -229,6 +229,12 @@ class SuperResolutionConfig(TrainConfig):
     texture_weight: float = Field(
         0.0, ge=0, description="of the texture loss: Gram matrices of small patches, a share of their energy (paper: 0)"
     )
+    perceptual_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of the perceptual distance: features at all style layers of the loss network, divided by their "
+        "norm, of images that are shifted and zoomed at random (paper: 0)",
+    )
     grid_weight: float = Field(0.0, ge=0, description="of patterns that repeat with the scale (paper: 0)")
     loss_reduction: int = Field(
         1,

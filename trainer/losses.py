@@ -3,12 +3,16 @@
 All are computed in fp32 whatever the precision of the features: a Gram matrix of fp16 features can overflow.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from trainer.ranks import mean_over_ranks
+
+LEAST_NORM = 1e-3
+"""Norm of features below which they are not divided by it: nothing is seen there."""
 
 
 def feature_reconstruction(features: Tensor, target: Tensor) -> Tensor:
@@ -32,6 +36,21 @@ def style_reconstruction(features: Tensor, target_gram: Tensor, *, pooled: bool 
     gram = gram_matrix(features)
     found = mean_over_ranks(gram.mean(dim=0, keepdim=True)) if pooled else gram
     return (found - target_gram).square().sum(dim=(1, 2)).mean()
+
+
+def perceptual_distance(pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The perceptual distance of Zhang et al. 2018 (LPIPS, §3) with equal weights, averaged over layers and the batch.
+
+    `pairs`: the features of two images at each layer. At each position they are divided by their norm over the
+    channels; the distance is the squared difference, summed over the channels: 0 where equal, 2 where orthogonal.
+    """
+    shares = [(_unit(found) - _unit(wanted)).square().sum(dim=1).mean() for found, wanted in pairs]
+    return torch.stack(shares).mean()
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Features of norm 1 over the channels; where there is next to nothing, less."""
+    return F.normalize(features.float(), dim=1, eps=LEAST_NORM)
 
 
 def texture_loss(features: Tensor, target: Tensor, side: int = 8) -> Tensor:

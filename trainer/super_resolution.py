@@ -1,6 +1,6 @@
 """Super-resolution (paper §4.2) as a task: its network, photographs, losses, previews and manifest."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,21 @@ from torch import Tensor
 
 from model_store import Draft, NetworkSpec, TransformNetwork
 from trainer.config import AnswersConfig, SuperResolutionConfig
-from trainer.data import Photographs, downscaled, low_resolution, random_exact_crop, random_shift
+from trainer.data import (
+    ZOOMS,
+    Photographs,
+    downscaled,
+    low_resolution,
+    random_exact_crop,
+    random_shift,
+    random_zoom,
+    zoomed,
+)
 from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, evaluation_images
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
-from trainer.losses import feature_reconstruction, texture_loss
+from trainer.losses import feature_reconstruction, perceptual_distance, texture_loss
 from trainer.pairs import DegradedPhotographs, unpack
 from trainer.previews import preview_batch, side_by_side
 from trainer.provenance import make_draft, make_provenance
@@ -69,8 +78,8 @@ class SuperResolutionTask:
         if self.loss_network:
             rng = np.random.default_rng((self.config.seed, step, 2))
             both = random_shift([enlarged, sharp], self.config.shift, rng)
-            seen = (downscaled(images, self.config.loss_reduction) for images in both)
-            terms |= self._loss_network_terms(self.loss_network, *seen)
+            seen = [downscaled(images, self.config.loss_reduction) for images in both]
+            terms |= self._loss_network_terms(self.loss_network, *seen, *random_zoom(seen, rng))
         if self.config.grid_weight:
             period = max(GRID_PERIOD, self.config.scale & -self.config.scale)
             terms["grid"] = self.config.grid_weight * grid_energy(enlarged, period)
@@ -145,7 +154,7 @@ class SuperResolutionTask:
         return {f"{name}_{folder.name.lower()}": round(score, 4) for name, score in scores.items()}
 
     def _loss_network(self) -> LossNetwork | None:
-        if not (self.config.feature_weight or self.config.texture_weight):
+        if not (self.config.feature_weight or self.config.texture_weight or self.config.perceptual_weight):
             return None
         config = self.config
         network = load_loss_network(config.loss_network, config.loss_layout, config.loss_pooling)
@@ -157,12 +166,15 @@ class SuperResolutionTask:
         config = self.config
         if self.loss_network is None:
             if config.loss_reduction > 1:
-                raise TrainerError("--loss-reduction is nothing without --feature-weight or --texture-weight")
+                raise TrainerError(
+                    "--loss-reduction is nothing without --feature-weight, --texture-weight or --perceptual-weight"
+                )
             return
         crop = self.hardware.images(torch.zeros(1, 3, config.image_size, config.image_size, dtype=torch.uint8))
         least = downscaled(crop[..., config.image_size // 16 :, config.image_size // 16 :], config.loss_reduction)
+        smallest = zoomed(least, ZOOMS[0])
         try:
-            self._loss_network_terms(self.loss_network, least, least)
+            self._loss_network_terms(self.loss_network, least, least, smallest, smallest)
         except RuntimeError as error:
             size = f"--image-size {config.image_size} with --loss-reduction {config.loss_reduction}"
             raise TrainerError(f"{size} leaves the loss network {least.shape[-1]} pixels a side, too few") from error
@@ -172,17 +184,34 @@ class SuperResolutionTask:
             return (enlarged - sharp).abs().mean()
         return feature_reconstruction(enlarged, sharp)
 
-    def _loss_network_terms(self, loss_network: LossNetwork, enlarged: Tensor, sharp: Tensor) -> dict[str, Tensor]:
-        """The weighted `feature` term, and the `texture` term where it has a weight."""
-        config, textures = self.config, [*loss_network.layout.style_layers][:TEXTURE_LAYERS]
-        layers = {config.feature_layer, *(textures if config.texture_weight else ())}
+    def _loss_network_terms(
+        self, loss_network: LossNetwork, enlarged: Tensor, sharp: Tensor, zoomed_enlarged: Tensor, zoomed_sharp: Tensor
+    ) -> dict[str, Tensor]:
+        """The weighted terms `feature`, `texture` and `perceptual`, each where it has a weight; the last is that of the
+        zoomed images."""
+        config, perceptual = self.config, [*loss_network.layout.style_layers]
+        textures = perceptual[:TEXTURE_LAYERS] if config.texture_weight else []
+        feature = [config.feature_layer] if config.feature_weight else []
+        pairs = self._features(loss_network, enlarged, sharp, [*feature, *textures])
+        terms = {}
+        if feature:
+            terms["feature"] = config.feature_weight * feature_reconstruction(*pairs[config.feature_layer])
+        if textures:
+            shares = [texture_loss(*pairs[layer]) for layer in textures]
+            terms["texture"] = config.texture_weight * torch.stack(shares).mean()
+        if config.perceptual_weight:
+            found = self._features(loss_network, zoomed_enlarged, zoomed_sharp, perceptual)
+            terms["perceptual"] = config.perceptual_weight * perceptual_distance([*found.values()])
+        return terms
+
+    def _features(
+        self, loss_network: LossNetwork, enlarged: Tensor, sharp: Tensor, layers: Collection[str]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """At each layer the features of both images; only those of `enlarged` have a gradient."""
+        if not layers:
+            return {}
         with self.hardware.autocast():
             features = loss_network(enlarged, layers)
             with torch.no_grad():
                 targets = loss_network(sharp, layers)
-        layer = config.feature_layer
-        terms = {"feature": config.feature_weight * feature_reconstruction(features[layer], targets[layer])}
-        if config.texture_weight:
-            shares = [texture_loss(features[layer], targets[layer]) for layer in textures]
-            terms["texture"] = config.texture_weight * torch.stack(shares).mean()
-        return terms
+        return {layer: (features[layer], targets[layer]) for layer in layers}

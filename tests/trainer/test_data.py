@@ -14,8 +14,10 @@ from trainer.data import (
     random_part,
     random_scaled_crop,
     random_shift,
+    random_zoom,
     read_painting,
     read_rgb,
+    zoomed,
 )
 from trainer.errors import DataError
 
@@ -72,6 +74,26 @@ def test_images_are_shifted_together_by_every_distance_below_the_most() -> None:
     assert random_shift([squares], 1, np.random.default_rng(0))[0].shape == squares.shape
     small = squares[..., :16, :16]
     assert random_shift([small], 8, np.random.default_rng(0))[0].shape == small.shape
+
+
+def test_images_are_zoomed_and_mirrored_alike() -> None:
+    image = torch.rand(2, 3, 40, 40)
+    found = [random_zoom([image, 1 - image], np.random.default_rng(seed)) for seed in range(40)]
+    sides = {one.shape[-1] for one, _ in found}
+    assert (min(sides), max(sides)) == pytest.approx((28, 52), abs=2)
+    mirrored = 0
+    for one, other in found:
+        assert torch.allclose(one, 1 - other, atol=1e-5)
+        plain = zoomed(image, one.shape[-1] / 40)
+        mirrored += torch.equal(one, plain.transpose(-1, -2))
+        assert torch.equal(one, plain) or torch.equal(one, plain.transpose(-1, -2))
+    assert 8 < mirrored < 32
+
+
+def test_zooming_out_does_not_alias() -> None:
+    stripes = (torch.arange(64) % 2).float().expand(1, 3, 64, 64)
+    assert zoomed(stripes, 0.5)[..., 4:-4].std().item() < 0.02
+    assert zoomed(stripes, 0.5).shape == (1, 3, 32, 32)
 
 
 def test_a_part_is_one_square_of_all_images() -> None:

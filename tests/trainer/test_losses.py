@@ -5,6 +5,7 @@ from trainer.losses import (
     StyleObjective,
     feature_reconstruction,
     gram_matrix,
+    perceptual_distance,
     style_reconstruction,
     texture_loss,
     total_variation,
@@ -118,6 +119,26 @@ def test_the_objective_does_not_depend_on_the_scale_of_the_loss_network() -> Non
     assert small.keys() == large.keys()
     for name, term in small.items():
         assert torch.isclose(term, large[name], rtol=1e-4)
+
+
+def test_perceptual_distance_compares_directions_of_features() -> None:
+    features = torch.rand(2, 5, 6, 7) + 0.1
+    brightness = torch.rand(2, 1, 6, 7) + 0.1
+    assert perceptual_distance([(features, features * brightness)]).item() == pytest.approx(0, abs=1e-9)
+    one, other = torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 3)
+    one[:, 0], other[:, 1] = 4, 7
+    assert perceptual_distance([(one, other)]).item() == pytest.approx(2)  # orthogonal
+    assert perceptual_distance([(one, other), (one, one)]).item() == pytest.approx(1)  # the mean of two layers
+    assert perceptual_distance([(one, one + other)]).item() == pytest.approx(2 - 8 / 65**0.5, rel=1e-5)
+
+
+def test_perceptual_distance_is_finite_where_nothing_is_seen() -> None:
+    black = torch.zeros(1, 2, 3, 3, requires_grad=True)
+    distance = perceptual_distance([(black, torch.zeros(1, 2, 3, 3))])
+    distance.backward()
+    assert distance.item() == 0
+    assert black.grad is not None
+    assert torch.isfinite(black.grad).all()
 
 
 def test_texture_loss_compares_gram_matrices_of_patches() -> None:

@@ -32,6 +32,26 @@ def test_the_feature_loss_can_replace_the_pixel_loss(tmp_path: Path) -> None:
     assert publish(task, config, Run(config.folder).load()).provenance.loss_network.startswith("vgg19-distilled")
 
 
+def test_the_perceptual_distance_is_that_of_zoomed_images(tmp_path: Path) -> None:
+    network = str(loss_network_file(tmp_path / "loss.safetensors"))
+    config = upscale_config(tmp_path, loss_network=network, perceptual_weight=2.0, image_size=48)
+    task = build(config, Hardware.of("cpu", "fp32"))
+    assert isinstance(task, SuperResolutionTask)
+    assert task.loss_network is not None
+    seen: list[int] = []
+    task.loss_network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1]))
+    batch = task.photographs.batch(0)
+    terms = [task.losses(batch, step) for step in range(6)]
+    assert set(terms[0]) == {"pixel", "perceptual"}
+    assert len(seen) == 12  # the enlarged image and the wanted one, once each
+    assert seen[::2] == seen[1::2]
+    assert len(set(seen)) > 3
+    halved = build(upscale_config(tmp_path, loss_network=network, perceptual_weight=1.0, image_size=48), task.hardware)
+    assert terms[3]["perceptual"].item() == pytest.approx(2 * halved.losses(batch, 3)["perceptual"].item())
+    terms[0]["perceptual"].backward()
+    assert all(weight.grad is not None for weight in task.network.parameters())
+
+
 def test_loss_reduction_is_the_size_of_the_loss_networks_input(tmp_path: Path) -> None:
     network = str(loss_network_file(tmp_path / "loss.safetensors"))
     seen: list[torch.Size] = []
@@ -49,8 +69,9 @@ def test_loss_reduction_is_the_size_of_the_loss_networks_input(tmp_path: Path) -
     ("options", "complaint"),
     [
         ({"feature_weight": 1.0, "loss_reduction": 8}, "leaves the loss network 3 pixels a side, too few"),
+        ({"perceptual_weight": 1.0, "loss_reduction": 4}, "leaves the loss network 7 pixels a side, too few"),
         ({"texture_weight": 1.0}, "leaves the loss network 30 pixels a side, too few"),
-        ({"loss_reduction": 2}, "is nothing without --feature-weight or --texture-weight"),
+        ({"loss_reduction": 2}, "is nothing without --feature-weight, --texture-weight or --perceptual-weight"),
     ],
 )
 def test_too_small_inputs_of_the_loss_network_are_refused(
