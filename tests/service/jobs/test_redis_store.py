@@ -13,8 +13,10 @@ from service.errors import JobsUnavailable
 from service.jobs.job import JobState
 from service.jobs.record import Delivery, DeliveryState, JobProgress
 from service.jobs.redis_store import RedisJobStore
+from service.jobs.result_objects import ResultObjects
 from service.jobs.store import ClaimLost, RunClaim
 from service.telemetry.metrics import Metrics
+from tests.buckets import s3_server, truncated, unavailable
 from tests.service.jobs.redis_server import RedisServer, redis_server
 from tests.service.jobs.stores import FILES, SUCCESS, Bench, owned
 from tests.service.live import settings
@@ -169,6 +171,36 @@ def test_large_results_are_objects_that_go_with_their_jobs(bench: Bench) -> None
         assert await one.find("small") is None
 
     run(bench, scenario, job_results_url=f"file://{shared}", job_inline_bytes=8, job_seconds=100.0)
+
+
+IMAGE = b"painted" * 1000
+
+
+def test_results_in_a_bucket_survive_its_faults(bench: Bench) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one"), FILES)
+        claim = await claimed(one)
+        path = f"/bucket/results/{claim.token}"
+        bucket.faults = [(f"PUT {path}", unavailable)] * 3
+        with pytest.raises(JobsUnavailable, match="results cannot be written"):
+            await one.finish(claim, SUCCESS, IMAGE)
+        await one.finish(claim, SUCCESS, IMAGE)
+        bucket.faults = [(f"GET {path}", truncated), (f"GET {path}", unavailable)]
+        assert await other.result("one") == IMAGE
+        bucket.faults = [(f"GET {path}", unavailable)] * 3
+        with pytest.raises(JobsUnavailable, match="results cannot be read"):
+            await other.result("one")
+        await other.remove("one")
+        bucket.faults = [(f"DELETE {path}", unavailable)] * 3
+        await one.sweep()
+        assert bucket.read(path.removeprefix("/bucket/")) == IMAGE
+        await one.sweep()
+        with pytest.raises(FileNotFoundError):
+            ResultObjects("s3://bucket/results").read(claim.token)
+
+    with s3_server() as bucket:
+        bucket.create()
+        run(bench, scenario, job_results_url="s3://bucket/results")
 
 
 def test_object_of_a_replica_that_lost_its_job_is_deleted(bench: Bench) -> None:
