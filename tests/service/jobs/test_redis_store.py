@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from service.errors import JobsUnavailable
 from service.jobs.job import JobState
 from service.jobs.record import Delivery, DeliveryState, JobProgress
-from service.jobs.redis_store import RedisJobStore
+from service.jobs.redis_store import PREFIX, RedisJobStore
 from service.jobs.result_objects import ResultObjects
 from service.jobs.store import ClaimLost, RunClaim
 from service.telemetry.metrics import Metrics
@@ -193,10 +193,13 @@ def test_results_in_a_bucket_survive_its_faults(bench: Bench) -> None:
         await other.remove("one")
         bucket.faults = [(f"DELETE {path}", unavailable)] * 3
         await one.sweep()
-        assert bucket.read(path.removeprefix("/bucket/")) == IMAGE
+        assert bench.server.client.zcard(f"{PREFIX}objects") == 1
         await one.sweep()
+        assert bench.server.client.zcard(f"{PREFIX}objects") == 0
         with pytest.raises(FileNotFoundError):
             ResultObjects("s3://bucket/results").read(claim.token)
+
+    assert bench.server is not None
 
     with s3_server() as bucket:
         bucket.create()

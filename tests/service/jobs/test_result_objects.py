@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -75,7 +75,7 @@ def test_bucket_that_does_not_answer_is_not_waited_for(bucket: Bucket, method: s
     go_on = threading.Event()
     bucket.faults = [(f"{method} {PATH}", stuck(go_on))]
     objects = s3(TransferPolicy(attempts=1, seconds=0.05))
-    actions = {
+    actions: dict[str, Callable[[], object]] = {
         "GET": lambda: objects.read("one"),
         "PUT": lambda: objects.write("one", b""),
         "DELETE": lambda: objects.remove("one"),
