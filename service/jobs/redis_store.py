@@ -32,11 +32,15 @@ PREFIX = "pastiche:{jobs}:"
 RETRY_SECONDS = 5
 """After how long clients may try again while Redis is away."""
 
+CLUSTER = "Redis is a cluster, which is not spoken here; name a lone Redis, or Sentinels"
+
 REASONS: Sequence[tuple[type[Exception], str]] = (
     (exceptions.AuthenticationError, "Redis refuses the password"),
     (exceptions.NoPermissionError, "Redis does not permit the commands that jobs need"),
     (exceptions.BusyLoadingError, "Redis is loading its data"),
     (exceptions.ReadOnlyError, "Redis is a replica that cannot be written"),
+    (exceptions.MovedError, CLUSTER),
+    (exceptions.ClusterError, CLUSTER),
     (exceptions.OutOfMemoryError, "Redis has no memory left"),
     (exceptions.TimeoutError, "Redis does not answer in time"),
     (exceptions.ConnectionError, "Redis cannot be reached"),

@@ -1,14 +1,19 @@
 """What the Redis job store promises beside test_store.py: several replicas, and failures of Redis."""
 
 import asyncio
+import shutil
+import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from redis.asyncio import Redis
 
+from benchmarks.servers import free_port
 from service.errors import JobsUnavailable
 from service.jobs.job import JobState
 from service.jobs.record import Delivery, DeliveryState, JobProgress
@@ -17,9 +22,9 @@ from service.jobs.result_objects import ResultObjects
 from service.jobs.store import ClaimLost, RunClaim
 from service.telemetry.metrics import Metrics
 from tests.buckets import s3_server, truncated, unavailable
-from tests.service.jobs.redis_server import RedisServer, redis_server
+from tests.service.jobs.redis_server import MISSING, RedisServer, redis_server
 from tests.service.jobs.stores import FILES, SUCCESS, Bench, owned
-from tests.service.live import settings
+from tests.service.live import settings, wait_for
 
 Scenario = Callable[[RedisJobStore, RedisJobStore], Awaitable[None]]
 
@@ -317,3 +322,30 @@ def test_time_is_that_of_the_server(server: RedisServer, tmp_path: Path) -> None
 
     server.client.flushall()
     asyncio.run(scenario())
+
+
+def test_redis_cluster_is_told_from_a_redis_that_fails(tmp_path: Path) -> None:
+    if shutil.which("redis-server") is None:
+        pytest.skip(MISSING)
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--cluster-enabled", "yes", "--save", "", "--dir", str(tmp_path)]
+
+    async def scenario() -> None:
+        store = RedisJobStore(settings(tmp_path, jobs_url=f"redis://127.0.0.1:{port}/0"), Metrics())
+        with pytest.raises(JobsUnavailable, match="is a cluster, which is not spoken here; name a lone Redis"):
+            await store.find("one")
+        await store.close()
+
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as node, redis.Redis(port=port) as client:
+        try:
+            wait_for(partial(_answers, client), lambda answers: answers)
+            asyncio.run(scenario())
+        finally:
+            node.kill()
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
