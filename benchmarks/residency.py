@@ -58,12 +58,12 @@ def run(chosen: Namespace) -> Tables:
     """One row for each budget of the device."""
     if chosen.quick:
         chosen.styles, chosen.requests, chosen.device_mib = 20, 60, (50,)
-    tables: Tables = {"residency": [Simulation(chosen, device).run() for device in chosen.device_mib]}
-    if chosen.served:
-        measurement = Measurement(chosen.served, chosen.requests, chosen.clients, chosen.zipf)
-        with tempfile.TemporaryDirectory() as folder:
-            tables["a real service on this processor"] = measurement.rows(chosen.shares, Path(folder))
-    return tables
+    simulated = {"residency": [Simulation(chosen, device).run() for device in chosen.device_mib]}
+    if not chosen.served:
+        return simulated
+    measurement = Measurement(chosen.served, chosen.requests, chosen.clients, chosen.zipf)
+    with tempfile.TemporaryDirectory() as folder:
+        return simulated | {"a real service on this processor": measurement.rows(chosen.shares, Path(folder))}
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

@@ -181,7 +181,7 @@ def test_large_results_are_objects_that_go_with_their_jobs(bench: Bench) -> None
 IMAGE = b"painted" * 1000
 
 
-def test_results_in_a_bucket_survive_its_faults(bench: Bench) -> None:
+def test_results_in_a_bucket_survive_its_faults(bench: Bench, server: RedisServer) -> None:
     async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
         await one.create(owned("one"), FILES)
         claim = await claimed(one)
@@ -198,13 +198,11 @@ def test_results_in_a_bucket_survive_its_faults(bench: Bench) -> None:
         await other.remove("one")
         bucket.faults = [(f"DELETE {path}", unavailable)] * 3
         await one.sweep()
-        assert bench.server.client.zcard(f"{PREFIX}objects") == 1
+        assert server.client.zcard(f"{PREFIX}objects") == 1
         await one.sweep()
-        assert bench.server.client.zcard(f"{PREFIX}objects") == 0
+        assert server.client.zcard(f"{PREFIX}objects") == 0
         with pytest.raises(FileNotFoundError):
             ResultObjects("s3://bucket/results").read(claim.token)
-
-    assert bench.server is not None
 
     with s3_server() as bucket:
         bucket.create()
