@@ -1,18 +1,23 @@
 """`residency`: answers of a service with more styles than fit, simulated by the scheduler's own code. Needs no device.
 
+With `--served` a real one on this machine's processor is measured as well (`served_styles.py`).
+
 Styles are asked for as on the web, by Zipf's law. The seconds of batches and of loads are options; the tiles' and the
 loads' time passes by a clock of the simulation.
 """
 
 import asyncio
 import random
+import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.report import Row, Tables
+from benchmarks.served_styles import Measurement
 from benchmarks.stats import median
 from model_store import NetworkSpec, TransformNetwork
 from service.engine.admission import Admission, QueueLimits
@@ -45,13 +50,20 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--batch-ms", type=float, default=1.0, help="of one image on the device")
     parser.add_argument("--host-ms", type=float, default=1.0, help="for weights to come from the host")
     parser.add_argument("--disk-ms", type=float, default=60.0, help="to read, verify and load them from the store")
+    parser.add_argument("--served", type=int, default=0, help="styles of a real service, measured on this machine")
+    parser.add_argument("--shares", type=float, nargs="+", default=(0.05, 0.25, 0.96), help="of them that may be held")
 
 
 def run(chosen: Namespace) -> Tables:
     """One row for each budget of the device."""
     if chosen.quick:
         chosen.styles, chosen.requests, chosen.device_mib = 20, 60, (50,)
-    return {"residency": [Simulation(chosen, device).run() for device in chosen.device_mib]}
+    simulated = {"residency": [Simulation(chosen, device).run() for device in chosen.device_mib]}
+    if not chosen.served:
+        return simulated
+    measurement = Measurement(chosen.served, chosen.requests, chosen.clients, chosen.zipf)
+    with tempfile.TemporaryDirectory() as folder:
+        return simulated | {"a real service on this processor": measurement.rows(chosen.shares, Path(folder))}
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

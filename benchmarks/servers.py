@@ -120,9 +120,9 @@ class Server:
         """The id of the process, whose children also belong to the server."""
         return self._process.pid
 
-    def wait_until_ready(self) -> None:
-        """Wait for status 200. Raises RuntimeError with the end of the log if the server ends or START_SECONDS pass."""
-        end = time.monotonic() + START_SECONDS
+    def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
+        """Wait for status 200. Raises RuntimeError with the end of the log if the server ends or the seconds pass."""
+        end = time.monotonic() + seconds
         while self._status() != 200:
             if self._process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"{self.spec.name} did not start:\n{self._log.read_text()[-2000:]}")
@@ -200,15 +200,15 @@ class Server:
 
 
 @contextmanager
-def running(spec: ServerSpec) -> Iterator[Server]:
-    """Start a server and wait until it is ready. It is stopped at the end of the block.
+def running(spec: ServerSpec, start_seconds: float = START_SECONDS) -> Iterator[Server]:
+    """Start a server and wait until it is ready, for so long. It is stopped at the end of the block.
 
     Raises RuntimeError if it does not start.
     """
     with tempfile.TemporaryDirectory() as folder:
         server = Server(spec, Path(folder) / "log")
         try:
-            server.wait_until_ready()
+            server.wait_until_ready(start_seconds)
             yield server
         finally:
             server.stop()

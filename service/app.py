@@ -248,10 +248,7 @@ def _job_store(settings: Settings, metrics: Metrics) -> JobStore:
         from service.jobs.redis_store import RedisJobStore  # noqa: PLC0415 # an extra
     except ImportError as error:
         raise ValueError("jobs_url needs redis-py: pip install 'pastiche[redis]'") from error
-    try:
-        return RedisJobStore(settings, metrics)
-    except ImportError as error:
-        raise ValueError(f"job_results_url: {error}; pip install 'pastiche[stores]'") from error
+    return RedisJobStore(settings, metrics)
 
 
 def _webhook_sender(settings: Settings) -> WebhookSender | None:

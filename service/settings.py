@@ -234,10 +234,15 @@ class Settings(BaseSettings):
         60.0,
         gt=0,
         le=3600,
-        description="seconds for a body to arrive, and then for its answer, where X-Request-Timeout does not say",
+        description="seconds for a body to arrive, and then for its answer, where X-Request-Timeout does not say: what "
+        "would take longer is refused",
     )
     max_request_timeout: float = Field(
-        600.0, gt=0, le=86400, description="most seconds that X-Request-Timeout may ask for"
+        600.0,
+        gt=0,
+        le=86400,
+        description="most seconds that X-Request-Timeout may ask for; without it, the time after which a request that "
+        "was accepted is given up",
     )
     stall_seconds: float = Field(300.0, gt=0, description="seconds in one device operation after which /livez fails")
 

@@ -1,4 +1,4 @@
-"""Files at a URL by fsspec: whole reads with retries and a deadline, and writes that never overwrite another's."""
+"""Files at a URL by fsspec: with retries and deadlines, and writes that never overwrite another's."""
 
 import importlib
 import random
@@ -76,6 +76,13 @@ class ObjectStorage:
         run = partial(self._run, seconds=self._seconds(len(content)))
         self._try(lambda: write(self._at(path), content, old, run), path, 1)
 
+    def put(self, path: str, content: bytes) -> None:
+        """Write a file whatever is there, for paths that nobody else writes. Raises StoreAway."""
+        try:
+            self._try(partial(self._put_once, path, content), path, None)
+        except FileNotFoundError as error:
+            raise StoreAway(f"the store {self.url} has no bucket: {_describe(error)}") from error
+
     def files(self) -> list[ListedFile]:
         """All files. Raises StoreAway."""
         found: Mapping[str, Mapping[str, Any]] = self._try(self._list_once, "a list of its files", None)
@@ -87,6 +94,10 @@ class ObjectStorage:
     def delete(self, path: str) -> None:
         """Delete a file, if it is there. Raises ReadOnlyStore, StoreAway."""
         self.require_writable()
+        self.discard(path)
+
+    def discard(self, path: str) -> None:
+        """Delete a file that nobody else writes, if it is there. Raises StoreAway."""
         self._try(partial(self._delete_once, path), path, None)
 
     def require_writable(self) -> None:
@@ -103,6 +114,11 @@ class ObjectStorage:
         if len(content) < size:
             raise OSError(f"truncated: {len(content)} of {size} bytes")
         return content
+
+    def _put_once(self, path: str, content: bytes) -> None:
+        if "file" in self._filesystem.protocol:  # object storages have no folders
+            self._filesystem.makedirs(self._root, exist_ok=True)
+        self._run("pipe_file", self._at(path), content, seconds=self._seconds(len(content)))
 
     def _list_once(self) -> Mapping[str, Mapping[str, Any]]:
         self._filesystem.invalidate_cache()

@@ -122,13 +122,13 @@ class Admission(Generic[Model]):
     ) -> list[InferenceRequest[Model]]:
         """Inference requests for the first of a client's frames, all of which could be admitted now.
 
-        Raises Draining, or Overloaded where they could not.
+        Raises Draining, or Overloaded where they could not. What another replica had admitted needs memory alone.
         """
         if self.draining:
             raise Draining
         requests = self.new_requests(specs, deadline, frames)
         try:
-            self._check(requests, frames)
+            self._check(requests, frames, deadline)
         except Overloaded as refusal:
             refusal.frames, refusal.pixels = frames, frames * sum(spec.height * spec.width for spec in specs)
             raise
@@ -213,7 +213,10 @@ class Admission(Generic[Model]):
         if _may_leave(request.deadline):
             self.patience.observe(self._clock() - request.times.admitted, left=left)
 
-    def _check(self, requests: Sequence[InferenceRequest[Model]], frames: int) -> None:
+    def _check(self, requests: Sequence[InferenceRequest[Model]], frames: int, deadline: Deadline) -> None:
+        if deadline.accepted:
+            self._check_pixels(requests, frames)
+            return
         self._check_limits(requests, frames)
         if self.inferences:  # an idle service tries whatever comes: the prediction may be wrong
             others = self.backlog.predictions()
@@ -223,14 +226,23 @@ class Admission(Generic[Model]):
     def _check_limits(self, requests: Sequence[InferenceRequest[Model]], frames: int) -> None:
         limits, backlog = self._limits, self.backlog
         inferences = len(backlog.inferences) + frames * len(requests)
-        pixels = backlog.output_pixels + frames * sum(request.spec.output_pixels for request in requests)
-        for what, actual, accepted in (
-            ("requests", backlog.client_requests + 1, limits.requests),
-            ("inference requests (frames times networks)", inferences, limits.inferences),
-            ("output pixels", pixels, limits.pixels),
-        ):
-            if actual > accepted:
-                raise self._overloaded(what, actual, accepted)
+        self._check_limit("requests", backlog.client_requests + 1, limits.requests)
+        self._check_limit("inference requests (frames times networks)", inferences, limits.inferences)
+        self._check_pixels(requests, frames)
+
+    def _check_pixels(self, requests: Sequence[InferenceRequest[Model]], frames: int) -> None:
+        pixels = self.backlog.output_pixels + frames * sum(request.spec.output_pixels for request in requests)
+        self._check_limit("output pixels", pixels, self._limits.pixels)
+
+    def _check_limit(self, what: str, actual: int, accepted: int) -> None:
+        """Raise Overloaded where there is more than fits.
+
+        There is room when the excess share of everything admitted is done.
+        """
+        if actual > accepted:
+            wait = max(1, math.ceil(self.backlog.seconds() * min(1.0, (actual - accepted) / actual)))
+            detail = f"with this request {actual} {what} would be admitted, {accepted} are accepted; retry in {wait} s"
+            raise Overloaded(detail, retry_after=wait)
 
     def _check_time(
         self, requests: Sequence[InferenceRequest[Model]], frames: int, others: Sequence[Prediction]
@@ -263,13 +275,6 @@ class Admission(Generic[Model]):
                 wait = max(1, math.ceil(needed + late * other.remaining_seconds / self._lanes))
                 detail = f"it would make an answer late that another client waits for; retry in {wait} s"
                 raise Overloaded(detail, retry_after=wait)
-
-    def _overloaded(self, what: str, actual: int, accepted: int) -> Overloaded:
-        """The refusal of more than fits; there is room when the excess share of everything admitted is done."""
-        share = min(1.0, (actual - accepted) / actual)
-        wait = max(1, math.ceil(self.backlog.seconds() * share))
-        detail = f"with this request {actual} {what} would be admitted, {accepted} are accepted; retry in {wait} s"
-        return Overloaded(detail, retry_after=wait)
 
 
 def _may_leave(deadline: Deadline) -> bool:

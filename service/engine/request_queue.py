@@ -31,7 +31,7 @@ class Position:
     """How many requests came before it: of two that are equally urgent, the first goes first."""
     due: float
     latest_start: float
-    """When it must have all lanes, to be done before its deadline."""
+    """When it must have all lanes, to be done before it is given up."""
     shape: Shape
     """Of its next tile."""
 
@@ -141,7 +141,7 @@ class RequestQueue(Generic[Model]):
         return first and first[2]
 
     def pop_late(self, now: float) -> Iterator[InferenceRequest[Model]]:
-        """Remove and give those that cannot be done before their deadlines."""
+        """Remove and give those that cannot be done before they are given up."""
         while (first := self._by_latest_start.first()) and first[0] <= now:
             request = first[2]
             self.renew(request)
@@ -170,5 +170,5 @@ def shape_of_next_tile(request: InferenceRequest[Model]) -> Shape:
 
 def _position(request: InferenceRequest[Model], arrival: int) -> Position:
     minimum = request.minimum_seconds()
-    latest_start = request.deadline.at - minimum * SAFETY_FACTOR
+    latest_start = request.deadline.end - minimum * SAFETY_FACTOR
     return Position(arrival, request.due_given(minimum), latest_start, shape_of_next_tile(request))

@@ -1,9 +1,9 @@
 """Several devices of one machine as one: a runner for each, all of which have all networks. No HTTP, no asyncio.
 
-A batch goes to the device that has the fewest. It does not matter which ran its network last: to copy weights into a
-captured graph takes microseconds. A device that is lost gets no further batch, what it had is computed by another one,
-and the pool is lost when none is left. That is not certain to help: an error of one GPU can make calls of the others in
-this process fail, too (`Runner.translated_errors`).
+A batch goes to the device that has the fewest; of several these take turns. It does not matter which ran its network
+last: to copy weights into a captured graph takes microseconds. A device that is lost gets no further batch, what it had
+is computed by another one, and the pool is lost when none is left. That is not certain to help: an error of one GPU can
+make calls of the others in this process fail, too (`Runner.translated_errors`).
 """
 
 import logging
@@ -31,7 +31,7 @@ class RunnerPool:
         self.runners = tuple(runners)
         self._lock = Lock()
         self._batches = dict.fromkeys(self.runners, 0)
-        """That each has, waiting ones included."""
+        """That each has, waiting ones included; the device that was given one last is the last."""
         self._coordinating_thread = ThreadPoolExecutor(1, "loading-everywhere")
 
     @property
@@ -66,7 +66,7 @@ class RunnerPool:
         """
         with self._lock:
             runner = self._least_busy()
-            self._batches[runner] += 1
+            self._batches[runner] = self._batches.pop(runner) + 1
         batch = partial(self._run, runner, network, tiles, exclusive)
         future = runner.submit_operation(batch, exclusive=exclusive)
         future.add_done_callback(lambda _: self._on_end(runner))
@@ -118,8 +118,8 @@ class RunnerPool:
             self.submit(network, tiles, exclusive).result()
 
     def _least_busy(self) -> Runner:
-        """Raises DeviceLost where none is left."""
-        working = self.working
+        """That which was given its last batch first, of several. Raises DeviceLost where none is left."""
+        working = [runner for runner in self._batches if runner.lost is None]
         if not working:
             raise DeviceLost(self.lost or "")
         return min(working, key=self._batches.__getitem__)

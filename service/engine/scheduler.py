@@ -127,8 +127,8 @@ class Scheduler(Generic[Model]):
         return result
 
     async def _result_on_device(self, request: InferenceRequest[Model]) -> Pixels:
-        """The request waits for the weights of its model before it is queued, until its deadline; others go on."""
-        waiting = asyncio.timeout(max(0.0, request.deadline.at - self._clock()))
+        """The request waits for the weights of its model before it is queued, until it is given up; others go on."""
+        waiting = asyncio.timeout(max(0.0, request.deadline.end - self._clock()))
         try:
             async with waiting, self._hold_weights(request.model):
                 waiting.reschedule(None)
@@ -215,10 +215,10 @@ class Scheduler(Generic[Model]):
         return self._concurrency.exclusive_batches and request.tile_count == 1 and alone
 
     def _give_up_late(self) -> None:
-        """Fail what cannot be done before its deadline. A lone request is tried: the prediction may be wrong."""
+        """Fail what cannot be done before it is given up. A lone request is tried: the prediction may be wrong."""
         now = self._clock()
         if len(self._admission.inferences) == 1:
-            late = [request for request in self._queue if request.deadline.at <= now]
+            late = [request for request in self._queue if request.deadline.end <= now]
         else:
             late = list(self._queue.pop_late(now))
         for request in late:

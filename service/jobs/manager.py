@@ -131,11 +131,15 @@ class JobManager:
         return job, new
 
     async def result(self, job: Job) -> bytes:
-        """The finished image. Raises UnknownJob where the job was just deleted."""
+        """The finished image. Raises UnknownJob where the job was just deleted, or its result was by somebody else."""
         try:
             return await self._store.result(job.record.id)
         except FileNotFoundError as error:
-            raise UnknownJob(f"job {public_id(job.record.id)!r} has been deleted") from error
+            name = public_id(job.record.id)
+            if await self._store.find(job.record.id) is None:
+                raise UnknownJob(f"job {name!r} has been deleted") from error
+            lost = f"the result of job {name!r} is gone from its store; delete the job, and begin it again"
+            raise UnknownJob(lost) from error
 
     async def remove(self, job_id: str) -> None:
         """Cancel a job, which frees its place on the device, and delete it with its result. Raises UnknownJob."""

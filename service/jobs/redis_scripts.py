@@ -3,7 +3,7 @@
 Below the prefix of the keys:
 
 job:<id>     hash: record, state (waiting, running, ended), owner, order, image, mask; attempts, token, progress;
-             outcome, result or object (its path); delivery, delivery_token. It expires with its result
+             outcome, result or object (its name); delivery, delivery_token. It expires with its result
 waiting      sorted set: ids by their order
 running      sorted set: ids by when their claim expires
 ended        sorted set: ids by when they ended
@@ -12,7 +12,7 @@ deliveries   sorted set: ids by when their webhook is due, or its claim expires
 sizes        hash: bytes by id
 bytes        their sum
 unfinished   hash: jobs that have not ended, by owner
-objects      sorted set: paths of results outside of Redis by when they are deleted
+objects      sorted set: names of results outside of Redis by when they are deleted
 
 Times are seconds since 1970 of the server's clock, so that the clocks of replicas do not matter. Arguments are a JSON
 object, and after it contents as bytes.

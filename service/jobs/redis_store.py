@@ -32,11 +32,15 @@ PREFIX = "pastiche:{jobs}:"
 RETRY_SECONDS = 5
 """After how long clients may try again while Redis is away."""
 
+CLUSTER = "Redis is a cluster, which is not spoken here; name a lone Redis, or Sentinels"
+
 REASONS: Sequence[tuple[type[Exception], str]] = (
     (exceptions.AuthenticationError, "Redis refuses the password"),
     (exceptions.NoPermissionError, "Redis does not permit the commands that jobs need"),
     (exceptions.BusyLoadingError, "Redis is loading its data"),
     (exceptions.ReadOnlyError, "Redis is a replica that cannot be written"),
+    (exceptions.MovedError, CLUSTER),
+    (exceptions.ClusterError, CLUSTER),
     (exceptions.OutOfMemoryError, "Redis has no memory left"),
     (exceptions.TimeoutError, "Redis does not answer in time"),
     (exceptions.ConnectionError, "Redis cannot be reached"),
@@ -54,7 +58,7 @@ class RedisJobStore:
     sweep_seconds = 5.0
 
     def __init__(self, settings: Settings, metrics: Metrics, clock: str = scripts.SERVER_CLOCK) -> None:
-        """`clock`: the time in seconds, as an expression in Lua. Raises ImportError where the results need an extra."""
+        """`clock`: the time in seconds, as an expression in Lua. Raises StoreError where results have no store."""
         self.renew_seconds: float | None = settings.job_lease_seconds / 10
         self._settings = settings
         self._metrics = metrics
@@ -110,9 +114,9 @@ class RedisJobStore:
     async def result(self, job_id: str) -> bytes:
         """See JobStore."""
         async with self._available():
-            inline, path = await self._fields(job_id, "result", "object")
-        if path is not None:
-            return await self._read(path.decode())
+            inline, name, outcome = await self._fields(job_id, "result", "object", "outcome")
+        if name is not None and outcome is not None:
+            return await self._read(name.decode(), JobOutcome.model_validate_json(outcome))
         if inline is None:
             raise FileNotFoundError(job_id)
         return inline
@@ -157,8 +161,8 @@ class RedisJobStore:
         if outcome.result is None:
             arguments["failed"] = True
         elif self._objects is not None and len(content) > self._settings.job_inline_bytes:
-            path = await self._write(claim, content, self._objects)
-            arguments |= {"object": path, "object_bytes": len(content)}
+            await self._write(claim, content, self._objects)
+            arguments |= {"object": claim.token, "object_bytes": len(content)}
         inline = b"" if "object" in arguments else content
         answer, dropped = await self._run(scripts.FINISH, arguments, _json(outcome), inline)
         self._count_dropped(dropped)
@@ -199,39 +203,37 @@ class RedisJobStore:
         self._counts = JobCounts(dict(zip(JobState, counts, strict=True)), size)
         self._count_dropped(dropped)
         if self._objects is not None:
-            for path in objects:
-                await self._delete(path.decode(), self._objects)
+            for name in objects:
+                await self._delete(name.decode(), self._objects)
 
-    async def _write(self, claim: RunClaim, content: bytes, objects: ResultObjects) -> str:
-        """The path of a new object, which is deleted in an hour unless its job ends with it."""
-        path = objects.path(claim.token)
-        arguments = {"object": path, "unclaimed_seconds": scripts.UNCLAIMED_SECONDS}
+    async def _write(self, claim: RunClaim, content: bytes, objects: ResultObjects) -> None:
+        """Write an object of the claim's name, which is deleted in an hour unless its job ends with it."""
+        arguments = {"object": claim.token, "unclaimed_seconds": scripts.UNCLAIMED_SECONDS}
         await self._run(scripts.RESERVE, arguments)
         try:
-            await asyncio.to_thread(objects.write, path, content)
+            await asyncio.to_thread(objects.write, claim.token, content)
         except Exception as error:
             logger.warning("job %s: its result cannot be written to job_results_url: %r", claim.record.id, error)
             raise jobs_unavailable("results cannot be written to their store", RETRY_SECONDS) from error
-        return path
 
-    async def _read(self, path: str) -> bytes:
+    async def _read(self, name: str, outcome: JobOutcome) -> bytes:
         if self._objects is None:
             raise jobs_unavailable("this replica has no job_results_url, where the result is", RETRY_SECONDS)
         try:
-            return await asyncio.to_thread(self._objects.read, path)
+            return await asyncio.to_thread(self._objects.read, name, outcome.result.bytes if outcome.result else 0)
         except FileNotFoundError:
             raise
         except Exception as error:
             logger.exception("a result cannot be read from job_results_url")
             raise jobs_unavailable("results cannot be read from their store", RETRY_SECONDS) from error
 
-    async def _delete(self, path: str, objects: ResultObjects) -> None:
+    async def _delete(self, name: str, objects: ResultObjects) -> None:
         try:
-            await asyncio.to_thread(objects.remove, path)
+            await asyncio.to_thread(objects.remove, name)
         except Exception:
             logger.exception("a result cannot be deleted from job_results_url")
         else:
-            await self._run(scripts.FORGET_OBJECT, {"object": path})
+            await self._run(scripts.FORGET_OBJECT, {"object": name})
 
     async def _fields(self, job_id: str, *names: str) -> list[bytes | None]:
         """What a job has under these names; None for what it has not."""

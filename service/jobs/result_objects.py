@@ -1,35 +1,26 @@
 """Results of jobs outside of Redis: files at a URL that fsspec knows. Its methods block: call them in a thread."""
 
-import posixpath
+from model_store.remote.object_storage import ObjectStorage, TransferPolicy
 
-import fsspec
+POLICY = TransferPolicy(attempts=3, seconds=10.0)
+"""A client waits for a result."""
 
 
 class ResultObjects:
-    """Files below one URL, such as s3://bucket/prefix or file:///shared. Failures are OSError, or the library's own."""
+    """Files below one URL, such as s3://bucket/prefix or file:///shared. Raises StoreAway where it does not answer."""
 
-    def __init__(self, url: str) -> None:
-        """Raises ValueError or ImportError where there is nothing that speaks with that URL."""
-        self._files, self._root = fsspec.url_to_fs(url)
+    def __init__(self, url: str, policy: TransferPolicy = POLICY) -> None:
+        """Raises StoreError where nothing speaks with that URL, or the extra for it is missing."""
+        self._files = ObjectStorage(url, policy)
 
-    def path(self, name: str) -> str:
-        """Where the object of that name is."""
-        return posixpath.join(self._root, name)
+    def write(self, name: str, content: bytes) -> None:
+        """Write an object; again changes nothing."""
+        self._files.put(name, content)
 
-    def write(self, path: str, content: bytes) -> None:
-        """Write an object."""
-        if self._files.protocol in ("file", ("file", "local")):  # object stores have no folders
-            self._files.makedirs(self._root, exist_ok=True)
-        self._files.pipe_file(path, content)
+    def read(self, name: str, size: int = 0) -> bytes:
+        """The object, of at least `size` bytes. Raises FileNotFoundError where it is gone."""
+        return self._files.read(name, size)
 
-    def read(self, path: str) -> bytes:
-        """The object. Raises FileNotFoundError where it is gone."""
-        content: bytes = self._files.cat_file(path)
-        return content
-
-    def remove(self, path: str) -> None:
+    def remove(self, name: str) -> None:
         """Delete an object, if it is there."""
-        try:
-            self._files.rm_file(path)
-        except FileNotFoundError:
-            return
+        self._files.discard(name)

@@ -65,7 +65,7 @@ class RequestCoalescer:
         try:
             return await self._join(shared, request, trace)
         except (DeadlineExceeded, Overloaded):
-            if monotonic() >= request.timeout.deadline().at:
+            if monotonic() >= request.timeout.deadline().end:
                 raise
         return await self._encoded(key, request, image, trace)  # the run had an earlier deadline than this request
 
@@ -86,10 +86,10 @@ class RequestCoalescer:
         began = perf_counter()
         trace.inferences = shared.trace.inferences
         try:
-            async with asyncio.timeout(request.timeout.deadline().at - monotonic()):
+            async with asyncio.timeout(request.timeout.deadline().end - monotonic()):
                 return await self._wait(shared)
         except TimeoutError as error:
-            seconds = request.timeout.seconds
+            seconds = request.timeout.longest
             detail = f"the answer was not ready in {seconds:g} s; send a larger X-Request-Timeout"
             raise DeadlineExceeded(detail) from error
         finally:

@@ -126,7 +126,7 @@ class ImagePipeline:
 
     async def _run(self, request: ResolvedRequest, image: bytes, trace: Trace) -> EncodedImage:
         arrived = request.timeout.deadline()
-        async with _time_until(arrived.at, request.timeout.seconds):
+        async with _time_until(arrived.end, request.timeout.longest):
             header = await self.inspect(image)
             file_format = request.output.choose_format(header)
             plan = plan_frame(request, header, file_format)
@@ -140,7 +140,7 @@ class ImagePipeline:
         with self._admission.admit(plan.inferences, deadline, header.frames) as inferences:
             trace.inferences.extend(inferences)
             execution = Execution(request, plan, file_format, inferences, header, mask_pixels, trace)
-            async with _time_until(deadline.at, request.timeout.seconds):
+            async with _time_until(deadline.end, request.timeout.longest):
                 content = await self._execute(execution, image)
         for inference in inferences:
             self._metrics.output_pixels.labels(inference.model.name).inc(inference.spec.output_pixels)
@@ -153,7 +153,7 @@ class ImagePipeline:
         deadline, operation = request.timeout.deadline(), request.operation
         self._admission.check(operation.plan(Size(*header.upright_size)).inferences, deadline, header.frames)
         with trace.stage("assess"):
-            async with _time_until(deadline.at, request.timeout.seconds):
+            async with _time_until(deadline.end, request.timeout.longest):
                 damage = Damage() if header.frames > 1 else await self._codecs.assess(image, header)
         return replace(request, operation=operation.for_image(damage))
 

@@ -27,16 +27,26 @@ class Timeout:
     """Seconds that the client has named, counted from `arrived`: when the request was resolved."""
     priority: Priority = Priority.INTERACTIVE
     arrived: float = field(default_factory=monotonic)
+    grace: float = 0.0
+    """Seconds by which an answer may be late, once it was admitted, for a client that names no timeout."""
+    accepted: bool = False
+    """See `Deadline`."""
 
     @property
     def seconds(self) -> float:
         """The timeout that applies."""
         return self.named or self.default
 
+    @property
+    def longest(self) -> float:
+        """Seconds after which the answer is given up."""
+        return self.named or self.default + self.grace
+
     def deadline(self) -> Deadline:
         """That of a request that is admitted now."""
         begin = self.arrived if self.named else monotonic()
-        return Deadline(begin + self.seconds, self.priority, is_default=self.named is None)
+        grace = 0.0 if self.named else self.grace
+        return Deadline(begin + self.seconds, self.priority, self.named is None, grace, self.accepted)
 
 
 @dataclass(frozen=True)
@@ -67,8 +77,13 @@ def resolve(
     settings: Settings,
     mask: bytes | None = None,
     default_timeout: float | None = None,
+    *,
+    accepted: bool = False,
 ) -> ResolvedRequest:
-    """Look up what a request names. `default_timeout` (seconds) overrides that of the settings.
+    """Look up what a request names.
+
+    `default_timeout` (seconds) overrides that of the settings, and what comes after it is given up; `accepted`: see
+    `Deadline`. Without either an answer that was admitted is given up when the longest timeout is over.
 
     Raises InvalidRequest for more time than is allowed and for malformed mixtures, UnknownModel, ModelUnavailable.
     """
@@ -76,7 +91,8 @@ def resolve(
     if request.timeout is not None and request.timeout > most:
         raise InvalidRequest(f"X-Request-Timeout is {request.timeout:g}; at most {most:g} seconds are accepted")
     default = settings.request_timeout if default_timeout is None else default_timeout
-    timeout = Timeout(default, request.timeout, request.parameters.priority)
+    grace = max(0.0, most - default) if default_timeout is None else 0.0
+    timeout = Timeout(default, request.timeout, request.parameters.priority, grace=grace, accepted=accepted)
     output = request.parameters.output_spec(request.formats)
     return ResolvedRequest(_operation(request, models), timeout, output, mask, request.mask_meaning)
 

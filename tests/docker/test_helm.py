@@ -40,10 +40,27 @@ OPTIONS: Mapping[str, dict[str, Any]] = {
         }
     },
     "settings": {"settings": {"max_queue_requests": 64, "log_format": "json"}, "secretEnvironment": "pastiche"},
+    "files": {
+        "image": {"repository": "registry.example/pastiche", "pullSecrets": ["registry"]},
+        "settings": {"keys_file": "/etc/pastiche/keys.toml", "threads": 3},
+        "environment": {"AWS_ENDPOINT_URL": "https://s3.example", "AWS_CA_BUNDLE": "/etc/authority/ca.crt"},
+        "volumes": [
+            {"name": "keys", "secret": {"secretName": "keys"}},
+            {"name": "authority", "configMap": {"name": "authority"}},
+        ],
+        "volumeMounts": [
+            {"name": "keys", "mountPath": "/etc/pastiche", "readOnly": True},
+            {"name": "authority", "mountPath": "/etc/authority", "readOnly": True},
+        ],
+    },
     "placement": {
         "service": {"type": "LoadBalancer", "port": 8080},
         "podAnnotations": {"team": "images"},
         "affinity": {"podAntiAffinity": {}},
+        "runtimeClassName": "nvidia",
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+        ],
         "disruption": {"maxUnavailable": "50%"},
     },
 }
@@ -75,8 +92,13 @@ def pod(option: str) -> dict[str, Any]:
 
 
 def environment(container: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that a container is given, by their names."""
-    return {entry["name"].removeprefix("PASTICHE_").lower(): entry["value"] for entry in container["env"]}
+    """The settings that a container is given, by their names; what follows its resources is 2."""
+    names = [entry["name"] for entry in container["env"]]
+    assert len(set(names)) == len(names)
+    given = {entry["name"]: entry.get("value", "2") for entry in container["env"]}
+    return {
+        name.removeprefix("PASTICHE_").lower(): value for name, value in given.items() if name.startswith("PASTICHE_")
+    }
 
 
 @needs_helm
@@ -128,6 +150,31 @@ def test_options_become_settings() -> None:
     assert (of("gpu").device, of("defaults").device) == ("cuda:all", "cpu")
     assert (of("settings").max_queue_requests, of("settings").log_format) == (64, "json")
     assert pod("gpu")["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+
+@needs_helm
+def test_threads_and_codec_workers_follow_the_requested_processors() -> None:
+    def following(option: str) -> dict[str, str]:
+        entries = pod(option)["containers"][0]["env"]
+        return {
+            entry["name"]: entry["valueFrom"]["resourceFieldRef"]["resource"]
+            for entry in entries
+            if "valueFrom" in entry
+        }
+
+    assert following("defaults") == dict.fromkeys(["PASTICHE_THREADS", "PASTICHE_CODEC_WORKERS"], "requests.cpu")
+    assert following("files") == {"PASTICHE_CODEC_WORKERS": "requests.cpu"}
+
+
+@needs_helm
+def test_variables_of_libraries_and_places_of_pods_are_passed_on() -> None:
+    (container,) = pod("files")["containers"]
+    assert {"name": "AWS_CA_BUNDLE", "value": "/etc/authority/ca.crt"} in container["env"]
+    assert pod("files")["imagePullSecrets"] == [{"name": "registry"}]
+    placement = render("placement")["Deployment"]["spec"]
+    (spread,) = placement["template"]["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"] == placement["selector"]
+    assert placement["template"]["spec"]["runtimeClassName"] == "nvidia"
 
 
 @needs_helm
@@ -205,6 +252,7 @@ def test_services_and_policies_meet_the_pods() -> None:
         ({"replicas": "two"}, "replicas"),
         ({"unknown": 1}, "unknown"),
         ({"settings": {"port": 80}}, "'port'"),
+        ({"environment": {"PASTICHE_PORT": "80"}}, "PASTICHE_PORT"),
         ({"models": {"shipped": False}}, "models"),
         ({"autoscaling": {"kind": "cron"}}, "autoscaling"),
     ],

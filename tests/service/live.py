@@ -57,11 +57,11 @@ class Live:
         return wait_for(lambda: self.client.get(path), condition)
 
 
-def wait_for(look: Callable[[], Seen], condition: Callable[[Seen], bool]) -> Seen:
-    """What `look` gives as soon as the condition holds for it."""
-    end, pause = time.monotonic() + PATIENCE, 0.005
+def wait_for(look: Callable[[], Seen], condition: Callable[[Seen], bool], patience: float = PATIENCE) -> Seen:
+    """What `look` gives as soon as the condition holds for it; fails after `patience` seconds."""
+    end, pause = time.monotonic() + patience, 0.005
     while not condition(seen := look()):
-        assert time.monotonic() < end, f"not within {PATIENCE} s; last seen: {seen}"
+        assert time.monotonic() < end, f"not within {patience} s; last seen: {seen}"
         time.sleep(pause)
         pause = min(1.3 * pause, 0.1)
     return seen

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Scope
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -11,6 +12,10 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
 """Header fields that are of one connection alone (RFC 9110, section 7.6.1)."""
+
+
+ACCEPTED = "accepted"
+"""In the state of a request: `HttpCall.accepted`."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class HttpCall:
     server: tuple[str, int | None] | None = None
     scheme: str = "http"
     body: bytes = b""
+    accepted: bool = False
+    """Whether it was given to another replica before, which was lost."""
 
     @classmethod
     def of(cls, scope: Scope, body: bytes, without: frozenset[bytes] = frozenset()) -> "HttpCall":
@@ -54,7 +61,7 @@ class HttpCall:
             "client": self.client,
             "server": self.server,
             "scheme": self.scheme,
-            "state": {},
+            "state": {ACCEPTED: self.accepted},
         }
 
 
@@ -65,6 +72,11 @@ class HttpAnswer:
     status: int
     headers: Fields
     body: bytes
+
+
+def was_accepted(request: Request) -> bool:
+    """`HttpCall.accepted` of the call that an application is asked; False where a client asks it directly."""
+    return bool(getattr(request.state, ACCEPTED, False))
 
 
 async def exchange(app: ASGIApp, call: HttpCall) -> HttpAnswer:

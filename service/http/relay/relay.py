@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from time import monotonic
 from typing import Protocol
 
 from fastapi import Request, Response
@@ -17,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import ClientGone, JobsNotShared, NotFound, ReplicaLost, ServiceError
+from service.errors import ClientGone, JobsNotShared, NotFound, Overloaded, ReplicaLost, ServiceError
 from service.http.body import read_undecoded
 from service.http.body_budget import BodyBudget
 from service.http.disconnect import while_connected
@@ -109,7 +110,38 @@ class Relay:
                 raise
             logger.warning("%s: %s is sent again", lost.detail, call.path)
             self._metrics.relay_retries.inc()
+            return await self._answer_accepted(replace(call, accepted=True))
+
+    async def _answer_accepted(self, call: HttpCall) -> HttpAnswer:
+        """The answer to a call that a lost replica had taken on: where the others are full, it waits and is sent again.
+
+        Until the longest timeout is over, or the client leaves.
+        """
+        end = monotonic() + self._settings.max_request_timeout
+        while True:
+            answer = await self._answer_or_refusal(call)
+            wait = _seconds_until_room(answer)
+            if wait is not None and monotonic() + wait < end:
+                await asyncio.sleep(wait)
+            elif isinstance(answer, Overloaded):
+                raise answer
+            else:
+                return answer
+
+    async def _answer_or_refusal(self, call: HttpCall) -> HttpAnswer | Overloaded:
+        """The answer of a replica, or why none takes the call."""
+        try:
             return await self._replicas.answer(call.path, call)
+        except Overloaded as refusal:
+            return refusal
+
+
+def _seconds_until_room(answer: HttpAnswer | Overloaded) -> float | None:
+    """After which a call that was refused for want of room makes sense again; None where it was not."""
+    if isinstance(answer, Overloaded):
+        return answer.retry_after
+    after = dict(answer.headers).get(b"retry-after", b"")
+    return float(after) if answer.status == Overloaded.status and after.isdigit() else None
 
 
 def _repeatable(call: HttpCall) -> HttpCall:

@@ -321,6 +321,29 @@ def test_what_will_be_given_up_anyway_refuses_nobody() -> None:
     at_frontend(scenario)
 
 
+def test_late_work_comes_before_newcomers_for_as_long_as_it_is_wanted() -> None:
+    async def scenario(frontend: Frontend) -> None:
+        frontend.take(model(**SECOND_PER_TILE), 50, 40, seconds=60, grace=500).deadline = Deadline(NOW - 10, grace=500)
+        refusal = frontend.refuse(model(fixed=0.1), seconds=20)
+        assert refusal.members == {"retry_after": math.ceil(20.1 * SAFETY_FACTOR - 20)}
+        frontend.take(model(fixed=0.1), seconds=30)
+
+    at_frontend(scenario)
+
+
+def test_what_a_lost_replica_had_accepted_is_taken_though_the_service_is_full() -> None:
+    async def scenario(frontend: Frontend) -> None:
+        frontend.take(model(**SECOND_PER_TILE), 50, 40, seconds=30)
+        frontend.take(model(fixed=0.01))
+        assert "would be admitted, 2 are accepted" in frontend.refuse(model(fixed=0.01)).detail
+        for _ in range(3):
+            frontend.take(model(fixed=5.0), seconds=5, accepted=True)
+        refusal = frontend.refuse(model(), 100, 100, accepted=True)
+        assert "output pixels would be admitted" in refusal.detail
+
+    at_frontend(scenario, requests=2, pixels=10_000)
+
+
 def test_lanes_share_what_a_newcomer_adds() -> None:
     async def scenario(frontend: Frontend) -> None:
         frontend.take(model(**SECOND_PER_TILE), 50, 40, seconds=10 * SAFETY_FACTOR + 0.15)

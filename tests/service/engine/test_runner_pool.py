@@ -80,6 +80,18 @@ def test_batch_goes_to_the_device_that_has_the_fewest(tmp_path: Path) -> None:
         assert backends[1].batches >= 2
 
 
+def test_idle_devices_take_turns(tmp_path: Path) -> None:
+    publish(tmp_path)
+    backends = [Controlled() for _ in range(3)]
+    with devices(*backends) as loader:
+        subject = loader.load(stored(tmp_path)).default
+        hold(backends)
+        let_go(backends)
+        for _ in range(6):
+            result(loader, subject, photo())
+        assert [backend.batches for backend in backends] == [2, 2, 2]
+
+
 @pytest.mark.parametrize("norm", ["batch", "thumbnail"])
 @pytest.mark.parametrize("lost", [0, 2])
 def test_others_compute_what_a_lost_device_had(tmp_path: Path, norm: str, lost: int) -> None:

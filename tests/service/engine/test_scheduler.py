@@ -562,6 +562,19 @@ def test_what_is_late_never_runs() -> None:
     serving(scenario)
 
 
+def test_what_was_promised_runs_though_it_is_late_until_its_grace_is_over() -> None:
+    async def scenario(service: Service) -> None:
+        tasks = await service.post(model(), 1)
+        late = await service.post(model(), 2, deadline=monotonic(), grace=LATER)
+        over = await service.post(model(), 3, deadline=monotonic() - 1, grace=0.5)
+        service.device.free()
+        with pytest.raises(DeadlineExceeded):
+            await over[0]
+        assert await asyncio.gather(*tasks, *late) == [2, 3]
+
+    serving(scenario)
+
+
 def test_what_could_not_be_done_in_time_is_given_up_between_its_tiles() -> None:
     async def scenario(service: Service) -> None:
         (task,) = await service.post(model(**SECOND_PER_TILE), 1, height=10, width=10)

@@ -57,6 +57,20 @@ def test_job_runs_and_its_result_is_kept(tmp_path: Path) -> None:
     assert (value("pastiche_jobs_bytes") or 0) > 0
 
 
+def test_result_that_is_gone_is_told_from_a_job_that_is(tmp_path: Path) -> None:
+    async def scenario(queue: JobManager) -> None:
+        await put(queue)
+        job = await queue.wait("one")
+        (tmp_path / "store-jobs" / "one" / "result").unlink()
+        with pytest.raises(UnknownJob, match="is gone from its store; delete the job, and begin it again"):
+            await queue.result(job)
+        await queue.remove("one")
+        with pytest.raises(UnknownJob, match="has been deleted"):
+            await queue.result(job)
+
+    with_queue(tmp_path / "store", scenario)
+
+
 def test_equal_request_is_the_same_job_and_another_one_a_conflict(tmp_path: Path) -> None:
     async def scenario(queue: JobManager) -> None:
         await put(queue)

@@ -1,23 +1,30 @@
 """What the Redis job store promises beside test_store.py: several replicas, and failures of Redis."""
 
 import asyncio
+import shutil
+import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from redis.asyncio import Redis
 
+from benchmarks.servers import free_port
 from service.errors import JobsUnavailable
 from service.jobs.job import JobState
 from service.jobs.record import Delivery, DeliveryState, JobProgress
-from service.jobs.redis_store import RedisJobStore
+from service.jobs.redis_store import PREFIX, RedisJobStore
+from service.jobs.result_objects import ResultObjects
 from service.jobs.store import ClaimLost, RunClaim
 from service.telemetry.metrics import Metrics
-from tests.service.jobs.redis_server import RedisServer, redis_server
+from tests.buckets import s3_server, truncated, unavailable
+from tests.service.jobs.redis_server import MISSING, RedisServer, redis_server
 from tests.service.jobs.stores import FILES, SUCCESS, Bench, owned
-from tests.service.live import settings
+from tests.service.live import settings, wait_for
 
 Scenario = Callable[[RedisJobStore, RedisJobStore], Awaitable[None]]
 
@@ -171,6 +178,37 @@ def test_large_results_are_objects_that_go_with_their_jobs(bench: Bench) -> None
     run(bench, scenario, job_results_url=f"file://{shared}", job_inline_bytes=8, job_seconds=100.0)
 
 
+IMAGE = b"painted" * 1000
+
+
+def test_results_in_a_bucket_survive_its_faults(bench: Bench, server: RedisServer) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one"), FILES)
+        claim = await claimed(one)
+        path = f"/bucket/results/{claim.token}"
+        bucket.faults = [(f"PUT {path}", unavailable)] * 3
+        with pytest.raises(JobsUnavailable, match="results cannot be written"):
+            await one.finish(claim, SUCCESS, IMAGE)
+        await one.finish(claim, SUCCESS, IMAGE)
+        bucket.faults = [(f"GET {path}", truncated), (f"GET {path}", unavailable)]
+        assert await other.result("one") == IMAGE
+        bucket.faults = [(f"GET {path}", unavailable)] * 3
+        with pytest.raises(JobsUnavailable, match="results cannot be read"):
+            await other.result("one")
+        await other.remove("one")
+        bucket.faults = [(f"DELETE {path}", unavailable)] * 3
+        await one.sweep()
+        assert server.client.zcard(f"{PREFIX}objects") == 1
+        await one.sweep()
+        assert server.client.zcard(f"{PREFIX}objects") == 0
+        with pytest.raises(FileNotFoundError):
+            ResultObjects("s3://bucket/results").read(claim.token)
+
+    with s3_server() as bucket:
+        bucket.create()
+        run(bench, scenario, job_results_url="s3://bucket/results")
+
+
 def test_object_of_a_replica_that_lost_its_job_is_deleted(bench: Bench) -> None:
     shared = bench.root / "shared"
 
@@ -282,3 +320,30 @@ def test_time_is_that_of_the_server(server: RedisServer, tmp_path: Path) -> None
 
     server.client.flushall()
     asyncio.run(scenario())
+
+
+def test_redis_cluster_is_told_from_a_redis_that_fails(tmp_path: Path) -> None:
+    if shutil.which("redis-server") is None:
+        pytest.skip(MISSING)
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--cluster-enabled", "yes", "--save", "", "--dir", str(tmp_path)]
+
+    async def scenario() -> None:
+        store = RedisJobStore(settings(tmp_path, jobs_url=f"redis://127.0.0.1:{port}/0"), Metrics())
+        with pytest.raises(JobsUnavailable, match="is a cluster, which is not spoken here; name a lone Redis"):
+            await store.find("one")
+        await store.close()
+
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as node, redis.Redis(port=port) as client:
+        try:
+            wait_for(partial(_answers, client), lambda answers: answers)
+            asyncio.run(scenario())
+        finally:
+            node.kill()
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False

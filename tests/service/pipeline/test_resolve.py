@@ -41,3 +41,10 @@ def test_named_timeout_counts_from_arrival_and_the_default_from_admission() -> N
     assert named.deadline().at == arrived + 5
     assert default.deadline().at >= arrived + 100 + 60
     assert (named.deadline().is_default, default.deadline().is_default) == (False, True)
+
+
+def test_only_who_names_no_timeout_gets_a_late_answer() -> None:
+    named, default = Timeout(60, 5, grace=540), Timeout(60, grace=540)
+    assert named.deadline().end == named.deadline().at
+    assert default.deadline().end - default.deadline().at == pytest.approx(540)
+    assert (named.longest, default.longest) == (5, 600)

@@ -3,11 +3,12 @@
 import asyncio
 import pickle
 
+import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.http.relay.exchange import HttpAnswer, HttpCall, exchange
+from service.http.relay.exchange import HttpAnswer, HttpCall, exchange, was_accepted
 
 SCOPE = {
     "type": "http",
@@ -39,6 +40,17 @@ def test_application_sees_the_request_as_it_was() -> None:
     assert headers[b"x-url"] == b"https://example.com/v1/stylize/wave?size=64"
     assert (headers[b"x-client"], headers[b"x-accept"]) == (b"192.0.2.7", b"image/png")
     assert call.raw_path == b"/v1/stylize/w%61ve"
+
+
+async def tell_accepted(scope: Scope, receive: Receive, send: Send) -> None:
+    await Response(str(was_accepted(Request(scope, receive))))(scope, receive, send)
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_application_knows_whether_a_lost_replica_had_the_request(accepted: bool) -> None:
+    call = HttpCall("POST", "/", b"/", accepted=accepted)
+    assert asyncio.run(exchange(tell_accepted, call)).body == str(accepted).encode()
+    assert not was_accepted(Request(SCOPE))
 
 
 def test_fields_of_the_connection_stay_behind() -> None:

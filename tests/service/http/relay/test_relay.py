@@ -2,7 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,13 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.app import Service, build_service
 from service.errors import Overloaded, ReplicaLost, ServiceError
 from service.http.relay.exchange import HttpAnswer, HttpCall, exchange
 from service.http.relay.relay import Relay, without_request_id
 from service.telemetry.metrics import Metrics
-from tests.service.live import settings
+from tests.service.imaging.images import file, photo
+from tests.service.live import PATIENCE, publish, settings, worker_launcher
 
 ANSWER = HttpAnswer(200, ((b"content-type", b"image/png"), (b"etag", b'"one"'), (b"content-length", b"5")), b"image")
 
@@ -22,25 +27,72 @@ ANSWER = HttpAnswer(200, ((b"content-type", b"image/png"), (b"etag", b'"one"'), 
 class Answering:
     """Replicas that fail as they are told, one after the other, and then answer."""
 
-    def __init__(self, *failures: Exception) -> None:
+    def __init__(self, *failures: Exception | HttpAnswer) -> None:
         self.calls: list[tuple[str, HttpCall]] = []
         self.cancelled = False
         self._failures = list(failures)
 
     async def answer(self, key: str, call: HttpCall) -> HttpAnswer:
         self.calls.append((key, call))
-        if self._failures:
-            raise self._failures.pop(0)
-        return ANSWER
+        failure = self._failures.pop(0) if self._failures else ANSWER
+        if isinstance(failure, Exception):
+            raise failure
+        return failure
 
     async def expositions(self) -> Sequence[tuple[str, bytes]]:
         text = b"# TYPE pastiche_output_pixels_total counter\npastiche_output_pixels_total 5.0\n"
         return [("one", text), ("two", text)]
 
 
+PATH = "/v1/stylize/wave"
+
+
+class Losable:
+    """Services of this process as replicas, each of which can be lost; the one with the fewest requests is asked."""
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        self._asked: dict[int, list[asyncio.Task[HttpAnswer]]] = {number: [] for number in range(len(services))}
+        self._services = services
+
+    async def answer(self, key: str, call: HttpCall) -> HttpAnswer:  # noqa: ARG002 # the relay passes it
+        number = min(self._asked, key=lambda each: len(self._asked[each]))
+        task = asyncio.create_task(exchange(self._services[number].app, call))
+        self._asked[number].append(task)
+        try:
+            return await task
+        except asyncio.CancelledError as error:
+            raise ReplicaLost from error
+
+    async def expositions(self) -> Sequence[tuple[str, bytes]]:
+        return []
+
+    def lose(self, number: int) -> None:
+        """Nothing that it was asked is answered."""
+        for task in self._asked.pop(number):
+            task.cancel()
+
+
+def hold(services: Sequence[Service]) -> threading.Event:
+    """Their devices are busy until it is set."""
+    go_on = threading.Event()
+    for service in services:
+        for runner in service.pool.runners:
+            runner.submit_operation(go_on.wait)
+    return go_on
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 # of what sets no event
+            await asyncio.sleep(0.005)
+
+
+OPTIONS = ("max_body_bytes", "serve_metrics", "request_timeout", "max_request_timeout")
+
+
 def ask(replicas: Answering, method: str, path: str, **request: Any) -> httpx.Response:
     """The answer of a relay to one request."""
-    options = {name: request.pop(name) for name in ("max_body_bytes", "serve_metrics") if name in request}
+    options = {name: request.pop(name) for name in OPTIONS if name in request}
     relay = Relay(
         settings(Path("models"), **options),
         replicas,
@@ -75,8 +127,63 @@ def test_request_of_a_lost_replica_is_sent_once_more() -> None:
     replicas, metrics = Answering(ReplicaLost()), Metrics()
     answer = ask(replicas, "POST", "/v1/stylize/wave", content=b"photo", metrics=metrics)
     assert (answer.status_code, len(replicas.calls)) == (200, 2)
-    assert replicas.calls[0] == replicas.calls[1]
+    (key, first), (again, second) = replicas.calls
+    assert (key, replace(first, accepted=True)) == (again, second)
+    assert not first.accepted
     assert metrics.registry.get_sample_value("pastiche_relay_retries_total") == 1
+
+
+FULL = HttpAnswer(503, ((b"retry-after", b"0"),), b"full")
+
+
+@pytest.mark.parametrize("refusal", [FULL, Overloaded("full", retry_after=0)])
+def test_request_of_a_lost_replica_waits_for_the_others_to_have_room(refusal: Exception | HttpAnswer) -> None:
+    replicas = Answering(ReplicaLost(), refusal, refusal)
+    answer = ask(replicas, "POST", "/v1/stylize/wave", content=b"photo")
+    assert (answer.status_code, len(replicas.calls)) == (200, 4)
+    assert [call.accepted for _, call in replicas.calls] == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    "refusal", [HttpAnswer(503, ((b"retry-after", b"7"),), b"full"), Overloaded("7", retry_after=7)]
+)
+def test_request_of_a_lost_replica_is_refused_where_there_is_no_room_in_time(refusal: Exception | HttpAnswer) -> None:
+    replicas = Answering(ReplicaLost(), refusal)
+    answer = ask(replicas, "POST", "/v1/stylize/wave", content=b"photo", request_timeout=5, max_request_timeout=5)
+    assert (answer.status_code, answer.headers["Retry-After"], len(replicas.calls)) == (503, "7", 2)
+
+
+def test_new_request_does_not_wait_for_room() -> None:
+    replicas = Answering(FULL)
+    answer = ask(replicas, "POST", "/v1/stylize/wave", content=b"photo")
+    assert (answer.status_code, len(replicas.calls)) == (503, 1)
+
+
+def test_every_request_of_a_replica_that_is_lost_under_load_is_answered(tmp_path: Path) -> None:
+    publish(tmp_path)
+    options = {"coalesce": False, "max_queue_requests": 2, "request_timeout": 5}
+    services = [build_service(settings(tmp_path, **options), launcher=worker_launcher()) for _ in range(2)]
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            for service in services:
+                await stack.enter_async_context(service.lifespan(service.app))
+                await service.watcher.refresh()
+            replicas = Losable(services)
+            relay = Relay(settings(tmp_path), replicas, Metrics(), jobs_are_shared=False).application()
+            calls = [HttpCall("POST", PATH, PATH.encode(), body=file(photo(seed))) for seed in range(5)]
+            go_on = hold(services)
+            stack.callback(go_on.set)
+            accepted = [asyncio.create_task(exchange(relay, call)) for call in calls[:4]]
+            await until(lambda: [service.admission.backlog.client_requests for service in services] == [2, 2])
+            replicas.lose(0)
+            await until(lambda: services[1].admission.backlog.client_requests == 4)
+            assert (await exchange(relay, calls[4])).status == 503
+            go_on.set()
+            answers = await asyncio.gather(*accepted)
+        assert [answer.status for answer in answers] == [200] * 4
+
+    asyncio.run(run())
 
 
 def test_request_of_two_lost_replicas_is_given_up() -> None:
