@@ -92,7 +92,7 @@ def _describe(tensors: Mapping[str, Tensor]) -> _Described:
     try:
         found: _Described = ModelLoader(device="cpu").load_from_state_dict(weights)
     except Exception as error:  # whatever a library raises that guesses by keys and shapes
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200] or "they fit none of its architectures"
         raise UnknownCheckpoint(f"spandrel knows no network with these weights: {reason}") from error
     return found
 

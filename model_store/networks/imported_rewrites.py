@@ -62,6 +62,15 @@ def fold_convolutions(model: nn.Module) -> None:
             setattr(parent, name, child.eval_conv)
 
 
+def register_constants(model: nn.Module) -> None:
+    """Make buffers, in place, of tensors that layers keep as mere attributes: a graph cannot hold those."""
+    for layer in model.modules():
+        for name, value in list(vars(layer).items()):
+            if isinstance(value, Tensor):
+                delattr(layer, name)
+                layer.register_buffer(name, value, persistent=False)
+
+
 def unbanded_layers(model: nn.Module) -> list[nn.Module]:
     """The layers without parts of their own whose planes are whole."""
     banded = {part for layer in model.modules() if isinstance(layer, BandedLayers) for part in layer.modules()}
