@@ -8,6 +8,7 @@
 
 from collections.abc import Iterable
 from math import ceil
+from typing import Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,15 @@ BAND_PIXELS = 2**15
 """Input pixels of a band. Of ESRGAN they have 2**26 values in its widest layer, as many as a tile has by default."""
 
 _POINTWISE = (nn.LeakyReLU, nn.ReLU, nn.PReLU, nn.Identity)
+
+
+class _Folded(Protocol):
+    """A convolution in its parts, which are folded into another one in every call."""
+
+    eval_conv: nn.Conv2d
+
+    def update_params(self) -> None:
+        """Fold the parts into `eval_conv`."""
 
 
 class BandedLayers(nn.Module):
@@ -28,6 +38,7 @@ class BandedLayers(nn.Module):
         self.scale, reach = 1, 0.0
         for layer in layers:
             if isinstance(layer, nn.Upsample):
+                assert isinstance(layer.scale_factor, int | float)
                 self.scale *= int(layer.scale_factor)
             elif isinstance(layer, nn.Conv2d):
                 reach += layer.kernel_size[0] // 2 / self.scale
@@ -88,7 +99,7 @@ def _children(model: nn.Module) -> Iterable[tuple[nn.Module, str, nn.Module]]:
     return [(parent, name, child) for parent in list(model.modules()) for name, child in parent.named_children()]
 
 
-def _is_folded_in_every_call(module: nn.Module) -> bool:
+def _is_folded_in_every_call(module: object) -> TypeGuard[_Folded]:
     """As spandrel's Conv3XC is, which can have an activation of its own."""
     return (
         isinstance(getattr(module, "eval_conv", None), nn.Conv2d)
