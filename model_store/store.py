@@ -65,10 +65,10 @@ class StoredModel:
     network: Network
     golden: Golden
 
-    def check(self, output: Tensor, precision: torch.dtype = torch.float32) -> None:
+    def check(self, output: Tensor, precision: torch.dtype = torch.float32, *, faithful: bool = False) -> None:
         """Raise GoldenMismatch, naming the model, as `Golden.check` does."""
         try:
-            self.golden.check(output, precision)
+            self.golden.check(output, precision, faithful=faithful)
         except GoldenMismatch as error:
             raise GoldenMismatch(f"{self.manifest.label}: {error}") from error
 

@@ -132,7 +132,9 @@ class Settings(BaseSettings):
         "model, each of which has all networks: cuda:0,cuda:1, or cuda:all",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="of the networks; auto: fp16 on a GPU, bf16 on processors that compute in it, else fp32"
+        "auto",
+        description="of the networks; auto: fp16 on a GPU, bf16 on processors that compute in it, else fp32; and fp32 "
+        "for imported networks that differ by more than two levels of 255 in it",
     )
     cpu_engine: Literal["torch", "openvino", "auto"] = Field(
         "torch",

@@ -50,3 +50,32 @@ def esrgan(blocks: int = 2, width: int = 4, growth: int = 32) -> dict[str, Tenso
         convolution(key, width, width)
     convolution("conv_last", 3, width)
     return weights
+
+
+def span(width: int = 4, scale: int = 2) -> dict[str, Tensor]:
+    """SPAN, whose convolutions are saved in the parts that they are trained in, and folded to weights that are zero."""
+    generator = torch.Generator().manual_seed(0)
+    weights: dict[str, Tensor] = {}
+
+    def convolution(key: str, filters: int, channels: int, side: int) -> None:
+        weights[f"{key}.weight"] = torch.randn(filters, channels, side, side, generator=generator) / 3 / side
+        weights[f"{key}.bias"] = torch.randn(filters, generator=generator) / 10
+
+    def folded(key: str, channels: int) -> None:
+        convolution(f"{key}.sk", width, channels, 1)
+        convolution(f"{key}.conv.0", 2 * channels, channels, 1)
+        convolution(f"{key}.conv.1", 2 * width, 2 * channels, 3)
+        convolution(f"{key}.conv.2", width, 2 * width, 1)
+        weights[f"{key}.eval_conv.weight"] = torch.zeros(width, channels, 3, 3)
+        weights[f"{key}.eval_conv.bias"] = torch.zeros(width)
+
+    folded("conv_1", 3)
+    for block in range(1, 7):
+        for part in (1, 2, 3):
+            folded(f"block_{block}.c{part}_r", width)
+    convolution("conv_cat", width, 4 * width, 1)
+    folded("conv_2", width)
+    convolution("upsampler.0", 3 * scale**2, width, 3)
+    weights["conv_1.sk.weight"] = weights["conv_1.sk.weight"] / 255  # which get pixels of 0 to 255
+    weights["conv_1.conv.0.weight"] = weights["conv_1.conv.0.weight"] / 255
+    return weights

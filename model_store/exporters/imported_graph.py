@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from model_store.golden import as_batch, pattern
 from model_store.networks.imported import ImportedNetwork, enlarge_rgb
+from model_store.networks.imported_rewrites import fold_convolutions, register_constants
 
 Padding = Literal["reflect", "replicate", "zeros", "own"]
 """What an image is continued with to the right and below. Own: by the network, as far as torch can follow."""
@@ -28,7 +29,10 @@ class ImportedGraph(nn.Module):
     """RGB, float32 (N, 3, H, W), to (N, 3, H × scale, W × scale), as the network's package answers for each image."""
 
     def __init__(self, network: ImportedNetwork) -> None:
+        """`network`: a copy, whose layers are replaced by such as can be traced."""
         super().__init__()
+        fold_convolutions(network.model)
+        register_constants(network.model)
         self.network = network
         described: Any = network.enlarger
         self._least: int = described.size_requirements.minimum

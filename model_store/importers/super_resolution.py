@@ -16,6 +16,7 @@ from model_store.errors import MissingExtra, UnknownCheckpoint
 from model_store.golden import as_batch, pattern
 from model_store.importers.locality import measure_locality
 from model_store.networks.imported import Enlarger, ImportedNetwork, ImportedSpec, enlarge_rgb
+from model_store.networks.imported_rewrites import rewrite_for_inference, unbanded_layers
 
 LEAST_PSNR = 47.0
 """In dB, of bf16 against fp32 on a test image; a little more than the golden outputs of a store ask for."""
@@ -91,13 +92,20 @@ def _describe(tensors: Mapping[str, Tensor]) -> _Described:
     try:
         found: _Described = ModelLoader(device="cpu").load_from_state_dict(weights)
     except Exception as error:  # whatever a library raises that guesses by keys and shapes
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200] or "they fit none of its architectures"
         raise UnknownCheckpoint(f"spandrel knows no network with these weights: {reason}") from error
     return found
 
 
 def _in_rgb(found: _Described) -> Callable[[Tensor], Tensor]:
     return partial(enlarge_rgb, found, channels=found.input_channels)
+
+
+def _rewritten(found: _Described) -> _Described:
+    """A copy as it runs: see `ImportedNetwork.for_inference`."""
+    copied = copy.deepcopy(found)
+    rewrite_for_inference(copied.model)
+    return copied
 
 
 def _parameters(found: _Described) -> int:
@@ -113,7 +121,7 @@ def _stride(found: _Described) -> int:
 
 @torch.inference_mode()
 def _values_per_pixel(found: _Described, side: int = 64) -> float:
-    """Values per input pixel of the largest input and output of a layer."""
+    """Values per input pixel of the largest input and output of a layer, where the network is made for inference."""
     most = 0
 
     def count(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -121,11 +129,10 @@ def _values_per_pixel(found: _Described, side: int = 64) -> float:
         tensors = [value for value in (*inputs, output) if isinstance(value, Tensor)]
         most = max(most, sum(tensor.numel() for tensor in tensors))
 
-    leaves = [module for module in found.model.modules() if not list(module.children())]
-    handles = [leaf.register_forward_hook(count) for leaf in leaves]
-    _in_rgb(found)(torch.zeros(1, 3, side, side))
-    for handle in handles:
-        handle.remove()
+    rewritten = _rewritten(found)
+    for layer in unbanded_layers(rewritten.model):
+        layer.register_forward_hook(count)
+    _in_rgb(rewritten)(torch.zeros(1, 3, side, side))
     return max(most / side**2, 1.0)
 
 
@@ -134,7 +141,7 @@ def _reproduced_in_bf16(found: _Described) -> bool:
     """Whether bf16 gives the output of fp32 on a test image, to LEAST_PSNR."""
     if not found.supports_bfloat16:
         return False
-    image, half = as_batch(pattern(48, 48)), copy.deepcopy(found)
+    image, half = as_batch(pattern(48, 48)), _rewritten(found)
     half.model.bfloat16()
     try:
         difference = _in_rgb(half)(image) - _in_rgb(found)(image)

@@ -7,6 +7,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from model_store.networks.imported_rewrites import rewrite_for_inference
 from model_store.networks.network import Network
 
 LUMA = (0.299, 0.587, 0.114)
@@ -118,8 +119,9 @@ class ImportedNetwork(Network):
         return 0, 0
 
     def for_inference(self, precision: torch.dtype) -> "ImportedNetwork":
-        """A copy in channels_last, in `precision` where that reproduces the output, otherwise in fp32."""
+        """A rewritten copy in channels_last, in `precision` where that reproduces the output, otherwise in fp32."""
         fast = copy.deepcopy(self)
+        rewrite_for_inference(fast.model)
         fast.model.to(precision if self.spec.half_precision else torch.float32)
         fast.model.to(memory_format=torch.channels_last)
         return fast

@@ -1,12 +1,14 @@
 """The colours of a video: from its frames to RGB arrays and back, by what it declares of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from av import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
 from pastiche.pictures import Array
+from service.imaging.codecs.cicp import HDR_TRANSFERS, PRIMARIES
+from service.imaging.codecs.hdr import HdrColours, map_to_srgb
 
 UNSPECIFIED = 2
 """A matrix, primaries or transfer that a video does not declare (ITU-T H.273)."""
@@ -15,6 +17,9 @@ HD_HEIGHT = 720
 """Lines from which a video that declares no matrix is taken for BT.709, and below for BT.601, as players do."""
 
 RGB_MATRIX = 0
+
+BT709, BT2020 = 1, 9
+"""Of H.273's tables: BT.709 as a matrix, as primaries and as a transfer, and the primaries of BT.2020."""
 
 MATRICES = {1: Colorspace.ITU709, 9: Colorspace.BT2020, 7: Colorspace.SMPTE240M, 4: Colorspace.FCC}
 """Those that are told apart (ITU-T H.273 table 4); the others are BT.601."""
@@ -55,6 +60,24 @@ class VideoColours:
     def color_range(self) -> ColorRange:
         """Limited where nothing is declared."""
         return ColorRange.JPEG if self.range == ColorRange.JPEG else ColorRange.MPEG
+
+    @property
+    def hdr(self) -> HdrColours | None:
+        """Of a video of high dynamic range, PQ or HLG; its primaries are those of BT.2020 unless it says others."""
+        if self.transfer not in HDR_TRANSFERS:
+            return None
+        return HdrColours(HDR_TRANSFERS[self.transfer], PRIMARIES.get(self.primaries, PRIMARIES[BT2020]))
+
+    @property
+    def of_result(self) -> "VideoColours":
+        """What a result declares, whose frames are those of `to_sdr`."""
+        if self.hdr is None:
+            return self
+        return replace(self, matrix=BT709, range=int(ColorRange.MPEG), primaries=BT709, transfer=BT709)
+
+    def to_sdr(self, pixels: Array) -> Array:
+        """RGB of high dynamic range as that of a screen, as it is done with photographs; all else as it is."""
+        return pixels if self.hdr is None else map_to_srgb(pixels, self.hdr)
 
     def to_rgb(self, frame: VideoFrame) -> Array:
         """(H, W, 3), uint8, or uint16 where the video has more than 8 bits a channel."""

@@ -36,13 +36,14 @@ class Frame:
     """A frame as it is shown; times in the video's time base."""
 
     pixels: Array
-    """(H, W, 3), upright."""
+    """(H, W, 3), upright; a video of high dynamic range is mapped to that of a screen."""
     pts: int
     duration: int
     """0 where the file does not say."""
     pixel_aspect: Fraction
     """Width over height of a pixel."""
     colours: VideoColours
+    """Of the pixels."""
 
 
 class VideoSource:
@@ -113,6 +114,6 @@ def open_video(path: Path) -> Iterator[VideoSource]:
 
 def _upright(frame: VideoFrame, pts: int, stored_aspect: Fraction) -> Frame:
     colours, turns = VideoColours.of(frame), frame.rotation // RIGHT_ANGLE
-    pixels = np.ascontiguousarray(np.rot90(colours.to_rgb(frame), turns))
+    pixels = np.ascontiguousarray(np.rot90(colours.to_sdr(colours.to_rgb(frame)), turns))
     aspect = 1 / stored_aspect if turns % 2 else stored_aspect
-    return Frame(pixels, pts, frame.duration or 0, aspect, colours)
+    return Frame(pixels, pts, frame.duration or 0, aspect, colours.of_result)

@@ -73,6 +73,7 @@ def assemble_device(
             timed=timed,
             layer_seconds=_layer_seconds(device),
             measurements=measurements,
+            faithful=settings.precision == "auto",
         )
         for device in devices
     ]

@@ -39,12 +39,15 @@ class ModelLoader:
         timed: bool = True,
         layer_seconds: LayerSeconds | None = None,
         measurements: Measurements | None = None,
+        faithful: bool = False,
     ) -> None:
         """With a `compiler`, OpenVINO computes images of 8 bits; `only_if_faster` compares it with torch first.
 
         `timed`: whether networks are warmed up, timed and compared; otherwise their cost models say 0.
         `layer_seconds` measures the forms of thin layers, of which the fastest is chosen; by default the usual one is.
         `measurements`: what is known already, and takes what is measured; loaders of equal devices share them.
+        `faithful`: imported networks run in fp32, too, where their answers in `precision` differ by more than two
+        levels of 255.
         """
         self.runner = runner
         """Whose device the models are loaded onto."""
@@ -55,6 +58,7 @@ class ModelLoader:
         self._only_if_faster = only_if_faster
         self._layer_seconds = layer_seconds if timed else None
         self._measured = measurements or Measurements()
+        self._faithful = faithful
         self._warm: set[CalibrationKey] = set()
         """Whose batches have run on this device."""
 
@@ -142,7 +146,8 @@ class ModelLoader:
             runner.backend.launch_lock(),
         ):
             network.to(runner.device)
-            model.check(network(model.golden.batch().to(runner.device)), precision)
+            output = network(model.golden.batch().to(runner.device))
+            model.check(output, precision, faithful=self._faithful and model.manifest.origin is not None)
         return network
 
     def _time(self, network: Network, fp32: Network, sample: SampleType) -> LoadedNetwork:

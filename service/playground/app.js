@@ -24,9 +24,12 @@ const SOON = 250; // milliseconds without a change, before the service hears of 
 const EAGER_SECONDS = 3; // of work that is done without being asked for
 const EAGER_BYTES = 6e6;
 const FILE_ONLY = ["format", "quality", "metadata"];
-const SCALES = [2, 4, 8];
+const WORDS = { // on the button, on the picture, in the report
+	paint: ["Paint", "Painting", "Painted"], enlarge: ["Enlarge", "Enlarged"], restore: ["Restore", "Restored"],
+};
 const AGAIN = 4000; // milliseconds after which the service may have loaded another network
 
+const { body } = document;
 const settings = parse(location.hash);
 const report = new Report();
 const api = new Api(askForKey);
@@ -74,8 +77,8 @@ async function open(file, name = file.name || "picture") {
 	picture = opened;
 	welcome.stop();
 	forgetResult();
-	document.body.classList.remove("empty");
-	document.body.style.setProperty("--ratio", picture.height / picture.width);
+	body.classList.remove("empty");
+	body.style.setProperty("--ratio", picture.height / picture.width);
 	viewer.showPhoto(picture.url, picture, `Your picture ${picture.name}`);
 	mask.reset(picture);
 	crop.of(picture);
@@ -158,8 +161,19 @@ function showStyle() {
 	}).catch(() => {}); // a caption that is missing is no failure
 }
 
+function words() {
+	return WORDS[!painting() && settings.scale === 1 ? "restore" : settings.mode];
+}
+
+function painting() {
+	return settings.mode === "paint";
+}
+
 function showNetworks() {
-	panel.offerNetworks(networks.filter(({ scale }) => scale === settings.scale).sort(byName));
+	const offered = networks.filter(({ scale }) => scale === settings.scale).sort(byName);
+	if (settings.scale === 1) settings.network ||= offered[0].name; // none runs unnamed
+	panel.offerNetworks(offered);
+	[element("run").textContent, element("made").textContent] = words();
 	crop.scale = settings.scale;
 	crop.place();
 	previewPart();
@@ -172,10 +186,8 @@ function byName(one, other) {
 }
 
 function showMode() {
-	document.body.dataset.mode = settings.mode;
+	body.dataset.mode = settings.mode;
 	press(document.querySelectorAll("button[data-mode]"), ({ dataset }) => dataset.mode === settings.mode);
-	element("run").textContent = settings.mode === "paint" ? "Paint" : "Enlarge";
-	element("made").textContent = settings.mode === "paint" ? "Painting" : "Enlarged";
 	showTool();
 	panel.show(picture);
 	showNetworks();
@@ -183,13 +195,13 @@ function showMode() {
 
 /** What the pointer does on the picture: a brush, or the frame of the preview, as long as nothing is enlarged. */
 function showTool() {
-	const masking = document.body.classList.contains("masking");
-	viewer.tool = masking ? mask : settings.mode === "enlarge" && !result ? crop : null;
+	const masking = body.classList.contains("masking");
+	viewer.tool = masking ? mask : !painting() && !result ? crop : null;
 	viewer.onView();
 }
 
 function toggleMasking() {
-	const masking = document.body.classList.toggle("masking");
+	const masking = body.classList.toggle("masking");
 	element("mask-toggle").setAttribute("aria-pressed", String(masking));
 	element("mask-toggle").lastElementChild.textContent = masking ? "Done" : mask.empty ? "Paint only a part" : "Change the part";
 	element("mask-tools").hidden = !masking;
@@ -199,14 +211,14 @@ function toggleMasking() {
 }
 
 function stopMasking() {
-	if (document.body.classList.contains("masking")) toggleMasking();
+	if (body.classList.contains("masking")) toggleMasking();
 }
 
 // ---- the work
 
 /** What would be asked of the service, for the screen or for a file. */
 function asked(format) {
-	return ask(settings, picture, format, !mask.empty && settings.mode === "paint");
+	return ask(settings, picture, format, !mask.empty && painting());
 }
 
 /** Soon: ask what it would cost, and do it where that is little. Brush strokes are collected until they are done. */
@@ -233,8 +245,8 @@ async function look() {
 }
 
 function isEager() {
-	if (settings.mode !== "paint" || settings.delivery !== "auto" || !expected.accepted) return false;
-	if (!settings.style || document.body.classList.contains("masking")) return false;
+	if (!painting() || settings.delivery !== "auto" || !expected.accepted) return false;
+	if (!settings.style || body.classList.contains("masking")) return false;
 	return expected.queue_seconds + expected.infer_seconds < EAGER_SECONDS && picture.file.size < EAGER_BYTES;
 }
 
@@ -246,10 +258,10 @@ async function work(job) {
 	const size = { width: made.image.naturalWidth, height: made.image.naturalHeight };
 	forgetResult();
 	result = made;
-	viewer.showResult(made.image.src, size, settings.mode === "paint" ? "The painting" : "The enlarged picture");
+	viewer.showResult(made.image.src, size, element("made").textContent);
 	showTool();
 	showCurl();
-	report.finish(made, size, settings.mode === "paint" ? "Painted" : "Enlarged");
+	report.finish(made, size, words().at(-1));
 }
 
 /** The result of a request and its image; null where it failed or was given up. Whoever comes later goes first. */
@@ -327,7 +339,7 @@ async function download() {
 
 /** What the network makes of the part in the frame. */
 function previewPart() {
-	if (picture && settings.mode === "enlarge") preview.show(picture, crop.part, asked("png"));
+	if (picture && !painting()) preview.show(picture, crop.part, asked("png"));
 }
 
 // ---- links and keys
@@ -335,7 +347,7 @@ function previewPart() {
 function showCurl() {
 	const format = formatOf(settings, picture.file);
 	const options = {
-		file: picture.file, name: picture.name, hasMask: settings.mode === "paint" && !mask.empty, hasKey: Boolean(api.key),
+		file: picture.file, name: picture.name, hasMask: painting() && !mask.empty, hasKey: Boolean(api.key),
 		jobId: result?.jobId,
 	};
 	element("curl").textContent = curl(asked(format), options);
@@ -369,16 +381,16 @@ async function load() {
 	element("docs").hidden = !documentation;
 	const ready = models.filter(({ state }) => state === "ready");
 	styles = ready.filter(({ task }) => task === "style");
-	networks = ready.filter(({ task }) => task === "super-resolution");
+	networks = ready.filter(({ task }) => task !== "style");
 	if (!styles.some(({ name }) => name === settings.style)) settings.style = firstStyle();
 	offer();
 }
 
 function offer() {
-	const scales = SCALES.filter((each) => networks.some(({ scale }) => scale === each));
-	if (scales.length && !scales.includes(settings.scale)) settings.scale = scales.includes(4) ? 4 : scales[0];
+	const scales = [...new Set(networks.map(({ scale }) => scale))].sort((one, other) => one - other);
+	if (!scales.includes(settings.scale)) settings.scale = scales.includes(4) ? 4 : scales[0] ?? 4;
 	thumbnails.showStyles(styles);
-	panel.offer(styles, scales.length ? scales : SCALES);
+	panel.offer(styles, scales);
 	showStyle();
 	showMode();
 	if (!picture) resume();
@@ -389,7 +401,7 @@ function offer() {
 /** In every style: the picture, or a cat as long as there is none. Nothing, where it is not seen. */
 async function paintThumbnails() {
 	thumbnails.stop();
-	if (picture && settings.mode === "enlarge") return;
+	if (picture && !painting()) return;
 	const whose = picture ? "each painted from your picture" : "and what they make of this cat";
 	element("styles-title").textContent = styles.length ? `${count(styles.length, "style")}, ${whose}` : "No styles are served here, yet";
 	if (styles.length) await thumbnails.paint(picture ?? await openPicture(await sample(), "cat.webp"));

@@ -1,7 +1,7 @@
 // The controls: what they show of the settings, and what they change.
 
 import { element, make, press } from "./dom.js";
-import { formatOf, WRITTEN } from "./request.js";
+import { formatOf, LOSSY, WRITTEN } from "./request.js";
 import { sides } from "./words.js";
 
 const BROADEST = 192; // pixels: below, a painting shows nothing but strokes
@@ -47,7 +47,7 @@ export class Panel {
 	/** The networks of the chosen scale; `networks` are models of the API. */
 	offerNetworks(networks) {
 		const list = element("networks");
-		const offered = networks.some(({ name }) => name.endsWith("-photo")) ? [AUTO, ...networks] : networks;
+		const offered = networks.some(({ name, scale }) => scale > 1 && name.endsWith("-photo")) ? [AUTO, ...networks] : networks;
 		const chosen = offered.find(({ name }) => name === this.#settings.network) ?? offered[0];
 		list.replaceChildren(list.firstElementChild, ...offered.map((network) => labelled(network, network === chosen)));
 	}
@@ -90,7 +90,7 @@ export class Panel {
 		select.replaceChildren(...options);
 		if (this.#settings.format === own) this.#settings.format = "";
 		select.value = this.#settings.format;
-		element("quality-label").hidden = !["jpeg", "webp", "avif"].includes(formatOf(this.#settings, picture.file));
+		element("quality-label").hidden = !LOSSY.includes(formatOf(this.#settings, picture.file));
 	}
 
 	get #broadest() {

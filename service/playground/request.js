@@ -1,8 +1,7 @@
 // From what is chosen to the request that the service gets, and to the line of curl that does the same.
 
 export const WRITTEN = { jpeg: "jpg", png: "png", webp: "webp", avif: "avif", tiff: "tif", gif: "gif" };
-const LOSSY = ["jpeg", "webp", "avif"];
-const SHOWN = ["jpeg", "png", "webp", "avif", "gif"]; // what a browser can show
+export const LOSSY = ["jpeg", "webp", "avif"];
 
 /** The format of an answer in which nothing was asked for: the photograph's, or one that is close to it. */
 export function formatOf(settings, file) {
@@ -15,7 +14,7 @@ export function formatOf(settings, file) {
 /** The same for the screen: TIFF is shown as PNG. */
 export function shownFormat(settings, file) {
 	const format = formatOf(settings, file);
-	return SHOWN.includes(format) ? format : "png";
+	return format === "tiff" ? "png" : format;
 }
 
 /** The expression of a style or of two, mixed: `great-wave:0.7,udnie:0.3`. */

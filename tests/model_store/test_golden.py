@@ -28,6 +28,17 @@ def test_half_precisions_are_judged_by_psnr(precision: torch.dtype) -> None:
         golden.check(golden.output + 0.006, precision)
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_a_faithful_output_may_nowhere_differ_by_more_than_two_levels(precision: torch.dtype) -> None:
+    golden = Golden.of(network())
+    spot = torch.zeros_like(golden.output)
+    spot[..., 0, 0] = 1 / 255
+    golden.check(golden.output + 1.9 * spot, precision, faithful=True)
+    golden.check(golden.output + 9 * spot, precision)
+    with pytest.raises(GoldenMismatch, match=r"largest difference is 8\.24e-03, over 8e-03 \((bf|fp)16\)"):
+        golden.check(golden.output + 2.1 * spot, precision, faithful=True)
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("form", ["native", "same"])
 def test_fast_networks_with_thumbnail_normalisation_reproduce_it(precision: torch.dtype, form: str) -> None:

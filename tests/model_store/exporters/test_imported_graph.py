@@ -7,7 +7,7 @@ from model_store.exporters.graph import answers, check, for_batches_or_one, trac
 from model_store.exporters.imported_graph import ImportedGraph
 from model_store.importers.super_resolution import measure_imported
 from model_store.networks.imported import ImportedNetwork
-from tests.foreign import compact
+from tests.foreign import compact, span
 from tests.networks import network
 
 pytest.importorskip("spandrel")
@@ -64,6 +64,15 @@ def test_a_network_of_windows_is_traced_for_single_images_of_any_size() -> None:
     program = trace(subject, "swin@1", batched=False).module()
     with torch.no_grad():
         check(program, answers(subject, batched=False), "it")
+
+
+def test_span_is_traced_for_any_batch_with_its_convolutions_folded() -> None:
+    subject = measure_imported(span())
+    program = trace(subject, "span@1")
+    assert not any("conv.0" in name for name in program.state_dict)
+    with torch.no_grad():
+        check(program.module(), answers(subject), "it")
+    assert "block_1.c1_r.sk.weight" in dict(subject.model.named_parameters())  # the network itself stays as it was
 
 
 def test_single_images_are_tried_where_batches_fail() -> None:

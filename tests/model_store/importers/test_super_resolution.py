@@ -4,9 +4,11 @@ import pytest
 import torch
 from spandrel import ModelLoader
 from spandrel.architectures.DRUNet import DRUNet
+from spandrel.architectures.FBCNN import FBCNN
 from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor
 
+from model_store import ImportedSpec
 from model_store.errors import MissingExtra, UnknownCheckpoint
 from model_store.importers.super_resolution import build_imported, measure_imported
 from tests.foreign import compact, esrgan
@@ -63,7 +65,7 @@ def test_weights_of_another_network_are_refused() -> None:
 
 
 def test_weights_of_no_network_are_refused() -> None:
-    with pytest.raises(UnknownCheckpoint, match="spandrel knows no network"):
+    with pytest.raises(UnknownCheckpoint, match="spandrel knows no network with these weights: they fit none of its"):
         measure_imported({"weight": torch.ones(2)})
 
 
@@ -107,6 +109,20 @@ def test_a_network_that_reduces_images_inside_is_aligned_and_takes_batches() -> 
     images = torch.rand(2, 3, 13, 22)
     expected = torch.cat([original(tensors, image) for image in images.split(1)])
     assert torch.equal(build_imported(spec, tensors)(images), expected)
+
+
+@torch.inference_mode()
+def test_a_network_that_also_judges_the_image_answers_with_the_picture_alone() -> None:
+    """FBCNN, which estimates the quality of a JPEG."""
+    torch.manual_seed(0)
+    tensors = FBCNN(nc=[4, 4, 4, 512], nb=2, act_mode="R").state_dict()
+    parameters = sum(tensor.numel() for tensor in tensors.values())
+    facts = {"tiles": "overlapping", "halo": 32, "stride": 8, "values_per_pixel": 16, "half_precision": True}
+    spec = ImportedSpec.model_validate(
+        {"package": "spandrel", "architecture": "FBCNN", "scale": 1, "parameters": parameters} | facts
+    )
+    image = torch.rand(1, 3, 13, 22)
+    assert torch.equal(build_imported(spec, tensors)(image), original(tensors, image))
 
 
 def test_without_spandrel_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@ import pytest
 from av.video.reformatter import Colorspace
 
 from pastiche.video.colours import VideoColours
+from service.imaging.codecs.hdr import HdrTransfer
 from tests.service.imaging.images import photo
 
 
@@ -27,3 +28,28 @@ def test_matrix_that_is_not_declared_follows_from_the_size() -> None:
 
 def test_rgb_declares_no_matrix_once_it_is_encoded() -> None:
     assert VideoColours(0, 2, 1, 13, 8, 480).declared_matrix == 2
+
+
+@pytest.mark.parametrize(("transfer", "white"), [(16, 0.5806), (18, 0.75)])
+def test_white_of_high_dynamic_range_is_that_of_a_screen(transfer: int, white: float) -> None:
+    """203 cd/m² have these values (ITU-R BT.2408, table 1); most of a screen's range is for what is darker."""
+    colours = VideoColours(9, 1, 9, transfer, 10, 48)
+    grey = colours.to_sdr(np.full((2, 2, 3), round(white * 65535), np.uint16))
+    assert np.ptp(grey) <= 1
+    assert 0.75 * 65535 < grey.mean() < 0.9 * 65535  # brighter light has the rest
+    assert colours.of_result == VideoColours(1, 1, 1, 1, 10, 48)
+
+
+def test_primaries_that_a_video_of_high_dynamic_range_does_not_declare_are_those_of_bt2020() -> None:
+    declared, silent = VideoColours(9, 1, 9, 16, 10, 48).hdr, VideoColours(9, 1, 2, 16, 10, 48).hdr
+    assert declared == silent
+    assert declared is not None
+    assert declared.transfer is HdrTransfer.PQ
+
+
+def test_colours_of_other_videos_stay_as_they_are() -> None:
+    colours = VideoColours(9, 1, 9, 14, 10, 48)
+    pixels = photo(1, 4, 4).astype(np.uint16)
+    assert colours.hdr is None
+    assert colours.of_result is colours
+    assert colours.to_sdr(pixels) is pixels

@@ -8,6 +8,7 @@ import pastiche
 from pastiche.video.conversion import convert
 from pastiche.video.encoder import SEGMENT_FRAMES, EncoderOptions
 from pastiche.video.errors import VideoError
+from pastiche.video.source import open_video
 from tests.pastiche.video.clips import (
     HEIGHT,
     WIDTH,
@@ -46,6 +47,18 @@ def test_what_a_video_declares_of_its_colours_stays(tmp_path: Path, style: pasti
     with av.open(str(tmp_path / "out.mkv")) as container:
         context = container.streams.video[0].codec_context
         assert {name: int(getattr(context, name)) for name in declared} == declared
+
+
+def test_video_of_high_dynamic_range_is_made_for_screens(tmp_path: Path, style: pastiche.Model) -> None:
+    declared = {"colorspace": 9, "color_primaries": 9, "color_trc": 16, "color_range": 1}
+    source = write_clip(tmp_path / "in.mp4", frames=2, colours=declared)
+    convert(source, tmp_path / "out.mp4", style, {"strength": "0"}, EXACT)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        assert {name: int(getattr(context, name)) for name in declared} == dict.fromkeys(declared, 1)
+    with open_video(source) as video:
+        shown = next(video.frames()).pixels
+    assert np.abs(pictures(tmp_path / "out.mp4")[0].astype(int) - shown).mean() < 4
 
 
 def test_video_of_a_phone_is_upright(tmp_path: Path, style: pastiche.Model) -> None:

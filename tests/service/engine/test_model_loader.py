@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from model_store import Architecture, Golden, GoldenMismatch, Network, StoredModel, TransformNetwork
+from model_store import (
+    SHIPPED_STORE,
+    Architecture,
+    Golden,
+    GoldenMismatch,
+    ModelStore,
+    Network,
+    StoredModel,
+    TransformNetwork,
+)
+from model_store.manifest import Origin
 from service.engine.backend import DType
 from service.engine.cpu import CpuBackend
 from service.engine.model_loader import ModelLoader
@@ -34,6 +44,22 @@ def test_network_is_proven_in_the_precision_it_runs_in(tmp_path: Path, precision
     model = LOADERS[runner].submit(stored(tmp_path)).result()
     assert next(model.default.network.parameters()).dtype == precision
     runner.close()
+
+
+@pytest.mark.parametrize(
+    ("imported", "faithful", "precision"),
+    [(True, True, torch.float32), (True, False, torch.bfloat16), (False, True, torch.bfloat16)],
+)
+def test_an_imported_network_may_have_to_answer_as_its_original(
+    runner: Runner, imported: bool, faithful: bool, precision: torch.dtype
+) -> None:
+    """That of great-wave in bf16 differs from fp32 by seven levels, at 50 dB."""
+    model = ModelStore(SHIPPED_STORE).load("great-wave")
+    if imported:
+        origin = Origin(layout="its own", file="wave.pth", digest=model.manifest.digest)
+        model = replace(model, manifest=model.manifest.model_copy(update={"origin": origin}))
+    loader = ModelLoader(runner, torch.bfloat16, TileSizes(2**20), timed=False, faithful=faithful)
+    assert next(loader.load(model).default.network.parameters()).dtype == precision
 
 
 def test_cost_is_known_once_a_network_is_loaded(tmp_path: Path) -> None:

@@ -10,9 +10,14 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import torch
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expect, sync_playwright
 
+from model_store import ModelStore
+from model_store.importers.importing import import_checkpoint
+from model_store.importers.labels import Labels
+from tests.foreign import compact
 from tests.networks import NARROW_UPSCALE_4, network
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import file, photo
@@ -275,6 +280,31 @@ def test_damaged_photograph_is_restored_and_the_page_says_why(browser: Browser, 
         start(page, "Enlarge")
         done(page)
         expect(page.locator("#status")).to_have_text(re.compile(r".* x4 v1$"))
+
+
+def test_networks_that_restore_are_offered_at_the_size_of_the_picture(browser: Browser, tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    publish_upscaler(root)
+    torch.save(compact(scale=1), tmp_path / "denoise.pth")
+    import_checkpoint(ModelStore(root), tmp_path / "denoise.pth", Labels("denoise", title="Less noise"))
+    torch.save(compact(scale=3), tmp_path / "x3.pth")
+    import_checkpoint(ModelStore(root), tmp_path / "x3.pth", Labels("triple"))
+    with serving(root) as live, visit(browser, f"{live.url}#mode=enlarge") as page:
+        choose(page)
+        scales = page.get_by_role("group", name="How many times").get_by_role("button")
+        expect(scales).to_have_text(["×196 × 64", "×3288 × 192", "×4384 × 256"])  # the size stands below
+        scales.first.click()
+        expect(page.get_by_role("radio", name="denoise")).to_be_checked()
+        expect(page.locator("#preview-note")).to_contain_text("of your pixels, by denoise v1")
+        start(page, "Restore")
+        done(page)
+        expect(page.locator("#status")).to_have_text(re.compile(r"Restored in .*: 96 × 64, .* denoise v1$"))
+        expect(page.locator("#made")).to_have_text("Restored")
+        assert downloaded(page)[0] == "photo-x1.png"
+        scales.last.click()
+        start(page, "Enlarge")
+        done(page)
+        expect(page.locator("#status")).to_contain_text("x4 v1")
 
 
 def test_style_that_was_published_meanwhile_appears(browser: Browser, tmp_path: Path) -> None:
