@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from model_store import ModelStore, open_store
+from model_store import ModelStore, StoreError, open_store
 from service.engine.admission import Admission, QueueLimits
 from service.engine.device_assembly import assemble_device, free_bytes, residency_limits
 from service.engine.residency import Residency
@@ -248,7 +248,10 @@ def _job_store(settings: Settings, metrics: Metrics) -> JobStore:
         from service.jobs.redis_store import RedisJobStore  # noqa: PLC0415 # an extra
     except ImportError as error:
         raise ValueError("jobs_url needs redis-py: pip install 'pastiche[redis]'") from error
-    return RedisJobStore(settings, metrics)
+    try:
+        return RedisJobStore(settings, metrics)
+    except StoreError as error:
+        raise ValueError(f"job_results_url: {error}") from error
 
 
 def _webhook_sender(settings: Settings) -> WebhookSender | None:

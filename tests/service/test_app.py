@@ -100,7 +100,7 @@ def test_parameters_that_a_path_does_not_know_are_refused_with_those_it_knows(tm
 
 def test_job_store_that_needs_what_is_not_installed_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     redis = "redis://127.0.0.1/0"
-    with pytest.raises(ValueError, match="nowhere"):
+    with pytest.raises(ValueError, match="job_results_url: nowhere://bucket is no store"):
         build_service(settings(tmp_path, jobs_url=redis, job_results_url="nowhere://bucket"))
     monkeypatch.setitem(sys.modules, "redis", None)
     monkeypatch.delitem(sys.modules, "service.jobs.redis_store", raising=False)
