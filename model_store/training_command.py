@@ -2,12 +2,13 @@
 
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from model_store.manifest import Manifest, Provenance
 
 LINE = 100
-"""Characters of a line, roughly."""
+"""Characters of a line, without its indentation and the backslash."""
 
 PRECISIONS = {"bfloat16": "bf16", "float32": "fp32"}
 """The recipe's names of precisions, and the option's."""
@@ -63,11 +64,18 @@ def _wrapped(words: list[str]) -> str:
 
 
 def _lines(words: list[str]) -> Iterator[str]:
-    """Lines of whole options."""
+    """Lines of whole options, of at most LINE characters unless one option is longer."""
     line = ""
-    for word in words:
-        if len(line) > LINE and word.startswith("--"):
+    for option in _options(words):
+        if line and len(line) + 1 + len(option) > LINE:
             yield line
             line = ""
-        line += f"{' ' if line else ''}{shlex.quote(word)}"
+        line += f"{' ' if line else ''}{option}"
     yield line
+
+
+def _options(words: list[str]) -> Iterator[str]:
+    """The command, and then each option with its values, quoted."""
+    begins = [0, *(index for index, word in enumerate(words) if word.startswith("--")), len(words)]
+    for begin, end in pairwise(begins):
+        yield shlex.join(words[begin:end])
