@@ -19,8 +19,8 @@ from benchmarks import limits, networks
 from benchmarks.clock import Stopwatch
 from benchmarks.report import Row, Tables, Value
 from benchmarks.stats import median
-from model_store import Architecture, TransformNetwork, for_inference
-from service.engine.device import PRECISIONS, choose_devices, choose_precision
+from model_store import PRECISIONS, Architecture, TransformNetwork, for_inference
+from service.engine.device import choose_devices, choose_precision
 
 Build = Callable[[], TransformNetwork]
 NETWORKS: Mapping[str, Build] = {"style": networks.style, "x4": networks.upscale_4}

@@ -6,6 +6,7 @@ from model_store.golden import Golden
 from model_store.ignored_entries import describe_ignored_entries
 from model_store.manifest import NAME_PATTERN, Draft, Manifest, Provenance
 from model_store.networks import (
+    PRECISIONS,
     STYLE,
     UPSCALE_4,
     UPSCALE_8,
@@ -30,6 +31,7 @@ from model_store.store import SHIPPED, SHIPPED_STORE, ModelStore, StoredModel
 
 __all__ = [
     "NAME_PATTERN",
+    "PRECISIONS",
     "PREVIEW_FILE",
     "SHIPPED",
     "SHIPPED_STORE",

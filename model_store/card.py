@@ -31,6 +31,9 @@ HUB_LICENSES = re.compile(
 SCORES: Mapping[str, str] = {"psnr": "PSNR, dB", "ssim": "SSIM", "grid": "grid, dB"}
 """What validation measures, and how it is headed."""
 
+INVENTING_OPTIONS = ("feature_weight", "texture_weight", "perceptual_weight", "teacher")
+"""Options of a recipe by which an enlarging network learns to show detail that it cannot know."""
+
 
 def model_card(manifest: Manifest, *, preview: bool) -> str:
     """The card of a version. `preview`: whether PREVIEW_FILE lies beside it."""
@@ -175,14 +178,17 @@ def _own_limits(manifest: Manifest) -> Iterator[str]:
         yield f"Brush strokes have a fixed size in pixels: on larger photographs they look finer.{seen}"
         yield "Faces, text and other fine detail are painted over."
     else:
-        yield "It learned from photographs that were reduced bicubically: noise and JPEG artefacts are enlarged, too."
-        yield from _invention(manifest)
+        yield from _enlarging_limits(manifest)
     yield "It was trained on photographs alone: for drawings, text and screenshots nothing is promised."
 
 
-def _invention(manifest: Manifest) -> Iterator[str]:
+def _enlarging_limits(manifest: Manifest) -> Iterator[str]:
     recipe = manifest.provenance.recipe
-    if recipe.get("feature_weight") or recipe.get("texture_weight"):
+    if recipe.get("degradation") == "photo":
+        yield "It learned from damaged photographs: of a clean one it takes fine grain for noise."
+    else:
+        yield "It learned from photographs that were reduced bicubically: noise and JPEG artefacts are enlarged, too."
+    if any(recipe.get(option) for option in INVENTING_OPTIONS):
         yield "Detail is invented to look sharp: an enlargement is no evidence of what was there."
     else:
         yield "It was trained for fidelity: what cannot be known stays soft."

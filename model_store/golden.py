@@ -7,6 +7,7 @@ from torch import Tensor
 
 from model_store.errors import GoldenMismatch
 from model_store.networks.network import Network
+from model_store.networks.precision import PRECISIONS
 
 FP32_TOLERANCE = 1e-4
 """Largest absolute difference in fp32, of values in [0, 1]."""
@@ -19,9 +20,6 @@ FAITHFUL_DIFFERENCE = 2 / 255
 
 Measured with Compact, SPAN and RRDB: 0.3 to 0.6 levels of 255 in fp16, 3 to 7 in bf16.
 """
-
-
-_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,11 @@ def pattern(height: int = 61, width: int = 83) -> Tensor:
 def _check_largest_difference(difference: Tensor, most: float, precision: torch.dtype) -> None:
     largest = difference.abs().max().item()
     if not largest <= most:
-        raise GoldenMismatch(f"the largest difference is {largest:.2e}, over {most:.0e} ({_NAMES[precision]})")
+        raise GoldenMismatch(f"the largest difference is {largest:.2e}, over {most:.0e} ({_name(precision)})")
+
+
+def _name(precision: torch.dtype) -> str:
+    return next(name for name, each in PRECISIONS.items() if each == precision)
 
 
 def _check_psnr(difference: Tensor) -> None:

@@ -79,7 +79,9 @@ class SuperResolutionTask:
             rng = np.random.default_rng((self.config.seed, step, 2))
             both = random_shift([enlarged, sharp], self.config.shift, rng)
             seen = [downscaled(images, self.config.loss_reduction) for images in both]
-            terms |= self._loss_network_terms(self.loss_network, *seen, *random_zoom(seen, rng))
+            terms |= self._feature_terms(self.loss_network, *seen)
+            if self.config.perceptual_weight:
+                terms["perceptual"] = self._perceptual_term(self.loss_network, *random_zoom(seen, rng))
         if self.config.grid_weight:
             period = max(GRID_PERIOD, self.config.scale & -self.config.scale)
             terms["grid"] = self.config.grid_weight * grid_energy(enlarged, period)
@@ -172,9 +174,11 @@ class SuperResolutionTask:
             return
         crop = self.hardware.images(torch.zeros(1, 3, config.image_size, config.image_size, dtype=torch.uint8))
         least = downscaled(crop[..., config.image_size // 16 :, config.image_size // 16 :], config.loss_reduction)
-        smallest = zoomed(least, ZOOMS[0])
         try:
-            self._loss_network_terms(self.loss_network, least, least, smallest, smallest)
+            self._feature_terms(self.loss_network, least, least)
+            if config.perceptual_weight:
+                least = zoomed(least, ZOOMS[0])
+                self._perceptual_term(self.loss_network, least, least)
         except RuntimeError as error:
             size = f"--image-size {config.image_size} with --loss-reduction {config.loss_reduction}"
             raise TrainerError(f"{size} leaves the loss network {least.shape[-1]} pixels a side, too few") from error
@@ -184,13 +188,10 @@ class SuperResolutionTask:
             return (enlarged - sharp).abs().mean()
         return feature_reconstruction(enlarged, sharp)
 
-    def _loss_network_terms(
-        self, loss_network: LossNetwork, enlarged: Tensor, sharp: Tensor, zoomed_enlarged: Tensor, zoomed_sharp: Tensor
-    ) -> dict[str, Tensor]:
-        """The weighted terms `feature`, `texture` and `perceptual`, each where it has a weight; the last is that of the
-        zoomed images."""
-        config, perceptual = self.config, [*loss_network.layout.style_layers]
-        textures = perceptual[:TEXTURE_LAYERS] if config.texture_weight else []
+    def _feature_terms(self, loss_network: LossNetwork, enlarged: Tensor, sharp: Tensor) -> dict[str, Tensor]:
+        """The weighted terms `feature` and `texture`, each where it has a weight."""
+        config = self.config
+        textures = [*loss_network.layout.style_layers][:TEXTURE_LAYERS] if config.texture_weight else []
         feature = [config.feature_layer] if config.feature_weight else []
         pairs = self._features(loss_network, enlarged, sharp, [*feature, *textures])
         terms = {}
@@ -199,10 +200,12 @@ class SuperResolutionTask:
         if textures:
             shares = [texture_loss(*pairs[layer]) for layer in textures]
             terms["texture"] = config.texture_weight * torch.stack(shares).mean()
-        if config.perceptual_weight:
-            found = self._features(loss_network, zoomed_enlarged, zoomed_sharp, perceptual)
-            terms["perceptual"] = config.perceptual_weight * perceptual_distance([*found.values()])
         return terms
+
+    def _perceptual_term(self, loss_network: LossNetwork, enlarged: Tensor, sharp: Tensor) -> Tensor:
+        """The weighted perceptual distance at all style layers."""
+        pairs = self._features(loss_network, enlarged, sharp, loss_network.layout.style_layers)
+        return self.config.perceptual_weight * perceptual_distance([*pairs.values()])
 
     def _features(
         self, loss_network: LossNetwork, enlarged: Tensor, sharp: Tensor, layers: Collection[str]

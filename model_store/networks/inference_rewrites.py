@@ -56,8 +56,8 @@ def for_inference(
     """A rewritten copy of `network` for inference, with the same contract, channels_last, weights in `precision`.
 
     In float32 it equals the network in evaluation mode to 1e-5. Input and output are float32 in every precision. If
-    the features of an image overflow, its output is not finite. Of imported ones see
-    `imported_rewrites`. `forms`: of thin layers, by their positions, where they are not the usual ones.
+    the features of an image overflow, its output is not finite. For an imported one see `imported_rewrites`.
+    `forms`: of thin layers, by their positions, where they are not the usual ones.
     """
     if isinstance(network, TransformNetwork):
         return _rewritten(network, precision, forms or {})

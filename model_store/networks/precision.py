@@ -1,8 +1,11 @@
-"""Hardware support for bf16."""
+"""The precisions of networks, and hardware support for bf16."""
 
 from collections.abc import Callable, Mapping
 
 import torch
+
+PRECISIONS: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""By their names."""
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -4,10 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from model_store import has_fast_bf16
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""By the names of the setting `precision`."""
+from model_store import PRECISIONS, has_fast_bf16
 
 
 def choose_devices(names: Sequence[str], gpus: Sequence[str] | None = None) -> list[torch.device]:

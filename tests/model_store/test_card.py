@@ -95,7 +95,18 @@ def test_missing_licence_is_said_in_words() -> None:
     assert "No licence of the weights is stated." in card
 
 
-@pytest.mark.parametrize(("recipe", "said"), [({"feature_weight": 0.1}, "is no evidence"), ({}, "stays soft")])
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({"feature_weight": 0.1}, "is no evidence"),
+        ({"perceptual_weight": 0.1}, "is no evidence"),
+        ({"teacher": {"teacher": "large.safetensors"}}, "is no evidence"),
+        ({}, "stays soft"),
+        ({}, "noise and JPEG artefacts are enlarged"),
+        ({"degradation": "bicubic"}, "noise and JPEG artefacts are enlarged"),
+        ({"degradation": "photo"}, "learned from damaged photographs"),
+    ],
+)
 def test_limits_follow_from_how_it_was_trained(recipe: dict[str, Any], said: str) -> None:
     card = model_card(
         manifest(task="super-resolution", scale=2, tileable=False, provenance=Provenance(data="", recipe=recipe)),
