@@ -326,7 +326,8 @@ def test_redis_cluster_is_told_from_a_redis_that_fails(tmp_path: Path) -> None:
     if shutil.which("redis-server") is None:
         pytest.skip(MISSING)
     port = free_port()
-    command = ["redis-server", "--port", str(port), "--cluster-enabled", "yes", "--save", "", "--dir", str(tmp_path)]
+    command = ["redis-server", "--port", str(port), "--save", "", "--dir", str(tmp_path)]
+    command += ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]  # by default 10,000 above the other
 
     async def scenario() -> None:
         store = RedisJobStore(settings(tmp_path, jobs_url=f"redis://127.0.0.1:{port}/0"), Metrics())
