@@ -151,7 +151,7 @@ def _run_plain_loop(config: TrainConfig) -> float:
     crops = DataLoader(_PhotoCrops(config), batch_size=config.batch)
     began = time.perf_counter()
     for step, batch in zip(range(config.steps), crops, strict=False):
-        loss = torch.stack(list(task.losses(batch, step).values())).sum()
+        loss = torch.stack(list(task.losses(task.inputs(batch, step)).values())).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -194,5 +194,5 @@ def _flops(config: TrainConfig) -> int:
     task = _build_task(config, "fp32")
     batch = task.photographs.batch(0)
     with FlopCounterMode(display=False) as counter:
-        torch.stack(list(task.losses(batch, 0).values())).sum().backward()
+        torch.stack(list(task.losses(task.inputs(batch, 0)).values())).sum().backward()
     return int(counter.get_total_flops())

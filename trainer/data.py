@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -20,9 +20,6 @@ from torchvision.transforms.functional import gaussian_blur
 from trainer.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-
-ZOOMS = (0.7, 1.3)
-"""The least and the greatest factor of `random_zoom`."""
 
 MIN_PAINTING_SIDE = 32
 """Shortest side of a painting in pixels; in smaller ones the deep layers of loss networks have no positions left."""
@@ -207,38 +204,6 @@ def random_exact_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pi
     left, top = rng.integers(width - size + 1), rng.integers(height - size + 1)
     crop = np.rot90(pixels[top : top + size, left : left + size], int(rng.integers(4)))
     return crop[:, ::-1] if rng.random() < 0.5 else crop
-
-
-def random_part(squares: Tensor, side: int, rng: np.random.Generator) -> Tensor:
-    """One random square (N, C, side, side) of (N, C, S, S), at the same place in all; `squares` where S is `side`."""
-    top, left = (int(rng.integers(length - side + 1)) for length in squares.shape[-2:])
-    return squares[..., top : top + side, left : left + side] if squares.shape[-1] > side else squares
-
-
-def random_shift(squares: Sequence[Tensor], bound: int, rng: np.random.Generator) -> list[Tensor]:
-    """Cut off the first rows and columns of images (N, C, S, S): random numbers below `bound`, the same for all.
-
-    For small images the bound is S / 16, rounded down, and at least 1.
-    """
-    top, left = (int(rng.integers(max(1, min(bound, squares[0].shape[-1] // 16)))) for _ in range(2))
-    return [images[..., top:, left:] for images in squares]
-
-
-def random_zoom(squares: Sequence[Tensor], rng: np.random.Generator) -> list[Tensor]:
-    """Images (N, C, S, S) zoomed by a random factor in ZOOMS, and mirrored on the diagonal or not, all alike.
-
-    A loss network that meets a pattern in every size and phase does not reward one that fits its pooling, as Kettunen
-    et al. 2019 (E-LPIPS) found for random transformations in general.
-    """
-    factor, mirrored = rng.uniform(*ZOOMS), rng.random() < 0.5
-    results = (zoomed(images, factor) for images in squares)
-    return [images.transpose(-1, -2) if mirrored else images for images in results]
-
-
-def zoomed(images: Tensor, factor: float) -> Tensor:
-    """Images (N, C, H, W) with sides times `factor`, rounded: bilinear, antialiased."""
-    size = [round(side * factor) for side in images.shape[-2:]]
-    return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 def low_resolution(sharp: Tensor, scale: int, blur: float = 0.0) -> Tensor:

@@ -100,7 +100,8 @@ def texture_energy(images: Tensor, photographs: Tensor) -> Tensor:
     if min(images.shape[-2:]) < WINDOW:
         return images.new_zeros((), dtype=torch.float32)
     flattest = [_flattest(photograph.mean(dim=0)) for photograph in photographs.float()]
-    windows = [_windows(plane)[flat] for image, flat in zip(images.float(), flattest, strict=True) for plane in image]
+    pairs = zip(images.float(), flattest, strict=True)
+    windows = [_windows(plane).index_select(0, flat) for image, flat in pairs for plane in image]
     power = _mean_power(torch.cat(windows))
     power = mean_over_ranks(power) / WINDOW**2 / torch.hann_window(WINDOW, device=power.device).square().sum() ** 2
     excess = F.relu(power - REGULAR * _ring_medians(power.detach()))
