@@ -36,6 +36,7 @@ RESUMABLE_OPTIONS = (
     "device",
     "threads",
     "cuda_graphs",
+    "workers",
     "cache_mb",
     "preview_every",
     "save_every",
@@ -82,6 +83,9 @@ class TrainConfig(BaseModel):
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
     cuda_graphs: bool = Field(
         True, description="launch a step as one CUDA graph, on one GPU; where that fails, a warning says so"
+    )
+    workers: int = Field(
+        0, ge=0, le=64, description="threads that prepare photographs; 0: half of the processors, at most 8"
     )
     cache_mb: int = Field(1024, ge=0, description="memory for decoded photographs")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")

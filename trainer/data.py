@@ -5,9 +5,9 @@ import logging
 import os
 import struct
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 
 from trainer.errors import DataError
+from trainer.prefetch import ONE_AHEAD, Prefetch
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -39,8 +40,8 @@ class Photographs:
     A batch has `size` crops of `side` × `side` pixels, or those at some of its places. From step `zoom_from` on, the
     side of each batch is multiplied by a random factor from 1 to `zoom` (log-uniform). A crop depends only on `seed`,
     its step, its place in the batch and the files, so a resumed run gets the batches of an uninterrupted one, and
-    several processes together those of one. A file that cannot be used is logged once, listed in `skipped`, and
-    replaced by the next. Every file is used once an epoch.
+    several processes together those of one, whatever the number of threads. A file that cannot be used is logged once,
+    listed in `skipped`, and replaced by the next. Every file is used once an epoch.
     """
 
     def __init__(
@@ -54,13 +55,19 @@ class Photographs:
         cache_mb: int = 1024,
         zoom: float = 1.0,
         zoom_from: int = 0,
+        zoom_multiple: int = 1,
+        prefetch: Prefetch = ONE_AHEAD,
     ) -> None:
+        """`zoom_multiple`: larger sides are rounded to a multiple of it."""
         self.files = image_files(folder)
         self._folder = folder
         self.skipped: dict[Path, str] = {}
         self.size = size
+        self._prefetch = prefetch
         self._side, self._crop_from, self._seed = side, crop, seed
-        self._zoom, self._zoom_from = zoom, zoom_from
+        self._zoom, self._zoom_from, self._zoom_multiple = zoom, zoom_from, zoom_multiple
+        self._lock = Lock()
+        """Of `skipped` and the cache."""
         self._cache: dict[Path, Pixels] = {}
         self._cache_left = cache_mb * 2**20
 
@@ -77,7 +84,7 @@ class Photographs:
         """
         rng = np.random.default_rng((self._seed, step))
         zoomed = self._zoom > 1 and step >= self._zoom_from
-        side = round(self._side * self._zoom ** rng.random()) if zoomed else self._side
+        side = self._larger_side(self._zoom ** rng.random()) if zoomed else self._side
         crops = [
             self._crop(step * self.size + place, side, np.random.default_rng((self._seed, step, 4, place)))
             for place in places or range(self.size)
@@ -85,17 +92,11 @@ class Photographs:
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
     def batches(self, begin: int, end: int, places: range | None = None) -> Iterator[Tensor]:
-        """What `batch` returns for steps `begin` to `end` - 1.
+        """What `batch` returns for steps `begin` to `end` - 1, prepared ahead."""
+        return self._prefetch.batches(lambda step: self.batch(step, places), range(begin, end))
 
-        A thread prepares each while the caller uses the one before.
-        """
-        with ThreadPoolExecutor(1, thread_name_prefix="photographs") as pool:
-            following = pool.submit(self.batch, begin, places)
-            for step in range(begin, end):
-                current = following.result()
-                if step + 1 < end:
-                    following = pool.submit(self.batch, step + 1, places)
-                yield current
+    def _larger_side(self, factor: float) -> int:
+        return max(self._side, round(self._side * factor / self._zoom_multiple) * self._zoom_multiple)
 
     def _crop(self, position: int, side: int, rng: np.random.Generator) -> Pixels:
         """A crop of the file at `position` in the sequence of shuffled epochs, or of the next file that can be used."""
@@ -114,14 +115,21 @@ class Photographs:
         pixels = self._cache.get(path)
         if pixels is None:
             pixels = read_rgb(path)
-            if pixels.nbytes <= self._cache_left:
-                self._cache[path] = pixels
-                self._cache_left -= pixels.nbytes
+            self._keep(path, pixels)
         return pixels
 
+    def _keep(self, path: Path, pixels: Pixels) -> None:
+        """Keep decoded pixels, as long as there is memory for them."""
+        with self._lock:
+            if path not in self._cache and pixels.nbytes <= self._cache_left:
+                self._cache[path] = pixels
+                self._cache_left -= pixels.nbytes
+
     def _skip(self, path: Path, error: Exception) -> None:
-        self.skipped[path] = str(error)
-        log.warning("skipped %s (%d so far): %s", path, len(self.skipped), error)
+        with self._lock:
+            if path not in self.skipped:
+                self.skipped[path] = str(error)
+                log.warning("skipped %s (%d so far): %s", path, len(self.skipped), error)
 
 
 def image_files(folder: Path, option: str = "--content") -> list[Path]:

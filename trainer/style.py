@@ -33,10 +33,16 @@ class StyleTask:
         self.config, self.hardware = config, hardware
         zoom_from = round(config.zoom_from * config.steps)
         self.photographs = crops_of(
-            config, config.content, random_scaled_crop, config.image_size, config.zoom, zoom_from
+            config,
+            config.content,
+            random_scaled_crop,
+            config.image_size,
+            hardware,
+            zoom=config.zoom,
+            zoom_from=zoom_from,
         )
         preview = config.preview or config.content
-        self.preview_photographs = crops_of(config, preview, random_scaled_crop, config.image_size)
+        self.preview_photographs = crops_of(config, preview, random_scaled_crop, config.image_size, hardware)
         spec = NetworkSpec(
             architecture=config.architecture,
             norm=config.norm,

@@ -22,7 +22,7 @@ from trainer.previews import preview_batch, side_by_side
 from trainer.provenance import make_draft, make_provenance
 from trainer.spectrum import GRID_PERIOD, grid_energy
 from trainer.step_inputs import StepInputs
-from trainer.task_parts import crops_of, new_network
+from trainer.task_parts import crops_of, new_network, prefetch_of
 from trainer.teacher_answers import AnsweredPhotographs, AnswersFolder, compute_answers
 
 TEXTURE_LAYERS = 3
@@ -130,13 +130,14 @@ class SuperResolutionTask:
             config.batch,
             scale=config.scale,
             seed=config.seed,
+            prefetch=prefetch_of(config, self.hardware),
         )
 
     def _degraded(self, folder: Path) -> Photographs:
         """The photographs of a folder: pairs with --degradation photo, else sharp ones."""
         config = self.config
         if config.degradation == "bicubic":
-            return crops_of(config, folder, random_exact_crop, config.image_size)
+            return crops_of(config, folder, random_exact_crop, config.image_size, self.hardware)
         return DegradedPhotographs(
             folder,
             config.image_size,
@@ -145,6 +146,7 @@ class SuperResolutionTask:
             scale=config.scale,
             seed=config.seed,
             cache_mb=config.cache_mb,
+            prefetch=prefetch_of(config, self.hardware),
         )
 
     def _pairs(self, batch: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,21 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 Result = TypeVar("Result")
 
-aten = torch.ops.aten
-
-UNCAPTURABLE = (
-    aten._local_scalar_dense,
-    aten.equal,
-    aten.lift_fresh,
-    aten.masked_select,
-    aten.nonzero,
-    aten._unique2,
-    aten.rand,
-    aten.randn,
-    aten.uniform_,
-    aten.normal_,
-)
-"""What reads a value on the host, or a size from values; what copies numbers from Python; what draws on its own."""
+UNCAPTURABLE = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output, torch.Tag.nondeterministic_seeded}
+"""Operations whose sizes follow from values, whose values the host reads, and that draw numbers of their own."""
 
 
 class CpuRecorder:
@@ -49,11 +36,11 @@ class CpuRecorder:
 
 class _Recording(TorchDispatchMode):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # of torch
         self._calls: list[tuple[Any, Any, Any, Any]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.overloadpacket in UNCAPTURABLE or torch.Tag.dynamic_output_shape in func.tags:
+        if UNCAPTURABLE & {*func.tags} or func is torch.ops.aten.lift_fresh.default:  # numbers from Python, copied
             raise RuntimeError(f"{func} cannot be captured")
         result = func(*args, **(kwargs or {}))
         self._calls.append((func, args, kwargs or {}, result))
@@ -62,7 +49,7 @@ class _Recording(TorchDispatchMode):
     @torch.no_grad()
     def replay(self) -> None:
         for func, args, kwargs, result in self._calls:
-            if not func.is_view and func.overloadpacket is not aten.detach:
+            if not func.is_view:
                 self._repeat(func(*args, **kwargs), result)
 
     def _repeat(self, again: Any, result: Any) -> None:

@@ -16,6 +16,7 @@ from trainer.data import (
     read_rgb,
 )
 from trainer.errors import DataError
+from trainer.prefetch import Prefetch
 
 
 def test_batches_depend_on_the_seed_and_the_step_alone(tmp_path: Path) -> None:
@@ -55,6 +56,29 @@ def test_photographs_are_larger_from_a_step_on(tmp_path: Path) -> None:
     assert [late.batch(step).shape[-1] for step in range(3)] == [16, 16, 16]
     assert all(torch.equal(late.batch(step), always.batch(step)) for step in (3, 4))
     assert max(late.batch(step).shape[-1] for step in range(3, 9)) > 16
+
+
+def test_larger_sides_are_multiples_where_these_are_wanted(tmp_path: Path) -> None:
+    squares = Photographs(
+        photographs(tmp_path), 20, 1, random_scaled_crop, seed=1, zoom=4.0, zoom_from=3, zoom_multiple=32
+    )
+    sides = [squares.batch(step).shape[-1] for step in range(23)]
+    assert sides[:3] == [20, 20, 20]
+    assert set(sides[3:]) == {32, 64, 96} or set(sides[3:]) == {32, 64}
+
+
+def test_threads_change_no_batch_and_log_a_bad_file_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = photographs(tmp_path, count=7)
+    (folder / "bad.png").write_bytes(b"no image")
+    one, many = (
+        Photographs(folder, 16, 3, random_scaled_crop, seed=1, zoom=2.0, cache_mb=cache_mb, prefetch=Prefetch(workers))
+        for workers, cache_mb in ((1, 0), (4, 1))
+    )
+    with caplog.at_level(logging.WARNING):
+        several = list(many.batches(2, 14))
+    assert all(torch.equal(found, one.batch(step)) for step, found in enumerate(several, start=2))
+    assert len(several) == 12
+    assert [record.getMessage()[:7] for record in caplog.records if record.args] == ["skipped"] * 2  # `one` has its own
 
 
 def test_every_photograph_is_seen_once_an_epoch(tmp_path: Path) -> None:

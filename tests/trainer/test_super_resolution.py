@@ -47,7 +47,9 @@ def test_the_perceptual_distance_is_that_of_zoomed_images(tmp_path: Path) -> Non
     assert seen[::2] == seen[1::2]
     assert len(set(seen)) > 3
     halved = build(upscale_config(tmp_path, loss_network=network, perceptual_weight=1.0, image_size=48), task.hardware)
-    assert terms[3]["perceptual"].item() == pytest.approx(2 * halved.losses(halved.inputs(batch, 3))["perceptual"].item())
+    assert terms[3]["perceptual"].item() == pytest.approx(
+        2 * halved.losses(halved.inputs(batch, 3))["perceptual"].item()
+    )
     terms[0]["perceptual"].backward()
     assert all(weight.grad is not None for weight in task.network.parameters())
 
