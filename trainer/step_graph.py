@@ -176,23 +176,24 @@ class GraphedSteps:
         return Recorded(own, names, values, replay)
 
     def _compare(self, recorded: Recorded, inputs: Inputs, recorder: Recorder) -> Values:
-        """Compute the usual step twice and the recorded one, all from the present state; it is kept if it agrees."""
+        """Compute the usual step twice and the recorded one, all from the present state; it is kept if it agrees.
+
+        If not, or if anything fails, the usual step is taken.
+        """
         before = self._copied_state()
-        usual = []
-        for _ in range(2):
-            usual.append(self._outcome(partial(recorder.warm_up, partial(self._compute, inputs))))
-            self._restore(before)
         try:
-            found = self._outcome(partial(recorded.run, inputs))
+            usual = [self._outcome(partial(recorder.warm_up, partial(self._compute, inputs)), before) for _ in range(2)]
+            found = self._outcome(partial(recorded.run, inputs), before)
             complaint = disagreement(before, usual, found, TOLERANCES[self._precision])
         except Exception as error:
             log.debug("a recorded step failed", exc_info=True)
             complaint = str(error)
         if complaint:
-            self._restore(usual[0].state)
             self._give_up(f"a recorded step is not the usual one: {complaint}")
-            return usual[0].values
+            self._restore(before)
+            return self._compute(inputs)
         recorded.compared = True
+        self._restore(found.state)
         return found.values
 
     def _give_up(self, reason: str) -> None:
@@ -200,7 +201,8 @@ class GraphedSteps:
         self._recorded.clear()
         log.warning("CUDA graphs are not used, and training is slower: %s", reason)
 
-    def _outcome(self, work: Callable[[], Values]) -> Outcome:
+    def _outcome(self, work: Callable[[], Values], before: State) -> Outcome:
+        self._restore(before)
         return Outcome(work(), self._copied_state())
 
     def _copied_state(self) -> State:

@@ -245,6 +245,20 @@ def test_an_error_of_the_usual_step_is_not_hidden() -> None:
         toy.run(graphed(toy, CpuRecorder(), compute), 1)
 
 
+def test_the_usual_step_is_taken_again_where_there_was_no_memory_beside_a_graph(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    toy, free = Toy(), iter([True, True, True, False, True, True, True, True])
+
+    def compute(inputs: Inputs) -> Values:
+        if not next(free):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return toy.compute(inputs)
+
+    assert toy.run(graphed(toy, CpuRecorder(), compute), 5) == EXPECTED
+    assert "CUDA out of memory" in caplog.text
+
+
 def test_each_shape_has_a_graph_and_there_are_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_graph, "MAX_GRAPHS", 2)
     toy, recorder = Toy(), CpuRecorder()
