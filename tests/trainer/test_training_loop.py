@@ -33,6 +33,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, norm: str, zo
     assert all(torch.equal(states[0]["network"][key], states[1]["network"][key]) for key in expected)
 
 
+def test_the_number_of_threads_that_prepare_photographs_changes_no_bit(tmp_path: Path) -> None:
+    options = {"zoom": 3.0, "zoom_from": 0.5, "precision": "fp32", "batch": 3}
+    one, many = (
+        run_training(style_config(tmp_path / str(workers), workers=workers, **options)).state_dict()
+        for workers in (1, 3)
+    )
+    assert all(torch.equal(one[name], value) for name, value in many.items())
+
+
 class Interrupting(torch.autograd.Function):
     """The identity; the backward pass sends a signal to this process."""
 
