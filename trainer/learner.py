@@ -49,12 +49,15 @@ class Learner:
         """Learn from this process's part of a batch of photographs, uint8 RGB (N, 3, H, W), with the others."""
         inputs = [self._task.inputs(part, step - 1) for part in batch.chunk(self._config.accumulate)]
         self._share.fill_(1 - min(self._config.ema, step / (step + 10)))
+        self._set_learning_rate(learning_rate(self._config, step - 1))
+        self._recent.append(self._run(inputs))
+
+    def _set_learning_rate(self, rate: float) -> None:
         for group in self._optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(learning_rate(self._config, step - 1))
+                group["lr"].fill_(rate)  # a graph reads it there
             else:
-                group["lr"] = learning_rate(self._config, step - 1)
-        self._recent.append(self._run(inputs))
+                group["lr"] = rate
 
     def _compute(self, inputs: Sequence[StepInputs]) -> dict[str, Tensor]:
         """A step, with the learning rate and the share as they are set; all that a graph records."""

@@ -73,21 +73,13 @@ class StyleTask:
         thumbnail normalisation gets the statistics of the whole photograph."""
         rng = np.random.default_rng((self.config.seed, step, 2))
         whole = self.hardware.images(batch)
-        zoomed = whole.shape[-1] > self.config.image_size
-        photographs, *wanted = random_part(self._with_teacher(whole), self.config.image_size, rng).split(3, dim=1)
-        photographs = photographs.contiguous(memory_format=torch.channels_last)
-        fixed_shape = self.hardware.fixed_shapes
-        rows, columns = random_shift(photographs.shape[-1], self.config.shift, rng, fixed_shape=fixed_shape)
-        tensors = {"photographs": photographs, "rows": rows, "columns": columns}
+        tensors = self._parts(whole, rng)
+        tensors |= self._drawn(tensors["photographs"], rng)
         tensors["style_weights"] = torch.tensor(self.objective.style_weights(self._style_share(step)))
-        if self.network.needs_statistics and (self.config.stability_weight or not self._are_thumbnails(whole)):
+        reduced = not self._are_thumbnails(whole)
+        if self.network.needs_statistics and (reduced or self.config.stability_weight):
             tensors["thumbnails"] = self._grained(area_reduced(whole, self.config.thumbnail))
-        if wanted:
-            tensors["wanted"] = wanted[0]
-        if self.config.stability_weight:
-            images, window = disturbed(photographs, rng)
-            tensors |= {"moved": images, "moved_rows": window.rows, "moved_columns": window.columns}
-        constants = {"zoomed": zoomed, "reduced": not self._are_thumbnails(whole)}
+        constants = {"zoomed": whole.shape[-1] > self.config.image_size, "reduced": reduced}
         return StepInputs({name: self.hardware.upload(each) for name, each in tensors.items()}, constants)
 
     def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
@@ -109,6 +101,21 @@ class StyleTask:
         if "wanted" in tensors:
             terms["teacher"] = self.config.teacher_weight * feature_reconstruction(painted, tensors["wanted"])
         return terms
+
+    def _parts(self, whole: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+        """A random square of the photographs, and of what a teacher makes of them."""
+        photographs, *wanted = random_part(self._with_teacher(whole), self.config.image_size, rng).split(3, dim=1)
+        parts = {"photographs": photographs.contiguous(memory_format=torch.channels_last)}
+        return parts | {"wanted": wanted[0]} if wanted else parts
+
+    def _drawn(self, photographs: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Which part of the paintings the loss network sees, and the moved photographs of the stability loss."""
+        side, fixed_shape = photographs.shape[-1], self.hardware.fixed_shapes
+        drawn = random_shift(side, self.config.shift, rng, fixed_shape=fixed_shape)._asdict()
+        if self.config.stability_weight:
+            images, window = disturbed(photographs, rng)
+            drawn |= {"moved": images, "moved_rows": window.rows, "moved_columns": window.columns}
+        return drawn
 
     def _style_share(self, step: int) -> float:
         """Of the style weight, in a step."""
