@@ -71,7 +71,8 @@ def grid_energy(images: Tensor, period: int) -> Tensor:
     """
     if min(images.shape[-2:]) < WINDOW:
         return images.new_zeros((), dtype=torch.float32)
-    power = mean_over_ranks(_spectrum(images.float())) / torch.hann_window(WINDOW).sum() ** 4
+    power = mean_over_ranks(_spectrum(images.float()))
+    power = power / torch.hann_window(WINDOW, device=power.device).sum() ** 4
     return F.relu(_grid_power(power, period) - _neighbour_power(power.detach(), period)).sum()
 
 
