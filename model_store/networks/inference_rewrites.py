@@ -135,7 +135,8 @@ def _fold_norm(layer: _Layer) -> _Layer:
 class OverflowPreservingTanh(ScaledTanh):
     """`ScaledTanh` that gives NaN for an image with any non-finite input, where tanh would map an overflow to white.
 
-    tanh(x) is computed as 2 · sigmoid(2x) - 1, which takes torch a quarter of the time on a CPU. The input is overwritten.
+    tanh(x) is computed as 2 · sigmoid(2x) - 1, which takes torch a quarter of the time on a CPU. The input is
+    overwritten.
     """
 
     def forward(self, x: Tensor) -> Tensor:
