@@ -100,9 +100,9 @@ class SimulatedGpu:
         """See `Backend`."""
         return nullcontext()
 
-    def upload(self, tensor: Tensor) -> Tensor:
+    def statistics(self, network: TransformNetwork, thumbnail: Tensor) -> Tensor:
         """See `Backend`."""
-        return tensor
+        return network.statistics(thumbnail)
 
     def reduce_memory(self, fixed_batch: int) -> None:
         """See `Backend`."""

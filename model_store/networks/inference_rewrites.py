@@ -135,12 +135,13 @@ def _fold_norm(layer: _Layer) -> _Layer:
 class OverflowPreservingTanh(ScaledTanh):
     """`ScaledTanh` that gives NaN for an image with any non-finite input, where tanh would map an overflow to white.
 
-    tanh(x) is computed as 2 · sigmoid(2x) - 1, which takes torch a quarter of the time on a CPU.
+    tanh(x) is computed as 2 · sigmoid(2x) - 1, which takes torch a quarter of the time on a CPU. The input is
+    overwritten.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         total = x.sum((1, 2, 3), keepdim=True)  # total - total is 0, or NaN if any value is not finite
-        return (x * 2).sigmoid_().mul_(300 / 255).add_(self.centre - 150 / 255 + (total - total))
+        return x.mul_(2).sigmoid_().mul_(300 / 255).add_(self.centre - 150 / 255 + (total - total))
 
 
 class FusedUpsample(NormalizedConv):

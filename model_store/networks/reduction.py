@@ -14,6 +14,7 @@ thumbnail gave one flat colour for an icon and glaring ones for a strip. So no s
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ def with_grain(thumbnail: Tensor, noise: Tensor | None = None) -> Tensor:
     means = F.avg_pool2d(thumbnail.float(), (min(_GRAIN_CELL, height), min(_GRAIN_CELL, width)))
     variance = (means - means.mean((2, 3), keepdim=True)).square().mean((1, 2, 3), keepdim=True)
     missing = (LEAST_CONTRAST**2 - variance).clamp(min=0).sqrt()
-    unit = grain(height * width) if noise is None else noise[: height * width]
+    unit = _grain_on(thumbnail.device, height * width) if noise is None else noise[: height * width]
     return thumbnail + missing * unit.view(height, width).to(thumbnail.device)
 
 
@@ -85,6 +86,17 @@ def grain(pixels: int) -> Tensor:
     """
     noise = torch.rand(pixels, generator=torch.Generator().manual_seed(0)) - 0.5
     return noise * (12**0.5 * _GRAIN_CELL)
+
+
+def _grain_on(device: torch.device, pixels: int) -> Tensor:
+    """`grain` on a device. On a GPU it is kept: an upload would wait for all that runs, and break a CUDA graph."""
+    return _kept_grain(device, 1 << (pixels - 1).bit_length())[:pixels] if device.type == "cuda" else grain(pixels)
+
+
+@lru_cache(maxsize=16)
+def _kept_grain(device: torch.device, pixels: int) -> Tensor:
+    with torch.inference_mode(mode=False):  # it may take part in a training step as well
+        return grain(pixels).to(device)
 
 
 def is_own_thumbnail(height: int, width: int, side: int) -> bool:

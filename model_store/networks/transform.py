@@ -21,6 +21,7 @@ from model_store.networks.layers import (
     TransposedLayer,
     Triple,
     UpsampleLayer,
+    per_channel,
     reflect,
 )
 from model_store.networks.network import Network
@@ -146,7 +147,7 @@ class TransformNetwork(Network):
         self.layers = nn.Sequential(*_build_layers(architecture, spec))
         self.output = ScaledTanh(spec.tanh_centre) if spec.output == "tanh" else nn.Identity()
         self._twice_zero: Tensor
-        self.register_buffer("_twice_zero", 2 * torch.tensor(spec.input_zero)[:, None, None], persistent=False)
+        self.register_buffer("_twice_zero", 2 * per_channel(spec.input_zero), persistent=False)
         self._init_last_convolution()
 
     @property

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_store import Network
+from model_store import Network, TransformNetwork
 from service.imaging.pixels import Pixels
 
 DType = np.dtype[Any]
@@ -47,8 +47,11 @@ class Backend(Protocol):
     def launch_lock(self) -> AbstractContextManager[None]:
         """For the length of the block no batch is launched: for what is computed outside of batches."""
 
-    def upload(self, tensor: Tensor) -> Tensor:
-        """The tensor on the device. Running batches are not waited for."""
+    def statistics(self, network: TransformNetwork, thumbnail: Tensor) -> Tensor:
+        """The thumbnail statistics (1, 2, K), on the device, of a thumbnail (1, 3, h, w) in host memory.
+
+        Running batches are not waited for.
+        """
 
     def reduce_memory(self, fixed_batch: int) -> None:
         """Memory ran out in a batch of `fixed_batch` planes: free what is kept for later, and use smaller batches."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_store import Network
+from model_store import Network, TransformNetwork
 from model_store.allocator import trim_heap
 from service.engine.backend import DType, forward_integers
 from service.imaging.pixels import Pixels
@@ -62,9 +62,9 @@ class CpuBackend:
         """See `Backend`; lanes of a CPU do not disturb one another."""
         return nullcontext()
 
-    def upload(self, tensor: Tensor) -> Tensor:
-        """See `Backend`; it is there already."""
-        return tensor
+    def statistics(self, network: TransformNetwork, thumbnail: Tensor) -> Tensor:
+        """See `Backend`."""
+        return network.statistics(thumbnail)
 
     def reduce_memory(self, fixed_batch: int) -> None:  # noqa: ARG002
         """See `Backend`; a single plane cannot be made smaller."""

@@ -4,29 +4,24 @@ A CUDA graph is captured for each (architecture, shape of plane), with weights o
 into them before it runs, unless they are there already, so that all styles of one architecture share one graph. Each
 shape has one batch size, and smaller batches are padded, because libraries choose their algorithms, and with them the
 last bits of a result, by the size of the batch. Planes have few shapes (`service.engine.tiling`), so that graphs are
-few; the least recently used ones make room for new ones.
+few; the least recently used ones make room for new ones. The statistics of thumbnails have graphs as well.
 """
 
-import copy
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import Lock
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model_store import Network
+from model_store import Network, TransformNetwork
 from service.engine.backend import DType, forward_integers
+from service.engine.cuda_graphs import CapturedGraph, Computation, GraphKey, GraphMemory, LruCache, StatisticsGraphs
 from service.engine.shared_by_gpus import SharedByGpus
 from service.imaging.pixels import Pixels
-
-WARM_UP_RUNS = 3
-"""Runs before a capture, in which libraries choose their algorithms and allocate memory."""
 
 MAX_GRAPHS = 128
 """Enough for twenty architectures, each of which has six: three sides of tiles, 8 and 16 bits a sample.
@@ -35,75 +30,7 @@ Each has weights, an input and an output of its own; their intermediate planes s
 out, all are dropped and captured again as they are needed.
 """
 
-
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
-
 logger = logging.getLogger(__name__)
-
-
-class LruCache(Generic[Key, Value]):
-    """At most `capacity` values that are costly to make; the least recently used one is evicted first."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._values: OrderedDict[Key, Value] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __iter__(self) -> Iterator[Key]:
-        """The keys, the least recently used one first."""
-        return iter(self._values)
-
-    def get(self, key: Key, make: Callable[[], Value], before_eviction: Callable[[], object]) -> Value:
-        """The value of the key, made where it is not cached; `before_eviction` is called before one is evicted."""
-        if key not in self._values:
-            while len(self._values) >= self._capacity:
-                before_eviction()
-                self._values.popitem(last=False)
-            self._values[key] = make()
-        self._values.move_to_end(key)
-        return self._values[key]
-
-    def discard(self, key: Key) -> None:
-        """Evict one value, if it is cached."""
-        self._values.pop(key, None)
-
-    def clear(self) -> None:
-        """Evict everything."""
-        self._values.clear()
-
-
-class GraphKey(NamedTuple):
-    """What a graph is captured for."""
-
-    spec: str
-    """The network's, as JSON."""
-    precision: torch.dtype
-    shape: torch.Size
-    """Of the batch, (N, H, W, 3)."""
-    sample: torch.dtype
-    variant: str = ""
-    """In which forms its thin layers are computed."""
-
-    def differs_in_batch(self, other: "GraphKey") -> bool:
-        """Whether the other one is the same but for the size of the batch."""
-        return self != other and self._replace(shape=other.shape) == other and self.shape[1:] == other.shape[1:]
-
-
-@dataclass
-class CapturedGraph:
-    """A CUDA graph, and the memory from which it reads its input and its weights and to which it writes its output."""
-
-    network: Network
-    planes: Tensor
-    statistics: Tensor | None
-    weights_of: Network
-    """The network whose weights are in `network`."""
-    pixels: Tensor
-    finite: Tensor
-    graph: torch.cuda.CUDAGraph
 
 
 class PendingDownload(NamedTuple):
@@ -130,18 +57,25 @@ class CudaBackend:
         self._batch_divisor = 1
         """That of the last launch."""
         self._compute_stream = torch.cuda.Stream(device)
-        self._capture_stream = torch.cuda.Stream(device)
-        """Separate, since whatever another thread launches on a stream during a capture becomes part of the graph."""
         self._upload_stream = torch.cuda.Stream(device)
         self._download_stream = torch.cuda.Stream(device)
         self._lock = Lock()
-        self._graph_pool = torch.cuda.graph_pool_handle()
+        self._graph_memory = GraphMemory(self._compute_stream)
         self._graphs: LruCache[GraphKey, CapturedGraph] = LruCache(max_graphs)
+        self._statistics_graphs = StatisticsGraphs(
+            lambda network, thumbnail: self._capture(network, [thumbnail], _measure),
+            self._compute_stream.synchronize,
+        )
 
     @property
     def graph_keys(self) -> list[GraphKey]:
         """What is captured, the least recently used graph first."""
         return list(self._graphs)
+
+    @property
+    def statistics_shapes(self) -> list[torch.Size]:
+        """Of the thumbnails whose statistics have graphs."""
+        return self._statistics_graphs.shapes
 
     @contextmanager
     def lane(self, exclusive: bool) -> Iterator[None]:  # noqa: ARG002 # lanes are not parts of a GPU
@@ -171,7 +105,7 @@ class CudaBackend:
     def keep_batch(self, network: Network, shape: Sequence[int], sample: DType) -> None:
         """See `Backend`."""
         with self._lock:
-            kept = _graph_key(network, torch.Size(shape), torch.uint8 if sample == np.uint8 else torch.uint16)
+            kept = GraphKey.of(network, torch.Size(shape), torch.uint8 if sample == np.uint8 else torch.uint16)
             others = [key for key in self._graphs if key.differs_in_batch(kept)]
             if others:
                 self._compute_stream.synchronize()  # a running graph keeps its memory
@@ -184,9 +118,11 @@ class CudaBackend:
         with self._lock, self._shared.captures.beside():
             yield
 
-    def upload(self, tensor: Tensor) -> Tensor:
+    def statistics(self, network: TransformNetwork, thumbnail: Tensor) -> Tensor:
         """See `Backend`. From memory that is not page-locked, a copy would wait for all that was launched before."""
-        return tensor.pin_memory().to(self._device, non_blocking=True)
+        on_device = thumbnail.pin_memory().to(self._device, non_blocking=True)
+        with self.launch_lock():
+            return self._statistics_graphs.measure(network, on_device)
 
     def reduce_memory(self, fixed_batch: int) -> None:
         """See `Backend`. Where a batch had several planes, all batches are half as large from now on."""
@@ -208,6 +144,7 @@ class CudaBackend:
     def _drop_graphs(self) -> None:
         torch.cuda.synchronize(self._device)  # a running graph keeps its memory
         self._graphs.clear()
+        self._statistics_graphs.clear()
 
     def _batch_size(self, fixed_batch: int) -> int:
         """Of the next launch; graphs of the size before are dropped where memory has run out, here or elsewhere."""
@@ -224,42 +161,23 @@ class CudaBackend:
             size = self._batch_size(fixed_batch)
             planes, statistics = planes[:size], None if statistics is None else statistics[:size]
             batch = self._upload_padded(planes, size)
-            captured = self._captured(network, batch, statistics)
-            captured.planes.copy_(batch)
-            if captured.statistics is not None and statistics is not None:
-                captured.statistics[: len(planes)].copy_(statistics)
-            if captured.weights_of is not network:
-                _copy_weights(network, captured.network)
-                captured.weights_of = network
-            captured.graph.replay()
-            return self._start_download(captured.pixels.clone(), captured.finite.clone(), len(planes))
+            pixels, finite = self._captured(network, batch, statistics).replay(network, [batch, statistics])
+            return self._start_download(pixels, finite, len(planes))
 
     def _captured(self, network: Network, batch: Tensor, statistics: Tensor | None) -> CapturedGraph:
         """The graph for the network's architecture and the batch's shape, captured at the first use."""
         return self._graphs.get(
-            _graph_key(network, batch.shape, batch.dtype),
-            lambda: self._capture_alone(network, batch, statistics),
+            GraphKey.of(network, batch.shape, batch.dtype),
+            lambda: self._capture(network, [batch, _for_each(statistics, len(batch))], _forward),
             self._compute_stream.synchronize,
         )
 
-    def _capture_alone(self, network: Network, batch: Tensor, statistics: Tensor | None) -> CapturedGraph:
+    def _capture(self, network: Network, inputs: Sequence[Tensor | None], computation: Computation) -> CapturedGraph:
         with self._shared.captures.alone():
-            return self._capture(network, batch, statistics)
-
-    def _capture(self, network: Network, batch: Tensor, statistics: Tensor | None) -> CapturedGraph:
-        own = copy.deepcopy(network)
-        each = None if statistics is None else statistics[:1].repeat(len(batch), 1, 1)
-        planes = batch.clone()
-        self._capture_stream.wait_stream(self._compute_stream)
-        with torch.cuda.stream(self._capture_stream):
-            for _ in range(WARM_UP_RUNS):
-                forward_integers(own, planes, each)
-        graph, stream = torch.cuda.CUDAGraph(), self._capture_stream
-        with torch.cuda.graph(graph, pool=self._graph_pool, stream=stream, capture_error_mode="thread_local"):
-            pixels, finite = forward_integers(own, planes, each)
-        self._compute_stream.wait_stream(self._capture_stream)
-        logger.debug("captured %s, %s", network.spec.architecture, tuple(batch.shape))
-        return CapturedGraph(own, planes, each, network, pixels, finite, graph)
+            captured = self._graph_memory.capture(network, inputs, computation)
+        shapes = [tuple(given.shape) for given in inputs if given is not None]
+        logger.debug("captured %s, %s", network.spec.architecture, shapes)
+        return captured
 
     def _upload_padded(self, planes: Sequence[Pixels], size: int) -> Tensor:
         """(size, H, W, 3) on the device, padded with black planes; copied beside the computation."""
@@ -289,14 +207,19 @@ def _to_pinned(tensor: Tensor) -> Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
 
 
-def _copy_weights(source: Network, target: Network) -> None:
-    tensors = [[*network.parameters(), *network.buffers()] for network in (target, source)]
-    torch._foreach_copy_(tensors[0], tensors[1])
+def _for_each(statistics: Tensor | None, count: int) -> Tensor | None:
+    """Statistics (count, 2, K) that mean nothing yet."""
+    return None if statistics is None else statistics[:1].repeat(count, 1, 1)
 
 
-def _graph_key(network: Network, shape: torch.Size, sample: torch.dtype) -> GraphKey:
-    return GraphKey(network.spec.model_dump_json(), _dtype(network), shape, sample, network.variant)
+def _forward(network: Network, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    planes, statistics = inputs
+    assert planes is not None
+    return forward_integers(network, planes, statistics)
 
 
-def _dtype(network: Network) -> torch.dtype:
-    return next(network.parameters()).dtype
+def _measure(network: Network, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    (thumbnail,) = inputs
+    assert isinstance(network, TransformNetwork)
+    assert thumbnail is not None
+    return (network.statistics(thumbnail),)

@@ -166,9 +166,7 @@ class Runner:
 
     def _measure_statistics(self, network: TransformNetwork, image: TiledImage) -> Tensor:
         """(1, 2, K), of the image's thumbnail."""
-        small = self.backend.upload(thumbnail(image.image, network.spec.thumbnail))
-        with self.backend.launch_lock():
-            return network.statistics(small)
+        return self.backend.statistics(network, thumbnail(image.image, network.spec.thumbnail))
 
     def _rerun_in_fp32(self, network: LoadedNetwork, image_tile: ImageTile, plane: Pixels) -> Pixels:
         """The output of one tile in fp32, which does not overflow where half precision does."""

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
@@ -52,16 +53,25 @@ def canonical(value: object) -> object:
             return {"sha256": hashlib.sha256(value).hexdigest()}
         case ServedModel():
             return {"model": value.label, "digest": value.manifest.digest, "computed": _computation(value)}
-        case BaseModel():
-            return {name: canonical(getattr(value, name)) for name in type(value).model_fields}
+    kind: type = type(value)
+    names = _member_names(kind)
+    if names is not None:
+        members = ((name, getattr(value, name)) for name in names)
+        return {name: canonical(member) for name, member in members if not isinstance(member, Timeout)}
+    match value:
         case Mapping():
             return {str(key): canonical(item) for key, item in value.items()}
         case Sequence():
             return [canonical(item) for item in value]
-    if is_dataclass(value):
-        members = {field.name: getattr(value, field.name) for field in fields(value)}
-        return {name: canonical(member) for name, member in members.items() if not isinstance(member, Timeout)}
     raise TypeError(f"{type(value).__name__} cannot be part of a fingerprint")
+
+
+@cache
+def _member_names(kind: type) -> tuple[str, ...] | None:
+    """The fields of a dataclass or of a model of pydantic; None for other types."""
+    if issubclass(kind, BaseModel):
+        return tuple(kind.model_fields)
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
 
 
 def _computation(model: ServedModel) -> list[object]:

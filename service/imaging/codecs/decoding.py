@@ -223,9 +223,14 @@ def _split_channels(image: Image.Image, profile: bytes | HdrColours | None) -> C
         return Channels(np.asarray(flatten_to_rgb(image, profile)), None)
     is_grey = image.mode in GREY_MODES
     if not image.has_transparency_data:
-        return Channels(np.asarray(image.convert("L" if is_grey else "RGB")), None)
-    stored = np.asarray(image.convert("LA" if is_grey else "RGBA"))
+        return Channels(np.asarray(_in_mode(image, "L" if is_grey else "RGB")), None)
+    stored = np.asarray(_in_mode(image, "LA" if is_grey else "RGBA"))
     return Channels(stored[..., 0] if is_grey else stored[..., :3], stored[..., -1])
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """The image converted, or itself where it has the mode; Pillow would copy it."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _make_picture(pixels: Pixels, alpha: Pixels | None) -> Picture:

@@ -32,7 +32,7 @@ SMALL_FILE, SMALL_IMAGE = MIB, 2 * MEGAPIXEL
 """Bytes and pixels up to which a task is expected to be short."""
 
 BASE_MEMORY = 512 * MIB
-THREAD_MEMORY = 16 * MIB
+THREAD_MEMORY = 16 * MIB * (os.cpu_count() or 1)
 """Bytes of address space that a task is given whatever its size: for libraries, and for the stacks of their threads."""
 
 FILE_MEMORY, PIXEL_MEMORY = 8, 96
@@ -100,7 +100,7 @@ class CodecClient:
 
     def _budget(self, purpose: str, size: int, pixels: int = 0) -> Budget:
         """The limits of a task on a file of `size` bytes that shows `pixels`."""
-        memory = BASE_MEMORY + THREAD_MEMORY * (os.cpu_count() or 1) + FILE_MEMORY * size + PIXEL_MEMORY * pixels
+        memory = BASE_MEMORY + THREAD_MEMORY + FILE_MEMORY * size + PIXEL_MEMORY * pixels
         is_small = size <= SMALL_FILE and pixels <= SMALL_IMAGE
         seconds = self._seconds * (1 + PIXEL_SECONDS[purpose] * pixels / MEGAPIXEL)
         return Budget(seconds, memory, purpose, is_small)

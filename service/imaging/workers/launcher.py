@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.imaging.workers.fork_server import FORK, NUMBER, UNKNOWN, WAIT
+from service.imaging.workers.messages import message_sockets
 
 ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -90,7 +91,7 @@ class WorkerLauncher:
 
     def _fork(self) -> tuple[int, socket.socket]:
         self._server = self._server or _ForkServer.start()
-        ours, theirs = socket.socketpair()
+        ours, theirs = message_sockets()
         try:
             with theirs:
                 pid = self._server.ask(FORK, theirs.fileno())

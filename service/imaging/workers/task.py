@@ -1,17 +1,10 @@
 """What a worker is asked to do, and what it answers."""
 
-import errno
-import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from service.errors import ServiceError
-from service.imaging.workers.shared_memory import read_segment, write_segment
-
-MESSAGE = b"m"
-"""What is sent with the descriptor of a segment, since a descriptor cannot travel without data."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +39,3 @@ class TaskOutcome:
     out_of_memory: bool = False
     defect: str = ""
     """The traceback of an exception that nobody foresaw."""
-
-
-def send(connection: socket.socket, message: CodecTask | TaskOutcome) -> None:
-    """Send a message. Raises OSError where the other process has ended, or there is no memory."""
-    segment = write_segment(message)
-    try:
-        socket.send_fds(connection, [MESSAGE], [segment])
-    finally:
-        os.close(segment)
-
-
-def receive(connection: socket.socket) -> Any:
-    """The next message, None where the other process has ended. Raises OSError where there is no descriptor for it."""
-    try:
-        data, descriptors, _, _ = socket.recv_fds(connection, len(MESSAGE), 1)
-    except ConnectionError:
-        return None
-    if not data:
-        return None
-    if not descriptors:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-    try:
-        return read_segment(descriptors[0])
-    finally:
-        os.close(descriptors[0])

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from service.errors import ServiceError
 from service.imaging.codecs import configure_codecs
-from service.imaging.workers.task import Budget, CodecTask, TaskOutcome, receive, send
+from service.imaging.workers.messages import receive, send
+from service.imaging.workers.task import Budget, CodecTask, TaskOutcome
 
 STATM = Path("/proc/self/statm")
 """Where Linux says how large this process is (proc(5)). Other systems do not, and memory is not limited there."""

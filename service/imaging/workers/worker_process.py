@@ -7,7 +7,8 @@ import socket
 from contextlib import suppress
 
 from service.imaging.workers.launcher import WorkerLauncher
-from service.imaging.workers.task import CodecTask, TaskOutcome, receive, send
+from service.imaging.workers.messages import receive, send
+from service.imaging.workers.task import CodecTask, TaskOutcome
 
 LOW_PRIORITY = 10
 """Niceness of a worker whose task is long: beside others it gets a tenth of a processor (sched(7))."""

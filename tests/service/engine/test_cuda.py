@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model_store import TransformNetwork, for_inference, thumbnail
 from service.engine.cpu import CpuBackend
-from service.engine.cuda import CudaBackend, GraphKey, LruCache
+from service.engine.cuda import CudaBackend
 from service.engine.shared_by_gpus import SharedByGpus
 from service.engine.tiling import TiledImage, TileSizes, Tiling
 from service.imaging.codecs import Pixels
@@ -133,6 +133,30 @@ def test_graphs_of_other_architectures_shapes_and_precisions_do_not_mix(backend:
 
 @gpu
 @pytest.mark.parametrize("precision", PRECISIONS)
+def test_statistics_of_a_graph_are_those_of_launches(backend: CudaBackend, precision: torch.dtype) -> None:
+    styles = [placed(network(norm="thumbnail", thumbnail=32, seed=seed), precision) for seed in (1, 2)]
+    thumbnails = [thumbnail(photo(seed, 64, 60), 32) for seed in range(3)]
+    with backend.lane(exclusive=False):
+        for _ in range(2):  # the first one comes before there is a graph
+            for style in styles:
+                for small in thumbnails:
+                    assert torch.equal(backend.statistics(style, small), style.statistics(small.cuda()))
+        assert len(backend.statistics_shapes) == 1
+        backend.reduce_memory(1)
+        assert not backend.statistics_shapes
+        assert torch.equal(backend.statistics(styles[0], thumbnails[0]), styles[0].statistics(thumbnails[0].cuda()))
+
+
+@gpu
+def test_statistics_of_a_picture_of_one_colour_are_those_of_launches(backend: CudaBackend) -> None:
+    style, flat = placed(network(norm="thumbnail", thumbnail=32)), torch.full((1, 3, 32, 30), 0.25)
+    with backend.lane(exclusive=False):
+        results = [backend.statistics(style, flat) for _ in range(3)]
+        assert all(torch.equal(result, style.statistics(flat.cuda())) for result in results)
+
+
+@gpu
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_image_has_its_own_statistics(backend: CudaBackend, precision: torch.dtype) -> None:
     subject = network(norm="thumbnail", thumbnail=32)
     images, expected = planes(subject, 8), on_cpu(subject, planes(subject, 8), statistics(subject, 8))
@@ -236,31 +260,6 @@ def test_lanes_share_the_device_while_graphs_are_captured_and_networks_are_loade
         assert all(lanes.map(lane, range(40)))
 
 
-def test_least_recently_used_thing_makes_room_for_a_new_one() -> None:
-    kept: LruCache[str, object] = LruCache(2)
-    parted: list[list[str]] = []
-
-    def get(name: str) -> object:
-        return kept.get(name, object, lambda: parted.append(list(kept)))
-
-    first, second = get("first"), get("second")
-    assert get("first") is first
-    third = get("third")
-    assert (list(kept), parted) == (["first", "third"], [["second", "first"]])
-    assert (get("first"), get("third")) == (first, third)
-    assert get("second") is not second
-    assert len(kept) == 2
-    kept.clear()
-    assert get("third") is not third
-
-
-def test_what_cannot_be_made_is_not_kept() -> None:
-    kept: LruCache[str, int] = LruCache(2)
-    with pytest.raises(ZeroDivisionError):
-        kept.get("broken", lambda: 1 // 0, list)
-    assert kept.get("broken", lambda: 7, list) == 7
-
-
 @gpu
 def test_graphs_are_bounded() -> None:
     backend = CudaBackend(torch.device("cuda"), max_graphs=2)
@@ -270,19 +269,6 @@ def test_graphs_are_bounded() -> None:
     for subject, own, expected in zip(subjects, images, first, strict=True):
         assert equal(run(backend, subject, own), expected)
         assert len(backend.graph_keys) == 2
-
-
-def test_batches_of_other_sizes_are_told_from_other_graphs() -> None:
-    key = GraphKey("spec", torch.float16, torch.Size((4, 20, 30, 3)), torch.uint8)
-    assert key._replace(shape=torch.Size((2, 20, 30, 3))).differs_in_batch(key)
-    others = [
-        key,
-        key._replace(spec="other"),
-        key._replace(precision=torch.float32, shape=torch.Size((2, 20, 30, 3))),
-        key._replace(shape=torch.Size((4, 20, 40, 3))),
-        key._replace(sample=torch.uint16),
-    ]
-    assert not any(other.differs_in_batch(key) for other in others)
 
 
 @gpu

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from service.imaging.workers.launcher import WorkerLauncher
-from service.imaging.workers.task import Budget, CodecTask, TaskOutcome, receive, send
+from service.imaging.workers.messages import receive, send
+from service.imaging.workers.task import Budget, CodecTask, TaskOutcome
 
 BUDGET = Budget(60, 2**29)
 

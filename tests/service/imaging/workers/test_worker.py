@@ -1,13 +1,13 @@
 """What ends a worker is tested in test_pool.py."""
 
 import resource
-import socket
 import threading
 
 import pytest
 
 from service.errors import CorruptImage, OutOfResources
-from service.imaging.workers.task import Budget, CodecTask, TaskOutcome, receive, send
+from service.imaging.workers.messages import message_sockets, receive, send
+from service.imaging.workers.task import Budget, CodecTask, TaskOutcome
 from service.imaging.workers.worker import perform, serve
 
 MIB = 2**20
@@ -52,7 +52,7 @@ def test_limits_hold_for_the_task_alone(arguments: tuple[int, int]) -> None:
 
 
 def test_worker_serves_until_the_other_end_is_closed() -> None:
-    ours, theirs = socket.socketpair()
+    ours, theirs = message_sockets()
     worker = threading.Thread(target=serve, args=(theirs,))
     worker.start()
     with ours, theirs:

@@ -1,10 +1,13 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
+import uvloop
 
+from service.imaging.workers.messages import message_sockets, receive, send
 from service.imaging.workers.task import Budget, CodecTask, TaskOutcome
 from service.imaging.workers.worker_process import WorkerDied, WorkerProcess
 from tests.service.live import worker_launcher
@@ -58,3 +61,25 @@ def test_priority_is_lowered() -> None:
         assert os.getpriority(os.PRIO_PROCESS, worker.pid) > before
 
     with_worker(scenario)
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("buffer", [4096, 2**20])
+def test_messages_arrive_whatever_the_buffers_of_the_sockets_hold(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], buffer: int
+) -> None:
+    content = bytes(range(256)) * 400
+    ours, theirs = message_sockets()
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+
+    async def scenario() -> None:
+        worker = WorkerProcess(worker_launcher(), 0, ours)
+        for _ in range(3):
+            performing = asyncio.create_task(worker.perform(CodecTask(len, (content,), SMALL)))
+            (received,) = (await asyncio.to_thread(receive, theirs)).arguments
+            send(theirs, TaskOutcome(received))
+            assert await performing == TaskOutcome(content)
+
+    with ours, theirs, asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(scenario())

@@ -1,0 +1,183 @@
+"""CUDA graphs of networks: what they are captured for, how they run with other weights, and which of them are kept."""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from model_store import Network, TransformNetwork
+
+WARM_UP_RUNS = 3
+"""Runs before a capture, in which libraries choose their algorithms and allocate memory."""
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+Computation = Callable[[Network, Sequence[Tensor | None]], tuple[Tensor, ...]]
+"""What a graph does: a network and its inputs to the outputs."""
+
+
+class LruCache(Generic[Key, Value]):
+    """At most `capacity` values that are costly to make; the least recently used one is evicted first."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[Key]:
+        """The keys, the least recently used one first."""
+        return iter(self._values)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._values
+
+    def get(self, key: Key, make: Callable[[], Value], before_eviction: Callable[[], object]) -> Value:
+        """The value of the key, made where it is not cached; `before_eviction` is called before one is evicted."""
+        if key not in self._values:
+            while len(self._values) >= self._capacity:
+                before_eviction()
+                self._values.popitem(last=False)
+            self._values[key] = make()
+        self._values.move_to_end(key)
+        return self._values[key]
+
+    def discard(self, key: Key) -> None:
+        """Evict one value, if it is cached."""
+        self._values.pop(key, None)
+
+    def clear(self) -> None:
+        """Evict everything."""
+        self._values.clear()
+
+
+class GraphKey(NamedTuple):
+    """What a graph is captured for."""
+
+    spec: str
+    """The network's, as JSON."""
+    precision: torch.dtype
+    shape: torch.Size
+    """Of the batch, (N, H, W, 3), or of the thumbnail, (1, 3, h, w)."""
+    sample: torch.dtype
+    variant: str = ""
+    """In which forms its thin layers are computed."""
+
+    @classmethod
+    def of(cls, network: Network, shape: torch.Size, sample: torch.dtype) -> "GraphKey":
+        """For a network and an input of that shape and type."""
+        precision = next(network.parameters()).dtype
+        return cls(network.spec.model_dump_json(), precision, shape, sample, network.variant)
+
+    def differs_in_batch(self, other: "GraphKey") -> bool:
+        """Whether the other one is the same but for the size of the batch."""
+        return self != other and self._replace(shape=other.shape) == other and self.shape[1:] == other.shape[1:]
+
+
+@dataclass
+class CapturedGraph:
+    """A CUDA graph, and the memory from which it reads its input and its weights and to which it writes its output."""
+
+    network: Network
+    inputs: Sequence[Tensor | None]
+    weights_of: Network
+    """The network whose weights are in `network`."""
+    outputs: tuple[Tensor, ...]
+    graph: torch.cuda.CUDAGraph
+
+    def replay(self, network: Network, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        """The outputs for a network of this architecture and for inputs, of which those of the last planes may lack."""
+        for memory, given in zip(self.inputs, inputs, strict=True):
+            if memory is not None and given is not None:
+                memory[: len(given)].copy_(given)
+        if self.weights_of is not network:
+            _copy_weights(network, self.network)
+            self.weights_of = network
+        self.graph.replay()
+        return tuple(output.clone() for output in self.outputs)
+
+
+class GraphMemory:
+    """Captures graphs on one device, whose intermediate planes share one memory pool.
+
+    The stream of captures is separate, since whatever another thread launches on a stream during a capture becomes part
+    of the graph.
+    """
+
+    def __init__(self, compute_stream: torch.cuda.Stream) -> None:
+        self._compute_stream = compute_stream
+        self._capture_stream = torch.cuda.Stream(compute_stream.device)
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def capture(self, network: Network, inputs: Sequence[Tensor | None], computation: Computation) -> CapturedGraph:
+        """A graph of the computation for inputs of these shapes."""
+        own = copy.deepcopy(network)
+        memory = [None if given is None else given.clone() for given in inputs]
+        self._capture_stream.wait_stream(self._compute_stream)
+        with torch.cuda.stream(self._capture_stream):
+            for _ in range(WARM_UP_RUNS):
+                computation(own, memory)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, self._pool, self._capture_stream, capture_error_mode="thread_local"):
+            outputs = computation(own, memory)
+        self._compute_stream.wait_stream(self._capture_stream)
+        return CapturedGraph(own, memory, network, outputs, graph)
+
+
+class Replayable(Protocol):
+    """See `CapturedGraph`."""
+
+    def replay(self, network: Network, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        """See `CapturedGraph.replay`."""
+
+
+class StatisticsGraphs:
+    """Thumbnail statistics by graphs, for shapes of thumbnails that come again.
+
+    A graph saves most of the time, which goes into launches, but to capture one takes as long as many. Photographs come
+    in few proportions, so that a shape is captured when it comes for the second time.
+    """
+
+    def __init__(
+        self,
+        capture: Callable[[TransformNetwork, Tensor], Replayable],
+        before_eviction: Callable[[], object],
+        *,
+        capacity: int = 64,
+        remembered: int = 1024,
+    ) -> None:
+        """`remembered`: shapes that have come once, at most."""
+        self._capture = capture
+        self._before_eviction = before_eviction
+        self._graphs: LruCache[GraphKey, Replayable] = LruCache(capacity)
+        self._seen: LruCache[GraphKey, None] = LruCache(remembered)
+
+    @property
+    def shapes(self) -> list[torch.Size]:
+        """Of the thumbnails that have graphs, the least recently used one first."""
+        return [key.shape for key in self._graphs]
+
+    def measure(self, network: TransformNetwork, thumbnail: Tensor) -> Tensor:
+        """The statistics (1, 2, K) of a thumbnail (1, 3, h, w) on the device."""
+        key = GraphKey.of(network, thumbnail.shape, thumbnail.dtype)
+        if key not in self._graphs and key not in self._seen:
+            self._seen.get(key, lambda: None, lambda: None)
+            return network.statistics(thumbnail)
+        graph = self._graphs.get(key, lambda: self._capture(network, thumbnail), self._before_eviction)
+        (statistics,) = graph.replay(network, [thumbnail])
+        return statistics
+
+    def clear(self) -> None:
+        """Drop all graphs."""
+        self._graphs.clear()
+
+
+def _copy_weights(source: Network, target: Network) -> None:
+    tensors = [[*network.parameters(), *network.buffers()] for network in (target, source)]
+    torch._foreach_copy_(tensors[0], tensors[1])
