@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model_store import Draft, NetworkSpec, TransformNetwork, area_reduced
-from model_store.networks.reduction import grain, is_own_thumbnail, with_grain
+from model_store.networks.reduction import is_own_thumbnail, with_grain
 from trainer.augmentation import Window, random_part, random_shift
 from trainer.config import StyleConfig
 from trainer.data import random_scaled_crop
@@ -61,7 +61,6 @@ class StyleTask:
         self.teacher = load_teacher(config.store, config.teacher) if config.teacher else None
         if self.teacher:
             hardware.place(self.teacher.network)
-        self._grain = torch.empty(0)
 
     @property
     def fingerprint(self) -> str:
@@ -78,7 +77,7 @@ class StyleTask:
         tensors["style_weights"] = torch.tensor(self.objective.style_weights(self._style_share(step)))
         reduced = not self._are_thumbnails(whole)
         if self.network.needs_statistics and (reduced or self.config.stability_weight):
-            tensors["thumbnails"] = self._grained(area_reduced(whole, self.config.thumbnail))
+            tensors["thumbnails"] = with_grain(area_reduced(whole, self.config.thumbnail))
         constants = {"zoomed": whole.shape[-1] > self.config.image_size, "reduced": reduced}
         return StepInputs({name: self.hardware.upload(each) for name, each in tensors.items()}, constants)
 
@@ -146,13 +145,6 @@ class StyleTask:
         if not self.network.needs_statistics:
             return None
         return self.network.measure(inputs.tensors["thumbnails"])
-
-    def _grained(self, thumbnails: Tensor) -> Tensor:
-        """Thumbnails with their grain, whose noise stays on the device."""
-        pixels = thumbnails.shape[-2:].numel()
-        if len(self._grain) < pixels:
-            self._grain = self.hardware.upload(grain(pixels))
-        return with_grain(thumbnails, self._grain)
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """As `Task.preview`: photographs above, painted below."""
