@@ -1,4 +1,4 @@
-"""`train`: images per second of the trainer's loop and of a plain PyTorch loop."""
+"""`train`: images per second of the trainer's loop, on a CPU beside a plain PyTorch loop, on a GPU by its launches."""
 
 import json
 import tempfile
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
-from benchmarks import limits, photos
+from benchmarks import limits, photos, training_steps
 from benchmarks.report import Row, Tables
 from benchmarks.stats import median
 from model_store.allocator import configure_allocator
@@ -51,12 +51,15 @@ class Loop:
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--steps", type=int, default=12, help="of each loop in each round")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="on a GPU, all their steps are timed together")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
 
 
 def run(chosen: Namespace) -> Tables:
     """Measure each task: all loops with the same photographs, network, losses and batch."""
     steps, rounds = (3, 1) if chosen.quick else (chosen.steps, chosen.rounds)
+    if chosen.device == "cuda" or (chosen.device == "auto" and torch.cuda.is_available()):
+        return _gpu_tables(steps * rounds)
     found = limits.peaks(2 if chosen.quick else limits.REPETITIONS)
     peaks = {str(row["precision"]): float(row["peak GFLOP/s"] or 0) for row in found}
     with tempfile.TemporaryDirectory() as folder:
@@ -64,12 +67,25 @@ def run(chosen: Namespace) -> Tables:
         return {name: list(_rows(config, rounds, peaks)) for name, config in configs.items()}
 
 
-def _configs(folder: Path, steps: int) -> Iterator[tuple[str, TrainConfig]]:
-    content = folder / "photos"
+def _gpu_tables(steps: int) -> Tables:
+    with tempfile.TemporaryDirectory() as folder:
+        content, painting = _pictures(Path(folder))
+        configs = dict(training_steps.configs(content, painting, Path(folder, "models")))
+        return {name: list(training_steps.rows(config, steps)) for name, config in configs.items()}
+
+
+def _pictures(folder: Path) -> tuple[Path, Path]:
+    """Write photographs and a painting; returns the folder of the ones and the file of the other."""
+    content, painting = folder / "photos", folder / "painting.jpg"
     content.mkdir()
     for seed in range(PHOTOS):
         (content / f"{seed}.jpg").write_bytes(photos.jpeg(photos.photo(480, 360, seed)))
-    (folder / "painting.jpg").write_bytes(photos.jpeg(photos.photo(512, 384, PHOTOS)))
+    painting.write_bytes(photos.jpeg(photos.photo(512, 384, PHOTOS)))
+    return content, painting
+
+
+def _configs(folder: Path, steps: int) -> Iterator[tuple[str, TrainConfig]]:
+    content, painting = _pictures(folder)
     common = {"content": content, "store": folder / "models", "device": "cpu", "steps": steps, "log_every": steps}
     yield (
         "style, four crops of 160² for a network of half the paper's width",
@@ -77,9 +93,9 @@ def _configs(folder: Path, steps: int) -> Iterator[tuple[str, TrainConfig]]:
             common
             | {
                 "name": "style",
-                "style_image": folder / "painting.jpg",
+                "style_image": painting,
                 "loss_network": str(loss_network_file(folder / "loss.safetensors")),
-                "architecture": "c9s1-16,d32,d64,R64*5,u32,u16,c9s1-3",
+                "architecture": training_steps.HALF,
                 "norm": "instance",
                 "zoom": 1.0,
                 "image_size": 160,
@@ -151,7 +167,7 @@ def _run_plain_loop(config: TrainConfig) -> float:
     crops = DataLoader(_PhotoCrops(config), batch_size=config.batch)
     began = time.perf_counter()
     for step, batch in zip(range(config.steps), crops, strict=False):
-        loss = torch.stack(list(task.losses(batch, step).values())).sum()
+        loss = torch.stack(list(task.losses(task.inputs(batch, step)).values())).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -194,5 +210,5 @@ def _flops(config: TrainConfig) -> int:
     task = _build_task(config, "fp32")
     batch = task.photographs.batch(0)
     with FlopCounterMode(display=False) as counter:
-        torch.stack(list(task.losses(batch, 0).values())).sum().backward()
+        torch.stack(list(task.losses(task.inputs(batch, 0)).values())).sum().backward()
     return int(counter.get_total_flops())

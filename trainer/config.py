@@ -32,7 +32,17 @@ DESCRIPTIVE_OPTIONS = ("title", "description", "license", "data", "style_title",
 PATH_OPTIONS = ("store", "run", "content", "style_image", "loss_network", "teacher", "validation", "preview", "answers")
 """Paths and names of inputs and outputs. A resumed run may have other ones: inputs are compared by their digests."""
 
-RESUMABLE_OPTIONS = ("device", "threads", "cache_mb", "preview_every", "save_every", "log_every", "steps")
+RESUMABLE_OPTIONS = (
+    "device",
+    "threads",
+    "cuda_graphs",
+    "workers",
+    "cache_mb",
+    "preview_every",
+    "save_every",
+    "log_every",
+    "steps",
+)
 """Options that may change when a run is resumed."""
 
 
@@ -71,6 +81,12 @@ class TrainConfig(BaseModel):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     precision: Precision = Field("auto", description="of the networks; losses are always computed in fp32")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
+    cuda_graphs: bool = Field(
+        True, description="launch a step as one CUDA graph, on one GPU; where that fails, a warning says so"
+    )
+    workers: int = Field(
+        0, ge=0, le=64, description="threads that prepare photographs; 0: half of the processors, at most 8"
+    )
     cache_mb: int = Field(1024, ge=0, description="memory for decoded photographs")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     preview_every: int = Field(250, ge=1, description="steps between preview pictures")

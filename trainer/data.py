@@ -4,10 +4,10 @@ import hashlib
 import logging
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -18,11 +18,9 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 
 from trainer.errors import DataError
+from trainer.prefetch import ONE_AHEAD, Prefetch
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-
-ZOOMS = (0.7, 1.3)
-"""The least and the greatest factor of `random_zoom`."""
 
 MIN_PAINTING_SIDE = 32
 """Shortest side of a painting in pixels; in smaller ones the deep layers of loss networks have no positions left."""
@@ -42,8 +40,8 @@ class Photographs:
     A batch has `size` crops of `side` × `side` pixels, or those at some of its places. From step `zoom_from` on, the
     side of each batch is multiplied by a random factor from 1 to `zoom` (log-uniform). A crop depends only on `seed`,
     its step, its place in the batch and the files, so a resumed run gets the batches of an uninterrupted one, and
-    several processes together those of one. A file that cannot be used is logged once, listed in `skipped`, and
-    replaced by the next. Every file is used once an epoch.
+    several processes together those of one, whatever the number of threads. A file that cannot be used is logged once,
+    listed in `skipped`, and replaced by the next. Every file is used once an epoch.
     """
 
     def __init__(
@@ -57,13 +55,19 @@ class Photographs:
         cache_mb: int = 1024,
         zoom: float = 1.0,
         zoom_from: int = 0,
+        zoom_multiple: int = 1,
+        prefetch: Prefetch = ONE_AHEAD,
     ) -> None:
+        """`zoom_multiple`: larger sides are rounded to a multiple of it."""
         self.files = image_files(folder)
         self._folder = folder
         self.skipped: dict[Path, str] = {}
         self.size = size
+        self._prefetch = prefetch
         self._side, self._crop_from, self._seed = side, crop, seed
-        self._zoom, self._zoom_from = zoom, zoom_from
+        self._zoom, self._zoom_from, self._zoom_multiple = zoom, zoom_from, zoom_multiple
+        self._lock = Lock()
+        """Of `skipped` and the cache."""
         self._cache: dict[Path, Pixels] = {}
         self._cache_left = cache_mb * 2**20
 
@@ -80,7 +84,7 @@ class Photographs:
         """
         rng = np.random.default_rng((self._seed, step))
         zoomed = self._zoom > 1 and step >= self._zoom_from
-        side = round(self._side * self._zoom ** rng.random()) if zoomed else self._side
+        side = self._larger_side(self._zoom ** rng.random()) if zoomed else self._side
         crops = [
             self._crop(step * self.size + place, side, np.random.default_rng((self._seed, step, 4, place)))
             for place in places or range(self.size)
@@ -88,17 +92,11 @@ class Photographs:
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
     def batches(self, begin: int, end: int, places: range | None = None) -> Iterator[Tensor]:
-        """What `batch` returns for steps `begin` to `end` - 1.
+        """What `batch` returns for steps `begin` to `end` - 1, prepared ahead."""
+        return self._prefetch.batches(lambda step: self.batch(step, places), range(begin, end))
 
-        A thread prepares each while the caller uses the one before.
-        """
-        with ThreadPoolExecutor(1, thread_name_prefix="photographs") as pool:
-            following = pool.submit(self.batch, begin, places)
-            for step in range(begin, end):
-                current = following.result()
-                if step + 1 < end:
-                    following = pool.submit(self.batch, step + 1, places)
-                yield current
+    def _larger_side(self, factor: float) -> int:
+        return max(self._side, round(self._side * factor / self._zoom_multiple) * self._zoom_multiple)
 
     def _crop(self, position: int, side: int, rng: np.random.Generator) -> Pixels:
         """A crop of the file at `position` in the sequence of shuffled epochs, or of the next file that can be used."""
@@ -117,14 +115,21 @@ class Photographs:
         pixels = self._cache.get(path)
         if pixels is None:
             pixels = read_rgb(path)
-            if pixels.nbytes <= self._cache_left:
-                self._cache[path] = pixels
-                self._cache_left -= pixels.nbytes
+            self._keep(path, pixels)
         return pixels
 
+    def _keep(self, path: Path, pixels: Pixels) -> None:
+        """Keep decoded pixels, as long as there is memory for them."""
+        with self._lock:
+            if path not in self._cache and pixels.nbytes <= self._cache_left:
+                self._cache[path] = pixels
+                self._cache_left -= pixels.nbytes
+
     def _skip(self, path: Path, error: Exception) -> None:
-        self.skipped[path] = str(error)
-        log.warning("skipped %s (%d so far): %s", path, len(self.skipped), error)
+        with self._lock:
+            if path not in self.skipped:
+                self.skipped[path] = str(error)
+                log.warning("skipped %s (%d so far): %s", path, len(self.skipped), error)
 
 
 def image_files(folder: Path, option: str = "--content") -> list[Path]:
@@ -207,38 +212,6 @@ def random_exact_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pi
     left, top = rng.integers(width - size + 1), rng.integers(height - size + 1)
     crop = np.rot90(pixels[top : top + size, left : left + size], int(rng.integers(4)))
     return crop[:, ::-1] if rng.random() < 0.5 else crop
-
-
-def random_part(squares: Tensor, side: int, rng: np.random.Generator) -> Tensor:
-    """One random square (N, C, side, side) of (N, C, S, S), at the same place in all; `squares` where S is `side`."""
-    top, left = (int(rng.integers(length - side + 1)) for length in squares.shape[-2:])
-    return squares[..., top : top + side, left : left + side] if squares.shape[-1] > side else squares
-
-
-def random_shift(squares: Sequence[Tensor], bound: int, rng: np.random.Generator) -> list[Tensor]:
-    """Cut off the first rows and columns of images (N, C, S, S): random numbers below `bound`, the same for all.
-
-    For small images the bound is S / 16, rounded down, and at least 1.
-    """
-    top, left = (int(rng.integers(max(1, min(bound, squares[0].shape[-1] // 16)))) for _ in range(2))
-    return [images[..., top:, left:] for images in squares]
-
-
-def random_zoom(squares: Sequence[Tensor], rng: np.random.Generator) -> list[Tensor]:
-    """Images (N, C, S, S) zoomed by a random factor in ZOOMS, and mirrored on the diagonal or not, all alike.
-
-    A loss network that meets a pattern in every size and phase does not reward one that fits its pooling, as Kettunen
-    et al. 2019 (E-LPIPS) found for random transformations in general.
-    """
-    factor, mirrored = rng.uniform(*ZOOMS), rng.random() < 0.5
-    results = (zoomed(images, factor) for images in squares)
-    return [images.transpose(-1, -2) if mirrored else images for images in results]
-
-
-def zoomed(images: Tensor, factor: float) -> Tensor:
-    """Images (N, C, H, W) with sides times `factor`, rounded: bilinear, antialiased."""
-    size = [round(side * factor) for side in images.shape[-2:]]
-    return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 def low_resolution(sharp: Tensor, scale: int, blur: float = 0.0) -> Tensor:

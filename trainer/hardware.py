@@ -16,6 +16,8 @@ class Hardware:
 
     device: torch.device
     precision: torch.dtype
+    fixed_shapes: bool = False
+    """Whether random sizes are to be few, since each is captured for itself (`trainer.step_graph`)."""
 
     @classmethod
     def of(cls, device: str, precision: Precision, threads: int = 0) -> "Hardware":
@@ -30,7 +32,8 @@ class Hardware:
         if chosen.type == "cuda" and not torch.cuda.is_available():
             raise TrainerError(f"--device {device}: torch finds no GPU here; --device cpu works everywhere")
         bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(chosen))
-        return cls(chosen, torch.bfloat16 if bf16 else torch.float32)
+        precision_of_networks = torch.bfloat16 if bf16 else torch.float32
+        return cls(chosen, precision_of_networks, fixed_shapes=chosen.type == "cuda")
 
     def autocast(self) -> torch.autocast:
         """The context for the forward passes of networks; it does nothing in fp32."""
@@ -38,8 +41,16 @@ class Hardware:
 
     def images(self, batch: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) → float32 in [0, 1] on the device, channels last."""
-        moved = batch.to(self.device, non_blocking=True)
-        return (moved.float() / 255).contiguous(memory_format=torch.channels_last)
+        return (self.upload(batch).float() / 255).contiguous(memory_format=torch.channels_last)
+
+    def upload(self, tensor: Tensor) -> Tensor:
+        """The tensor on the device.
+
+        To a GPU it is copied from page-locked memory: from other memory, a copy waits for all that was launched before.
+        """
+        if self.device.type == "cuda" and tensor.device.type == "cpu":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
 
     def place(self, network: nn.Module) -> None:
         """Move a network to the device, in place, in the channels-last memory format."""

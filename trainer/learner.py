@@ -3,8 +3,9 @@
 import copy
 import math
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from trainer.config import TrainConfig
 from trainer.errors import TrainingDiverged
 from trainer.ranks import Ranks
 from trainer.run_folder import State
+from trainer.step_graph import Compute, GraphedSteps, Recorder
+from trainer.step_inputs import StepInputs
 from trainer.task import Task
 
 ALONE = Ranks()
@@ -21,29 +24,61 @@ ALONE = Ranks()
 class Learner:
     """Trains the network of a task, step by step. Steps are counted from 1."""
 
-    def __init__(self, task: Task, config: TrainConfig, ranks: Ranks = ALONE) -> None:
+    def __init__(self, task: Task, config: TrainConfig, ranks: Ranks = ALONE, recorder: Recorder | None = None) -> None:
+        """With a recorder, steps are graphs where they can be."""
         self.average = copy.deepcopy(task.network).eval().requires_grad_(False)
         """The moving average of the network's weights, which is what a run gives."""
         self._task = task
         self._config = config
         self._ranks = ranks
         self._network = task.network.train()
-        self._optimizer = torch.optim.Adam(self._network.parameters(), lr=config.learning_rate, fused=True)
+        device = task.hardware.device
+        self._share = torch.zeros((), device=device)
+        """Of the network's weights in their new average."""
+        rate = _rate_on(device) if recorder else config.learning_rate
+        self._optimizer = torch.optim.Adam(
+            self._network.parameters(), lr=rate, fused=True, capturable=recorder is not None
+        )
+        self._run: Compute = self._compute
+        if recorder:
+            self._run = GraphedSteps(self._compute, self._changed, recorder, task.hardware.precision)
         self._recent: deque[dict[str, Tensor]] = deque(maxlen=config.log_every)
         self._clock = perf_counter()
 
     def step(self, batch: Tensor, step: int) -> None:
         """Learn from this process's part of a batch of photographs, uint8 RGB (N, 3, H, W), with the others."""
+        inputs = [self._task.inputs(part, step - 1) for part in batch.chunk(self._config.accumulate)]
+        self._share.fill_(1 - min(self._config.ema, step / (step + 10)))
+        self._set_learning_rate(learning_rate(self._config, step - 1))
+        self._recent.append(self._run(inputs))
+
+    def _set_learning_rate(self, rate: float) -> None:
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(self._config, step - 1)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)  # a graph reads it there
+            else:
+                group["lr"] = rate
+
+    def _compute(self, inputs: Sequence[StepInputs]) -> dict[str, Tensor]:
+        """A step, with the learning rate and the share as they are set; all that a graph records."""
         self._optimizer.zero_grad(set_to_none=True)
-        terms = _accumulate_gradient(self._task, batch, step - 1, self._config.accumulate)
+        terms = _accumulate_gradient(self._task, inputs)
         gradients = [weight.grad for weight in self._network.parameters() if weight.grad is not None]
         self._ranks.average([*gradients, *terms.values()])
         norm = nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip or math.inf)
         self._optimizer.step()
-        update_average(self.average, self._network, min(self._config.ema, step / (step + 10)))
-        self._recent.append({**terms, "gradient": norm.detach()})
+        update_average(self.average, self._network, self._share)
+        return {**terms, "gradient": norm.detach()}
+
+    def _changed(self) -> dict[str, list[Tensor]]:
+        """What a step changes."""
+        kept = self._optimizer.state.values()
+        return {
+            "weights": [*self._network.parameters()],
+            "statistics": [*self._network.buffers()],
+            "averages": [*self.average.state_dict().values()],
+            **{name: [values[name] for values in kept] for name in ("exp_avg", "exp_avg_sq", "step")},
+        }
 
     def losses(self, step: int) -> dict[str, float]:
         """The mean of each loss over the last `log_every` steps. Raises TrainingDiverged."""
@@ -60,7 +95,7 @@ class Learner:
             "step": step,
             "network": self._network.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self._optimizer_state(step),
             "losses": self.losses(step),
             "fingerprint": self._task.fingerprint,
         }
@@ -69,8 +104,17 @@ class Learner:
         """Go on from a saved state; returns its step."""
         self._network.load_state_dict(saved["network"])
         self.average.load_state_dict(saved["average"])
+        own = [{name: group[name] for name in ("lr", "capturable")} for group in self._optimizer.param_groups]
         self._optimizer.load_state_dict(saved["optimizer"])
+        for group, options in zip(self._optimizer.param_groups, own, strict=True):
+            group.update(options)
         return int(saved["step"])
+
+    def _optimizer_state(self, step: int) -> dict[str, Any]:
+        """The same whether steps are graphs or not."""
+        state = self._optimizer.state_dict()
+        usual = {"lr": learning_rate(self._config, step - 1), "capturable": False}
+        return state | {"param_groups": [group | usual for group in state["param_groups"]]}
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -94,20 +138,28 @@ def means(recent: Collection[dict[str, Tensor]], step: int) -> dict[str, float]:
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Update the exponential moving average of weights and running statistics; counters are copied."""
+def update_average(average: nn.Module, network: nn.Module, share: Tensor) -> None:
+    """Update the exponential moving average of weights and running statistics; counters are copied.
+
+    `share`: of the new values, 1 - decay.
+    """
     for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
         if mean.is_floating_point():
-            mean.lerp_(value, 1 - decay)
+            mean.lerp_(value, share)
         else:
             mean.copy_(value)
 
 
-def _accumulate_gradient(task: Task, batch: Tensor, step: int, parts: int) -> dict[str, Tensor]:
-    """Add the gradient of the batch's mean loss, computed in `parts` equal parts; returns the terms of that loss."""
+def _accumulate_gradient(task: Task, inputs: Sequence[StepInputs]) -> dict[str, Tensor]:
+    """Add the gradient of the batch's mean loss, computed in equal parts; returns the terms of that loss."""
     shares: list[dict[str, Tensor]] = []
-    for part in batch.chunk(parts):
-        terms = {name: term / parts for name, term in task.losses(part, step).items()}
+    for part in inputs:
+        terms = {name: term / len(inputs) for name, term in task.losses(part).items()}
         torch.stack(list(terms.values())).sum().backward()
         shares.append({name: term.detach() for name, term in terms.items()})
     return {name: torch.stack([share[name] for share in shares]).sum() for name in shares[0]}
+
+
+def _rate_on(device: torch.device) -> Tensor:
+    """A place for the learning rate, in the precision in which the fused Adam of the device reads it."""
+    return torch.zeros((), dtype=torch.float32 if device.type == "cuda" else torch.float64, device=device)

@@ -3,7 +3,7 @@
 All are computed in fp32 whatever the precision of the features: a Gram matrix of fp16 features can overflow.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -120,26 +120,32 @@ class StyleObjective:
         image: Tensor,
         features: Mapping[str, Tensor],
         content: Tensor,
-        style: float = 1.0,
+        style_weights: Iterable[float] | Tensor | None = None,
         *,
         pooled: bool = False,
     ) -> dict[str, Tensor]:
         """The weighted terms `content`, `style_<layer>` and `tv`, averaged over the batch.
 
         `image` is the output (N, 3, H, W) with its `features` by layer, `content` the photographs' features at the
-        content layer. `style` is a factor of the style terms; `pooled` is passed to `style_reconstruction`.
+        content layer. `style_weights` are those of the layers, by default the objective's own; `pooled` is passed to
+        `style_reconstruction`.
         """
-        share = style * self.style_weight / sum(self.style_layers.values())
+        weights = self.style_weights() if style_weights is None else style_weights
         return {
             "content": self.content_weight
             * feature_reconstruction(features[self.content_layer], content)
             / self._variance,
             **{
-                f"style_{layer}": share * weight * self._style(layer, features[layer], pooled)
-                for layer, weight in self.style_layers.items()
+                f"style_{layer}": weight * self._style(layer, features[layer], pooled)
+                for layer, weight in zip(self.style_layers, weights, strict=True)
             },
             "tv": self.tv_weight * total_variation(image) / image[0].numel(),
         }
+
+    def style_weights(self, factor: float = 1.0) -> list[float]:
+        """The weight of the style term of each layer, times a factor."""
+        share = factor * self.style_weight / sum(self.style_layers.values())
+        return [share * weight for weight in self.style_layers.values()]
 
     def _style(self, layer: str, features: Tensor, pooled: bool) -> Tensor:
         gram = self._grams[layer]

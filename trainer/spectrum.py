@@ -4,6 +4,7 @@ The spectrum is averaged over overlapping windows (Welch 1967), so that a grid i
 phase, is found. Spectra of photographs are smooth; a grid has peaks at multiples of its frequency.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -57,8 +58,7 @@ def grid_level(plane: Tensor, period: int) -> float:
     if min(plane.shape) < WINDOW:
         raise ValueError(f"a plane has {WINDOW} pixels a side or more, not {plane.shape[1]}×{plane.shape[0]}")
     power = _spectrum(plane.double())
-    levels = [10 * torch.log10(F.relu(power[at]) / _neighbour_power(power, *at, period)) for at in _frequencies(period)]
-    return float(torch.stack(levels).max())
+    return float((10 * torch.log10(F.relu(_grid_power(power, period)) / _neighbour_power(power, period))).max())
 
 
 def grid_energy(images: Tensor, period: int) -> Tensor:
@@ -71,11 +71,9 @@ def grid_energy(images: Tensor, period: int) -> Tensor:
     """
     if min(images.shape[-2:]) < WINDOW:
         return images.new_zeros((), dtype=torch.float32)
-    power = mean_over_ranks(_spectrum(images.float())) / torch.hann_window(WINDOW).sum() ** 4
-    background = power.detach()
-    return torch.stack(
-        [F.relu(power[at] - _neighbour_power(background, *at, period)) for at in _frequencies(period)]
-    ).sum()
+    power = mean_over_ranks(_spectrum(images.float()))
+    power = power / torch.hann_window(WINDOW, device=power.device).sum() ** 4
+    return F.relu(_grid_power(power, period) - _neighbour_power(power.detach(), period)).sum()
 
 
 def flat_texture(plane: Tensor, photograph: Tensor) -> Texture:
@@ -88,7 +86,7 @@ def flat_texture(plane: Tensor, photograph: Tensor) -> Texture:
     power = _mean_power(_windows(plane.double())[_flattest(photograph.double())])
     radius = _radii(power)
     band = _is_texture(radius)
-    prominence = torch.where(band, power / _ring_medians(power, radius), 0)
+    prominence = torch.where(band, power / _ring_medians(power), 0)
     period = WINDOW / radius.flatten()[prominence.argmax()]
     variance = power[band].sum() / WINDOW**2 / torch.hann_window(WINDOW).double().square().sum() ** 2
     return Texture(float(variance.sqrt()), float(10 * prominence.max().log10()), float(period))
@@ -103,12 +101,12 @@ def texture_energy(images: Tensor, photographs: Tensor) -> Tensor:
     if min(images.shape[-2:]) < WINDOW:
         return images.new_zeros((), dtype=torch.float32)
     flattest = [_flattest(photograph.mean(dim=0)) for photograph in photographs.float()]
-    windows = [_windows(plane)[flat] for image, flat in zip(images.float(), flattest, strict=True) for plane in image]
+    pairs = zip(images.float(), flattest, strict=True)
+    windows = [_windows(plane).index_select(0, flat) for image, flat in pairs for plane in image]
     power = _mean_power(torch.cat(windows))
     power = mean_over_ranks(power) / WINDOW**2 / torch.hann_window(WINDOW, device=power.device).square().sum() ** 2
-    radius = _radii(power)
-    excess = F.relu(power - REGULAR * _ring_medians(power.detach(), radius))
-    return excess[_is_texture(radius)].sum()
+    excess = F.relu(power - REGULAR * _ring_medians(power.detach()))
+    return excess.flatten().index_select(0, _texture_bins(power.device)).sum()
 
 
 def _flattest(photograph: Tensor) -> Tensor:
@@ -128,12 +126,81 @@ def _is_texture(radius: Tensor) -> Tensor:
     return (radius >= WINDOW / TEXTURE_PERIODS[1]) & (radius <= WINDOW / TEXTURE_PERIODS[0])
 
 
-def _ring_medians(power: Tensor, radius: Tensor) -> Tensor:
-    """For each bin the median power of those at the same distance from zero, to a bin."""
-    result, rings = torch.ones_like(power), radius.round()
-    for ring in rings.unique():
-        result[rings == ring] = power[rings == ring].median().clamp_min(torch.finfo(power.dtype).tiny)
-    return result
+def _ring_medians(power: Tensor) -> Tensor:
+    """For each bin of a spectrum (64, 64) the median power of those at the same distance from zero, to a bin."""
+    members, ring_of_bin = _rings(power.device)
+    medians = torch.stack([power.flatten().index_select(0, bins).median() for bins in members])
+    return medians.clamp_min(torch.finfo(power.dtype).tiny).index_select(0, ring_of_bin).view_as(power)
+
+
+def _grid_power(power: Tensor, period: int) -> Tensor:
+    """The power at the frequencies of a grid, (number of them,)."""
+    return power.flatten().index_select(0, _grid_bins(period, power.device).grid)
+
+
+def _neighbour_power(power: Tensor, period: int) -> Tensor:
+    """For each frequency of a grid the mean power of bins NEAR to FAR from it, without those of the grid.
+
+    For a bin on an axis, where photographs have more power, only bins on that axis.
+    """
+    bins, flat = _grid_bins(period, power.device), power.flatten()
+    means = [flat.index_select(0, beside.flatten()).view_as(beside).mean(dim=1) for beside in bins.beside]
+    return torch.cat(means).index_select(0, bins.order).clamp_min(torch.finfo(power.dtype).tiny)
+
+
+class _GridBins(NamedTuple):
+    """Indices of a flattened spectrum; as constants on the device they can be read by a CUDA graph."""
+
+    grid: Tensor
+    """The frequencies of a grid."""
+    beside: list[Tensor]
+    """Those beside: a row for each frequency; frequencies with equally many of them are together."""
+    order: Tensor
+    """Where each frequency is among the rows."""
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _grid_bins(period: int, device: torch.device) -> _GridBins:
+    frequencies = _frequencies(period)
+    beside = [_beside(down, across, period) for down, across in frequencies]
+    lengths = [len(bins) for bins in beside]
+    order = sorted(range(len(beside)), key=lambda index: lengths[index])
+    groups = [torch.tensor([beside[i] for i in order if lengths[i] == length]) for length in sorted(set(lengths))]
+    grid = torch.tensor([down * WINDOW + across for down, across in frequencies])
+    return _GridBins(grid.to(device), [group.to(device) for group in groups], torch.tensor(order).argsort().to(device))
+
+
+def _beside(down: int, across: int, period: int) -> list[int]:
+    """The bins that a frequency of a grid is compared with, see `_neighbour_power`."""
+    return [
+        (down + below) % WINDOW * WINDOW + (across + right) % WINDOW
+        for below in (range(-FAR, FAR + 1) if down else [0])
+        for right in (range(-FAR, FAR + 1) if across else [0])
+        if max(_distance(below, period), _distance(right, period)) >= NEAR
+    ]
+
+
+def _distance(offset: int, period: int) -> int:
+    """From the nearest frequency of a grid, in bins, at `offset` bins from one."""
+    step = WINDOW // period
+    return min(offset % step, -offset % step)
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _rings(device: torch.device) -> tuple[list[Tensor], Tensor]:
+    """The bins of each ring about zero, a bin wide; and for each bin the number of its ring."""
+    rings, ring_of_bin = _radii(torch.zeros(1, dtype=torch.float64)).round().flatten().unique(return_inverse=True)
+    members = [(ring_of_bin == ring).nonzero().flatten().to(device) for ring in range(len(rings))]
+    return members, ring_of_bin.to(device)
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _texture_bins(device: torch.device) -> Tensor:
+    """The bins that have TEXTURE_PERIODS."""
+    return _is_texture(_radii(torch.zeros(1, dtype=torch.float64))).flatten().nonzero().flatten().to(device)
 
 
 def _frequencies(period: int) -> list[tuple[int, int]]:
@@ -158,18 +225,3 @@ def _mean_power(windows: Tensor) -> Tensor:
     centred = windows - windows.mean(dim=(1, 2), keepdim=True)
     power: Tensor = torch.fft.fft2(centred * torch.outer(hann, hann)).abs().square().mean(dim=0)
     return power
-
-
-def _neighbour_power(power: Tensor, down: int, across: int, period: int) -> Tensor:
-    """The mean power of bins NEAR to FAR from a bin, without those of the grid.
-
-    For a bin on an axis, where photographs have more power, only bins on that axis.
-    """
-    around = torch.roll(power, (FAR - down, FAR - across), (0, 1))[: 2 * FAR + 1, : 2 * FAR + 1]
-    offsets = torch.arange(-FAR, FAR + 1, device=power.device).abs()
-    step = WINDOW // period
-    nearest = torch.minimum(offsets % step, step - offsets % step)
-    distance = torch.maximum(nearest[:, None], nearest[None])
-    beside = (distance >= NEAR) & (offsets[:, None] <= (0 if down == 0 else FAR))
-    beside &= offsets[None] <= (0 if across == 0 else FAR)
-    return around[beside].mean().clamp_min(torch.finfo(power.dtype).tiny)

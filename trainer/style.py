@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from model_store import Draft, NetworkSpec, TransformNetwork, area_reduced
+from model_store.networks.reduction import is_own_thumbnail, with_grain
+from trainer.augmentation import Window, random_part, random_shift
 from trainer.config import StyleConfig
-from trainer.data import random_part, random_scaled_crop, random_shift
+from trainer.data import random_scaled_crop
 from trainer.hardware import Hardware
 from trainer.loss_network import load_loss_network
 from trainer.losses import feature_reconstruction
@@ -18,7 +20,8 @@ from trainer.pictures import file_digest, load_painting
 from trainer.previews import preview_batch, side_by_side
 from trainer.provenance import make_draft, make_provenance
 from trainer.spectrum import GRID_PERIOD, grid_energy, texture_energy
-from trainer.stability_loss import stability_loss
+from trainer.stability_loss import Disturbed, disturbed, stability_loss
+from trainer.step_inputs import StepInputs
 from trainer.stored_models import load_teacher
 from trainer.task_parts import crops_of, new_network
 
@@ -30,10 +33,16 @@ class StyleTask:
         self.config, self.hardware = config, hardware
         zoom_from = round(config.zoom_from * config.steps)
         self.photographs = crops_of(
-            config, config.content, random_scaled_crop, config.image_size, config.zoom, zoom_from
+            config,
+            config.content,
+            random_scaled_crop,
+            config.image_size,
+            hardware,
+            zoom=config.zoom,
+            zoom_from=zoom_from,
         )
         preview = config.preview or config.content
-        self.preview_photographs = crops_of(config, preview, random_scaled_crop, config.image_size)
+        self.preview_photographs = crops_of(config, preview, random_scaled_crop, config.image_size, hardware)
         spec = NetworkSpec(
             architecture=config.architecture,
             norm=config.norm,
@@ -58,37 +67,66 @@ class StyleTask:
         seen = f"{self.photographs.digest} {file_digest(self.config.style_image)} {self.loss_network.source}"
         return f"{seen} {self.teacher.manifest.digest}" if self.teacher else seen
 
-    def losses(self, batch: Tensor, step: int) -> dict[str, Tensor]:
-        """As `Task.losses`. Of photographs larger than --image-size, one random square of that side is painted, and
+    def inputs(self, batch: Tensor, step: int) -> StepInputs:
+        """As `Task.inputs`. Of photographs larger than --image-size, one random square of that side is painted, and
         thumbnail normalisation gets the statistics of the whole photograph."""
         rng = np.random.default_rng((self.config.seed, step, 2))
         whole = self.hardware.images(batch)
-        zoomed = whole.shape[-1] > self.config.image_size
-        photographs, *wanted = random_part(self._with_teacher(whole), self.config.image_size, rng).split(3, dim=1)
+        tensors = self._parts(whole, rng)
+        tensors |= self._drawn(tensors["photographs"], rng)
+        tensors["style_weights"] = torch.tensor(self.objective.style_weights(self._style_share(step)))
+        reduced = not self._are_thumbnails(whole)
+        if self.network.needs_statistics and (reduced or self.config.stability_weight):
+            tensors["thumbnails"] = with_grain(area_reduced(whole, self.config.thumbnail))
+        constants = {"zoomed": whole.shape[-1] > self.config.image_size, "reduced": reduced}
+        return StepInputs({name: self.hardware.upload(each) for name, each in tensors.items()}, constants)
+
+    def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
+        tensors, zoomed = inputs.tensors, bool(inputs.constants["zoomed"])
+        photographs, window = tensors["photographs"], Window(tensors["rows"], tensors["columns"])
         with self.hardware.autocast():
-            painted = self.network(photographs, self._statistics(whole) if zoomed else None)
-            seen, original = random_shift([painted, photographs], self.config.shift, rng)
-            features = self.loss_network(seen, self.objective.layers)
+            painted = self.network(photographs, self._statistics(inputs) if inputs.constants["reduced"] else None)
+            features = self.loss_network(window.of(painted), self.objective.layers)
             with torch.no_grad():
-                content = self.loss_network(original, [self.objective.content_layer])
-        style = min(1.0, (step + 1) / (self.config.style_ramp * self.config.steps + 1))
+                content = self.loss_network(window.of(photographs), [self.objective.content_layer])
         target = content[self.objective.content_layer]
-        terms = self.objective(painted, features, target, style, pooled=zoomed)
+        terms = self.objective(painted, features, target, tensors["style_weights"], pooled=zoomed)
         if self.config.grid_weight:
             terms["grid"] = self.config.grid_weight * grid_energy(painted, GRID_PERIOD)
         if self.config.flat_texture_weight:
             terms["flat_texture"] = self.config.flat_texture_weight * texture_energy(painted, photographs)
         if self.config.stability_weight:
-            terms["stability"] = self.config.stability_weight * self._stability(whole, photographs, painted, rng)
-        if wanted:
-            terms["teacher"] = self.config.teacher_weight * feature_reconstruction(painted, wanted[0])
+            terms["stability"] = self.config.stability_weight * self._stability(inputs, painted)
+        if "wanted" in tensors:
+            terms["teacher"] = self.config.teacher_weight * feature_reconstruction(painted, tensors["wanted"])
         return terms
 
-    def _stability(self, whole: Tensor, photographs: Tensor, painted: Tensor, rng: np.random.Generator) -> Tensor:
+    def _parts(self, whole: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+        """A random square of the photographs, and of what a teacher makes of them."""
+        photographs, *wanted = random_part(self._with_teacher(whole), self.config.image_size, rng).split(3, dim=1)
+        parts = {"photographs": photographs.contiguous(memory_format=torch.channels_last)}
+        return parts | {"wanted": wanted[0]} if wanted else parts
+
+    def _drawn(self, photographs: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Which part of the paintings the loss network sees, and the moved photographs of the stability loss."""
+        side, fixed_shape = photographs.shape[-1], self.hardware.fixed_shapes
+        drawn = random_shift(side, self.config.shift, rng, fixed_shape=fixed_shape)._asdict()
+        if self.config.stability_weight:
+            images, window = disturbed(photographs, rng)
+            drawn |= {"moved": images, "moved_rows": window.rows, "moved_columns": window.columns}
+        return drawn
+
+    def _style_share(self, step: int) -> float:
+        """Of the style weight, in a step."""
+        return min(1.0, (step + 1) / (self.config.style_ramp * self.config.steps + 1))
+
+    def _stability(self, inputs: StepInputs, painted: Tensor) -> Tensor:
         """Of the paintings of parts of the photographs, all with the statistics of the whole ones."""
-        statistics = self._statistics(whole)
+        tensors = inputs.tensors
+        moved = Disturbed(tensors["moved"], Window(tensors["moved_rows"], tensors["moved_columns"]))
+        statistics = self._statistics(inputs)
         with self.hardware.autocast():
-            return stability_loss(lambda moved: self.network(moved, statistics), photographs, painted, rng)
+            return stability_loss(lambda images: self.network(images, statistics), painted, moved)
 
     def _with_teacher(self, whole: Tensor) -> Tensor:
         """Photographs (N, 3, S, S); with a teacher (N, 6, S, S), the last three channels are what it makes of them."""
@@ -97,11 +135,16 @@ class StyleTask:
         with torch.no_grad(), self.hardware.autocast():
             return torch.cat([whole, self.teacher.network(whole)], dim=1)
 
-    def _statistics(self, whole: Tensor) -> Tensor | None:
+    def _are_thumbnails(self, whole: Tensor) -> bool:
+        """Whether the photographs are painted whole, and are their own thumbnails: the layers measure them anyway."""
+        height, width = whole.shape[-2:]
+        return width <= self.config.image_size and is_own_thumbnail(height, width, self.config.thumbnail)
+
+    def _statistics(self, inputs: StepInputs) -> Tensor | None:
         """The network's statistics of the photographs' thumbnails; None without thumbnail normalisation."""
         if not self.network.needs_statistics:
             return None
-        return self.network.statistics(area_reduced(whole, self.config.thumbnail))
+        return self.network.measure(inputs.tensors["thumbnails"])
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """As `Task.preview`: photographs above, painted below."""

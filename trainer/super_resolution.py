@@ -9,17 +9,9 @@ import torch
 from torch import Tensor
 
 from model_store import Draft, NetworkSpec, TransformNetwork
+from trainer.augmentation import ZOOMS, Window, random_shift, random_zoom, zoomed
 from trainer.config import AnswersConfig, SuperResolutionConfig
-from trainer.data import (
-    ZOOMS,
-    Photographs,
-    downscaled,
-    low_resolution,
-    random_exact_crop,
-    random_shift,
-    random_zoom,
-    zoomed,
-)
+from trainer.data import Photographs, downscaled, low_resolution, random_exact_crop
 from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, evaluation_images
 from trainer.hardware import Hardware
@@ -29,7 +21,8 @@ from trainer.pairs import DegradedPhotographs, unpack
 from trainer.previews import preview_batch, side_by_side
 from trainer.provenance import make_draft, make_provenance
 from trainer.spectrum import GRID_PERIOD, grid_energy
-from trainer.task_parts import crops_of, new_network
+from trainer.step_inputs import StepInputs
+from trainer.task_parts import crops_of, new_network, prefetch_of
 from trainer.teacher_answers import AnsweredPhotographs, AnswersFolder, compute_answers
 
 TEXTURE_LAYERS = 3
@@ -70,18 +63,30 @@ class SuperResolutionTask:
     def fingerprint(self) -> str:
         return f"{self.photographs.digest} {self.loss_network.source if self.loss_network else ''}"
 
-    def losses(self, batch: Tensor, step: int) -> dict[str, Tensor]:
+    def inputs(self, batch: Tensor, step: int) -> StepInputs:
         low, sharp = self._pairs(self.hardware.images(batch))
-        with self.hardware.autocast():
-            enlarged = self.network(low)
-        terms = {"pixel": self.config.pixel_weight * self._pixel_loss(enlarged, sharp)}
+        tensors, constants = {"low": low, "sharp": sharp}, dict[str, float]()
         if self.loss_network:
-            rng = np.random.default_rng((self.config.seed, step, 2))
-            both = random_shift([enlarged, sharp], self.config.shift, rng)
+            rng, fixed_shape = np.random.default_rng((self.config.seed, step, 2)), self.hardware.fixed_shapes
+            tensors |= random_shift(sharp.shape[-1], self.config.shift, rng, fixed_shape=fixed_shape)._asdict()
+            if self.config.perceptual_weight:
+                constants |= random_zoom(rng, fixed_shape=fixed_shape)
+        return StepInputs({name: self.hardware.upload(each) for name, each in tensors.items()}, constants)
+
+    def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
+        tensors = inputs.tensors
+        with self.hardware.autocast():
+            enlarged = self.network(tensors["low"])
+        terms = {"pixel": self.config.pixel_weight * self._pixel_loss(enlarged, tensors["sharp"])}
+        if self.loss_network:
+            window = Window(tensors["rows"], tensors["columns"])
+            both = [window.of(images) for images in (enlarged, tensors["sharp"])]
             seen = [downscaled(images, self.config.loss_reduction) for images in both]
             terms |= self._feature_terms(self.loss_network, *seen)
             if self.config.perceptual_weight:
-                terms["perceptual"] = self._perceptual_term(self.loss_network, *random_zoom(seen, rng))
+                factor, mirrored = inputs.constants["factor"], bool(inputs.constants["mirrored"])
+                both = [zoomed(images, factor, mirrored=mirrored) for images in seen]
+                terms["perceptual"] = self._perceptual_term(self.loss_network, *both)
         if self.config.grid_weight:
             period = max(GRID_PERIOD, self.config.scale & -self.config.scale)
             terms["grid"] = self.config.grid_weight * grid_energy(enlarged, period)
@@ -125,13 +130,14 @@ class SuperResolutionTask:
             config.batch,
             scale=config.scale,
             seed=config.seed,
+            prefetch=prefetch_of(config, self.hardware),
         )
 
     def _degraded(self, folder: Path) -> Photographs:
         """The photographs of a folder: pairs with --degradation photo, else sharp ones."""
         config = self.config
         if config.degradation == "bicubic":
-            return crops_of(config, folder, random_exact_crop, config.image_size)
+            return crops_of(config, folder, random_exact_crop, config.image_size, self.hardware)
         return DegradedPhotographs(
             folder,
             config.image_size,
@@ -140,6 +146,7 @@ class SuperResolutionTask:
             scale=config.scale,
             seed=config.seed,
             cache_mb=config.cache_mb,
+            prefetch=prefetch_of(config, self.hardware),
         )
 
     def _pairs(self, batch: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.data import Photographs
 from trainer.errors import TrainerError
 from trainer.hardware import Hardware
+from trainer.step_inputs import StepInputs
 from trainer.style import StyleTask
 from trainer.super_resolution import SuperResolutionTask
 
@@ -18,14 +19,18 @@ class Task(Protocol):
     """A network, its photographs and its losses; `StyleTask` and `SuperResolutionTask` are the two of the paper."""
 
     network: TransformNetwork
+    hardware: Hardware
     photographs: Photographs
 
     @property
     def fingerprint(self) -> str:
         """Identifies the photographs, the loss network and the teacher: a run is resumed only where it is equal."""
 
-    def losses(self, batch: Tensor, step: int, /) -> dict[str, Tensor]:
-        """The weighted terms of the loss of `step` for uint8 photographs (N, 3, S, S); their sum is minimised."""
+    def inputs(self, batch: Tensor, step: int, /) -> StepInputs:
+        """What the losses of `step` are computed from, for uint8 photographs (N, 3, S, S): all that differs in it."""
+
+    def losses(self, inputs: StepInputs, /) -> dict[str, Tensor]:
+        """The weighted terms of the loss, whose sum is minimised. A CUDA graph can be captured of what they compute."""
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """What `network` makes of a few photographs, as one float RGB image (3, H, W)."""

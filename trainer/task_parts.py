@@ -7,6 +7,11 @@ import torch
 from model_store import NetworkSpec, TransformNetwork
 from trainer.config import TrainConfig
 from trainer.data import Crop, Photographs
+from trainer.hardware import Hardware
+from trainer.prefetch import Prefetch
+
+FIXED_ZOOM_MULTIPLE = 32
+"""What the sides of larger photographs are rounded to a multiple of where shapes are to be few."""
 
 
 def new_network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:
@@ -16,7 +21,14 @@ def new_network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:
 
 
 def crops_of(
-    config: TrainConfig, folder: Path, crop: Crop, side: int, zoom: float = 1.0, zoom_from: int = 0
+    config: TrainConfig,
+    folder: Path,
+    crop: Crop,
+    side: int,
+    hardware: Hardware,
+    *,
+    zoom: float = 1.0,
+    zoom_from: int = 0,
 ) -> Photographs:
     """The photographs of a folder as square crops of `side` pixels, with the configuration's batch size and seed."""
     return Photographs(
@@ -28,4 +40,11 @@ def crops_of(
         cache_mb=config.cache_mb,
         zoom=zoom,
         zoom_from=zoom_from,
+        zoom_multiple=FIXED_ZOOM_MULTIPLE if hardware.fixed_shapes else 1,
+        prefetch=prefetch_of(config, hardware),
     )
+
+
+def prefetch_of(config: TrainConfig, hardware: Hardware) -> Prefetch:
+    """How the batches of a training are prepared."""
+    return Prefetch.of(config.workers, hardware.device)

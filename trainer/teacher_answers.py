@@ -22,6 +22,7 @@ from trainer.data import Photographs, random_exact_crop
 from trainer.errors import RunError
 from trainer.hardware import Hardware
 from trainer.pairs import DegradedPhotographs, pack, unpack
+from trainer.prefetch import ONE_AHEAD, Prefetch
 from trainer.teacher import Teacher, load_teacher_file
 
 MARGIN = 4
@@ -128,13 +129,22 @@ class AnsweredPhotographs(Photographs):
     """
 
     def __init__(
-        self, answers: AnswersFolder, count: int, folder: Path, side: int, size: int, *, scale: int, seed: int
+        self,
+        answers: AnswersFolder,
+        count: int,
+        folder: Path,
+        side: int,
+        size: int,
+        *,
+        scale: int,
+        seed: int,
+        prefetch: Prefetch = ONE_AHEAD,
     ) -> None:
         """`count`: how many of the answers; `folder`: of the photographs; `side`: of the squares of the answers.
 
         Raises RunError where there are fewer answers, or those of another scale, or too small ones.
         """
-        super().__init__(folder, side, size, random_exact_crop, seed=seed)
+        super().__init__(folder, side, size, random_exact_crop, seed=seed, prefetch=prefetch)
         self.manifest = answers.manifest()
         self._answers, self._count, self._answers_seed = answers, count, seed
         self._low_side = side // scale

@@ -13,6 +13,7 @@ from trainer.learner import ALONE, Learner, learning_rate
 from trainer.monitor import TrainingMonitor
 from trainer.ranks import Ranks
 from trainer.run_folder import Run
+from trainer.step_graph import recorder_of
 from trainer.stored_models import warm_start
 from trainer.task import Task
 
@@ -42,7 +43,9 @@ def train(
     _require_same(task, ranks)
     if config.warm_start and not saved:
         warm_start(task.network, config)
-    learner = Learner(task, config, ranks)
+    device = task.hardware.device
+    recorder = recorder_of(task.network, device, wanted=config.cuda_graphs, processes=ranks.count)
+    learner = Learner(task, config, ranks, recorder)
     begin = learner.restore(saved) if saved else 0
     monitor.begin(begin, config.steps)
     batches = task.photographs.batches(begin, config.steps, ranks.part(config.batch))

@@ -11,15 +11,12 @@ from trainer.data import (
     Photographs,
     image_files,
     random_exact_crop,
-    random_part,
     random_scaled_crop,
-    random_shift,
-    random_zoom,
     read_painting,
     read_rgb,
-    zoomed,
 )
 from trainer.errors import DataError
+from trainer.prefetch import Prefetch
 
 
 def test_batches_depend_on_the_seed_and_the_step_alone(tmp_path: Path) -> None:
@@ -61,49 +58,27 @@ def test_photographs_are_larger_from_a_step_on(tmp_path: Path) -> None:
     assert max(late.batch(step).shape[-1] for step in range(3, 9)) > 16
 
 
-def test_images_are_shifted_together_by_every_distance_below_the_most() -> None:
-    squares = torch.arange(2 * 3 * 48 * 48).view(2, 3, 48, 48)
-    corners = set()
-    for seed in range(60):
-        one, other = random_shift([squares, -squares], 3, np.random.default_rng(seed))
-        assert torch.equal(one, -other)
-        top, left = (48 - side for side in one.shape[-2:])
-        assert torch.equal(one, squares[..., top:, left:])
-        corners.add((top, left))
-    assert corners == {(top, left) for top in range(3) for left in range(3)}
-    assert random_shift([squares], 1, np.random.default_rng(0))[0].shape == squares.shape
-    small = squares[..., :16, :16]
-    assert random_shift([small], 8, np.random.default_rng(0))[0].shape == small.shape
+def test_larger_sides_are_multiples_where_these_are_wanted(tmp_path: Path) -> None:
+    squares = Photographs(
+        photographs(tmp_path), 20, 1, random_scaled_crop, seed=1, zoom=4.0, zoom_from=3, zoom_multiple=32
+    )
+    sides = [squares.batch(step).shape[-1] for step in range(23)]
+    assert sides[:3] == [20, 20, 20]
+    assert set(sides[3:]) == {32, 64, 96} or set(sides[3:]) == {32, 64}
 
 
-def test_images_are_zoomed_and_mirrored_alike() -> None:
-    image = torch.rand(2, 3, 40, 40)
-    found = [random_zoom([image, 1 - image], np.random.default_rng(seed)) for seed in range(40)]
-    sides = {one.shape[-1] for one, _ in found}
-    assert (min(sides), max(sides)) == pytest.approx((28, 52), abs=2)
-    mirrored = 0
-    for one, other in found:
-        assert torch.allclose(one, 1 - other, atol=1e-5)
-        plain = zoomed(image, one.shape[-1] / 40)
-        mirrored += torch.equal(one, plain.transpose(-1, -2))
-        assert torch.equal(one, plain) or torch.equal(one, plain.transpose(-1, -2))
-    assert 8 < mirrored < 32
-
-
-def test_zooming_out_does_not_alias() -> None:
-    stripes = (torch.arange(64) % 2).float().expand(1, 3, 64, 64)
-    assert zoomed(stripes, 0.5)[..., 4:-4].std().item() < 0.02
-    assert zoomed(stripes, 0.5).shape == (1, 3, 32, 32)
-
-
-def test_a_part_is_one_square_of_all_images() -> None:
-    squares = torch.arange(2 * 3 * 40 * 40).view(2, 3, 40, 40)
-    parts = [random_part(squares, 16, np.random.default_rng(seed)) for seed in range(8)]
-    corners = [divmod(int(found[0, 0, 0, 0]), 40) for found in parts]
-    for found, (top, left) in zip(parts, corners, strict=True):
-        assert torch.equal(found, squares[..., top : top + 16, left : left + 16])
-    assert len(set(corners)) > 5
-    assert random_part(squares, 40, np.random.default_rng(0)) is squares
+def test_threads_change_no_batch_and_log_a_bad_file_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = photographs(tmp_path, count=7)
+    (folder / "bad.png").write_bytes(b"no image")
+    one, many = (
+        Photographs(folder, 16, 3, random_scaled_crop, seed=1, zoom=2.0, cache_mb=cache_mb, prefetch=Prefetch(workers))
+        for workers, cache_mb in ((1, 0), (4, 1))
+    )
+    with caplog.at_level(logging.WARNING):
+        several = list(many.batches(2, 14))
+    assert all(torch.equal(found, one.batch(step)) for step, found in enumerate(several, start=2))
+    assert len(several) == 12
+    assert [record.getMessage()[:7] for record in caplog.records if record.args] == ["skipped"] * 2  # `one` has its own
 
 
 def test_every_photograph_is_seen_once_an_epoch(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def test_the_average_follows_the_weights_slowly(tmp_path: Path) -> None:
     network.weight.data.fill_(3.0)
     network.running_mean = torch.tensor([10.0, 20.0])
     network.num_batches_tracked = torch.tensor(7)
-    update_average(average, network, 0.75)
+    update_average(average, network, torch.tensor(0.25))
     assert average.weight.tolist() == [1.5, 1.5]
     assert average.running_mean is not None
     assert average.running_mean.tolist() == [2.5, 5.0]

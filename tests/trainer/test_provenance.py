@@ -13,7 +13,7 @@ SPEC = NetworkSpec(architecture="c3s1-4,c3s1-3")
 
 def test_the_manifest_has_the_recipe_and_no_path(tmp_path: Path) -> None:
     config = style_config(tmp_path, title="Wave", style_weight=7, steps=9)
-    pictures = crops_of(config, config.content, random_scaled_crop, config.image_size)
+    pictures = crops_of(config, config.content, random_scaled_crop, config.image_size, CPU)
     provenance = make_provenance(config, CPU, pictures, 5, {"content": 0.5})
     draft = make_draft(config, "style", provenance)
     assert (draft.name, draft.title, provenance.steps, provenance.losses) == ("wave", "Wave", 5, {"content": 0.5})

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.trainer.samples import published, style_config
-from trainer.stability_loss import NOISE, STEP, stability_loss
+from trainer.stability_loss import NOISE, STEP, disturbed, stability_loss
 
 
 def photographs(side: int = 36) -> Tensor:
@@ -22,7 +22,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def test_what_moves_with_the_photograph_costs_its_noise_alone() -> None:
     images = photographs()
-    loss = stability_loss(lambda image: image, images, images, rng())
+    loss = stability_loss(lambda image: image, images, disturbed(images, rng()))
     assert loss.item() == pytest.approx(NOISE**2, rel=0.1)
 
 
@@ -30,7 +30,7 @@ def test_what_averages_noise_away_costs_less() -> None:
     def blurred(image: Tensor) -> Tensor:
         return F.avg_pool2d(image, 5, 1, 2)
 
-    loss = stability_loss(blurred, photographs(), blurred(photographs()), rng())
+    loss = stability_loss(blurred, blurred(photographs()), disturbed(photographs(), rng()))
     assert loss.item() < 0.1 * NOISE**2
 
 
@@ -42,7 +42,8 @@ def test_pattern_that_stays_where_the_photograph_moves_costs() -> None:
         return 0.5 * image + 0.5 * stripes
 
     costs = {
-        seed: stability_loss(striped, photographs(), striped(photographs()), rng(seed)).item() for seed in range(12)
+        seed: stability_loss(striped, striped(photographs()), disturbed(photographs(), rng(seed))).item()
+        for seed in range(12)
     }
     moves = {seed: [int(generator.integers(STEP + 1)) for _ in range(2)] for seed in costs for generator in [rng(seed)]}
     odd = {seed for seed, (_, left) in moves.items() if left % 2}
@@ -59,7 +60,7 @@ def test_borders_do_not_count() -> None:
         return result
 
     images = photographs()
-    assert stability_loss(framed, images, images, rng()).item() == pytest.approx(NOISE**2, rel=0.1)
+    assert stability_loss(framed, images, disturbed(images, rng())).item() == pytest.approx(NOISE**2, rel=0.1)
 
 
 def test_network_learns_to_be_stable(tmp_path: Path) -> None:

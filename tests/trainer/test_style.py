@@ -8,7 +8,7 @@ from PIL import Image
 
 from model_store import area_reduced
 from tests.trainer.samples import published, run_training, style_config, upscale_config
-from trainer.data import random_part
+from trainer.augmentation import random_part
 from trainer.errors import RunError, TrainerError
 from trainer.hardware import Hardware
 from trainer.style import StyleTask
@@ -19,7 +19,7 @@ def test_the_style_weight_rises_over_its_ramp(tmp_path: Path) -> None:
     task = build(style_config(tmp_path, style_ramp=0.9, steps=10), Hardware.of("cpu", "fp32"))
     batch = task.photographs.batch(0)
     with torch.no_grad():
-        first, middle, after = (task.losses(batch, step) for step in (0, 4, 20))
+        first, middle, after = (task.losses(task.inputs(batch, step)) for step in (0, 4, 20))
     assert (first["style_relu1_2"] / after["style_relu1_2"]).item() == pytest.approx(0.1)
     assert (middle["style_relu1_2"] / after["style_relu1_2"]).item() == pytest.approx(0.5)
     assert torch.equal(first["content"], after["content"])
@@ -45,8 +45,8 @@ def test_a_part_of_a_large_photograph_is_seen_with_the_statistics_of_the_whole(t
 
     task.network.register_forward_pre_hook(record)
     whole = task.photographs.batch(0).repeat(1, 1, 3, 2)[..., :40, :32]
-    task.losses(whole[..., :32, :], 0)
-    task.losses(whole[..., :16, :16], 0)
+    task.losses(task.inputs(whole[..., :32, :], 0))
+    task.losses(task.inputs(whole[..., :16, :16], 0))
     with torch.no_grad():
         expected = task.network.statistics(area_reduced(whole[..., :32, :].float() / 255, 24))
     (large, given), (small, own) = seen
@@ -79,7 +79,7 @@ def test_of_a_large_photograph_a_part_of_the_teachers_painting_is_learned(tmp_pa
         both = torch.cat([photograph, task.teacher.network(photograph)], dim=1)
         shown, wanted = random_part(both, task.config.image_size, rng).chunk(2, dim=1)
         expected = (task.network(shown) - wanted).square().mean()
-        assert torch.allclose(task.losses(whole, 0)["teacher"], 10 * expected, rtol=1e-3)
+        assert torch.allclose(task.losses(task.inputs(whole, 0))["teacher"], 10 * expected, rtol=1e-3)
 
 
 def test_a_teacher_does_not_enlarge_and_is_the_same_when_a_run_goes_on(tmp_path: Path) -> None:

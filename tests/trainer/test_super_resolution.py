@@ -25,7 +25,7 @@ def test_the_feature_loss_can_replace_the_pixel_loss(tmp_path: Path) -> None:
     network = str(loss_network_file(tmp_path / "loss.safetensors"))
     config = upscale_config(tmp_path, loss_network=network, feature_weight=1.0, pixel_weight=0.0, blur=1.0)
     task = build(config, Hardware.of("cpu", "fp32"))
-    terms = task.losses(task.photographs.batch(0), 0)
+    terms = task.losses(task.inputs(task.photographs.batch(0), 0))
     assert terms["pixel"] == 0
     assert terms["feature"] > 0
     train(task, config, Run(config.folder))
@@ -41,13 +41,15 @@ def test_the_perceptual_distance_is_that_of_zoomed_images(tmp_path: Path) -> Non
     seen: list[int] = []
     task.loss_network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1]))
     batch = task.photographs.batch(0)
-    terms = [task.losses(batch, step) for step in range(6)]
+    terms = [task.losses(task.inputs(batch, step)) for step in range(6)]
     assert set(terms[0]) == {"pixel", "perceptual"}
     assert len(seen) == 12  # the enlarged image and the wanted one, once each
     assert seen[::2] == seen[1::2]
     assert len(set(seen)) > 3
     halved = build(upscale_config(tmp_path, loss_network=network, perceptual_weight=1.0, image_size=48), task.hardware)
-    assert terms[3]["perceptual"].item() == pytest.approx(2 * halved.losses(batch, 3)["perceptual"].item())
+    assert terms[3]["perceptual"].item() == pytest.approx(
+        2 * halved.losses(halved.inputs(batch, 3))["perceptual"].item()
+    )
     terms[0]["perceptual"].backward()
     assert all(weight.grad is not None for weight in task.network.parameters())
 
@@ -61,7 +63,7 @@ def test_loss_reduction_is_the_size_of_the_loss_networks_input(tmp_path: Path) -
         assert isinstance(task, SuperResolutionTask)
         assert task.loss_network is not None
         task.loss_network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2:]))
-        task.losses(task.photographs.batch(0), 0)
+        task.losses(task.inputs(task.photographs.batch(0), 0))
     assert seen == [(32, 32), (32, 32), (16, 16), (16, 16)]
 
 

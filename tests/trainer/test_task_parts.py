@@ -22,6 +22,6 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
 
 def test_crops_have_the_batch_and_the_seed_of_the_configuration(tmp_path: Path) -> None:
     config = style_config(tmp_path, batch=3, seed=4)
-    found = crops_of(config, config.content, random_scaled_crop, 20).batch(1)
+    found = crops_of(config, config.content, random_scaled_crop, 20, CPU).batch(1)
     assert found.shape == (3, 3, 20, 20)
     assert torch.equal(found, Photographs(config.content, 20, 3, random_scaled_crop, seed=4).batch(1))

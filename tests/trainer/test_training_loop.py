@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from trainer.errors import Interrupted, TrainingDiverged
 from trainer.hardware import Hardware
 from trainer.publishing import publish
 from trainer.run_folder import Run
+from trainer.step_inputs import StepInputs
 from trainer.task import build
 from trainer.training_loop import train
 
@@ -29,6 +31,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, norm: str, zo
     states = [Run(tmp_path / name / "run").load() for name in ("whole", "parts")]
     assert states[0]["step"] == states[1]["step"] == 6
     assert all(torch.equal(states[0]["network"][key], states[1]["network"][key]) for key in expected)
+
+
+def test_the_number_of_threads_that_prepare_photographs_changes_no_bit(tmp_path: Path) -> None:
+    options = {"zoom": 3.0, "zoom_from": 0.5, "precision": "fp32", "batch": 3}
+    one, many = (
+        run_training(style_config(tmp_path / str(workers), workers=workers, **options)).state_dict()
+        for workers in (1, 3)
+    )
+    assert all(torch.equal(one[name], value) for name, value in many.items())
 
 
 class Interrupting(torch.autograd.Function):
@@ -51,11 +62,11 @@ def test_an_interrupted_run_goes_on_exactly_where_it_stopped(
 ) -> None:
     config = style_config(tmp_path, save_every=100, precision="fp32")
     task = build(config, Hardware.of("cpu", "fp32"))
-    losses = task.losses
+    losses, steps = task.losses, count()
 
-    def interrupted(batch: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
-        terms = losses(batch, step)
-        return terms | {"content": Interrupting.apply(terms["content"], number)} if step == 3 else terms
+    def interrupted(inputs: StepInputs) -> dict[str, torch.Tensor]:
+        terms = losses(inputs)
+        return terms | {"content": Interrupting.apply(terms["content"], number)} if next(steps) == 3 else terms
 
     monkeypatch.setattr(task, "losses", interrupted)
     before = signal.getsignal(number)
@@ -71,12 +82,12 @@ def test_an_interrupted_run_goes_on_exactly_where_it_stopped(
 def test_a_failing_step_leaves_the_last_saved_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = style_config(tmp_path)
     task = build(config, Hardware.of("cpu", "fp32"))
-    losses = task.losses
+    losses, steps = task.losses, count()
 
-    def failing(batch: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
-        if step == 4:
+    def failing(inputs: StepInputs) -> dict[str, torch.Tensor]:
+        if next(steps) == 4:
             raise MemoryError
-        return losses(batch, step)
+        return losses(inputs)
 
     monkeypatch.setattr(task, "losses", failing)
     with pytest.raises(MemoryError):
@@ -104,11 +115,11 @@ def test_divergence_is_reported_and_not_saved(tmp_path: Path) -> None:
 def test_a_state_with_a_nan_gradient_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = style_config(tmp_path, log_every=100, save_every=2)
     task = build(config, Hardware.of("cpu", "fp32"))
-    losses = task.losses
+    losses, steps = task.losses, count()
 
-    def exploding(batch: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
-        terms = losses(batch, step)
-        return terms | {"tv": (terms["tv"] * 0).sqrt()} if step == 3 else terms  # value 0, gradient NaN
+    def exploding(inputs: StepInputs) -> dict[str, torch.Tensor]:
+        terms = losses(inputs)
+        return terms | {"tv": (terms["tv"] * 0).sqrt()} if next(steps) == 3 else terms  # value 0, gradient NaN
 
     monkeypatch.setattr(task, "losses", exploding)
     with pytest.raises(TrainingDiverged, match="step 4"):
