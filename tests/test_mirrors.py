@@ -16,6 +16,7 @@ UNMIRRORED = {
     "pastiche/video/errors.py": "an exception without code, raised in the tests of its package",
     "service/engine/deadline.py": "data alone; test_admission.py and test_scheduler.py hold it",
     "model_store/networks/network.py": "an interface; test_transform.py and test_imported.py test both of its classes",
+    "service/imaging/workers/task.py": "data alone; test_messages.py and test_worker.py hold it",
     "service/engine/loaded_model.py": "data alone; test_model_loader.py and test_runner.py hold it",
     "service/http/probes.py": "two sets; the tests of access, hosts, connections and the log hold them",
     "service/http/routes/parameters.py": "annotations alone; test_openapi.py holds them against the endpoints",

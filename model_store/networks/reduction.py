@@ -15,6 +15,7 @@ thumbnail gave one flat colour for an icon and glaring ones for a strip. So no s
 
 import math
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +37,9 @@ LEAST_CONTRAST = 1 / 255
 
 _GRAIN_CELL = 4
 """Pixels of a side of the means. A style network's deepest plane has a value for as many."""
+
+_FEW = 32
+"""Pixels of a cell up to which their sum is exact enough in float32."""
 
 _MAX_ASPECT = 4
 """Width over height above which an image is reduced column by column, since its rows are too long."""
@@ -155,9 +159,9 @@ def _reduced_pixels(pixels: Pixels, side: int) -> Tensor:
     if width > _MAX_ASPECT * height:
         return _reduced_pixels(pixels.swapaxes(0, 1), side).mT
     rows, columns = reduced_sides(height, width, side)
-    strips = torch.from_numpy(np.stack([_mean_row(pixels, row, rows) for row in range(rows)]))
-    reduced = strips.permute(2, 0, 1) @ _area_weights(width, columns, strips.device).T
-    return reduced[None] / np.iinfo(pixels.dtype).max
+    fewer_rows = _mean_rows(pixels, rows)
+    reduced = _mean_rows(np.ascontiguousarray(fewer_rows.swapaxes(0, 1)), columns)
+    return torch.from_numpy(reduced).permute(2, 1, 0)[None] / np.iinfo(pixels.dtype).max
 
 
 def _reduced_tensor(image: Tensor, side: int) -> Tensor:
@@ -171,15 +175,36 @@ def _reduced_tensor(image: Tensor, side: int) -> Tensor:
         return fewer_rows @ _area_weights(width, columns, image.device).T
 
 
-def _mean_row(pixels: Pixels, row: int, rows: int) -> NDArray[np.float32]:
-    """Row `row` of `rows` of the image reduced in height alone: (W, 3), in units of the type."""
-    begin, end = row * len(pixels) / rows, (row + 1) * len(pixels) / rows
-    first, last = int(begin), min(math.ceil(end), len(pixels))
-    exact = np.uint32 if pixels.itemsize == 1 else np.uint64  # no overflow up to 2²⁴ rows, or 2⁴⁸
-    total = pixels[first:last].sum(axis=0, dtype=exact)
-    outside = (begin - first) * pixels[first] + (last - end) * pixels[last - 1]
-    mean: NDArray[np.float32] = ((total - outside) / (end - begin)).astype(np.float32)
-    return mean
+def _mean_rows(pixels: NDArray[Any], rows: int) -> NDArray[np.float32]:
+    """(H, W, 3) reduced in height alone to (rows, W, 3), in units of the type."""
+    flat = pixels.reshape(len(pixels), -1)
+    means = np.empty((rows, flat.shape[1]), np.float32)
+    for mean, cell in zip(means, _cells(len(pixels), rows), strict=True):
+        mean[:] = cell.weights @ flat[cell.first : cell.end].astype(cell.weights.dtype)
+    return means.reshape(rows, *pixels.shape[1:])
+
+
+class _Cell(NamedTuple):
+    """Pixels `first` to `end` - 1 of an axis, and their shares of a cell."""
+
+    first: int
+    end: int
+    weights: NDArray[np.float32 | np.float64]
+
+
+@lru_cache(maxsize=64)
+def _cells(pixels: int, count: int) -> list[_Cell]:
+    """An axis of `pixels` in cells of equal length."""
+    found = []
+    for cell in range(count):
+        begin, end = cell * pixels / count, (cell + 1) * pixels / count
+        first, last = int(begin), min(math.ceil(end), pixels)
+        weights = np.ones(last - first)
+        weights[0] -= begin - first
+        weights[-1] -= last - end
+        exact = np.float32 if last - first <= _FEW else np.float64
+        found.append(_Cell(first, last, (weights / (end - begin)).astype(exact)))
+    return found
 
 
 def _area_weights(pixels: int, cells: int, device: torch.device) -> Tensor:
