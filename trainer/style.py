@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from model_store import Draft, NetworkSpec, TransformNetwork, area_reduced
+from trainer.blotches import blotch_energy
 from trainer.config import StyleConfig
 from trainer.data import random_part, random_scaled_crop, random_shift
 from trainer.hardware import Hardware
@@ -78,6 +79,8 @@ class StyleTask:
             terms["grid"] = self.config.grid_weight * grid_energy(painted, GRID_PERIOD)
         if self.config.flat_texture_weight:
             terms["flat_texture"] = self.config.flat_texture_weight * texture_energy(painted, photographs)
+        if self.config.blotch_weight:
+            terms["blotches"] = self.config.blotch_weight * blotch_energy(painted, photographs)
         if self.config.stability_weight:
             terms["stability"] = self.config.stability_weight * self._stability(whole, photographs, painted, rng)
         if wanted:
