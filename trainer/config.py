@@ -188,6 +188,11 @@ class StyleConfig(StyleWeights, TrainConfig):
         ge=0,
         description="of the energy of regular patterns of 5 to 16 pixels where the photograph is flat (paper: 0)",
     )
+    blotch_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of patches of another hue, 16 pixels and larger, where the photograph has none (paper: 0)",
+    )
     stability_weight: float = Field(
         0.0,
         ge=0,

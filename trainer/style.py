@@ -10,6 +10,7 @@ from torch import Tensor
 from model_store import Draft, NetworkSpec, TransformNetwork, area_reduced
 from model_store.networks.reduction import is_own_thumbnail, with_grain
 from trainer.augmentation import Window, random_part, random_shift
+from trainer.blotches import blotch_energy
 from trainer.config import StyleConfig
 from trainer.data import random_scaled_crop
 from trainer.hardware import Hardware
@@ -95,6 +96,8 @@ class StyleTask:
             terms["grid"] = self.config.grid_weight * grid_energy(painted, GRID_PERIOD)
         if self.config.flat_texture_weight:
             terms["flat_texture"] = self.config.flat_texture_weight * texture_energy(painted, photographs)
+        if self.config.blotch_weight:
+            terms["blotches"] = self.config.blotch_weight * blotch_energy(painted, photographs)
         if self.config.stability_weight:
             terms["stability"] = self.config.stability_weight * self._stability(inputs, painted)
         if "wanted" in tensors:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from model_store import Network
+from trainer.blotches import blotch_energy
 from trainer.data import image_files
 from trainer.evaluate import luma
 from trainer.hardware import Hardware
@@ -34,12 +35,13 @@ class StyleScorer:
         """The weighted terms for a photograph, resized to `longer_side` pixels and not tiled; their sum is `total`.
 
         Also the `texture` of flat regions, in levels of 256, and its `peak` in dB (see `flat_texture`), if no side has
-        less than 64 pixels.
+        less than 64 pixels, and `blotches`, the root of their mean square (see `blotch_energy`) in levels of 256.
         """
         image = load_scaled(photograph, longer_side, HARDWARE)
         painted = network(image)
         terms = ImageObjective(self._objective, self._loss_network, image).terms(painted)
-        return terms | {"total": math.fsum(terms.values())} | _texture(painted, image)
+        blotches = 255 * math.sqrt(blotch_energy(painted, image).item())
+        return terms | {"total": math.fsum(terms.values()), "blotches": blotches} | _texture(painted, image)
 
     def mean(self, network: Network, folder: Path, longer_side: int) -> dict[str, float]:
         """The means of `terms` over the images of a folder. Raises DataError where there are none, as `image_files`."""
@@ -54,6 +56,7 @@ def format_terms(terms: Mapping[str, float]) -> str:
     """Terms on one line, those of the style layers as their sum."""
     style = sum(value for name, value in terms.items() if name.startswith("style_"))
     line = f"total {terms['total']:.3f}  content {terms['content']:.3f}  style {style:.3f}  tv {terms['tv']:.4f}"
+    line += f"  blotches {terms['blotches']:.1f}"
     return line + (f"  texture {terms['texture']:.1f}, {terms['peak']:.1f} dB" if "texture" in terms else "")
 
 

@@ -32,6 +32,17 @@ def test_the_painting_given_back_has_neither_content_nor_style_loss(tmp_path: Pa
     assert terms["total"] == pytest.approx(terms["tv"], abs=1e-8)
 
 
+def test_blotches_are_measured_in_levels(tmp_path: Path) -> None:
+    photo, reddened = photograph(tmp_path / "photo.png", 64, 64, seed=1), identity()
+    scorer = judge(tmp_path, photo)
+    assert scorer.terms(reddened, photo, 64)["blotches"] == 0
+    with torch.no_grad():
+        reddened.layers[0].get_parameter("conv.weight")[0, :, 1, 1] = 3.0
+    terms = scorer.terms(reddened, photo, 64)
+    assert 1 < terms["blotches"] < 256
+    assert f"blotches {terms['blotches']:.1f}" in format_terms(terms)
+
+
 def test_a_folder_is_judged_by_the_mean_of_its_photographs_at_one_size(tmp_path: Path) -> None:
     painting = photograph(tmp_path / "painting.png", 64, 64, seed=9)
     folder = photographs(tmp_path / "photos", count=3, width=60, height=48)

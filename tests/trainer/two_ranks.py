@@ -24,6 +24,7 @@ OPTIONS = {
     "zoom": 1.5,
     "zoom_from": 0.0,
     "flat_texture_weight": 100.0,
+    "blotch_weight": 100.0,
     "schedule": "constant",
 }
 """Zoomed steps have pooled Gram matrices, and 64 pixels are enough for the losses by spectra."""
