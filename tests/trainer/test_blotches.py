@@ -69,7 +69,7 @@ def test_the_weight_of_blotches_is_that_of_the_options(tmp_path: Path) -> None:
         with torch.no_grad():
             for parameter in task.network.parameters():
                 parameter.mul_(4)  # the network as it begins paints no patches
-            costs.append(task.losses(task.photographs.batch(0), 0).get("blotches", torch.zeros(())).item())
+            costs.append(task.losses(task.inputs(task.photographs.batch(0), 0)).get("blotches", torch.zeros(())).item())
     assert costs[0] == 0
     assert costs[1] > 0
     assert costs[2] == pytest.approx(2 * costs[1])
