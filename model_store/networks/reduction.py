@@ -193,7 +193,7 @@ class _Cell(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _cells(pixels: int, count: int) -> list[_Cell]:
+def _cells(pixels: int, count: int) -> tuple[_Cell, ...]:
     """An axis of `pixels` in cells of equal length."""
     found = []
     for cell in range(count):
@@ -204,7 +204,7 @@ def _cells(pixels: int, count: int) -> list[_Cell]:
         weights[-1] -= last - end
         exact = np.float32 if last - first <= _FEW else np.float64
         found.append(_Cell(first, last, (weights / (end - begin)).astype(exact)))
-    return found
+    return tuple(found)
 
 
 def _area_weights(pixels: int, cells: int, device: torch.device) -> Tensor:

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from model_store import Network, TransformNetwork
 from service.engine.backend import DType, forward_integers
-from service.engine.cuda_graphs import CapturedGraph, Computation, GraphKey, GraphMemory, LruCache, StatisticsGraphs
+from service.engine.cuda_graphs import CapturedGraph, Computation, GraphKey, GraphMemory, LruCache
 from service.engine.shared_by_gpus import SharedByGpus
+from service.engine.statistics_graphs import StatisticsGraphs
 from service.imaging.pixels import Pixels
 
 MAX_GRAPHS = 128

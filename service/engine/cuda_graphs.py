@@ -4,12 +4,12 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from model_store import Network, TransformNetwork
+from model_store import Network
 
 WARM_UP_RUNS = 3
 """Runs before a capture, in which libraries choose their algorithms and allocate memory."""
@@ -128,54 +128,6 @@ class GraphMemory:
             outputs = computation(own, memory)
         self._compute_stream.wait_stream(self._capture_stream)
         return CapturedGraph(own, memory, network, outputs, graph)
-
-
-class Replayable(Protocol):
-    """See `CapturedGraph`."""
-
-    def replay(self, network: Network, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
-        """See `CapturedGraph.replay`."""
-
-
-class StatisticsGraphs:
-    """Thumbnail statistics by graphs, for shapes of thumbnails that come again.
-
-    A graph saves most of the time, which goes into launches, but to capture one takes as long as many. Photographs come
-    in few proportions, so that a shape is captured when it comes for the second time.
-    """
-
-    def __init__(
-        self,
-        capture: Callable[[TransformNetwork, Tensor], Replayable],
-        before_eviction: Callable[[], object],
-        *,
-        capacity: int = 64,
-        remembered: int = 1024,
-    ) -> None:
-        """`remembered`: shapes that have come once, at most."""
-        self._capture = capture
-        self._before_eviction = before_eviction
-        self._graphs: LruCache[GraphKey, Replayable] = LruCache(capacity)
-        self._seen: LruCache[GraphKey, None] = LruCache(remembered)
-
-    @property
-    def shapes(self) -> list[torch.Size]:
-        """Of the thumbnails that have graphs, the least recently used one first."""
-        return [key.shape for key in self._graphs]
-
-    def measure(self, network: TransformNetwork, thumbnail: Tensor) -> Tensor:
-        """The statistics (1, 2, K) of a thumbnail (1, 3, h, w) on the device."""
-        key = GraphKey.of(network, thumbnail.shape, thumbnail.dtype)
-        if key not in self._graphs and key not in self._seen:
-            self._seen.get(key, lambda: None, lambda: None)
-            return network.statistics(thumbnail)
-        graph = self._graphs.get(key, lambda: self._capture(network, thumbnail), self._before_eviction)
-        (statistics,) = graph.replay(network, [thumbnail])
-        return statistics
-
-    def clear(self) -> None:
-        """Drop all graphs."""
-        self._graphs.clear()
 
 
 def _copy_weights(source: Network, target: Network) -> None:
