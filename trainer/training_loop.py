@@ -14,8 +14,8 @@ from trainer.monitor import TrainingMonitor
 from trainer.ranks import Ranks
 from trainer.run_folder import Run
 from trainer.step_graph import recorder_of
-from trainer.stored_models import warm_start
 from trainer.task import Task
+from trainer.warm_start import warm_start
 
 
 def train(

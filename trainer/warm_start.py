@@ -1,0 +1,101 @@
+"""Warm starts: a run that begins with the weights of a stored network, which may be shallower or only begin alike."""
+
+import logging
+from itertools import takewhile
+
+from torch import Tensor, nn
+
+from model_store import Architecture, NetworkSpec, TransformNetwork
+from model_store.networks.architecture import Layer, Residual
+from model_store.networks.layers import ConvLayer, ResidualBlock
+from trainer.config import TrainConfig
+from trainer.errors import TrainerError
+from trainer.stored_models import find_model
+
+log = logging.getLogger(__name__)
+
+OPTIONS = ("output", "skip", "input_zero", "output_zero", "last_norm")
+"""Fields of a network's specification, beside its layers, that a warm start must keep."""
+
+
+def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
+    """Copy the weights of `config.warm_start`, from the run's store or from the shipped networks, into `network`.
+
+    Where `network` has more residual blocks and no other layer differs, those begin as the identity, so that it begins
+    as the stored network (Chen, Goodfellow and Shlens 2016, Net2Net, §2.3). Where the architectures differ otherwise,
+    the layers before the first difference are copied: an ×8 network can begin with the layers of an ×4 one.
+    A warning is logged in both cases. Batch, instance and thumbnail normalisation are interchangeable, as they share
+    scales and shifts; batch normalisation's statistics are copied where both networks have them. Raises TrainerError
+    where the first layers differ, or the `output` or `skip` options do.
+    """
+    stored = find_model(config.store, config.warm_start).network
+    if not isinstance(stored, TransformNetwork):
+        raise TrainerError(
+            f"--warm-start {config.warm_start} is an imported {stored.spec.architecture}, not one of ours"
+        )
+    origins, added = layer_origins(stored.spec, network.spec), added_blocks(stored.spec, network.spec)
+    _check_options(network.spec, stored.spec, OPTIONS if origins else ("architecture",), config.warm_start)
+    _copy(stored.state_dict(), network, origins)
+    for index in added:
+        _make_identity(network.layers[index])
+    if anew := len(network.layers) - len(origins):
+        beginning = "the others as the identity" if added else "the others anew"
+        text = "%d of %d layers begin as those of %s, %s: its --architecture is %s"
+        layers = len(network.layers)
+        log.warning(text, layers - anew, layers, config.warm_start, beginning, stored.spec.architecture)
+
+
+def layer_origins(stored: NetworkSpec, own: NetworkSpec) -> dict[int, int]:
+    """For each layer of a network that begins as one of a stored network: that layer's index there."""
+    first, added = _agreeing(_layers(stored), _layers(own)), len(added_blocks(stored, own))
+    behind = range(first + added, len(_layers(own))) if added else range(0)
+    return {index: index for index in range(first)} | {index: index - added for index in behind}
+
+
+def added_blocks(stored: NetworkSpec, own: NetworkSpec) -> range:
+    """The residual blocks that a network has more than a stored one; none where other layers differ as well."""
+    here, there = _layers(own), _layers(stored)
+    first = _agreeing(there, here)
+    added = range(first, first + max(len(here) - len(there), 0))
+    blocks = all(isinstance(here[index], Residual) for index in added)
+    return added if blocks and here[added.stop :] == there[first:] else range(0)
+
+
+def _layers(spec: NetworkSpec) -> tuple[Layer, ...]:
+    return Architecture.parse(spec.architecture).layers
+
+
+def _agreeing(one: tuple[Layer, ...], other: tuple[Layer, ...]) -> int:
+    """How many first layers are equal."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _check_options(own: NetworkSpec, stored: NetworkSpec, fields: tuple[str, ...], name: str) -> None:
+    """Raise TrainerError where one of the fields differs."""
+    differing = [
+        f"{field} {getattr(stored, field)}" for field in fields if getattr(stored, field) != getattr(own, field)
+    ]
+    if differing:
+        raise TrainerError(f"--warm-start {name} is another network; it has {', '.join(differing)}")
+
+
+def _copy(weights: dict[str, Tensor], network: TransformNetwork, origins: dict[int, int]) -> None:
+    """Copy stored weights, those of each layer from the layer that it begins as."""
+    own = network.state_dict()
+    taken = {key: weights[stored] for key in own if (stored := _stored_key(key, origins)) in weights}
+    network.load_state_dict(own | taken)
+
+
+def _stored_key(key: str, origins: dict[int, int]) -> str:
+    """layers.9.conv.weight → layers.3.conv.weight where layer 9 begins as layer 3, "" where as none."""
+    layers, index, rest = key.split(".", 2)
+    return f"{layers}.{origins[int(index)]}.{rest}" if int(index) in origins else ""
+
+
+def _make_identity(block: nn.Module) -> None:
+    """Make a residual block add nothing: zeros in its last scale and shift, or in its last weights without those."""
+    assert isinstance(block, ResidualBlock)
+    last: ConvLayer = block.second
+    layer = last.conv if isinstance(last.norm, nn.Identity) else last.norm
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
