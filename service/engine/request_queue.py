@@ -80,6 +80,9 @@ class RequestQueue(Generic[Model]):
     def __iter__(self) -> Iterator[InferenceRequest[Model]]:
         return iter(self._positions)
 
+    def __contains__(self, request: InferenceRequest[Model]) -> bool:
+        return request in self._positions
+
     def is_large(self, request: InferenceRequest[Model]) -> bool:
         """Whether it has more tiles than there are lanes."""
         return request.tile_count > self._lanes

@@ -45,6 +45,13 @@ class Concurrency:
     """That have these lanes, each as many."""
 
 
+NEAR_SECONDS = 0.1
+"""How long after its admission, or after its last tile, a request makes a tile likely: its own once it is decoded, or
+that of its client's next request. One that takes longer to decode or to encode does not."""
+
+MOST_DISTANT = 16
+"""The most inference requests that are looked at; of more, a tile is always likely."""
+
 BatchItem = tuple[InferenceRequest[Model], ImageTile]
 """A tile and the request that it belongs to."""
 
@@ -211,8 +218,17 @@ class Scheduler(Generic[Model]):
         return batch
 
     def _runs_exclusively(self, request: InferenceRequest[Model]) -> bool:
-        alone = len(self._admission.inferences) == 1 and not self._running
-        return self._concurrency.exclusive_batches and request.tile_count == 1 and alone
+        """Whether a single tile may have all lanes: nothing else is on the device, in the queue or near."""
+        if not self._concurrency.exclusive_batches or request.tile_count > 1 or self._running:
+            return False
+        admitted, now = self._admission.inferences, self._clock()
+        few = len(admitted) <= MOST_DISTANT
+        return few and not any(self._is_near(each, now) for each in admitted if each is not request)
+
+    def _is_near(self, request: InferenceRequest[Model], now: float) -> bool:
+        """Whether tiles wait in the queue, or are to be expected there soon."""
+        times = request.times
+        return request in self._queue or now - (times.finished or times.admitted) < NEAR_SECONDS
 
     def _give_up_late(self) -> None:
         """Fail what cannot be done before it is given up. A lone request is tried: the prediction may be wrong."""

@@ -14,7 +14,7 @@ from service.engine.cost_model import CostModel
 from service.engine.deadline import Deadline
 from service.engine.inference_spec import InferenceSpec
 from service.engine.priority import Priority, SchedulingPolicy
-from service.engine.scheduler import Concurrency, Scheduler
+from service.engine.scheduler import MOST_DISTANT, NEAR_SECONDS, Concurrency, Scheduler
 from service.engine.tiling import ImageTile, Tile, TileSizes, Tiling
 from service.errors import ClientGone, DeadlineExceeded, DeviceLost, Draining
 from service.imaging.codecs import Pixels
@@ -87,7 +87,10 @@ class Service:
         self.device = Device()
         self.metrics = Metrics()
         limits = QueueLimits(requests=1000, pixels=10**9, inferences=10**6)
-        self.admission: Admission[Model] = Admission(limits, concurrency.lanes, self.metrics, policy=policy)
+        clock = options.get("clock", monotonic)
+        self.admission: Admission[Model] = Admission(
+            limits, concurrency.lanes, self.metrics, policy=policy, clock=clock
+        )
         self.scheduler = Scheduler(self.device.run, self.admission, concurrency, self.metrics, **options)
 
     async def paint(self, subject: Model, picture: Pixels, deadline: float = LATER, **options: Any) -> Pixels:
@@ -349,6 +352,53 @@ def test_pass_has_one_lane_where_anything_else_is_admitted() -> None:
         assert [one.exclusive for one in service.device.batches_run] == [False, True, False, False]
 
     serving(scenario, lanes=2)
+
+
+def test_what_takes_long_to_decode_or_to_encode_leaves_all_lanes_to_a_lone_pass() -> None:
+    clock = Clock()
+
+    async def scenario(service: Service) -> None:
+        service.device.free()
+        with service.admission.admit([InferenceSpec(model(), 1, 1)], Deadline(LATER)) as (other,):
+            clock.now += 2 * NEAR_SECONDS
+            await service.ask(model(), image(1))
+            await service.scheduler.submit(other, image(2))
+            await service.ask(model(), image(3))  # it is being encoded, and may soon be followed by another one
+            clock.now += 2 * NEAR_SECONDS
+            await service.ask(model(), image(4))
+        assert [one.values for one in service.device.batches_run if one.exclusive] == [[1], [2], [4]]
+
+    serving(scenario, lanes=2, clock=clock)
+
+
+def test_what_waits_for_the_device_leaves_one_lane_however_long_it_waits() -> None:
+    clock = Clock()
+
+    async def scenario(service: Service) -> None:
+        tasks = await service.post(model(), 1) + await service.post(model(), 2) + await service.post(model(), 3)
+        clock.now += 2 * NEAR_SECONDS
+        await service.device.finish(1)
+        assert [(one.values, one.exclusive) for one in service.device.running] == [([2], False), ([3], False)]
+        service.device.free()
+        await asyncio.gather(*tasks)
+
+    serving(scenario, lanes=2, clock=clock)
+
+
+def test_many_admitted_requests_leave_one_lane() -> None:
+    clock = Clock()
+
+    async def scenario(service: Service) -> None:
+        service.device.free()
+        with service.admission.admit([InferenceSpec(model(), 1, 1)] * MOST_DISTANT, Deadline(LATER)):
+            clock.now += 2 * NEAR_SECONDS
+            await service.ask(model(), image(1))
+        with service.admission.admit([InferenceSpec(model(), 1, 1)] * (MOST_DISTANT - 1), Deadline(LATER)):
+            clock.now += 2 * NEAR_SECONDS
+            await service.ask(model(), image(2))
+        assert [one.exclusive for one in service.device.batches_run] == [False, True]
+
+    serving(scenario, lanes=2, clock=clock)
 
 
 def test_lanes_of_a_gpu_do_not_become_one() -> None:
