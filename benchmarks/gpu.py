@@ -62,8 +62,8 @@ PARTS = (
     benchmark(
         "serve",
         110,
-        *("--loads", "uniform", "--levels", "1", "16", "64"),
-        *("--servers", "pastiche", "naive", "--seconds", "5", "--rounds", "1"),
+        *("--loads", "uniform", "--levels", "1", "64", "--processes", "4", "8"),
+        *("--servers", "pastiche", "naive", "--seconds", "4", "--rounds", "1"),
         part="serve-uniform",
     ),
     benchmark(

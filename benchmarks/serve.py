@@ -21,7 +21,7 @@ from benchmarks.floor import Floor, floor
 from benchmarks.load import Outcome, Plan
 from benchmarks.processes import BackgroundLoad
 from benchmarks.report import Row, Tables
-from benchmarks.servers import Server
+from benchmarks.servers import Server, ServerSpec
 from model_store import STYLE, ModelStore
 
 LEVELS = (1, 4, 16, 64)
@@ -77,6 +77,9 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--servers", nargs="+", choices=tuple(servers.SERVER_SPECS), default=("pastiche", "naive", "litserve")
     )
+    parser.add_argument(
+        "--processes", nargs="*", type=int, default=(), help="also Pastiche in so many serving processes, each in turn"
+    )
     parser.add_argument("--seconds", type=float, default=12, help="of each measurement with uniform photos")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each, in turn with the others")
 
@@ -100,7 +103,9 @@ def _photos(name: str, *, quick: bool) -> Photos:
 
 
 def _measure(name: str, sent: Photos, store: ModelStore, chosen: Namespace, folder: Path) -> dict[str, list[Row]]:
-    with _targets(sent, store, chosen.servers, folder) as (targets, running):
+    specs = [servers.SERVER_SPECS[name](store.root) for name in chosen.servers]
+    specs += [servers.ours_in(count, store.root) for count in chosen.processes]
+    with _targets(sent, store, specs, folder) as (targets, running):
         outcomes = _outcomes(name, sent, targets, chosen)
         memory = [_memory(server) for server in running.values()]
         stages = [row for server in running.values() if (row := _stages(server))]
@@ -131,7 +136,7 @@ def _milliseconds(server: Server, stage: str) -> float:
 
 @contextmanager
 def _targets(
-    sent: Photos, store: ModelStore, names: Sequence[str], folder: Path
+    sent: Photos, store: ModelStore, specs: Sequence[ServerSpec], folder: Path
 ) -> Iterator[tuple[dict[str, Target], dict[str, Server]]]:
     """Start the floors and the servers and warm them up with every photo. Yields all targets, and the servers alone."""
     files = [_write(folder / f"photo-{number}.jpg", file) for number, file in enumerate(sent.files)]
@@ -140,7 +145,7 @@ def _targets(
         for processes, threads in dict.fromkeys([(1, _cpus()), (_cpus(), 1)]):
             bare = stack.enter_context(floor(processes, threads, store.root, networks.STYLE_NAME, files))
             targets[f"floor {processes}×{threads}"] = _floor_target(bare)
-        running = stack.enter_context(servers.all_running([servers.SERVER_SPECS[name](store.root) for name in names]))
+        running = stack.enter_context(servers.all_running(specs))
         with tempfile.TemporaryDirectory(dir=folder) as bodies:
             for name, server in running.items():
                 targets[name] = _server_target(server, sent, Path(bodies))

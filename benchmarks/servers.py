@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -67,6 +67,13 @@ def ours(store: Path) -> ServerSpec:
     settings = {"PASTICHE_STORES": str(store), "PASTICHE_LOG_LEVEL": "warning", "PASTICHE_COALESCE": "false"}
     command = (sys.executable, "-m", "service", "--port", "{port}")
     return ServerSpec("pastiche", command, "/readyz", f"/v1/stylize/{STYLE_NAME}{NATIVE}", settings=settings)
+
+
+def ours_in(processes: int, store: Path) -> ServerSpec:
+    """Pastiche as `ours`, in so many serving processes."""
+    spec = ours(store)
+    settings = {**spec.settings, "PASTICHE_PROCESSES": str(processes)}
+    return replace(spec, name=f"pastiche×{processes}", settings=settings)
 
 
 def naive(store: Path) -> ServerSpec:

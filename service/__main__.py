@@ -12,7 +12,7 @@ def main() -> int:
     has no handler.
     """
     signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
-    from service.server import main as serve  # noqa: PLC0415 # the import takes seconds
+    from service.command import main as serve  # noqa: PLC0415 # the import takes seconds
 
     return serve()
 

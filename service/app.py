@@ -39,6 +39,7 @@ from service.http.routes.models import ModelRoutes
 from service.http.routes.open_inference import OpenInferenceRoutes
 from service.http.routes.playground import PlaygroundRoutes
 from service.http.routes.problems import ProblemRoutes
+from service.http.siblings import Siblings
 from service.http.upload_pace import Pace
 from service.http.webhooks.address_policy import AddressPolicy
 from service.http.webhooks.resolver import Resolver
@@ -106,9 +107,13 @@ def build_service(
     refusals: RefusalCache | None = None,
     launcher: WorkerLauncher | None = None,
     devices: Sequence[torch.device] | None = None,
+    siblings: Siblings | None = None,
 ) -> Service:
     """A service with these settings. Raises ValueError where its device does not exist, its keys cannot be read, or
-    an extra is missing. `devices`: equal ones, instead of those of the settings.
+    an extra is missing.
+
+    `devices`: equal ones, instead of those of the settings; `siblings`: the processes that serve the same port, if this
+    is one of several. Such a one opens it when its models are loaded.
 
     Configures torch for the whole process.
     """
@@ -132,8 +137,9 @@ def build_service(
         jobs,
         background,
         tracing.close,
+        None if siblings is None else engine.models.known.wait,
     )
-    health = HealthRoutes(settings, engine.models, engine.watcher, engine.pool, jobs, lifespan, metrics)
+    health = HealthRoutes(settings, engine.models, engine.watcher, engine.pool, jobs, lifespan, metrics, siblings)
     scrape = [health.metrics_router] if settings.serve_metrics else []
     calls = _call_routers(settings, engine, refusals, pipeline, coalescer, jobs, webhooks, health, metrics)
     routers = [*_page_routers(settings), *calls, health.router, *(scrape if settings.metrics_port is None else ())]

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 
 from service.engine.admission import Admission
@@ -31,8 +31,12 @@ class Lifespan:
         jobs: JobManager,
         background: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
         on_end: Callable[[], None] = lambda: None,
+        before_listening: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        """`background`: what else runs until the service stops; `on_end`: what is done last, in a thread."""
+        """`background`: what else runs until the service stops; `on_end`: what is done last, in a thread.
+
+        `before_listening`: what is waited for until the port is open.
+        """
         self._settings = settings
         self._watcher = watcher
         self._admission = admission
@@ -42,6 +46,7 @@ class Lifespan:
         self._jobs = jobs
         self._background = background
         self._on_end = on_end
+        self._before_listening = before_listening
         self.tasks: list[asyncio.Task[None]] = []
         """The background tasks: the scheduler, the store watcher, the job manager and further ones."""
         self.broken = asyncio.Event()
@@ -64,6 +69,8 @@ class Lifespan:
             task.add_done_callback(self._on_task_end)
         try:
             await self._codec_pool.start()
+            if self._before_listening is not None:
+                await self._before_listening()
             yield
         finally:
             await self._stop()

@@ -1,21 +1,22 @@
-"""The program `pastiche-serve`: one process with one device, until it is told to stop."""
+"""One serving process, until it is told to stop."""
 
 import asyncio
 import logging
 import math
 import os
 import signal
+import socket
 import sys
 from time import monotonic
-
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
 
 from model_store import StoreError
 from model_store.allocator import configure_allocator
 from service.app import Service, build_service
+from service.http.listeners import open_listener, open_metrics_listener
+from service.http.siblings import Siblings
 from service.http.uvicorn_server import HttpServer, build_metrics_server, build_server
 from service.lifespan import Lifespan
+from service.membership import Membership
 from service.settings import Settings
 from service.telemetry import log
 
@@ -28,35 +29,55 @@ SWITCH_SECONDS = 0.0005
 for it between any two operations, so that a busy event loop would make it several times as long."""
 
 
-def main() -> int:
-    """Serve with the settings of the command line, the environment and a file.
+def run(settings: Settings, membership: Membership | None = None) -> int:
+    """Serve with these settings, as one of several processes where there is a membership.
 
     The exit status is 0 after a requested stop, 1 after a failure, 2 where the settings are wrong.
     """
-    try:
-        settings = Settings(_cli_parse_args=True, _cli_prog_name="pastiche-serve", _cli_kebab_case=True)
-    except ValidationError as error:
-        for fault in error.errors():
-            option = "".join(f"--{part}: ".replace("_", "-") for part in fault["loc"][:1])
-            print(f"error: {option}{fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
-        return 2
-    except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    log.configure(settings.log_level, settings.log_format)
+    log.configure(settings.log_level, settings.log_format, membership.index if membership else None)
     configure_allocator()
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        service = build_service(settings)
-        server = build_server(service.app, settings, service.metrics, service.shedder)
-        server.config.load()  # reads the certificate
+        service, servers = _build(settings, membership)
+        servers[0].config.load()  # reads the certificate
     except (ValueError, OSError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    metrics_server = build_metrics_server(service.metrics_app, settings, service.metrics)
-    servers = [server] if metrics_server is None else [server, metrics_server]
-    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=servers[0].config.get_loop_factory()) as runner:
         return runner.run(serve(service, *servers))
+
+
+def _build(settings: Settings, membership: Membership | None) -> tuple[Service, list[HttpServer]]:
+    """The service, and its servers in the order in which they stop. Raises as `build_service`."""
+    if membership is None:
+        service = build_service(settings)
+        found = [
+            build_server(service.app, settings, service.metrics, service.shedder),
+            build_metrics_server(service.metrics_app, settings, service.metrics),
+        ]
+        return service, [server for server in found if server is not None]
+    return _build_member(settings, membership)
+
+
+def _build_member(settings: Settings, membership: Membership) -> tuple[Service, list[HttpServer]]:
+    """As `_build`, for one of several processes. Raises OSError where it cannot have the port."""
+    siblings = Siblings(membership.folder, membership.index, membership.count)
+    found = {"port": membership.port, "metrics_port": membership.metrics_port, "jobs_folder": membership.jobs_folder}
+    own = settings.model_copy(update=found)
+    service = build_service(own, siblings=siblings)
+    listener = open_listener(own) if membership.unix_listener is None else _inherited(membership.unix_listener)
+    servers = [
+        build_server(service.app, own, service.metrics, service.shedder, listener=listener),
+        build_metrics_server(service.metrics_app, own, service.metrics, listener=open_metrics_listener(own)),
+        siblings.server(service.metrics),
+    ]
+    return service, [server for server in servers if server is not None]
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    """The socket of an inherited descriptor, which processes that are started from here do not inherit."""
+    os.set_inheritable(descriptor, False)
+    return socket.socket(fileno=descriptor)
 
 
 async def serve(service: Service, *servers: HttpServer) -> int:

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import resource
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from tomllib import TOMLDecodeError
@@ -54,6 +55,11 @@ REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+sentinel://", "redis
 def available_cpus() -> int:
     """The processors that this process is bound to, which can be fewer than the machine has; not a quota of time."""
     return len(os.sched_getaffinity(0))
+
+
+def cpus_of_each(settings: Mapping[str, int]) -> int:
+    """The processors that each of the serving processes has, one or more; `settings`: those that are known."""
+    return max(1, available_cpus() // settings.get("processes", 1))
 
 
 def connections_of_descriptors() -> int:
@@ -141,18 +147,29 @@ class Settings(BaseSettings):
         description="what computes local networks on a CPU: torch; openvino, by the extra of that name; auto: what "
         "measures faster when the network is loaded, torch where OpenVINO is not installed",
     )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that serve the port side by side, each a whole service with networks and a queue of its "
+        "own: for more small images a second than one interpreter can handle. They share the device; limits are those "
+        "of each",
+    )
     threads: int = Field(
-        default_factory=available_cpus, ge=1, le=1024, description="processor threads that a lone forward pass uses"
+        default_factory=cpus_of_each,
+        ge=1,
+        le=1024,
+        description="processor threads that a lone forward pass uses",
     )
     lanes: int = Field(
-        default_factory=lambda: min(available_cpus(), 4),
+        default_factory=lambda data: min(cpus_of_each(data), 4),
         ge=1,
         le=64,
         description="forward passes side by side on a CPU, each with its share of the threads: more images per second "
         "than one after the other on all threads, which is how a lone image runs",
     )
     codec_workers: int = Field(
-        default_factory=available_cpus,
+        default_factory=cpus_of_each,
         ge=1,
         le=1024,
         description="processes in which images are decoded and encoded; up to twice as many take over what is slow",
@@ -394,6 +411,11 @@ class Settings(BaseSettings):
     def device_names(self) -> list[str]:
         """The names of `device`."""
         return [name.strip() for name in self.device.split(",")]
+
+    @property
+    def jobs_are_shared(self) -> bool:
+        """Whether every serving process knows the jobs of all others."""
+        return self.processes == 1 or bool(self.jobs_url.get_secret_value())
 
     @property
     def hosts(self) -> list[str]:

@@ -15,8 +15,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("client", "model_store", "pastiche", "service", "trainer")
 
 ROOMS = (
-    ("service.__main__", "service.ray"),
-    ("service.server",),
+    ("service.__main__", "service.ray", "service.member"),
+    ("service.command",),
+    ("service.server", "service.supervisor"),
     ("service.app",),
     ("service.lifespan", "service.http"),
     ("service.jobs",),
@@ -24,7 +25,7 @@ ROOMS = (
     ("service.models",),
     ("service.engine",),
     ("service.imaging", "service.telemetry"),
-    ("service.settings", "service.errors"),
+    ("service.settings", "service.errors", "service.membership"),
 )
 """From top to bottom. A room imports itself and the rooms below it, not its neighbours."""
 

@@ -88,7 +88,8 @@ def residency_limits(settings: Settings, free_bytes: int | None) -> ResidencyLim
     """
     if free_bytes is None:
         return ResidencyLimits(math.inf if settings.resident_bytes is None else settings.resident_bytes)
-    return ResidencyLimits(settings.resident_bytes or int(GPU_WEIGHTS * free_bytes), settings.resident_host_bytes)
+    share = int(GPU_WEIGHTS * free_bytes / settings.processes)
+    return ResidencyLimits(settings.resident_bytes or share, settings.resident_host_bytes)
 
 
 def free_bytes(devices: Sequence[torch.device]) -> int | None:

@@ -20,6 +20,7 @@ from service.http.middleware.body_reservation import BodyReservation, Upload
 from service.http.middleware.forwarded import Forwarded
 from service.http.middleware.path_normalization import NormalizePath
 from service.http.middleware.security_headers import SecurityHeaders
+from service.http.middleware.unshared_jobs import UnsharedJobs
 from service.http.open_inference.messages import render_inference_error
 from service.http.openai.edit_answer import openai_error
 from service.http.problems import Problems, render
@@ -105,6 +106,8 @@ def build_application(
         redirect_slashes=False,
     )
     problems = Problems({EDITS: openai_error, INFERENCE: render_inference_error, WEB_UI: render_webui_error})
+    if not settings.jobs_are_shared:
+        app.add_middleware(UnsharedJobs, problems=problems)
     app.add_middleware(BodyReservation, new_upload=new_upload)
     _add_middleware(app, settings, access, problems, metrics)
     app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)

@@ -29,8 +29,10 @@ class HttpServer(uvicorn.Server):
     uvicorn would close the port on SIGTERM before /readyz can report it, and exit where the port is taken.
     """
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, listener: socket.socket | None = None) -> None:
+        """`listener`: a bound socket, instead of the address of the configuration."""
         super().__init__(config)
+        self._listener = listener
         self.listening = asyncio.Event()
         """Set when the ports are open."""
 
@@ -44,7 +46,7 @@ class HttpServer(uvicorn.Server):
         checking = asyncio.create_task(self._check_connections())
         try:
             with suppress(SystemExit):
-                await super().serve(sockets)
+                await super().serve(sockets if self._listener is None else [self._listener])
         finally:
             checking.cancel()
 
@@ -87,10 +89,12 @@ def build_server(
     metrics: Metrics,
     shedder: LoadShedder | None = None,
     limits: ConnectionLimits | None = None,
+    listener: socket.socket | None = None,
 ) -> HttpServer:
     """The server of an application; with load shedding where there is a shedder.
 
-    `limits`: those of connections, where they are not to be those of the settings.
+    `limits`: those of connections, where they are not to be those of the settings; `listener`: a bound socket, instead
+    of the settings' port.
     """
     limits = limits or connection_limits(settings)
     connection = (
@@ -111,7 +115,7 @@ def build_server(
         proxy_headers=False,  # `Forwarded` does it, and more
         server_header=False,
     )
-    server = HttpServer(config)
+    server = HttpServer(config, listener)
     metrics.connections.set_function(lambda: len(server.server_state.connections))
     return server
 
@@ -125,8 +129,13 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-def build_metrics_server(app: ASGIApp, settings: Settings, metrics: Metrics) -> HttpServer | None:
-    """The server of probes and metrics, without TLS; None where they have no port of their own."""
+def build_metrics_server(
+    app: ASGIApp, settings: Settings, metrics: Metrics, listener: socket.socket | None = None
+) -> HttpServer | None:
+    """The server of probes and metrics, without TLS; None where they have no port of their own.
+
+    `listener`: a bound socket, instead of the settings' metrics_port.
+    """
     if settings.metrics_port is None:
         return None
     connection = partial(Connection, connection_limits(settings), metrics)
@@ -142,5 +151,6 @@ def build_metrics_server(app: ASGIApp, settings: Settings, metrics: Metrics) -> 
             access_log=False,
             server_header=False,
             proxy_headers=False,
-        )
+        ),
+        listener,
     )

@@ -17,10 +17,16 @@ PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
 class JsonFormatter(logging.Formatter):
     """One JSON object per line. The members of `extra={"facts": {…}}` of a log call become its own."""
 
+    def __init__(self, process: int | None = None) -> None:
+        """`process`: the number of this serving process, where there are several."""
+        super().__init__()
+        self._process = {} if process is None else {"process": process}
+
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line; line breaks in texts are escaped."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            **self._process,
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -31,10 +37,14 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def configure(level: str, form: Literal["text", "json"]) -> None:
-    """Send all loggers of the process, uvicorn's included, through one handler."""
+def configure(level: str, form: Literal["text", "json"], process: int | None = None) -> None:
+    """Send all loggers of the process, uvicorn's included, through one handler.
+
+    `process`: the number of this serving process, where there are several, which every line then says.
+    """
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(TEXT))
+    text = TEXT if process is None else TEXT.replace(" %(name)s", f" [{process}] %(name)s")
+    handler.setFormatter(JsonFormatter(process) if form == "json" else logging.Formatter(text))
     logging.captureWarnings(True)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, and those of webhooks may have secrets

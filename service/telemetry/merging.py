@@ -14,7 +14,8 @@ LABEL = "instance"
 class _Merged(Collector):
     """Families by name, with the samples of all replicas."""
 
-    def __init__(self, expositions: Mapping[str, bytes]) -> None:
+    def __init__(self, expositions: Mapping[str, bytes], label: str) -> None:
+        self._label = label
         self._families: dict[str, Metric] = {}
         for replica, text in sorted(expositions.items()):
             for family in text_string_to_metric_families(text.decode()):
@@ -25,15 +26,15 @@ class _Merged(Collector):
 
     def _add(self, family: Metric, replica: str) -> None:
         known = self._families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-        known.samples += [sample._replace(labels={**sample.labels, LABEL: replica}) for sample in family.samples]
+        known.samples += [sample._replace(labels={**sample.labels, self._label: replica}) for sample in family.samples]
 
 
-def merge_expositions(expositions: Mapping[str, bytes]) -> bytes:
+def merge_expositions(expositions: Mapping[str, bytes], label: str = LABEL) -> bytes:
     """Expositions in Prometheus' text format, by replica, as one in the same format.
 
-    Every sample gets the label `instance`, the name of its replica, to be scraped with `honor_labels`. Nothing is added
-    up here: who scrapes can sum counters and buckets of histograms over the label, and look at each replica's gauges.
+    Every sample gets a label, the name of its replica; `instance` is to be scraped with `honor_labels`. Nothing is
+    added up here: who scrapes can sum counters and buckets of histograms over the label, and look at each one's gauges.
     """
     registry = CollectorRegistry()
-    registry.register(_Merged(expositions))
+    registry.register(_Merged(expositions, label))
     return generate_latest(registry)

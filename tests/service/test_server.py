@@ -19,8 +19,7 @@ import pytest
 from service.__main__ import main as pastiche_serve
 from service.app import build_service
 from service.http.uvicorn_server import build_server
-from service.server import SIGNALS, main, serve, until_end
-from service.settings import Settings
+from service.server import SIGNALS, serve, until_end
 from tests.networks import network
 from tests.processes import Command, command
 from tests.service.imaging.images import file, photo
@@ -167,32 +166,6 @@ def test_service_without_descriptors_answers_and_recovers(tmp_path: Path) -> Non
         assert served.handle.poll() is None
 
 
-def test_wrong_option_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--threads", "0"])
-    assert main() == 2
-    written = capsys.readouterr().err
-    assert "threads" in written
-    assert "greater than or equal to 1" in written
-
-
-def test_unknown_setting_of_the_file_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = tmp_path / "pastiche.toml"
-    config.write_text("prot = 1\n")
-    monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--config", str(config)])
-    assert main() == 2
-    assert capsys.readouterr().err == f"error: {config}: there is no setting 'prot'; did you mean port?\n"
-
-
-def test_device_that_does_not_exist_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--device", "cuda:99"])
-    assert main() == 2
-    assert capsys.readouterr().err.startswith("error: device cuda:99 does not exist here")
-
-
 def test_port_in_use_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         chosen = settings(tmp_path, port=taken.getsockname()[1])
@@ -201,15 +174,6 @@ def test_port_in_use_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
     assert "address already in use" in errors[0].getMessage()
-
-
-def test_help_names_every_option(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--help"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 0
-    written = capsys.readouterr().out
-    assert all(f"--{name.replace('_', '-')}" in written for name in Settings.model_fields)
 
 
 @pytest.fixture

@@ -37,6 +37,22 @@ def test_command_line_comes_before_the_environment(monkeypatch: pytest.MonkeyPat
     assert settings.stores == (Path("/one"), Path("/two"))
 
 
+def test_processes_share_the_processors_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.settings.available_cpus", lambda: 12)
+    settings = Settings(processes=2)
+    assert (settings.threads, settings.lanes, settings.codec_workers) == (6, 4, 6)
+    settings = Settings(processes=5, threads=12)
+    assert (settings.threads, settings.lanes, settings.codec_workers) == (12, 2, 2)
+    settings = Settings(processes=64)
+    assert (settings.threads, settings.lanes, settings.codec_workers) == (1, 1, 1)
+
+
+def test_jobs_are_shared_by_one_process_or_in_redis() -> None:
+    assert Settings().jobs_are_shared
+    assert not Settings(processes=2).jobs_are_shared
+    assert Settings(processes=2, jobs_url=SecretStr("redis://localhost")).jobs_are_shared
+
+
 def test_models_have_further_names_for_openais_clients() -> None:
     assert Settings().openai_names == {}
     names = "gpt-image-1=great-wave  dall-e-2=great-wave:0.7,udnie:0.3 "

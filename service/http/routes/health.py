@@ -4,11 +4,12 @@ from typing import Any, Literal, Protocol
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 from pydantic import BaseModel, Field
 
 from service.engine.runner_pool import RunnerPool
 from service.http.routers import new_router
+from service.http.siblings import Siblings
 from service.jobs.manager import JobManager
 from service.models.registry import ModelRegistry
 from service.models.store_watcher import StoreWatcher
@@ -55,7 +56,9 @@ class HealthRoutes:
         jobs: JobManager,
         state: ServiceState,
         metrics: Metrics,
+        siblings: Siblings | None = None,
     ) -> None:
+        """`siblings`: the processes whose metrics are those of the service, where there are several."""
         self._settings = settings
         self._models = models
         self._watcher = watcher
@@ -63,6 +66,7 @@ class HealthRoutes:
         self._jobs = jobs
         self._state = state
         self._metrics = metrics
+        self._siblings = siblings
         self.router = new_router(tags=["health"])
         failing: dict[int | str, dict[str, Any]] = {503: {"description": "Failing; the body says why"}}
         self.router.add_api_route("/livez", self.live, response_model=Health, responses=failing)
@@ -93,8 +97,11 @@ class HealthRoutes:
     async def scrape(self, request: Request) -> Response:
         """Every metric in Prometheus' text format, or in OpenMetrics where that is accepted.
 
-        OpenMetrics has exemplars: ids of requests that took as long as their bucket says.
+        OpenMetrics has exemplars: ids of requests that took as long as their bucket says. Where several processes serve
+        the port, it is the text format, and every sample has the label `process`.
         """
+        if self._siblings is not None:
+            return Response(await self._siblings.scrape(self._metrics), media_type=CONTENT_TYPE_PLAIN_0_0_4)
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return Response(encode(self._metrics.registry), media_type=content_type)
 

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.engine.device_assembly import assemble_device, free_bytes
+from service.engine.device_assembly import assemble_device, free_bytes, residency_limits
 from service.engine.scheduler import Concurrency
+from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from tests.service.engine.runners import stored
 from tests.service.live import publish, settings
@@ -45,3 +46,9 @@ def test_devices_have_lanes_of_their_own_and_share_their_measurements(tmp_path: 
 
 def test_memory_of_a_processor_is_no_bound() -> None:
     assert free_bytes([torch.device("cpu")]) is None
+
+
+def test_processes_share_the_memory_of_a_gpu_for_weights() -> None:
+    alone = residency_limits(Settings(), 10**9).device
+    assert residency_limits(Settings(processes=4), 10**9).device == alone // 4 > 0
+    assert residency_limits(Settings(processes=4, resident_bytes=7), 10**9).device == 7

@@ -25,6 +25,15 @@ def test_json_lines_hold_the_facts(capsys: pytest.CaptureFixture[str]) -> None:
     assert line == {"level": "info", "logger": "service.test", "message": "one\ntwo", "status": 200}
 
 
+def test_lines_of_one_of_several_processes_say_which(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json", 1)
+    logging.getLogger("service.test").info("one")
+    assert json.loads(capsys.readouterr().err)["process"] == 1
+    log.configure("info", "text", 0)
+    logging.getLogger("service.test").info("two")
+    assert "INFO    [0] service.test: two" in capsys.readouterr().err
+
+
 def test_json_lines_hold_the_traceback_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("info", "json")
     try:

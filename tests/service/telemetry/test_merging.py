@@ -56,3 +56,10 @@ def test_family_that_only_one_replica_has_is_there_once() -> None:
     extra = b"# HELP pastiche_extra_total more\n# TYPE pastiche_extra_total counter\npastiche_extra_total 1.0\n"
     merged = families(merge_expositions({"a": b"", "b": extra}))
     assert by_instance(merged["pastiche_extra"], "pastiche_extra_total") == {"b": 1}
+
+
+def test_label_can_be_another_one() -> None:
+    merged = families(merge_expositions({"0": replica(3, 0.0)}, "process"))
+    labels = [sample.labels for sample in merged["pastiche_http_requests"].samples]
+    assert labels
+    assert all(each["process"] == "0" and "instance" not in each for each in labels)

@@ -1,0 +1,39 @@
+"""The command `pastiche-serve`: reads the settings, and serves in this process or in several."""
+
+import sys
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from service.settings import Settings
+
+
+def main() -> int:
+    """Serve with the settings of the command line, the environment and a file.
+
+    The exit status is 0 after a requested stop, 1 after a failure, 2 where the settings are wrong.
+    """
+    settings = read_settings(sys.argv[1:])
+    if settings is None:
+        return 2
+    if settings.processes > 1:
+        from service.supervisor import supervise  # noqa: PLC0415 # it needs no torch
+
+        return supervise(settings, sys.argv[1:])
+    from service.server import run  # noqa: PLC0415 # the import takes seconds
+
+    return run(settings)
+
+
+def read_settings(arguments: Sequence[str]) -> Settings | None:
+    """The settings of a command line, the environment and a file; None after a message where they are wrong."""
+    try:
+        return Settings(_cli_parse_args=[*arguments], _cli_prog_name="pastiche-serve", _cli_kebab_case=True)
+    except ValidationError as error:
+        for fault in error.errors():
+            option = "".join(f"--{part}: ".replace("_", "-") for part in fault["loc"][:1])
+            print(f"error: {option}{fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+    return None

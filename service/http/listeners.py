@@ -1,0 +1,61 @@
+"""Sockets of a port that several processes serve.
+
+Each process listens on a socket of its own at the same port (SO_REUSEPORT, socket(7)): the system spreads connections
+evenly, and gives none to a process that is not there. A single socket would not do: asyncio accepts whatever waits, and
+so the first process to wake takes all. Unix sockets have no such option, and are shared.
+"""
+
+import socket
+import stat
+from pathlib import Path
+
+from service.settings import Settings
+
+UNIX_MODE = 0o666
+"""Permissions of a Unix socket, as uvicorn sets them: the folder says who may reach it."""
+
+
+def open_listener(settings: Settings) -> socket.socket:
+    """A socket bound to the service's port or Unix socket, on which nobody listens yet. Raises OSError."""
+    return _bind_unix(settings.uds) if settings.uds is not None else _bind(settings.host, settings.port)
+
+
+def open_metrics_listener(settings: Settings) -> socket.socket | None:
+    """A socket bound to metrics_port; None where there is none. Raises OSError."""
+    return None if settings.metrics_port is None else _bind(settings.metrics_host, settings.metrics_port)
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where a socket is bound, as `127.0.0.1:8000` or `/run/pastiche.sock`."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return str(name)
+    host = f"[{name[0]}]" if listener.family == socket.AF_INET6 else name[0]
+    return f"{host}:{name[1]}"
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    """A socket that an earlier process left at the path is replaced."""
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(UNIX_MODE)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"cannot listen on {path}: {error.strerror}") from error
+    return listener

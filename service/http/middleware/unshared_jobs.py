@@ -1,0 +1,25 @@
+"""ASGI middleware for one of several processes that share no jobs: it has none, which the others would not know."""
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import JobsNotShared
+from service.http.problems import Problems
+from service.http.root_path import route_path
+
+JOBS = "/v1/jobs"
+
+
+class UnsharedJobs:
+    """Refuses `/v1/jobs`, and does not apply the preference for a job (RFC 7240, section 2)."""
+
+    def __init__(self, app: ASGIApp, problems: Problems) -> None:
+        self._app = app
+        self._problems = problems
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http":
+            if f"{route_path(scope)}/".startswith(f"{JOBS}/"):
+                app = self._problems.response(scope, JobsNotShared())
+            scope = {**scope, "headers": [field for field in scope["headers"] if field[0] != b"prefer"]}
+        await app(scope, receive, send)

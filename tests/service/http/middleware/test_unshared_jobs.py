@@ -1,0 +1,27 @@
+import json
+from functools import partial
+
+import pytest
+
+from service.http.middleware.unshared_jobs import UnsharedJobs
+from service.http.problems import Problems
+from service.pipeline.trace import Trace
+from tests.service.http.asgi import Fields, call
+
+BUILD = partial(UnsharedJobs, problems=Problems())
+HEADERS: Fields = [(b"accept", b"image/png"), (b"prefer", b"respond-async")]
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/mine", "/v1/jobs/mine/result"])
+def test_jobs_are_refused(path: str) -> None:
+    scope, sent = call(BUILD, path, HEADERS, state={"trace": Trace("mine")})
+    assert not scope
+    assert sent[0]["status"] == 501
+    assert json.loads(sent[1]["body"])["type"] == "/problems/jobs-not-shared"
+
+
+@pytest.mark.parametrize("path", ["/v1/stylize/wave", "/v1/jobsite", "/"])
+def test_all_else_is_answered_without_the_preference_for_a_job(path: str) -> None:
+    scope, sent = call(BUILD, path, HEADERS, state={"trace": Trace("mine")})
+    assert scope["headers"] == HEADERS[:1]
+    assert sent[0]["status"] == 200

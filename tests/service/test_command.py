@@ -1,0 +1,42 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.command import main
+from service.settings import Settings
+
+
+def test_wrong_option_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--threads", "0"])
+    assert main() == 2
+    written = capsys.readouterr().err
+    assert "threads" in written
+    assert "greater than or equal to 1" in written
+
+
+def test_unknown_setting_of_the_file_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "pastiche.toml"
+    config.write_text("prot = 1\n")
+    monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--config", str(config)])
+    assert main() == 2
+    assert capsys.readouterr().err == f"error: {config}: there is no setting 'prot'; did you mean port?\n"
+
+
+def test_device_that_does_not_exist_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--device", "cuda:99"])
+    assert main() == 2
+    assert capsys.readouterr().err.startswith("error: device cuda:99 does not exist here")
+
+
+def test_help_names_every_option(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    written = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')}" in written for name in Settings.model_fields)
