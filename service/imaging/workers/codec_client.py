@@ -31,6 +31,9 @@ MIB = 2**20
 SMALL_FILE, SMALL_IMAGE = MIB, 2 * MEGAPIXEL
 """Bytes and pixels up to which a task is expected to be short."""
 
+LONG_FILE, LONG_IMAGE = 4 * MIB, 8 * MEGAPIXEL
+"""Bytes or pixels beyond which a task is expected to take more than a tenth of a second."""
+
 BASE_MEMORY = 512 * MIB
 THREAD_MEMORY = 16 * MIB * (os.cpu_count() or 1)
 """Bytes of address space that a task is given whatever its size: for libraries, and for the stacks of their threads."""
@@ -103,7 +106,7 @@ class CodecClient:
         memory = BASE_MEMORY + THREAD_MEMORY + FILE_MEMORY * size + PIXEL_MEMORY * pixels
         is_small = size <= SMALL_FILE and pixels <= SMALL_IMAGE
         seconds = self._seconds * (1 + PIXEL_SECONDS[purpose] * pixels / MEGAPIXEL)
-        return Budget(seconds, memory, purpose, is_small)
+        return Budget(seconds, memory, purpose, is_small, is_long=size > LONG_FILE or pixels > LONG_IMAGE)
 
 
 def _shared(file: bytes) -> pickle.PickleBuffer:

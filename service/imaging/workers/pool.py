@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.errors import CorruptImage, Draining, ImageTooDemanding, ServiceError
+from service.imaging.workers.idle_workers import IdleWorkers
 from service.imaging.workers.launcher import WorkerLauncher
 from service.imaging.workers.slots import Slots
 from service.imaging.workers.task import Budget, CodecTask, TaskOutcome
@@ -46,7 +47,7 @@ class _Run:
 class WorkerPool:
     """`size` tasks run at the same time, and up to twice as many long ones beside them. Belongs to one event loop.
 
-    Workers start when they are first needed.
+    Workers start when they are first needed. Those of tasks that take long, or are expected to, have low priority.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class WorkerPool:
         self._launcher = launcher
         self._on_death = on_death
         self._timeouts = timeouts or TaskTimeouts()
-        self._idle: list[WorkerProcess] = []
+        self._idle = IdleWorkers(size)
         self._runs: dict[asyncio.Task[TaskOutcome], _Run] = {}
         self._closed = False
 
@@ -79,7 +80,7 @@ class WorkerPool:
 
     async def start(self) -> None:
         """Start one worker, and the fork server with it, so that the first client does not wait for them."""
-        self._idle.append(await WorkerProcess.start(self._launcher))
+        self._idle.keep(await WorkerProcess.start(self._launcher))
 
     async def run(self, task: CodecTask) -> Any:
         """The value of a task. Cancelling this ends the task.
@@ -103,8 +104,7 @@ class WorkerPool:
         for performing in self._runs:
             self._abandon(performing)
         await asyncio.gather(*self._runs, return_exceptions=True)
-        await asyncio.gather(*(worker.end() for worker in self._idle))
-        self._idle.clear()
+        await asyncio.gather(*(worker.end() for worker in self._idle.clear()))
         await asyncio.to_thread(self._launcher.close)
 
     async def _attempt(self, task: CodecTask) -> TaskOutcome:
@@ -121,26 +121,28 @@ class WorkerPool:
             asyncio.get_running_loop().call_later(self._timeouts.abandoned_task, self._abandon, performing)
             raise
 
-    async def _take_worker(self) -> WorkerProcess:
-        while self._idle:
-            worker = self._idle.pop()
-            if worker.alive:
-                return worker
-            await worker.end()
-        return await WorkerProcess.start(self._launcher)
+    async def _take_worker(self, *, low_priority: bool) -> WorkerProcess:
+        while (idle := self._idle.take(low_priority=low_priority)) is not None:
+            if idle.alive:
+                return idle
+            await idle.end()
+        worker = await WorkerProcess.start(self._launcher)
+        if low_priority:
+            worker.lower_priority()
+        return worker
 
     async def _perform(self, run: _Run) -> TaskOutcome:
         """From the slot of a task until it is free again. Raises WorkerDied, Draining, or OSError."""
         try:
             if self._closed:
                 raise Draining
-            run.worker = await self._take_worker()
+            run.worker = await self._take_worker(low_priority=run.task.budget.is_long)
             try:
                 if run.abandoned:  # while the worker started
                     raise Draining
                 return await self._perform_in(run.worker, run)
             finally:
-                await self._give_back(run.worker, run)
+                await self._give_back(run.worker)
         finally:
             if run.has_slot:
                 self._slots.release(is_small=run.task.budget.is_small)
@@ -155,11 +157,9 @@ class WorkerPool:
         finally:
             timer.cancel()
 
-    async def _give_back(self, worker: WorkerProcess, run: _Run) -> None:
-        """The worker serves on; one of low priority ends, since its priority cannot be raised again."""
-        if worker.alive and run.has_slot and not self._closed:
-            self._idle.append(worker)
-        else:
+    async def _give_back(self, worker: WorkerProcess) -> None:
+        """The worker serves on, for tasks of its priority."""
+        if not (worker.alive and not self._closed and self._idle.keep(worker)):
             await worker.end()
 
     def _set_aside(self, worker: WorkerProcess, run: _Run) -> None:

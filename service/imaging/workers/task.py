@@ -19,6 +19,8 @@ class Budget:
     """What it is used for, in the words of the message to the client."""
     is_small: bool = True
     """Whether the task is expected to be short."""
+    is_long: bool = False
+    """Whether it is expected to be long, and so runs at low priority from its beginning."""
 
 
 @dataclass(frozen=True)

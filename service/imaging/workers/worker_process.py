@@ -33,6 +33,8 @@ class WorkerProcess:
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[TaskOutcome | None] = self._loop.create_future()
         self.alive = True
+        self.low_priority = False
+        """Whether other processes run before it; for ever, once it has."""
         self._exit_code: asyncio.Future[int | None] | None = None
         self._loop.add_reader(connection, self._on_readable)
 
@@ -62,6 +64,7 @@ class WorkerProcess:
 
     def lower_priority(self) -> None:
         """Let other processes run before it."""
+        self.low_priority = True
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, self.pid, LOW_PRIORITY)
 

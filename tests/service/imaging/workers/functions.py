@@ -31,3 +31,9 @@ def refuse() -> None:
 def loaded() -> set[str]:
     """The modules of the worker."""
     return set(sys.modules)
+
+
+def touch_and_wait_for(marker: Path, other: Path) -> None:
+    marker.touch()
+    while not other.exists():
+        time.sleep(0.001)

@@ -26,6 +26,7 @@ from tests.service.imaging.images import file, photo
 from tests.service.imaging.workers.functions import loaded
 from tests.service.live import worker_launcher
 
+MIB, MEGAPIXEL = 2**20, 10**6
 SIZE = Size(24, 32)
 STYLE = StyleTransform(SIZE, SIZE, (1.0,), strength=0.5)
 
@@ -138,3 +139,39 @@ def test_worker_loads_nothing_when_it_is_first_asked(transform: FrameTransform) 
             await pool.close()
 
     asyncio.run(run())
+
+
+class Recording(WorkerPool):
+    """A pool that keeps what it is asked, and answers nothing of use."""
+
+    def __init__(self) -> None:
+        super().__init__(1, worker_launcher())
+        self.budgets: list[Budget] = []
+
+    async def run(self, task: CodecTask) -> bytes:
+        self.budgets.append(task.budget)
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("size", "pixels", "is_small", "is_long"),
+    [
+        (MIB, 2 * MEGAPIXEL, True, False),
+        (MIB + 1, 0, False, False),
+        (0, 2 * MEGAPIXEL + 1, False, False),
+        (4 * MIB, 8 * MEGAPIXEL, False, False),
+        (4 * MIB + 1, 0, False, True),
+        (0, 8 * MEGAPIXEL + 1, False, True),
+    ],
+)
+def test_tasks_are_short_or_long_by_their_files_and_pixels(
+    size: int, pixels: int, is_small: bool, is_long: bool
+) -> None:
+    async def run() -> Budget:
+        pool = Recording()
+        header = replace(inspect(file(photo())), width=pixels, height=1)
+        await CodecClient(pool, 1.0).assess(bytes(size), header)
+        return pool.budgets[0]
+
+    budget = asyncio.run(run())
+    assert (budget.is_small, budget.is_long) == (is_small, is_long)

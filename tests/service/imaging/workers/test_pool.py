@@ -17,7 +17,7 @@ from service.errors import CorruptImage, Draining, ImageTooDemanding, InvalidReq
 from service.imaging.workers.launcher import WorkerLauncher
 from service.imaging.workers.pool import TaskTimeouts, WorkerPool
 from service.imaging.workers.task import Budget, CodecTask
-from tests.service.imaging.workers.functions import HOURS, die_once, refuse, touch_and_sleep
+from tests.service.imaging.workers.functions import HOURS, die_once, refuse, touch_and_sleep, touch_and_wait_for
 from tests.service.live import worker_launcher
 
 MIB = 2**20
@@ -43,8 +43,8 @@ def with_pool(scenario: Scenario, size: int = 1, timeouts: TaskTimeouts = PATIEN
     return deaths
 
 
-def task(function: Callable[..., Any], *arguments: Any, seconds: float = HOURS, is_small: bool = True) -> CodecTask:
-    return CodecTask(function, arguments, Budget(seconds, 256 * MIB, is_small=is_small))
+def task(function: Callable[..., Any], *arguments: Any, seconds: float = HOURS, is_long: bool = False) -> CodecTask:
+    return CodecTask(function, arguments, Budget(seconds, 256 * MIB, is_long=is_long))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -161,6 +161,33 @@ def test_long_tasks_keep_nobody_waiting(tmp_path: Path) -> None:
             pass
 
     assert set(with_pool(scenario, timeouts=HASTY)) == {"abandoned"}
+
+
+def test_tasks_that_are_expected_to_be_long_share_workers_of_low_priority() -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        short, long = task(os.getpid), task(os.getpid, is_long=True)
+        workers = [await pool.run(each) for each in (short, long, short, long)]
+        assert workers == workers[:2] * 2
+        priorities = [os.getpriority(os.PRIO_PROCESS, pid) for pid in workers[:2]]
+        assert priorities[0] < priorities[1]
+        assert sorted(pool.pids) == sorted(workers[:2])
+
+    assert with_pool(scenario) == []
+
+
+def test_worker_of_a_task_that_took_long_serves_those_that_are_expected_to(tmp_path: Path) -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        marker = tmp_path / "began"
+        running = asyncio.create_task(pool.run(task(touch_and_wait_for, marker, tmp_path / "go on")))
+        await until(marker.exists)
+        (worker,) = pool.pids
+        await until(lambda: os.getpriority(os.PRIO_PROCESS, worker) > os.getpriority(os.PRIO_PROCESS, 0))
+        (tmp_path / "go on").touch()
+        await running
+        assert await pool.run(task(os.getpid, is_long=True)) == worker
+        assert await pool.run(task(os.getpid)) != worker
+
+    assert with_pool(scenario, timeouts=TaskTimeouts(long_task=0.01, abandoned_task=HOURS)) == []
 
 
 def test_task_that_nobody_waits_for_is_ended_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
