@@ -26,7 +26,7 @@ from service.telemetry import log
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 WRONG_SETTINGS = 2
-"""Exit status of a process that could never start, however often it is tried."""
+"""Exit status of a process that refuses its settings; where the first one of a place does, all end."""
 
 LEAST_WAIT, MOST_WAIT = 1.0, 30.0
 """Seconds before a process that has ended is started again: twice as many each time, unless it lasted for the most."""
@@ -127,25 +127,30 @@ class Supervisor:
 
     async def _keep(self, index: int) -> None:
         """Run a process, and another one in its place when it ends, until all are to stop."""
-        wait = LEAST_WAIT
+        wait, is_first = LEAST_WAIT, True
         while not self._stopping.is_set():
             began = monotonic()
             status = await self._run(index)
-            if status == WRONG_SETTINGS:
+            if is_first and status == WRONG_SETTINGS:
                 self._status = WRONG_SETTINGS
                 self._stop()
             if self._stopping.is_set():
                 return
-            wait = LEAST_WAIT if monotonic() - began > MOST_WAIT else min(2 * wait, MOST_WAIT)
+            wait = LEAST_WAIT if monotonic() - began > MOST_WAIT else wait
             logger.error("process %d has ended with status %d; another one starts in %.0f s", index, status, wait)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait)
+            wait, is_first = min(2 * wait, MOST_WAIT), False
 
     async def _run(self, index: int) -> int:
-        """The exit status of a process, negative for a signal."""
-        process = self._processes[index] = await self._launcher.start(index)
+        """The exit status of a process, negative for a signal; 1 where it cannot be started."""
+        try:
+            process = self._processes[index] = await self._launcher.start(index)
+        except OSError:
+            logger.exception("process %d cannot be started", index)
+            return 1
         if self._stopping.is_set():  # while it was started
-            process.terminate()
+            _terminate(process)
         try:
             return await process.wait()
         finally:
@@ -154,12 +159,17 @@ class Supervisor:
     def _on_signal(self, number: int) -> None:
         if self._stopping.is_set():
             for process in self._processes.values():
-                process.kill()
+                with suppress(ProcessLookupError):
+                    process.kill()
             os._exit(128 + number)
         self._stop()
 
     def _stop(self) -> None:
         self._stopping.set()
         for process in self._processes.values():
-            with suppress(ProcessLookupError):
-                process.terminate()
+            _terminate(process)
+
+
+def _terminate(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):  # it has ended by itself
+        process.terminate()

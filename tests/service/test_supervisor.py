@@ -1,6 +1,7 @@
 """Several processes that serve one port: real ones, and small programs in their place where only their ends matter."""
 
 import asyncio
+import errno
 import os
 import re
 import signal
@@ -130,9 +131,12 @@ class Programs:
         programs = self._programs[index]
         program = programs[min(self.started[index], len(programs) - 1)]
         self.started[index] += 1
+        if program == NO_MEMORY:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
         return await asyncio.create_subprocess_exec("sh", "-c", program)
 
 
+NO_MEMORY = "no memory"
 STAYS = "trap 'exit 0' TERM; while :; do sleep 0.01; done"
 
 
@@ -169,9 +173,18 @@ def test_process_that_refuses_its_settings_ends_all() -> None:
     assert programs.started == [1, 1]
 
 
+@pytest.mark.usefixtures("_no_wait")
+def test_process_that_cannot_start_again_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Where a store or the memory for a process is missing for a while, say: the others serve on."""
+    programs = Programs([[STAYS], ["exit 1", "exit 2", NO_MEMORY, STAYS]])
+    assert asyncio.run(supervised(programs, (1, 4))) == 0
+    assert "process 1 has ended with status 2" in caplog.text
+    assert "process 1 cannot be started" in caplog.text
+
+
 def test_waits_grow_until_a_process_lasts(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(supervisor, "LEAST_WAIT", 0.01)
     monkeypatch.setattr(supervisor, "MOST_WAIT", 0.5)
     programs = Programs([["exit 1", "exit 1", "sleep 0.6; exit 3", STAYS]])
     assert asyncio.run(supervised(programs, (4,))) == 0
-    assert [record.args for record in caplog.records] == [(0, 1, 0.02), (0, 1, 0.04), (0, 3, 0.01)]
+    assert [record.args for record in caplog.records] == [(0, 1, 0.01), (0, 1, 0.02), (0, 3, 0.01)]
