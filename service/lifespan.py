@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 
 from service.engine.admission import Admission
@@ -31,11 +31,11 @@ class Lifespan:
         jobs: JobManager,
         background: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
         on_end: Callable[[], None] = lambda: None,
-        before_listening: Callable[[], Awaitable[object]] | None = None,
+        before_listening: Callable[[], Coroutine[None, None, object]] | None = None,
     ) -> None:
         """`background`: what else runs until the service stops; `on_end`: what is done last, in a thread.
 
-        `before_listening`: what is waited for until the port is open.
+        `before_listening`: what is waited for until the port is open, unless it is to stop before.
         """
         self._settings = settings
         self._watcher = watcher
@@ -47,6 +47,7 @@ class Lifespan:
         self._background = background
         self._on_end = on_end
         self._before_listening = before_listening
+        self._draining = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []
         """The background tasks: the scheduler, the store watcher, the job manager and further ones."""
         self.broken = asyncio.Event()
@@ -69,8 +70,7 @@ class Lifespan:
             task.add_done_callback(self._on_task_end)
         try:
             await self._codec_pool.start()
-            if self._before_listening is not None:
-                await self._before_listening()
+            await self._until_it_may_listen()
             yield
         finally:
             await self._stop()
@@ -81,9 +81,18 @@ class Lifespan:
         No further job is begun.
         """
         self.stopping = True
+        self._draining.set()
         self._jobs.drain()
         await asyncio.sleep(self._settings.shutdown_delay_seconds)
         await self._admission.drain(self._settings.drain_seconds)
+
+    async def _until_it_may_listen(self) -> None:
+        if self._before_listening is None:
+            return
+        waiting = [asyncio.ensure_future(each()) for each in (self._before_listening, self._draining.wait)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for each in waiting:
+            each.cancel()
 
     def _on_task_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():

@@ -1,7 +1,10 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from service.app import build_service
+from service.http.siblings import Siblings
 from tests.service.live import publish, settings, worker_launcher
 
 
@@ -58,5 +61,38 @@ def test_task_that_ends_by_itself_breaks_the_service(tmp_path: Path) -> None:
         async with service.lifespan(service.app):
             await service.lifespan.broken.wait()  # the registry cannot load a model any more
             assert not service.lifespan.running
+
+    asyncio.run(run())
+
+
+def test_one_of_several_processes_listens_when_its_models_are_known(tmp_path: Path) -> None:
+    publish(tmp_path)
+    service = build_service(settings(tmp_path), launcher=worker_launcher(), siblings=Siblings(tmp_path, 0, 2))
+
+    async def run() -> None:
+        async with service.lifespan(service.app):
+            assert [model.name for model in service.models.all()] == ["wave"]
+
+    asyncio.run(run())
+
+
+def test_one_of_several_processes_stops_while_its_models_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = build_service(settings(tmp_path), launcher=worker_launcher(), siblings=Siblings(tmp_path, 0, 2))
+    monkeypatch.setattr(service.models, "note_known", lambda: None)
+    began = asyncio.Event()
+
+    async def start_and_stop() -> None:
+        async with service.lifespan(service.app):
+            began.set()
+
+    async def run() -> None:
+        running = asyncio.create_task(start_and_stop())
+        await asyncio.sleep(0.05)
+        assert not began.is_set()
+        await service.lifespan.drain()
+        await running
+        assert began.is_set()
 
     asyncio.run(run())
