@@ -223,12 +223,17 @@ class Scheduler(Generic[Model]):
             return False
         admitted, now = self._admission.inferences, self._clock()
         few = len(admitted) <= MOST_DISTANT
-        return few and not any(self._is_near(each, now) for each in admitted if each is not request)
+        return few and not any(self._is_near(each, request, now) for each in admitted)
 
-    def _is_near(self, request: InferenceRequest[Model], now: float) -> bool:
-        """Whether tiles wait in the queue, or are to be expected there soon."""
-        times = request.times
-        return request in self._queue or now - (times.finished or times.admitted) < NEAR_SECONDS
+    def _is_near(self, other: InferenceRequest[Model], request: InferenceRequest[Model], now: float) -> bool:
+        """Whether tiles of another request wait beside this one, or are to be expected soon.
+
+        Not of the same answer: the next network of a chain waits for this one's result.
+        """
+        if other in self._queue:
+            return other is not request
+        is_recent = now - (other.times.finished or other.times.admitted) < NEAR_SECONDS
+        return is_recent and other.group is not request.group
 
     def _give_up_late(self) -> None:
         """Fail what cannot be done before it is given up. A lone request is tried: the prediction may be wrong."""
