@@ -62,7 +62,7 @@ PARTS = (
     benchmark(
         "serve",
         110,
-        *("--loads", "uniform", "--levels", "1", "64", "--processes", "4", "8"),
+        *("--loads", "uniform", "--levels", "1", "64", "--processes", "4"),
         *("--servers", "pastiche", "naive", "--seconds", "4", "--rounds", "1"),
         part="serve-uniform",
     ),

@@ -21,9 +21,9 @@ OPTIONS = ("output", "skip", "input_zero", "output_zero", "last_norm")
 def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
     """Copy the weights of `config.warm_start`, from the run's store or from the shipped networks, into `network`.
 
-    Where `network` has more residual blocks and no other layer differs, those begin as the identity, so that it begins
-    as the stored network (Chen, Goodfellow and Shlens 2016, Net2Net, §2.3). Where the architectures differ otherwise,
-    the layers before the first difference are copied: an ×8 network can begin with the layers of an ×4 one.
+    Where `network` has more residual blocks and no other layer differs, those begin as the identity: in the *same* form
+    it begins as the stored network (Chen, Goodfellow and Shlens 2016, Net2Net, §2.3). Where the architectures differ
+    otherwise, the layers before the first difference are copied: an ×8 network can begin with the layers of an ×4 one.
     A warning is logged in both cases. Batch, instance and thumbnail normalisation are interchangeable, as they share
     scales and shifts; batch normalisation's statistics are copied where both networks have them. Raises TrainerError
     where the first layers differ, or the `output` or `skip` options do.

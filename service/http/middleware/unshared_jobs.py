@@ -8,6 +8,9 @@ from service.http.root_path import route_path
 
 JOBS = "/v1/jobs"
 
+PREFERENCE = b"prefer"
+"""The header field that can ask for a job."""
+
 
 class UnsharedJobs:
     """Refuses `/v1/jobs`, and does not apply the preference for a job (RFC 7240, section 2)."""
@@ -19,7 +22,12 @@ class UnsharedJobs:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
         if scope["type"] == "http":
-            if f"{route_path(scope)}/".startswith(f"{JOBS}/"):
+            if concerns_jobs(route_path(scope)):
                 app = self._problems.response(scope, JobsNotShared())
-            scope = {**scope, "headers": [field for field in scope["headers"] if field[0] != b"prefer"]}
+            scope = {**scope, "headers": [field for field in scope["headers"] if field[0] != PREFERENCE]}
         await app(scope, receive, send)
+
+
+def concerns_jobs(path: str) -> bool:
+    """Whether a path is that of the jobs, of one, or of its result."""
+    return f"{path}/".startswith(f"{JOBS}/")

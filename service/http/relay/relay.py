@@ -24,6 +24,7 @@ from service.http.body_budget import BodyBudget
 from service.http.disconnect import while_connected
 from service.http.idempotency_key import IDEMPOTENCY_KEY_HEADER, new_key
 from service.http.middleware.body_reservation import BodyReservation, Upload
+from service.http.middleware.unshared_jobs import PREFERENCE, concerns_jobs
 from service.http.problems import render
 from service.http.relay.exchange import HttpAnswer, HttpCall
 from service.http.request_id import request_id
@@ -41,7 +42,6 @@ KEY = IDEMPOTENCY_KEY_HEADER.lower().encode()
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-JOBS = "/v1/jobs"
 ADMIN = "/v1/admin"
 """Below it a call twice is not always the same as once: it is not sent again."""
 
@@ -83,11 +83,11 @@ class Relay:
     async def relay(self, request: Request) -> Response:
         """The answer of a replica."""
         path = request.url.path.rstrip("/")
-        if not self._jobs_are_shared and f"{path}/".startswith(f"{JOBS}/"):
+        if not self._jobs_are_shared and concerns_jobs(path):
             raise JobsNotShared
         body = await read_undecoded(request, self._settings.max_body_bytes, self._settings.request_timeout)
         # jobs of one replica are unknown to the others: the preference is not applied (RFC 7240, section 2)
-        unwanted = frozenset() if self._jobs_are_shared else frozenset({b"prefer"})
+        unwanted = frozenset() if self._jobs_are_shared else frozenset({PREFERENCE})
         call = _repeatable(HttpCall.of(request.scope, body, unwanted))
         answer = await while_connected(request.receive, self._answer(call))
         response = Response(answer.body, answer.status)
