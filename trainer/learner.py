@@ -1,9 +1,10 @@
-"""What a step of training changes: the network, its average, and the state of the optimiser."""
+"""What a step of training changes: the network, its average, the discriminator, and the state of the optimiser."""
 
 import copy
 import math
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from time import perf_counter
 from typing import Any
 
@@ -32,12 +33,17 @@ class Learner:
         self._config = config
         self._ranks = ranks
         self._network = task.network.train()
+        self._discriminator = task.discriminator
+        self._trained = [network for network in (task.network, task.discriminator) if network is not None]
         device = task.hardware.device
         self._share = torch.zeros((), device=device)
         """Of the network's weights in their new average."""
         rate = _rate_on(device) if recorder else config.learning_rate
         self._optimizer = torch.optim.Adam(
-            self._network.parameters(), lr=rate, fused=True, capturable=recorder is not None
+            [{"params": [*network.parameters()]} for network in self._trained],
+            lr=rate,
+            fused=True,
+            capturable=recorder is not None,
         )
         self._run: Compute = self._compute
         if recorder:
@@ -63,19 +69,23 @@ class Learner:
         """A step, with the learning rate and the share as they are set; all that a graph records."""
         self._optimizer.zero_grad(set_to_none=True)
         terms = _accumulate_gradient(self._task, inputs)
-        gradients = [weight.grad for weight in self._network.parameters() if weight.grad is not None]
+        gradients = [weight.grad for weight in self._weights() if weight.grad is not None]
         self._ranks.average([*gradients, *terms.values()])
-        norm = nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip or math.inf)
+        most = self._config.clip or math.inf
+        norm, *_ = [nn.utils.clip_grad_norm_(network.parameters(), most) for network in self._trained]
         self._optimizer.step()
         update_average(self.average, self._network, self._share)
         return {**terms, "gradient": norm.detach()}
+
+    def _weights(self) -> Iterator[nn.Parameter]:
+        return chain.from_iterable(network.parameters() for network in self._trained)
 
     def _changed(self) -> dict[str, list[Tensor]]:
         """What a step changes."""
         kept = self._optimizer.state.values()
         return {
-            "weights": [*self._network.parameters()],
-            "statistics": [*self._network.buffers()],
+            "weights": [*self._weights()],
+            "statistics": [*chain.from_iterable(network.buffers() for network in self._trained)],
             "averages": [*self.average.state_dict().values()],
             **{name: [values[name] for values in kept] for name in ("exp_avg", "exp_avg_sq", "step")},
         }
@@ -92,18 +102,24 @@ class Learner:
     def state(self, step: int) -> State:
         """Everything that a resumed run needs. Raises TrainingDiverged where it is not worth that."""
         return {
+            **self.state_of_networks(),
             "step": step,
-            "network": self._network.state_dict(),
-            "average": self.average.state_dict(),
             "optimizer": self._optimizer_state(step),
             "losses": self.losses(step),
             "fingerprint": self._task.fingerprint,
         }
 
+    def state_of_networks(self) -> State:
+        """The weights of the network, of its average, and of the discriminator where there is one."""
+        networks = {"network": self._network, "average": self.average, "discriminator": self._discriminator}
+        return {name: network.state_dict() for name, network in networks.items() if network is not None}
+
     def restore(self, saved: State) -> int:
         """Go on from a saved state; returns its step."""
         self._network.load_state_dict(saved["network"])
         self.average.load_state_dict(saved["average"])
+        if self._discriminator:
+            self._discriminator.load_state_dict(saved["discriminator"])
         own = [{name: group[name] for name in ("lr", "capturable")} for group in self._optimizer.param_groups]
         self._optimizer.load_state_dict(saved["optimizer"])
         for group, options in zip(self._optimizer.param_groups, own, strict=True):

@@ -1,6 +1,6 @@
 """Super-resolution (paper §4.2) as a task: its network, photographs, losses, previews and manifest."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +9,18 @@ import torch
 from torch import Tensor
 
 from model_store import Draft, NetworkSpec, TransformNetwork
-from trainer.augmentation import ZOOMS, Window, random_shift, random_zoom, zoomed
 from trainer.config import AnswersConfig, SuperResolutionConfig
-from trainer.data import Photographs, downscaled, low_resolution, random_exact_crop
+from trainer.data import Photographs, low_resolution, random_exact_crop
+from trainer.enlargement_objective import EnlargementObjective
 from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, evaluation_images
 from trainer.hardware import Hardware
-from trainer.loss_network import LossNetwork, load_loss_network
-from trainer.losses import feature_reconstruction, perceptual_distance, texture_loss
 from trainer.pairs import DegradedPhotographs, unpack
 from trainer.previews import preview_batch, side_by_side
 from trainer.provenance import make_draft, make_provenance
-from trainer.spectrum import GRID_PERIOD, grid_energy
 from trainer.step_inputs import StepInputs
 from trainer.task_parts import crops_of, new_network, prefetch_of
 from trainer.teacher_answers import AnsweredPhotographs, AnswersFolder, compute_answers
-
-TEXTURE_LAYERS = 3
-"""The texture loss takes the first layers of the layout's style layers, as many as this."""
 
 UPSCALERS = {2: "c3s1-64,R64*4,c3s1-12,p2", 4: "c3s1-64,R64*4,c3s1-48,p4", 8: "c3s1-64,R64*4,c3s1-192,p8"}
 """Default architectures by scale. Unlike the paper's they enlarge in the last layer only, which makes them faster."""
@@ -56,41 +50,23 @@ class SuperResolutionTask:
             raise TrainerError(f"--architecture {architecture} enlarges ×{spec.scale}, not ×{config.scale}")
         self.network = new_network(config, spec)
         hardware.place(self.network)
-        self.loss_network = self._loss_network()
-        self._check_loss_network()
+        self.objective = EnlargementObjective(config, hardware)
+        self.discriminator = self.objective.discriminator
 
     @property
     def fingerprint(self) -> str:
-        return f"{self.photographs.digest} {self.loss_network.source if self.loss_network else ''}"
+        return f"{self.photographs.digest} {self._loss_source}"
 
     def inputs(self, batch: Tensor, step: int) -> StepInputs:
         low, sharp = self._pairs(self.hardware.images(batch))
-        tensors, constants = {"low": low, "sharp": sharp}, dict[str, float]()
-        if self.loss_network:
-            rng, fixed_shape = np.random.default_rng((self.config.seed, step, 2)), self.hardware.fixed_shapes
-            tensors |= random_shift(sharp.shape[-1], self.config.shift, rng, fixed_shape=fixed_shape)._asdict()
-            if self.config.perceptual_weight:
-                constants |= random_zoom(rng, fixed_shape=fixed_shape)
-        return StepInputs({name: self.hardware.upload(each) for name, each in tensors.items()}, constants)
+        drawn = self.objective.inputs(sharp.shape[-1], np.random.default_rng((self.config.seed, step, 2)))
+        tensors = {"low": low, "sharp": sharp, **drawn.tensors}
+        return StepInputs({name: self.hardware.upload(each) for name, each in tensors.items()}, drawn.constants)
 
     def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
-        tensors = inputs.tensors
         with self.hardware.autocast():
-            enlarged = self.network(tensors["low"])
-        terms = {"pixel": self.config.pixel_weight * self._pixel_loss(enlarged, tensors["sharp"])}
-        if self.loss_network:
-            window = Window(tensors["rows"], tensors["columns"])
-            both = [window.of(images) for images in (enlarged, tensors["sharp"])]
-            seen = [downscaled(images, self.config.loss_reduction) for images in both]
-            terms |= self._feature_terms(self.loss_network, *seen)
-            if self.config.perceptual_weight:
-                factor, mirrored = inputs.constants["factor"], bool(inputs.constants["mirrored"])
-                both = [zoomed(images, factor, mirrored=mirrored) for images in seen]
-                terms["perceptual"] = self._perceptual_term(self.loss_network, *both)
-        if self.config.grid_weight:
-            period = max(GRID_PERIOD, self.config.scale & -self.config.scale)
-            terms["grid"] = self.config.grid_weight * grid_energy(enlarged, period)
-        return terms
+            enlarged = self.network(inputs.tensors["low"])
+        return self.objective(enlarged, inputs.tensors["sharp"], inputs)
 
     def preview(self, network: TransformNetwork) -> Tensor:
         """As `Task.preview`: bicubic above, enlarged in the middle, the photographs below, also with a teacher."""
@@ -103,13 +79,18 @@ class SuperResolutionTask:
 
     def draft(self, network: TransformNetwork, steps: int, losses: Mapping[str, float]) -> Draft:
         facts: dict[str, Any] = {
-            "loss_network": self.loss_network.source if self.loss_network else "",
+            "loss_network": self._loss_source,
             "metrics": self._metrics(network),
         }
         provenance = make_provenance(self.config, self.hardware, self.photographs, steps, losses)
         if isinstance(self.photographs, AnsweredPhotographs):
             facts["recipe"] = provenance.recipe | {"teacher": self.photographs.manifest.model_dump()}
         return make_draft(self.config, "super-resolution", provenance.model_copy(update=facts))
+
+    @property
+    def _loss_source(self) -> str:
+        """What the manifest says of the loss network; empty without one."""
+        return self.objective.loss_network.source if self.objective.loss_network else ""
 
     def _photographs(self) -> Photographs:
         """The photographs to learn from: sharp ones, damaged ones, or a teacher's answers to damaged ones.
@@ -161,67 +142,3 @@ class SuperResolutionTask:
             return {}
         scores = evaluate(network, folder, self.config.scale)
         return {f"{name}_{folder.name.lower()}": round(score, 4) for name, score in scores.items()}
-
-    def _loss_network(self) -> LossNetwork | None:
-        if not (self.config.feature_weight or self.config.texture_weight or self.config.perceptual_weight):
-            return None
-        config = self.config
-        network = load_loss_network(config.loss_network, config.loss_layout, config.loss_pooling)
-        self.hardware.place(network)
-        return network
-
-    def _check_loss_network(self) -> None:
-        """Raise TrainerError for crops that are too small for the loss network, and --loss-reduction without one."""
-        config = self.config
-        if self.loss_network is None:
-            if config.loss_reduction > 1:
-                raise TrainerError(
-                    "--loss-reduction is nothing without --feature-weight, --texture-weight or --perceptual-weight"
-                )
-            return
-        crop = self.hardware.images(torch.zeros(1, 3, config.image_size, config.image_size, dtype=torch.uint8))
-        least = downscaled(crop[..., config.image_size // 16 :, config.image_size // 16 :], config.loss_reduction)
-        try:
-            self._feature_terms(self.loss_network, least, least)
-            if config.perceptual_weight:
-                least = zoomed(least, ZOOMS[0])
-                self._perceptual_term(self.loss_network, least, least)
-        except RuntimeError as error:
-            size = f"--image-size {config.image_size} with --loss-reduction {config.loss_reduction}"
-            raise TrainerError(f"{size} leaves the loss network {least.shape[-1]} pixels a side, too few") from error
-
-    def _pixel_loss(self, enlarged: Tensor, sharp: Tensor) -> Tensor:
-        if self.config.pixel_loss == "l1":
-            return (enlarged - sharp).abs().mean()
-        return feature_reconstruction(enlarged, sharp)
-
-    def _feature_terms(self, loss_network: LossNetwork, enlarged: Tensor, sharp: Tensor) -> dict[str, Tensor]:
-        """The weighted terms `feature` and `texture`, each where it has a weight."""
-        config = self.config
-        textures = [*loss_network.layout.style_layers][:TEXTURE_LAYERS] if config.texture_weight else []
-        feature = [config.feature_layer] if config.feature_weight else []
-        pairs = self._features(loss_network, enlarged, sharp, [*feature, *textures])
-        terms = {}
-        if feature:
-            terms["feature"] = config.feature_weight * feature_reconstruction(*pairs[config.feature_layer])
-        if textures:
-            shares = [texture_loss(*pairs[layer]) for layer in textures]
-            terms["texture"] = config.texture_weight * torch.stack(shares).mean()
-        return terms
-
-    def _perceptual_term(self, loss_network: LossNetwork, enlarged: Tensor, sharp: Tensor) -> Tensor:
-        """The weighted perceptual distance at all style layers."""
-        pairs = self._features(loss_network, enlarged, sharp, loss_network.layout.style_layers)
-        return self.config.perceptual_weight * perceptual_distance([*pairs.values()])
-
-    def _features(
-        self, loss_network: LossNetwork, enlarged: Tensor, sharp: Tensor, layers: Collection[str]
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """At each layer the features of both images; only those of `enlarged` have a gradient."""
-        if not layers:
-            return {}
-        with self.hardware.autocast():
-            features = loss_network(enlarged, layers)
-            with torch.no_grad():
-                targets = loss_network(sharp, layers)
-        return {layer: (features[layer], targets[layer]) for layer in layers}

@@ -37,9 +37,9 @@ def test_the_perceptual_distance_is_that_of_zoomed_images(tmp_path: Path) -> Non
     config = upscale_config(tmp_path, loss_network=network, perceptual_weight=2.0, image_size=48)
     task = build(config, Hardware.of("cpu", "fp32"))
     assert isinstance(task, SuperResolutionTask)
-    assert task.loss_network is not None
+    assert task.objective.loss_network is not None
     seen: list[int] = []
-    task.loss_network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1]))
+    task.objective.loss_network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1]))
     batch = task.photographs.batch(0)
     terms = [task.losses(task.inputs(batch, step)) for step in range(6)]
     assert set(terms[0]) == {"pixel", "perceptual"}
@@ -61,8 +61,8 @@ def test_loss_reduction_is_the_size_of_the_loss_networks_input(tmp_path: Path) -
         config = upscale_config(tmp_path, loss_network=network, feature_weight=1.0, loss_reduction=reduction, shift=1)
         task = build(config, Hardware.of("cpu", "fp32"))
         assert isinstance(task, SuperResolutionTask)
-        assert task.loss_network is not None
-        task.loss_network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2:]))
+        assert task.objective.loss_network is not None
+        task.objective.loss_network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2:]))
         task.losses(task.inputs(task.photographs.batch(0), 0))
     assert seen == [(32, 32), (32, 32), (16, 16), (16, 16)]
 
@@ -73,7 +73,10 @@ def test_loss_reduction_is_the_size_of_the_loss_networks_input(tmp_path: Path) -
         ({"feature_weight": 1.0, "loss_reduction": 8}, "leaves the loss network 3 pixels a side, too few"),
         ({"perceptual_weight": 1.0, "loss_reduction": 4}, "leaves the loss network 5 pixels a side, too few"),
         ({"texture_weight": 1.0}, "leaves the loss network 30 pixels a side, too few"),
-        ({"loss_reduction": 2}, "is nothing without --feature-weight, --texture-weight or --perceptual-weight"),
+        (
+            {"loss_reduction": 2},
+            "is nothing without --feature-weight, --texture-weight, --perceptual-weight or --adversarial-weight",
+        ),
     ],
 )
 def test_too_small_inputs_of_the_loss_network_are_refused(
