@@ -96,6 +96,9 @@ class SimulatedGpu:
     def keep_batch(self, network: Network, shape: Sequence[int], sample: DType) -> None:
         """See `Backend`."""
 
+    def forget(self, network: Network) -> None:
+        """See `Backend`."""
+
     def launch_lock(self) -> AbstractContextManager[None]:
         """See `Backend`."""
         return nullcontext()

@@ -21,7 +21,7 @@ from PIL import Image
 from benchmarks.load import Answer, Outcome
 from benchmarks.machine import environment
 from model_store import ModelStore, for_inference
-from service.engine.device import choose_devices, choose_precision
+from service.engine.device import choose_devices, choose_precisions
 
 
 class Stylizer:
@@ -30,7 +30,7 @@ class Stylizer:
     def __init__(self, store: ModelStore, name: str, threads: int) -> None:
         torch.set_num_threads(threads)
         self._device = choose_devices(["auto"])[0]
-        precision = choose_precision("auto", self._device)
+        precision = choose_precisions("auto", self._device)[0]
         self._network = for_inference(store.load(name).network, precision).to(self._device)
 
     @torch.inference_mode()

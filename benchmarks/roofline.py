@@ -20,7 +20,7 @@ from benchmarks.clock import Stopwatch
 from benchmarks.report import Row, Tables, Value
 from benchmarks.stats import median
 from model_store import PRECISIONS, Architecture, TransformNetwork, for_inference
-from service.engine.device import choose_devices, choose_precision
+from service.engine.device import choose_devices, choose_precisions
 
 Build = Callable[[], TransformNetwork]
 NETWORKS: Mapping[str, Build] = {"style": networks.style, "x4": networks.upscale_4}
@@ -61,7 +61,7 @@ def run(chosen: Namespace, built: Mapping[str, Build] = NETWORKS, sizes: limits.
     if chosen.quick:
         chosen.side, chosen.rounds = 64, 1
     device = choose_devices([chosen.device])[0]
-    precision = choose_precision(chosen.precision, device)
+    precision = choose_precisions(chosen.precision, device)[0]
     found = limits.peak(precision, 2 if chosen.quick else limits.REPETITIONS, device, sizes)
     bandwidth = limits.bandwidth(device, sizes=sizes)
     roof = Roofline(float(found["peak GFLOP/s"] or 0) * 1e9, bandwidth)

@@ -11,6 +11,7 @@ import torch
 from model_store import ModelStore, StoreError, open_store
 from service.engine.admission import Admission, QueueLimits
 from service.engine.device_assembly import assemble_device, free_bytes, residency_limits
+from service.engine.measurements import Measurements
 from service.engine.residency import Residency
 from service.engine.resident_model import ResidentModel
 from service.engine.runner_pool import RunnerPool
@@ -119,7 +120,8 @@ def build_service(
     """
     metrics = Metrics({"torch": str(torch.__version__)})
     refusals = RefusalCache() if refusals is None else refusals
-    engine = _engine(settings, metrics, refusals, devices)
+    measurements = Measurements(None if siblings is None else siblings.measurements)
+    engine = _engine(settings, metrics, refusals, devices, measurements)
     codec_pool = _codec_pool(settings, launcher or WorkerLauncher(), metrics)
     codecs = CodecClient(codec_pool, settings.codec_seconds)
     pipeline = ImagePipeline(settings, engine.admission, engine.scheduler, codecs, metrics)
@@ -182,10 +184,14 @@ def build_job_manager(
 
 
 def _engine(
-    settings: Settings, metrics: Metrics, refusals: RefusalCache, devices: Sequence[torch.device] | None
+    settings: Settings,
+    metrics: Metrics,
+    refusals: RefusalCache,
+    devices: Sequence[torch.device] | None,
+    measurements: Measurements,
 ) -> Engine:
     """Configures torch for the whole process. Raises ValueError where the device does not exist."""
-    device = assemble_device(settings, metrics, devices=devices)
+    device = assemble_device(settings, metrics, devices=devices, measurements=measurements)
     stores = [open_store(location, settings.store_cache) for location in settings.stores]
     pool, concurrency = device.pool, device.concurrency
     used = [runner.device for runner in pool.runners]
@@ -208,7 +214,7 @@ def _engine(
         limits, concurrency.lanes, metrics, listener=refusals, load_seconds=load_seconds
     )
     scheduler = Scheduler(run_batch, admission, concurrency, metrics, hold_weights=hold_weights)
-    build = build_fingerprint(used[0], device.precision, device.tile_sizes)
+    build = build_fingerprint(used[0], device.tile_sizes)
     return Engine(pool, stores, models, watcher, admission, scheduler, build)
 
 

@@ -2,7 +2,8 @@
 
 It judges patches (Isola et al. 2017, PatchGAN) of the pixels and of the loss network's features, of each layer by a
 head of its own: with features of a trained network it takes far fewer images (Sauer et al. 2021, Projected GANs).
-Weights are divided by their spectral norm (Miyato et al. 2018).
+Weights of the layers between the first and the last are divided by their spectral norm (Miyato et al. 2018): the last
+may be as sure as it can.
 """
 
 import math
@@ -62,30 +63,27 @@ def discriminator_loss(found: list[Tensor], wanted: list[Tensor]) -> Tensor:
 
 def _pixel_head() -> nn.Sequential:
     return nn.Sequential(
-        *_layer(3, WIDEST // 2, kernel=3, stride=1),
+        nn.Conv2d(3, WIDEST // 2, 3, padding=1),
+        nn.LeakyReLU(SLOPE),
         *_layer(WIDEST // 2, WIDEST // 2, kernel=4, stride=2),
         *_layer(WIDEST // 2, WIDEST, kernel=4, stride=2),
-        _conv(WIDEST, 1, kernel=3, stride=1),
+        nn.Conv2d(WIDEST, 1, 3, padding=1),
     )
 
 
 def _feature_head(channels: int) -> nn.Sequential:
     width = min(WIDEST, 2 * channels)
     return nn.Sequential(
-        *_layer(channels, width, kernel=4, stride=2),
+        nn.Conv2d(channels, width, 4, 2, padding=1),
+        nn.LeakyReLU(SLOPE),
         *_layer(width, width, kernel=3, stride=1),
-        _conv(width, 1, kernel=1, stride=1),
+        nn.Conv2d(width, 1, 1),
     )
 
 
 def _layer(channels: int, filters: int, kernel: int, stride: int) -> tuple[nn.Module, nn.Module]:
-    return _conv(channels, filters, kernel, stride), nn.LeakyReLU(SLOPE)
-
-
-def _conv(channels: int, filters: int, kernel: int, stride: int) -> nn.Module:
-    padding = (kernel - 1) // 2
-    normalised: nn.Module = spectral_norm(nn.Conv2d(channels, filters, kernel, stride, padding))
-    return normalised
+    normalised: nn.Module = spectral_norm(nn.Conv2d(channels, filters, kernel, stride, (kernel - 1) // 2))
+    return normalised, nn.LeakyReLU(SLOPE)
 
 
 def _scaled(features: Tensor) -> Tensor:

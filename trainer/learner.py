@@ -21,6 +21,9 @@ from trainer.task import Task
 
 ALONE = Ranks()
 
+DISCRIMINATOR_RATE = 8.0
+"""Its learning rate over the network's: it is to be ahead (Heusel et al. 2017, two time-scale update rule)."""
+
 
 class Learner:
     """Trains the network of a task, step by step. Steps are counted from 1."""
@@ -38,10 +41,11 @@ class Learner:
         device = task.hardware.device
         self._share = torch.zeros((), device=device)
         """Of the network's weights in their new average."""
-        rate = _rate_on(device) if recorder else config.learning_rate
         self._optimizer = torch.optim.Adam(
-            [{"params": [*network.parameters()]} for network in self._trained],
-            lr=rate,
+            [
+                {"params": [*network.parameters()], "lr": _rate_on(device) if recorder else rate}
+                for network, rate in zip(self._trained, _rates(config.learning_rate), strict=False)
+            ],
             fused=True,
             capturable=recorder is not None,
         )
@@ -59,11 +63,11 @@ class Learner:
         self._recent.append(self._run(inputs))
 
     def _set_learning_rate(self, rate: float) -> None:
-        for group in self._optimizer.param_groups:
+        for group, own in zip(self._optimizer.param_groups, _rates(rate), strict=False):
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)  # a graph reads it there
+                group["lr"].fill_(own)  # a graph reads it there
             else:
-                group["lr"] = rate
+                group["lr"] = own
 
     def _compute(self, inputs: Sequence[StepInputs]) -> dict[str, Tensor]:
         """A step, with the learning rate and the share as they are set; all that a graph records."""
@@ -129,8 +133,11 @@ class Learner:
     def _optimizer_state(self, step: int) -> dict[str, Any]:
         """The same whether steps are graphs or not."""
         state = self._optimizer.state_dict()
-        usual = {"lr": learning_rate(self._config, step - 1), "capturable": False}
-        return state | {"param_groups": [group | usual for group in state["param_groups"]]}
+        rates = _rates(learning_rate(self._config, step - 1))
+        groups = [
+            group | {"lr": rate, "capturable": False} for group, rate in zip(state["param_groups"], rates, strict=False)
+        ]
+        return state | {"param_groups": groups}
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -174,6 +181,11 @@ def _accumulate_gradient(task: Task, inputs: Sequence[StepInputs]) -> dict[str, 
         torch.stack(list(terms.values())).sum().backward()
         shares.append({name: term.detach() for name, term in terms.items()})
     return {name: torch.stack([share[name] for share in shares]).sum() for name in shares[0]}
+
+
+def _rates(rate: float) -> tuple[float, float]:
+    """The learning rates of the network and of a discriminator, for that of a step."""
+    return rate, DISCRIMINATOR_RATE * rate
 
 
 def _rate_on(device: torch.device) -> Tensor:

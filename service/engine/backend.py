@@ -44,6 +44,9 @@ class Backend(Protocol):
         `sample`: uint8 or uint16.
         """
 
+    def forget(self, network: Network) -> None:
+        """Free what is kept for batches of networks of this architecture and precision."""
+
     def launch_lock(self) -> AbstractContextManager[None]:
         """For the length of the block no batch is launched: for what is computed outside of batches."""
 

@@ -1,11 +1,11 @@
 """Times a network on the device when it is loaded, which also warms it up: the size of its batches, and their cost."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from service.engine.cost_model import CostModel
 from service.engine.tiling import ImageTile, Shape, TiledImage, Tiling
@@ -26,13 +26,26 @@ RunTiles = Callable[[Tiling, Sequence[ImageTile], bool], None]
 SampleType = type[np.uint8 | np.uint16]
 
 
-@dataclass(frozen=True)
-class Calibration:
+class Calibration(BaseModel):
     """What was measured."""
 
-    cost_model: CostModel
-    fixed_batches: Mapping[Shape, int] = field(default_factory=dict)
-    """By the shape of the plane; empty where batches are not padded."""
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batches: tuple[tuple[int, float], ...]
+    """The pixels of the planes of a batch and its seconds on one lane; of several batches."""
+    exclusive_seconds: float
+    """Of the last of them on all lanes."""
+    batch_sizes: tuple[tuple[Shape, int], ...] = ()
+    """How many planes of a shape a batch has; none where batches are not padded."""
+
+    def cost_model(self) -> CostModel:
+        """A new one that predicts these times."""
+        return CostModel.fit(self.batches, speed_up=self.batches[-1][1] / self.exclusive_seconds)
+
+    @property
+    def fixed_batches(self) -> Mapping[Shape, int]:
+        """By the shape of the plane."""
+        return dict(self.batch_sizes)
 
 
 def calibrate(run: RunTiles, tiling: Tiling, sample: SampleType, clock: Callable[[], float] = monotonic) -> Calibration:
@@ -45,8 +58,8 @@ def calibrate(run: RunTiles, tiling: Tiling, sample: SampleType, clock: Callable
         return _calibrate_squares(timer, sample)
     sides = [int((area * tiling.max_tile_pixels) ** 0.5) for area in CALIBRATION_AREAS]
     images = [TiledImage(_noise(side, sample), tiling) for side in sides]
-    batches = [(image.tiles[0].pixels, timer.seconds(image, 1)) for image in images]
-    return Calibration(_fit(batches, timer.seconds(images[-1], 1, exclusive=True)))
+    batches = tuple((image.tiles[0].pixels, timer.seconds(image, 1)) for image in images)
+    return Calibration(batches=batches, exclusive_seconds=timer.seconds(images[-1], 1, exclusive=True))
 
 
 def warm_up(run: RunTiles, tiling: Tiling, sample: SampleType) -> None:
@@ -90,19 +103,15 @@ class _Timer:
 
 
 def _calibrate_squares(timer: _Timer, sample: SampleType) -> Calibration:
-    fixed, batches = dict[Shape, int](), []
+    sizes, batches = list[tuple[Shape, int]](), list[tuple[int, float]]()
     for side in timer.tiling.sides:
         image = TiledImage(_noise(side, sample), timer.tiling)
         tile = image.tiles[0]
         size, seconds = choose_batch(partial(timer.seconds, image), timer.tiling.batch_limit(tile))
-        fixed[tile.shape] = size
+        sizes.append((tile.shape, size))
         batches.append((tile.pixels * size, seconds))
-    return Calibration(_fit(batches, timer.seconds(image, size, exclusive=True)), fixed)
-
-
-def _fit(batches: Sequence[tuple[int, float]], exclusive: float) -> CostModel:
-    """The cost model of batches (pixels, seconds) on one lane; the last one takes `exclusive` seconds on all lanes."""
-    return CostModel.fit(batches, speed_up=batches[-1][1] / exclusive)
+    exclusive = timer.seconds(image, size, exclusive=True)
+    return Calibration(batches=tuple(batches), exclusive_seconds=exclusive, batch_sizes=tuple(sizes))
 
 
 def _noise(side: int, sample: SampleType) -> Pixels:

@@ -36,12 +36,6 @@ class CostModel:
             return cls(0.0, mean * count / pixels, speed_up)
         return cls(fixed, slope, speed_up)
 
-    def copy(self) -> "CostModel":
-        """An equal one, corrected separately."""
-        other = CostModel(self._fixed, self._per_pixel)
-        other._correction = dict(self._correction)
-        return other
-
     def seconds(self, pixels: float, batches: float = 1, *, exclusive: bool = False) -> float:
         """The predicted time of batches that run one after another, over planes of `pixels` in all."""
         return (self._fixed * batches + self._per_pixel * pixels) * self._correction[exclusive]

@@ -58,6 +58,9 @@ class CpuBackend:
     def keep_batch(self, network: Network, shape: Sequence[int], sample: DType) -> None:
         """See `Backend`; nothing is kept."""
 
+    def forget(self, network: Network) -> None:
+        """See `Backend`; nothing is kept."""
+
     def launch_lock(self) -> AbstractContextManager[None]:
         """See `Backend`; lanes of a CPU do not disturb one another."""
         return nullcontext()

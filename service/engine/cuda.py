@@ -107,11 +107,12 @@ class CudaBackend:
         """See `Backend`."""
         with self._lock:
             kept = GraphKey.of(network, torch.Size(shape), torch.uint8 if sample == np.uint8 else torch.uint16)
-            others = [key for key in self._graphs if key.differs_in_batch(kept)]
-            if others:
-                self._compute_stream.synchronize()  # a running graph keeps its memory
-            for key in others:
-                self._graphs.discard(key)
+            self._discard([key for key in self._graphs if key.differs_in_batch(kept)])
+
+    def forget(self, network: Network) -> None:
+        """See `Backend`."""
+        with self._lock:
+            self._discard([key for key in self._graphs if key.is_of(network)])
 
     @contextmanager
     def launch_lock(self) -> Iterator[None]:
@@ -141,6 +142,13 @@ class CudaBackend:
         except torch.AcceleratorError:
             return False
         return True
+
+    def _discard(self, keys: Sequence[GraphKey]) -> None:
+        """Drop some graphs of batches."""
+        if keys:
+            self._compute_stream.synchronize()  # a running graph keeps its memory
+        for key in keys:
+            self._graphs.discard(key)
 
     def _drop_graphs(self) -> None:
         torch.cuda.synchronize(self._device)  # a running graph keeps its memory

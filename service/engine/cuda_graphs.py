@@ -75,6 +75,10 @@ class GraphKey(NamedTuple):
         precision = next(network.parameters()).dtype
         return cls(network.spec.model_dump_json(), precision, shape, sample, network.variant)
 
+    def is_of(self, network: Network) -> bool:
+        """Whether it is captured for networks of this one's architecture, precision and forms of layers."""
+        return self == GraphKey.of(network, self.shape, self.sample)
+
     def differs_in_batch(self, other: "GraphKey") -> bool:
         """Whether the other one is the same but for the size of the batch."""
         return self != other and self._replace(shape=other.shape) == other and self.shape[1:] == other.shape[1:]

@@ -48,13 +48,16 @@ def _check_equal(gpus: Mapping[str, str]) -> None:
         )
 
 
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The precision of the setting; `auto` is the fastest in which the device computes natively."""
+def choose_precisions(name: str, device: torch.device) -> tuple[torch.dtype, ...]:
+    """The precisions of the setting, the usual one first; `auto` are those in which the device computes natively.
+
+    On a GPU these are two where it knows bf16, and neither is the faster one for all networks.
+    """
     if name != "auto":
-        return PRECISIONS[name]
+        return (PRECISIONS[name],)
     if device.type == "cuda":
-        return torch.float16
-    return torch.bfloat16 if has_fast_bf16(device) else torch.float32
+        return (torch.float16, torch.bfloat16) if has_fast_bf16(device) else (torch.float16,)
+    return (torch.bfloat16,) if has_fast_bf16(device) else (torch.float32,)
 
 
 def configure_torch() -> None:

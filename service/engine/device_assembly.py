@@ -10,7 +10,7 @@ from service.engine import openvino_network
 from service.engine.backend import Backend
 from service.engine.cpu import CpuBackend
 from service.engine.cuda import CudaBackend
-from service.engine.device import choose_devices, choose_precision, configure_torch
+from service.engine.device import choose_devices, choose_precisions, configure_torch
 from service.engine.layer_forms import LayerSeconds, seconds_on_gpu
 from service.engine.measurements import Measurements
 from service.engine.model_loader import ModelLoader
@@ -46,27 +46,34 @@ class Device:
     pool: RunnerPool
     loader: PoolLoader
     concurrency: Concurrency
-    precision: torch.dtype
+    precisions: Sequence[torch.dtype]
+    """That its networks may have, beside fp32."""
     tile_sizes: TileSizes
 
 
 def assemble_device(
-    settings: Settings, metrics: Metrics, *, timed: bool = True, devices: Sequence[torch.device] | None = None
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    timed: bool = True,
+    devices: Sequence[torch.device] | None = None,
+    measurements: Measurements | None = None,
 ) -> Device:
     """Configures torch for the whole process. `timed`: see `ModelLoader`.
 
-    `devices`: equal ones, instead of those of the settings. Raises ValueError where a device does not exist.
+    `devices`: equal ones, instead of those of the settings; `measurements`: what is known of networks. Raises
+    ValueError where a device does not exist.
     """
     configure_torch()
     devices = devices or choose_devices(settings.device_names)
-    precision, sizes = choose_precision(settings.precision, devices[0]), _tile_sizes(settings, devices[0])
+    precisions, sizes = choose_precisions(settings.precision, devices[0]), _tile_sizes(settings, devices[0])
     lanes = _lanes(settings, devices[0])
-    compiler = _compiler(settings, devices[0], lanes, precision, timed=timed)
-    shared, measurements = SharedByGpus(), Measurements()
+    compiler = _compiler(settings, devices[0], lanes, precisions[0], timed=timed)
+    shared, measurements = SharedByGpus(), measurements or Measurements()
     loaders = [
         ModelLoader(
             Runner(device, _backend(settings, device, lanes, shared), lanes, metrics),
-            precision,
+            precisions,
             sizes,
             compiler,
             only_if_faster=settings.cpu_engine == "auto",
@@ -78,7 +85,7 @@ def assemble_device(
         for device in devices
     ]
     pool = RunnerPool([loader.runner for loader in loaders])
-    return Device(pool, PoolLoader(pool, loaders), _concurrency(devices, lanes), precision, sizes)
+    return Device(pool, PoolLoader(pool, loaders), _concurrency(devices, lanes), precisions, sizes)
 
 
 def residency_limits(settings: Settings, free_bytes: int | None) -> ResidencyLimits:

@@ -31,12 +31,22 @@ class LoadedNetwork:
     @property
     def engine(self) -> str:
         """What computes its layers: torch or openvino."""
-        return "openvino" if isinstance(self.network, OpenVinoNetwork) else "torch"
+        return engine_of(self.network)
+
+    @property
+    def precision(self) -> torch.dtype:
+        """Of its weights."""
+        return next(self.network.parameters()).dtype
 
     @property
     def variants(self) -> tuple[str, str]:
         """In which forms its thin layers are computed, and those of the network in fp32."""
         return self.network.variant, self.fp32.variant
+
+
+def engine_of(network: Network) -> str:
+    """What computes a network's layers: torch or openvino."""
+    return "openvino" if isinstance(network, OpenVinoNetwork) else "torch"
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,18 @@ from model_store import GoldenMismatch, LayerForm, Network, StoredModel, for_inf
 from service.engine.calibration import Calibration, RunTiles, SampleType, calibrate, warm_up
 from service.engine.cost_model import CostModel
 from service.engine.layer_forms import LayerSeconds, choose_forms
-from service.engine.loaded_model import LoadedModel, LoadedNetwork
-from service.engine.measurements import CalibrationKey, Measurements
-from service.engine.openvino_network import OpenVinoCompiler, OpenVinoNetwork
+from service.engine.loaded_model import LoadedModel, LoadedNetwork, engine_of
+from service.engine.measurements import Measurements
+from service.engine.openvino_network import OpenVinoCompiler
 from service.engine.runner import Runner
 from service.engine.tiling import ImageTile, TileSizes, Tiling
 from service.errors import OutOfDeviceMemory
 
 FASTER = 0.9
-"""Share of torch's time that OpenVINO may take where it is chosen by that: less would be chosen by chance."""
+"""Share of the usual time that another engine or precision may take where it is chosen: less would be chance."""
+
+WarmKey = tuple[str, torch.dtype, SampleType, str]
+"""The specification of a network, as JSON, its precision, the type of its images, and what computes it."""
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ class ModelLoader:
     def __init__(
         self,
         runner: Runner,
-        precision: torch.dtype,
+        precisions: Sequence[torch.dtype],
         tile_sizes: TileSizes,
         compiler: OpenVinoCompiler | None = None,
         *,
@@ -41,25 +44,27 @@ class ModelLoader:
         measurements: Measurements | None = None,
         faithful: bool = False,
     ) -> None:
-        """With a `compiler`, OpenVINO computes images of 8 bits; `only_if_faster` compares it with torch first.
+        """`precisions`: one or more. Of several the first is chosen, unless another one is clearly faster.
+
+        With a `compiler`, OpenVINO computes images of 8 bits; `only_if_faster` compares it with torch first.
 
         `timed`: whether networks are warmed up, timed and compared; otherwise their cost models say 0.
         `layer_seconds` measures the forms of thin layers, of which the fastest is chosen; by default the usual one is.
         `measurements`: what is known already, and takes what is measured; loaders of equal devices share them.
-        `faithful`: imported networks run in fp32, too, where their answers in `precision` differ by more than two
+        `faithful`: imported networks run in fp32, too, where their answers in other precisions differ by more than two
         levels of 255.
         """
         self.runner = runner
         """Whose device the models are loaded onto."""
         self._timed = timed
-        self._precision = precision
+        self._precisions = tuple(precisions)
         self._tile_sizes = tile_sizes
         self._compiler = compiler
         self._only_if_faster = only_if_faster
         self._layer_seconds = layer_seconds if timed else None
         self._measured = measurements or Measurements()
         self._faithful = faithful
-        self._warm: set[CalibrationKey] = set()
+        self._warm: set[WarmKey] = set()
         """Whose batches have run on this device."""
 
     def submit(self, model: StoredModel) -> Future[LoadedModel]:
@@ -74,9 +79,40 @@ class ModelLoader:
         """
         exact = self._verify(model, torch.float32)
         fp32 = self._time(exact, exact, np.uint16)
-        reduced = self._verify_reduced(model)
-        default = fp32 if reduced is None else self._time(reduced, exact, np.uint8)
-        return LoadedModel(self._chosen(model, default), fp32)
+        return LoadedModel(self._chosen(model, self._reduced(model, exact) or fp32), fp32)
+
+    def _reduced(self, model: StoredModel, exact: Network) -> LoadedNetwork | None:
+        """The network in the fastest precision of the settings; None where that is fp32 or none suffices."""
+        precisions = self._precisions
+        if self._timed and len(precisions) > 1:
+            fastest = self._measured.precision(model.network, partial(self._fastest_precision, model, exact))
+            precisions = (fastest, *(precision for precision in precisions if precision != fastest))
+        found = (self._in_precision(model, exact, precision) for precision in precisions)
+        return next((loaded for loaded in found if loaded is not None), None)
+
+    def _fastest_precision(self, model: StoredModel, exact: Network) -> torch.dtype:
+        """The first precision that suffices, unless another one is clearly faster."""
+        found = {precision: self._in_precision(model, exact, precision) for precision in self._precisions}
+        seconds = {precision: _seconds(loaded) for precision, loaded in found.items() if loaded is not None}
+        if not seconds:
+            return self._precisions[0]
+        usual, best = next(iter(seconds)), min(seconds, key=seconds.__getitem__)
+        chosen = best if seconds[best] < FASTER * seconds[usual] else usual
+        for loaded in (loaded for precision, loaded in found.items() if loaded is not None and precision != chosen):
+            self._forget(loaded.network)
+        times = ", ".join(f"{1000 * time:.2f} ms in {precision}" for precision, time in seconds.items())
+        logger.info("%s runs in %s: %s", model.network.spec.architecture, chosen, times)
+        return chosen
+
+    def _in_precision(self, model: StoredModel, exact: Network, precision: torch.dtype) -> LoadedNetwork | None:
+        """The network in a precision, timed; None where that is fp32 or does not suffice."""
+        reduced = self._verify_reduced(model, precision)
+        return None if reduced is None else self._time(reduced, exact, np.uint8)
+
+    def _forget(self, network: Network) -> None:
+        """Free what is kept for batches of a network of this architecture and precision."""
+        self.runner.backend.forget(network)
+        self._warm.discard(_warm_key(network, np.uint8))
 
     def _chosen(self, model: StoredModel, by_torch: LoadedNetwork) -> LoadedNetwork:
         """The network by OpenVINO, where it takes and reproduces it and, if that is asked for, is faster than torch."""
@@ -84,7 +120,7 @@ class ModelLoader:
         if compiled is None:
             return by_torch
         try:
-            self._check(model, compiled, self._precision)
+            self._check(model, compiled, self._precisions[0])
         except GoldenMismatch as error:
             logger.warning("%s; torch computes it, and not OpenVINO", error)
             return by_torch
@@ -103,14 +139,15 @@ class ModelLoader:
         forms = self._chosen_forms(model.network, precision)
         return self._check(model, for_inference(model.network, precision, forms), precision)
 
-    def _verify_reduced(self, model: StoredModel) -> Network | None:
-        """The network in the precision of the settings, None where that is fp32 or does not suffice."""
-        if self._precision == torch.float32:
+    def _verify_reduced(self, model: StoredModel, precision: torch.dtype) -> Network | None:
+        """The network in a precision, None where that is fp32 or does not suffice."""
+        if precision == torch.float32:
             return None
         try:
-            return self._verify(model, self._precision)
+            return self._verify(model, precision)
         except GoldenMismatch as error:
-            logger.warning("%s in %s; it runs in fp32", error, self._precision)
+            instead = "another precision" if precision != self._precisions[-1] else "fp32"
+            logger.warning("%s in %s; it runs in %s", error, precision, instead)
             return None
 
     def _measured_forms(
@@ -127,14 +164,17 @@ class ModelLoader:
 
     def _chosen_forms(self, network: Network, precision: torch.dtype) -> dict[int, LayerForm]:
         """Of thin layers. Networks of one architecture have the same, so that they share graphs and calibrations."""
-        if self._layer_seconds is None:
+        layer_seconds = self._layer_seconds
+        if layer_seconds is None:
             return {}
-        key = (network.spec.model_dump_json(), precision)
-        if key not in self._measured.forms:
-            self._measured.forms[key] = self._measured_forms(network, precision, self._layer_seconds)
-            chosen = {position: str(form) for position, form in self._measured.forms[key].items()}
+
+        def measure() -> dict[int, LayerForm]:
+            forms = self._measured_forms(network, precision, layer_seconds)
+            chosen = {position: str(form) for position, form in forms.items()}
             logger.info("%s in %s: thin layers as usual but for %s", network.spec.architecture, precision, chosen)
-        return self._measured.forms[key]
+            return forms
+
+        return self._measured.forms(network, precision, measure)
 
     def _check(self, model: StoredModel, network: Network, precision: torch.dtype) -> Network:
         """A network, moved to the device. Raises GoldenMismatch where it does not reproduce the golden output there."""
@@ -152,15 +192,13 @@ class ModelLoader:
 
     def _time(self, network: Network, fp32: Network, sample: SampleType) -> LoadedNetwork:
         """Networks of one architecture take the same time: only the first of them is timed, on one device for all."""
-        by_torch = not isinstance(network, OpenVinoNetwork)
-        tiling, key = Tiling(network, self._tile_sizes), (network.spec.model_dump_json(), sample, by_torch)
+        tiling, key = Tiling(network, self._tile_sizes), _warm_key(network, sample)
         if not self._timed:
             return LoadedNetwork(network, fp32, tiling, CostModel(0.0, 0.0))
-        if key not in self._measured.calibrations:
-            self._measured.calibrations[key] = self._calibrate(network, fp32, tiling, sample)
-            self._warm.add(key)
-        measured = self._measured.calibrations[key]
-        loaded = LoadedNetwork(network, fp32, tiling.with_batches(measured.fixed_batches), measured.cost_model.copy())
+        measured = self._measured.calibration(
+            network, sample, engine_of(network), partial(self._calibrate, network, fp32, tiling, sample)
+        )
+        loaded = LoadedNetwork(network, fp32, tiling.with_batches(measured.fixed_batches), measured.cost_model())
         if key not in self._warm:
             warm_up(self._running(network, fp32), loaded.tiling, sample)
             self._warm.add(key)
@@ -170,6 +208,7 @@ class ModelLoader:
         measured = calibrate(self._running(network, fp32), tiling, sample)
         for shape, batch in measured.fixed_batches.items():
             self.runner.backend.keep_batch(network, (batch, *shape, 3), np.dtype(sample))
+        self._warm.add(_warm_key(network, sample))
         return measured
 
     def _running(self, network: Network, fp32: Network) -> RunTiles:
@@ -177,3 +216,12 @@ class ModelLoader:
             self.runner.run(LoadedNetwork(network, fp32, tiling, CostModel(0.0, 0.0)), tiles, exclusive)
 
         return run
+
+
+def _warm_key(network: Network, sample: SampleType) -> WarmKey:
+    return network.spec.model_dump_json(), next(network.parameters()).dtype, sample, engine_of(network)
+
+
+def _seconds(loaded: LoadedNetwork) -> float:
+    """Of the largest tile."""
+    return loaded.cost_model.seconds(loaded.tiling.max_tile_pixels)

@@ -1,4 +1,4 @@
-"""The other processes that serve the same port, and the metrics of all of them."""
+"""The other processes that serve the same port, and what all of them have together."""
 
 import asyncio
 import logging
@@ -33,6 +33,11 @@ class Siblings:
         self._folder = folder
         self._index = index
         self._count = count
+
+    @property
+    def measurements(self) -> Path:
+        """The file of what is measured of networks, for all of them."""
+        return self._folder / "measurements.json"
 
     def server(self, metrics: Metrics) -> HttpServer:
         """The server of this process's own metrics, for the others."""

@@ -23,13 +23,13 @@ PACKAGES = ("torch", "openvino", "spandrel", "numpy", "pillow", "pi-heif", "tiff
 """The packages that compute pixels, and read and write files."""
 
 
-def build_fingerprint(device: torch.device, precision: torch.dtype, sizes: TileSizes) -> str:
+def build_fingerprint(device: torch.device, sizes: TileSizes) -> str:
     """What all answers of this process have in common: the versions of the code, and how it computes.
 
     A GPU that ran out of memory uses smaller batches, which can change last bits: that is not part of it.
     """
     versions = [f"{package} {_version(package)}" for package in PACKAGES]
-    return f"pastiche {package_version()}, {', '.join(versions)}, {_device_name(device)}, {precision}, {sizes}"
+    return f"pastiche {package_version()}, {', '.join(versions)}, {_device_name(device)}, {sizes}"
 
 
 def request_fingerprint(request: ResolvedRequest, image: bytes, build: str) -> str:
@@ -75,9 +75,10 @@ def _member_names(kind: type) -> tuple[str, ...] | None:
 
 
 def _computation(model: ServedModel) -> list[object]:
-    """What is measured when it is loaded, and changes last bits: the engine, forms of layers, the sizes of batches."""
+    """What is measured when it is loaded, and changes bits: engine, precision, forms of layers, sizes of batches."""
     return [
         model.network.engine,
+        str(model.network.precision),
         model.network.variants,
         sorted([*shape, size] for shape, size in model.tiling.fixed_batches.items()),
     ]

@@ -44,7 +44,7 @@ def made(
     metrics = Metrics()
     runner = Runner(device, backend or CpuBackend(threads=1, lanes=lanes), lanes, metrics)
     METRICS[runner] = metrics
-    LOADERS[runner] = PoolLoader(RunnerPool([runner]), [ModelLoader(runner, precision, sizes)])
+    LOADERS[runner] = PoolLoader(RunnerPool([runner]), [ModelLoader(runner, [precision], sizes)])
     return runner
 
 
@@ -56,7 +56,7 @@ def made_pool(*backends: Backend, sizes: TileSizes = WHOLE, layer_seconds: Layer
         runner = Runner(torch.device("cpu", number), backend, 1, metrics)
         METRICS[runner] = metrics
         loaders.append(
-            ModelLoader(runner, torch.float32, sizes, layer_seconds=layer_seconds, measurements=measurements)
+            ModelLoader(runner, [torch.float32], sizes, layer_seconds=layer_seconds, measurements=measurements)
         )
     return PoolLoader(RunnerPool([loader.runner for loader in loaders]), loaders)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.engine.calibration import CALIBRATION_AREAS, RUNS, SampleType, calibrate, choose_batch
+from service.engine.calibration import CALIBRATION_AREAS, RUNS, Calibration, SampleType, calibrate, choose_batch
 from service.engine.tiling import ImageTile, Tiling
 from tests.service.pointwise import model
 
@@ -37,7 +37,7 @@ class Device:
 @pytest.mark.parametrize("sample", [np.uint8, np.uint16])
 def test_tiles_of_any_shape_are_timed_at_shares_of_the_largest(sample: SampleType) -> None:
     device = Device()
-    fitted = calibrate(device.run, model(tile=6400).tiling, sample, device.clock).cost_model
+    fitted = calibrate(device.run, model(tile=6400).tiling, sample, device.clock).cost_model()
     small, large = ((int((area * 6400) ** 0.5), np.dtype(sample), 1) for area in CALIBRATION_AREAS)
     times = 1 + RUNS  # once to warm up
     assert device.batches == [(*small, False)] * times + [(*large, False)] * times + [(*large, True)] * times
@@ -75,3 +75,12 @@ def test_batch_is_the_smallest_near_the_best_throughput(
     milliseconds: dict[int, float], limit: int, chosen: int
 ) -> None:
     assert choose_batch(milliseconds.__getitem__, limit) == (chosen, milliseconds[chosen])
+
+
+def test_each_cost_model_is_corrected_by_itself() -> None:
+    measured = Calibration(batches=((100, 0.2), (200, 0.3)), exclusive_seconds=0.1)
+    one, other = measured.cost_model(), measured.cost_model()
+    assert one.seconds(200) == other.seconds(200) == pytest.approx(0.3)
+    assert one.seconds(200, exclusive=True) == pytest.approx(0.1)
+    one.update(200, 0.6)
+    assert one.seconds(200) > other.seconds(200)

@@ -86,11 +86,3 @@ def test_cost_that_is_not_known_stays_so() -> None:
     cost = CostModel(0.0, 0.0)
     cost.update(1000, 1.0)
     assert cost.seconds(1000) == 0
-
-
-def test_copy_is_corrected_by_itself() -> None:
-    cost = CostModel(0.1, 0.001, speed_up=2.0)
-    other = cost.copy()
-    assert other.seconds(100, exclusive=True) == cost.seconds(100, exclusive=True) == pytest.approx(0.1)
-    other.update(100, 0.4)
-    assert other.seconds(100) > cost.seconds(100) == pytest.approx(0.2)

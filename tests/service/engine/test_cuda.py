@@ -281,3 +281,14 @@ def test_only_the_graph_of_the_chosen_batch_is_kept(backend: CudaBackend) -> Non
         assert {key.shape[0] for key in backend.graph_keys} == {1, 2, 4}
         backend.keep_batch(subject, (2, *images[0].shape), images[0].dtype)
     assert [key.shape[0] for key in backend.graph_keys] == [2]
+
+
+@gpu
+def test_the_graphs_of_a_network_in_another_precision_are_forgotten(backend: CudaBackend) -> None:
+    half, bfloat = placed(network(), torch.float16), placed(network(), torch.bfloat16)
+    images = planes(half, 2)
+    expected = run(backend, half, images)
+    run(backend, bfloat, images)
+    backend.forget(bfloat)
+    assert [key.precision for key in backend.graph_keys] == [torch.float16]
+    assert equal(run(backend, half, images), expected)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from model_store import has_fast_bf16
-from service.engine.device import choose_devices, choose_precision, configure_torch
+from service.engine.device import choose_devices, choose_precisions, configure_torch
 
 CPU = torch.device("cpu")
 
@@ -15,10 +15,20 @@ def test_choice_of_the_device() -> None:
 
 
 def test_choice_of_the_precision() -> None:
-    assert choose_precision("fp32", CPU) == torch.float32
-    assert choose_precision("bf16", CPU) == torch.bfloat16
-    assert choose_precision("auto", torch.device("cuda")) == torch.float16
-    assert choose_precision("auto", CPU) == (torch.bfloat16 if has_fast_bf16(CPU) else torch.float32)
+    assert choose_precisions("fp32", CPU) == (torch.float32,)
+    assert choose_precisions("bf16", CPU) == (torch.bfloat16,)
+    assert choose_precisions("auto", CPU) == (torch.bfloat16 if has_fast_bf16(CPU) else torch.float32,)
+
+
+@pytest.mark.parametrize(
+    ("capability", "chosen"), [((7, 5), (torch.float16,)), ((9, 0), (torch.float16, torch.bfloat16))]
+)
+def test_a_gpu_that_knows_bf16_chooses_by_time(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], chosen: tuple[torch.dtype, ...]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert choose_precisions("auto", torch.device("cuda")) == chosen
+    assert choose_precisions("bf16", torch.device("cuda")) == (torch.bfloat16,)
 
 
 def test_convolutions_are_exact_and_repeatable(monkeypatch: pytest.MonkeyPatch) -> None:

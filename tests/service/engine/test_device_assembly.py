@@ -16,7 +16,7 @@ def test_lanes_share_the_threads(tmp_path: Path, threads: int, lanes: int) -> No
     device = assemble_device(settings(tmp_path, threads=threads, lanes=2), Metrics())
     assert (device.pool.lanes, device.concurrency.lanes) == (lanes, lanes)
     assert device.concurrency.exclusive_batches == (lanes > 1)
-    assert (device.precision, device.tile_sizes.sides) == (torch.float32, ())
+    assert (device.precisions, device.tile_sizes.sides) == ((torch.float32,), ())
     device.pool.close()
 
 

@@ -37,7 +37,7 @@ def test_another_form_is_chosen_only_where_it_is_clearly_faster(seconds: float, 
 
 def test_networks_of_one_architecture_are_measured_once_and_keep_their_golden_output(tmp_path: Path) -> None:
     runner, timer = made(), Timer(0.5)
-    loader = ModelLoader(runner, torch.float32, WHOLE, layer_seconds=timer)
+    loader = ModelLoader(runner, [torch.float32], WHOLE, layer_seconds=timer)
     variants = set()
     for seed in range(2):
         publish(tmp_path, built=network(seed=seed))
@@ -54,7 +54,7 @@ def test_without_memory_to_compare_them_forms_are_the_usual_ones(tmp_path: Path)
 
     publish(tmp_path)
     runner = made()
-    loader = ModelLoader(runner, torch.float32, WHOLE, layer_seconds=out_of_memory)
+    loader = ModelLoader(runner, [torch.float32], WHOLE, layer_seconds=out_of_memory)
     assert loader.load(stored(tmp_path)).default.variants == ("", "")
     runner.close()
 

@@ -1,4 +1,5 @@
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from model_store import (
 from model_store.manifest import Origin
 from service.engine.backend import DType
 from service.engine.cpu import CpuBackend
+from service.engine.measurements import Measurements
 from service.engine.model_loader import ModelLoader
 from service.engine.openvino_network import OpenVinoCompiler, OpenVinoNetwork, is_installed
 from service.engine.runner import Runner
@@ -58,7 +60,7 @@ def test_an_imported_network_may_have_to_answer_as_its_original(
     if imported:
         origin = Origin(layout="its own", file="wave.pth", digest=model.manifest.digest)
         model = replace(model, manifest=model.manifest.model_copy(update={"origin": origin}))
-    loader = ModelLoader(runner, torch.bfloat16, TileSizes(2**20), timed=False, faithful=faithful)
+    loader = ModelLoader(runner, [torch.bfloat16], TileSizes(2**20), timed=False, faithful=faithful)
     assert next(loader.load(model).default.network.parameters()).dtype == precision
 
 
@@ -144,6 +146,92 @@ def test_network_that_lower_precisions_change_runs_in_fp32(
     runner.close()
 
 
+class Slow(CpuBackend):
+    """Takes long in one precision, and remembers which were forgotten."""
+
+    def __init__(self, slow: torch.dtype) -> None:
+        super().__init__(threads=1, lanes=1)
+        self.forgotten: list[torch.dtype] = []
+        self._slow = slow
+
+    def run(
+        self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int = 1
+    ) -> list[Pixels | None]:
+        if next(network.parameters()).dtype == self._slow:
+            time.sleep(0.1)
+        return super().run(network, planes, statistics, fixed_batch)
+
+    def forget(self, network: Network) -> None:
+        self.forgotten.append(next(network.parameters()).dtype)
+
+
+HALF, BFLOAT = torch.float16, torch.bfloat16
+
+
+@pytest.mark.parametrize(("slow", "chosen", "other"), [(HALF, BFLOAT, HALF), (BFLOAT, HALF, BFLOAT)])
+def test_of_several_precisions_the_fastest_is_chosen_once(
+    tmp_path: Path, slow: torch.dtype, chosen: torch.dtype, other: torch.dtype, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(tmp_path)
+    backend, measurements = Slow(slow), Measurements()
+    runner = made(backend=backend)
+    loader = ModelLoader(runner, [HALF, BFLOAT], TileSizes(2**16), measurements=measurements)
+    with caplog.at_level("INFO"):
+        assert loader.load(stored(tmp_path)).default.precision == chosen
+        assert loader.load(stored(tmp_path)).default.precision == chosen
+    assert backend.forgotten == [other]
+    assert caplog.text.count(f"runs in {chosen}: ") == 1
+    shared = ModelLoader(runner, [HALF, BFLOAT], TileSizes(2**16), measurements=measurements)
+    assert shared.load(stored(tmp_path)).default.precision == chosen
+    assert backend.forgotten == [other]
+    runner.close()
+
+
+def test_of_several_precisions_one_that_changes_the_network_is_not_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(tmp_path)
+    model, check = stored(tmp_path), StoredModel.check
+
+    def exact_but_in(inexact: set[torch.dtype]) -> Callable[..., None]:
+        def checked(self: StoredModel, output: Tensor, precision: torch.dtype = torch.float32, **how: bool) -> None:
+            if precision in inexact:
+                raise GoldenMismatch(f"{self.manifest.label}: it is another one")
+            check(self, output, precision, **how)
+
+        return checked
+
+    for inexact, chosen in (({HALF}, BFLOAT), ({HALF, BFLOAT}, torch.float32)):
+        monkeypatch.setattr(StoredModel, "check", exact_but_in(inexact))
+        runner = made(backend=Slow(HALF))
+        loaded = ModelLoader(runner, [HALF, BFLOAT], TileSizes(2**16)).load(model)
+        assert loaded.default.precision == chosen
+        runner.close()
+    assert "wave@1: it is another one in torch.float16; it runs in another precision" in caplog.text
+    assert "wave@1: it is another one in torch.bfloat16; it runs in fp32" in caplog.text
+
+
+def test_a_network_that_needs_the_other_precision_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though another one of its architecture has shown the first to be faster."""
+    publish(tmp_path)
+    publish(tmp_path, "other", built=network(STYLE, seed=1))
+    runner = made(backend=Slow(BFLOAT))
+    loader = ModelLoader(runner, [HALF, BFLOAT], TileSizes(2**16))
+    assert loader.load(stored(tmp_path)).default.precision == HALF
+    check = StoredModel.check
+
+    def checked(self: StoredModel, output: Tensor, precision: torch.dtype = torch.float32, **how: bool) -> None:
+        if precision == HALF:
+            raise GoldenMismatch("it is another one")
+        check(self, output, precision, **how)
+
+    monkeypatch.setattr(StoredModel, "check", checked)
+    loaded = loader.load(stored(tmp_path, "other"))
+    assert loaded.default.precision == BFLOAT
+    assert loaded.default.cost_model.seconds(loaded.default.tiling.max_tile_pixels) >= 0.1
+    runner.close()
+
+
 def test_device_that_fails_while_a_network_is_loaded_is_lost(tmp_path: Path, runner: Runner) -> None:
     class Failing(TransformNetwork):
         def forward(self, image: Tensor, statistics: Tensor | None = None) -> Tensor:  # noqa: ARG002
@@ -164,7 +252,7 @@ def test_openvino_computes_what_it_takes_where_that_is_wanted(
     publish(tmp_path, built=network("c3s1-4,R4,c3s1-3"))
     publish(tmp_path, "whole", built=network("c3s1-4,c3s1-3", norm="instance"))
     runner, compiler = made(), OpenVinoCompiler(1, 1, torch.float32)
-    loader = ModelLoader(runner, torch.float32, TileSizes(10**6), compiler, only_if_faster=only_if_faster)
+    loader = ModelLoader(runner, [torch.float32], TileSizes(10**6), compiler, only_if_faster=only_if_faster)
     with caplog.at_level("INFO"):
         loaded = loader.load(stored(tmp_path))
     by_openvino = isinstance(loaded.default.network, OpenVinoNetwork)

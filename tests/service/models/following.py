@@ -35,7 +35,7 @@ def following(
     """Run a scenario with the models of some stores; the test says when they are read."""
     metrics = Metrics()
     runner = Runner(torch.device("cpu"), backend or CpuBackend(1, 1), 1, metrics)
-    loader = PoolLoader(RunnerPool([runner]), [ModelLoader(runner, torch.float32, TileSizes(2**20))])
+    loader = PoolLoader(RunnerPool([runner]), [ModelLoader(runner, [torch.float32], TileSizes(2**20))])
     residency = Residency(ResidencyLimits(resident_bytes), metrics)
     models = ModelRegistry(LoadFailures(poll_seconds), metrics)
     watcher = StoreWatcher([ModelStore(root) for root in roots], loader, residency, models, metrics, poll_seconds)

@@ -18,7 +18,7 @@ from tests.networks import network
 from tests.service.live import publish, serving
 
 SIZES = TileSizes(2**20)
-MADE = build_fingerprint(torch.device("cpu"), torch.float32, SIZES)
+MADE = build_fingerprint(torch.device("cpu"), SIZES)
 
 
 def served(root: Path) -> ServedModel:
@@ -41,6 +41,12 @@ def in_another_form(model: ServedModel) -> ServedModel:
     return replace(model, loaded=LoadedModel(replace(model.loaded.default, network=other), model.loaded.fp32))
 
 
+def in_another_precision(model: ServedModel) -> ServedModel:
+    stored = ModelStore(model.source.root).load(model.name).network
+    other = for_inference(stored, torch.bfloat16)
+    return replace(model, loaded=LoadedModel(replace(model.loaded.default, network=other), model.loaded.fp32))
+
+
 def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path) -> None:
     publish(tmp_path)
     model = served(tmp_path)
@@ -50,12 +56,13 @@ def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path
 
     publish(tmp_path, built=network(seed=1))
     in_form = replace(request, operation=Stylize(((in_another_form(model), 1.0),)))
+    reduced = in_another_precision(model)
     others = [
         (in_form, b"image", MADE),
         (request, b"other", MADE),
-        (request, b"image", build_fingerprint(torch.device("cpu"), torch.bfloat16, SIZES)),
-        (request, b"image", build_fingerprint(torch.device("cpu"), torch.float32, TileSizes(2**19))),
+        (request, b"image", build_fingerprint(torch.device("cpu"), TileSizes(2**19))),
         (replace(request, operation=Stylize(((by_openvino(model), 1.0),))), b"image", MADE),
+        (replace(request, operation=Stylize(((reduced, 1.0),))), b"image", MADE),
         (replace(request, output=OutputSpec((ImageFormat.PNG,), 91)), b"image", MADE),
         (replace(request, output=OutputSpec((ImageFormat.WEBP,), 90)), b"image", MADE),
         (replace(request, operation=Stylize(((served(tmp_path), 1.0),))), b"image", MADE),
