@@ -263,6 +263,12 @@ class SuperResolutionConfig(TrainConfig):
         "wanted, by their pixels and by the features at all style layers of the loss network (paper: 0)",
     )
     grid_weight: float = Field(0.0, ge=0, description="of patterns that repeat with the scale (paper: 0)")
+    repetition_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of errors that repeat with the scale over four periods: a perceptual or adversarial loss rewards "
+        "a weave that changes from place to place, which --grid-weight does not find (paper: 0)",
+    )
     loss_reduction: int = Field(
         1,
         ge=1,

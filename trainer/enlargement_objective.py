@@ -13,7 +13,7 @@ from trainer.discriminator import Discriminator, adversarial_loss, discriminator
 from trainer.errors import TrainerError
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
-from trainer.losses import feature_reconstruction, perceptual_distance, texture_loss
+from trainer.losses import feature_reconstruction, perceptual_distance, repeated_error, texture_loss
 from trainer.spectrum import GRID_PERIOD, grid_energy
 from trainer.step_inputs import StepInputs
 
@@ -66,6 +66,8 @@ class EnlargementObjective:
         if config.grid_weight:
             period = max(GRID_PERIOD, config.scale & -config.scale)
             terms["grid"] = config.grid_weight * grid_energy(enlarged, period)
+        if config.repetition_weight:
+            terms["repetition"] = config.repetition_weight * repeated_error(enlarged, wanted, config.scale)
         return terms
 
     @property

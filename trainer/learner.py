@@ -21,7 +21,7 @@ from trainer.task import Task
 
 ALONE = Ranks()
 
-DISCRIMINATOR_RATE = 8.0
+DISCRIMINATOR_RATE = 4.0
 """Its learning rate over the network's: it is to be ahead (Heusel et al. 2017, two time-scale update rule)."""
 
 

@@ -70,6 +70,20 @@ def _patches(features: Tensor, side: int) -> Tensor:
     return patches.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
 
 
+def repeated_error(found: Tensor, wanted: Tensor, period: int, count: int = 4) -> Tensor:
+    """The mean square of what repeats in the error of images (N, C, H, W) with a period, in pixels.
+
+    In windows of `count` × `count` periods, each overlapping half of the next, the error is averaged over the periods;
+    what is constant there is no repetition. A weave of standard deviation σ that the wanted images have not counts σ²,
+    also where it changes from window to window, and irregular errors a `count`²-th of that. Sides must be multiples of
+    the period, and have `count` of them.
+    """
+    phases = F.pixel_unshuffle(found.float() - wanted.float(), period)
+    repeated = F.avg_pool2d(phases, count, max(1, count // 2)).unflatten(1, (-1, period**2))
+    error: Tensor = repeated - repeated.mean(dim=2, keepdim=True)
+    return error.square().mean()
+
+
 def total_variation(image: Tensor) -> Tensor:
     """Squared differences of neighbouring pixels, summed over C, H and W, averaged over the batch (paper §3.2)."""
     across = (image[..., :, 1:] - image[..., :, :-1]).float().square().sum()

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -47,6 +48,12 @@ def last(target: str, keyword: str) -> str:
 def environment(target: str) -> dict[str, str]:
     pairs = (pair for keyword, arguments in image(target) if keyword == "ENV" for pair in shlex.split(arguments))
     return dict(pair.split("=", 1) for pair in pairs)
+
+
+def test_base_image_is_pinned_by_its_digest() -> None:
+    (base,) = [arguments for keyword, arguments in instructions() if keyword == "ARG" and arguments.startswith("BASE=")]
+    assert re.fullmatch(r"BASE=python:3\.1\d-slim-\w+@sha256:[0-9a-f]{64}", base)
+    assert {arguments.split()[0] for keyword, arguments in instructions() if keyword == "FROM"} >= {"${BASE}"}
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from trainer.losses import (
     feature_reconstruction,
     gram_matrix,
     perceptual_distance,
+    repeated_error,
     style_reconstruction,
     texture_loss,
     total_variation,
@@ -150,3 +151,36 @@ def test_texture_loss_compares_gram_matrices_of_patches() -> None:
     assert texture_loss(moved, target).item() == pytest.approx(0, abs=1e-9)
     assert texture_loss(target.roll(8, dims=2)[..., :16, :], target[..., :16, :]).item() > 1e-3
     assert texture_loss(torch.zeros_like(target), target).item() == pytest.approx(1)
+
+
+def weave(period: int, *size: int) -> torch.Tensor:
+    """A random pattern of mean 0 and variance 1 that repeats with a period."""
+    tile = torch.randn(1, 3, period, period, generator=torch.Generator().manual_seed(0))
+    tile = (tile - tile.mean(dim=(2, 3), keepdim=True)) / tile.std(dim=(2, 3), correction=0, keepdim=True)
+    return tile.repeat(1, 1, size[0] // period, size[1] // period)
+
+
+def test_an_error_that_repeats_counts_its_square() -> None:
+    wanted = torch.rand(1, 3, 64, 48)
+    assert repeated_error(wanted, wanted, 4).item() == 0
+    assert repeated_error(wanted + 0.1 * weave(4, 64, 48), wanted, 4).item() == pytest.approx(0.01, rel=1e-4)
+    assert repeated_error(wanted + 0.1 * weave(2, 64, 48), wanted, 4).item() == pytest.approx(0.01, rel=1e-4)
+    assert repeated_error(wanted + 0.3, wanted, 4).item() == pytest.approx(0, abs=1e-9)  # a shift of colour
+
+
+def test_an_error_that_changes_from_place_to_place_counts_there() -> None:
+    changing = weave(4, 64, 64) * torch.cat([torch.ones(64, 32), -torch.ones(64, 32)], dim=1)
+    wanted = torch.rand(1, 3, 64, 64)
+    assert repeated_error(wanted + 0.1 * changing, wanted, 4).item() > 0.8 * 0.01
+    local = torch.zeros(64, 64)
+    local[16:48, 16:48] = 1
+    assert repeated_error(wanted + 0.1 * weave(4, 64, 64) * local, wanted, 4).item() > 0.8 * 0.01 / 4
+
+
+def test_an_irregular_error_counts_little() -> None:
+    noise = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    assert repeated_error(0.1 * noise, torch.zeros_like(noise), 4).item() == pytest.approx(0.01 / 16, rel=0.1)
+    other = weave(8, 256, 256) - weave(4, 256, 256)
+    whole = repeated_error(weave(8, 256, 256), torch.zeros_like(noise), 8).item()
+    assert repeated_error(other, torch.zeros_like(noise), 8).item() > 0
+    assert whole == pytest.approx(1, rel=1e-4)
