@@ -19,8 +19,9 @@ from benchmarks import limits, networks
 from benchmarks.clock import Stopwatch
 from benchmarks.report import Row, Tables, Value
 from benchmarks.stats import median
-from model_store import PRECISIONS, Architecture, TransformNetwork, for_inference
+from model_store import PRECISIONS, Architecture, LayerForm, TransformNetwork, for_inference
 from service.engine.device import choose_devices, choose_precisions
+from service.engine.layer_forms import choose_forms, seconds_on_gpu
 
 Build = Callable[[], TransformNetwork]
 NETWORKS: Mapping[str, Build] = {"style": networks.style, "x4": networks.upscale_4}
@@ -67,15 +68,27 @@ def run(chosen: Namespace, built: Mapping[str, Build] = NETWORKS, sizes: limits.
     roof = Roofline(float(found["peak GFLOP/s"] or 0) * 1e9, bandwidth)
     tables: dict[str, list[Row]] = {"Limits": [{**found, "GB/s": bandwidth / 1e9}]}
     for name in chosen.networks:
-        fast = for_inference(built[name](), precision)
-        tables[f"{name}, {chosen.side}×{chosen.side}, batch {chosen.batch}"] = list(_rows(fast, chosen, device, roof))
+        network = built[name]()
+        works = layer_work(for_inference(network, precision), _plane(network, chosen.side, chosen.batch))
+        fast = for_inference(network, precision, _served_forms(network, precision, device))
+        rows = list(_rows(fast, works, chosen, device, roof))
+        tables[f"{name}, {chosen.side}×{chosen.side}, batch {chosen.batch}"] = rows
     return tables
 
 
-def _rows(fast: TransformNetwork, chosen: Namespace, device: torch.device, roof: Roofline) -> Iterator[Row]:
-    """A row for each layer, one for the time outside of layers, and one for the whole network."""
+def _served_forms(network: TransformNetwork, precision: torch.dtype, device: torch.device) -> Mapping[int, LayerForm]:
+    """The forms of thin layers in which the service computes the network: on a GPU the fastest ones."""
+    return choose_forms(network, precision, seconds_on_gpu(device)) if device.type == "cuda" else {}
+
+
+def _rows(
+    fast: TransformNetwork, works: Sequence[Work], chosen: Namespace, device: torch.device, roof: Roofline
+) -> Iterator[Row]:
+    """A row for each layer, one for the time outside of layers, and one for the whole network.
+
+    `works`: of the layers in their usual forms, whatever else those do that are measured.
+    """
     plane = _plane(fast, chosen.side, chosen.batch)
-    works = layer_work(fast, plane)
     times, whole = _measure(fast.to(device), plane.to(device), chosen.rounds)
     names = str(Architecture.parse(fast.spec.architecture)).split(",")
     labels = [label for name in names for label in _expand_repeats(name)]
