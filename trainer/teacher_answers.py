@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from model_store.durable import replace_file
 from trainer.config import AnswersConfig
-from trainer.data import Photographs, random_exact_crop
+from trainer.data import Photographs, downscaled, random_exact_crop
 from trainer.errors import RunError
 from trainer.hardware import Hardware
 from trainer.pairs import DegradedPhotographs, pack, unpack
@@ -104,7 +104,7 @@ def compute_answers(config: AnswersConfig, hardware: Hardware) -> int:
         low, _ = unpack(pairs.batch(number), config.scale)
         with hardware.autocast():
             answer = teacher.answer(hardware.images(low))
-        answers.write(number, low[0], (answer[0] * 255).round().to(torch.uint8).cpu())
+        answers.write(number, low[0], to_bytes(answer[0] * 255).cpu())
     return len(missing)
 
 
@@ -125,7 +125,8 @@ def _manifest(config: AnswersConfig, teacher: Teacher, pairs: Photographs) -> An
 class AnsweredPhotographs(Photographs):
     """As Photographs, whose batches are pairs: a damaged and reduced photograph, and the teacher's answer to it.
 
-    Each is a random square of a kept answer, in one of eight orientations. Every answer is used once an epoch.
+    Each is a random square of a kept answer, in one of eight orientations. Every answer is used once an epoch. Answers
+    of a multiple of the scale are reduced: a teacher that enlarges ×4 also teaches a network that enlarges ×2.
     """
 
     def __init__(
@@ -142,18 +143,19 @@ class AnsweredPhotographs(Photographs):
     ) -> None:
         """`count`: how many of the answers; `folder`: of the photographs; `side`: of the squares of the answers.
 
-        Raises RunError where there are fewer answers, or those of another scale, or too small ones.
+        Raises RunError where there are fewer answers, or too small ones, or those of a scale that is no multiple.
         """
         super().__init__(folder, side, size, random_exact_crop, seed=seed, prefetch=prefetch)
         self.manifest = answers.manifest()
         self._answers, self._count, self._answers_seed = answers, count, seed
         self._low_side = side // scale
         self._check(scale)
+        self._reduction = self.manifest.scale // scale
 
     def _check(self, scale: int) -> None:
         manifest, missing = self.manifest, self._answers.missing(self._count)
-        if manifest.scale != scale:
-            raise RunError(f"{self._answers.folder} has answers ×{manifest.scale}, not ×{scale}")
+        if manifest.scale % scale:
+            raise RunError(f"{self._answers.folder} has answers ×{manifest.scale}, not ×{scale} or a multiple of that")
         if self._low_side > manifest.side - 2 * MARGIN:
             most = scale * (manifest.side - 2 * MARGIN)
             raise RunError(f"{self._answers.folder} has answers for --image-size up to {most}")
@@ -180,7 +182,13 @@ class AnsweredPhotographs(Photographs):
         epoch, index = divmod(position, self._count)
         order = np.random.default_rng((self._answers_seed, epoch, 1)).permutation(self._count)
         low, answer = self._answers.read(int(order[index]))
-        return random_square(pack(low[None], answer[None]), self._low_side, rng)
+        wanted = to_bytes(downscaled(answer[None].float(), self._reduction))
+        return random_square(pack(low[None], wanted), self._low_side, rng)
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Values of 0 to 255 as uint8, rounded and limited."""
+    return images.round().clamp(0, 255).to(torch.uint8)
 
 
 def random_square(pairs: Tensor, side: int, rng: np.random.Generator) -> Tensor:

@@ -83,8 +83,27 @@ def test_answers_that_cannot_be_learned_from_are_refused(tmp_path: Path) -> None
         answered(tmp_path, count=5)
     with pytest.raises(RunError, match="up to 24"):
         answered(tmp_path, side=26)
-    with pytest.raises(RunError, match="×2, not ×4"):
+    with pytest.raises(RunError, match="×2, not ×4 or a multiple of that"):
         answered(tmp_path, scale=4)
+
+
+def test_answers_of_a_multiple_of_the_scale_are_reduced(tmp_path: Path) -> None:
+    config = answers_config(tmp_path)
+    kept = AnswersFolder(config.answers)
+    compute_answers(config, CPU)
+    manifest = kept.manifest().model_copy(update={"scale": 4})
+    ramp = torch.linspace(0, 255, 80)[None, None, :].expand(3, 80, 80).round().to(torch.uint8)
+    larger = AnswersFolder(tmp_path / "larger")
+    larger.begin(manifest)
+    for number in range(3):
+        larger.write(number, kept.read(number)[0], ramp)
+    pairs = AnsweredPhotographs(larger, 3, tmp_path / "photos", 16, 1, scale=2, seed=0)
+    low, wanted = unpack(pairs.batch(0), 2)
+    assert (low.shape, wanted.shape) == ((1, 3, 8, 8), (1, 3, 16, 16))
+    slopes = {abs(wanted.float().diff(dim=axis)).mean().round().item() for axis in (2, 3)}
+    assert slopes == {0, 6}  # twice that of the ramp, along one axis
+    with pytest.raises(RunError, match="×4, not ×3"):
+        AnsweredPhotographs(larger, 3, tmp_path / "photos", 18, 1, scale=3, seed=0)
 
 
 def test_squares_of_both_images_show_the_same_place_away_from_the_borders() -> None:
