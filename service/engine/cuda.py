@@ -113,6 +113,7 @@ class CudaBackend:
         """See `Backend`."""
         with self._lock:
             self._discard([key for key in self._graphs if key.is_of(network)])
+            self._statistics_graphs.forget(network)
 
     @contextmanager
     def launch_lock(self) -> Iterator[None]:

@@ -53,6 +53,14 @@ class StatisticsGraphs:
         (statistics,) = graph.replay(network, [thumbnail])
         return statistics
 
+    def forget(self, network: Network) -> None:
+        """Drop the graphs of networks of this one's architecture, precision and forms of layers."""
+        keys = [key for key in self._graphs if key.is_of(network)]
+        if keys:
+            self._before_eviction()
+        for key in keys:
+            self._graphs.discard(key)
+
     def clear(self) -> None:
         """Drop all graphs."""
         self._graphs.clear()

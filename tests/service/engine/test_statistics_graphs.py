@@ -108,3 +108,21 @@ def test_graph_that_cannot_be_captured_is_tried_again() -> None:
     assert torch.equal(graphs.measure(style, small(20)), style.statistics(small(20)))
     graphs.clear()
     assert not graphs.shapes
+
+
+@torch.inference_mode()
+def test_graphs_of_one_precision_are_forgotten() -> None:
+    capturer, waited = Capturer(), list[None]()
+    graphs = StatisticsGraphs(capturer.capture, lambda: waited.append(None))
+    (style,) = styles(1)
+    (other,) = styles(1)
+    reduced = other.to(torch.bfloat16)
+    for _ in range(2):
+        graphs.measure(style, small(20))
+        graphs.measure(reduced, small(24))
+    assert len(graphs.shapes) == 2
+    graphs.forget(reduced)
+    assert [shape[2] for shape in graphs.shapes] == [20]
+    assert len(waited) == 1
+    graphs.forget(reduced)
+    assert len(waited) == 1
