@@ -256,18 +256,12 @@ class SuperResolutionConfig(TrainConfig):
         description="of the perceptual distance: features at all style layers of the loss network, divided by their "
         "norm, of images that are shifted and zoomed at random (paper: 0)",
     )
-    adversarial_weight: float = Field(
-        0.0,
-        ge=0,
-        description="of the verdict of a discriminator, which learns meanwhile to tell the network's images from those "
-        "wanted, by their pixels and by the features at all style layers of the loss network (paper: 0)",
-    )
     grid_weight: float = Field(0.0, ge=0, description="of patterns that repeat with the scale (paper: 0)")
     repetition_weight: float = Field(
         0.0,
         ge=0,
-        description="of errors that repeat with the scale over four periods: a perceptual or adversarial loss rewards "
-        "a weave that changes from place to place, which --grid-weight does not find (paper: 0)",
+        description="of errors that repeat with the scale over four periods: a perceptual loss rewards a weave "
+        "that changes from place to place, which --grid-weight does not find (paper: 0)",
     )
     loss_reduction: int = Field(
         1,

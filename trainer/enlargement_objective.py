@@ -1,4 +1,4 @@
-"""The losses of super-resolution: of pixels, of the loss network's features, and of a discriminator's verdict."""
+"""The objective of super-resolution: losses of pixels and of the loss network's features."""
 
 from collections.abc import Collection, Mapping
 
@@ -9,7 +9,6 @@ from torch import Tensor
 from trainer.augmentation import ZOOMS, Window, random_shift, random_zoom, zoomed
 from trainer.config import SuperResolutionConfig
 from trainer.data import downscaled
-from trainer.discriminator import Discriminator, adversarial_loss, discriminator_loss
 from trainer.errors import TrainerError
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
@@ -25,7 +24,7 @@ Pairs = Mapping[str, tuple[Tensor, Tensor]]
 
 
 class EnlargementObjective:
-    """The weighted terms of the loss of enlarged images, and the networks that some of them need.
+    """The weighted terms of the loss of enlarged images, and the loss network that some of them need.
 
     The constructor raises TrainerError for options that contradict each other, and where the loss network would get too
     few pixels.
@@ -35,12 +34,7 @@ class EnlargementObjective:
         self._config, self._hardware = config, hardware
         self.loss_network = self._load_loss_network()
         """None where no term needs it."""
-        self.discriminator: Discriminator | None = None
-        """None without --adversarial-weight."""
         self._check()
-        if self.loss_network and config.adversarial_weight:
-            self.discriminator = self._new_discriminator(self.loss_network)
-            hardware.place(self.discriminator)
 
     def inputs(self, side: int, rng: np.random.Generator) -> StepInputs:
         """What the terms of a step need beside the images, which have `side` pixels a side."""
@@ -48,10 +42,10 @@ class EnlargementObjective:
             return StepInputs({})
         fixed_shape = self._hardware.fixed_shapes
         window = random_shift(side, self._config.shift, rng, fixed_shape=fixed_shape)._asdict()
-        return StepInputs(window, random_zoom(rng, fixed_shape=fixed_shape) if self._sees_zoomed else {})
+        return StepInputs(window, random_zoom(rng, fixed_shape=fixed_shape) if self._config.perceptual_weight else {})
 
     def __call__(self, enlarged: Tensor, wanted: Tensor, inputs: StepInputs) -> dict[str, Tensor]:
-        """The terms; the discriminator's has no gradient for `enlarged`."""
+        """The terms, whose sum is minimised."""
         config = self._config
         terms = {"pixel": config.pixel_weight * self._pixel_loss(enlarged, wanted)}
         if self.loss_network:
@@ -59,10 +53,10 @@ class EnlargementObjective:
             both = [window.of(images) for images in (enlarged, wanted)]
             seen = [downscaled(images, config.loss_reduction) for images in both]
             terms |= self._feature_terms(self.loss_network, *seen)
-            if self._sees_zoomed:
+            if config.perceptual_weight:
                 factor, mirrored = inputs.constants["factor"], bool(inputs.constants["mirrored"])
                 both = [zoomed(images, factor, mirrored=mirrored) for images in seen]
-                terms |= self._zoomed_terms(self.loss_network, *both)
+                terms["perceptual"] = self._perceptual_term(self.loss_network, *both)
         if config.grid_weight:
             period = max(GRID_PERIOD, config.scale & -config.scale)
             terms["grid"] = config.grid_weight * grid_energy(enlarged, period)
@@ -70,23 +64,13 @@ class EnlargementObjective:
             terms["repetition"] = config.repetition_weight * repeated_error(enlarged, wanted, config.scale)
         return terms
 
-    @property
-    def _sees_zoomed(self) -> bool:
-        return bool(self._config.perceptual_weight or self._config.adversarial_weight)
-
     def _load_loss_network(self) -> LossNetwork | None:
         config = self._config
-        if not (config.feature_weight or config.texture_weight or self._sees_zoomed):
+        if not (config.feature_weight or config.texture_weight or config.perceptual_weight):
             return None
         network = load_loss_network(config.loss_network, config.loss_layout, config.loss_pooling)
         self._hardware.place(network)
         return network
-
-    def _new_discriminator(self, loss_network: LossNetwork) -> Discriminator:
-        features = loss_network(torch.zeros(1, 3, 64, 64), loss_network.layout.style_layers)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(self._config.seed)
-            return Discriminator({layer: values.shape[1] for layer, values in features.items()})
 
     def _check(self) -> None:
         """Raise TrainerError for crops that are too small for the loss network, and --loss-reduction without one."""
@@ -94,17 +78,16 @@ class EnlargementObjective:
         if self.loss_network is None:
             if config.loss_reduction > 1:
                 raise TrainerError(
-                    "--loss-reduction is nothing without --feature-weight, --texture-weight, --perceptual-weight or "
-                    "--adversarial-weight"
+                    "--loss-reduction is nothing without --feature-weight, --texture-weight or --perceptual-weight"
                 )
             return
         crop = self._hardware.images(torch.zeros(1, 3, config.image_size, config.image_size, dtype=torch.uint8))
         least = downscaled(crop[..., config.image_size // 16 :, config.image_size // 16 :], config.loss_reduction)
         try:
             self._feature_terms(self.loss_network, least, least)
-            if self._sees_zoomed:
+            if config.perceptual_weight:
                 least = zoomed(least, ZOOMS[0])
-                self._features(self.loss_network, least, least, self.loss_network.layout.style_layers)
+                self._perceptual_term(self.loss_network, least, least)
         except RuntimeError as error:
             size = f"--image-size {config.image_size} with --loss-reduction {config.loss_reduction}"
             raise TrainerError(f"{size} leaves the loss network {least.shape[-1]} pixels a side, too few") from error
@@ -128,30 +111,10 @@ class EnlargementObjective:
             terms["texture"] = config.texture_weight * torch.stack(shares).mean()
         return terms
 
-    def _zoomed_terms(self, loss_network: LossNetwork, enlarged: Tensor, wanted: Tensor) -> dict[str, Tensor]:
-        """The weighted terms of all style layers: `perceptual`, `adversarial` and `discriminator`."""
-        pairs, terms = self._features(loss_network, enlarged, wanted, loss_network.layout.style_layers), {}
-        if self._config.perceptual_weight:
-            terms["perceptual"] = self._config.perceptual_weight * perceptual_distance([*pairs.values()])
-        if self.discriminator:
-            terms |= self._adversarial_terms(self.discriminator, (enlarged, wanted), pairs)
-        return terms
-
-    def _adversarial_terms(
-        self, discriminator: Discriminator, images: tuple[Tensor, Tensor], pairs: Pairs
-    ) -> dict[str, Tensor]:
-        """The network's term, and that from which the discriminator learns; no gradient of one reaches the other."""
-        enlarged, wanted = images
-        found = {layer: features for layer, (features, _) in pairs.items()}
-        target = {layer: features for layer, (_, features) in pairs.items()}
-        with self._hardware.autocast():
-            judged = discriminator.judge(enlarged, found)
-            seen = discriminator(enlarged.detach(), {layer: values.detach() for layer, values in found.items()})
-            expected = discriminator(wanted, target)
-        return {
-            "adversarial": self._config.adversarial_weight * adversarial_loss(judged),
-            "discriminator": discriminator_loss(seen, expected),
-        }
+    def _perceptual_term(self, loss_network: LossNetwork, enlarged: Tensor, wanted: Tensor) -> Tensor:
+        """The weighted perceptual distance at all style layers."""
+        pairs = self._features(loss_network, enlarged, wanted, loss_network.layout.style_layers)
+        return self._config.perceptual_weight * perceptual_distance([*pairs.values()])
 
     def _features(self, loss_network: LossNetwork, enlarged: Tensor, wanted: Tensor, layers: Collection[str]) -> Pairs:
         """At each layer the features of both images; only those of `enlarged` have a gradient."""

@@ -1,10 +1,9 @@
-"""What a step of training changes: the network, its average, the discriminator, and the state of the optimiser."""
+"""What a step of training changes: the network, its average, and the state of the optimiser."""
 
 import copy
 import math
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
-from itertools import chain
+from collections.abc import Collection, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -21,9 +20,6 @@ from trainer.task import Task
 
 ALONE = Ranks()
 
-DISCRIMINATOR_RATE = 4.0
-"""Its learning rate over the network's: it is to be ahead (Heusel et al. 2017, two time-scale update rule)."""
-
 
 class Learner:
     """Trains the network of a task, step by step. Steps are counted from 1."""
@@ -36,18 +32,12 @@ class Learner:
         self._config = config
         self._ranks = ranks
         self._network = task.network.train()
-        self._discriminator = task.discriminator
-        self._trained = [network for network in (task.network, task.discriminator) if network is not None]
         device = task.hardware.device
         self._share = torch.zeros((), device=device)
         """Of the network's weights in their new average."""
+        rate = _rate_on(device) if recorder else config.learning_rate
         self._optimizer = torch.optim.Adam(
-            [
-                {"params": [*network.parameters()], "lr": _rate_on(device) if recorder else rate}
-                for network, rate in zip(self._trained, _rates(config.learning_rate), strict=False)
-            ],
-            fused=True,
-            capturable=recorder is not None,
+            self._network.parameters(), lr=rate, fused=True, capturable=recorder is not None
         )
         self._run: Compute = self._compute
         if recorder:
@@ -63,33 +53,29 @@ class Learner:
         self._recent.append(self._run(inputs))
 
     def _set_learning_rate(self, rate: float) -> None:
-        for group, own in zip(self._optimizer.param_groups, _rates(rate), strict=False):
+        for group in self._optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(own)  # a graph reads it there
+                group["lr"].fill_(rate)  # a graph reads it there
             else:
-                group["lr"] = own
+                group["lr"] = rate
 
     def _compute(self, inputs: Sequence[StepInputs]) -> dict[str, Tensor]:
         """A step, with the learning rate and the share as they are set; all that a graph records."""
         self._optimizer.zero_grad(set_to_none=True)
         terms = _accumulate_gradient(self._task, inputs)
-        gradients = [weight.grad for weight in self._weights() if weight.grad is not None]
+        gradients = [weight.grad for weight in self._network.parameters() if weight.grad is not None]
         self._ranks.average([*gradients, *terms.values()])
-        most = self._config.clip or math.inf
-        norm, *_ = [nn.utils.clip_grad_norm_(network.parameters(), most) for network in self._trained]
+        norm = nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip or math.inf)
         self._optimizer.step()
         update_average(self.average, self._network, self._share)
         return {**terms, "gradient": norm.detach()}
-
-    def _weights(self) -> Iterator[nn.Parameter]:
-        return chain.from_iterable(network.parameters() for network in self._trained)
 
     def _changed(self) -> dict[str, list[Tensor]]:
         """What a step changes."""
         kept = self._optimizer.state.values()
         return {
-            "weights": [*self._weights()],
-            "statistics": [*chain.from_iterable(network.buffers() for network in self._trained)],
+            "weights": [*self._network.parameters()],
+            "statistics": [*self._network.buffers()],
             "averages": [*self.average.state_dict().values()],
             **{name: [values[name] for values in kept] for name in ("exp_avg", "exp_avg_sq", "step")},
         }
@@ -106,24 +92,18 @@ class Learner:
     def state(self, step: int) -> State:
         """Everything that a resumed run needs. Raises TrainingDiverged where it is not worth that."""
         return {
-            **self.state_of_networks(),
             "step": step,
+            "network": self._network.state_dict(),
+            "average": self.average.state_dict(),
             "optimizer": self._optimizer_state(step),
             "losses": self.losses(step),
             "fingerprint": self._task.fingerprint,
         }
 
-    def state_of_networks(self) -> State:
-        """The weights of the network, of its average, and of the discriminator where there is one."""
-        networks = {"network": self._network, "average": self.average, "discriminator": self._discriminator}
-        return {name: network.state_dict() for name, network in networks.items() if network is not None}
-
     def restore(self, saved: State) -> int:
         """Go on from a saved state; returns its step."""
         self._network.load_state_dict(saved["network"])
         self.average.load_state_dict(saved["average"])
-        if self._discriminator:
-            self._discriminator.load_state_dict(saved["discriminator"])
         own = [{name: group[name] for name in ("lr", "capturable")} for group in self._optimizer.param_groups]
         self._optimizer.load_state_dict(saved["optimizer"])
         for group, options in zip(self._optimizer.param_groups, own, strict=True):
@@ -133,11 +113,8 @@ class Learner:
     def _optimizer_state(self, step: int) -> dict[str, Any]:
         """The same whether steps are graphs or not."""
         state = self._optimizer.state_dict()
-        rates = _rates(learning_rate(self._config, step - 1))
-        groups = [
-            group | {"lr": rate, "capturable": False} for group, rate in zip(state["param_groups"], rates, strict=False)
-        ]
-        return state | {"param_groups": groups}
+        usual = {"lr": learning_rate(self._config, step - 1), "capturable": False}
+        return state | {"param_groups": [group | usual for group in state["param_groups"]]}
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -181,11 +158,6 @@ def _accumulate_gradient(task: Task, inputs: Sequence[StepInputs]) -> dict[str, 
         torch.stack(list(terms.values())).sum().backward()
         shares.append({name: term.detach() for name, term in terms.items()})
     return {name: torch.stack([share[name] for share in shares]).sum() for name in shares[0]}
-
-
-def _rates(rate: float) -> tuple[float, float]:
-    """The learning rates of the network and of a discriminator, for that of a step."""
-    return rate, DISCRIMINATOR_RATE * rate
 
 
 def _rate_on(device: torch.device) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model_store import Draft, NetworkSpec, TransformNetwork, area_reduced
 from model_store.networks.reduction import is_own_thumbnail, with_grain
@@ -29,8 +29,6 @@ from trainer.task_parts import crops_of, new_network
 
 class StyleTask:
     """Trains a network to paint photographs in the style of one painting."""
-
-    discriminator: nn.Module | None = None
 
     def __init__(self, config: StyleConfig, hardware: Hardware) -> None:
         self.config, self.hardware = config, hardware

@@ -51,7 +51,6 @@ class SuperResolutionTask:
         self.network = new_network(config, spec)
         hardware.place(self.network)
         self.objective = EnlargementObjective(config, hardware)
-        self.discriminator = self.objective.discriminator
 
     @property
     def fingerprint(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from model_store import Draft, TransformNetwork
 from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
@@ -21,10 +21,6 @@ class Task(Protocol):
     network: TransformNetwork
     hardware: Hardware
     photographs: Photographs
-
-    @property
-    def discriminator(self) -> nn.Module | None:
-        """A network that learns beside it, for a term of its loss; it is not published."""
 
     @property
     def fingerprint(self) -> str:

@@ -1,70 +1,50 @@
-import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.trainer.samples import loss_network_file, upscale_config
-from trainer.config import SuperResolutionConfig
+from trainer.enlargement_objective import EnlargementObjective
 from trainer.hardware import Hardware
-from trainer.learner import Learner
-from trainer.super_resolution import SuperResolutionTask
-from trainer.task import build
+from trainer.losses import repeated_error
+
+ENLARGED, WANTED = (torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) for seed in range(2))
+
+WEIGHTS = {
+    "feature": "feature_weight",
+    "texture": "texture_weight",
+    "perceptual": "perceptual_weight",
+    "grid": "grid_weight",
+    "repetition": "repetition_weight",
+}
 
 
-def adversarial(folder: Path, **options: Any) -> SuperResolutionConfig:
+def terms(folder: Path, **options: Any) -> dict[str, Tensor]:
+    """The terms for two images that have nothing in common."""
     network = str(loss_network_file(folder / "loss.safetensors"))
-    fields = {"loss_network": network, "adversarial_weight": 0.5, "image_size": 48, "precision": "fp32"}
-    return upscale_config(folder, **fields | options)
+    config = upscale_config(folder, loss_network=network, image_size=64, **options)
+    objective = EnlargementObjective(config, Hardware.of("cpu", "fp32"))
+    return objective(ENLARGED, WANTED, objective.inputs(64, np.random.default_rng(0)))
 
 
-def task_of(config: SuperResolutionConfig) -> SuperResolutionTask:
-    task = build(config, Hardware.of("cpu", "fp32"))
-    assert isinstance(task, SuperResolutionTask)
-    return task
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_a_term_is_there_where_it_has_a_weight_and_is_proportional_to_it(tmp_path: Path, name: str) -> None:
+    once, twice = (terms(tmp_path, **{WEIGHTS[name]: weight}) for weight in (1.0, 2.0))
+    assert set(once) == {"pixel", name}
+    assert once[name].item() > 0
+    assert twice[name].item() == pytest.approx(2 * once[name].item())
 
 
-def test_the_discriminator_has_a_term_that_the_network_does_not_feel(tmp_path: Path) -> None:
-    task = task_of(adversarial(tmp_path))
-    assert task.discriminator is not None
-    terms = task.losses(task.inputs(task.photographs.batch(0), 0))
-    assert set(terms) == {"pixel", "adversarial", "discriminator"}
-    terms["discriminator"].backward(retain_graph=True)
-    assert all(weight.grad is None for weight in task.network.parameters())
-    felt = [weight.grad.clone() for weight in task.discriminator.parameters() if weight.grad is not None]
-    assert len(felt) == len([*task.discriminator.parameters()])
-    terms["adversarial"].backward()
-    assert all(weight.grad is not None for weight in task.network.parameters())
-    again = [weight.grad for weight in task.discriminator.parameters() if weight.grad is not None]
-    assert all(torch.equal(one, other) for one, other in zip(felt, again, strict=True))
+def test_repetitions_are_those_of_the_scale(tmp_path: Path) -> None:
+    found = terms(tmp_path, repetition_weight=3.0)["repetition"]
+    assert found.item() == pytest.approx(3 * repeated_error(ENLARGED, WANTED, 2).item())
 
 
-def test_the_adversarial_term_has_its_weight_and_needs_no_other_term(tmp_path: Path) -> None:
-    single, double = (task_of(adversarial(tmp_path, adversarial_weight=weight)) for weight in (0.5, 1.0))
-    batch = single.photographs.batch(0)
-    terms, twice = (task.losses(task.inputs(batch, 0)) for task in (single, double))
-    assert twice["adversarial"].item() == pytest.approx(2 * terms["adversarial"].item())
-    assert twice["discriminator"].item() == pytest.approx(terms["discriminator"].item())
-
-
-def test_both_networks_learn_and_a_resumed_run_goes_on_with_both(tmp_path: Path) -> None:
-    config = adversarial(tmp_path)
-    one, other = (Learner(task_of(config), config) for _ in range(2))
-    before = copy.deepcopy(one.state_of_networks())
-    batches = list(task_of(config).photographs.batches(0, 2))
-    one.step(batches[0], 1)
-    changed = one.state_of_networks()
-    assert all(
-        any(not torch.equal(changed[part][name], value) for name, value in before[part].items() if "weight" in name)
-        for part in ("network", "discriminator")
-    )
-    assert other.restore(copy.deepcopy(one.state(1))) == 1
-    for learner in (one, other):
-        learner.step(batches[1], 2)
-    first, second = one.state_of_networks(), other.state_of_networks()
-    assert all(torch.equal(first[part][name], second[part][name]) for part in first for name in first[part])
-
-
-def test_without_a_weight_there_is_no_discriminator(tmp_path: Path) -> None:
-    assert task_of(adversarial(tmp_path, adversarial_weight=0.0)).discriminator is None
+def test_pixels_are_compared_by_either_loss(tmp_path: Path) -> None:
+    difference = ENLARGED - WANTED
+    assert terms(tmp_path)["pixel"].item() == pytest.approx(difference.abs().mean().item())
+    squared = terms(tmp_path, pixel_loss="l2", pixel_weight=2.0)["pixel"]
+    assert squared.item() == pytest.approx(2 * difference.square().mean().item())

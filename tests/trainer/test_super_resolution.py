@@ -75,7 +75,7 @@ def test_loss_reduction_is_the_size_of_the_loss_networks_input(tmp_path: Path) -
         ({"texture_weight": 1.0}, "leaves the loss network 30 pixels a side, too few"),
         (
             {"loss_reduction": 2},
-            "is nothing without --feature-weight, --texture-weight, --perceptual-weight or --adversarial-weight",
+            "is nothing without --feature-weight, --texture-weight or --perceptual-weight",
         ),
     ],
 )
