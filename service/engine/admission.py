@@ -214,7 +214,7 @@ class Admission(Generic[Model]):
             self.patience.observe(self._clock() - request.times.admitted, left=left)
 
     def _check(self, requests: Sequence[InferenceRequest[Model]], frames: int, deadline: Deadline) -> None:
-        if deadline.accepted:
+        if deadline.admitted_before:
             self._check_pixels(requests, frames)
             return
         self._check_limits(requests, frames)

@@ -16,7 +16,7 @@ class Deadline:
     """Whether the client has named no timeout: then it may leave before."""
     grace: float = 0.0
     """Seconds for which an admitted answer is still computed that is late, since the device became slower."""
-    accepted: bool = False
+    admitted_before: bool = False
     """Whether another replica had admitted the request, and was lost."""
 
     @property

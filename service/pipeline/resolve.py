@@ -29,7 +29,7 @@ class Timeout:
     arrived: float = field(default_factory=monotonic)
     grace: float = 0.0
     """Seconds by which an answer may be late, once it was admitted, for a client that names no timeout."""
-    accepted: bool = False
+    admitted_before: bool = False
     """See `Deadline`."""
 
     @property
@@ -46,7 +46,7 @@ class Timeout:
         """That of a request that is admitted now."""
         begin = self.arrived if self.named else monotonic()
         grace = 0.0 if self.named else self.grace
-        return Deadline(begin + self.seconds, self.priority, self.named is None, grace, self.accepted)
+        return Deadline(begin + self.seconds, self.priority, self.named is None, grace, self.admitted_before)
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,12 @@ def resolve(
     mask: bytes | None = None,
     default_timeout: float | None = None,
     *,
-    accepted: bool = False,
+    admitted_before: bool = False,
 ) -> ResolvedRequest:
     """Look up what a request names.
 
-    `default_timeout` (seconds) overrides that of the settings, and what comes after it is given up; `accepted`: see
-    `Deadline`. Without either an answer that was admitted is given up when the longest timeout is over.
+    `default_timeout` (seconds) overrides that of the settings, and what comes after it is given up; `admitted_before`:
+    see `Deadline`. Without either an answer that was admitted is given up when the longest timeout is over.
 
     Raises InvalidRequest for more time than is allowed and for malformed mixtures, UnknownModel, ModelUnavailable.
     """
@@ -92,7 +92,9 @@ def resolve(
         raise InvalidRequest(f"X-Request-Timeout is {request.timeout:g}; at most {most:g} seconds are accepted")
     default = settings.request_timeout if default_timeout is None else default_timeout
     grace = max(0.0, most - default) if default_timeout is None else 0.0
-    timeout = Timeout(default, request.timeout, request.parameters.priority, grace=grace, accepted=accepted)
+    timeout = Timeout(
+        default, request.timeout, request.parameters.priority, grace=grace, admitted_before=admitted_before
+    )
     output = request.parameters.output_spec(request.formats)
     return ResolvedRequest(_operation(request, models), timeout, output, mask, request.mask_meaning)
 

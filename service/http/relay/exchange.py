@@ -14,8 +14,8 @@ HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"te", b"trailer", b"trans
 """Header fields that are of one connection alone (RFC 9110, section 7.6.1)."""
 
 
-ACCEPTED = "accepted"
-"""In the state of a request: `HttpCall.accepted`."""
+ADMITTED_BEFORE = "admitted_before"
+"""In the state of a request: `HttpCall.admitted_before`."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class HttpCall:
     server: tuple[str, int | None] | None = None
     scheme: str = "http"
     body: bytes = b""
-    accepted: bool = False
+    admitted_before: bool = False
     """Whether it was given to another replica before, which was lost."""
 
     @classmethod
@@ -61,7 +61,7 @@ class HttpCall:
             "client": self.client,
             "server": self.server,
             "scheme": self.scheme,
-            "state": {ACCEPTED: self.accepted},
+            "state": {ADMITTED_BEFORE: self.admitted_before},
         }
 
 
@@ -74,9 +74,9 @@ class HttpAnswer:
     body: bytes
 
 
-def was_accepted(request: Request) -> bool:
-    """`HttpCall.accepted` of the call that an application is asked; False where a client asks it directly."""
-    return bool(getattr(request.state, ACCEPTED, False))
+def was_admitted_before(request: Request) -> bool:
+    """`HttpCall.admitted_before` of the call that an application is asked; False where a client asks it directly."""
+    return bool(getattr(request.state, ADMITTED_BEFORE, False))
 
 
 async def exchange(app: ASGIApp, call: HttpCall) -> HttpAnswer:

@@ -110,9 +110,9 @@ class Relay:
                 raise
             logger.warning("%s: %s is sent again", lost.detail, call.path)
             self._metrics.relay_retries.inc()
-            return await self._answer_accepted(replace(call, accepted=True))
+            return await self._answer_again(replace(call, admitted_before=True))
 
-    async def _answer_accepted(self, call: HttpCall) -> HttpAnswer:
+    async def _answer_again(self, call: HttpCall) -> HttpAnswer:
         """The answer to a call that a lost replica had taken on: where the others are full, it waits and is sent again.
 
         Until the longest timeout is over, or the client leaves.

@@ -13,7 +13,7 @@ from service.http.body import read_body
 from service.http.compatible_api_calls import MAX_IMAGES, ImageCalls, check_count
 from service.http.content_negotiation import JSON
 from service.http.problem_responses import titles_of
-from service.http.relay.exchange import was_accepted
+from service.http.relay.exchange import was_admitted_before
 from service.http.routers import new_router
 from service.http.routes.parameters import TimeoutHeader
 from service.imaging.json_contents import Path
@@ -76,16 +76,16 @@ class Automatic1111Routes:
             taken = await self._pipeline.take_apart(body, [path])
         extras = Extras.parse(taken.document)
         check_count(len(taken.contents), path[0], most)
-        accepted = was_accepted(request)
-        work = await gather(self._resolve(extras, image, seconds, accepted) for image in taken.contents)
+        admitted_before = was_admitted_before(request)
+        work = await gather(self._resolve(extras, image, seconds, admitted_before) for image in taken.contents)
         return await self._calls.run_all(request, work)
 
     async def _resolve(
-        self, extras: Extras, image: bytes, seconds: float | None, accepted: bool
+        self, extras: Extras, image: bytes, seconds: float | None, admitted_before: bool
     ) -> tuple[ResolvedRequest, bytes]:
         header = await self._pipeline.inspect(image)
         asked = extras.request(Size(*header.upright_size), self._network_scale(extras.upscaler_1), seconds)
-        return resolve(asked, self._models, self._settings, accepted=accepted), image
+        return resolve(asked, self._models, self._settings, admitted_before=admitted_before), image
 
     def _network_scale(self, name: str) -> int:
         """That of a network of that name; 1 for auto, for a chain, and for what is not served."""

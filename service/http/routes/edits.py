@@ -14,7 +14,7 @@ from service.http.multipart import MASK, MultipartForm
 from service.http.openai.edit_answer import EditResponse, OpenAIError
 from service.http.openai.edit_form import IGNORED, IMAGES, Edit, edited_files, form_schema
 from service.http.problem_responses import titles_of
-from service.http.relay.exchange import was_accepted
+from service.http.relay.exchange import was_admitted_before
 from service.http.routers import new_router
 from service.http.routes.jobs import JobRoutes
 from service.http.routes.parameters import CallbackHeader, IdempotencyKeyHeader, PreferHeader, TimeoutHeader
@@ -89,8 +89,8 @@ class EditRoutes:
             asked = _with_mask(asked)
         elif edit.model == MASKED_BY_ITSELF and asked.accepts_mask:
             asked = asked.model_copy(update={"mask_meaning": MaskMeaning.OWN})
-        accepted = was_accepted(request)
-        resolved = resolve(asked, self._models, self._settings, files.mask, accepted=accepted)
+        admitted_before = was_admitted_before(request)
+        resolved = resolve(asked, self._models, self._settings, files.mask, admitted_before=admitted_before)
         if edit.size != "auto":
             _check_size(edit.size, resolved, await self._pipeline.inspect(files.image))
         if job.preferred:

@@ -18,7 +18,7 @@ from service.http.job_status import JobStatus
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.load_shedding.request_class import ANY_SIZE, RequestClass, classify
 from service.http.problem_responses import problem_responses
-from service.http.relay.exchange import was_accepted
+from service.http.relay.exchange import was_admitted_before
 from service.http.responses import image_response, image_response_schema
 from service.http.root_path import route_path
 from service.http.routers import new_router
@@ -127,7 +127,7 @@ class ImageRoutes:
         """Refuse before the body is read where possible; read it; then create a job, or run until the client leaves."""
         self._charges.check(request)
         trace: Trace = request.state.trace
-        resolved = resolve(asked, self._models, self._settings, accepted=was_accepted(request))
+        resolved = resolve(asked, self._models, self._settings, admitted_before=was_admitted_before(request))
         trace.model, trace.version = resolved.model.name, resolved.model.manifest.version
         request_class = self._classify(request)
         of_any_size = request_class and request_class._replace(size_class=ANY_SIZE)

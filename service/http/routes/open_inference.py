@@ -28,7 +28,7 @@ from service.http.open_inference.messages import (
 )
 from service.http.open_inference.request_body import HEADER_LENGTH, InferenceCall, parse_call
 from service.http.problem_responses import titles_of
-from service.http.relay.exchange import was_accepted
+from service.http.relay.exchange import was_admitted_before
 from service.http.routers import new_router
 from service.http.routes.health import HealthRoutes
 from service.http.routes.parameters import ModelPath, TimeoutHeader
@@ -134,13 +134,13 @@ class OpenInferenceRoutes:
         self._calls.check(request)
         if version is not None:
             self._find(name, version)
-        accepted = was_accepted(request)
-        self._pipeline.check(self._resolve(name, {}, (ImageFormat.PNG,), timeout_seconds, accepted))
+        admitted_before = was_admitted_before(request)
+        self._pipeline.check(self._resolve(name, {}, (ImageFormat.PNG,), timeout_seconds, admitted_before))
         trace: Trace = request.state.trace
         with trace.stage("read"):
             body = await read_body(request, self._settings.max_body_bytes, self._settings.request_timeout)
             call = await parse_call(body, header_length, self._pipeline)
-        resolved = self._resolve_call(name, call, timeout_seconds, accepted)
+        resolved = self._resolve_call(name, call, timeout_seconds, admitted_before)
         if call.has_pixels and not call.wants_binary:
             check_json_size(len(call.images) * resolved.operation.plan(call.sizes[0]).answer.pixels)
         images = await self._calls.run_all(request, [(resolved, image) for image in call.images])
@@ -153,11 +153,13 @@ class OpenInferenceRoutes:
             raise UnknownVersion(f"{name} is served in version {model.manifest.version}, and in no other")
         return model
 
-    def _resolve_call(self, name: str, call: InferenceCall, timeout: float | None, accepted: bool) -> ResolvedRequest:
+    def _resolve_call(
+        self, name: str, call: InferenceCall, timeout: float | None, admitted_before: bool
+    ) -> ResolvedRequest:
         """Raises as `_resolve`, and NotAcceptable."""
         named = call.options.get("format")
         formats = (ImageFormat.TIFF,) if call.has_pixels else requested_formats(None if named is None else str(named))
-        resolved = self._resolve(name, call.options, formats, call.timeout or timeout, accepted)
+        resolved = self._resolve(name, call.options, formats, call.timeout or timeout, admitted_before)
         return resolved.without_compression() if call.has_pixels else resolved
 
     def _resolve(
@@ -166,14 +168,14 @@ class OpenInferenceRoutes:
         options: Mapping[str, Any],
         formats: tuple[ImageFormat, ...],
         timeout: float | None,
-        accepted: bool,
+        admitted_before: bool,
     ) -> ResolvedRequest:
         """Raises InvalidRequest, UnknownModel or ModelUnavailable."""
         try:
             asked = request_by_model(self._models, name, options, formats, timeout)
         except ValidationError as error:
             raise invalid_request(error, "parameters") from error
-        return resolve(asked, self._models, self._settings, accepted=accepted)
+        return resolve(asked, self._models, self._settings, admitted_before=admitted_before)
 
     def _add(self, path: str, endpoint: Any, *failures: int, **options: Any) -> None:
         responses = _failures(*failures) | options.pop("responses", {})

@@ -337,8 +337,8 @@ def test_what_a_lost_replica_had_accepted_is_taken_though_the_service_is_full() 
         frontend.take(model(fixed=0.01))
         assert "would be admitted, 2 are accepted" in frontend.refuse(model(fixed=0.01)).detail
         for _ in range(3):
-            frontend.take(model(fixed=5.0), seconds=5, accepted=True)
-        refusal = frontend.refuse(model(), 100, 100, accepted=True)
+            frontend.take(model(fixed=5.0), seconds=5, admitted_before=True)
+        refusal = frontend.refuse(model(), 100, 100, admitted_before=True)
         assert "output pixels would be admitted" in refusal.detail
 
     at_frontend(scenario, requests=2, pixels=10_000)

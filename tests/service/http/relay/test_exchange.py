@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.http.relay.exchange import HttpAnswer, HttpCall, exchange, was_accepted
+from service.http.relay.exchange import HttpAnswer, HttpCall, exchange, was_admitted_before
 
 SCOPE = {
     "type": "http",
@@ -42,15 +42,15 @@ def test_application_sees_the_request_as_it_was() -> None:
     assert call.raw_path == b"/v1/stylize/w%61ve"
 
 
-async def tell_accepted(scope: Scope, receive: Receive, send: Send) -> None:
-    await Response(str(was_accepted(Request(scope, receive))))(scope, receive, send)
+async def tell_admitted_before(scope: Scope, receive: Receive, send: Send) -> None:
+    await Response(str(was_admitted_before(Request(scope, receive))))(scope, receive, send)
 
 
-@pytest.mark.parametrize("accepted", [False, True])
-def test_application_knows_whether_a_lost_replica_had_the_request(accepted: bool) -> None:
-    call = HttpCall("POST", "/", b"/", accepted=accepted)
-    assert asyncio.run(exchange(tell_accepted, call)).body == str(accepted).encode()
-    assert not was_accepted(Request(SCOPE))
+@pytest.mark.parametrize("before", [False, True])
+def test_application_knows_whether_a_lost_replica_had_the_request(before: bool) -> None:
+    call = HttpCall("POST", "/", b"/", admitted_before=before)
+    assert asyncio.run(exchange(tell_admitted_before, call)).body == str(before).encode()
+    assert not was_admitted_before(Request(SCOPE))
 
 
 def test_fields_of_the_connection_stay_behind() -> None:

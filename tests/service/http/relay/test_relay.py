@@ -128,8 +128,8 @@ def test_request_of_a_lost_replica_is_sent_once_more() -> None:
     answer = ask(replicas, "POST", "/v1/stylize/wave", content=b"photo", metrics=metrics)
     assert (answer.status_code, len(replicas.calls)) == (200, 2)
     (key, first), (again, second) = replicas.calls
-    assert (key, replace(first, accepted=True)) == (again, second)
-    assert not first.accepted
+    assert (key, replace(first, admitted_before=True)) == (again, second)
+    assert not first.admitted_before
     assert metrics.registry.get_sample_value("pastiche_relay_retries_total") == 1
 
 
@@ -141,7 +141,7 @@ def test_request_of_a_lost_replica_waits_for_the_others_to_have_room(refusal: Ex
     replicas = Answering(ReplicaLost(), refusal, refusal)
     answer = ask(replicas, "POST", "/v1/stylize/wave", content=b"photo")
     assert (answer.status_code, len(replicas.calls)) == (200, 4)
-    assert [call.accepted for _, call in replicas.calls] == [False, True, True, True]
+    assert [call.admitted_before for _, call in replicas.calls] == [False, True, True, True]
 
 
 @pytest.mark.parametrize(
