@@ -260,7 +260,7 @@ class SuperResolutionConfig(TrainConfig):
     repetition_weight: float = Field(
         0.0,
         ge=0,
-        description="of errors that repeat with the scale over four periods: a perceptual loss rewards a weave "
+        description="of errors that repeat with twice the scale over four periods: a perceptual loss rewards a weave "
         "that changes from place to place, which --grid-weight does not find (paper: 0)",
     )
     loss_reduction: int = Field(

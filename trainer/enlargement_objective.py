@@ -19,6 +19,10 @@ from trainer.step_inputs import StepInputs
 TEXTURE_LAYERS = 3
 """The texture loss takes the first layers of the layout's style layers, as many as this."""
 
+REPETITION = 2
+"""The period of errors that must not repeat, in pixels of the small image: where only those of one pixel are held down,
+a network alternates between neighbouring ones."""
+
 Pairs = Mapping[str, tuple[Tensor, Tensor]]
 """By layer the features of the enlarged images and those of the wanted ones."""
 
@@ -61,7 +65,8 @@ class EnlargementObjective:
             period = max(GRID_PERIOD, config.scale & -config.scale)
             terms["grid"] = config.grid_weight * grid_energy(enlarged, period)
         if config.repetition_weight:
-            terms["repetition"] = config.repetition_weight * repeated_error(enlarged, wanted, config.scale)
+            period = REPETITION * config.scale
+            terms["repetition"] = config.repetition_weight * repeated_error(enlarged, wanted, period)
         return terms
 
     def _load_loss_network(self) -> LossNetwork | None:

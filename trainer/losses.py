@@ -75,10 +75,13 @@ def repeated_error(found: Tensor, wanted: Tensor, period: int, count: int = 4) -
 
     In windows of `count` × `count` periods, each overlapping half of the next, the error is averaged over the periods;
     what is constant there is no repetition. A weave of standard deviation σ that the wanted images have not counts σ²,
-    also where it changes from window to window, and irregular errors a `count`²-th of that. Sides must be multiples of
-    the period, and have `count` of them.
+    also where it changes from window to window, and irregular errors a `count`²-th of that. The rest of a side that is no
+    multiple of the period does not count. Zero for images of fewer than `count` periods a side.
     """
-    phases = F.pixel_unshuffle(found.float() - wanted.float(), period)
+    height, width = (length // period * period for length in found.shape[-2:])
+    if min(height, width) < count * period:
+        return found.new_zeros((), dtype=torch.float32)
+    phases = F.pixel_unshuffle((found.float() - wanted.float())[..., :height, :width], period)
     repeated = F.avg_pool2d(phases, count, max(1, count // 2)).unflatten(1, (-1, period**2))
     error: Tensor = repeated - repeated.mean(dim=2, keepdim=True)
     return error.square().mean()

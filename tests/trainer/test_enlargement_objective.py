@@ -38,9 +38,9 @@ def test_a_term_is_there_where_it_has_a_weight_and_is_proportional_to_it(tmp_pat
     assert twice[name].item() == pytest.approx(2 * once[name].item())
 
 
-def test_repetitions_are_those_of_the_scale(tmp_path: Path) -> None:
+def test_repetitions_are_those_of_two_pixels_of_the_small_image(tmp_path: Path) -> None:
     found = terms(tmp_path, repetition_weight=3.0)["repetition"]
-    assert found.item() == pytest.approx(3 * repeated_error(ENLARGED, WANTED, 2).item())
+    assert found.item() == pytest.approx(3 * repeated_error(ENLARGED, WANTED, 4).item())
 
 
 def test_pixels_are_compared_by_either_loss(tmp_path: Path) -> None:

@@ -165,6 +165,11 @@ def test_an_error_that_repeats_counts_its_square() -> None:
     assert repeated_error(wanted, wanted, 4).item() == 0
     assert repeated_error(wanted + 0.1 * weave(4, 64, 48), wanted, 4).item() == pytest.approx(0.01, rel=1e-4)
     assert repeated_error(wanted + 0.1 * weave(2, 64, 48), wanted, 4).item() == pytest.approx(0.01, rel=1e-4)
+    assert repeated_error(wanted + 0.1 * weave(2, 64, 48), wanted, 8).item() == pytest.approx(0.01, rel=1e-4)
+    cut = (slice(None), slice(None), slice(62), slice(45))
+    whole = repeated_error((wanted + 0.1 * weave(4, 64, 48))[cut], wanted[cut], 4).item()
+    assert whole == pytest.approx(0.01, rel=1e-4)
+    assert repeated_error(wanted + 0.3, wanted, 16).item() == 0  # too few periods
     assert repeated_error(wanted + 0.3, wanted, 4).item() == pytest.approx(0, abs=1e-9)  # a shift of colour
 
 
