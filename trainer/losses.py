@@ -75,8 +75,8 @@ def repeated_error(found: Tensor, wanted: Tensor, period: int, count: int = 4) -
 
     In windows of `count` × `count` periods, each overlapping half of the next, the error is averaged over the periods;
     what is constant there is no repetition. A weave of standard deviation σ that the wanted images have not counts σ²,
-    also where it changes from window to window, and irregular errors a `count`²-th of that. The rest of a side that is no
-    multiple of the period does not count. Zero for images of fewer than `count` periods a side.
+    also where it changes from window to window, and irregular errors a `count`²-th of that. The rest of a side that is
+    no multiple of the period does not count. Zero for images of fewer than `count` periods a side.
     """
     height, width = (length // period * period for length in found.shape[-2:])
     if min(height, width) < count * period:
