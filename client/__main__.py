@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         ("upscale", "SCALE", "how many times the sides grow: 4"),
     ):
         command = commands.add_parser(name, help=f"{name} images", epilog=EPILOG, allow_abbrev=False)
-        command.add_argument("target", metavar=target, help=meaning)
+        command.add_argument("target", metavar=target, type=_scale if name == "upscale" else str, help=meaning)
         _add_options(command)
     return parser
 
@@ -146,6 +146,12 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     add("--key", default=os.environ.get("PASTICHE_KEY"), help="an API key of the service, by default PASTICHE_KEY")
     add("--overwrite", action="store_true", help="do again what is there already")
     add("--quiet", action="store_true", help="no progress bar")
+
+
+def _scale(text: str) -> str:
+    if not 1 <= _parse_number(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number of 1 or more")
+    return text
 
 
 def _parallel(text: str) -> int:

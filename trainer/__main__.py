@@ -9,13 +9,14 @@ from pydantic import ValidationError
 from model_store import StoreError
 from model_store.allocator import configure_allocator
 from trainer.command_line import explain, parse
-from trainer.errors import Interrupted, TrainerError
+from trainer.errors import Interrupted, OptionError, TrainerError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and print what it says.
 
-    Returns 0 on success, 1 with `error: …` on stderr, 130 when interrupted. Exits with 2 for a wrong command line.
+    Returns 0 on success, 1 with `error: …` on stderr, 2 with that for a value that an option does not accept, 130 when
+    interrupted. Exits with 2 for what is no command line.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     try:
@@ -27,8 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Interrupted, KeyboardInterrupt) as error:
         print(str(error) or "interrupted", file=sys.stderr)
         return 130
-    except (TrainerError, StoreError, ValidationError, OSError) as error:
-        print(f"error: {explain(error) if isinstance(error, ValidationError) else error}", file=sys.stderr)
+    except OptionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ValidationError as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 2
+    except (TrainerError, StoreError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -20,8 +21,10 @@ from pydantic_settings import (
     get_subcommand,
 )
 
+from model_store.manifest import NAME_PATTERN
 from trainer import commands
 from trainer.commands import Command
+from trainer.config import DEVICE_PATTERN
 from trainer.errors import OptionError
 from trainer.watch.address import ANY_PORT
 
@@ -30,6 +33,12 @@ NO_VALUE = "\0"
 
 TUPLE_TYPE = re.compile(r"tuple\[(\w+),\.\.\.\]")
 """How pydantic-settings shows the type of an option that takes several values."""
+
+IN_WORDS = {
+    NAME_PATTERN: "expected up to 64 small letters, digits, '.', '_' and '-', the first of them a letter or a digit",
+    DEVICE_PATTERN: "expected auto, cpu, cuda or cuda:N",
+}
+"""By the pattern of an option, what it accepts."""
 
 EMPTY_DEFAULT = re.compile(rf" \(default: (\(\)|{NO_VALUE})?\)$")
 TUPLE_DEFAULT = re.compile(r" \(default: \((.+?),?\)\)$")
@@ -110,8 +119,16 @@ def explain(error: ValidationError, *, within_command: bool = False) -> str:
         if within_command:
             location = location[2 if location[:1] == ["paper"] else 1 :]
         option = f"--{'.'.join(location).replace('_', '-')}: " if location else ""
-        complaints.append(option + fault["msg"].removeprefix("Value error, "))
+        complaints.append(option + _complaint(fault))
     return "; ".join(complaints)
+
+
+def _complaint(fault: ErrorDetails) -> str:
+    """What is wrong with a value, in words also where a pattern says what is accepted."""
+    accepted = IN_WORDS.get(fault.get("ctx", {}).get("pattern", ""))
+    if accepted:
+        return f"{accepted}, not {fault['input']!r}"
+    return fault["msg"].removeprefix("Value error, ")
 
 
 class StoreValues(Action):

@@ -97,7 +97,7 @@ class Degrade(Command):
     scale: int = Field(4, ge=2, le=16, description="photograph's side over the small image's")
     image_size: int = Field(256, ge=16, description="side of the square crops of photographs")
     count: int = Field(12, ge=1, description="photographs on the sheet")
-    seed: int = Field(0, ge=0, description="of the crops and their damage")
+    seed: int = Field(0, ge=0, lt=2**64, description="of the crops and their damage")
 
     def execute(self) -> str:
         """Raises TrainerError for a size that is no multiple of the scale, DataError where there are no photographs."""

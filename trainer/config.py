@@ -26,6 +26,10 @@ from trainer.presets import (
 
 Precision = Literal["auto", "fp32", "bf16"]
 
+DEVICE_PATTERN = r"^(auto|cpu|cuda(:\d+)?)$"
+
+Device = Annotated[str, Field(pattern=DEVICE_PATTERN, description="auto, cpu, cuda or cuda:N")]
+
 DESCRIPTIVE_OPTIONS = ("title", "description", "license", "data", "style_title", "working_size")
 """Texts for people; they change nothing in the network."""
 
@@ -77,8 +81,8 @@ class TrainConfig(BaseModel):
     )
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are published (paper: 0)")
     warm_start: str = Field("", description="begin with the weights of this model of the store: NAME or NAME@VERSION")
-    seed: int = Field(0, ge=0, description="of the first weights and of the order and crops of the images")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    seed: int = Field(0, ge=0, lt=2**64, description="of the first weights and of the order and crops of the images")
+    device: Device = "auto"
     precision: Precision = Field("auto", description="of the networks; losses are always computed in fp32")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
     cuda_graphs: bool = Field(
@@ -299,7 +303,7 @@ class AnswersConfig(BaseModel):
     answer_count: int = Field(1000, ge=1, description="answers that there will be")
     answer_side: int = Field(64, ge=16, description="side of the small images")
     scale: int = Field(4, ge=2, le=16, description="output side over input side")
-    seed: int = Field(0, ge=0, description="of the crops and their damage")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    seed: int = Field(0, ge=0, lt=2**64, description="of the crops and their damage")
+    device: Device = "auto"
     precision: Precision = Field("auto", description="of the teacher")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")

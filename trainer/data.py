@@ -57,9 +57,13 @@ class Photographs:
         zoom_from: int = 0,
         zoom_multiple: int = 1,
         prefetch: Prefetch = ONE_AHEAD,
+        option: str = "--content",
     ) -> None:
-        """`zoom_multiple`: larger sides are rounded to a multiple of it."""
-        self.files = image_files(folder)
+        """`zoom_multiple`: larger sides are rounded to a multiple of it. `option`: which named the folder.
+
+        Raises DataError where there are no images.
+        """
+        self.files = image_files(folder, option)
         self._folder = folder
         self.skipped: dict[Path, str] = {}
         self.size = size

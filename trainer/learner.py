@@ -132,8 +132,9 @@ def means(recent: Collection[dict[str, Tensor]], step: int) -> dict[str, float]:
     """The mean of each value over the recent steps; raises TrainingDiverged where one is not a finite number."""
     names = next(iter(recent))
     losses = {name: torch.stack([terms[name] for terms in recent]).mean().item() for name in names}
-    if not all(math.isfinite(value) for value in losses.values()):
-        raise TrainingDiverged(f"step {step}: {losses}; a new run with a lower --learning-rate may help")
+    wrong = [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]
+    if wrong:
+        raise TrainingDiverged(f"step {step}: {', '.join(wrong)}; a new run with a lower --learning-rate may help")
     return losses
 
 

@@ -70,8 +70,12 @@ class ImageObjective:
 
 def _layer_weights(text: str) -> dict[str, float]:
     """relu1_2:0.3,relu2_2 → {"relu1_2": 0.3, "relu2_2": 1.0}; raises TrainerError for anything else."""
+    expected = f"--style-layers {text!r}: expected layers and weights, relu1_2:0.3,relu2_2:1"
     try:
         pairs = [part.strip().partition(":") for part in text.split(",")]
-        return {layer: float(weight or 1.0) for layer, _, weight in pairs}
+        weights = {layer: float(weight or 1.0) for layer, _, weight in pairs}
     except ValueError as error:
-        raise TrainerError(f"--style-layers {text!r}: expected layers and weights, relu1_2:0.3,relu2_2:1") from error
+        raise TrainerError(expected) from error
+    if not all(0 <= weight < math.inf for weight in weights.values()) or not any(weights.values()):
+        raise TrainerError(f"{expected}; weights are finite, none is below 0, and one is above")
+    return weights

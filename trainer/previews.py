@@ -16,6 +16,11 @@ def preview_batch(network: TransformNetwork, hardware: Hardware, photographs: Ph
     return hardware.images(crops[:PREVIEW_IMAGES]).to(next(network.parameters()).device)
 
 
+def require_usable(photographs: Photographs) -> None:
+    """Raise DataError where there is nothing to show: before a training, and not hours later."""
+    photographs.batch(0)
+
+
 def side_by_side(images: Tensor) -> Tensor:
     """(N, 3, H, W) → (3, H, N · W), limited to [0, 1]."""
     return images.clamp(0, 1).permute(1, 2, 0, 3).flatten(2)

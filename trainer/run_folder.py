@@ -1,9 +1,11 @@
-"""The folder of a run: config.json, state.pt, metrics.jsonl and previews."""
+"""The folder of a run: config.json, state.pt, metrics.jsonl, previews, and the lock of who writes them."""
 
+import fcntl
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,31 @@ class Run:
         self.config_file = folder / "config.json"
         self.metrics_file = folder / "metrics.jsonl"
         self.published_file = folder / "published.json"
+        self._lock_file = folder / "lock"
+        self._locked = False
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """For the length of the block nobody else trains into the folder, also another process. May be nested.
+
+        Raises RunError where somebody does.
+        """
+        if self._locked:
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._lock_file.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the file is closed, or this process ends
+            except BlockingIOError as error:
+                raise RunError(
+                    f"a training into {self.folder} is under way; use another --run, or wait for it"
+                ) from error
+            self._locked = True
+            try:
+                yield
+            finally:
+                self._locked = False
 
     def check(self, config: BaseModel, *, resume: bool) -> None:
         """Raise RunError as `begin` does for what the folder shows by itself, before images and networks are read."""

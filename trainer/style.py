@@ -18,13 +18,13 @@ from trainer.loss_network import load_loss_network
 from trainer.losses import feature_reconstruction
 from trainer.objective import style_objective
 from trainer.pictures import file_digest, load_painting
-from trainer.previews import preview_batch, side_by_side
+from trainer.previews import preview_batch, require_usable, side_by_side
 from trainer.provenance import make_draft, make_provenance
 from trainer.spectrum import GRID_PERIOD, grid_energy, texture_energy
 from trainer.stability_loss import Disturbed, disturbed, stability_loss
 from trainer.step_inputs import StepInputs
 from trainer.stored_models import load_teacher
-from trainer.task_parts import crops_of, new_network
+from trainer.task_parts import crops_of, new_network, preview_folder
 
 
 class StyleTask:
@@ -42,8 +42,11 @@ class StyleTask:
             zoom=config.zoom,
             zoom_from=zoom_from,
         )
-        preview = config.preview or config.content
-        self.preview_photographs = crops_of(config, preview, random_scaled_crop, config.image_size, hardware)
+        preview, option = preview_folder(config)
+        self.preview_photographs = crops_of(
+            config, preview, random_scaled_crop, config.image_size, hardware, option=option
+        )
+        require_usable(self.preview_photographs)
         spec = NetworkSpec(
             architecture=config.architecture,
             norm=config.norm,

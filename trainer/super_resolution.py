@@ -16,10 +16,10 @@ from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, evaluation_images
 from trainer.hardware import Hardware
 from trainer.pairs import DegradedPhotographs, unpack
-from trainer.previews import preview_batch, side_by_side
+from trainer.previews import preview_batch, require_usable, side_by_side
 from trainer.provenance import make_draft, make_provenance
 from trainer.step_inputs import StepInputs
-from trainer.task_parts import crops_of, new_network, prefetch_of
+from trainer.task_parts import crops_of, new_network, prefetch_of, preview_folder
 from trainer.teacher_answers import AnsweredPhotographs, AnswersFolder, compute_answers
 
 UPSCALERS = {2: "c3s1-64,R64*4,c3s1-12,p2", 4: "c3s1-64,R64*4,c3s1-48,p4", 8: "c3s1-64,R64*4,c3s1-192,p8"}
@@ -40,8 +40,8 @@ class SuperResolutionTask:
         if config.image_size % config.scale:
             raise TrainerError(f"--image-size {config.image_size} is no multiple of the scale, {config.scale}")
         self.photographs = self._photographs()
-        preview = config.preview or config.content
-        self.preview_photographs = self._degraded(preview)
+        self.preview_photographs = self._degraded(*preview_folder(config))
+        require_usable(self.preview_photographs)
         architecture = config.architecture or UPSCALERS.get(config.scale)
         if architecture is None:
             raise TrainerError(f"--scale {config.scale} needs --architecture; defaults are there for {[*UPSCALERS]}")
@@ -98,7 +98,7 @@ class SuperResolutionTask:
         """
         config = self.config
         if not config.answers:
-            return self._degraded(config.content)
+            return self._degraded(config.content, "--content")
         if config.teacher:
             fields = config.model_dump(include=set(AnswersConfig.model_fields))
             compute_answers(AnswersConfig.model_validate(fields), self.hardware)
@@ -113,11 +113,11 @@ class SuperResolutionTask:
             prefetch=prefetch_of(config, self.hardware),
         )
 
-    def _degraded(self, folder: Path) -> Photographs:
-        """The photographs of a folder: pairs with --degradation photo, else sharp ones."""
+    def _degraded(self, folder: Path, option: str) -> Photographs:
+        """The photographs of a folder, which an option named: pairs with --degradation photo, else sharp ones."""
         config = self.config
         if config.degradation == "bicubic":
-            return crops_of(config, folder, random_exact_crop, config.image_size, self.hardware)
+            return crops_of(config, folder, random_exact_crop, config.image_size, self.hardware, option=option)
         return DegradedPhotographs(
             folder,
             config.image_size,
@@ -127,6 +127,7 @@ class SuperResolutionTask:
             seed=config.seed,
             cache_mb=config.cache_mb,
             prefetch=prefetch_of(config, self.hardware),
+            option=option,
         )
 
     def _pairs(self, batch: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ def crops_of(
     *,
     zoom: float = 1.0,
     zoom_from: int = 0,
+    option: str = "--content",
 ) -> Photographs:
     """The photographs of a folder as square crops of `side` pixels, with the configuration's batch size and seed."""
     return Photographs(
@@ -42,7 +43,13 @@ def crops_of(
         zoom_from=zoom_from,
         zoom_multiple=FIXED_ZOOM_MULTIPLE if hardware.fixed_shapes else 1,
         prefetch=prefetch_of(config, hardware),
+        option=option,
     )
+
+
+def preview_folder(config: TrainConfig) -> tuple[Path, str]:
+    """The folder whose photographs previews show, and the option that named it."""
+    return (config.preview, "--preview") if config.preview else (config.content, "--content")
 
 
 def prefetch_of(config: TrainConfig, hardware: Hardware) -> Prefetch:

@@ -48,6 +48,7 @@ def train_and_publish(config: TrainConfig, invocation: Invocation) -> str:
     run.check(config, resume=invocation.resume)
     _warn_without_license(config)
     with ExitStack() as stack:
+        stack.enter_context(run.exclusive())
         listener = stack.enter_context(listen(invocation.watch)) if invocation.watch else None
         recorders = [stack.enter_context(closing(EventFiles(folder))) for folder in [invocation.tensorboard] if folder]
         task = build(config, hardware)

@@ -1,13 +1,15 @@
 """The training loop, the same for all tasks."""
 
+import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from torch import Tensor
 from tqdm import tqdm
 
 from model_store import TransformNetwork
 from trainer.config import TrainConfig
-from trainer.errors import Interrupted, TrainerError
+from trainer.errors import DataError, Interrupted, TrainerError
 from trainer.interruption import interruption
 from trainer.learner import ALONE, Learner, learning_rate
 from trainer.monitor import TrainingMonitor
@@ -16,6 +18,8 @@ from trainer.run_folder import Run
 from trainer.step_graph import recorder_of
 from trainer.task import Task
 from trainer.warm_start import warm_start
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -35,10 +39,18 @@ def train(
     not save that state; RunError as `Run.begin`.
 
     Of several processes, `ranks`, each computes its part of every batch, and the first reads and writes the run's
-    folder. All stop where one is asked to. Raises TrainerError where a process has other images than the first.
+    folder. All stop where one is asked to. Raises RunError where another training into that folder is under way,
+    TrainerError where a process has other images than the first.
     """
     ranks.check(config.batch, config.accumulate)
-    monitor = monitor or TrainingMonitor()
+    with run.exclusive() if ranks.is_first else nullcontext():
+        return _train(task, config, run, monitor or TrainingMonitor(), ranks, resume=resume)
+
+
+def _train(
+    task: Task, config: TrainConfig, run: Run, monitor: TrainingMonitor, ranks: Ranks, *, resume: bool
+) -> TransformNetwork:
+    """See `train`."""
     saved = ranks.from_first(lambda: run.begin(config, task.fingerprint, resume=resume))
     _require_same(task, ranks)
     if config.warm_start and not saved:
@@ -58,11 +70,11 @@ def train(
                 values = _measure(learner, config, step)
                 if ranks.is_first:
                     _log(values, step, run, monitor, bar)
+            stopping = _save_if_due(learner, step, config, run, monitor, ranks)
             if ranks.is_first and (step % config.preview_every == 0 or step == config.steps):
-                picture = task.preview(learner.average)
-                run.preview(step, picture)
-                monitor.preview(step, picture)
-            _save_if_due(learner, step, config, run, monitor, ranks)
+                _preview(task, learner, step, run, monitor)
+            if stopping:
+                raise Interrupted(f"interrupted at step {step}; the same command with --resume goes on from there")
     return learner.average
 
 
@@ -70,6 +82,17 @@ def _log(values: Mapping[str, float], step: int, run: Run, monitor: TrainingMoni
     run.log(step, values)
     monitor.log(step, values)
     bar.set_postfix({name: f"{value:.4g}" for name, value in values.items() if name != "learning_rate"})
+
+
+def _preview(task: Task, learner: Learner, step: int, run: Run, monitor: TrainingMonitor) -> None:
+    """A warning says so where the photographs can be read no more: a training is not lost for that."""
+    try:
+        picture = task.preview(learner.average)
+    except DataError as error:
+        log.warning("no preview of step %d: %s", step, error)
+        return
+    run.preview(step, picture)
+    monitor.preview(step, picture)
 
 
 def _require_same(task: Task, ranks: Ranks) -> None:
@@ -83,15 +106,14 @@ def _require_same(task: Task, ranks: Ranks) -> None:
 
 def _save_if_due(
     learner: Learner, step: int, config: TrainConfig, run: Run, monitor: TrainingMonitor, ranks: Ranks
-) -> None:
-    """Save the state where it is time, or was asked for. Raises Interrupted where a stop was, in any process."""
+) -> bool:
+    """Save the state where it is time, or was asked for. Returns whether a stop was, in any process."""
     stopping, last = ranks.any(monitor.stop_requested.is_set()), step == config.steps
     due = step % config.save_every == 0 or last or stopping or monitor.wants_state
     if due and ranks.is_first:
         run.save(learner.state(step))
         monitor.saved()
-    if stopping:
-        raise Interrupted(f"interrupted at step {step}; the same command with --resume goes on from there")
+    return stopping
 
 
 def _measure(learner: Learner, config: TrainConfig, step: int) -> dict[str, float]:

@@ -34,6 +34,9 @@ WRAPPERS = ("model_state_dict", "state_dict", "params_ema", "params-ema", "param
 PREFIXES = ("module.", "netG.")
 """Of all keys, where a network was wrapped as it was saved."""
 
+PICKLES = (b"\x80", b"PK")
+"""How files begin that Python has pickled: a pickle of protocol 2 or newer, or torch's archive with one in it."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -56,7 +59,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         index = find_index(path)
         file = path if index is None else data_beside(index)
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        content = file.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        if not content:
+            raise UnknownCheckpoint("it is empty")
         with warnings.catch_warnings(action="ignore"):  # of torch, about other versions of its format
             tensors = _reader(file)(file) if index is None else _read_bundle(index)
         header = _header(file)
@@ -67,12 +73,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except UnknownCheckpoint as error:
         raise UnknownCheckpoint(f"{path.name} is refused: {error}") from error
     except UnpicklingError as error:
+        if not content.startswith(PICKLES):
+            raise UnknownCheckpoint(f"{path.name} cannot be read as {FORMATS}") from error
         reason = "it holds Python objects beside its tensors, which could run code"
         raise UnknownCheckpoint(f"{path.name} is not read: {reason}; save its state dict alone") from error
     except MemoryError as error:
         raise UnknownCheckpoint(f"{path.name} says of itself that it holds more than there is memory for") from error
     except Exception as error:  # the libraries raise anything for a broken file
-        raise UnknownCheckpoint(f"{path.name} cannot be read as {FORMATS}: {error}") from error
+        reason = str(error) or type(error).__name__
+        raise UnknownCheckpoint(f"{path.name} cannot be read as {FORMATS}: {reason}") from error
     if not tensors:
         raise UnknownCheckpoint(f"{path.name} holds no tensors; a checkpoint is wanted: {FORMATS}")
     return Checkpoint(file.name, f"sha256:{digest}", tensors, header)

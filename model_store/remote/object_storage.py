@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from model_store.errors import MissingExtra, StoreAway, StoreError
@@ -149,11 +150,14 @@ class ObjectStorage:
             remaining -= 1
             try:
                 return action()
-            except (FileNotFoundError, StoreError):
+            except StoreError:
                 raise
             except Exception as error:
+                reason = _real_reason(error)
+                if isinstance(reason, FileNotFoundError):
+                    raise
                 if not remaining:
-                    raise StoreAway(f"the store {self.url} does not answer for {path}: {_describe(error)}") from error
+                    raise StoreAway(f"the store {self.url} does not answer for {path}: {_describe(reason)}") from error
             time.sleep(pause * random.uniform(0.5, 1))
             pause *= 2
 
@@ -183,6 +187,15 @@ def _modified(info: Mapping[str, Any]) -> float:
     return when.timestamp() if isinstance(when, datetime) else when
 
 
-def _describe(error: Exception) -> str:
+def _real_reason(error: Exception) -> BaseException:
+    """Why there is no answer: to fsspec's HTTP a file is not found, too, where its server is not, or refuses it."""
+    cause = error.__cause__
+    if not isinstance(error, FileNotFoundError) or cause is None:
+        return error
+    refused = getattr(cause, "status", HTTPStatus.NOT_FOUND) not in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+    return cause if refused or isinstance(cause, OSError) else error
+
+
+def _describe(error: BaseException) -> str:
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return text[:_LONGEST_MESSAGE]

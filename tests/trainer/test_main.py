@@ -18,24 +18,29 @@ def test_one_command_trains_and_publishes(tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "complaint"),
+    ("option", "value", "complaint", "status"),
     [
-        ("--steps", "0", "--steps: Input should be greater than or equal to 1"),
-        ("--name", "Wave!", "--name: String should match"),
-        ("--content", "nowhere", "nowhere is no folder"),
-        ("--architecture", "c3s1-3,x", "'x' is no layer"),
-        ("--style-layers", "relu1_2:much", "expected layers and weights"),
-        ("--loss-network", "nowhere", "takes torchvision or a safetensors file"),
-        ("--device", "tpu", "--device: String should match"),
-        ("--clip", "inf", "--clip: Input should be a finite number"),
-        ("--warm-start", "wave@abc", "expected NAME or NAME@VERSION"),
-        ("--run", "/dev/null/run", "Not a directory"),
+        ("--steps", "0", "--steps: Input should be greater than or equal to 1", 2),
+        ("--name", "Wave!", "--name: expected up to 64 small letters, digits, '.', '_' and '-', the first", 2),
+        ("--name", "", "a letter or a digit, not ''", 2),
+        ("--content", "nowhere", "nowhere is no folder", 1),
+        ("--architecture", "c3s1-3,x", "'x' is no layer", 2),
+        ("--style-layers", "relu1_2:much", "expected layers and weights", 1),
+        ("--style-layers", "relu1_2:nan", "weights are finite, none is below 0, and one is above", 1),
+        ("--style-layers", "relu1_2:1,relu2_2:-1", "none is below 0", 1),
+        ("--style-layers", "relu1_2:0", "one is above", 1),
+        ("--loss-network", "nowhere", "takes torchvision or a safetensors file", 1),
+        ("--device", "tpu", "--device: expected auto, cpu, cuda or cuda:N, not 'tpu'", 2),
+        ("--clip", "inf", "--clip: Input should be a finite number", 2),
+        ("--seed", str(2**64), "--seed: Input should be less than 18446744073709551616", 2),
+        ("--warm-start", "wave@abc", "expected NAME or NAME@VERSION", 1),
+        ("--run", "/dev/null/run", "Not a directory", 1),
     ],
 )
 def test_mistakes_are_explained_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, complaint: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, complaint: str, status: int
 ) -> None:
-    assert main(style_arguments(tmp_path, option, value)) == 1
+    assert main(style_arguments(tmp_path, option, value)) == status
     error = capsys.readouterr().err
     assert complaint in error
     assert "Traceback" not in error
@@ -45,6 +50,10 @@ def test_mistakes_are_explained_in_one_line(
 def test_a_missing_gpu_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(style_arguments(tmp_path, "--device", "cuda")) == 1
     assert "torch finds no GPU here" in capsys.readouterr().err
+
+
+def test_the_largest_seed_is_a_seed(tmp_path: Path) -> None:
+    assert main(style_arguments(tmp_path, "--seed", str(2**64 - 1))) == 0
 
 
 def test_an_interrupted_command_says_how_to_go_on(

@@ -1,5 +1,7 @@
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,47 @@ def test_a_run_may_move(tmp_path: Path) -> None:
     (tmp_path / "old").rename(tmp_path / "new")
     run_training(style_config(tmp_path / "new"), resume=True)
     assert Run(tmp_path / "new/run").load()["step"] == 6
+
+
+def test_two_processes_do_not_train_into_one_folder(tmp_path: Path) -> None:
+    with Run(tmp_path / "run").exclusive():
+        with pytest.raises(RunError, match=r"a training into .*run is under way; use another --run"):
+            run_training(style_config(tmp_path))
+        with Run(tmp_path / "other").exclusive():  # that is another one
+            pass
+    run_training(style_config(tmp_path))
+    with pytest.raises(RunError, match="holds a run already"):
+        run_training(style_config(tmp_path))
+    run_training(style_config(tmp_path, steps=7), resume=True)  # nothing that has ended holds the folder
+
+
+def test_a_lock_may_be_taken_again_by_who_has_it(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    with run.exclusive():
+        with run.exclusive():
+            pass
+        with pytest.raises(RunError, match="under way"), Run(tmp_path / "run").exclusive():
+            pass
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from trainer.run_folder import Run
+with Run(Path(sys.argv[1])).exclusive():
+    print("training", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_training_that_is_killed_holds_its_folder_no_more(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "training\n"
+        with pytest.raises(RunError, match="under way"), Run(tmp_path / "run").exclusive():
+            pass
+        process.kill()
+        process.wait()
+        with Run(tmp_path / "run").exclusive():
+            pass

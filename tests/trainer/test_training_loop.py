@@ -1,14 +1,16 @@
 import json
 import os
 import signal
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from tests.trainer.samples import run_training, style_config, upscale_config
-from trainer.errors import Interrupted, TrainingDiverged
+from tests.trainer.samples import photographs, run_training, style_config, upscale_config
+from trainer.errors import DataError, Interrupted, TrainingDiverged
 from trainer.hardware import Hardware
 from trainer.publishing import publish
 from trainer.run_folder import Run
@@ -103,6 +105,29 @@ def test_training_lowers_the_loss_and_writes_metrics_and_previews(tmp_path: Path
     assert [line["step"] for line in lines] == list(range(2, 61, 2))
     assert sum(styles[-5:]) < 0.7 * sum(styles[:5])
     assert {path.name for path in (tmp_path / "run").glob("*.png")} == {"preview-000030.png", "preview-000060.png"}
+
+
+def test_a_preview_that_fails_costs_no_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = style_config(tmp_path, preview=photographs(tmp_path / "shown"), cache_mb=0, preview_every=2, save_every=2)
+    task = build(config, Hardware.of("cpu", "fp32"))
+    for file in (tmp_path / "shown").iterdir():
+        file.write_bytes(b"no image")
+    train(task, config, Run(config.folder))
+    assert Run(config.folder).load()["step"] == 6
+    assert Run(config.folder).previews() == []
+    assert "no preview of step 2: none of the 5 images can be used" in caplog.text
+
+
+@pytest.mark.parametrize("make", [style_config, upscale_config])
+def test_photographs_for_previews_are_looked_at_before_the_first_step(tmp_path: Path, make: Callable[..., Any]) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/photo.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"none of the 1 images can be used; the last: .*photo.jpg"):
+        build(make(tmp_path, preview=tmp_path / "broken"), Hardware.of("cpu", "fp32"))
+    (tmp_path / "empty").mkdir()
+    for preview, complaint in (("empty", "no images in .*empty; --preview takes"), ("gone", "is no folder; --preview")):
+        with pytest.raises(DataError, match=complaint):
+            build(make(tmp_path, preview=tmp_path / preview), Hardware.of("cpu", "fp32"))
 
 
 def test_divergence_is_reported_and_not_saved(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model_store.durable import replace_file
+from trainer.config import Device
 from trainer.errors import Interrupted
 from trainer.hardware import Hardware
 from trainer.image_optimization.optimizers import (
@@ -45,12 +46,12 @@ class OptimizationConfig(BaseModel):
     memory: int = Field(MEMORY, ge=1, description="differences that L-BFGS keeps")
     learning_rate: float = Field(0.02, gt=0, description="Adam's")
     save_every: int = Field(50, ge=1, description="iterations between saved states")
-    seed: int = Field(0, ge=0, description="of the noise")
+    seed: int = Field(0, ge=0, lt=2**64, description="of the noise")
     loss_network: str = Field(
         "torchvision", description="torchvision (VGG-16, downloaded), random, or a safetensors file"
     )
     loss_layout: str = Field("auto", description="vgg16, vgg19-distilled or squeezenet1_1; auto recognises the file")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    device: Device = "auto"
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
 
     @property

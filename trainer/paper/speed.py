@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model_store import STYLE, NetworkSpec, TransformNetwork, for_inference
+from trainer.config import Device
 from trainer.hardware import Hardware
 from trainer.image_optimization.optimizers import ProjectedLBFGS
 from trainer.loss_network import LossNetwork, load_loss_network
@@ -31,7 +32,7 @@ class SpeedConfig(TableConfig):
     iterations: int = Field(3, ge=1, description="of optimisation in a turn, from which those of 500 are computed")
     loss_network: str = Field("random", description="random (VGG-16's shapes), torchvision or a safetensors file")
     loss_layout: str = Field("auto", description="layout of the file; auto recognises it")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    device: Device = "auto"
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
 
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
+from trainer.config import Device
 from trainer.errors import TrainerError
 from trainer.evaluate import Enlarge, bicubic, evaluation_images, reduce_and_enlarge, score_image, sharp_image
 from trainer.hardware import Hardware
@@ -30,7 +31,7 @@ class SuperResolutionTableConfig(TableConfig):
     scales: tuple[int, ...] = Field((4, 8), description="scales of the tables; each network is in that of its own")
     store: Path = Field(Path("models"), description="model store")
     picture: Path | None = Field(None, description="image whose middle the figure shows (default: the sets' first)")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    device: Device = "auto"
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
 
 

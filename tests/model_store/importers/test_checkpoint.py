@@ -78,6 +78,20 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path, name: str, co
         read_checkpoint(tmp_path / name)
 
 
+@pytest.mark.parametrize("content", [b"x\n", b"\xff\xd8\xff\xe0" + bytes(64), b"some text\n" * 9, b"GIF89a" + bytes(9)])
+def test_a_file_that_is_no_pickle_is_not_said_to_hold_objects(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(UnknownCheckpoint, match=r"a\.jpg cannot be read as safetensors, PyTorch's \.pth and \.pt"):
+        read_checkpoint(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "a.npz", "a.t7", "a.png"])
+def test_an_empty_file_is_called_empty(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(UnknownCheckpoint, match=rf"{name} is refused: it is empty"):
+        read_checkpoint(tmp_path / name)
+
+
 def test_files_without_tensors_are_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "a.pth")
     with pytest.raises(UnknownCheckpoint, match=r"a\.pth holds no tensors; a checkpoint is wanted: safetensors"):

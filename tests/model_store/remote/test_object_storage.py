@@ -1,6 +1,8 @@
+import http.server
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -47,6 +49,48 @@ def test_missing_file_is_no_fault(server: Bucket) -> None:
         ObjectStorage("s3://bucket/store", QUICK).read("other")
     with pytest.raises(FileNotFoundError):
         ObjectStorage("s3://elsewhere/store", QUICK).etag("file")
+
+
+@contextmanager
+def answering(status: int) -> Iterator[str]:
+    """A web server that answers everything with a status; yields its address."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET  # noqa: N815 # the name that http.server wants
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/store"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_file_that_a_web_server_has_not_is_missing(status: int) -> None:
+    with answering(status) as url, pytest.raises(FileNotFoundError):
+        ObjectStorage(url, QUICK).etag("index.json")
+
+
+@pytest.mark.parametrize("status", [403, 500, 503])
+def test_web_server_that_refuses_does_not_answer(status: int) -> None:
+    with answering(status) as url, pytest.raises(StoreAway, match=f"does not answer for index.json: .*{status}"):
+        ObjectStorage(url, QUICK).etag("index.json")
+
+
+def test_web_server_that_is_not_there_does_not_answer() -> None:
+    with answering(200) as url:
+        pass
+    with pytest.raises(StoreAway, match=r"store does not answer for index.json: ClientConnector.*Cannot connect"):
+        ObjectStorage(url, QUICK).etag("index.json")
 
 
 def test_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
