@@ -48,10 +48,10 @@ def train_and_publish(config: TrainConfig, invocation: Invocation) -> str:
     run.check(config, resume=invocation.resume)
     _warn_without_license(config)
     with ExitStack() as stack:
-        stack.enter_context(run.exclusive())
         listener = stack.enter_context(listen(invocation.watch)) if invocation.watch else None
         recorders = [stack.enter_context(closing(EventFiles(folder))) for folder in [invocation.tensorboard] if folder]
         task = build(config, hardware)
+        stack.enter_context(run.exclusive())
         monitor = TrainingMonitor(lambda: _publish(task, config, run).label, recorders)
         stack.enter_context(_shown(monitor, run, config, listener))
         with joined(hardware.device):

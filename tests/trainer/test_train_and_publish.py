@@ -7,7 +7,7 @@ import torch
 from model_store import open_store
 from tests.trainer.samples import photographs, run_training, style_arguments, style_config, upscale_config
 from trainer.__main__ import main
-from trainer.errors import RunError, TrainerError
+from trainer.errors import LossNetworkError, RunError, TrainerError
 from trainer.hardware import Hardware
 from trainer.monitor import TrainingMonitor
 from trainer.run_folder import Run
@@ -35,6 +35,13 @@ def test_a_run_that_exists_is_found_before_anything_is_loaded(tmp_path: Path) ->
         train_and_publish(absent.model_copy(update={"style_weight": 9.0}), Invocation(resume=True))
     with pytest.raises(RunError, match="holds no run to go on with"):
         train_and_publish(absent.model_copy(update={"run": tmp_path / "other"}), Invocation(resume=True))
+
+
+def test_a_training_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
+    config = style_config(tmp_path, loss_network=str(tmp_path / "nowhere.safetensors"))
+    with pytest.raises(LossNetworkError, match="nowhere"):
+        train_and_publish(config, Invocation())
+    assert not config.folder.exists()
 
 
 def test_weights_published_by_request_are_those_of_the_step_and_the_training_goes_on_as_without(tmp_path: Path) -> None:
