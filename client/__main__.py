@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, unknown = parser.parse_known_args(arguments)
     try:
         query = _parse_query(unknown)
+        if options.command == "upscale":
+            _require_scale(options.target)
         if any(path.suffix.lower() in VIDEO_SUFFIXES for path in options.images):
             return _convert_video(options, query)
         items = plan(options.images, options.output)
@@ -99,6 +101,12 @@ def _build_request(options: argparse.Namespace, query: dict[str, str]) -> Reques
     return Request("POST", f"/v1/{options.command}/{target}", query, timeout=options.timeout)
 
 
+def _require_scale(text: str) -> None:
+    """Raises UsageError for what is no scale; how large it may be only the service knows."""
+    if not 1 <= _parse_number(text) < math.inf:
+        raise UsageError(f"{text!r} is no scale; a number of 1 or more is accepted, such as 4")
+
+
 def _parse_query(unknown: Sequence[str]) -> dict[str, str]:
     """Options unknown to this program, as query parameters of the service. Raises UsageError for any other argument."""
     pairs = [option.removeprefix("--").partition("=") for option in unknown if option.startswith("--")]
@@ -126,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         ("upscale", "SCALE", "how many times the sides grow: 4"),
     ):
         command = commands.add_parser(name, help=f"{name} images", epilog=EPILOG, allow_abbrev=False)
-        command.add_argument("target", metavar=target, type=_scale if name == "upscale" else str, help=meaning)
+        command.add_argument("target", metavar=target, help=meaning)
         _add_options(command)
     return parser
 
@@ -146,12 +154,6 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     add("--key", default=os.environ.get("PASTICHE_KEY"), help="an API key of the service, by default PASTICHE_KEY")
     add("--overwrite", action="store_true", help="do again what is there already")
     add("--quiet", action="store_true", help="no progress bar")
-
-
-def _scale(text: str) -> str:
-    if not 1 <= _parse_number(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no number of 1 or more")
-    return text
 
 
 def _parallel(text: str) -> int:

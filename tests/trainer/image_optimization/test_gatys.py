@@ -74,21 +74,21 @@ def test_metrics_without_a_state_are_written_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "complaint"),
+    ("option", "value", "complaint", "status"),
     [
-        ("--content", "nowhere.png", "nowhere.png cannot be read"),
-        ("--style-image", "nowhere.png", "nowhere.png cannot be read"),
-        ("--method", "sgd", "--method: Input should be 'lbfgs', 'clipped-lbfgs' or 'adam'"),
-        ("--begin", "grey", "--begin: Input should be 'noise' or 'content'"),
-        ("--steps", "0", "--steps: Input should be greater than or equal to 1"),
-        ("--style-layers", "relu1_2:much", "expected layers and weights"),
-        ("--content-layer", "relu9_9", "has no layer 'relu9_9'; it has: relu1_1"),
+        ("--content", "nowhere.png", "nowhere.png cannot be read", 1),
+        ("--style-image", "nowhere.png", "nowhere.png cannot be read", 1),
+        ("--method", "sgd", "--method: Input should be 'lbfgs', 'clipped-lbfgs' or 'adam'", 2),
+        ("--begin", "grey", "--begin: Input should be 'noise' or 'content'", 2),
+        ("--steps", "0", "--steps: Input should be greater than or equal to 1", 2),
+        ("--style-layers", "relu1_2:much", "expected layers and weights", 1),
+        ("--content-layer", "relu9_9", "has no layer 'relu9_9'; it has: relu1_1", 1),
     ],
 )
 def test_mistakes_are_explained_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, complaint: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, complaint: str, status: int
 ) -> None:
-    assert main(command(tmp_path, option, value)) == 1
+    assert main(command(tmp_path, option, value)) == status
     error = capsys.readouterr().err
     assert complaint in error
     assert "Traceback" not in error

@@ -74,5 +74,5 @@ def test_another_objective_than_that_of_the_training_is_refused(
     assert "was trained with another loss network: vgg19-distilled, sha256:" in capsys.readouterr().err
     assert main(command(tmp_path, "--model", "x4")) == 1
     assert "is no style network with a recipe" in capsys.readouterr().err
-    assert main(command(tmp_path, "--photographs", "1", "2", "3")) == 1
+    assert main(command(tmp_path, "--photographs", "1", "2", "3")) == 2
     assert "--photographs takes one number, or one for each of --sizes" in capsys.readouterr().err
