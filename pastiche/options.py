@@ -13,6 +13,7 @@ from service.imaging.codecs import ImageFormat
 from service.pipeline.requests import StylizeParameters, StylizeRequest, UpscaleParameters, UpscaleRequest
 from service.pipeline.stylize import StylizeOptions
 from service.pipeline.upscale import UpscaleOptions
+from service.settings import wrong_values
 
 PART = re.compile(r"\s*([^@:]*?)\s*(?:@([0-9]{1,9}))?\s*(:[^@:]*)?")
 """NAME, NAME@VERSION, NAME:WEIGHT or NAME@VERSION:WEIGHT."""
@@ -66,11 +67,13 @@ def checked(model: type[Checked], values: Mapping[str, Any]) -> Checked:
     try:
         return model(**values)
     except ValidationError as error:
-        raise InvalidRequest("; ".join(_explain(failure) for failure in error.errors())) from error
+        raise InvalidRequest("; ".join(_explain(failure) for failure in wrong_values(error))) from error
 
 
 def _explain(failure: Mapping[str, Any]) -> str:
-    return f"{'.'.join(map(str, failure['loc']))} is {failure['input']!r}: {failure['msg']}"
+    return (
+        f"{'.'.join(map(str, failure['loc']))} is {failure['input']!r}: {failure['msg'].removeprefix('Value error, ')}"
+    )
 
 
 def _require_known(options: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:

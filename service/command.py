@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from service.settings import Settings
+from service.settings import Settings, wrong_values
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def read_settings(arguments: Sequence[str]) -> Settings | None:
     try:
         return Settings(_cli_parse_args=[*arguments], _cli_prog_name="pastiche-serve", _cli_kebab_case=True)
     except ValidationError as error:
-        for fault in error.errors():
+        for fault in wrong_values(error):
             option = "".join(f"--{part}: ".replace("_", "-") for part in fault["loc"][:1])
             print(f"error: {option}{fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
     except SettingsError as error:

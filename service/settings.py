@@ -15,8 +15,9 @@ from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -507,6 +508,11 @@ class Settings(BaseSettings):
         if self.max_body_bytes_in_flight < least:
             raise ValueError(f"max_body_bytes_in_flight must be at least {least}, or the largest body is never read")
         return self
+
+
+def wrong_values(error: ValidationError) -> list[ErrorDetails]:
+    """What is wrong with given values: pydantic also names defaults, which it has not computed for that."""
+    return [fault for fault in error.errors() if fault["type"] != "default_factory_not_called"]
 
 
 def _parse_store(text: str) -> Location:

@@ -66,7 +66,7 @@ def test_unknown_names_are_refused_with_those_that_there_are(tmp_path: Path) -> 
 
 def test_wrong_settings_are_refused(tmp_path: Path) -> None:
     publish(tmp_path)
-    with pytest.raises(InvalidRequest, match="device is 'gpu'"):
+    with pytest.raises(InvalidRequest, match=r"^device is 'gpu': must be auto, cpu, cuda:all, .* such as [^;]*$"):
         pastiche.load("wave", stores=tmp_path, device="gpu")
     with pytest.raises(ValueError, match="cuda:99 does not exist"):
         pastiche.load("wave", stores=tmp_path, device="cuda:99")

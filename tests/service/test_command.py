@@ -10,9 +10,17 @@ from service.settings import Settings
 def test_wrong_option_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--threads", "0"])
     assert main() == 2
-    written = capsys.readouterr().err
-    assert "threads" in written
-    assert "greater than or equal to 1" in written
+    assert capsys.readouterr().err == "error: --threads: Input should be greater than or equal to 1\n"
+
+
+def test_all_wrong_options_are_named_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--device", "tpu", "--lanes", "-1"])
+    assert main() == 2
+    device, lanes = capsys.readouterr().err.splitlines()
+    assert device.startswith("error: --device: must be auto, cpu, cuda:all, or GPUs separated by commas")
+    assert lanes == "error: --lanes: Input should be greater than or equal to 1"
 
 
 def test_unknown_setting_of_the_file_is_one_line(
