@@ -71,9 +71,8 @@ def checked(model: type[Checked], values: Mapping[str, Any]) -> Checked:
 
 
 def _explain(failure: Mapping[str, Any]) -> str:
-    return (
-        f"{'.'.join(map(str, failure['loc']))} is {failure['input']!r}: {failure['msg'].removeprefix('Value error, ')}"
-    )
+    name, complaint = ".".join(map(str, failure["loc"])), failure["msg"].removeprefix("Value error, ")
+    return f"{name} is {failure['input']!r}: {complaint}"
 
 
 def _require_known(options: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:

@@ -28,11 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Interrupted, KeyboardInterrupt) as error:
         print(str(error) or "interrupted", file=sys.stderr)
         return 130
-    except OptionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ValidationError as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
+    except (OptionError, ValidationError) as error:
+        print(f"error: {explain(error) if isinstance(error, ValidationError) else error}", file=sys.stderr)
         return 2
     except (TrainerError, StoreError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

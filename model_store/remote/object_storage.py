@@ -188,12 +188,16 @@ def _modified(info: Mapping[str, Any]) -> float:
 
 
 def _real_reason(error: Exception) -> BaseException:
-    """Why there is no answer: to fsspec's HTTP a file is not found, too, where its server is not, or refuses it."""
+    """Why there is no answer: to fsspec's HTTP a file is not found, too, where its server is not, or refuses it.
+
+    Other file systems say so of missing files alone, whatever their cause.
+    """
     cause = error.__cause__
     if not isinstance(error, FileNotFoundError) or cause is None:
         return error
-    refused = getattr(cause, "status", HTTPStatus.NOT_FOUND) not in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
-    return cause if refused or isinstance(cause, OSError) else error
+    is_of_http = type(cause).__module__.startswith("aiohttp.") or isinstance(cause, TimeoutError)
+    is_missing = getattr(cause, "status", None) in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+    return cause if is_of_http and not is_missing else error
 
 
 def _describe(error: BaseException) -> str:

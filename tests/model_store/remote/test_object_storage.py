@@ -1,8 +1,9 @@
 import http.server
+import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -84,6 +85,23 @@ def test_file_that_a_web_server_has_not_is_missing(status: int) -> None:
 def test_web_server_that_refuses_does_not_answer(status: int) -> None:
     with answering(status) as url, pytest.raises(StoreAway, match=f"does not answer for index.json: .*{status}"):
         ObjectStorage(url, QUICK).etag("index.json")
+
+
+def test_web_server_that_hangs_up_does_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            with suppress(OSError):  # it is closed
+                while True:
+                    listener.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/store"
+        with pytest.raises(StoreAway, match=r"does not answer for index.json: (Server|Client)"):
+            ObjectStorage(url, QUICK).etag("index.json")
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 def test_web_server_that_is_not_there_does_not_answer() -> None:
