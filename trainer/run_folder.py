@@ -35,7 +35,7 @@ class Run:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """For the length of the block nobody else trains into the folder, also another process. May be nested.
+        """For the length of the block nobody else writes the run, also no other process. May be nested.
 
         Raises RunError where somebody does.
         """
@@ -47,9 +47,7 @@ class Run:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the file is closed, or this process ends
             except BlockingIOError as error:
-                raise RunError(
-                    f"a training into {self.folder} is under way; use another --run, or wait for it"
-                ) from error
+                raise RunError(f"a run in {self.folder} is under way; use another --run, or wait for it") from error
             self._locked = True
             try:
                 yield

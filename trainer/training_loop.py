@@ -39,7 +39,7 @@ def train(
     not save that state; RunError as `Run.begin`.
 
     Of several processes, `ranks`, each computes its part of every batch, and the first reads and writes the run's
-    folder. All stop where one is asked to. Raises RunError where another training into that folder is under way,
+    folder. All stop where one is asked to. Raises RunError where another run in that folder is under way,
     TrainerError where a process has other images than the first.
     """
     ranks.check(config.batch, config.accumulate)

@@ -86,7 +86,7 @@ def test_a_run_may_move(tmp_path: Path) -> None:
 
 def test_two_processes_do_not_train_into_one_folder(tmp_path: Path) -> None:
     with Run(tmp_path / "run").exclusive():
-        with pytest.raises(RunError, match=r"a training into .*run is under way; use another --run"):
+        with pytest.raises(RunError, match=r"a run in .*run is under way; use another --run"):
             run_training(style_config(tmp_path))
         with Run(tmp_path / "other").exclusive():  # that is another one
             pass

@@ -94,8 +94,24 @@ def minimize(
     Writes the image (result.png) and the objective by iteration (objective.csv) into the run's folder. Saves the state
     every `config.save_every` iterations, and after a first Ctrl-C or SIGTERM, between two iterations; then Interrupted
     is raised. On a CPU a resumed run gives the same bits as an uninterrupted one; on a GPU, where sums have no fixed
-    order, nearly. `name` labels the progress bar.
+    order, nearly. `name` labels the progress bar. Raises RunError as `Run.begin`, and where another run in the folder
+    is under way.
     """
+    with run.exclusive():
+        return _minimize(config, objective, begin, run, fingerprint, resume=resume, name=name)
+
+
+def _minimize(
+    config: OptimizationConfig,
+    objective: Objective,
+    begin: Tensor,
+    run: Run,
+    fingerprint: str,
+    *,
+    resume: bool,
+    name: str,
+) -> Point:
+    """See `minimize`."""
     saved = run.begin(config, fingerprint, resume=resume)
     optimizer = config.optimizer(objective, begin)
     first = _restore(optimizer, saved) if saved else 0

@@ -7,6 +7,7 @@ import pytest
 from tests.trainer.samples import loss_network_file, photograph
 from trainer.__main__ import main
 from trainer.data import read_rgb
+from trainer.run_folder import Run
 
 
 def command(folder: Path, *more: str, run: str = "run") -> list[str]:
@@ -92,6 +93,13 @@ def test_mistakes_are_explained_in_one_line(
     error = capsys.readouterr().err
     assert complaint in error
     assert "Traceback" not in error
+
+
+def test_two_processes_do_not_paint_into_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Run(tmp_path / "run").exclusive():
+        assert main(command(tmp_path)) == 1
+        assert "run is under way; use another --run" in capsys.readouterr().err
+    assert main(command(tmp_path)) == 0
 
 
 def test_a_finished_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
