@@ -15,7 +15,7 @@ from service.engine.backlog import Backlog, Prediction
 from service.engine.deadline import Deadline
 from service.engine.inference_request import InferenceRequest, RequestGroup
 from service.engine.inference_spec import InferenceSpec, Model
-from service.engine.patience import Patience
+from service.engine.patience import CLIENT_LEFT, Patience
 from service.engine.priority import Priority, SchedulingPolicy
 from service.errors import ClientGone, Draining, Overloaded
 from service.telemetry.metrics import Metrics
@@ -155,7 +155,7 @@ class Admission(Generic[Model]):
             self._observe_patience(requests[0], left=False)
         except BaseException as error:
             self._abandon(requests)
-            if isinstance(error, ClientGone | asyncio.CancelledError):  # a client that leaves cancels its work
+            if _is_departure(error):
                 self._observe_patience(requests[0], left=True)
             raise
         finally:
@@ -280,6 +280,12 @@ class Admission(Generic[Model]):
 def _may_leave(deadline: Deadline) -> bool:
     """Whether somebody waits who has not said how long."""
     return deadline.is_default and deadline.priority is Priority.INTERACTIVE
+
+
+def _is_departure(error: BaseException) -> bool:
+    """Whether a client has left."""
+    cancelled = isinstance(error, asyncio.CancelledError) and error.args == (CLIENT_LEFT,)
+    return cancelled or isinstance(error, ClientGone)
 
 
 def _first_late(slack: float, added: float, step: float, count: int) -> int | None:

@@ -6,6 +6,13 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
+CLIENT_LEFT = "the client has left"
+"""The message with which work is cancelled (`Task.cancel`) because its client has left.
+
+Work that is cancelled for another reason, such as an image beside it that cannot be read, tells nothing of how long
+clients wait.
+"""
+
 
 class Patience:
     """How long clients that name no timeout wait before they leave, estimated from those of the last minutes.

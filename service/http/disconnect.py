@@ -6,13 +6,14 @@ from typing import TypeVar
 
 from starlette.types import Receive
 
+from service.engine.patience import CLIENT_LEFT
 from service.errors import ClientGone
 
 T = TypeVar("T")
 
 
 async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
-    """The result of `work`. Cancels it and raises ClientGone as soon as the client has left.
+    """The result of `work`. Cancels it, saying CLIENT_LEFT, and raises ClientGone as soon as the client has left.
 
     To be called when the body has been read: then only a disconnection can be received.
     """
@@ -21,6 +22,7 @@ async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
     try:
         await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
+            working.cancel(CLIENT_LEFT)
             raise ClientGone("the client left before its answer was ready")
         return await working
     finally:

@@ -32,7 +32,8 @@ class _SharedRun:
 class RequestCoalescer:
     """Runs requests through the pipeline. One that is identical to a running one waits for that instead.
 
-    A client that leaves takes nothing from the others; the run is cancelled when the last one has left.
+    A client that leaves takes nothing from the others; the run is cancelled when the last one has left, with the
+    message of that one's cancellation.
     """
 
     def __init__(self, pipeline: ImagePipeline, build: str, metrics: Metrics, *, coalesce: bool = True) -> None:
@@ -100,12 +101,14 @@ class RequestCoalescer:
         try:
             await asyncio.wait((shared.task,))  # unlike `await task`, cancelling this does not cancel the task
             return shared.task.result()
+        except asyncio.CancelledError as cancellation:
+            if shared.waiters == 1 and not shared.task.done():
+                self._forget(shared)
+                shared.task.cancel(*cancellation.args)
+                await asyncio.wait((shared.task,))
+            raise
         finally:
             shared.waiters -= 1
-            if not shared.waiters and not shared.task.done():
-                self._forget(shared)
-                shared.task.cancel()
-                await asyncio.wait((shared.task,))
 
     def _forget(self, shared: _SharedRun) -> None:
         """No later request joins a run that is being cancelled."""

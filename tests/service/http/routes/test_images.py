@@ -315,6 +315,16 @@ def test_client_that_leaves_frees_its_place(tmp_path: Path, stage: str) -> None:
         assert live.metric("pastiche_http_requests_total", code="499") == 1
 
 
+def test_service_learns_how_long_clients_wait(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with serving(tmp_path) as live, held(live):
+        for _ in range(12):
+            with leaving(live, file(photo())):
+                wait_for(lambda: live.metric("pastiche_admitted_requests"), lambda admitted: admitted == 1)
+            wait_for(lambda: live.metric("pastiche_admitted_requests"), lambda admitted: admitted == 0)
+        assert live.service.admission.patience.seconds() < PATIENCE
+
+
 def test_answer_that_was_promised_may_be_late(tmp_path: Path) -> None:
     publish(tmp_path)
     with serving(tmp_path, request_timeout=0.5) as live, ThreadPoolExecutor(2) as clients:
