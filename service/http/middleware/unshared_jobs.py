@@ -24,7 +24,8 @@ class UnsharedJobs:
         if scope["type"] == "http":
             if concerns_jobs(route_path(scope)):
                 app = self._problems.response(scope, JobsNotShared())
-            scope = {**scope, "headers": [field for field in scope["headers"] if field[0] != PREFERENCE]}
+            # not in a copy, for others read in this scope what the router writes into it
+            scope["headers"] = [field for field in scope["headers"] if field[0] != PREFERENCE]
         await app(scope, receive, send)
 
 

@@ -1,5 +1,6 @@
 import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -7,6 +8,7 @@ from service.http.middleware.unshared_jobs import UnsharedJobs
 from service.http.problems import Problems
 from service.pipeline.trace import Trace
 from tests.service.http.asgi import Fields, call
+from tests.service.live import publish, serving
 
 BUILD = partial(UnsharedJobs, problems=Problems())
 HEADERS: Fields = [(b"accept", b"image/png"), (b"prefer", b"respond-async")]
@@ -25,3 +27,10 @@ def test_all_else_is_answered_without_the_preference_for_a_job(path: str) -> Non
     scope, sent = call(BUILD, path, HEADERS, state={"trace": Trace("mine")})
     assert scope["headers"] == HEADERS[:1]
     assert sent[0]["status"] == 200
+
+
+def test_metrics_of_several_processes_name_the_routes(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with serving(tmp_path, processes=2) as live:
+        assert live.client.get("/v1/models/wave").status_code == 200
+        assert live.metric("pastiche_http_requests_total", route="/v1/models/{name}") == 1
