@@ -7,12 +7,13 @@ are elsewhere waits for them to come back, and nobody else does.
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from time import monotonic
 from typing import Protocol
+from weakref import WeakSet
 
 from service.telemetry.metrics import Metrics
 
@@ -61,7 +62,6 @@ class _Resident:
     holders: int = 0
     moving: bool = False
     loading: asyncio.Task[None] | None = None
-    forgotten: bool = False
 
     @property
     def place(self) -> Place:
@@ -92,6 +92,8 @@ class Residency:
         self._clock = clock
         self._residents: OrderedDict[Weights, _Resident] = OrderedDict()
         """The least recently used first."""
+        self._forgotten: WeakSet[Weights] = WeakSet()
+        """Served no more; a request that began before that may still come for them."""
         self._held = {Place.DEVICE: 0, Place.HOST: 0}
         self._load_times = _LoadTimes()
         self._loads: dict[_Resident, None] = {}
@@ -117,19 +119,22 @@ class Residency:
         return sum(self._load_times.seconds.get(place, 0.0) for place in (weights.place, *ahead))
 
     async def add(self, weights: Weights) -> None:
-        """Count weights, which were put on the device just now as a rule; others make room for them."""
-        resident = self._residents[weights] = _Resident(weights, holders=1)
-        self._count(weights.place, weights.bytes)
+        """Count weights, which were put on the device just now as a rule; others make room for them.
+
+        Raises whatever made that fail, and then they are not counted.
+        """
         try:
-            await self._make_room(0)
-        finally:
-            self._release(resident)
+            with self._used(weights):
+                await self._make_room(0)
+        except BaseException:
+            self.forget(weights)
+            raise
 
     def forget(self, weights: Weights) -> None:
-        """They are served no more: as soon as nobody needs them, they are not counted any longer."""
+        """They are served no more: as long as nobody needs them, they are not counted."""
+        self._forgotten.add(weights)
         resident = self._residents.get(weights)
         if resident is not None:
-            resident.forgotten = True
             self._settle(resident)
 
     @asynccontextmanager
@@ -138,20 +143,27 @@ class Residency:
 
         Raises whatever made a load fail. A caller that is cancelled leaves the load to others.
         """
-        resident = await self._resident(weights)
-        resident.holders += 1
-        try:
+        is_new = weights not in self._residents
+        with self._used(weights) as resident:
+            if is_new:
+                await self._make_room(0)
             while resident.place is not Place.DEVICE or resident.moving:
                 await asyncio.shield(self._load_task(resident))
             yield
+
+    @contextmanager
+    def _used(self, weights: Weights) -> Iterator[_Resident]:
+        """They are counted, and leave for nobody else, for the length of the block."""
+        if weights not in self._residents:
+            self._residents[weights] = _Resident(weights)
+            self._count(weights.place, weights.bytes)
+        self._residents.move_to_end(weights)
+        resident = self._residents[weights]
+        resident.holders += 1
+        try:
+            yield resident
         finally:
             self._release(resident)
-
-    async def _resident(self, weights: Weights) -> _Resident:
-        if weights not in self._residents:
-            await self.add(weights)
-        self._residents.move_to_end(weights)
-        return self._residents[weights]
 
     def _release(self, resident: _Resident) -> None:
         resident.holders -= 1
@@ -160,8 +172,9 @@ class Residency:
     def _settle(self, resident: _Resident) -> None:
         """Something has ended: whoever waits for room looks again, and what was forgotten goes."""
         loading = resident.loading is not None and not resident.loading.done()
-        leaves = resident.forgotten and resident.is_idle and not loading
-        if leaves and self._residents.pop(resident.weights, None) is not None:
+        leaves = resident.weights in self._forgotten and resident.is_idle and not loading
+        if leaves and self._residents.get(resident.weights) is resident:
+            del self._residents[resident.weights]
             self._count(resident.place, -resident.weights.bytes)
         self._released.set()
 

@@ -160,8 +160,8 @@ class StoreWatcher:
             lambda: self._loader.load(store.load(version.name, version.number)),
             self._loader.pool,
         )
-        await self._residency.add(resident)
         preview = await asyncio.to_thread(store.preview, version.name, version.number)
+        await self._residency.add(resident)  # last: what fails is not served, and nobody would forget it
         return ServedModel(stored.manifest, resident, version, has_preview=preview is not None, lease=lease)
 
     def _forget(self, model: ServedModel | None) -> None:

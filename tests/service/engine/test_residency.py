@@ -1,4 +1,5 @@
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -195,6 +196,48 @@ def test_forgotten_weights_are_counted_until_nobody_uses_them() -> None:
         assert residency.held(Place.DEVICE) == 0
 
     run(scenario)
+
+
+def test_forgotten_weights_that_are_used_once_more_are_kept_no_longer_than_that() -> None:
+    async def scenario(residency: Residency) -> None:
+        old = Style("old")
+        await residency.add(old)
+        residency.forget(old)
+        async with residency.hold(old):
+            assert residency.held(Place.DEVICE) == 1
+        assert residency.held(Place.DEVICE) == 0
+        kept = weakref.ref(old)
+        del old
+        assert kept() is None
+
+    run(scenario)
+
+
+def test_weights_that_are_forgotten_while_room_is_made_for_them_can_be_used() -> None:
+    async def scenario(residency: Residency) -> None:
+        first, second = styles("ab")
+        await residency.add(first)
+        first.may_move.clear()
+        using = asyncio.create_task(use(residency, second))
+        await settle()
+        residency.forget(second)
+        first.may_move.set()
+        await using
+        assert residency.held(Place.DEVICE) == 0
+
+    run(scenario, device=1)
+
+
+def test_weights_for_which_no_room_can_be_made_are_not_counted() -> None:
+    async def scenario(residency: Residency) -> None:
+        first, second = styles("ab")
+        await residency.add(first)
+        first.fault = OSError("the memory is full")
+        with pytest.raises(OSError, match="full"):
+            await residency.add(second)
+        assert residency.held(Place.DEVICE) == 1
+
+    run(scenario, device=1)
 
 
 def test_time_of_loads_is_known_after_the_first_one() -> None:

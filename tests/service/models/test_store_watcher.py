@@ -153,6 +153,25 @@ def test_version_that_is_a_link_out_of_the_store_is_not_served(tmp_path: Path) -
     following(scenario, root)
 
 
+def test_weights_of_a_version_that_vanishes_while_it_is_loaded_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def preview(store: ModelStore, name: str, version: int | None = None) -> Path | None:
+        shutil.rmtree(store.root / name)
+        return look(store, name, version)
+
+    publish(tmp_path)
+    look = ModelStore.preview
+    monkeypatch.setattr(ModelStore, "preview", preview)
+
+    async def scenario(models: ModelRegistry, watcher: StoreWatcher) -> None:
+        await watcher.refresh()
+        assert models.failures.find("wave") is not None
+
+    metrics = following(scenario, tmp_path)
+    assert metrics.registry.get_sample_value("pastiche_resident_bytes", {"place": "device"}) == 0
+
+
 def test_model_without_a_sound_version_is_unavailable(tmp_path: Path) -> None:
     async def scenario(models: ModelRegistry, watcher: StoreWatcher) -> None:
         publish(tmp_path)
