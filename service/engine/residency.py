@@ -196,9 +196,10 @@ class Residency:
         async with self._making_room:
             if resident.place is Place.DEVICE:
                 return
-            await self._evict_for(resident.weights.bytes)
-            began, source = self._clock(), resident.place
-            await self._move(resident, Place.DEVICE)
+            with self._moving(resident):
+                await self._evict_for(resident.weights.bytes)
+                began, source = self._clock(), resident.place
+                await self._move(resident, Place.DEVICE)
         self._metrics.weight_loads.labels(source).inc()
         self._load_times.observe(source, self._clock() - began)
 
@@ -218,32 +219,42 @@ class Residency:
                 return
 
     async def _evict(self, victim: _Resident) -> None:
-        """To the host, where others make room for it, or else to the disk."""
-        size = victim.weights.bytes
-        target = Place.HOST if size <= self._limits[Place.HOST] else Place.DISK
-        while target is Place.HOST and self._held[target] + size > self._limits[target]:
+        with self._moving(victim):
+            target = await self._place_for_evicted(victim.weights.bytes)
+            await self._move(victim, target)
+        self._metrics.weight_evictions.labels(target).inc()
+
+    async def _place_for_evicted(self, size: int) -> Place:
+        """The host, where others make room for so many bytes, or else the disk."""
+        if size > self._limits[Place.HOST]:
+            return Place.DISK
+        while self._held[Place.HOST] + size > self._limits[Place.HOST]:
             oldest = self._least_recently_used(Place.HOST)
             if oldest is None:
-                target = Place.DISK
-            else:
+                return Place.DISK
+            with self._moving(oldest):
                 await self._move(oldest, Place.DISK)
-        await self._move(victim, target)
-        self._metrics.weight_evictions.labels(target).inc()
+        return Place.HOST
+
+    @contextmanager
+    def _moving(self, resident: _Resident) -> Iterator[None]:
+        """Nobody begins to use it, or moves it elsewhere, for the length of the block."""
+        resident.moving = True
+        try:
+            yield
+        finally:
+            resident.moving = False
+            self._settle(resident)
 
     async def _move(self, resident: _Resident, place: Place) -> None:
         size, source = resident.weights.bytes, resident.place
-        resident.moving = True
         self._count(place, size)
         try:
             await resident.weights.move(place)
         except BaseException:
             self._count(place, -size)
             raise
-        else:
-            self._count(source, -size)
-        finally:
-            resident.moving = False
-            self._settle(resident)
+        self._count(source, -size)
 
     def _count(self, place: Place, size: int) -> None:
         if place in self._held:

@@ -180,6 +180,44 @@ def test_weights_that_are_asked_for_while_they_leave_come_back() -> None:
     run(scenario)
 
 
+def test_weights_that_wait_for_room_on_the_host_are_not_used_meanwhile() -> None:
+    async def scenario(residency: Residency) -> None:
+        oldest, leaving, other = styles("abc", 10)
+        for each in (oldest, leaving, other):
+            await residency.add(each)
+        done = asyncio.Event()
+        oldest.may_move.clear()
+        loading = asyncio.create_task(use(residency, Style("cold", 10, Place.DISK)))
+        await settle()
+        using = asyncio.create_task(hold_until(residency, leaving, done))
+        await settle()
+        oldest.may_move.set()
+        await loading
+        await settle()
+        assert (leaving.place, leaving.moves) == (Place.DEVICE, [Place.HOST, Place.DEVICE])
+        done.set()
+        await using
+        assert residency.held(Place.DEVICE) == 20
+
+    run(scenario, device=20, host=10)
+
+
+def test_weights_that_are_forgotten_while_they_wait_for_room_on_the_host_are_counted_once() -> None:
+    async def scenario(residency: Residency) -> None:
+        oldest, leaving, other = styles("abc", 10)
+        for each in (oldest, leaving, other):
+            await residency.add(each)
+        oldest.may_move.clear()
+        loading = asyncio.create_task(use(residency, Style("cold", 10, Place.DISK)))
+        await settle()
+        residency.forget(leaving)
+        oldest.may_move.set()
+        await loading
+        assert (residency.held(Place.DEVICE), residency.held(Place.HOST)) == (20, 0)
+
+    run(scenario, device=20, host=10)
+
+
 def test_forgotten_weights_are_counted_until_nobody_uses_them() -> None:
     async def scenario(residency: Residency) -> None:
         old, idle = styles("oi")
