@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from service.engine.admission import Admission
 from service.engine.runner_pool import RunnerPool
@@ -100,11 +100,16 @@ class Lifespan:
             self.broken.set()
 
     async def _stop(self) -> None:
-        await self._admission.drain(0)
-        await self._jobs.stop()
+        """Each part stops, whatever those before it raise; that is raised at the end."""
+        async with AsyncExitStack() as last_first:
+            last_first.push_async_callback(asyncio.to_thread, self._on_end)
+            last_first.push_async_callback(self._codec_pool.close)
+            last_first.push_async_callback(asyncio.to_thread, self._pool.close)
+            last_first.push_async_callback(self._stop_tasks)
+            last_first.push_async_callback(self._jobs.stop)
+            last_first.push_async_callback(self._admission.drain, 0)
+
+    async def _stop_tasks(self) -> None:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        await asyncio.to_thread(self._pool.close)
-        await self._codec_pool.close()
-        await asyncio.to_thread(self._on_end)

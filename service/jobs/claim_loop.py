@@ -99,5 +99,14 @@ class ClaimLoop(Generic[Claim]):
             elif not self._closed.is_set():
                 return claim
             else:
-                await self._give_back(claim)
+                await self._give_back_if_possible(claim)
         return None
+
+    async def _give_back_if_possible(self, claim: Claim) -> None:
+        """Where the store is away, the claim expires."""
+        try:
+            await self._give_back(claim)
+        except JobsUnavailable:
+            pass
+        except Exception:
+            logger.exception("what was claimed last cannot be given back")

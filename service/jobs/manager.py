@@ -6,7 +6,7 @@ are begun again.
 
 import asyncio
 import hashlib
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -73,12 +73,16 @@ class JobManager:
         self._runner.close()
 
     async def stop(self) -> None:
-        """Stop; unfinished jobs, and webhooks that were not delivered, are left to others, or to the next process."""
+        """Stop; unfinished jobs, and webhooks that were not delivered, are left to others, or to the next process.
+
+        Each part stops, and the store is closed, whatever those before raise; that is raised at the end.
+        """
         self._stopping = True
-        await self._runner.stop()
-        await self._deliveries.stop()
-        self._ended.notify()
-        await self._store.close()
+        async with AsyncExitStack() as last_first:
+            last_first.push_async_callback(self._store.close)
+            last_first.callback(self._ended.notify)
+            last_first.push_async_callback(self._deliveries.stop)
+            last_first.push_async_callback(self._runner.stop)
 
     async def find(self, job_id: str) -> Job:
         """The job of that id. Raises UnknownJob, JobsUnavailable."""

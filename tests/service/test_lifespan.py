@@ -96,3 +96,23 @@ def test_one_of_several_processes_stops_while_its_models_are_loaded(
         assert began.is_set()
 
     asyncio.run(run())
+
+
+def test_every_part_stops_though_others_fail_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = build_service(settings(tmp_path), launcher=worker_launcher())
+
+    async def fail() -> None:
+        raise OSError("the jobs cannot be stopped")
+
+    monkeypatch.setattr(service.jobs, "stop", fail)
+
+    async def run() -> None:
+        with pytest.raises(OSError, match="the jobs cannot be stopped"):
+            async with service.lifespan(service.app):
+                assert service.metrics.registry.get_sample_value("pastiche_codec_workers")
+        assert all(task.done() for task in service.lifespan.tasks)
+        assert service.metrics.registry.get_sample_value("pastiche_codec_workers") == 0
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            service.pool.submit_beside(lambda: None)
+
+    asyncio.run(run())

@@ -119,3 +119,29 @@ def test_store_that_fails_is_asked_again(failure: Exception) -> None:
         assert work.done == [0]
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("failure", [jobs_unavailable("away", 5), ValueError("unexpected")])
+def test_claim_that_cannot_be_given_back_does_not_fail_a_stop(failure: Exception) -> None:
+    async def run() -> None:
+        work, asked, answer = Work(1), asyncio.Event(), asyncio.Event()
+        refused: list[int] = []
+
+        async def claim() -> int | None:
+            asked.set()
+            await answer.wait()
+            return await work.claim()
+
+        async def give_back(number: int) -> None:
+            refused.append(number)
+            raise failure
+
+        loop = ClaimLoop(1, claim, work.carry_out, give_back, lambda: None)
+        loop.start()
+        await asked.wait()
+        loop.close()
+        answer.set()
+        await loop.stop()
+        assert (refused, work.done) == ([0], [])
+
+    asyncio.run(run())

@@ -14,6 +14,7 @@ from service.imaging.codecs import ImageFormat, inspect
 from service.jobs.folder import JobFolder
 from service.jobs.job import Job, JobState
 from service.jobs.manager import JobManager
+from service.jobs.runner import JobRunner
 from service.pipeline.requests import InputFiles, StylizeRequest
 from service.pipeline.trace import Trace
 from tests.service.imaging.images import file, photo
@@ -131,3 +132,21 @@ def test_job_that_is_stopped_while_it_is_queued_lets_nobody_wait(tmp_path: Path)
         assert jobs[-1].outcome is None  # it is left to the next process
 
     with_queue(tmp_path / "store", scenario, max_running_jobs=1)
+
+
+def test_store_is_closed_though_jobs_cannot_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_runner: JobRunner) -> None:
+        raise OSError("the jobs cannot be stopped")
+
+    async def scenario(queue: JobManager) -> None:
+        await put(queue)
+        await queue.wait("one")
+        with monkeypatch.context() as patched:
+            patched.setattr(JobRunner, "stop", fail)
+            with pytest.raises(OSError, match="the jobs cannot be stopped"):
+                await queue.stop()
+        other = JobFolder(tmp_path / "store-jobs")
+        other.open()
+        other.close()
+
+    with_queue(tmp_path / "store", scenario)
