@@ -31,6 +31,13 @@ def test_least_recently_used_versions_leave(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["wave"]
 
 
+def test_files_that_vanish_while_they_are_counted_are_not(tmp_path: Path) -> None:
+    cache = filled(tmp_path, 200)
+    (tmp_path / "wave/3/.README.md.temporary").symlink_to("renamed")  # it is listed, and is not there
+    cache.trim()
+    assert versions(cache) == ["2", "3"]
+
+
 def test_version_in_use_never_leaves(tmp_path: Path) -> None:
     cache = filled(tmp_path, 0)
     lease = cache.lease("wave", 1)
