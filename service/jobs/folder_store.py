@@ -139,7 +139,7 @@ class FolderJobStore:
                 raise ClaimLost
             if kept.job.outcome is not None:
                 return kept.job.outcome
-            kept.bytes = 0
+            self._table.resize(job_id, 0)  # its input goes
             if not await self._make_room(len(content)):
                 too_large = JobOutcome.failed(result_too_large(len(content), self._settings.job_bytes))
                 outcome, content = too_large.model_copy(update={"started": outcome.started}), b""
@@ -150,27 +150,20 @@ class FolderJobStore:
 
     async def claim_delivery(self) -> DeliveryClaim | None:
         """See JobStore."""
-        for kept in self._table.deliveries():
-            if kept.delivery is not None and kept.delivery.next_at <= self._clock():
-                kept.delivering = True
-                return DeliveryClaim(kept.job, kept.delivery)
-            break
-        return None
+        kept = self._table.claim_delivery(self._clock())
+        return DeliveryClaim(kept.job, kept.delivery) if kept is not None and kept.delivery is not None else None
 
     def seconds_to_delivery(self) -> float | None:
         """See JobStore."""
-        for kept in self._table.deliveries():
-            if kept.delivery is not None:
-                return max(0.0, (kept.delivery.next_at - self._clock()).total_seconds())
-        return None
+        due = self._table.next_delivery
+        return None if due is None else max(0.0, (due - self._clock()).total_seconds())
 
     async def write_delivery(self, claim: DeliveryClaim, delivery: Delivery) -> None:
         """See JobStore. What cannot be written is known until this process ends."""
         job_id = claim.job.record.id
-        kept = self._table.find(job_id)
-        if kept is None:
+        if self._table.find(job_id) is None:
             raise ClaimLost
-        kept.delivery, kept.delivering = delivery, False
+        self._table.end_delivery(job_id, delivery)
         try:
             await asyncio.to_thread(self._folder.write_delivery, job_id, delivery)
         except OSError:

@@ -3,7 +3,8 @@
 The folder belongs to one process, so that the table knows all of its jobs. It reads and writes nothing.
 """
 
-from collections import deque
+from bisect import bisect_left, insort
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,8 +14,11 @@ from service.jobs.record import Delivery, DeliveryState, JobOutcome
 from service.jobs.refusals import too_many_jobs, too_many_of_owner
 from service.jobs.store import MAX_KEPT, JobCounts
 
+ByTime = list[tuple[datetime, str]]
+"""Ids of jobs, in the order of times."""
 
-@dataclass
+
+@dataclass(frozen=True)
 class KeptJob:
     """A job that is in the folder."""
 
@@ -33,13 +37,21 @@ class KeptJob:
 
 
 class JobTable:
-    """All jobs: queued, running and ended."""
+    """All jobs: queued, running and ended. Whatever is asked of it takes no longer where there are many."""
 
     def __init__(self, most_jobs: int, most_bytes: int) -> None:
         self._most_jobs = most_jobs
         self._most_bytes = most_bytes
         self._jobs: dict[str, KeptJob] = {}
-        self._waiting: deque[str] = deque()
+        self._waiting: OrderedDict[str, None] = OrderedDict()
+        self._ended: ByTime = []
+        """By the time at which they ended."""
+        self._due: ByTime = []
+        """Those whose webhooks are to be delivered, and are not claimed, by the time at which that is due."""
+        self._states: Counter[JobState] = Counter()
+        self._unfinished: Counter[str] = Counter()
+        """Jobs of each owner that has such."""
+        self._bytes = 0
 
     def find(self, job_id: str) -> KeptJob | None:
         """The job of that id; None where there is none."""
@@ -47,67 +59,104 @@ class JobTable:
 
     def add(self, kept: KeptJob) -> None:
         """Add a job; it waits, unless it has ended."""
-        self._jobs[kept.job.record.id] = kept
+        self._enter(kept)
         if kept.job.outcome is None:
-            self._waiting.append(kept.job.record.id)
+            self._waiting[kept.job.record.id] = None
 
     def remove(self, job_id: str) -> KeptJob:
         """Forget a job."""
-        if job_id in self._waiting:
-            self._waiting.remove(job_id)
-        return self._jobs.pop(job_id)
+        self._waiting.pop(job_id, None)
+        return self._leave(job_id)
 
     def take(self) -> Job | None:
         """The job that has waited longest, which does not wait any more; None where none does."""
-        return self._jobs[self._waiting.popleft()].job if self._waiting else None
+        return self._jobs[self._waiting.popitem(last=False)[0]].job if self._waiting else None
 
     def put_back(self, job_id: str) -> None:
         """A job that was taken waits again, before all others."""
         if job_id in self._jobs:
-            self._waiting.appendleft(job_id)
+            self._waiting[job_id] = None
+            self._waiting.move_to_end(job_id, last=False)
+
+    def resize(self, job_id: str, size: int) -> None:
+        """A job has so many bytes on the disk from now on."""
+        self._enter(replace(self._leave(job_id), bytes=size))
 
     def end(self, job_id: str, outcome: JobOutcome, size: int, now: datetime) -> None:
         """A job has ended; its webhook, if it has one, is due."""
-        kept = self._jobs[job_id]
-        kept.job, kept.bytes = replace(kept.job, outcome=outcome), size
-        kept.delivery = Delivery(next_at=now) if kept.job.record.callback is not None else None
+        job = replace(self._leave(job_id).job, outcome=outcome)
+        self._enter(KeptJob(job, size, Delivery(next_at=now) if job.record.callback is not None else None))
 
-    def deliveries(self) -> Iterator[KeptJob]:
-        """Jobs whose webhooks are to be delivered, and are not claimed; the one that is due first comes first."""
-        pending = [(kept.delivery.next_at, kept) for kept in self._jobs.values() if kept.delivery and _waits(kept)]
-        return (kept for _, kept in sorted(pending, key=lambda pair: pair[0]))
+    @property
+    def next_delivery(self) -> datetime | None:
+        """When the next webhook is due that is not claimed; None where there is none."""
+        return self._due[0][0] if self._due else None
+
+    def claim_delivery(self, now: datetime) -> KeptJob | None:
+        """The job whose webhook is due first, and is claimed from now on; None where none is due yet."""
+        if not self._due or self._due[0][0] > now:
+            return None
+        claimed = replace(self._leave(self._due[0][1]), delivering=True)
+        self._enter(claimed)
+        return claimed
+
+    def end_delivery(self, job_id: str, delivery: Delivery) -> None:
+        """How far the delivery of a webhook is, which is not claimed any more."""
+        self._enter(replace(self._leave(job_id), delivery=delivery, delivering=False))
 
     def require_place(self, owner: str, most_of_owner: int | None) -> None:
         """Raise QuotaExceeded or TooManyJobs where there is no place for a further job of that owner."""
-        unfinished = [kept.job.record.owner for kept in self._jobs.values() if kept.job.outcome is None]
-        if most_of_owner is not None and unfinished.count(owner) >= most_of_owner:
-            raise too_many_of_owner(unfinished.count(owner), most_of_owner)
-        if len(unfinished) >= self._most_jobs:
-            raise too_many_jobs(len(unfinished), self._most_jobs)
+        of_owner, unfinished = self._unfinished[owner], len(self._jobs) - len(self._ended)
+        if most_of_owner is not None and of_owner >= most_of_owner:
+            raise too_many_of_owner(of_owner, most_of_owner)
+        if unfinished >= self._most_jobs:
+            raise too_many_jobs(unfinished, self._most_jobs)
 
     def to_remove(self, wanted: int, expired: datetime) -> str | None:
         """The next job that must go, so that `wanted` bytes fit: what ended before `expired`, then the oldest."""
-        ended = [(kept.job.outcome.finished, job_id) for job_id, kept in self._jobs.items() if kept.job.outcome]
-        if not ended:
+        if not self._ended:
             return None
-        finished, oldest = min(ended)
+        finished, oldest = self._ended[0]
         full = len(self._jobs) > MAX_KEPT or not self.has_room(wanted)
         return oldest if finished <= expired or full else None
 
     def has_room(self, wanted: int) -> bool:
         """Whether that many bytes fit."""
-        return self.counts.bytes + wanted <= self._most_bytes
+        return self._bytes + wanted <= self._most_bytes
 
     @property
     def counts(self) -> JobCounts:
         """How much is kept. A job that was taken and has not ended is running."""
-        states = dict.fromkeys(JobState, 0)
-        for kept in self._jobs.values():
-            states[kept.job.state] += 1
+        states = {state: self._states[state] for state in JobState}
         states[JobState.RUNNING] = states[JobState.QUEUED] - len(self._waiting)
         states[JobState.QUEUED] = len(self._waiting)
-        return JobCounts(states, sum(kept.bytes for kept in self._jobs.values()))
+        return JobCounts(states, self._bytes)
 
+    def _enter(self, kept: KeptJob) -> None:
+        self._jobs[kept.job.record.id] = kept
+        self._sum_up(kept, 1)
+        for order, entry in self._entries(kept):
+            insort(order, entry)
 
-def _waits(kept: KeptJob) -> bool:
-    return kept.has_pending_delivery and not kept.delivering
+    def _leave(self, job_id: str) -> KeptJob:
+        kept = self._jobs.pop(job_id)
+        self._sum_up(kept, -1)
+        for order, entry in self._entries(kept):
+            del order[bisect_left(order, entry)]
+        return kept
+
+    def _sum_up(self, kept: KeptJob, sign: int) -> None:
+        self._bytes += sign * kept.bytes
+        self._states[kept.job.state] += sign
+        if kept.job.outcome is None:
+            owner = kept.job.record.owner
+            self._unfinished[owner] += sign
+            if not self._unfinished[owner]:
+                del self._unfinished[owner]
+
+    def _entries(self, kept: KeptJob) -> Iterator[tuple[ByTime, tuple[datetime, str]]]:
+        job_id = kept.job.record.id
+        if kept.job.outcome is not None:
+            yield self._ended, (kept.job.outcome.finished, job_id)
+        if kept.delivery is not None and kept.has_pending_delivery and not kept.delivering:
+            yield self._due, (kept.delivery.next_at, job_id)

@@ -1,11 +1,14 @@
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from service.errors import QuotaExceeded, TooManyJobs
+from service.errors import CorruptImage, QuotaExceeded, TooManyJobs
 from service.jobs.job import Job, JobState
 from service.jobs.job_table import JobTable, KeptJob
-from service.jobs.record import JobOutcome
+from service.jobs.record import Callback, Delivery, DeliveryState, JobOutcome
 from tests.service.jobs.test_record import RESULT, record
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -55,3 +58,114 @@ def test_what_has_expired_goes_first_and_then_the_oldest_while_there_is_no_room(
     kept.remove("new")
     assert kept.to_remove(91, NOW) is None
     assert not kept.has_room(91)
+
+
+def test_webhooks_are_claimed_in_the_order_in_which_they_are_due() -> None:
+    kept = table()
+    for name, seconds in (("late", 2), ("early", 1)):
+        kept.add(called_back(name, Delivery(next_at=NOW + timedelta(seconds=seconds))))
+    assert kept.next_delivery == NOW + timedelta(seconds=1)
+    assert kept.claim_delivery(NOW) is None
+    early, late = (kept.claim_delivery(NOW + timedelta(seconds=2)) for _ in range(2))
+    assert early is not None
+    assert late is not None
+    assert (early.job.record.id, late.job.record.id) == ("early", "late")
+    assert kept.claim_delivery(NOW + timedelta(days=1)) is None
+    kept.end_delivery("late", Delivery(attempts=1, next_at=NOW))
+    kept.end_delivery("early", Delivery(state=DeliveryState.DELIVERED, attempts=1))
+    assert kept.next_delivery == NOW
+
+
+def called_back(name: str, delivery: Delivery | None = None) -> KeptJob:
+    """A job with a callback; one that has ended, where there is a delivery."""
+    asked = record(name).model_copy(update={"owner": name[:1], "callback": Callback(url="https://client.example")})
+    return KeptJob(Job(asked, JobOutcome(finished=NOW, result=RESULT) if delivery else None), 10, delivery)
+
+
+class Changes:
+    """What can be done with a table, as far as it makes sense at the moment."""
+
+    def __init__(self) -> None:
+        self.table = JobTable(9, 0)
+        self.taken: list[str] = []
+
+    def add(self, name: str, number: int) -> None:
+        if self.table.find(name) is None:
+            self.table.add(KeptJob(called_back(name).job, number))
+
+    def take(self, _name: str, _number: int) -> None:
+        job = self.table.take()
+        if job is not None:
+            self.taken.append(job.record.id)
+
+    def put_back(self, _name: str, _number: int) -> None:
+        if self.taken:
+            self.table.put_back(self.taken.pop())
+
+    def end(self, _name: str, number: int) -> None:
+        if self.taken:
+            outcome = JobOutcome.failed(CorruptImage("broken")) if number % 2 else JobOutcome(result=RESULT)
+            finished = outcome.model_copy(update={"finished": NOW + timedelta(seconds=number)})
+            self.table.end(self.taken.pop(), finished, number, NOW - timedelta(seconds=number))
+
+    def resize(self, name: str, number: int) -> None:
+        if self.table.find(name) is not None:
+            self.table.resize(name, number)
+
+    def claim_delivery(self, _name: str, number: int) -> None:
+        self.table.claim_delivery(NOW - timedelta(seconds=number))
+
+    def end_delivery(self, name: str, number: int) -> None:
+        kept = self.table.find(name)
+        if kept is not None and kept.delivering:
+            state = DeliveryState.DELIVERED if number % 2 else DeliveryState.PENDING
+            self.table.end_delivery(name, Delivery(state=state, next_at=NOW + timedelta(seconds=number)))
+
+    def remove(self, name: str, _number: int) -> None:
+        if self.table.find(name) is not None:
+            self.table.remove(name)
+            self.taken = [each for each in self.taken if each != name]
+
+
+NAMES = [f"{owner}{number}" for owner in "ab" for number in range(3)]
+Change = Callable[[Changes, str, int], None]
+CHANGES: list[Change] = [
+    Changes.add,
+    Changes.take,
+    Changes.put_back,
+    Changes.end,
+    Changes.resize,
+    Changes.claim_delivery,
+    Changes.end_delivery,
+    Changes.remove,
+]
+
+
+STEPS = st.tuples(st.sampled_from(CHANGES), st.sampled_from(NAMES), st.integers(0, 9))
+
+
+@settings(deadline=None)
+@given(st.lists(STEPS, min_size=20, max_size=60))
+def test_what_is_kept_up_to_date_is_what_all_jobs_say(steps: list[tuple[Change, str, int]]) -> None:
+    changes = Changes()
+    for change, name, number in steps:
+        change(changes, name, number)
+        require_consistent(changes.table, len(changes.taken))
+
+
+def require_consistent(made: JobTable, running: int) -> None:
+    """Compare what a table says with what it would find if it looked at each job. It has no room for any byte."""
+    kept = [job for name in NAMES if (job := made.find(name)) is not None]
+    states = [job.job.state for job in kept]
+    expected = {state: states.count(state) for state in JobState}
+    expected |= {JobState.RUNNING: running, JobState.QUEUED: states.count(JobState.QUEUED) - running}
+    assert (made.counts.jobs, made.counts.bytes) == (expected, sum(job.bytes for job in kept))
+    ended = [(job.job.outcome.finished, job.job.record.id) for job in kept if job.job.outcome]
+    assert made.to_remove(1, NOW - timedelta(days=1)) == (min(ended)[1] if ended else None)
+    due = [job.delivery.next_at for job in kept if job.delivery and job.has_pending_delivery and not job.delivering]
+    assert made.next_delivery == min(due, default=None)
+    for owner in "ab":
+        unfinished = sum(job.job.record.owner == owner and job.job.outcome is None for job in kept)
+        made.require_place(owner, unfinished + 1)
+        with pytest.raises(QuotaExceeded):
+            made.require_place(owner, unfinished)
