@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 from pydantic import BaseModel
 
+from service.engine.loaded_model import LoadedNetwork
 from service.engine.tiling import TileSizes
 from service.models.served_model import ServedModel
 from service.pipeline.resolve import ResolvedRequest, Timeout
@@ -74,13 +75,18 @@ def _member_names(kind: type) -> tuple[str, ...] | None:
     return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
 
 
-def _computation(model: ServedModel) -> list[object]:
-    """What is measured when it is loaded, and changes bits: engine, precision, forms of layers, sizes of batches."""
+def _computation(model: ServedModel) -> list[list[object]]:
+    """What is measured when it is loaded, and changes bits. Which of the two runs is known when an image is read."""
+    return [_network_computation(network) for network in (model.loaded.default, model.loaded.fp32)]
+
+
+def _network_computation(network: LoadedNetwork) -> list[object]:
+    """Engine, precision, forms of layers, sizes of batches."""
     return [
-        model.network.engine,
-        str(model.network.precision),
-        model.network.variants,
-        sorted([*shape, size] for shape, size in model.tiling.fixed_batches.items()),
+        network.engine,
+        str(network.precision),
+        network.variants,
+        sorted([*shape, size] for shape, size in network.tiling.fixed_batches.items()),
     ]
 
 

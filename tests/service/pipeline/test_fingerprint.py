@@ -47,6 +47,13 @@ def in_another_precision(model: ServedModel) -> ServedModel:
     return replace(model, loaded=LoadedModel(replace(model.loaded.default, network=other), model.loaded.fp32))
 
 
+def in_other_batches_of_16_bits(model: ServedModel) -> ServedModel:
+    """The same model, whose batches in fp32 alone were measured to be best at another size."""
+    fp32 = model.loaded.fp32
+    other = replace(fp32, tiling=fp32.tiling.with_batches({(8, 8): 3}))
+    return replace(model, loaded=LoadedModel(model.loaded.default, other))
+
+
 def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path) -> None:
     publish(tmp_path)
     model = served(tmp_path)
@@ -63,6 +70,7 @@ def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path
         (request, b"image", build_fingerprint(torch.device("cpu"), TileSizes(2**19))),
         (replace(request, operation=Stylize(((by_openvino(model), 1.0),))), b"image", MADE),
         (replace(request, operation=Stylize(((reduced, 1.0),))), b"image", MADE),
+        (replace(request, operation=Stylize(((in_other_batches_of_16_bits(model), 1.0),))), b"image", MADE),
         (replace(request, output=OutputSpec((ImageFormat.PNG,), 91)), b"image", MADE),
         (replace(request, output=OutputSpec((ImageFormat.WEBP,), 90)), b"image", MADE),
         (replace(request, operation=Stylize(((served(tmp_path), 1.0),))), b"image", MADE),
@@ -70,7 +78,7 @@ def test_key_is_of_all_that_decides_on_the_bytes_and_nothing_else(tmp_path: Path
         (replace(request, mask=b"mask"), b"image", MADE),
     ]
     assert ModelStore(tmp_path).current("wave") == 2
-    assert len({request_fingerprint(*other) for other in [*others, (request, b"image", MADE)]}) == 11
+    assert len({request_fingerprint(*other) for other in [*others, (request, b"image", MADE)]}) == 12
 
 
 def test_options_that_are_added_count_by_themselves() -> None:
