@@ -29,12 +29,16 @@ class Quota:
         self._clock = clock
         self.in_flight = 0
         """Requests of this client that are being answered."""
-        self._set(policy)
+        self._pixels: TokenBucket | None = None
+        self._requests: TokenBucket | None = None
+        self.update(policy)
 
     def update(self, policy: LimitPolicy) -> None:
-        """Replace the limits; what was used counts on where they are unchanged."""
-        if policy != self.policy:
-            self._set(policy)
+        """Replace the limits; what was used of each of them counts on where that one is unchanged."""
+        self.policy = policy
+        megapixels = policy.megapixels_per_minute
+        self._pixels = self._bucket(self._pixels, None if megapixels is None else megapixels * MEGA)
+        self._requests = self._bucket(self._requests, policy.requests_per_minute)
 
     def enter(self) -> None:
         """A request comes; `leave` must follow. Raises QuotaExceeded."""
@@ -96,11 +100,10 @@ class Quota:
         pairs = ((b"ratelimit-policy", policies), (b"ratelimit", states))
         return [(name, ", ".join(items).encode()) for name, items in pairs if items]
 
-    def _set(self, policy: LimitPolicy) -> None:
-        self.policy = policy
-        megapixels, requests = policy.megapixels_per_minute, policy.requests_per_minute
-        self._pixels = None if megapixels is None else TokenBucket(megapixels * MEGA, self._clock)
-        self._requests = None if requests is None else TokenBucket(requests, self._clock)
+    def _bucket(self, old: TokenBucket | None, per_minute: float | None) -> TokenBucket | None:
+        if old is not None and old.capacity == per_minute:
+            return old
+        return None if per_minute is None else TokenBucket(per_minute, self._clock)
 
     def _take(self, pixels: int) -> None:
         if self._pixels is not None:

@@ -99,6 +99,23 @@ def test_new_limits_hold_at_once_and_equal_ones_forgive_nothing() -> None:
     limits.check_pixels()
 
 
+def test_change_of_one_limit_forgives_nothing_in_the_others() -> None:
+    policy = LimitPolicy(megapixels_per_minute=1, requests_per_minute=1)
+    limits = Quota(policy, Clock())
+    limits.enter()
+    with limits.charge(5_000_000):
+        pass
+    limits.update(policy.model_copy(update={"requests_in_flight": 9, "requests_per_minute": 2}))
+    with pytest.raises(QuotaExceeded, match="1 megapixels per minute"):
+        limits.check_pixels()
+    limits.enter()
+    limits.update(policy.model_copy(update={"megapixels_per_minute": 2, "requests_per_minute": 2}))
+    limits.check_pixels()
+    limits.enter()
+    with pytest.raises(QuotaExceeded, match="2 requests per minute"):
+        limits.enter()
+
+
 @pytest.mark.parametrize("failure", [Overloaded("full"), QuotaExceeded("too many jobs")])
 def test_what_is_not_done_costs_nothing(failure: ServiceError) -> None:
     quota = Quota(LimitPolicy(megapixels_per_minute=1))
