@@ -28,7 +28,7 @@ class PixelCharges:
 
     @asynccontextmanager
     async def charged(self, request: Request, resolved: ResolvedRequest, image: bytes) -> AsyncIterator[Refund]:
-        """Charge the principal for the block; 503 is free. Raises QuotaExceeded, and what `measure` raises."""
+        """Charge the principal for the block, as `Quota.charge`. Raises QuotaExceeded, and what `measure` raises."""
         principal: Principal = request.state.principal
         if not principal.name and not principal.quota.counts_pixels:
             yield lambda: None

@@ -68,16 +68,16 @@ class Quota:
 
     @contextmanager
     def charge(self, pixels: int) -> Iterator[None]:
-        """Take these pixels, and give them back where the block fails since the work is not done: 503, or 429.
+        """Take these pixels, and give them back where the block fails since the work is not done: 409, 429, or 503.
 
-        Raises QuotaExceeded. What fails otherwise, or is cancelled, has been worked on.
+        409 is the id of another job. Raises QuotaExceeded. What fails otherwise, or is cancelled, has been worked on.
         """
         self.check_pixels()
         self._take(pixels)
         try:
             yield
         except ServiceError as failure:
-            if failure.status in (429, 503):
+            if failure.status in (409, 429, 503):
                 self.refund(pixels)
             raise
 

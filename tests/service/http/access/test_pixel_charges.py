@@ -46,3 +46,17 @@ def test_what_is_refused_before_admission_costs_nothing(tmp_path: Path) -> None:
         edit = live.client.post("/v1/images/edits", headers=sent["shop"], files={"image": b""}, data={"model": "wave"})
         assert job.status_code == edit.status_code == 429
         assert edit.json()["error"]["code"] == "quota-exceeded"
+
+
+def test_job_whose_id_or_key_is_that_of_another_costs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    sent = write_keys(path, shop="megapixels_per_minute = 0.1")
+    publish(tmp_path / "models")
+    small, large = file(photo()), file(photo(height=1000, width=1000))
+    with serving(tmp_path / "models", keys_file=path) as live:
+        by_key = sent["shop"] | {"Prefer": "respond-async", "Idempotency-Key": "mine"}
+        assert live.client.put("/v1/jobs/mine?style=wave", headers=sent["shop"], content=small).status_code == 201
+        assert live.client.post(STYLE, headers=by_key, content=small).status_code == 202
+        assert live.client.put("/v1/jobs/mine?style=wave", headers=sent["shop"], content=large).status_code == 409
+        assert live.client.post(STYLE, headers=by_key, content=large).status_code == 422
+        assert live.client.put("/v1/jobs/other?style=wave", headers=sent["shop"], content=small).status_code == 201

@@ -1,6 +1,6 @@
 import pytest
 
-from service.errors import CorruptImage, Overloaded, QuotaExceeded, ServiceError
+from service.errors import CorruptImage, JobConflict, Overloaded, QuotaExceeded, ServiceError
 from service.http.access.api_key import LimitPolicy
 from service.http.access.quota import IN_FLIGHT, PIXELS, REQUESTS, Quota
 from tests.service.http.access.clock import Clock
@@ -116,7 +116,7 @@ def test_change_of_one_limit_forgives_nothing_in_the_others() -> None:
         limits.enter()
 
 
-@pytest.mark.parametrize("failure", [Overloaded("full"), QuotaExceeded("too many jobs")])
+@pytest.mark.parametrize("failure", [Overloaded("full"), QuotaExceeded("too many jobs"), JobConflict("other")])
 def test_what_is_not_done_costs_nothing(failure: ServiceError) -> None:
     quota = Quota(LimitPolicy(megapixels_per_minute=1))
     with pytest.raises(type(failure)), quota.charge(1_500_000):
