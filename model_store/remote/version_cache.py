@@ -25,6 +25,15 @@ class Lease:
         self._descriptor: int | None = os.open(folder, os.O_RDONLY)
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
+    def keeps(self, folder: Path) -> bool:
+        """Whether it is this folder that stays, and not one that was there before, and has left."""
+        if self._descriptor is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), folder.stat())
+        except FileNotFoundError:
+            return False
+
     def release(self) -> None:
         """The version may leave."""
         if self._descriptor is not None:
@@ -49,7 +58,7 @@ class VersionCache:
             folder.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # it left between the two
                 lease = Lease(folder)
-                if folder.exists():
+                if lease.keeps(folder):
                     os.utime(folder)
                     return lease
                 lease.release()

@@ -3,7 +3,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from model_store.remote.version_cache import VersionCache
+import pytest
+
+from model_store.remote import version_cache
+from model_store.remote.version_cache import Lease, VersionCache
 
 
 def filled(folder: Path, max_bytes: int) -> VersionCache:
@@ -46,6 +49,27 @@ def test_version_in_use_never_leaves(tmp_path: Path) -> None:
     lease.release()
     cache.trim()
     assert versions(cache) == []
+
+
+def test_version_that_leaves_while_it_is_leased_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process lets it leave, and another makes it anew, after the folder was opened and before it was locked."""
+    cache, folder = filled(tmp_path, 10_000), tmp_path / "wave" / "1"
+    leased: list[Path] = []
+
+    def lease_of_what_leaves(path: Path) -> Lease:
+        lease = Lease(path)
+        if not leased:
+            path.rename(tmp_path / ".leaving")
+            path.mkdir()
+        leased.append(path)
+        return lease
+
+    monkeypatch.setattr(version_cache, "Lease", lease_of_what_leaves)
+    lease = cache.lease("wave", 1)
+    assert leased == [folder, folder]
+    VersionCache(tmp_path, 0).trim()
+    assert folder.exists()
+    lease.release()
 
 
 def test_version_in_use_by_another_process_never_leaves(tmp_path: Path) -> None:
