@@ -13,3 +13,8 @@ def route_path(scope: Scope) -> str:
     """The path of a request without the prefix, which ASGI has in both."""
     path: str = scope["path"]
     return path.removeprefix(root_path(scope)) or "/"
+
+
+def without_prefix(path: str, prefix: str) -> str:
+    """The path without a prefix that a proxy has left there; the same path where it does not begin with it."""
+    return path[len(prefix) :] if f"{path}/".startswith(f"{prefix}/") else path

@@ -6,6 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.http.middleware.path_normalization import normalize_path
+from service.http.root_path import without_prefix
 
 PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){1,8}")
 """Prefixes that are accepted. Anything else could lead links astray."""
@@ -34,8 +35,7 @@ class Forwarded:
         prefix, path = named or self._prefix, scope["path"]
         if not prefix:
             return
-        kept = not named and (path == prefix or path.startswith(f"{prefix}/"))
-        scope["root_path"], scope["path"] = prefix, path if kept else prefix + path
+        scope["root_path"], scope["path"] = prefix, prefix + (path if named else without_prefix(path, prefix))
 
     def _forwarded_prefix(self, scope: Scope) -> str:
         """The X-Forwarded-Prefix of a trusted proxy; empty where there is none."""

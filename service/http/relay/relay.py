@@ -6,7 +6,7 @@ is an answer, and the same request again is the same answer. `/metrics` are thos
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -19,15 +19,19 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ClientGone, JobsNotShared, NotFound, Overloaded, ReplicaLost, ServiceError
+from service.http.access.api_key import Right
 from service.http.body import read_undecoded
 from service.http.body_budget import BodyBudget
 from service.http.disconnect import while_connected
 from service.http.idempotency_key import IDEMPOTENCY_KEY_HEADER, new_key
+from service.http.middleware.access_control import METRICS, needed_right
 from service.http.middleware.body_reservation import BodyReservation, Upload
+from service.http.middleware.path_normalization import normalize_path
 from service.http.middleware.unshared_jobs import PREFERENCE, concerns_jobs
 from service.http.problems import render
 from service.http.relay.exchange import HttpAnswer, HttpCall
 from service.http.request_id import request_id
+from service.http.root_path import route_path, without_prefix
 from service.http.upload_pace import Pace
 from service.settings import Settings
 from service.telemetry.merging import merge_expositions
@@ -41,9 +45,6 @@ logger = logging.getLogger(__name__)
 KEY = IDEMPOTENCY_KEY_HEADER.lower().encode()
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-ADMIN = "/v1/admin"
-"""Below it a call twice is not always the same as once: it is not sent again."""
 
 
 class Replicas(Protocol):
@@ -72,54 +73,60 @@ class Relay:
     def application(self) -> ASGIApp:
         """The ASGI application, whose request bodies share a budget as those of a lone service do."""
         budget, pace = BodyBudget(self._settings.max_body_bytes_in_flight, self._metrics), Pace.of(self._settings)
-        handlers = {ServiceError: _refuse, Exception: _fail}
+        handlers = {ServiceError: self._refuse, Exception: self._fail}
         reservation = Middleware(BodyReservation, new_upload=partial(Upload, budget, pace))
-        routes = [
-            Route("/metrics", self.scrape, methods=["GET"]),
-            Route("/{path:path}", self.relay, methods=list(METHODS)),
-        ]
+        routes = [Route("/{path:path}", self.answer, methods=list(METHODS))]
         return Starlette(routes=routes, middleware=[reservation], exception_handlers=handlers)  # type: ignore[arg-type]
 
-    async def relay(self, request: Request) -> Response:
-        """The answer of a replica."""
-        path = request.url.path.rstrip("/")
+    async def answer(self, request: Request) -> Response:
+        """The answer to a request."""
+        path = normalize_path(without_prefix(route_path(request.scope), self._settings.root_path))
+        if path == METRICS and request.method in ("GET", "HEAD"):
+            return await self.scrape()
+        return await self.relay(request, path)
+
+    async def relay(self, request: Request, path: str) -> Response:
+        """The answer of a replica. `path` is that of the request without prefix and final slash."""
         if not self._jobs_are_shared and concerns_jobs(path):
             raise JobsNotShared
         body = await read_undecoded(request, self._settings.max_body_bytes, self._settings.request_timeout)
         # jobs of one replica are unknown to the others: the preference is not applied (RFC 7240, section 2)
         unwanted = frozenset() if self._jobs_are_shared else frozenset({PREFERENCE})
         call = _repeatable(HttpCall.of(request.scope, body, unwanted))
-        answer = await while_connected(request.receive, self._answer(call))
+        answer = await while_connected(request.receive, self._answer(path, call))
         response = Response(answer.body, answer.status)
         response.raw_headers = list(answer.headers)
         return response
 
-    async def scrape(self, request: Request) -> Response:  # noqa: ARG002 # the framework passes it
+    async def scrape(self) -> Response:
         """The metrics of all replicas, each sample with the name of its replica."""
         if not self._settings.serve_metrics:
             raise NotFound("serve_metrics is off: there are no metrics here")
         found = await self._replicas.expositions()
         return Response(await asyncio.to_thread(merge_expositions, dict(found)), media_type=METRICS_TYPE)
 
-    async def _answer(self, call: HttpCall) -> HttpAnswer:
-        """The answer of a replica; of another one, where the first was lost."""
+    async def _answer(self, path: str, call: HttpCall) -> HttpAnswer:
+        """The answer of a replica; of another one, where the first was lost.
+
+        Not for administration: a call twice is not always the same as once.
+        """
         try:
-            return await self._replicas.answer(call.path, call)
+            return await self._replicas.answer(path, call)
         except ReplicaLost as lost:
-            if call.path.startswith(ADMIN):
+            if needed_right(path) is Right.ADMIN:
                 raise
             logger.warning("%s: %s is sent again", lost.detail, call.path)
             self._metrics.relay_retries.inc()
-            return await self._answer_again(replace(call, admitted_before=True))
+            return await self._answer_again(path, replace(call, admitted_before=True))
 
-    async def _answer_again(self, call: HttpCall) -> HttpAnswer:
+    async def _answer_again(self, path: str, call: HttpCall) -> HttpAnswer:
         """The answer to a call that a lost replica had taken on: where the others are full, it waits and is sent again.
 
         Until the longest timeout is over, or the client leaves.
         """
         end = monotonic() + self._settings.max_request_timeout
         while True:
-            answer = await self._answer_or_refusal(call)
+            answer = await self._answer_or_refusal(path, call)
             wait = _seconds_until_room(answer)
             if wait is not None and monotonic() + wait < end:
                 await asyncio.sleep(wait)
@@ -128,12 +135,22 @@ class Relay:
             else:
                 return answer
 
-    async def _answer_or_refusal(self, call: HttpCall) -> HttpAnswer | Overloaded:
+    async def _answer_or_refusal(self, path: str, call: HttpCall) -> HttpAnswer | Overloaded:
         """The answer of a replica, or why none takes the call."""
         try:
-            return await self._replicas.answer(call.path, call)
+            return await self._replicas.answer(path, call)
         except Overloaded as refusal:
             return refusal
+
+    async def _refuse(self, request: Request, error: ServiceError) -> Response:
+        """The response to a failure that was found here."""
+        if isinstance(error, ClientGone):
+            return Response(status_code=ClientGone.status)
+        return render(error, request_id(request.headers.get("X-Request-ID", "")), self._settings.root_path)
+
+    async def _fail(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 # the framework logs it
+        unknown = ServiceError("the service failed; its log has the cause under this request's id")
+        return await self._refuse(request, unknown)
 
 
 def _seconds_until_room(answer: HttpAnswer | Overloaded) -> float | None:
@@ -164,17 +181,3 @@ def without_request_id(app: ASGIApp) -> ASGIApp:
         await app(scope, receive, send_without)
 
     return answer
-
-
-Handler = Callable[[Request, Exception], Awaitable[Response]]
-
-
-async def _refuse(request: Request, error: ServiceError) -> Response:
-    """The response to a failure that was found here."""
-    if isinstance(error, ClientGone):
-        return Response(status_code=ClientGone.status)
-    return render(error, request_id(request.headers.get("X-Request-ID", "")))
-
-
-async def _fail(request: Request, error: Exception) -> Response:  # noqa: ARG001 # the framework logs it
-    return await _refuse(request, ServiceError("the service failed; its log has the cause under this request's id"))

@@ -87,7 +87,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-OPTIONS = ("max_body_bytes", "serve_metrics", "request_timeout", "max_request_timeout")
+OPTIONS = ("max_body_bytes", "serve_metrics", "request_timeout", "max_request_timeout", "root_path")
 
 
 def ask(replicas: Answering, method: str, path: str, **request: Any) -> httpx.Response:
@@ -193,10 +193,25 @@ def test_request_of_two_lost_replicas_is_given_up() -> None:
     assert (answer.json()["type"], len(replicas.calls)) == ("/problems/replica-lost", 2)
 
 
-def test_administration_is_not_done_twice() -> None:
+@pytest.mark.parametrize("prefix", ["", "/pastiche"])
+@pytest.mark.parametrize("path", ["/v1/admin/reload", "/v1/admin/models/wave/rollback"])
+def test_administration_is_not_done_twice(prefix: str, path: str) -> None:
     replicas = Answering(ReplicaLost())
-    assert ask(replicas, "POST", "/v1/admin/models/wave/rollback").status_code == 503
+    assert ask(replicas, "POST", prefix + path, root_path=prefix).status_code == 503
     assert len(replicas.calls) == 1
+
+
+def test_path_that_begins_as_administration_does_is_sent_again() -> None:
+    replicas = Answering(ReplicaLost())
+    assert ask(replicas, "GET", "/v1/administrators").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/stylize/wave", "/v1/stylize/wave/", "/pastiche/v1/stylize/wave"])
+def test_model_has_the_same_replica_whatever_a_proxy_does_with_the_prefix(path: str) -> None:
+    replicas = Answering()
+    ask(replicas, "POST", path, root_path="/pastiche")
+    [(key, call)] = replicas.calls
+    assert (key, call.path) == ("/v1/stylize/wave", path)
 
 
 @pytest.mark.parametrize(
@@ -207,8 +222,8 @@ def test_administration_is_not_done_twice() -> None:
     ],
 )
 def test_failure_is_a_problem(failure: Exception, status: int, kind: str) -> None:
-    answer = ask(Answering(failure), "GET", "/v1/models", headers={"X-Request-ID": "mine"})
-    assert (answer.status_code, answer.json()["type"]) == (status, f"/problems/{kind}")
+    answer = ask(Answering(failure), "GET", "/v1/models", headers={"X-Request-ID": "mine"}, root_path="/pastiche")
+    assert (answer.status_code, answer.json()["type"]) == (status, f"/pastiche/problems/{kind}")
     assert answer.headers["X-Request-ID"] == answer.json()["instance"] == "mine"
     assert answer.headers.get("Retry-After") == ("3" if isinstance(failure, ServiceError) else None)
 
@@ -218,6 +233,8 @@ def test_jobs_that_are_not_shared_are_refused(path: str) -> None:
     answer = ask(Answering(), "GET", path)
     assert (answer.status_code, answer.json()["type"]) == (501, "/problems/jobs-not-shared")
     assert ask(Answering(), "GET", path, shared=True).status_code == 200
+    assert ask(Answering(), "GET", f"/pastiche{path}", root_path="/pastiche").status_code == 501
+    assert ask(Answering(), "GET", f"/other{path}", root_path="/pastiche").status_code == 200
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -258,6 +275,12 @@ def test_metrics_are_those_of_all_replicas() -> None:
     [family] = text_string_to_metric_families(answer.text)
     assert {sample.labels["instance"]: sample.value for sample in family.samples} == {"one": 5, "two": 5}
     assert ask(Answering(), "GET", "/metrics", serve_metrics=False).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/pastiche/metrics"])
+def test_metrics_are_found_as_other_paths_are(path: str) -> None:
+    answer = ask(Answering(), "GET", path, root_path="/pastiche")
+    assert 'instance="two"' in answer.text
 
 
 def test_id_of_the_request_can_be_left_to_the_server() -> None:
