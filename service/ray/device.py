@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from prometheus_client import generate_latest
 from ray import serve
 
 from model_store.allocator import configure_allocator
@@ -52,9 +51,9 @@ class Device:
         """What the service answers."""
         return await exchange(self._service.app, call)
 
-    async def metrics(self) -> tuple[str, bytes]:
-        """The name of this replica, and its metrics in Prometheus' text format."""
-        return replica_name(), generate_latest(self._service.metrics.registry)
+    async def scrape(self, call: HttpCall) -> tuple[str, HttpAnswer]:
+        """The name of this replica, and what it answers to a call for its metrics."""
+        return replica_name(), await self.answer(call)
 
     async def check_health(self) -> None:
         """Raise RuntimeError where `/livez` fails: Ray then starts another replica."""

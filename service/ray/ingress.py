@@ -1,6 +1,5 @@
 """The replicas that clients reach: a relay each, which finds the others by Ray."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from prometheus_client import generate_latest
@@ -36,10 +35,10 @@ SCRAPE_SECONDS = 5.0
 class RayReplicas:
     """The replicas of a deployment, as a relay asks them."""
 
-    def __init__(self, devices: DeploymentHandle[Any], deployments: Sequence[DeploymentHandle[Any]]) -> None:
-        """`devices` answer; the metrics are those of all `deployments`."""
+    def __init__(self, devices: DeploymentHandle[Any], ingresses: DeploymentHandle[Any]) -> None:
+        """`devices` answer; `ingresses` have metrics of their own."""
         self._devices = devices
-        self._deployments = deployments
+        self._ingresses = ingresses
 
     async def answer(self, key: str, call: HttpCall) -> HttpAnswer:
         """See `Replicas`."""
@@ -51,14 +50,20 @@ class RayReplicas:
             raise Overloaded("every replica has as much as it takes; retry in 1 s", retry_after=1) from error
         return answer
 
+    async def scrape(self, call: HttpCall) -> list[tuple[str, HttpAnswer]]:
+        """See `Replicas`."""
+        return await _answers_of_all(self._devices, "scrape", call)
+
     async def expositions(self) -> list[tuple[str, bytes]]:
         """See `Replicas`."""
-        found: list[tuple[str, bytes]] = []
-        for deployment in self._deployments:
-            asked = deployment.broadcast("metrics")
-            answers = await asked.results_async(timeout_s=SCRAPE_SECONDS, return_exceptions=True)
-            found += [answer for answer in answers if isinstance(answer, tuple)]
-        return found
+        return await _answers_of_all(self._ingresses, "metrics")
+
+
+async def _answers_of_all(deployment: DeploymentHandle[Any], method: str, *arguments: Any) -> list[tuple[str, Any]]:
+    """What the replicas of a deployment answer; without those that fail, or take too long."""
+    asked = deployment.broadcast(method, *arguments)
+    answers = await asked.results_async(timeout_s=SCRAPE_SECONDS, return_exceptions=True)
+    return [answer for answer in answers if isinstance(answer, tuple)]
 
 
 @serve.ingress()
@@ -70,7 +75,7 @@ class Ingress:
         self._settings = Settings.model_validate(settings)
         log.configure(self._settings.log_level, self._settings.log_format)
         self._metrics = Metrics()
-        self._replicas = RayReplicas(devices, [devices, serve.get_deployment_handle(name)])
+        self._replicas = RayReplicas(devices, serve.get_deployment_handle(name))
 
     def __serve_build_asgi_app__(self) -> Application:
         """The application, which Ray calls for each request."""

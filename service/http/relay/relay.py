@@ -1,7 +1,8 @@
 """The ingress of several replicas: reads a request, has one of them answer it, and asks another where that one is lost.
 
 It has no network and no codec. An accepted request is lost only with the ingress itself: its body is kept until there
-is an answer, and the same request again is the same answer. `/metrics` are those of all replicas.
+is an answer, and the same request again is the same answer. `/metrics` are those of all replicas, each of which decides
+by its own settings and keys whether the client may have them.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 from time import monotonic
 from typing import Protocol
 
@@ -18,7 +20,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import ClientGone, JobsNotShared, NotFound, Overloaded, ReplicaLost, ServiceError
+from service.errors import ClientGone, JobsNotShared, Overloaded, ReplicaLost, ServiceError
 from service.http.access.api_key import Right
 from service.http.body import read_undecoded
 from service.http.body_budget import BodyBudget
@@ -44,7 +46,6 @@ logger = logging.getLogger(__name__)
 
 KEY = IDEMPOTENCY_KEY_HEADER.lower().encode()
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Replicas(Protocol):
@@ -56,8 +57,11 @@ class Replicas(Protocol):
         Raises ReplicaLost where it ended before it had answered, Overloaded where no replica takes the call.
         """
 
+    async def scrape(self, call: HttpCall) -> Sequence[tuple[str, HttpAnswer]]:
+        """The name of each replica that can be reached, and its answer to a call for its metrics."""
+
     async def expositions(self) -> Sequence[tuple[str, bytes]]:
-        """The name and the metrics, in Prometheus' text format, of everything that can be reached."""
+        """The name and the metrics, in Prometheus' text format, of everything else that can be reached: no replica."""
 
 
 class Relay:
@@ -82,7 +86,7 @@ class Relay:
         """The answer to a request."""
         path = normalize_path(without_prefix(route_path(request.scope), self._settings.root_path))
         if path == METRICS and request.method in ("GET", "HEAD"):
-            return await self.scrape()
+            return await self.scrape(request)
         return await self.relay(request, path)
 
     async def relay(self, request: Request, path: str) -> Response:
@@ -94,16 +98,23 @@ class Relay:
         unwanted = frozenset() if self._jobs_are_shared else frozenset({PREFERENCE})
         call = _repeatable(HttpCall.of(request.scope, body, unwanted))
         answer = await while_connected(request.receive, self._answer(path, call))
-        response = Response(answer.body, answer.status)
-        response.raw_headers = list(answer.headers)
-        return response
+        return _response(answer)
 
-    async def scrape(self) -> Response:
-        """The metrics of all replicas, each sample with the name of its replica."""
-        if not self._settings.serve_metrics:
-            raise NotFound("serve_metrics is off: there are no metrics here")
-        found = await self._replicas.expositions()
-        return Response(await asyncio.to_thread(merge_expositions, dict(found)), media_type=METRICS_TYPE)
+    async def scrape(self, request: Request) -> Response:
+        """The metrics of all replicas, each sample with the name of its replica; as far as they give them this client.
+
+        Raises Overloaded where no replica is there to decide on that.
+        """
+        call = HttpCall.of(request.scope, b"", frozenset({b"accept"}))  # the text format is merged
+        answers = await self._replicas.scrape(replace(call, method="GET"))
+        given = {name: answer for name, answer in answers if answer.status == HTTPStatus.OK}
+        if not answers:
+            raise Overloaded("no replica can be asked for its metrics; retry in 1 s", retry_after=1)
+        if not given:
+            return _response(answers[0][1])
+        texts = {name: answer.body for name, answer in given.items()} | dict(await self._replicas.expositions())
+        merged = await asyncio.to_thread(merge_expositions, texts)
+        return _response(_with_body(next(iter(given.values())), merged))
 
     async def _answer(self, path: str, call: HttpCall) -> HttpAnswer:
         """The answer of a replica; of another one, where the first was lost.
@@ -151,6 +162,18 @@ class Relay:
     async def _fail(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 # the framework logs it
         unknown = ServiceError("the service failed; its log has the cause under this request's id")
         return await self._refuse(request, unknown)
+
+
+def _response(answer: HttpAnswer) -> Response:
+    response = Response(answer.body, answer.status)
+    response.raw_headers = list(answer.headers)
+    return response
+
+
+def _with_body(answer: HttpAnswer, body: bytes) -> HttpAnswer:
+    """The same answer with another body."""
+    length = (b"content-length", b"%d" % len(body))
+    return replace(answer, headers=(*(field for field in answer.headers if field[0] != length[0]), length), body=body)
 
 
 def _seconds_until_room(answer: HttpAnswer | Overloaded) -> float | None:

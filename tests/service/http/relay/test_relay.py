@@ -16,12 +16,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.app import Service, build_service
 from service.errors import Overloaded, ReplicaLost, ServiceError
 from service.http.relay.exchange import HttpAnswer, HttpCall, exchange
-from service.http.relay.relay import Relay, without_request_id
+from service.http.relay.relay import Relay, Replicas, without_request_id
 from service.telemetry.metrics import Metrics
+from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import file, photo
 from tests.service.live import PATIENCE, publish, settings, worker_launcher
 
 ANSWER = HttpAnswer(200, ((b"content-type", b"image/png"), (b"etag", b'"one"'), (b"content-length", b"5")), b"image")
+
+EXPOSITION = HttpAnswer(
+    200,
+    ((b"content-type", b"text/plain"), (b"content-length", b"82"), (b"x-frame-options", b"DENY")),
+    b"# TYPE pastiche_output_pixels_total counter\npastiche_output_pixels_total 5.0\n",
+)
 
 
 class Answering:
@@ -29,7 +36,7 @@ class Answering:
 
     def __init__(self, *failures: Exception | HttpAnswer) -> None:
         self.calls: list[tuple[str, HttpCall]] = []
-        self.cancelled = False
+        self.scraped = [("one", EXPOSITION), ("two", EXPOSITION)]
         self._failures = list(failures)
 
     async def answer(self, key: str, call: HttpCall) -> HttpAnswer:
@@ -39,9 +46,12 @@ class Answering:
             raise failure
         return failure
 
+    async def scrape(self, call: HttpCall) -> Sequence[tuple[str, HttpAnswer]]:
+        self.calls.append(("", call))
+        return self.scraped
+
     async def expositions(self) -> Sequence[tuple[str, bytes]]:
-        text = b"# TYPE pastiche_output_pixels_total counter\npastiche_output_pixels_total 5.0\n"
-        return [("one", text), ("two", text)]
+        return [("relay", EXPOSITION.body)]
 
 
 PATH = "/v1/stylize/wave"
@@ -63,8 +73,11 @@ class Losable:
         except asyncio.CancelledError as error:
             raise ReplicaLost from error
 
+    async def scrape(self, call: HttpCall) -> Sequence[tuple[str, HttpAnswer]]:
+        return [(str(number), await exchange(self._services[number].app, call)) for number in self._asked]
+
     async def expositions(self) -> Sequence[tuple[str, bytes]]:
-        return []
+        return [("relay", EXPOSITION.body)]
 
     def lose(self, number: int) -> None:
         """Nothing that it was asked is answered."""
@@ -87,10 +100,10 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-OPTIONS = ("max_body_bytes", "serve_metrics", "request_timeout", "max_request_timeout", "root_path")
+OPTIONS = ("max_body_bytes", "request_timeout", "max_request_timeout", "root_path")
 
 
-def ask(replicas: Answering, method: str, path: str, **request: Any) -> httpx.Response:
+def ask(replicas: Replicas, method: str, path: str, **request: Any) -> httpx.Response:
     """The answer of a relay to one request."""
     options = {name: request.pop(name) for name in OPTIONS if name in request}
     relay = Relay(
@@ -273,8 +286,56 @@ def test_too_large_body_reaches_no_replica() -> None:
 def test_metrics_are_those_of_all_replicas() -> None:
     answer = ask(Answering(), "GET", "/metrics")
     [family] = text_string_to_metric_families(answer.text)
-    assert {sample.labels["instance"]: sample.value for sample in family.samples} == {"one": 5, "two": 5}
-    assert ask(Answering(), "GET", "/metrics", serve_metrics=False).status_code == 404
+    assert {sample.labels["instance"]: sample.value for sample in family.samples} == {"one": 5, "two": 5, "relay": 5}
+    assert (answer.headers["Content-Type"], answer.headers["X-Frame-Options"]) == ("text/plain", "DENY")
+    assert int(answer.headers["Content-Length"]) == len(answer.content)
+
+
+def test_metrics_are_asked_for_in_the_format_that_is_merged() -> None:
+    replicas = Answering()
+    sent = {"Accept": "application/openmetrics-text", "Authorization": "Bearer mine"}
+    for method in ("GET", "HEAD"):
+        assert ask(replicas, method, "/metrics", headers=sent).status_code == 200
+        _, call = replicas.calls.pop()
+        fields = dict(call.headers)
+        assert (call.method, fields.get(b"accept"), fields[b"authorization"]) == ("GET", None, b"Bearer mine")
+
+
+def test_metrics_are_refused_as_by_a_service_alone(tmp_path: Path) -> None:
+    sent = write_keys(tmp_path / "keys.toml", shop="", scraper='rights = ["metrics"]')
+    options = {"keys_file": tmp_path / "keys.toml", "allowed_hosts": "relay", "root_path": "/pastiche"}
+    replicas = Losable([build_service(settings(tmp_path, **options), launcher=worker_launcher()) for _ in range(2)])
+    foreign = {**sent["scraper"], "Host": "evil.example"}
+    for path in ("/metrics", "/pastiche/metrics"):
+        answers = [
+            ask(replicas, "GET", path, headers=headers, root_path="/pastiche")
+            for headers in ({}, sent["shop"], foreign, sent["scraper"])
+        ]
+        assert [answer.status_code for answer in answers] == [401, 403, 421, 200]
+        assert answers[0].headers["WWW-Authenticate"] == 'Bearer realm="pastiche"'
+        assert all(f'instance="{name}"' in answers[3].text for name in ("0", "1", "relay"))
+
+
+@pytest.mark.parametrize("options", [{"serve_metrics": False}, {"metrics_port": 0}])
+def test_there_are_no_metrics_where_a_service_alone_has_none(tmp_path: Path, options: dict[str, Any]) -> None:
+    replicas = Losable([build_service(settings(tmp_path, **options), launcher=worker_launcher())])
+    assert ask(replicas, "GET", "/metrics").status_code == 404
+
+
+def test_one_replica_that_refuses_leaves_the_metrics_of_the_others() -> None:
+    replicas = Answering()
+    replicas.scraped = [("one", HttpAnswer(429, (), b"")), ("two", EXPOSITION)]
+    text = ask(replicas, "GET", "/metrics").text
+    assert 'instance="two"' in text
+    assert 'instance="one"' not in text
+
+
+def test_metrics_are_refused_where_no_replica_can_decide() -> None:
+    replicas = Answering()
+    replicas.scraped = []
+    answer = ask(replicas, "GET", "/metrics")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert "pastiche" not in answer.text
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/pastiche/metrics"])
