@@ -23,7 +23,7 @@ class JsonResult(Result):
 async def image_response(image: FinishedImage, trace: Trace, *, as_json: bool) -> Response:
     """The image as its file, or as JSON with all that is known of it."""
     result = image.result
-    headers = _headers(result, weak=as_json)
+    headers = _headers(result, as_json=as_json)
     headers |= {"Server-Timing": trace.server_timing()} if trace.durations else {}
     if as_json:
         content = await asyncio.to_thread(_to_json, image)  # for a large image too slow for the event loop
@@ -33,13 +33,21 @@ async def image_response(image: FinishedImage, trace: Trace, *, as_json: bool) -
 
 def not_modified(result: Result, *, as_json: bool) -> Response:
     """The response to a client that has the image already."""
-    return Response(status_code=304, headers=_headers(result, weak=as_json))
+    return Response(status_code=304, headers=_headers(result, as_json=as_json))
+
+
+def entity_tag(result: Result, *, as_json: bool) -> str:
+    """The entity tag of the file, or of the JSON with it: another representation has another one (RFC 9110, 8.8.3).
+
+    That of the JSON is weak, as its timings differ from time to time.
+    """
+    return f'W/"{result.etag[1:-1]}-json"' if as_json else result.etag
 
 
 def matches_etag(if_none_match: Sequence[str] | None, etag: str) -> bool:
     """Whether the values of If-None-Match contain the entity tag, by weak comparison (RFC 9110, section 13.1.2)."""
     offered = {tag.strip().removeprefix("W/") for tag in ",".join(if_none_match or ()).split(",")}
-    return bool(offered & {etag, "*"})
+    return bool(offered & {etag.removeprefix("W/"), "*"})
 
 
 def image_response_schema(description: str = "The image") -> dict[str, Any]:
@@ -66,11 +74,10 @@ def _to_json(image: FinishedImage) -> str:
     return JsonResult(**dict(image.result), image=content).model_dump_json()
 
 
-def _headers(result: Result, *, weak: bool) -> dict[str, str]:
-    """The entity tag of a JSON answer is weak, as its timings differ from time to time."""
+def _headers(result: Result, *, as_json: bool) -> dict[str, str]:
     reason = {"X-Model-Reason": result.verdict} if result.verdict else {}
     return reason | {
-        "ETag": ("W/" if weak else "") + result.etag,
+        "ETag": entity_tag(result, as_json=as_json),
         "Vary": "Accept",
         "X-Content-Type-Options": "nosniff",
         "X-Model": result.label,

@@ -28,7 +28,7 @@ from service.http.idempotency_key import job_id_of
 from service.http.job_headers import JobHeaders
 from service.http.job_status import JobStatus
 from service.http.problem_responses import problem_responses
-from service.http.responses import image_response, image_response_schema, matches_etag, not_modified
+from service.http.responses import entity_tag, image_response, image_response_schema, matches_etag, not_modified
 from service.http.root_path import root_path
 from service.http.routers import new_router
 from service.http.routes.parameters import CallbackHeader, IfNoneMatchHeader, TimeoutHeader
@@ -262,7 +262,7 @@ class JobRoutes:
         if outcome.result is None:
             assert outcome.failure is not None
             raise outcome.failure.error()
-        if matches_etag(if_none_match, outcome.result.etag):
+        if matches_etag(if_none_match, entity_tag(outcome.result, as_json=as_json)):
             return not_modified(outcome.result, as_json=as_json)
         content = await self._job_manager.result(job)
         return await image_response(FinishedImage(content, outcome.result), request.state.trace, as_json=as_json)

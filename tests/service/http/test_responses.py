@@ -13,7 +13,7 @@ def test_json_holds_the_image_and_all_that_is_known_of_it(tmp_path: Path) -> Non
             "/v1/upscale/4?format=webp", content=file(photo()), headers={"Accept": "application/json"}
         )
     assert answer.headers["Content-Type"] == "application/json"
-    assert answer.headers["ETag"] == f"W/{plain.headers['ETag']}"  # the JSON has timings, too
+    assert answer.headers["ETag"] == f'W/{plain.headers["ETag"][:-1]}-json"'  # weak: the JSON has timings, too
     body = answer.json()
     assert base64.b64decode(body.pop("image")) == plain.content
     assert list(body.pop("seconds")) == ["read", "decode", "queue", "infer", "encode"]

@@ -66,9 +66,16 @@ def test_client_that_has_the_result_does_not_get_it_again(tmp_path: Path) -> Non
         for offered in (etag, f"W/{etag}", f'"other", {etag}', "*"):
             answer = live.client.get(f"{location}/result", headers={"If-None-Match": offered})
             assert (answer.status_code, answer.content, answer.headers["ETag"]) == (304, b"", etag)
+        as_json = {"Accept": "application/json"}
         other = live.client.get(f"{location}/result", headers={"If-None-Match": '"other"'})
         assert other.status_code == 200
-        assert live.client.get(f"{location}/result", headers={"Accept": "application/json"}).json()["etag"] == etag
+        answer = live.client.get(f"{location}/result", headers=as_json | {"If-None-Match": etag})
+        assert answer.json()["etag"] == etag  # who has the file does not have the JSON
+        tag = answer.headers["ETag"]
+        for offered in (tag, tag.removeprefix("W/"), f"{etag}, {tag}", "*"):
+            answer = live.client.get(f"{location}/result", headers=as_json | {"If-None-Match": offered})
+            assert (answer.status_code, answer.content, answer.headers["ETag"]) == (304, b"", tag)
+        assert live.client.get(f"{location}/result", headers={"If-None-Match": tag}).headers["ETag"] == etag
 
 
 def test_job_that_fails_has_the_problem_of_the_call(tmp_path: Path) -> None:
