@@ -126,6 +126,9 @@ UNREACHABLE = [
     ("https://2130706433/", "no address was found"),
     ("https://localhost/", "no address was found"),
     ("example.com", "must name a host"),
+    (f"https://127.0.0.1:{10**24}/", "its port must be 1 to 65535"),
+    ("http://127.0.0.1:65536/", "its port must be 1 to 65535"),
+    ("https://xn--a/", "is no URL"),
 ]
 
 

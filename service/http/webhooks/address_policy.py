@@ -11,6 +11,9 @@ import httpx
 
 MAX_URL_LENGTH = 2048
 
+PORTS = range(1, 2**16)
+"""Those of TCP; 0 is none (RFC 6335, section 6)."""
+
 NO_ADDRESS = "no address was found that it may have: a public one, or any of a host of the setting webhook_hosts"
 """The same whether the host is unknown or private, since clients must not learn which names there are inside."""
 
@@ -44,14 +47,11 @@ class AddressPolicy:
 
     def parse(self, url: str) -> httpx.URL:
         """The URL of a target. Raises ForbiddenTarget."""
-        try:
-            parsed = httpx.URL(url)
-        except httpx.InvalidURL as error:
-            raise ForbiddenTarget(f"it is no URL: {error}") from error
-        if len(url) > MAX_URL_LENGTH:
-            raise ForbiddenTarget(f"it has more than {MAX_URL_LENGTH} characters")
+        parsed = _parsed(url)
         if not parsed.host or parsed.userinfo:
             raise ForbiddenTarget("it must name a host, and neither user nor password")
+        if parsed.port is not None and parsed.port not in PORTS:
+            raise ForbiddenTarget(f"its port must be {PORTS[0]} to {PORTS[-1]}")
         if parsed.scheme != "https" and not (parsed.scheme == "http" and self._trusts(parsed)):
             raise ForbiddenTarget("it must begin with https://; http:// is for the hosts of the setting webhook_hosts")
         return parsed
@@ -68,6 +68,18 @@ class AddressPolicy:
 
     def _trusts(self, url: httpx.URL) -> bool:
         return url.host in self._trusted
+
+
+def _parsed(url: str) -> httpx.URL:
+    """A URL whose host can be read. Raises ForbiddenTarget."""
+    if len(url) > MAX_URL_LENGTH:
+        raise ForbiddenTarget(f"it has more than {MAX_URL_LENGTH} characters")
+    try:
+        parsed = httpx.URL(url)
+        _ = parsed.host, parsed.raw_host  # decoded and encoded only now: IDNA's errors are UnicodeErrors
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise ForbiddenTarget(f"it is no URL: {error}") from error
+    return parsed
 
 
 def is_public(address: Address) -> bool:

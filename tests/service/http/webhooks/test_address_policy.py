@@ -76,6 +76,14 @@ def test_other_addresses_are_not(address: str) -> None:
         ("https:///painted", "must name a host"),
         ("https://user:password@receiver.example/", "neither user nor password"),
         ("https://receiver.example:port/", "is no URL"),
+        ("https://xn--a/", "is no URL"),
+        ("https://xn--xn--/", "is no URL"),
+        ("https://receiver.example/\ud800", "is no URL"),
+        ("https://[fe80::1%25\xe9]/", "is no URL"),
+        ("https://receiver.example:0/", "its port must be 1 to 65535"),
+        ("https://receiver.example:65536/", "its port must be 1 to 65535"),
+        (f"https://receiver.example:{10**24}/", "its port must be 1 to 65535"),
+        (f"https://receiver.example:{'9' * 5000}/", "more than 2048 characters"),
         ("", "must name a host"),
         (f"https://receiver.example/{'x' * 2048}", "more than 2048 characters"),
     ],
@@ -83,6 +91,12 @@ def test_other_addresses_are_not(address: str) -> None:
 def test_url_that_is_not_accepted_says_what_would_be(url: str, reason: str) -> None:
     with pytest.raises(ForbiddenTarget, match=reason):
         AddressPolicy(Names()).parse(url)
+
+
+@pytest.mark.parametrize("port", [1, 443, 65535])
+def test_port_is_what_ports_can_be(port: int) -> None:
+    url = AddressPolicy(Names()).parse(f"https://receiver.example:{port}/")
+    assert url.port == (None if port == 443 else port)
 
 
 def test_public_addresses_are_given_as_they_were_found() -> None:
