@@ -22,6 +22,9 @@ CHANNELS = 3
 
 MAX_NAME = 100
 
+MAX_INTEGER = 2**63 - 1
+"""The protocol's integers have 64 bits; Python's of JSON can be too large for arithmetic with floats, and for text."""
+
 ANY = -1
 """A dimension of any length."""
 
@@ -97,7 +100,7 @@ class InputTensor(_Message):
 
     name: str = Field(max_length=MAX_NAME)
     datatype: str = Field(max_length=MAX_NAME)
-    shape: list[Annotated[int, Field(ge=0)]] = Field(max_length=8)
+    shape: list[Annotated[int, Field(ge=0, le=MAX_INTEGER)]] = Field(max_length=8)
 
     @property
     def binary_size(self) -> int | None:

@@ -12,7 +12,15 @@ from typing import Any
 
 from service.errors import InvalidRequest
 from service.http.compatible_api_calls import check_count
-from service.http.open_inference.messages import CHANNELS, FILES, IMAGE, PIXELS, InferenceMessage, InputTensor
+from service.http.open_inference.messages import (
+    CHANNELS,
+    FILES,
+    IMAGE,
+    MAX_INTEGER,
+    PIXELS,
+    InferenceMessage,
+    InputTensor,
+)
 from service.imaging.codecs.raw import wrap_pixels
 from service.imaging.json_contents import EACH
 from service.imaging.sizes import Size
@@ -167,8 +175,8 @@ def _check_options(options: Mapping[str, Any], *, has_pixels: bool) -> None:
 def _timeout(message: InferenceMessage) -> float | None:
     """Seconds; the protocol has microseconds, and 0 where a client does not say."""
     value = message.parameters.get("timeout", 0)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InvalidRequest("parameters.timeout: it must be a whole number of microseconds")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_INTEGER:
+        raise InvalidRequest(f"parameters.timeout: it must be a whole number of microseconds, at most {MAX_INTEGER}")
     return value * MICRO if value else None
 
 

@@ -149,6 +149,14 @@ def test_failures_are_those_that_tritonclient_knows(tmp_path: Path) -> None:
         assert (nothing.status_code, list(nothing.json())) == (404, ["error"])
 
 
+def call(shape: bytes, parameters: bytes = b"{}") -> bytes:
+    """A message with one file of that shape."""
+    return (
+        b'{"parameters": %s, "inputs": [{"name": "image", "datatype": "BYTES", "shape": [%s], "data": ["eA=="]}]}'
+        % (parameters, shape)
+    )
+
+
 def test_malformed_bodies(tmp_path: Path) -> None:
     publish(tmp_path)
     with serving_clients(tmp_path) as live:
@@ -161,6 +169,15 @@ def test_malformed_bodies(tmp_path: Path) -> None:
             (b"{}", "\u0663", 422, "whole number up to 2"),
             (b"{}" + bytes(9), "1", 422, "Invalid JSON"),
             (b"", None, 400, "cannot be parsed"),
+            (
+                call(b"1", b'{"timeout": 1%s}' % (b"0" * 400)),
+                None,
+                422,
+                "a whole number of microseconds",
+            ),
+            (call(b"1", b'{"timeout": 9223372036854775807}'), None, 422, "at most 600 s"),
+            (call(b"9" * 4000 + b", 1" + b"0" * 4000), None, 422, "less than or equal to 9223372036854775807"),
+            (call(b", ".join([b"9223372036854775807"] * 8)), None, 422, "send from 1 to 16"),
         ):
             headers = {} if length is None else {HEADER_LENGTH.encode(): length.encode()}
             answer = live.client.post("/v2/models/wave/infer", content=sent, headers=headers)
