@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from service.errors import (
@@ -133,11 +134,19 @@ def translate(request: Request, error: Exception) -> ServiceError:
             hint = f"; {root_path(request.scope)}{known} lists the paths" if known else ""
             return NotFound(f"there is nothing at {request.scope['path']}{hint}")
         case HTTPException(status_code=405):
-            allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD")
+            allowed = ", ".join(sorted(_methods(request)))
             return MethodNotAllowed(f"{request.scope['path']} accepts {allowed}", allowed=allowed)
         case _:
             unknown = ServiceError("the service failed; its log has the cause under this request's id")
             return OutOfResources.of(error) or unknown
+
+
+def _methods(request: Request) -> set[str]:
+    """The methods of all routes of a path (RFC 9110, section 10.2.1); those of files where it has no such route."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    found = [route.methods or () for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = set().union(*found) or {"GET"}
+    return methods | ({"HEAD"} if "GET" in methods else set())
 
 
 def _invalid_request(error: RequestValidationError) -> InvalidRequest:

@@ -124,3 +124,25 @@ def test_paths_below_one_have_its_form() -> None:
     for path, is_plain in (("/v2", True), ("/v2/models", True), ("/v22", False), ("/v1/v2", False)):
         scope = {"path": path, "state": {"trace": Trace("mine")}}
         assert (problems.response(scope, InvalidRequest("wrong")).body == b"mine") is is_plain
+
+
+def test_path_allows_what_all_of_its_routes_do(tmp_path: Path) -> None:
+    app = build_service(settings(tmp_path, root_path="/pastiche")).app
+
+    async def ask(method: str, path: str) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+            return await client.request(method, path)
+
+    for method, path, allowed in (
+        ("POST", "/v1/jobs/x", "DELETE, GET, HEAD, PUT"),
+        ("POST", "/pastiche/v1/jobs/x/", "DELETE, GET, HEAD, PUT"),
+        ("POST", "/v1/jobs/x/result", "GET, HEAD"),
+        ("GET", "/v1/stylize/wave", "POST"),
+        ("HEAD", "/v1/stylize/wave", "POST"),
+        ("PUT", "/static-offline-docs/swagger-ui.css", "GET, HEAD"),
+    ):
+        answer = asyncio.run(ask(method, path))
+        assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)
+        if method != "HEAD":
+            assert answer.json()["allowed"] == allowed
+            assert answer.json()["detail"].endswith(f" accepts {allowed}")
