@@ -1,8 +1,9 @@
-"""Responses with a finished image: as the file or as JSON, and conditional ones."""
+"""Responses with a finished image, as the file or as JSON, and conditional ones, also of other contents."""
 
 import asyncio
 import base64
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Response
@@ -48,6 +49,18 @@ def matches_etag(if_none_match: Sequence[str] | None, etag: str) -> bool:
     """Whether the values of If-None-Match contain the entity tag, by weak comparison (RFC 9110, section 13.1.2)."""
     offered = {tag.strip().removeprefix("W/") for tag in ",".join(if_none_match or ()).split(",")}
     return bool(offered & {etag.removeprefix("W/"), "*"})
+
+
+def content_tag(content: bytes) -> str:
+    """A strong entity tag: another one for every other content."""
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+def conditional_response(if_none_match: Sequence[str] | None, content: bytes, headers: Mapping[str, str]) -> Response:
+    """The content, or 304 where the client has that of the same `ETag`, which is one of the headers."""
+    if matches_etag(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=dict(headers))
+    return Response(content, headers=dict(headers))
 
 
 def image_response_schema(description: str = "The image") -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """`GET /v1/models`: what is served, what is known of it, and what could not be loaded."""
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
@@ -12,14 +11,15 @@ from pydantic import BaseModel, Field
 from model_store import PREVIEW_FILE, Manifest, StoreError
 from service.errors import NoPreview
 from service.http.problem_responses import problem_responses
+from service.http.responses import conditional_response, content_tag
 from service.http.root_path import root_path
 from service.http.routers import new_router
-from service.http.routes.parameters import ModelPath
+from service.http.routes.parameters import IfNoneMatchHeader, ModelPath
 from service.models.load_failures import LoadFailure
 from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel
 
-MARKDOWN = "text/markdown"
+PNG, MARKDOWN = "image/png", "text/markdown"
 
 
 class LoadFailureInfo(BaseModel):
@@ -104,13 +104,13 @@ class ModelRoutes:
             "/{name}/preview",
             self.preview,
             response_class=Response,
-            responses={200: {"description": "A picture", "content": {"image/png": {}}}, **problem_responses(404, 503)},
+            responses=_file_responses("A picture", PNG),
         )
         self.router.add_api_route(
             "/{name}/card",
             self.card,
             response_class=Response,
-            responses={200: {"description": "Markdown", "content": {MARKDOWN: {}}}, **problem_responses(404, 503)},
+            responses=_file_responses("Markdown", MARKDOWN),
         )
 
     async def every(self, request: Request) -> ModelList:
@@ -130,7 +130,7 @@ class ModelRoutes:
         summary = ModelSummary.of(model, failure, root_path(request.scope))
         return ModelDetails(**dict(summary), manifest=model.manifest)
 
-    async def preview(self, name: ModelPath) -> Response:
+    async def preview(self, name: ModelPath, if_none_match: IfNoneMatchHeader = None) -> Response:
         """A picture of what a model does."""
         model = self._models.find(name)
         try:
@@ -141,15 +141,21 @@ class ModelRoutes:
             content = None
         if content is None:
             raise NoPreview(f"{model.label} was published without a preview")
-        return Response(content, media_type="image/png", headers={"ETag": f'"{model.manifest.digest}"'})
+        return conditional_response(if_none_match, content, {"Content-Type": PNG, "ETag": content_tag(content)})
 
-    async def card(self, name: ModelPath) -> Response:
+    async def card(self, name: ModelPath, if_none_match: IfNoneMatchHeader = None) -> Response:
         """The model card: Markdown, with the metadata that the Hugging Face Hub reads."""
         model = self._models.find(name)
         text = await asyncio.to_thread(model.read_card)
         content = text.replace(f"]({PREVIEW_FILE})", "](preview)").encode()  # as the path of the preview is here
-        headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
-        return Response(content, media_type=MARKDOWN, headers=headers)
+        headers = {"Content-Type": f"{MARKDOWN}; charset=utf-8", "ETag": content_tag(content)}
+        return conditional_response(if_none_match, content, headers)
+
+
+def _file_responses(description: str, media_type: str) -> dict[int | str, dict[str, Any]]:
+    """A file, for the OpenAPI document."""
+    found = {"description": description, "content": {media_type: {}}}
+    return {200: found, 304: {"description": "The client has it"}, **problem_responses(404, 503)}
 
 
 def _failed(failure: LoadFailure) -> ModelSummary:

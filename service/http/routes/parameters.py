@@ -77,7 +77,7 @@ IfNoneMatchHeader = Annotated[
     list[str] | SkipJsonSchema[None],
     Header(
         alias="If-None-Match",
-        description="entity tags of what the client has; 304 where it has the image",
+        description="entity tags of what the client has; 304 where that is the answer",
         examples=[['"9f86d081"']],
     ),
 ]

@@ -1,6 +1,5 @@
 """`GET /playground/{file}`: the files of the web page, which is at `/`."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Self
 from fastapi import Request, Response
 
 from service.errors import NotFound
-from service.http.responses import matches_etag
+from service.http.responses import conditional_response, content_tag
 from service.http.routers import new_router
 
 FOLDER = Path(__file__).parents[2] / "playground"
@@ -47,15 +46,13 @@ class PageFile:
                 "Content-Type": MEDIA_TYPES[path.suffix],
                 "Content-Security-Policy": POLICY,
                 "Cache-Control": "no-cache",
-                "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
+                "ETag": content_tag(content),
             },
         )
 
     def response(self, request: Request) -> Response:
         """The file, or 304 where the client has it."""
-        if matches_etag(request.headers.getlist("If-None-Match"), self.headers["ETag"]):
-            return Response(status_code=304, headers=dict(self.headers))
-        return Response(self.content, headers=dict(self.headers))
+        return conditional_response(request.headers.getlist("If-None-Match"), self.content, self.headers)
 
 
 class PlaygroundRoutes:

@@ -59,6 +59,20 @@ def test_preview_is_the_published_picture(tmp_path: Path) -> None:
     assert answer.headers["Content-Type"] == "image/png"
 
 
+def test_client_that_has_preview_or_card_does_not_get_it_again(tmp_path: Path) -> None:
+    publish(tmp_path, preview=file(photo()))
+    with serving(tmp_path) as live:
+        for name, other in (("preview.png", file(photo(1))), ("README.md", b"# By hand")):
+            path = f"/v1/models/wave/{'preview' if name.endswith('png') else 'card'}"
+            tag = live.client.get(path).headers["ETag"]
+            again = live.client.get(path, headers={"If-None-Match": f'"other", {tag}'})
+            assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
+            (tmp_path / "wave" / "1" / name).write_bytes(other)
+            changed = live.client.get(path, headers={"If-None-Match": tag})
+            assert (changed.status_code, changed.content) == (200, other)
+            assert changed.headers["ETag"] != tag
+
+
 def test_model_without_preview_has_none(tmp_path: Path) -> None:
     publish(tmp_path)
     with serving(tmp_path) as live:
