@@ -46,10 +46,11 @@ def full(
     size: int = ANY_SIZE,
     limits: ConnectionLimits | None = None,
     period: float = PERIOD,
+    root_path: str = "",
 ) -> Iterator[Full]:
     refusal = Overloaded("full", retry_after=7)
     refusals = RefusalCache(hold_seconds=1000.0)
-    with running(settings(root), refusals=refusals, limits=limits, period=period) as live:
+    with running(settings(root, root_path=root_path), refusals=refusals, limits=limits, period=period) as live:
         service = Full(live)
         for path, query in ((STYLE, ""), (UPSCALE, ""), (STYLE, QUERY)):
             target = (path, query, "*/*", "", "")  # without credentials

@@ -169,7 +169,7 @@ def running(
     shedder = service.shedder
     if shedder is not None:
         timeouts = chosen.request_timeout, chosen.max_request_timeout
-        shedder = LoadShedder(service.refusals, service.metrics, *timeouts, period)
+        shedder = LoadShedder(service.refusals, service.metrics, *timeouts, period, chosen.root_path)
     server = build_server(service.app, chosen, service.metrics, shedder, limits)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -92,7 +92,8 @@ class LoadShedder:
         self._refusals = refusals
         self._metrics = metrics
         self._period = period
-        self._prefixes = tuple(prefix.encode() for prefix in ROUTES)
+        self._prefix = prefix.encode()
+        self._routes = tuple(route.encode() for route in ROUTES)
         classify = partial(classify_url, default_timeout=default_timeout, longest=longest_timeout)
         self._classify = lru_cache(maxsize=512)(classify)
         self._render = lru_cache(maxsize=MAX_ENTRIES)(partial(RenderedRefusal, prefix=prefix))
@@ -113,7 +114,8 @@ class LoadShedder:
 
         Clients that retry send the same head again, which is classified once.
         """
-        if not self._refusals or len(url) > MAX_BYTES or not url.startswith(self._prefixes):
+        url = url.removeprefix(self._prefix)  # a proxy may have left it there
+        if not self._refusals or len(url) > MAX_BYTES or not url.startswith(self._routes):
             return False
         known = classifying_fields(fields)
         request_class = self._classify(url, known) if known else None

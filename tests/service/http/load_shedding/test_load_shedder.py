@@ -170,6 +170,17 @@ def test_other_requests_are_never_refused(service: Full, path: str) -> None:
     assert service.live.metric("pastiche_rejected_total", reason="overloaded") == before
 
 
+def test_proxy_may_remove_the_prefix_or_leave_it(tmp_path: Path) -> None:
+    with full(tmp_path, root_path="/pastiche") as service:
+        for path in (STYLE, f"/pastiche{STYLE}", f"/pastiche{STYLE}/", f"/pastiche{STYLE}?{QUERY}"):
+            answer = service.ask("POST", path)
+            assert (answer.status_code, answer.json()["type"]) == (503, "/pastiche/problems/overloaded")
+        labels = {"route": "/v1/stylize/{style}", "method": "POST", "code": "503"}
+        assert service.live.metric("pastiche_http_requests_total", **labels) == 4
+        for path in (f"/pastiche/pastiche{STYLE}", f"/pastiche2{STYLE}"):
+            assert service.ask("POST", path).status_code == 404
+
+
 def test_refusal_leads_to_where_the_service_is_mounted() -> None:
     answer = RenderedRefusal(Overloaded("full", retry_after=7), "/pastiche").message(b"mine", b"")
     assert b'"/pastiche/problems/overloaded"' in answer
