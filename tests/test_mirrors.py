@@ -20,7 +20,7 @@ UNMIRRORED = {
     "service/engine/loaded_model.py": "data alone; test_model_loader.py and test_runner.py hold it",
     "service/member.py": "runs in a process of its own, which test_supervisor.py starts and ends",
     "service/membership.py": "data alone; test_supervisor.py passes it to processes",
-    "service/http/probes.py": "two sets; the tests of access, hosts, connections and the log hold them",
+    "service/http/probes.py": "sets of paths; the tests of access, hosts, connections and the log hold them",
     "service/http/routes/parameters.py": "annotations alone; test_openapi.py holds them against the endpoints",
     "service/ray/device.py": "runs in a process of Ray: test_application.py holds it on a cluster",
     "service/ray/ingress.py": "runs in a process of Ray: test_application.py holds it on a cluster",

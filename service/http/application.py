@@ -110,7 +110,7 @@ def build_application(
         app.add_middleware(UnsharedJobs, problems=problems)
     app.add_middleware(BodyReservation, new_upload=new_upload)
     _add_middleware(app, settings, access, problems, metrics)
-    app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)
+    app.add_middleware(AccessLog, metrics=metrics, tracing=tracing, prefix=settings.root_path)
     problems.install(app)
     for router in (*([docs_router(TITLE)] if settings.serve_docs else []), *routers):
         _summarize(router)

@@ -42,6 +42,8 @@ class ConnectionLimits:
 
     connections: int = 4096
     """Of all clients, at the same time."""
+    exempt: frozenset[str] = PROBES_AND_METRICS
+    """Paths that are answered on further connections, too."""
     header_seconds: float = 10.0
     """For a request line and a header to arrive, counted from the connection or from their first byte."""
     keep_alive_seconds: float = 75.0
@@ -326,7 +328,7 @@ class Connection(HttpToolsProtocol):
             raise MalformedRequest("the only Transfer-Encoding is chunked, and HTTP/1.0 has none")
         if len(self.pipeline) >= self._limits.pipelined:
             raise Overloaded(f"{len(self.pipeline)} requests wait on this connection; wait for answers", retry_after=1)
-        if self._is_surplus and self.url.partition(b"?")[0].decode("latin-1") not in PROBES_AND_METRICS:
+        if self._is_surplus and self.url.partition(b"?")[0].decode("latin-1") not in self._limits.exempt:
             detail = f"at most {self._limits.connections} connections may be open; retry in {RETRY_SECONDS} s"
             raise TooManyConnections(detail, retry_after=RETRY_SECONDS)
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from service.http.connection import Connection, ConnectionLimits
 from service.http.load_shedding.load_shedder import LoadShedder
 from service.http.load_shedding.shedding_connection import SheddingConnection
+from service.http.probes import state_paths
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -124,6 +125,7 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
     """The limits of connections by the settings."""
     return ConnectionLimits(
         connections=settings.max_connections,
+        exempt=state_paths(settings.root_path),
         header_seconds=settings.header_seconds,
         bytes_per_second=settings.min_bytes_per_second,
     )

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ClientGone, ServiceError
-from service.http.probes import PROBES_AND_METRICS
+from service.http.probes import PROBES_AND_METRICS, state_paths
 from service.http.request_id import request_id
 from service.pipeline.trace import Trace
 from service.telemetry.log import log_line
@@ -53,8 +53,10 @@ class Volume:
 class AccessLog:
     """The outermost middleware. Routes find the Trace at `request.state.trace`."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing, prefix: str = "") -> None:
+        """`prefix`: that of all paths, which a proxy may have left there."""
         self._app = app
+        self._untraced = state_paths(prefix)
         self._metrics = metrics
         self._tracing = tracing
         self._propagation = Propagation()
@@ -65,7 +67,7 @@ class AccessLog:
             await self._app(scope, receive, send)
             return
         path, volume = _path(scope), Volume()
-        tracing = self._propagation if path in PROBES_AND_METRICS else self._tracing
+        tracing = self._propagation if path in self._untraced else self._tracing
         trace, span = new_trace(Headers(scope=scope), tracing)
         scope.setdefault("state", {})["trace"] = trace
 

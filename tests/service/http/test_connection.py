@@ -248,6 +248,17 @@ def test_probes_are_answered_beyond_the_limit_of_connections(tmp_path: Path) -> 
                 assert wire.ended()
 
 
+def test_probes_behind_a_prefix_are_answered_beyond_the_limit(tmp_path: Path) -> None:
+    with running(settings(tmp_path, max_connections=1, root_path="/pastiche")) as live:
+        for path in (b"/livez", b"/pastiche/livez", b"/pastiche/metrics"):
+            with connected(live.url) as wire:
+                wire.send(LIVE.replace(b"/livez", path))
+                assert wire.answer()[0] == 200
+        with connected(live.url) as wire:
+            wire.send(LIVE.replace(b"/livez", b"/other/livez"))
+            problem(wire, 503, "too-many-connections")
+
+
 def test_connections_far_beyond_the_limit_are_closed_at_once(tmp_path: Path) -> None:
     with limited(tmp_path, connections=1) as live, ExitStack() as stack:
         for _ in range(SPARE_CONNECTIONS):

@@ -147,6 +147,14 @@ def test_collector_gets_a_request_with_its_stages_and_no_probe(tmp_path: Path) -
         assert own.start_time_unix_nano <= stage.start_time_unix_nano <= stage.end_time_unix_nano
 
 
+def test_probe_behind_a_prefix_is_not_told(tmp_path: Path) -> None:
+    options = {"root_path": "/pastiche"}
+    with collector() as (address, received), serving(tmp_path, otlp_endpoint=address, **options) as live:
+        answers = [live.client.get(f"/pastiche{path}") for path in ("/livez", "/metrics", "/v1/models")]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert {span.name for span in all_spans(received)} == {"GET /v1/models"}
+
+
 def test_service_runs_without_the_extra_and_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     monkeypatch.delitem(sys.modules, "service.telemetry.otlp")
