@@ -4,12 +4,17 @@ from torch import Tensor
 
 from model_store import Manifest, NetworkSpec, TransformNetwork, open_store
 from trainer.config import TrainConfig
+from trainer.errors import RunError
 from trainer.run_folder import State, png
 from trainer.task import Task
 
 
 def publish(task: Task, config: TrainConfig, state: State) -> Manifest:
-    """Publish the averaged network of a saved state into `config.store`, in its `served_form`; returns its manifest."""
+    """Publish the averaged network of a saved state into `config.store`, in its `served_form`; returns its manifest.
+
+    Raises RunError where the manifest would name other inputs than those of the training.
+    """
+    _require_same_inputs(task, config, state)
     served = served_form(task.network.spec, state["average"])
     draft = task.draft(served, state["step"], state["losses"])
     return open_store(config.store).publish(served, draft, preview=png(task.preview(served)))
@@ -22,3 +27,11 @@ def served_form(spec: NetworkSpec, weights: dict[str, Tensor]) -> TransformNetwo
     network = TransformNetwork(spec.model_copy(update={"form": form}))
     network.load_state_dict(weights)
     return network.eval()
+
+
+def _require_same_inputs(task: Task, config: TrainConfig, state: State) -> None:
+    if state["fingerprint"] != task.fingerprint:
+        raise RunError(
+            f"{config.name} was trained with other photographs, another painting, loss network or teacher than there "
+            "are now; the manifest would name the wrong ones: put back what the run was begun with"
+        )

@@ -59,6 +59,8 @@ class StyleTask:
         hardware.place(self.network)
         self.loss_network = load_loss_network(config.loss_network, config.loss_layout, config.loss_pooling)
         hardware.place(self.loss_network)
+        self._style_digest = file_digest(config.style_image)
+        """Of the painting as it was read: its file may be replaced during a training."""
         self.painting = load_painting(config.style_image, config.style_size, hardware)
         with hardware.autocast():
             self.objective = style_objective(config, self.loss_network, self.painting)
@@ -68,7 +70,7 @@ class StyleTask:
 
     @property
     def fingerprint(self) -> str:
-        seen = f"{self.photographs.digest} {file_digest(self.config.style_image)} {self.loss_network.source}"
+        seen = f"{self.photographs.digest} {self._style_digest} {self.loss_network.source}"
         return f"{seen} {self.teacher.manifest.digest}" if self.teacher else seen
 
     def inputs(self, batch: Tensor, step: int) -> StepInputs:
@@ -162,7 +164,7 @@ class StyleTask:
     def draft(self, _: TransformNetwork, steps: int, losses: Mapping[str, float]) -> Draft:
         facts: dict[str, Any] = {
             "style_image": self.config.style_title or self.config.style_image.name,
-            "style_digest": file_digest(self.config.style_image),
+            "style_digest": self._style_digest,
             "loss_network": self.loss_network.source,
         }
         provenance = make_provenance(self.config, self.hardware, self.photographs, steps, losses)
