@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import CliImplicitFlag
 
-from trainer.config import AnswersConfig, StyleConfig, SuperResolutionConfig, TrainConfig
+from trainer.config import DEFAULT_STORE, AnswersConfig, StoreToRead, StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.data import random_exact_crop
 from trainer.errors import RunError, TrainerError
 from trainer.evaluate import bicubic, evaluate, format_scores
@@ -130,7 +130,7 @@ class Evaluate(Command):
 
     model: str = Field(description="NAME or NAME@VERSION")
     images: Path = Field(description="folder of high-resolution images, such as Set5")
-    store: Path = Field(Path("models"), description="model store")
+    store: StoreToRead = DEFAULT_STORE
 
     def execute(self) -> str:
         stored = find_model(self.store, self.model)
@@ -149,7 +149,7 @@ class Judge(Command, StyleWeights):
     style_size: int = Field(512, description="its longer side")
     sizes: tuple[int, ...] = Field((512,), description="longer sides of the photographs")
     loss_network: str = Field("torchvision", description="torchvision or a safetensors file")
-    store: Path = Field(Path("models"), description="model store")
+    store: StoreToRead = DEFAULT_STORE
 
     def execute(self) -> str:
         weights = StyleWeights.model_validate(self.model_dump(include=set(StyleWeights.model_fields)))

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    field_validator,
+    model_validator,
+)
 
 from model_store import STYLE, Architecture, Location, parse_location
 from model_store.manifest import Name
@@ -27,6 +35,31 @@ from trainer.presets import (
 Precision = Literal["auto", "fp32", "bf16"]
 
 DEVICE_PATTERN = r"^(auto|cpu|cuda(:\d+)?)$"
+
+
+def _parse_store(given: Any) -> Location:
+    if isinstance(given, Path):
+        return given
+    if not isinstance(given, str):
+        raise ValueError("it is a folder, or a URL such as s3://bucket/models")
+    return parse_location(given)
+
+
+def _require_folder(store: Location) -> Location:
+    if isinstance(store, Path) and not store.is_dir():
+        raise ValueError(f"{store} is no folder; a model store is wanted, a folder or a URL such as s3://bucket/models")
+    return store
+
+
+DEFAULT_STORE = Path("models")
+
+StoreLocation = Annotated[Location, PlainValidator(_parse_store)]
+"""Where networks are published: a folder, which need not be there yet, or a URL."""
+
+StoreToRead = Annotated[
+    StoreLocation, AfterValidator(_require_folder), Field(description="model store: a folder, or a URL such as s3://…")
+]
+"""Where networks are found. A folder that is given is there; the default one need not be."""
 
 Device = Annotated[str, Field(pattern=DEVICE_PATTERN, description="auto, cpu, cuda or cuda:N")]
 
@@ -57,8 +90,8 @@ class TrainConfig(BaseModel):
 
     name: Name = Field(description="name of the network in the store and in the service's URLs")
     content: Path = Field(description="folder of photographs to train on, searched recursively")
-    store: Location = Field(
-        Path("models"), description="model store to publish into: a folder, or a URL such as s3://…"
+    store: StoreLocation = Field(
+        DEFAULT_STORE, description="model store to publish into: a folder, or a URL such as s3://…"
     )
     run: Path | None = Field(None, description="folder of the run's state, metrics and previews (runs/<name>)")
     steps: int = Field(40_000, ge=1, description="optimisation steps")
@@ -126,15 +159,6 @@ class TrainConfig(BaseModel):
         if self.batch % self.accumulate:
             raise ValueError(f"--accumulate {self.accumulate} does not divide a batch of {self.batch}")
         return self
-
-    @field_validator("store", mode="plain")
-    @classmethod
-    def _parse_store(cls, given: Any) -> Location:
-        if isinstance(given, Path):
-            return given
-        if not isinstance(given, str):
-            raise ValueError("it is a folder, or a URL such as s3://bucket/models")
-        return parse_location(given)
 
     @field_validator("architecture", check_fields=False)
     @classmethod

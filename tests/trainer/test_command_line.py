@@ -47,6 +47,41 @@ def test_options_that_are_not_given_have_their_defaults() -> None:
     assert (found.steps, found.skip, found.run, found.resume) == (40_000, False, None, False)
 
 
+READERS = {
+    "evaluate": ["evaluate", "--model", "x4", "--images", "photos"],
+    "judge": ["judge", "--models", "wave", "--images", "photos", "--style-image", "wave.jpg"],
+    "paper objective": ["paper", "objective", "--model", "wave", "--style-image", "wave.jpg", "--content", "photos"],
+    "paper super-resolution": ["paper", "super-resolution", "--sets", "Set5"],
+    "paper loss-networks": [
+        "paper", "loss-networks", "--loss-networks", "random", "--content", "photos", "--style-image", "wave.jpg",
+    ],
+}  # fmt: skip
+"""The commands that read a store."""
+
+
+def test_every_command_with_a_store_takes_a_url() -> None:
+    assert {name for name, command in COMMANDS.items() if "store" in command.model_fields} == {
+        "style", "super-resolution", *READERS,
+    }  # fmt: skip
+    for arguments in (STYLE, *READERS.values()):
+        command = parse([*arguments, "--store", "s3://bucket/models/"])
+        assert getattr(command, "store") == "s3://bucket/models"  # noqa: B009
+        assert getattr(parse(arguments), "store") == Path("models")  # noqa: B009
+        with pytest.raises(OptionError, match="--store: the URL of a store has no user, password"):
+            parse([*arguments, "--store", "s3://me:secret@bucket/models"])
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_store_to_read_is_there(tmp_path: Path, reader: str) -> None:
+    assert getattr(parse([*READERS[reader], "--store", str(tmp_path)]), "store") == tmp_path  # noqa: B009
+    with pytest.raises(OptionError, match=r"^--store: .*/modles is no folder"):
+        parse([*READERS[reader], "--store", str(tmp_path / "modles")])
+
+
+def test_a_store_to_publish_into_need_not_be_there(tmp_path: Path) -> None:
+    assert style("--store", str(tmp_path / "new")).store == tmp_path / "new"
+
+
 def test_resume_is_a_flag() -> None:
     assert style("--resume", "--steps", "7").resume
     with pytest.raises(SystemExit, match="2"):

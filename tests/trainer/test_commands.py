@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from model_store import ModelStore
+from model_store import SHIPPED_STORE, Draft, ModelStore, NetworkSpec, TransformNetwork, open_store
 from tests.trainer.samples import photograph, photographs, style_arguments, teacher_file
 from trainer.__main__ import main
 
@@ -89,11 +89,25 @@ def test_validation_images_are_checked_before_training(tmp_path: Path, capsys: p
 
 
 def test_shipped_networks_can_be_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["evaluate", "--images", str(photographs(tmp_path / "p", count=1)), "--store", str(tmp_path / "none")]
+    (tmp_path / "models").mkdir()
+    command = ["evaluate", "--images", str(photographs(tmp_path / "p", count=1)), "--store", str(tmp_path / "models")]
     assert main([*command, "--model", "x4"]) == 0
     assert "x4@" in capsys.readouterr().out
     assert main([*command, "--model", "x5"]) == 1
     assert "no model 'x5'" in capsys.readouterr().err
+
+
+def test_a_network_is_evaluated_from_where_it_was_published_also_at_a_url(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # of the cache
+    store = f"file://{tmp_path}/site"
+    spec = NetworkSpec(architecture="c3s1-48,p4", norm="none")
+    open_store(store).publish(TransformNetwork(spec), Draft(name="x4", task="super-resolution"))
+    command = ["evaluate", "--images", str(photographs(tmp_path / "p", count=1)), "--store", store, "--model", "x4"]
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith("x4@1 ")  # the shipped one has another version
+    assert ModelStore(SHIPPED_STORE).current("x4") != 1
 
 
 def test_style_networks_can_be_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

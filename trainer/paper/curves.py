@@ -12,6 +12,7 @@ import torch
 from pydantic import Field, model_validator
 
 from model_store import StoredModel
+from trainer.config import DEFAULT_STORE, StoreToRead
 from trainer.data import image_files
 from trainer.errors import TrainerError
 from trainer.image_optimization.gatys import GatysConfig, noise
@@ -46,7 +47,7 @@ class CurvesConfig(OptimizationConfig, TableConfig):
     model: str = Field(description="the style network: NAME or NAME@VERSION")
     style_image: Path = Field(description="the painting that it was trained on")
     content: Path = Field(description="folder of photographs that it was not trained on; their middle squares are used")
-    store: Path = Field(Path("models"), description="model store")
+    store: StoreToRead = DEFAULT_STORE
     sizes: tuple[int, ...] = Field((256, 512, 1024), description="sides to which the squares are resized")
     photographs: tuple[int, ...] = Field((50,), description="how many, for each size or for all (paper: 50)")
     steps: int = Field(300, ge=1, description="iterations")

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from trainer.config import DEFAULT_STORE, StoreToRead
 from trainer.data import image_files
 from trainer.errors import TrainerError
 from trainer.hardware import Hardware
@@ -35,7 +36,7 @@ class LossNetworksConfig(OptimizationConfig, TableConfig):
     content: Path = Field(description="folder of photographs; their middle squares are used")
     style_image: Path = Field(description="the painting")
     models: tuple[str, ...] = Field((), description="style networks of that painting, judged too: NAME or NAME@VERSION")
-    store: Path = Field(Path("models"), description="model store")
+    store: StoreToRead = DEFAULT_STORE
     photographs: int = Field(3, ge=1, description="how many")
     image_size: int = Field(256, ge=32, description="side to which the squares are resized")
     style_size: int = Field(512, ge=32, description="longer side at which the painting is seen")

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
-from trainer.config import Device
+from trainer.config import DEFAULT_STORE, Device, StoreToRead
 from trainer.errors import TrainerError
 from trainer.evaluate import Enlarge, bicubic, evaluation_images, reduce_and_enlarge, score_image, sharp_image
 from trainer.hardware import Hardware
@@ -29,7 +29,7 @@ class SuperResolutionTableConfig(TableConfig):
     sets: tuple[Path, ...] = Field(description="folders of sharp images, named as the sets: Set5 Set14 BSD100")
     models: tuple[str, ...] = Field(("x4",), description="networks: NAME or NAME@VERSION")
     scales: tuple[int, ...] = Field((4, 8), description="scales of the tables; each network is in that of its own")
-    store: Path = Field(Path("models"), description="model store")
+    store: StoreToRead = DEFAULT_STORE
     picture: Path | None = Field(None, description="image whose middle the figure shows (default: the sets' first)")
     device: Device = "auto"
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")

@@ -15,6 +15,7 @@ SHIPPED = f"x4@{ModelStore(SHIPPED_STORE).current('x4')}"
 
 def command(folder: Path, *more: str) -> list[str]:
     sets = [str(photographs(folder / name, 2, 72, 64)) for name in ("Set5", "mine")]
+    (folder / "models").mkdir(exist_ok=True)
     options = ["--out", str(folder / "out"), "--store", str(folder / "models"), "--device", "cpu"]
     return ["paper", "super-resolution", "--sets", *sets, *options, *more]
 
