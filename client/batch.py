@@ -12,7 +12,7 @@ from tqdm import tqdm
 from client.async_client import AsyncClient
 from client.errors import PasticheError, Unavailable
 from client.exchange import RefusedForAll, send_image
-from client.files import Item
+from client.files import Item, ResultExists
 from client.models import require_models
 from client.outage import Outage
 from client.request import Request
@@ -88,7 +88,7 @@ class Batch:
             item = self._pending.popleft()
             try:
                 await self._process(item)
-            except FileExistsError:
+            except ResultExists:
                 self._counts.skipped += 1
             except Unavailable as error:
                 self._counts.not_tried += 1
@@ -104,6 +104,7 @@ class Batch:
             self._bar.update()
 
     async def _process(self, item: Item) -> None:
+        item.require_folder()
         request = self._request.with_content(await asyncio.to_thread(item.source.read_bytes))
         picture = await send_image(self._client, request, self._policy, self._outage)
         await asyncio.to_thread(item.write, picture.bytes, picture.media_type, overwrite=self._overwrite)

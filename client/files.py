@@ -1,5 +1,6 @@
 """Finds the images of a command and the files of their results."""
 
+import errno
 import os
 import tempfile
 from collections import Counter
@@ -15,6 +16,10 @@ SUFFIXES = frozenset({*FORMATS, ".bmp", ".dib", ".heic", ".heif", ".hif", ".jxl"
 
 class UsageError(Exception):
     """The command line is invalid; the message says what is accepted."""
+
+
+class ResultExists(Exception):
+    """The result of an image is there already, and is not to be overwritten."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,23 @@ class Item:
     def existing_result(self) -> Path | None:
         """The result of an earlier run in any format, None without one."""
         if self.exact:
-            return self.target if self.target.exists() else None
-        return next(
-            (found for suffix in sorted(SUFFIXES) if (found := _add_suffix(self.target, suffix)).exists()), None
-        )
+            return self.target if _is_result(self.target) else None
+        candidates = (_add_suffix(self.target, suffix) for suffix in sorted(SUFFIXES))
+        return next(filter(_is_result, candidates), None)
+
+    def require_folder(self) -> None:
+        """Raise OSError where the result would have no folder: a part of its path is a file, or may not be written."""
+        nearest = next(parent for parent in self.target.parents if os.path.lexists(parent))
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "a folder is wanted for the result", str(nearest))
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "the result cannot be written into", str(nearest))
 
     def write(self, content: bytes, media_type: str, *, overwrite: bool) -> Path:
-        """Write the result atomically and return its path. Without `overwrite`, raises FileExistsError if it exists."""
+        """Write the result atomically and return its path.
+
+        Raises OSError where it cannot be written, ResultExists where it exists and `overwrite` is false.
+        """
         path = self.result_path(media_type)
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -148,12 +163,16 @@ def _move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
         return
     try:
         path.hardlink_to(temporary)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        if path.exists():
-            raise FileExistsError(path) from None
-        temporary.replace(path)
+    except OSError as error:
+        if _is_result(path):
+            raise ResultExists(path) from None
+        if isinstance(error, FileExistsError):  # a folder, or a broken link
+            raise
+        temporary.replace(path)  # a file system without hard links
+
+
+def _is_result(path: Path) -> bool:
+    return path.exists() and not path.is_dir()
 
 
 def _umask() -> int:

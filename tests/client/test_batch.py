@@ -11,10 +11,21 @@ from client.retries import RetryPolicy
 from tests.service.imaging.images import file, photo
 
 
-def run(items: list[Item], *, overwrite: bool = False, unavailable: bool = False) -> BatchCounts:
-    """Send items to a service that returns a PNG for a PNG, refuses everything else, or cannot be reached."""
+def run(
+    items: list[Item],
+    *,
+    overwrite: bool = False,
+    unavailable: bool = False,
+    sent: list[httpx.Request] | None = None,
+) -> BatchCounts:
+    """Send items to a service that returns a PNG for a PNG, refuses everything else, or cannot be reached.
+
+    Every request is added to `sent`.
+    """
 
     def answer(request: httpx.Request) -> httpx.Response:
+        if sent is not None:
+            sent.append(request)
         if unavailable:
             raise httpx.ConnectError("refused")
         if request.content.startswith(b"\x89PNG"):
@@ -52,6 +63,28 @@ def test_existing_result_is_skipped_unless_overwritten(tmp_path: Path) -> None:
     again = run(items)
     assert (again.written, again.skipped, again.complete) == (0, 2, True)
     assert run(items, overwrite=True).written == 2
+
+
+def test_a_result_that_cannot_be_written_is_a_failure_and_the_image_is_not_sent(tmp_path: Path) -> None:
+    items = items_in(tmp_path, file(photo()))
+    (tmp_path / "out").write_bytes(b"a file where a folder is wanted")
+    sent: list[httpx.Request] = []
+    counts = run(items, sent=sent)
+    assert (counts.failed, counts.skipped, counts.complete) == (1, 0, False)
+    assert not sent
+
+
+def test_a_folder_in_the_place_of_a_result_is_a_failure(tmp_path: Path) -> None:
+    items = items_in(tmp_path, file(photo()))
+    (tmp_path / "out" / "0.png").mkdir(parents=True)
+    counts = run(items)
+    assert (counts.failed, counts.skipped) == (1, 0)
+
+
+def test_a_result_that_another_run_has_written_meanwhile_is_there_already(tmp_path: Path) -> None:
+    twice = items_in(tmp_path, file(photo())) * 2
+    counts = run(twice)
+    assert (counts.written, counts.skipped, counts.complete) == (1, 1, True)
 
 
 def test_rest_is_not_tried_if_the_service_is_unavailable(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from client.files import Item, UsageError, plan, with_format
+from client.files import Item, ResultExists, UsageError, plan, with_format
 from client.formats import FORMATS
 from service.imaging.codecs import WRITTEN_FORMATS
 
@@ -63,12 +64,41 @@ def test_result_is_written_and_not_overwritten_unless_asked(tmp_path: Path) -> N
     assert item.existing_result() is None
     assert item.write(b"one", "image/webp", overwrite=False) == tmp_path / "out" / "a.webp"
     assert item.existing_result() == tmp_path / "out" / "a.webp"
-    with pytest.raises(FileExistsError):
+    with pytest.raises(ResultExists):
         item.write(b"two", "image/webp", overwrite=False)
     assert (tmp_path / "out" / "a.webp").read_bytes() == b"one"
     item.write(b"three", "image/webp", overwrite=True)
     assert (tmp_path / "out" / "a.webp").read_bytes() == b"three"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.webp"]
+
+
+def test_what_is_in_the_place_of_a_result_is_no_result_unless_it_is_a_file(tmp_path: Path) -> None:
+    folder, link = Item(tmp_path / "a.png", tmp_path / "folder"), Item(tmp_path / "b.png", tmp_path / "link")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "link.png").symlink_to("gone.png")
+    for item in (folder, link):
+        assert item.existing_result() is None
+        with pytest.raises(FileExistsError):
+            item.write(b"content", "image/png", overwrite=False)
+
+
+def test_a_folder_that_cannot_be_made_is_found_before_anything_is_written(tmp_path: Path) -> None:
+    touch(tmp_path / "file")
+    (tmp_path / "link").symlink_to("gone")
+    for parent in ("file", "file/below", "link"):
+        with pytest.raises(NotADirectoryError, match=r"(file|link)'$"):
+            Item(tmp_path / "a.png", tmp_path / parent / "a").require_folder()
+    Item(tmp_path / "a.png", tmp_path / "new" / "below" / "a").require_folder()
+    Item(tmp_path / "a.png", Path("a")).require_folder()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_may_not_be_written_is_found_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)  # permissions do not hold back root
+    with pytest.raises(PermissionError, match="cannot be written into"):
+        Item(tmp_path / "a.png", tmp_path / "new" / "a").require_folder()
 
 
 def test_broken_links_are_not_ignored(tmp_path: Path) -> None:
