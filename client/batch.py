@@ -64,7 +64,8 @@ class Batch:
     async def run(self, items: Sequence[Item]) -> BatchCounts:
         """Process every item once. An item with a result is skipped, unless results are overwritten.
 
-        Raises UsageError, and sends nothing, where there are images to send and the service lacks one of the models.
+        Raises UsageError, and sends nothing, where there are images to send and the service lacks one of the models;
+        AccessDenied where it does not accept the key.
         """
         todo = [item for item in items if self._overwrite or item.existing_result() is None]
         self._counts.skipped = len(items) - len(todo)

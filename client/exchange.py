@@ -1,6 +1,7 @@
 """Sends one of many images, and finds out whether its refusal holds for all of them."""
 
 import base64
+from http import HTTPStatus
 
 from client.async_client import AsyncClient
 from client.errors import PasticheError, Problem
@@ -9,10 +10,25 @@ from client.picture import Picture
 from client.request import Request
 from client.retries import RetryPolicy, exchange
 
-SHARED_KINDS = frozenset({"unknown-model", "not-found"})
+SHARED_KINDS = frozenset({"forbidden", "unauthorized"})
 """Problems that every image would have."""
 
-OPTION_KINDS = frozenset({"invalid-request", "not-acceptable"})
+SHARED_STATUSES = frozenset(
+    {
+        HTTPStatus.MOVED_PERMANENTLY,
+        HTTPStatus.FOUND,
+        HTTPStatus.SEE_OTHER,
+        HTTPStatus.TEMPORARY_REDIRECT,
+        HTTPStatus.PERMANENT_REDIRECT,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        HTTPStatus.MISDIRECTED_REQUEST,
+    }
+)
+"""Statuses that follow from the address and the key, whoever answers."""
+
+PROBED_KINDS = frozenset({"invalid-request", "not-acceptable"})
 """Problems that are caused by the options alone, or by the options with this image."""
 
 PROBE_IMAGE = base64.b64decode(
@@ -38,9 +54,14 @@ async def send_image(client: AsyncClient, request: Request, policy: RetryPolicy,
 
 
 async def _affects_all_images(client: AsyncClient, request: Request, problem: Problem) -> bool:
-    """Whether every image would be refused. For problems of the options a probe image must get the same problem."""
-    if problem.kind not in OPTION_KINDS:
-        return problem.kind in SHARED_KINDS
+    """Whether every image would be refused.
+
+    For problems of the options, and for what a proxy forbids, a probe image must get the same problem.
+    """
+    if problem.kind in SHARED_KINDS or problem.status in SHARED_STATUSES:
+        return True
+    if problem.kind not in PROBED_KINDS and problem.status != HTTPStatus.FORBIDDEN:
+        return False
     try:
         await client.run(exchange(request.with_content(PROBE_IMAGE), ONCE))
     except Problem as other:

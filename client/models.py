@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from http import HTTPStatus
 
 from client.async_client import AsyncClient
 from client.calls import model_path
-from client.errors import PasticheError, Unavailable, UnknownModel
+from client.errors import AccessDenied, PasticheError, Unavailable, UnknownModel
+from client.exchange import SHARED_KINDS
 from client.files import UsageError
 from client.outage import Outage
 from client.request import Request
@@ -25,8 +27,9 @@ def named_models(command: str, target: str, query: Mapping[str, str]) -> list[st
 async def require_models(client: AsyncClient, names: Iterable[str], policy: RetryPolicy, outage: Outage) -> None:
     """Raise UsageError, with the most similar name, where the service has no model of a name.
 
-    A service that is away is waited for; raises Unavailable as `exchange`. After any other refusal the images are sent
-    all the same, since they get an answer to what they ask for.
+    A service that is away is waited for; raises Unavailable as `exchange`. Raises AccessDenied where the key would not
+    be accepted for images either. After any other refusal the images are sent all the same, since they get an answer to
+    what they ask for.
     """
     for name in names:
         await _require(client, name, policy, outage)
@@ -39,6 +42,9 @@ async def _require(client: AsyncClient, name: str, policy: RetryPolicy, outage: 
         raise UsageError(f"{error}{_suggestion(name, error.available)}") from error
     except Unavailable:
         raise
+    except AccessDenied as error:
+        if error.status == HTTPStatus.UNAUTHORIZED or error.kind in SHARED_KINDS:
+            raise
     except PasticheError:
         return
 

@@ -16,16 +16,19 @@ def run(
     *,
     overwrite: bool = False,
     unavailable: bool = False,
+    keyless: httpx.Response | None = None,
     sent: list[httpx.Request] | None = None,
 ) -> BatchCounts:
     """Send items to a service that returns a PNG for a PNG, refuses everything else, or cannot be reached.
 
-    Every request is added to `sent`.
+    `keyless`: its answer to requests without a key, as these are. Every request is added to `sent`.
     """
 
     def answer(request: httpx.Request) -> httpx.Response:
         if sent is not None:
             sent.append(request)
+        if "Authorization" not in request.headers and keyless is not None:
+            return keyless
         if unavailable:
             raise httpx.ConnectError("refused")
         if request.content.startswith(b"\x89PNG"):
@@ -85,6 +88,13 @@ def test_a_result_that_another_run_has_written_meanwhile_is_there_already(tmp_pa
     twice = items_in(tmp_path, file(photo())) * 2
     counts = run(twice)
     assert (counts.written, counts.skipped, counts.complete) == (1, 1, True)
+
+
+def test_rest_is_not_tried_without_a_key(tmp_path: Path) -> None:
+    sent: list[httpx.Request] = []
+    keyless = httpx.Response(401, json={"type": "/problems/unauthorized", "detail": "there is no API key"})
+    counts = run(items_in(tmp_path, *[file(photo())] * 9), keyless=keyless, sent=sent)
+    assert (counts.failed, counts.not_tried, len(sent)) == (2, 7, 2)  # as many as are sent at a time
 
 
 def test_rest_is_not_tried_if_the_service_is_unavailable(tmp_path: Path) -> None:

@@ -12,6 +12,11 @@ from client.retries import RetryPolicy
 from tests.client.answering import Answers, problem, server
 
 
+def refusal(kind: str, detail: str) -> bytes:
+    """The body of a refusal; of a proxy, which knows no problems, where the kind is empty."""
+    return problem(kind, detail) if kind else detail.encode()
+
+
 def send(url: str, query: dict[str, str] | None = None) -> Picture:
     async def run() -> Picture:
         async with AsyncClient(url, verify=False) as client:
@@ -34,10 +39,17 @@ def test_picture_is_returned_with_its_type() -> None:
         (415, "unsupported-image", ImageRejected),
         (404, "unknown-model", RefusedForAll),
         (404, "not-found", RefusedForAll),
+        (404, "", RefusedForAll),
+        (401, "unauthorized", RefusedForAll),
+        (401, "", RefusedForAll),
+        (403, "forbidden", RefusedForAll),
+        (405, "method-not-allowed", RefusedForAll),
+        (421, "unknown-host", RefusedForAll),
     ],
 )
 def test_final_answers_are_not_retried(status: int, kind: str, failure: type[PasticheError]) -> None:
-    with server([(status, {}, problem(kind, "no"))]) as (url, asked), pytest.raises(PasticheError, match="no") as end:
+    answers: Answers = [(status, {}, refusal(kind, "no"))]
+    with server(answers) as (url, asked), pytest.raises(PasticheError, match=f"no|HTTP {status}") as end:
         send(url)
     assert type(end.value) is failure
     assert len(asked) == 1
@@ -62,3 +74,19 @@ def test_refusal_holds_for_all_images_if_the_probe_image_gets_the_same_problem(
     assert isinstance(end.value, RefusedForAll) is for_all
     assert isinstance(end.value.__cause__ if for_all else end.value, Problem)
     assert asked == ["/x?width=9"] * 2
+
+
+def test_another_address_holds_for_all_images() -> None:
+    answers: Answers = [(308, {"Location": "https://there/x"}, b"")]
+    with server(answers) as (url, asked), pytest.raises(RefusedForAll, match="the service is at https://there/x"):
+        send(url)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("probe_answer", "for_all"), [((403, {}, b"blocked"), True), ((200, {}, b"done"), False)])
+def test_a_proxy_that_forbids_an_image_may_allow_others(
+    probe_answer: tuple[int, dict[str, str], bytes], for_all: bool
+) -> None:
+    with server([(403, {}, b"blocked"), probe_answer]) as (url, _), pytest.raises(PasticheError) as end:
+        send(url)
+    assert isinstance(end.value, RefusedForAll) is for_all

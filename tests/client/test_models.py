@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from client.async_client import AsyncClient
-from client.errors import Unavailable
+from client.errors import AccessDenied, Unavailable
 from client.files import UsageError
 from client.models import named_models, require_models
 from client.outage import Outage
@@ -49,9 +49,15 @@ def test_unknown_model_is_a_wrong_command_and_the_most_similar_name_is_told() ->
             require(httpx.Response(404, json=problem | {"available": available}), "graet-wave")
 
 
-@pytest.mark.parametrize("status", [401, 404, 500])
+@pytest.mark.parametrize("status", [403, 404, 500])
 def test_other_refusals_are_left_to_the_images(status: int) -> None:
     assert require(httpx.Response(status, text="no"), "wave") == ["/v1/models/wave"]
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, "unauthorized"), (401, ""), (403, "forbidden")])
+def test_a_key_that_is_not_accepted_would_not_be_for_images_either(status: int, kind: str) -> None:
+    with pytest.raises(AccessDenied, match="no key"):
+        require(httpx.Response(status, json={"type": f"/problems/{kind}", "detail": "no key"}), "wave")
 
 
 def test_service_that_is_away_is_not_asked_for_the_next_model() -> None:
