@@ -28,14 +28,21 @@ class PixelArray(Protocol):
 ImageInput = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryFile | PixelArray
 
 PNG_MODES = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
-"""Modes of Pillow that a PNG keeps; others become RGB."""
+"""Modes of Pillow that a PNG keeps."""
+
+WITH_ALPHA = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}
+"""Modes of Pillow with alpha, and those that they become; other modes with colours become RGB."""
+
+MAX_LEVEL = 65_535
+"""Of a PNG."""
 
 
 def read_image(image: ImageInput) -> bytes:
     """The bytes of the file, or of a PNG of the pixels.
 
     An array has the shape (height, width) or (height, width, 3 or 4), and the type uint8, or a floating one with values
-    from 0 to 1. Raises OSError for a file that cannot be read, TypeError and ValueError for what is no image.
+    from 0 to 1, as in Pillow's mode F; mode I has 16 bits. Raises OSError for a file that cannot be read, TypeError and
+    ValueError for what is no image.
     """
     match image:
         case bytes() | bytearray() | memoryview():
@@ -54,16 +61,39 @@ def read_image(image: ImageInput) -> bytes:
 def _encode(pixels: Any) -> bytes:
     from PIL import Image  # noqa: PLC0415 # only for those who have images of it
 
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(_to_bytes(pixels))
-    if image.mode not in PNG_MODES:
-        image = image.convert("RGB")
-    return _write_png(image)
+    if isinstance(pixels, Image.Image):
+        return _write_png(_in_png_mode(pixels), pixels)
+    image = Image.fromarray(_to_bytes(pixels))
+    return _write_png(image, image)
 
 
-def _write_png(image: "PIL.Image.Image") -> bytes:
-    """A PNG with the profile and the orientation of the image; compressed a little, since it is sent once."""
+def _in_png_mode(image: "PIL.Image.Image") -> "PIL.Image.Image":
+    """In a mode that a PNG keeps. Raises ValueError for grey values that it does not."""
+    if image.mode in PNG_MODES:
+        return image
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _deep_grey(image)
+    return image.convert(WITH_ALPHA.get(image.mode, "RGB"))
+
+
+def _deep_grey(image: "PIL.Image.Image") -> "PIL.Image.Image":
+    """Floats as in arrays, integers with 16 bits: Pillow's own conversion limits both to 255."""
+    import numpy as np  # noqa: PLC0415 # only for those who have such images
+    from PIL import Image  # noqa: PLC0415
+
+    if image.mode == "F":
+        return Image.fromarray(_to_bytes(np.asarray(image)))
+    levels = np.asarray(image.convert("I"))
+    if levels.min() < 0 or levels.max() > MAX_LEVEL:
+        found = f"values from {levels.min()} to {levels.max()}"
+        raise ValueError(f"grey of mode I with {found} is not accepted; 0 to {MAX_LEVEL} are")
+    return Image.fromarray(levels.astype(np.uint16))
+
+
+def _write_png(image: "PIL.Image.Image", origin: "PIL.Image.Image") -> bytes:
+    """A PNG with the profile and the orientation of its origin; compressed a little, since it is sent once."""
     stream = io.BytesIO()
-    profile, exif = image.info.get("icc_profile"), image.getexif()
+    profile, exif = origin.info.get("icc_profile"), origin.getexif()
     image.save(stream, "PNG", compress_level=1, icc_profile=profile, exif=exif)
     return stream.getvalue()
 

@@ -36,6 +36,31 @@ def test_images_of_every_mode_become_files(mode: str) -> None:
     assert np.array_equal(np.array(sent.convert("RGB")), np.array(image.convert("RGB")))
 
 
+@pytest.mark.parametrize("mode", ["I", "I;16", "I;16B", "I;16L"])
+def test_deep_grey_keeps_its_sixteen_bits(mode: str) -> None:
+    for level in (0, 300, 40_000, 65_535):
+        sent = Image.open(io.BytesIO(read_image(Image.new(mode, (5, 4), level))))
+        assert sent.mode == "I;16"
+        assert np.array_equal(np.array(sent), np.full((4, 5), level))
+
+
+def test_grey_floats_of_pillow_are_those_of_arrays() -> None:
+    grey = photo()[..., 0].astype(np.float32) / 255
+    image = Image.fromarray(grey)
+    assert image.mode == "F"
+    assert read_image(image) == read_image(grey)
+    image.info["icc_profile"] = b"grey"
+    assert Image.open(io.BytesIO(read_image(image))).info["icc_profile"] == b"grey"
+
+
+@pytest.mark.parametrize(("mode", "kept", "level"), [("La", "LA", (50, 128)), ("RGBa", "RGBA", (50, 60, 70, 128))])
+def test_premultiplied_alpha_is_kept(mode: str, kept: str, level: tuple[int, ...]) -> None:
+    image = Image.new(mode, (5, 4), level)
+    sent = Image.open(io.BytesIO(read_image(image)))
+    assert sent.mode == kept
+    assert np.array_equal(np.array(sent), np.array(image.convert(kept)))
+
+
 def test_profile_and_orientation_of_an_image_are_sent() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
@@ -49,6 +74,9 @@ def test_profile_and_orientation_of_an_image_are_sent() -> None:
 @pytest.mark.parametrize(
     ("image", "told"),
     [
+        (Image.new("I", (8, 8), 70_000), "values from 70000 to 70000 is not accepted; 0 to 65535 are"),
+        (Image.new("I", (8, 8), -1), "values from -1 to -1"),
+        (Image.new("F", (8, 8), 255.0), "floats from 0 to 1"),
         (np.zeros((3, 32, 32), np.uint8), r"\(3, 32, 32\) is no image; accepted are \(h, w\)"),
         (np.zeros((0, 32, 3), np.uint8), r"\(0, 32, 3\) is no image"),
         (np.zeros((8, 8, 3), np.int64), "int64 is no image"),
