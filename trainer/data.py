@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -144,6 +144,13 @@ def image_files(folder: Path, option: str = "--content") -> list[Path]:
     if not files:
         raise DataError(f"no images in {folder}; {option} takes a folder of images: {', '.join(SUFFIXES)}")
     return files
+
+
+def image_names(files: Sequence[Path], folder: Path) -> list[str]:
+    """A name for each image of a folder, none twice: its path there, without suffixes unless two are then equal."""
+    paths = [path.relative_to(folder) for path in files]
+    short = [path.with_suffix("").as_posix() for path in paths]
+    return short if len(set(short)) == len(short) else [path.as_posix() for path in paths]
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -24,8 +24,10 @@ State = dict[str, Any]
 class Run:
     """The files of one run under `folder`. A crash never leaves a half-written state."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, option: str = "--run") -> None:
+        """`option`: which named the folder, or one above it."""
         self.folder = folder
+        self._option = option
         self.state_file = folder / "state.pt"
         self.config_file = folder / "config.json"
         self.metrics_file = folder / "metrics.jsonl"
@@ -47,7 +49,8 @@ class Run:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the file is closed, or this process ends
             except BlockingIOError as error:
-                raise RunError(f"a run in {self.folder} is under way; use another --run, or wait for it") from error
+                advice = f"use another {self._option}, or wait for it"
+                raise RunError(f"a run in {self.folder} is under way; {advice}") from error
             self._locked = True
             try:
                 yield
@@ -60,7 +63,8 @@ class Run:
             self._require_same(config)
             self._require_state()
         elif self.state_file.exists():
-            raise RunError(f"{self.folder} holds a run already; pass --resume to go on with it, or another --run")
+            advice = f"pass --resume to go on with it, or another {self._option}"
+            raise RunError(f"{self.folder} holds a run already; {advice}")
 
     def begin(self, config: BaseModel, fingerprint: str, *, resume: bool) -> State | None:
         """Create the folder and write config.json; returns the saved state with `resume`, else None.
@@ -137,7 +141,7 @@ class Run:
         state = self.load()
         if state["fingerprint"] != fingerprint:
             other = "was begun with other images, another loss network or another teacher"
-            raise RunError(f"{self.folder} {other}; resume it with the same, or use another --run")
+            raise RunError(f"{self.folder} {other}; resume it with the same, or use another {self._option}")
         return state
 
     def _require_same(self, config: BaseModel) -> None:

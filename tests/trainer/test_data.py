@@ -10,6 +10,7 @@ from tests.trainer.samples import photograph, photographs
 from trainer.data import (
     Photographs,
     image_files,
+    image_names,
     random_exact_crop,
     random_scaled_crop,
     read_painting,
@@ -217,3 +218,12 @@ def test_the_digest_is_that_of_the_names(tmp_path: Path) -> None:
     assert Photographs(other, 16, 1, random_scaled_crop, seed=0).digest == digest
     photograph(other / "more.png")
     assert Photographs(other, 16, 1, random_scaled_crop, seed=0).digest != digest
+
+
+def test_images_have_names_of_their_own(tmp_path: Path) -> None:
+    def names(*paths: str) -> list[str]:
+        return image_names([tmp_path / path for path in paths], tmp_path)
+
+    assert names("a.png", "sub/a.png") == ["a", "sub/a"]
+    assert names("a.jpg", "a.png", "b.png") == ["a.jpg", "a.png", "b.png"]
+    assert names("a.jpg", "a.png", "a.png.jpg") == ["a.jpg", "a.png", "a.png.jpg"]

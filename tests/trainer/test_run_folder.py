@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.trainer.samples import loss_network_file, photograph, run_training, style_config
 from trainer.errors import RunError
+from trainer.objective import StyleWeights
 from trainer.run_folder import Run, png
 
 
@@ -94,6 +95,18 @@ def test_two_processes_do_not_train_into_one_folder(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds a run already"):
         run_training(style_config(tmp_path))
     run_training(style_config(tmp_path, steps=7), resume=True)  # nothing that has ended holds the folder
+
+
+def test_the_option_that_names_the_folder_is_advised(tmp_path: Path) -> None:
+    run = Run(tmp_path / "out/runs/one", option="--out")
+    with run.exclusive(), pytest.raises(RunError, match="use another --out"):
+        Run(run.folder, option="--out").exclusive().__enter__()
+    run.save({"step": 1, "fingerprint": "one"})
+    with pytest.raises(RunError, match="or another --out"):
+        run.begin(StyleWeights(), "one", resume=False)
+    run.config_file.write_text("{}")
+    with pytest.raises(RunError, match="or use another --out"):
+        run.begin(StyleWeights(), "other", resume=True)
 
 
 def test_a_lock_may_be_taken_again_by_who_has_it(tmp_path: Path) -> None:

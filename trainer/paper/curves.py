@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from model_store import StoredModel
 from trainer.config import DEFAULT_STORE, StoreToRead
-from trainer.data import image_files
+from trainer.data import image_files, image_names
 from trainer.errors import TrainerError
 from trainer.image_optimization.gatys import GatysConfig, noise
 from trainer.image_optimization.minimize import OptimizationConfig, minimize
@@ -95,8 +95,8 @@ class Comparison:
         seen = load_painting(config.style_image, weights.style_size, self.hardware)
         self.objective = style_objective(weights, self.loss_network, seen)
 
-    def curve(self, size: int, path: Path, *, resume: bool) -> Curve:
-        """The curve of one photograph at one size; `resume` continues its run, or reads it where it is finished."""
+    def curve(self, size: int, name: str, path: Path, *, resume: bool) -> Curve:
+        """The curve of a photograph at one size; `resume` continues its run, or reads it where it is finished."""
         photo = load_square(path, size, self.hardware)
         objective = ImageObjective(self.objective, self.loss_network, photo)
         with torch.inference_mode():
@@ -104,7 +104,7 @@ class Comparison:
         rows = list(_rows(self._run(size, path, objective, resume), self.config.steps))
         return Curve(
             size,
-            path.stem,
+            name,
             [float(row["objective"]) for row in rows],
             [int(row["evaluations"]) for row in rows],
             objective.value(painted),
@@ -116,7 +116,9 @@ class Comparison:
         config, model = self.config, self.model.manifest
         method = config.optimization
         fingerprint = f"{model.digest} {file_digest(config.style_image)} {file_digest(path)} {self.loss_network.source}"
-        run = Run(config.out / "runs" / f"{model.label}-{size}-{path.stem}-{_short_digest(fingerprint)}")
+        run = Run(
+            config.out / "runs" / f"{model.label}-{size}-{path.stem}-{_short_digest(fingerprint)}", option="--out"
+        )
         if not (resume and _finished(run, method)):
             has_state = resume and run.state_file.exists()
             begin = noise(objective.photograph, config.seed)
@@ -134,8 +136,11 @@ def curves(config: CurvesConfig, *, resume: bool = False) -> str:
     require_charts()
     comparison = Comparison(config)
     files = image_files(config.content)
+    photographs = list(zip(image_names(files, config.content), files, strict=True))
     found = [
-        comparison.curve(size, path, resume=resume) for size, count in config.counts.items() for path in files[:count]
+        comparison.curve(size, name, path, resume=resume)
+        for size, count in config.counts.items()
+        for name, path in photographs[:count]
     ]
     return _report(config, comparison.model, found).save(config.out)
 

@@ -1,6 +1,7 @@
 """Compares loss networks: the scale of their losses, and the images that minimise them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from itertools import chain, count, islice
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainer.config import DEFAULT_STORE, StoreToRead
-from trainer.data import image_files
+from trainer.data import image_files, image_names
 from trainer.errors import TrainerError
 from trainer.hardware import Hardware
 from trainer.image_optimization.gatys import GatysConfig, noise
@@ -54,7 +55,7 @@ def loss_networks(config: LossNetworksConfig, *, resume: bool = False) -> str:
         raise TrainerError("--loss-networks takes two or more, to compare them: torchvision, random, files")
     hardware = config.fp32_hardware()
     networks = _load_all(config, hardware)
-    photos = [load_square(path, config.image_size, hardware) for path in _files(config)]
+    photos = [load_square(path, config.image_size, hardware) for path in _files(config).values()]
     painting = load_painting(config.style_image, config.style_size, hardware)
     objectives = {
         name: [_objective(config, loss_network, photo, painting) for photo in photos]
@@ -90,17 +91,26 @@ def loss_networks(config: LossNetworksConfig, *, resume: bool = False) -> str:
 
 def _load_all(config: LossNetworksConfig, hardware: Hardware) -> dict[str, LossNetwork]:
     """The loss networks by label: the layout's name, with the file's where two have the same layout."""
-    networks = {}
+    networks: dict[str, LossNetwork] = {}
     for source in config.loss_networks:
         network = load_loss_network(source, config.loss_layout)
         hardware.place(network)
-        name = f"{network.layout.name} (random)" if source == "random" else network.layout.name
-        networks[name if name not in networks else f"{name} ({Path(source).stem})"] = network
+        networks[_new_label(network, source, networks)] = network
     return networks
 
 
-def _files(config: LossNetworksConfig) -> list[Path]:
-    return image_files(config.content)[: config.photographs]
+def _new_label(network: LossNetwork, source: str, taken: Container[str]) -> str:
+    """A label that no other loss network has."""
+    name = f"{network.layout.name} (random)" if source == "random" else network.layout.name
+    stem = Path(source).stem
+    labels = chain([name, f"{name} ({stem})"], (f"{name} ({stem}, {number})" for number in count(2)))
+    return next(label for label in labels if label not in taken)
+
+
+def _files(config: LossNetworksConfig) -> Mapping[str, Path]:
+    """The photographs by their names."""
+    files = image_files(config.content)
+    return dict(islice(zip(image_names(files, config.content), files, strict=True), config.photographs))
 
 
 def _objective(
@@ -126,8 +136,11 @@ def _results(
     """The photographs, the images that minimise each objective, and the outputs of the style networks."""
     results: dict[str, Sequence[Tensor]] = {PHOTOGRAPH: photos}
     for name, each in objectives.items():
-        pairs = zip(_files(config), each, strict=True)
-        results[name] = [_minimum(config, name, path, objective, resume) for path, objective in pairs]
+        pairs = zip(_files(config).items(), each, strict=True)
+        results[name] = [
+            _minimum(config, f"{name}-{config.image_size}-{photo}", path, objective, resume)
+            for (photo, path), objective in pairs
+        ]
     for reference in config.models:
         stored = find_model(config.store, reference)
         hardware.place(stored.network)
@@ -137,13 +150,13 @@ def _results(
 
 
 def _minimum(config: LossNetworksConfig, name: str, path: Path, objective: ImageObjective, resume: bool) -> Tensor:
-    """The image (1, 3, S, S) that minimises an objective, from its photograph on, with a run of its own."""
-    run = Run(config.out / "runs" / f"{name}-{config.image_size}-{path.stem}")
+    """The image (1, 3, S, S) that minimises an objective, from its photograph on, with a run of that name."""
+    run = Run(config.out / "runs" / name.replace("%", "%25").replace("/", "%2F"), option="--out")
     weights = f"{config.style_size} {config.style_weight} {config.tv_weight}"
     fingerprint = f"{file_digest(path)} {file_digest(config.style_image)} {weights} {objective.loss_network.source}"
     has_state = resume and run.state_file.exists()
-    begin, label = objective.photograph, run.folder.name
-    return minimize(config.optimization, objective, begin, run, fingerprint, resume=has_state, name=label).image
+    begin = objective.photograph
+    return minimize(config.optimization, objective, begin, run, fingerprint, resume=has_state, name=name).image
 
 
 def _relative_objectives(results: Results, objectives: Mapping[str, Sequence[ImageObjective]]) -> list[Row]:

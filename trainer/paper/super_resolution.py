@@ -1,13 +1,16 @@
 """Figures 8 and 9: PSNR and SSIM of super-resolution networks and of bicubic enlargement, beside the paper's."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from tqdm import tqdm
 
 from trainer.config import DEFAULT_STORE, Device, StoreToRead
+from trainer.data import image_names
 from trainer.errors import TrainerError
 from trainer.evaluate import Enlarge, bicubic, evaluation_images, reduce_and_enlarge, score_image, sharp_image
 from trainer.hardware import Hardware
@@ -33,6 +36,13 @@ class SuperResolutionTableConfig(TableConfig):
     picture: Path | None = Field(None, description="image whose middle the figure shows (default: the sets' first)")
     device: Device = "auto"
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
+
+    @model_validator(mode="after")
+    def _check_sets(self) -> Self:
+        for name, count in Counter(folder.name for folder in self.sets).items():
+            if count > 1:
+                raise ValueError(f"--sets has several folders named {name}; each set is known by its folder's name")
+        return self
 
 
 Scores = Mapping[str, Mapping[str, Mapping[str, Score]]]
@@ -78,11 +88,13 @@ def _scores(
 ) -> Scores:
     found: dict[str, dict[str, dict[str, Score]]] = {name: {} for name in methods}
     for folder in config.sets:
-        for path in tqdm(evaluation_images(folder, scale, "--sets"), f"{folder.name} ×{scale}", unit="image"):
+        files = evaluation_images(folder, scale, "--sets")
+        images = zip(image_names(files, folder), files, strict=True)
+        for image, path in tqdm(images, f"{folder.name} ×{scale}", total=len(files), unit="image"):
             sharp = sharp_image(path, scale).to(hardware.device)
             for name, enlarge in methods.items():
                 score = score_image(enlarge, sharp, scale)
-                found[name].setdefault(folder.name, {})[path.stem] = (score["psnr"], score["ssim"])
+                found[name].setdefault(folder.name, {})[image] = (score["psnr"], score["ssim"])
     return found
 
 

@@ -76,3 +76,12 @@ def test_another_objective_than_that_of_the_training_is_refused(
     assert "is no style network with a recipe" in capsys.readouterr().err
     assert main(command(tmp_path, "--photographs", "1", "2", "3")) == 2
     assert "--photographs takes one number, or one for each of --sizes" in capsys.readouterr().err
+
+
+def test_photographs_of_equal_names_are_told_apart(tmp_path: Path) -> None:
+    arguments = command(tmp_path, "--sizes", "32", "--photographs", "2", "--steps", "1")
+    for seed, folder in enumerate(("a", "b")):
+        photograph(tmp_path / "nested" / folder / "1.png", seed=seed)
+    assert main([*arguments, "--content", str(tmp_path / "nested")]) == 0
+    with (tmp_path / "out/objective-wave.csv").open(newline="") as file:
+        assert [row["photograph"] for row in csv.DictReader(file)] == ["a/1", "b/1"]

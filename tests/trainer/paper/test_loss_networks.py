@@ -62,6 +62,23 @@ def test_the_figures_are_the_same_on_a_second_run(tmp_path: Path) -> None:
     assert all((tmp_path / "two" / path.name).read_bytes() == path.read_bytes() for path in written)
 
 
+def test_photographs_and_loss_networks_of_equal_names_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [loss_network_file(tmp_path / f"{width}/loss.safetensors", width) for width in (4, 6, 9)]
+    photograph(tmp_path / "nested/a/1.png", seed=1)
+    photograph(tmp_path / "nested/b/1.png", seed=2)
+    arguments = [*command(tmp_path, *map(str, files)), "--content", str(tmp_path / "nested"), "--steps", "1"]
+    assert main(arguments) == 0
+    networks = {row["loss network"] for row in rows(tmp_path / "out/loss-networks-scale.csv")}
+    assert networks == {"vgg19-distilled", "vgg19-distilled (loss)", "vgg19-distilled (loss, 2)"}
+    assert len([*(tmp_path / "out/runs").iterdir()]) == 6
+    capsys.readouterr()
+    assert main(arguments) == 1
+    assert "pass --resume to go on with it, or another --out" in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) == 0
+
+
 def test_one_loss_network_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(tmp_path, "random")) == 1
     assert "--loss-networks takes two or more" in capsys.readouterr().err

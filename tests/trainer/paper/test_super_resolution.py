@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from model_store import SHIPPED_STORE, ModelStore
-from tests.trainer.samples import photographs
+from tests.trainer.samples import photograph, photographs
 from trainer.__main__ import main
 from trainer.evaluate import bicubic, evaluate
 from trainer.paper.super_resolution import mean_score, protocol_note
@@ -36,6 +36,23 @@ def test_figures_8_and_9_are_one_command(tmp_path: Path, capsys: pytest.CaptureF
     assert "Suspected typo" in markdown
     for scale in (4, 8):
         assert (tmp_path / f"out/super-resolution-x{scale}.png").exists()
+
+
+def test_images_of_equal_names_have_scores_of_their_own(tmp_path: Path) -> None:
+    for seed, folder in enumerate(("a", "b")):
+        photograph(tmp_path / "nested" / folder / "1.png", 72, 64, seed)
+    assert main(command(tmp_path, "--sets", str(tmp_path / "nested"), "--scales", "4")) == 0
+    with (tmp_path / "out/super-resolution.csv").open(newline="") as file:
+        scored = {row["image"]: float(row["psnr"]) for row in csv.DictReader(file) if row["method"] == "bicubic"}
+    assert set(scored) == {"a/1", "b/1"}
+    expected = evaluate(bicubic(4), tmp_path / "nested", 4)["psnr"]
+    assert sum(scored.values()) / 2 == pytest.approx(expected)
+
+
+def test_sets_of_equal_names_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sets = [str(photographs(tmp_path / parent / "val", 1, 72, 64)) for parent in "ab"]
+    assert main(command(tmp_path, "--sets", *sets)) == 2
+    assert "--sets has several folders named val" in capsys.readouterr().err
 
 
 def mean_of(rows: list[dict[str, str]], scale: str, of: str) -> str:
