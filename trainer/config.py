@@ -307,6 +307,15 @@ class SuperResolutionConfig(TrainConfig):
         return super_resolution_preset(str(given.get("preset")), int(scale) if scale.isdecimal() else 0)
 
     @model_validator(mode="after")
+    def _check_blur(self) -> Self:
+        reach = round(3 * self.blur)
+        if reach >= self.image_size:
+            raise ValueError(
+                f"--blur {self.blur} reaches {reach} pixels, beyond crops of --image-size {self.image_size}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_answers(self) -> Self:
         if self.teacher and not self.answers:
             raise ValueError("--teacher needs --answers, a folder for what it makes of photographs")

@@ -67,11 +67,12 @@ def degrade(sharp: Pixels, scale: int, rng: np.random.Generator) -> Pixels:
 
 
 def blurred(pixels: Pixels, kernel: NDArray[np.float32]) -> Pixels:
-    """Convolved with a kernel of odd sides, whose sum is 1; reflected at the borders."""
-    planes = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[:, None]
+    """Convolved with a kernel of odd sides, whose sum is 1; reflected at the borders, several times where it is larger
+    than the image."""
     margin = kernel.shape[0] // 2
-    padded = F.pad(planes, [margin] * 4, mode="reflect")
-    smooth = F.conv2d(padded, torch.from_numpy(kernel)[None, None])
+    padded = np.pad(pixels, [(margin, margin), (margin, margin), (0, 0)], mode="reflect")
+    planes = torch.from_numpy(padded.astype(np.float32)).permute(2, 0, 1)[:, None].contiguous()
+    smooth = F.conv2d(planes, torch.from_numpy(kernel)[None, None])
     return _to_levels(smooth[:, 0].permute(1, 2, 0).numpy())
 
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from tests.trainer.samples import style_config, upscale_config
@@ -11,6 +12,7 @@ from trainer.config import (
     StyleConfig,
     SuperResolutionConfig,
 )
+from trainer.data import low_resolution
 
 
 def test_the_groups_of_options_name_options_that_exist_and_do_not_overlap() -> None:
@@ -44,3 +46,10 @@ def test_runs_have_the_folder_of_their_name_unless_another_is_given(tmp_path: Pa
 def test_parts_divide_the_batch(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="--accumulate 3 does not divide a batch of 4"):
         style_config(tmp_path, batch=4, accumulate=3)
+
+
+def test_a_blur_is_smaller_than_the_crops(tmp_path: Path) -> None:
+    config = upscale_config(tmp_path, blur=5.1, image_size=16)
+    assert low_resolution(torch.zeros(1, 3, 16, 16), 2, config.blur).shape == (1, 3, 8, 8)
+    with pytest.raises(ValidationError, match=r"--blur 5\.4 reaches 16 pixels, beyond crops of --image-size 16"):
+        upscale_config(tmp_path, blur=5.4, image_size=16)

@@ -67,6 +67,21 @@ def test_blur_spreads_a_point_and_keeps_flat_areas() -> None:
     assert np.array_equal(blurred(flat, kernel), flat)
 
 
+def test_blur_reaches_as_far_as_it_likes_in_small_images() -> None:
+    kernel = gaussian_kernel(2.0, 2.0, 0.0)
+    row = np.array([0, 90, 180, 240], np.uint8)
+    thin = np.broadcast_to(row[None, :, None], (1, 4, 3))
+    repeated = np.broadcast_to(np.tile([*row, *row[-2:0:-1]], 9)[None, :, None], (9, 54, 3)).astype(np.uint8)
+    assert np.array_equal(blurred(thin, kernel)[0], blurred(repeated, kernel)[4, 24:28])
+
+
+@pytest.mark.parametrize("side", [1, 2, 4, 6])
+def test_small_images_can_be_damaged(side: int) -> None:
+    picture = smooth(4 * side, 4 * side)
+    for seed in range(40):
+        assert degrade(picture, 4, np.random.default_rng(seed)).shape == (side, side, 3)
+
+
 @pytest.mark.parametrize("grey", [True, False])
 def test_gaussian_noise_has_its_deviation(grey: bool) -> None:
     flat = np.full((100, 100, 3), 128, np.uint8)
