@@ -119,5 +119,5 @@ def _save_if_due(
 def _measure(learner: Learner, config: TrainConfig, step: int) -> dict[str, float]:
     """The losses, the learning rate and the speed."""
     losses = learner.losses(step)  # the device has then finished, and the speed is true
-    rates = {"learning_rate": learning_rate(config, step), "images_per_second": learner.images_per_second()}
+    rates = {"learning_rate": learning_rate(config, step - 1), "images_per_second": learner.images_per_second()}
     return losses | rates

@@ -187,3 +187,11 @@ def test_trains_on_a_gpu(tmp_path: Path) -> None:
     task = build(config, Hardware.of("cuda", "auto"))
     train(task, config, Run(config.folder))
     assert publish(task, config, Run(config.folder).load()).label == "wave@1"
+
+
+def test_the_learning_rate_that_is_logged_is_that_of_the_step(tmp_path: Path) -> None:
+    config = style_config(tmp_path, log_every=1, warmup=0)
+    run_training(config)
+    rates = [json.loads(line)["learning_rate"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert rates[0] == config.learning_rate
+    assert rates[-1] == Run(config.folder).load()["optimizer"]["param_groups"][0]["lr"] > 0
