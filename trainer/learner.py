@@ -24,13 +24,21 @@ ALONE = Ranks()
 class Learner:
     """Trains the network of a task, step by step. Steps are counted from 1."""
 
-    def __init__(self, task: Task, config: TrainConfig, ranks: Ranks = ALONE, recorder: Recorder | None = None) -> None:
-        """With a recorder, steps are graphs where they can be."""
+    def __init__(
+        self,
+        task: Task,
+        config: TrainConfig,
+        ranks: Ranks = ALONE,
+        recorder: Recorder | None = None,
+        origin: str = "",
+    ) -> None:
+        """With a recorder, steps are graphs where they can be. `origin`: of the warm start, name@version."""
         self.average = copy.deepcopy(task.network).eval().requires_grad_(False)
         """The moving average of the network's weights, which is what a run gives."""
         self._task = task
         self._config = config
         self._ranks = ranks
+        self._origin = origin
         self._network = task.network.train()
         device = task.hardware.device
         self._share = torch.zeros((), device=device)
@@ -98,10 +106,12 @@ class Learner:
             "optimizer": self._optimizer_state(step),
             "losses": self.losses(step),
             "fingerprint": self._task.fingerprint,
+            "warm_start": self._origin,
         }
 
     def restore(self, saved: State) -> int:
         """Go on from a saved state; returns its step."""
+        self._origin = saved.get("warm_start", "")  # states of earlier versions have none
         self._network.load_state_dict(saved["network"])
         self.average.load_state_dict(saved["average"])
         own = [{name: group[name] for name in ("lr", "capturable")} for group in self._optimizer.param_groups]

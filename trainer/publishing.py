@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from model_store import Manifest, NetworkSpec, TransformNetwork, open_store
+from model_store import Draft, Manifest, NetworkSpec, TransformNetwork, open_store
 from trainer.config import TrainConfig
 from trainer.errors import RunError
 from trainer.run_folder import State, png
@@ -16,7 +16,7 @@ def publish(task: Task, config: TrainConfig, state: State) -> Manifest:
     """
     _require_same_inputs(task, config, state)
     served = served_form(task.network.spec, state["average"])
-    draft = task.draft(served, state["step"], state["losses"])
+    draft = _with_origin(task.draft(served, state["step"], state["losses"]), state.get("warm_start", ""))
     return open_store(config.store).publish(served, draft, preview=png(task.preview(served)))
 
 
@@ -27,6 +27,14 @@ def served_form(spec: NetworkSpec, weights: dict[str, Tensor]) -> TransformNetwo
     network = TransformNetwork(spec.model_copy(update={"form": form}))
     network.load_state_dict(weights)
     return network.eval()
+
+
+def _with_origin(draft: Draft, origin: str) -> Draft:
+    """With the version that the run began with, where that is known, instead of the option as it was typed."""
+    if not origin:
+        return draft
+    recipe = draft.provenance.recipe | {"warm_start": origin}
+    return draft.model_copy(update={"provenance": draft.provenance.model_copy(update={"recipe": recipe})})
 
 
 def _require_same_inputs(task: Task, config: TrainConfig, state: State) -> None:

@@ -53,11 +53,10 @@ def _train(
     """See `train`."""
     saved = ranks.from_first(lambda: run.begin(config, task.fingerprint, resume=resume))
     _require_same(task, ranks)
-    if config.warm_start and not saved:
-        warm_start(task.network, config)
+    origin = warm_start(task.network, config) if config.warm_start and not saved else ""
     device = task.hardware.device
     recorder = recorder_of(task.network, device, wanted=config.cuda_graphs, processes=ranks.count)
-    learner = Learner(task, config, ranks, recorder)
+    learner = Learner(task, config, ranks, recorder, origin)
     begin = learner.restore(saved) if saved else 0
     monitor.begin(begin, config.steps)
     batches = task.photographs.batches(begin, config.steps, ranks.part(config.batch))

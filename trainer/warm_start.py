@@ -18,8 +18,10 @@ OPTIONS = ("output", "skip", "input_zero", "output_zero", "last_norm")
 """Fields of a network's specification, beside its layers, that a warm start must keep."""
 
 
-def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
+def warm_start(network: TransformNetwork, config: TrainConfig) -> str:
     """Copy the weights of `config.warm_start`, from the run's store or from the shipped networks, into `network`.
+
+    Returns name@version of the stored network.
 
     Where `network` has more residual blocks and no other layer differs, those begin as the identity: in the *same* form
     it begins as the stored network (Chen, Goodfellow and Shlens 2016, Net2Net, §2.3). Where the architectures differ
@@ -28,7 +30,8 @@ def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
     scales and shifts; batch normalisation's statistics are copied where both networks have them. Raises TrainerError
     where the first layers differ, or the `output` or `skip` options do.
     """
-    stored = find_model(config.store, config.warm_start).network
+    found = find_model(config.store, config.warm_start)
+    stored = found.network
     if not isinstance(stored, TransformNetwork):
         raise TrainerError(
             f"--warm-start {config.warm_start} is an imported {stored.spec.architecture}, not one of ours"
@@ -42,7 +45,8 @@ def warm_start(network: TransformNetwork, config: TrainConfig) -> None:
         beginning = "the others as the identity" if added else "the others anew"
         text = "%d of %d layers begin as those of %s, %s: its --architecture is %s"
         layers = len(network.layers)
-        log.warning(text, layers - anew, layers, config.warm_start, beginning, stored.spec.architecture)
+        log.warning(text, layers - anew, layers, found.manifest.label, beginning, stored.spec.architecture)
+    return found.manifest.label
 
 
 def layer_origins(stored: NetworkSpec, own: NetworkSpec) -> dict[int, int]:

@@ -8,7 +8,7 @@ from model_store import Draft, NetworkSpec, TransformNetwork, open_store
 from model_store.importers.importing import import_checkpoint
 from model_store.importers.labels import Labels
 from tests.foreign import compact_file
-from tests.trainer.samples import run_training, style_config, upscale_config
+from tests.trainer.samples import published, run_training, style_config, upscale_config
 from trainer.errors import TrainerError
 from trainer.hardware import Hardware
 from trainer.publishing import publish
@@ -16,6 +16,8 @@ from trainer.run_folder import Run
 from trainer.task import build
 from trainer.training_loop import train
 from trainer.warm_start import added_blocks, layer_origins, warm_start
+
+CPU = Hardware.of("cpu", "fp32")
 
 
 def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
@@ -79,7 +81,7 @@ def test_a_deeper_network_begins_as_the_stored_one(tmp_path: Path, caplog: pytes
     for network in (stored, deeper):
         network.eval()
     torch.testing.assert_close(deeper(image), stored(image), rtol=0, atol=1e-3)
-    assert "5 of 7 layers begin as those of wave, the others as the identity" in caplog.text
+    assert "5 of 7 layers begin as those of wave@1, the others as the identity" in caplog.text
     deeper.train()(image).square().mean().backward()
     assert all(block.second.get_parameter(_last(norm)).grad.any() for block in deeper.layers[3:5])  # type: ignore[union-attr]
 
@@ -133,4 +135,21 @@ def test_a_warm_start_is_not_repeated_when_a_run_goes_on_or_is_published(tmp_pat
     shutil.rmtree(first.store)
     run_training(style_config(tmp_path, warm_start="wave", run=tmp_path / "second"), resume=True)
     task = build(second, Hardware.of("cpu", "fp32"))
-    assert publish(task, second, Run(second.folder).load()).provenance.recipe["warm_start"] == "wave"
+    assert publish(task, second, Run(second.folder).load()).provenance.recipe["warm_start"] == "wave@1"
+
+
+def test_the_version_that_a_run_began_with_is_recorded_also_when_there_is_a_newer_one(tmp_path: Path) -> None:
+    run_training(style_config(tmp_path, steps=3))
+    first = style_config(tmp_path, steps=3)
+    publish(build(first, CPU), first, Run(first.folder).load())
+    second = style_config(tmp_path, warm_start="wave", run=tmp_path / "second", steps=3)
+    run_training(second)
+    newer = publish(build(second, CPU), second, Run(second.folder).load())
+    assert (newer.label, newer.provenance.recipe["warm_start"]) == ("wave@2", "wave@1")
+    run_training(second.model_copy(update={"steps": 4}), resume=True)
+    again = publish(build(second, CPU), second, Run(second.folder).load())
+    assert (again.provenance.steps, again.provenance.recipe["warm_start"]) == (4, "wave@1")
+
+
+def test_a_run_without_a_warm_start_records_none(tmp_path: Path) -> None:
+    assert published(style_config(tmp_path, steps=1)).provenance.recipe["warm_start"] == ""
