@@ -12,7 +12,7 @@ import yaml
 from model_store.manifest import Manifest, Origin
 from model_store.networks.imported import ImportedSpec
 from model_store.networks.transform import NetworkSpec
-from model_store.training_command import training_command
+from model_store.training_command import answers_command, training_command
 
 PREVIEW_FILE = "preview.png"
 
@@ -217,7 +217,8 @@ def _recipe(manifest: Manifest) -> Iterator[str]:
         facts.append(f"Software: {', '.join(f'{name} {version}' for name, version in provenance.software.items())}.")
     text = f"## How it was trained\n\n{_bullets(facts)}"
     if provenance.recipe:
-        text += f"\n\nWith files of one's own, this trains such a network:\n\n{_console(training_command(manifest))}"
+        commands = (answers_command(manifest), training_command(manifest))
+        text += f"\n\nWith files of one's own, this trains such a network:\n\n{_console(*filter(None, commands))}"
     yield text
 
 
@@ -238,8 +239,9 @@ def _bullets(items: Iterable[str]) -> str:
     return "\n".join(f"- {item}" for item in items)
 
 
-def _console(command: str) -> str:
-    return f"```console\n$ {command}\n```"
+def _console(*commands: str) -> str:
+    lines = "\n".join(f"$ {command}" for command in commands)
+    return f"```console\n{lines}\n```"
 
 
 def _line(text: str) -> str:

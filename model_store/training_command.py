@@ -1,7 +1,7 @@
-"""The command that trains a network like a stored one, from the recipe in its manifest."""
+"""The commands that train a network like a stored one, from the recipe in its manifest."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +16,8 @@ PRECISIONS = {"bfloat16": "bf16", "float32": "fp32"}
 TORCHVISION = "VGG16_Weights"
 """In the name of the loss network that is the default."""
 
+ANSWERS = "answers/"
+
 NO_OPTIONS = frozenset({"name", "preset", "teacher", "teacher_license"})
 """Entries of a recipe that are given otherwise, or by all others."""
 
@@ -26,12 +28,24 @@ def training_command(manifest: Manifest) -> str:
     words = ["pastiche-train", manifest.task, "--name", manifest.name, "--content", "photographs/"]
     words += ["--style-image", "painting.jpg"] if manifest.task == "style" else []
     words += _loss_network(provenance)
-    words += _teacher(provenance.recipe.get("teacher"))
+    words += _teacher(provenance.recipe)
     words += ["--license", manifest.license] if manifest.license else []
     for name, value in provenance.recipe.items():
         if name not in NO_OPTIONS:
             words += _option(name, value)
     return _wrapped(words)
+
+
+def answers_command(manifest: Manifest) -> str:
+    """The command that computes the answers first; empty where there is no teacher, or the training computes them."""
+    recipe = manifest.provenance.recipe
+    teacher = recipe.get("teacher")
+    if not isinstance(teacher, dict) or _computes_answers(recipe, teacher):
+        return ""
+    words = ["pastiche-train", "answers", "--content", "photographs/", *_answers(teacher)]
+    options = {"answer_count": recipe.get("answer_count"), "answer_side": teacher.get("side")}
+    options |= {name: teacher.get(name) for name in ("scale", "seed")}
+    return _wrapped([*words, *(word for name, value in options.items() for word in _option(name, value))])
 
 
 def _loss_network(provenance: Provenance) -> list[str]:
@@ -41,12 +55,23 @@ def _loss_network(provenance: Provenance) -> list[str]:
     return ["--loss-network", f"{source.partition(',')[0]}.safetensors"]
 
 
-def _teacher(teacher: Any) -> list[str]:
-    """The options of a teacher, of which a recipe has the file, its licence and its digest; nothing without one."""
+def _teacher(recipe: Mapping[str, Any]) -> list[str]:
+    """The options of a teacher: a stored network of a style, or the file of a large network, or its answers alone."""
+    teacher = recipe.get("teacher")
     if not isinstance(teacher, dict):
-        return []
-    words = ["--teacher", str(teacher["teacher"]), "--answers", "answers/"]
+        return ["--teacher", str(teacher)] if teacher else []
+    return _answers(teacher) if _computes_answers(recipe, teacher) else ["--answers", ANSWERS]
+
+
+def _answers(teacher: Mapping[str, Any]) -> list[str]:
+    """A teacher's file, its licence and the folder of its answers; a recipe also has the digest of the file."""
+    words = ["--teacher", str(teacher["teacher"]), "--answers", ANSWERS]
     return words + (["--teacher-license", str(teacher["license"])] if teacher.get("license") else [])
+
+
+def _computes_answers(recipe: Mapping[str, Any], teacher: Mapping[str, Any]) -> bool:
+    """Whether the training would compute the same answers: of its own scale, and damaged by its own seed."""
+    return all(teacher.get(name, recipe.get(name)) == recipe.get(name) for name in ("scale", "seed"))
 
 
 def _option(name: str, value: Any) -> list[str]:

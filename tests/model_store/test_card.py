@@ -135,3 +135,9 @@ def test_shipped_networks_have_cards() -> None:
 def test_draft_without_provenance_has_a_card(tmp_path: Path) -> None:
     ModelStore(tmp_path).publish(network("c3s1-4,c3s1-3"), Draft(name="wave", task="style"))
     assert front_matter(ModelStore(tmp_path).card("wave"))["license"] == "apache-2.0"
+
+
+def test_a_card_has_every_command_of_a_training() -> None:
+    card = ModelStore(SHIPPED_STORE).card("x2-photo")
+    commands = [line.split()[2] for line in card.splitlines() if line.startswith("$ pastiche-train")]
+    assert commands == ["answers", "super-resolution"]

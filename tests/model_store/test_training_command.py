@@ -3,10 +3,10 @@ import shlex
 import pytest
 
 from model_store import SHIPPED_STORE, ModelStore, Provenance
-from model_store.training_command import LINE, training_command
+from model_store.training_command import LINE, answers_command, training_command
 from tests.model_store.test_card import manifest
 from trainer.command_line import parse
-from trainer.commands import Style, SuperResolution
+from trainer.commands import Answers, Style, SuperResolution
 
 SHIPPED = ModelStore(SHIPPED_STORE).names()
 
@@ -39,6 +39,33 @@ def test_teacher_has_its_file_its_licence_and_a_folder_of_answers() -> None:
     found = words(training_command(manifest(license="", provenance=Provenance(data="", recipe=recipe))))
     teaching = ["--teacher", "large.safetensors", "--answers", "answers/", "--teacher-license", "BSD-3-Clause"]
     assert found[7:] == [*teaching, "--scale", "4"]
+
+
+@pytest.mark.parametrize("name", ["x4-photo", "x2-photo"])
+def test_answers_that_the_training_would_not_compute_have_a_command_of_their_own(name: str) -> None:
+    stored = ModelStore(SHIPPED_STORE).manifest(name)
+    training, answers = (parse(words(command(stored))) for command in (training_command, answers_command))
+    assert isinstance(training, SuperResolution)
+    assert isinstance(answers, Answers)
+    teacher = stored.provenance.recipe["teacher"]
+    assert (training.teacher, training.answers) == (None, answers.answers)
+    assert (str(answers.teacher), answers.teacher_license) == (teacher["teacher"], teacher["license"])
+    assert (answers.scale, answers.seed, answers.answer_side) == (teacher["scale"], teacher["seed"], teacher["side"])
+    assert answers.answer_count == training.answer_count == 1200
+
+
+def test_other_answers_have_no_command() -> None:
+    same = {"teacher": "large.safetensors", "scale": 4, "seed": 3}
+    for teacher in (None, same, "great-wave@2"):
+        recipe = {"scale": 4, "seed": 3, "teacher": teacher}
+        assert answers_command(manifest(provenance=Provenance(data="", recipe=recipe))) == ""
+
+
+def test_teacher_of_a_style_is_a_stored_network() -> None:
+    recipe = {"teacher_weight": 10.0, "teacher": "great-wave@2"}
+    found = parse(words(training_command(manifest(provenance=Provenance(data="", recipe=recipe)))))
+    assert isinstance(found, Style)
+    assert (found.teacher, found.teacher_weight) == ("great-wave@2", 10.0)
 
 
 def test_values_are_written_as_they_are_typed() -> None:
