@@ -36,7 +36,9 @@ class Provenance(BaseModel):
     style_image: str = Field("", description="the painting, in words: painter, title, year")
     style_digest: str = Field("", description="sha256:… of the painting's file")
     loss_network: str = Field("", description="the loss network: layout and digest of its weights")
-    recipe: dict[str, Any] = Field(default_factory=dict, description="every option of the training run")
+    recipe: dict[str, Any] = Field(
+        default_factory=dict, description="every option of the training run that changes the network"
+    )
     losses: dict[str, float] = Field(default_factory=dict, description="the last mean of each loss term")
     metrics: dict[str, float] = Field(default_factory=dict, description="measured results, such as psnr_set5")
     steps: int = Field(0, ge=0, description="optimisation steps")

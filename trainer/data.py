@@ -76,6 +76,11 @@ class Photographs:
         self._cache_left = cache_mb * 2**20
 
     @property
+    def description(self) -> str:
+        """What they are, in words, for the manifest."""
+        return f"{len(self.files)} photographs"
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the files' relative paths in order; their contents are not read."""
         names = "\n".join(path.relative_to(self._folder).as_posix() for path in self.files)

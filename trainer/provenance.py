@@ -27,10 +27,13 @@ def make_draft(config: TrainConfig, task: str, provenance: Provenance) -> Draft:
 def make_provenance(
     config: TrainConfig, hardware: Hardware, photographs: Photographs, steps: int, losses: Mapping[str, float]
 ) -> Provenance:
-    """How a network was trained: photographs, options, steps, last losses. No path of this machine is included."""
+    """How a network was trained: photographs, options, steps, last losses.
+
+    No path of this machine is included, and no option that changes nothing in the network.
+    """
     recipe = config.model_dump(mode="json", exclude={*PATH_OPTIONS, *DESCRIPTIVE_OPTIONS, *RESUMABLE_OPTIONS})
     return Provenance(
-        data=config.data or f"{len(photographs.files)} photographs",
+        data=config.data or photographs.description,
         recipe=recipe | {"steps": config.steps, "precision": str(hardware.precision).removeprefix("torch.")},
         losses=dict(losses),
         steps=steps,

@@ -83,7 +83,8 @@ class SuperResolutionTask:
         }
         provenance = make_provenance(self.config, self.hardware, self.photographs, steps, losses)
         if isinstance(self.photographs, AnsweredPhotographs):
-            facts["recipe"] = provenance.recipe | {"teacher": self.photographs.manifest.model_dump()}
+            answers = self.photographs.manifest
+            facts["recipe"] = provenance.recipe | {"teacher": answers.model_dump(), "answer_side": answers.side}
         return make_draft(self.config, "super-resolution", provenance.model_copy(update=facts))
 
     @property

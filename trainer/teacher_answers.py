@@ -166,6 +166,13 @@ class AnsweredPhotographs(Photographs):
             )
 
     @property
+    def description(self) -> str:
+        """As `Photographs.description`; those of the folder may be others than the answers are about."""
+        same = super().digest == self.manifest.photographs
+        source = super().description if same else "other photographs than those of --content"
+        return f"{self._count} answers of a teacher to damaged squares of {source}"
+
+    @property
     def digest(self) -> str:
         """SHA-256 of what the answers are the answers to, and of their number; their contents are not read."""
         return hashlib.sha256(f"{self.manifest.model_dump_json()} {self._count}".encode()).hexdigest()

@@ -4,14 +4,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.trainer.samples import loss_network_file, run_training, teacher_file, upscale_config
-from trainer.config import SuperResolutionConfig
+from tests.trainer.samples import (
+    loss_network_file,
+    photograph,
+    published,
+    run_training,
+    teacher_file,
+    upscale_config,
+)
+from trainer.config import AnswersConfig, SuperResolutionConfig
 from trainer.errors import RunError, TrainerError
 from trainer.hardware import Hardware
 from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.super_resolution import SuperResolutionTask
 from trainer.task import build
+from trainer.teacher_answers import compute_answers
 from trainer.training_loop import train
 
 
@@ -124,6 +132,19 @@ def test_a_network_learns_what_its_teacher_makes_of_damaged_photographs(tmp_path
     assert teacher["teacher"] == "teacher.safetensors"
     assert teacher["license"] == "CC0-1.0"
     assert teacher["digest"].startswith("sha256:")
+
+
+def test_the_manifest_says_what_the_answers_are_the_answers_to(tmp_path: Path) -> None:
+    fields = taught(tmp_path, seed=5).model_dump(include=set(AnswersConfig.model_fields))
+    compute_answers(AnswersConfig.model_validate(fields), Hardware.of("cpu", "fp32"))
+    alone = {"teacher": None, "answer_side": 64, "steps": 1}
+    provenance = published(taught(tmp_path, **alone)).provenance
+    assert provenance.data == "4 answers of a teacher to damaged squares of 5 photographs"
+    assert (provenance.recipe["answer_side"], provenance.recipe["teacher"]["seed"]) == (24, 5)
+    photograph(tmp_path / "photos/another.png")
+    other = published(taught(tmp_path, **alone, run=tmp_path / "other")).provenance
+    assert other.data == "4 answers of a teacher to damaged squares of other photographs than those of --content"
+    assert published(taught(tmp_path, **alone, run=tmp_path / "third", data="mine")).provenance.data == "mine"
 
 
 def test_a_run_is_not_resumed_with_other_answers(tmp_path: Path) -> None:
