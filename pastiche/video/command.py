@@ -13,7 +13,7 @@ from pastiche.options import checked
 from pastiche.video.conversion import convert
 from pastiche.video.encoder import EncoderOptions
 from pastiche.video.errors import VideoError
-from service.errors import InvalidRequest, ServiceError
+from service.errors import InvalidRequest, ServiceError, UnknownModel, UnknownVersion
 
 ENCODER_OPTIONS = ("codec", "crf", "preset")
 
@@ -54,7 +54,7 @@ def run(
     except (VideoError, ServiceError, ValueError, OSError) as error:
         progress.close()
         print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InvalidRequest) else 1
+        return 2 if isinstance(error, InvalidRequest | UnknownModel | UnknownVersion) else 1
     return 0
 
 

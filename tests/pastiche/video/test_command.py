@@ -33,7 +33,8 @@ def test_video_is_enlarged_by_the_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["stylize", "none", "in.mp4", "-o", "out.mp4"], 1, "no model is named 'none'; there are: wave, x4"),
+        (["stylize", "none", "in.mp4", "-o", "out.mp4"], 2, "no model is named 'none'; there are: wave, x4"),
+        (["stylize", "wave@9", "in.mp4", "-o", "out.mp4"], 2, "wave has no version 9"),
         (["stylize", "wave", "in.mp4", "-o", "out.mp4", "--strenght=1"], 2, "did you mean strength?"),
         (["stylize", "wave", "in.mp4", "-o", "out.mp4", "--codec=h264"], 2, "codec is 'h264'"),
         (["stylize", "wave", "in.mp4", "-o", "out.png"], 1, "no extension of a video"),
