@@ -49,11 +49,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Calls:
-    """The calls of one client: `policy` and `timeout` hold for all that do not name their own."""
+    """The calls of one client, with its `policy`."""
 
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     timeout: float | None = None
-    """Seconds for each image."""
+    """Seconds for each image whose call names none, and for its estimate. A job is not given up for that."""
 
     def stylize(
         self, image: bytes, style: Style, mask: bytes | None, timeout: float | None, options: Mapping[str, object]
@@ -72,9 +72,9 @@ class Calls:
         """The picture that a request is answered with."""
         return Picture.parse((yield from exchange(request, self.policy)))
 
-    def estimate(self, task: Task, image: Mapping[str, object]) -> Flow[Estimate]:
+    def estimate(self, task: Task, image: Mapping[str, object], timeout: float | None) -> Flow[Estimate]:
         """POST /v1/estimate. `image` has what is known of it."""
-        body = {"task": task.name, **task.subject, **image, "options": task.options}
+        body = {"task": task.name, **task.subject, **image, "timeout": self._seconds(timeout), "options": task.options}
         headers = {"Content-Type": "application/json"}
         request = Request("POST", "/v1/estimate", headers=headers, content=json.dumps(body).encode())
         return _parse(Estimate, (yield from exchange(request, self.policy)))
@@ -153,8 +153,10 @@ class Calls:
     def _post(
         self, path: str, image: bytes, parameters: Mapping[str, str], timeout: float | None, mask: bytes | None = None
     ) -> Request:
-        seconds = self.timeout if timeout is None else timeout
-        return Request("POST", path, parameters, content=image, mask=mask, timeout=seconds)
+        return Request("POST", path, parameters, content=image, mask=mask, timeout=self._seconds(timeout))
+
+    def _seconds(self, timeout: float | None) -> float | None:
+        return self.timeout if timeout is None else timeout
 
     def _get(self, path: str) -> Flow[httpx.Response]:
         return exchange(Request("GET", path), self.policy)

@@ -38,7 +38,8 @@ class Client:
     ) -> None:
         """`url` may have a path, the prefix of a proxy. `key`: an API key of the service.
 
-        `timeout`: seconds after which an image is of no use, for all calls that name none; None: the service decides.
+        `timeout`: seconds after which an image is of no use, for all images whose calls name none, and not for jobs;
+        None: the service decides.
         `verify`, `transport`: as httpx has them. `sleep` waits between attempts. Raises ValueError for a URL that is
         none of a server.
         """
@@ -98,8 +99,8 @@ class Client:
 
         `width` and `height` by name are, as in `upscale`, those of the answer.
         """
-        image = {"width": width, "height": height, "frames": frames, "depth": depth, "timeout": timeout}
-        return self.run(self.calls.estimate(Task.of(style, scale, options), image))
+        image = {"width": width, "height": height, "frames": frames, "depth": depth}
+        return self.run(self.calls.estimate(Task.of(style, scale, options), image, timeout))
 
     def models(self) -> list[ModelSummary]:
         """The networks of the service."""

@@ -77,9 +77,12 @@ def test_timeout_of_the_call_comes_before_that_of_the_client() -> None:
 def test_estimate_describes_the_image() -> None:
     unknown = dict.fromkeys(("problem", "output", "pixels", "inferences", "tiles", "queue_seconds", "infer_seconds"))
     body = httpx.Response(200, json={"accepted": True, "models": [], **unknown})
-    flow = Calls().estimate(Task.of(None, 4, {"width": 9}), {"width": 4, "height": 3})
-    _, [sent], _ = run(flow, body)
-    assert json.loads(sent.content) == {"task": "upscale", "scale": 4, "width": 4, "height": 3, "options": {"width": 9}}
+    expected = {"task": "upscale", "scale": 4, "width": 4, "height": 3, "options": {"width": 9}}
+    for client, call, seconds in ((None, None, None), (9, None, 9), (9, 3, 3), (None, 3, 3)):
+        calls = Calls(timeout=client)
+        flow = calls.estimate(Task.of(None, 4, {"width": 9}), {"width": 4, "height": 3}, call)
+        _, [sent], _ = run(flow, body)
+        assert json.loads(sent.content) == expected | {"timeout": seconds}
 
 
 def test_names_in_paths_are_quoted() -> None:
