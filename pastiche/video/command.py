@@ -42,6 +42,9 @@ def run(
     command: str, target: str, source: Path, result: Path, options: Mapping[str, str], *, overwrite: bool, quiet: bool
 ) -> int:
     """Convert one video, with options of the service and ENCODER_OPTIONS; returns the exit status of `pastiche`."""
+    if result.is_dir():
+        print(f"error: {result} is a folder; name the file of the result with -o", file=sys.stderr)
+        return 2
     if result.exists() and not overwrite:
         print("1 there already", file=sys.stderr)
         return 0

@@ -38,6 +38,7 @@ def test_video_is_enlarged_by_the_command(tmp_path: Path) -> None:
         (["stylize", "wave", "in.mp4", "-o", "out.mp4", "--strenght=1"], 2, "did you mean strength?"),
         (["stylize", "wave", "in.mp4", "-o", "out.mp4", "--codec=h264"], 2, "codec is 'h264'"),
         (["stylize", "wave", "in.mp4", "-o", "out.png"], 1, "no extension of a video"),
+        (["stylize", "wave", "in.mp4", "-o", "folder"], 2, "folder is a folder; name the file of the result with -o"),
         (["stylize", "wave", "in.mp4", "-o", "in.mp4", "--overwrite"], 2, "is the video itself"),
         (["stylize", "wave", "in.mp4", "other.jpg", "-o", "out"], 2, "videos are done one by one"),
         (["stylize", "wave", "none.mp4", "-o", "out.mp4"], 1, "cannot be read as a video"),
@@ -53,6 +54,7 @@ def test_what_cannot_be_done_is_said(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
     write_clip(tmp_path / "in.mp4", frames=1)
     assert main(words) == status
     assert message in capsys.readouterr().err
