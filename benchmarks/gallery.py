@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.enlarge import Reduce, clean, damaged
 from benchmarks.report import Row, Tables
-from model_store import SHIPPED_STORE, ModelStore
+from model_store import SHIPPED_STORE, ModelStore, parse_location
 from trainer.data import Pixels, image_files, read_rgb
 from trainer.evaluate import Enlarge, bicubic, luma, psnr, ssim
 from trainer.stored_models import find_model
@@ -35,7 +35,12 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--enlarged", type=int, default=4, help="how many of them, the first, are also enlarged")
     parser.add_argument("--out", type=Path, default=Path("docs/gallery"), help="folder of the pictures")
     parser.add_argument("--side", type=int, default=640, help="their shorter side when they are painted; half is shown")
-    parser.add_argument("--store", type=Path, default=Path("models"), help="model store, before the shipped networks")
+    parser.add_argument(
+        "--store",
+        type=parse_location,
+        default=Path("models"),
+        help="model store, a folder or a URL, before the shipped networks",
+    )
     parser.add_argument("--styles", nargs="*", help="NAME or NAME@VERSION (default: the shipped styles)")
 
 
