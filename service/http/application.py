@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 from service.errors import ServiceError
-from service.http.automatic1111.answers import render_webui_error
+from service.http.failure_forms import PROBLEMS
 from service.http.middleware.access_control import AccessControl, AccessPolicy
 from service.http.middleware.access_log import AccessLog
 from service.http.middleware.allowed_hosts import AllowedHosts
@@ -21,15 +21,10 @@ from service.http.middleware.forwarded import Forwarded
 from service.http.middleware.path_normalization import NormalizePath
 from service.http.middleware.security_headers import SecurityHeaders
 from service.http.middleware.unshared_jobs import UnsharedJobs
-from service.http.open_inference.messages import render_inference_error
-from service.http.openai.edit_answer import openai_error
-from service.http.problems import Problems, render
+from service.http.problems import render
 from service.http.request_id import request_id
 from service.http.routers import add_routes
-from service.http.routes.automatic1111 import PATH as WEB_UI
 from service.http.routes.docs import docs_router
-from service.http.routes.edits import PATH as EDITS
-from service.http.routes.open_inference import PATH as INFERENCE
 from service.settings import Settings
 from service.telemetry.metrics import Metrics, package_version
 from service.telemetry.tracing import Tracing
@@ -105,13 +100,12 @@ def build_application(
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    problems = Problems({EDITS: openai_error, INFERENCE: render_inference_error, WEB_UI: render_webui_error})
     if not settings.jobs_are_shared:
-        app.add_middleware(UnsharedJobs, problems=problems)
+        app.add_middleware(UnsharedJobs, problems=PROBLEMS)
     app.add_middleware(BodyReservation, new_upload=new_upload)
-    _add_middleware(app, settings, access, problems, metrics)
+    _add_middleware(app, settings, access, metrics)
     app.add_middleware(AccessLog, metrics=metrics, tracing=tracing, prefix=settings.root_path)
-    problems.install(app)
+    PROBLEMS.install(app)
     for router in (*([docs_router(TITLE)] if settings.serve_docs else []), *routers):
         _summarize(router)
         add_routes(app, router)
@@ -154,13 +148,11 @@ def _describe_keys(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign] # as FastAPI's documentation has it
 
 
-def _add_middleware(
-    app: FastAPI, settings: Settings, access: AccessPolicy, problems: Problems, metrics: Metrics
-) -> None:
+def _add_middleware(app: FastAPI, settings: Settings, access: AccessPolicy, metrics: Metrics) -> None:
     """From the innermost to the outermost but one, the access log."""
-    app.add_middleware(AccessControl, policy=access, problems=problems, metrics=metrics)
+    app.add_middleware(AccessControl, policy=access, problems=PROBLEMS, metrics=metrics)
     if "*" not in settings.hosts:
-        app.add_middleware(AllowedHosts, hosts=settings.hosts, problems=problems)
+        app.add_middleware(AllowedHosts, hosts=settings.hosts, problems=PROBLEMS)
     app.add_middleware(NormalizePath)
     app.add_middleware(Forwarded, trusted=settings.forwarded_allow_ips, prefix=settings.root_path)
     if settings.origins:

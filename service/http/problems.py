@@ -68,10 +68,11 @@ class Problems:
         """The response to a failed request, which its trace then knows of."""
         trace: Trace = scope["state"]["trace"]
         trace.problem = failure.kind
-        renderer = self._renderer(route_path(scope))
+        renderer = self.renderer(route_path(scope))
         return renderer(failure, trace.request_id, root_path(scope))
 
-    def _renderer(self, path: str) -> Renderer:
+    def renderer(self, path: str) -> Renderer:
+        """What makes the responses at a path, which has no prefix."""
         found = (renderer for known, renderer in self.renderers.items() if f"{path}/".startswith(f"{known}/"))
         return next(found, render)
 

@@ -25,12 +25,12 @@ from service.http.access.api_key import Right
 from service.http.body import read_undecoded
 from service.http.body_budget import BodyBudget
 from service.http.disconnect import while_connected
+from service.http.failure_forms import PROBLEMS
 from service.http.idempotency_key import IDEMPOTENCY_KEY_HEADER, new_key
 from service.http.middleware.access_control import METRICS, needed_right
 from service.http.middleware.body_reservation import BodyReservation, Upload
 from service.http.middleware.path_normalization import normalize_path
 from service.http.middleware.unshared_jobs import PREFERENCE, concerns_jobs
-from service.http.problems import render
 from service.http.relay.exchange import HttpAnswer, HttpCall
 from service.http.request_id import request_id
 from service.http.root_path import route_path, without_prefix
@@ -84,13 +84,17 @@ class Relay:
 
     async def answer(self, request: Request) -> Response:
         """The answer to a request."""
-        path = normalize_path(without_prefix(route_path(request.scope), self._settings.root_path))
+        path = self._path(request)
         if path == METRICS and request.method in ("GET", "HEAD"):
             return await self.scrape(request)
         return await self.relay(request, path)
 
+    def _path(self, request: Request) -> str:
+        """The path of a request without prefix and final slash."""
+        return normalize_path(without_prefix(route_path(request.scope), self._settings.root_path))
+
     async def relay(self, request: Request, path: str) -> Response:
-        """The answer of a replica. `path` is that of the request without prefix and final slash."""
+        """The answer of a replica; `path` is that of `_path`."""
         if not self._jobs_are_shared and concerns_jobs(path):
             raise JobsNotShared
         body = await read_undecoded(request, self._settings.max_body_bytes, self._settings.request_timeout)
@@ -157,7 +161,8 @@ class Relay:
         """The response to a failure that was found here."""
         if isinstance(error, ClientGone):
             return Response(status_code=ClientGone.status)
-        return render(error, request_id(request.headers.get("X-Request-ID", "")), self._settings.root_path)
+        renderer = PROBLEMS.renderer(self._path(request))
+        return renderer(error, request_id(request.headers.get("X-Request-ID", "")), self._settings.root_path)
 
     async def _fail(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 # the framework logs it
         unknown = ServiceError("the service failed; its log has the cause under this request's id")

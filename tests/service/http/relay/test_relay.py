@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import Service, build_service
 from service.errors import Overloaded, ReplicaLost, ServiceError
+from service.http.problems import Problem
 from service.http.relay.exchange import HttpAnswer, HttpCall, exchange
 from service.http.relay.relay import Relay, Replicas, without_request_id
 from service.telemetry.metrics import Metrics
@@ -281,6 +282,18 @@ def test_too_large_body_reaches_no_replica() -> None:
     replicas = Answering()
     answer = ask(replicas, "POST", "/v1/stylize/wave", content=b"photo", max_body_bytes=4)
     assert (answer.status_code, answer.json()["max_accepted"], replicas.calls) == (413, 4, [])
+
+
+def test_failures_have_the_forms_of_their_apis() -> None:
+    for path, form in (
+        ("/v1/stylize/wave", {*Problem.model_fields, "limit", "actual", "max_accepted"}),
+        ("/v1/images/edits", {"error"}),
+        ("/pastiche/v1/images/edits/", {"error"}),
+        ("/v2/models/wave/infer", {"error"}),
+        ("/sdapi/v1/extra-single-image", {"error", "detail", "body", "errors"}),
+    ):
+        answer = ask(Answering(), "POST", path, content=b"photo", max_body_bytes=4, root_path="/pastiche")
+        assert (answer.status_code, answer.json().keys()) == (413, form)
 
 
 def test_metrics_are_those_of_all_replicas() -> None:
