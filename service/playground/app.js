@@ -30,6 +30,7 @@ const WORDS = { // on the button, on the picture, in the report
 const AGAIN = 4000; // milliseconds after which the service may have loaded another network
 
 const { body } = document;
+const modes = document.querySelectorAll("button[data-mode]");
 const settings = parse(location.hash);
 const report = new Report();
 const api = new Api(askForKey);
@@ -187,7 +188,7 @@ function byName(one, other) {
 
 function showMode() {
 	body.dataset.mode = settings.mode;
-	press(document.querySelectorAll("button[data-mode]"), ({ dataset }) => dataset.mode === settings.mode);
+	press(modes, ({ dataset }) => dataset.mode === settings.mode);
 	showTool();
 	panel.show(picture);
 	showNetworks();
@@ -408,39 +409,29 @@ async function paintThumbnails() {
 }
 
 function listen() {
-	const on = (id, action) => element(id).addEventListener("click", action);
-	on("sample", openSample);
+	const actions = {
+		sample: openSample, run: () => work(), cancel, download, key: changeKey,
+		"copy-link": ({ currentTarget }) => copy(new URL(fragment(settings), location.href).href, currentTarget),
+		"copy-curl": ({ currentTarget }) => copy(element("curl").textContent, currentTarget),
+		"mask-toggle": toggleMasking, "mask-invert": () => mask.invert(), "mask-clear": () => mask.clear(),
+		"mask-save": async () => save(await mask.file(), "mask.png"),
+		"zoom-in": () => viewer.zoomBy(1.5), "zoom-out": () => viewer.zoomBy(1 / 1.5),
+		"zoom-fit": () => viewer.fit(), "zoom-actual": () => viewer.actual(),
+	};
+	for (const [id, act] of Object.entries(actions)) element(id).addEventListener("click", act);
+	for (const button of modes) button.addEventListener("click", () => chooseMode(button.dataset.mode));
 	takePictures(open, () => report.fail(new Error("That is no picture: JPEG, PNG, WebP, AVIF, HEIC, JPEG XL, TIFF, GIF or BMP.")));
-	for (const button of document.querySelectorAll("button[data-mode]")) button.addEventListener("click", () => chooseMode(button.dataset.mode));
-	on("run", () => work());
-	on("cancel", cancel);
-	on("download", download);
-	on("copy-link", ({ currentTarget }) => copy(new URL(fragment(settings), location.href).href, currentTarget));
-	on("copy-curl", ({ currentTarget }) => copy(element("curl").textContent, currentTarget));
-	on("key", changeKey);
-	listenToMask(on);
-	listenToZoom(on);
+	listenToBrush();
 	listenToPage();
 }
 
-function listenToMask(on) {
-	on("mask-toggle", toggleMasking);
-	on("mask-invert", () => mask.invert());
-	on("mask-clear", () => mask.clear());
-	on("mask-save", async () => save(await mask.file(), "mask.png"));
+function listenToBrush() {
 	element("brush").addEventListener("input", ({ target }) => { mask.brush = target.value / 100; mask.placeRing(); });
-	const modes = document.querySelectorAll("[data-erases]");
-	for (const button of modes) button.addEventListener("click", () => {
+	const brushes = document.querySelectorAll("[data-erases]");
+	for (const button of brushes) button.addEventListener("click", () => {
 		mask.erases = Boolean(button.dataset.erases);
-		press(modes, (each) => each === button);
+		press(brushes, (each) => each === button);
 	});
-}
-
-function listenToZoom(on) {
-	on("zoom-in", () => viewer.zoomBy(1.5));
-	on("zoom-out", () => viewer.zoomBy(1 / 1.5));
-	on("zoom-fit", () => viewer.fit());
-	on("zoom-actual", () => viewer.actual());
 }
 
 function listenToPage() {

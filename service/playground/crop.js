@@ -9,9 +9,7 @@ const KEY_STEP = 0.05;
 export class Crop {
 	/** `frame` shows the part on the photograph; `onChange` is called when it has been moved. */
 	constructor(viewer, frame, onChange) {
-		this.viewer = viewer;
-		this.frame = frame;
-		this.onChange = onChange;
+		Object.assign(this, { viewer, frame, onChange });
 		this.scale = 4;
 		this.picture = null;
 	}

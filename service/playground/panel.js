@@ -44,7 +44,7 @@ export class Panel {
 		element("scales").replaceChildren(...this.scales);
 	}
 
-	/** The networks of the chosen scale; `networks` are models of the API. */
+	/** The networks of the chosen scale: models of the API. */
 	offerNetworks(networks) {
 		const list = element("networks");
 		const offered = networks.some(({ name, scale }) => scale > 1 && name.endsWith("-photo")) ? [AUTO, ...networks] : networks;

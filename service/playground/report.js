@@ -1,4 +1,4 @@
-// What the page says of the work: before it, while it goes on, and after it. In words.
+// What the page says of the work: before, meanwhile and after it.
 
 import { element, make } from "./dom.js";
 import { count, duration, fileSize, sides } from "./words.js";
@@ -41,8 +41,7 @@ export class Report {
 
 	/** What came out. */
 	finish({ blob, stages, total, models, reason }, size, verb) {
-		this.end("done");
-		this.say(`${verb} in ${duration(total)}: ${sides(size)}, ${fileSize(blob.size)}. ${models.replaceAll("@", " v")}${reason && `: ${reason}`}`);
+		this.end("done", `${verb} in ${duration(total)}: ${sides(size)}, ${fileSize(blob.size)}. ${models.replaceAll("@", " v")}${reason && `: ${reason}`}`);
 		const parts = Object.keys(NAMES).filter((name) => stages[name] > 0.0005);
 		element("stages").replaceChildren(...parts.map((name) => {
 			const part = make("i", { className: name });
@@ -54,9 +53,10 @@ export class Report {
 		)));
 	}
 
-	/** Nothing is in progress; `done` where a result is at hand that was made by the settings that are shown. */
-	end(state) {
+	/** Nothing is in progress; `done` where a result is as the settings want it, else `idle`. */
+	end(state, text = "") {
 		this.#state(state);
+		this.say(text);
 		element("progress").hidden = true;
 	}
 
@@ -72,10 +72,9 @@ export class Report {
 	/** Which buttons there are: to begin (idle), to cancel (busy), to download (done). */
 	#state(state) {
 		document.body.dataset.state = state;
-		element("viewer").classList.toggle("busy", state === "busy");
 	}
 
-	/** How long the other tiles will take, by those that were done while the page looked on. */
+	/** How long the other tiles will take, by those that the page saw done. */
 	#left(tiles, done) {
 		this.first ??= { done, at: performance.now() };
 		const pace = (performance.now() - this.first.at) / 1000 / (done - this.first.done);

@@ -1,9 +1,9 @@
-// From what is chosen to the request that the service gets, and to the line of curl that does the same.
+// From what is chosen to the request, and to the line of curl that does the same.
 
 export const WRITTEN = { jpeg: "jpg", png: "png", webp: "webp", avif: "avif", tiff: "tif", gif: "gif" };
 export const LOSSY = ["jpeg", "webp", "avif"];
 
-/** The format of an answer in which nothing was asked for: the photograph's, or one that is close to it. */
+/** The format of the answer: if none is chosen, the photograph's or a close one. */
 export function formatOf(settings, file) {
 	if (settings.format) return settings.format;
 	const kind = file.type.replace("image/", "");
@@ -83,7 +83,7 @@ export function resultName(name, { task, style, scale, query }) {
 	return `${stem}-${made}.${WRITTEN[query.format]}`;
 }
 
-/** Lines of curl that do the same. A key is named as a variable of the shell, never told. */
+/** Lines of curl that do the same. A key is a variable of the shell, never told. */
 export function curl(asked, { file, name, hasMask, hasKey, jobId }) {
 	const key = hasKey ? ` -H "X-API-Key: $PASTICHE_KEY"` : "";
 	const source = hasMask ? `-F image=@${quote(name)} -F mask=@mask.png` : `--data-binary @${quote(name)}`;

@@ -12,7 +12,7 @@ export function estimate(api, asked, picture, signal) {
 	return api.json("v1/estimate", { method: "POST", body: sent, headers: { "Content-Type": "application/json" }, signal });
 }
 
-/** Whether it becomes a job. What would be refused now for want of room or time is one, too: jobs wait. */
+/** Whether it becomes a job, as does what would be refused now for want of room or time: jobs wait. */
 export function isJob(delivery, expected) {
 	if (delivery !== "auto" || !expected) return delivery === "job";
 	if (!expected.accepted) return expected.problem.status === 503;
@@ -20,16 +20,14 @@ export function isJob(delivery, expected) {
 }
 
 /**
- * The result: `blob`, `stages` (seconds by name, in order, the way included), `models`, `reason` (of that choice), `total` seconds.
+ * The result: `blob`, `stages` (seconds by name, with the way), `models`, `reason` (of that choice), `total` seconds.
  *
  * `onStatus` hears of a job's states, `onWait` of pauses because the service is busy.
  */
-export async function run(api, asked, { file, mask, jobId, resumed, signal, onStatus, onWait }) {
+export async function run(api, asked, { file, mask, jobId, ...how }) {
 	const began = performance.now();
 	const sent = body(file, mask);
-	const done = jobId
-		? await runJob(api, jobId, asked, sent, { resumed, signal, onStatus, onWait })
-		: await direct(api, asked, sent, { signal, onWait });
+	const done = await (jobId ? runJob(api, jobId, asked, sent, how) : direct(api, asked, sent, how));
 	const total = (performance.now() - began) / 1000;
 	const [models, reason] = ["X-Model", "X-Model-Reason"].map((name) => done.headers.get(name) || "");
 	return { blob: done.blob, stages: withWay(done.stages ?? done.status.result.seconds, total), models, reason, total };
@@ -49,7 +47,7 @@ export function serverTiming(text) {
 	return stages;
 }
 
-/** What no stage of the service accounts for: the network, and waiting between two looks at a job. */
+/** What no stage accounts for: the network, and waiting between two looks at a job. */
 function withWay(stages, total) {
 	const known = Object.values(stages).reduce((sum, seconds) => sum + seconds, 0);
 	return { ...stages, way: Math.max(0, total - known) };

@@ -1,4 +1,4 @@
-// What is chosen on the page, and the same as the fragment of a link. Fragments never reach a server or its log.
+// What is chosen, and the same as the fragment of a link, which never reaches a server or its log.
 
 export const DEFAULTS = Object.freeze({
 	mode: "paint",
@@ -6,7 +6,7 @@ export const DEFAULTS = Object.freeze({
 	blend: "", // a second style
 	share: 40, // of the second style, per cent
 	strength: 100, // per cent
-	stroke: 1024, // the side at which the painting is made, pixels: fewer give broader strokes
+	stroke: 1024, // pixels of the side at which is painted: fewer give broader strokes
 	colour: false, // keep the photograph's
 	side: 0, // longest side of a painting, 0: the photograph's
 	feather: 12, // of the mask, pixels
@@ -30,7 +30,7 @@ const CHOICES = {
 };
 const NAME = /^[\w.,-]{0,100}$/;
 
-/** The settings of a fragment such as `#style=udnie&strength=60`. What is not understood is left at its default. */
+/** The settings of a fragment such as `#style=udnie&strength=60`; defaults where it makes no sense. */
 export function parse(fragment) {
 	const settings = { ...DEFAULTS };
 	for (const [name, text] of new URLSearchParams(fragment.replace(/^#/, ""))) {
@@ -41,7 +41,7 @@ export function parse(fragment) {
 	return settings;
 }
 
-/** The fragment that `parse` reads as these settings: those that differ from their defaults, and what is made. */
+/** The fragment that `parse` reads as these settings: what differs from the defaults. */
 export function fragment(settings) {
 	const told = new URLSearchParams();
 	for (const name of Object.keys(DEFAULTS)) {

@@ -1,4 +1,4 @@
-// Light or dark: as the system, unless somebody chose. Before anything is drawn, so that nothing flashes.
+// Light or dark, as the system unless somebody chose: before anything is drawn, or it would flash.
 {
 	const KEY = "pastiche-theme";
 	const system = matchMedia("(prefers-color-scheme: dark)");

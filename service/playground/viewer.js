@@ -1,4 +1,4 @@
-// Two pictures, one over the other, with a divider between them: zoomed and moved together.
+// Two pictures, one over the other, with a divider: zoomed and moved together.
 
 import { lay } from "./dom.js";
 
@@ -44,7 +44,7 @@ export class Viewer {
 		this.fit();
 	}
 
-	/** Lay a result over the photograph. The part that is seen stays, even where the result has another size. */
+	/** Lay a result over the photograph. The part that is seen stays, whatever the result's size. */
 	showResult(url, size, alt) {
 		const ratio = size.width / this.size.width;
 		Object.assign(this.after, { src: url, alt });
@@ -96,7 +96,7 @@ export class Viewer {
 		this.#set({ ...this.#view, x: this.#view.x + dx, y: this.#view.y + dy });
 	}
 
-	/** Where the divider stands, per cent of the width: the photograph is left of it. */
+	/** Put the divider there, per cent of the width: the photograph is left of it. */
 	compareAt(percent) {
 		const value = within(percent, 100);
 		this.root.style.setProperty("--divider", `${value}%`);
@@ -105,7 +105,7 @@ export class Viewer {
 		this.divided = value;
 	}
 
-	/** A point of the picture, in shares of its sides, where a pointer is. */
+	/** Where a pointer is in the picture, in shares of its sides. */
 	share(event) {
 		const { left, top } = this.root.getBoundingClientRect();
 		const { scale, x, y } = this.#view;
@@ -115,7 +115,7 @@ export class Viewer {
 		};
 	}
 
-	/** Where a rectangle of the picture, in shares, is in the viewer: pixels of CSS. */
+	/** Where a rectangle of the picture, in shares, is in the viewer, in CSS pixels. */
 	place({ x, y, width, height }) {
 		const view = this.#view;
 		const [across, down] = [view.scale * this.size.width, view.scale * this.size.height];
@@ -149,15 +149,14 @@ export class Viewer {
 	#listen() {
 		const { root, divider } = this;
 		new ResizeObserver(() => (this.#fitted ? this.fit() : this.#set(this.#view))).observe(root);
-		root.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
-		root.addEventListener("dblclick", (event) => !this.tool && this.#toggle(this.#point(event)));
-		root.addEventListener("keydown", (event) => this.#key(event));
-		root.addEventListener("pointerdown", (event) => this.#down(event));
-		root.addEventListener("pointermove", (event) => this.#move(event));
-		for (const name of ["pointerup", "pointercancel"]) root.addEventListener(name, (event) => this.#up(event));
-		divider.addEventListener("pointerdown", (event) => this.#grab(event));
-		divider.addEventListener("pointermove", (event) => this.#slide(event));
-		divider.addEventListener("keydown", (event) => this.#slideByKey(event));
+		const listen = (target, acts) => {
+			for (const name in acts) target.addEventListener(name, acts[name].bind(this), { passive: false });
+		};
+		listen(root, {
+			wheel: this.#wheel, dblclick: this.#toggle, keydown: this.#key,
+			pointerdown: this.#down, pointermove: this.#move, pointerup: this.#up, pointercancel: this.#up,
+		});
+		listen(divider, { pointerdown: this.#grab, pointermove: this.#slide, keydown: this.#slideByKey });
 	}
 
 	#point(event) {
@@ -171,8 +170,9 @@ export class Viewer {
 		this.zoomBy(Math.exp(-event.deltaY * 0.0016), this.#point(event));
 	}
 
-	#toggle(point) {
-		if (this.#fitted) this.zoomTo(1 / devicePixelRatio, point);
+	#toggle(event) {
+		if (this.tool) return;
+		if (this.#fitted) this.zoomTo(1 / devicePixelRatio, this.#point(event));
 		else this.fit();
 	}
 
@@ -182,12 +182,13 @@ export class Viewer {
 			event.preventDefault();
 			return;
 		}
-		const [dx, dy] = ARROWS[event.key] ?? [];
-		if (event.key === "+" || event.key === "=") this.zoomBy(STEP);
-		else if (event.key === "-") this.zoomBy(1 / STEP);
-		else if (event.key === "0") this.fit();
-		else if (event.key === "1") this.actual();
-		else if (ARROWS[event.key]) this.moveBy(-dx * KEY_MOVE, -dy * KEY_MOVE);
+		const { key } = event;
+		const [dx, dy] = ARROWS[key] ?? [];
+		if (key === "+" || key === "=") this.zoomBy(STEP);
+		else if (key === "-") this.zoomBy(1 / STEP);
+		else if (key === "0") this.fit();
+		else if (key === "1") this.actual();
+		else if (ARROWS[key]) this.moveBy(-dx * KEY_MOVE, -dy * KEY_MOVE);
 		else return;
 		event.preventDefault();
 	}

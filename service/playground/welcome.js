@@ -1,4 +1,4 @@
-// Before there is a picture: what the styles make of a cat, one after another, once.
+// Before there is a picture: what the styles make of a cat, once each.
 
 const SECONDS = 2.6;
 
