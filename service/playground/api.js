@@ -1,10 +1,10 @@
-// Calls of the service. Paths are relative to the page, so that they hold under any prefix.
+// Calls of the service. Paths are relative to the page, which holds under any prefix.
 
 const KEY = "pastiche-key";
 const BUSY = [429, 503];
 const LONGEST_WAIT = 60; // seconds
 
-/** A call that failed: `message` is the problem's detail (RFC 9457), `status` 0 where there was no answer at all. */
+/** A call that failed: `message` is the problem's detail (RFC 9457), `status` 0 where nothing answered. */
 export class Problem extends Error {
 	constructor(status, body = {}, retryAfter = null) {
 		super(body.detail || `The service answered ${status} without a word.`);
@@ -20,7 +20,7 @@ export function isAbort(error) {
 	return error.name === "AbortError";
 }
 
-/** A pause, which ends early with an AbortError where the signal says so. */
+/** A pause. The signal ends it early, with an AbortError. */
 export function pause(seconds, signal) {
 	return new Promise((resolve, reject) => {
 		signal?.throwIfAborted();
@@ -34,12 +34,12 @@ export class Api {
 	#askForKey;
 	#asking = null;
 
-	/** `askForKey(detail)`: a promise of a key, or of null where the person has none. */
+	/** `askForKey(detail)`: a promise of a key, or of null. */
 	constructor(askForKey) {
 		this.#askForKey = askForKey;
 	}
 
-	/** The API key of this tab; empty where none was needed so far. It never leaves the tab's session. */
+	/** The API key of this tab, empty where none was needed so far. It is kept in the tab's session. */
 	get key() {
 		return sessionStorage.getItem(KEY) || "";
 	}
@@ -52,14 +52,15 @@ export class Api {
 	/**
 	 * The response to a call that succeeded; any other is a Problem.
 	 *
-	 * A busy service is asked again when it says so, up to `tries` times; `onWait(seconds)` hears of each pause.
+	 * A busy service is asked again when it says, `tries` times at most; `onWait(seconds)` hears of each pause.
 	 */
 	async send(path, { tries = 1, onWait = () => {}, signal, ...init } = {}) {
 		for (let attempt = 1; ; attempt += 1) {
-			const answer = await this.#fetch(path, { ...init, signal });
+			const { key } = this;
+			const answer = await this.#fetch(path, { ...init, key, signal });
 			if (answer.ok) return answer;
 			const problem = await asProblem(answer);
-			if (answer.status === 401 && await this.#newKey(init.key ?? this.key, problem.message)) continue;
+			if (answer.status === 401 && await this.#newKey(key, problem.message)) continue;
 			const again = BUSY.includes(answer.status) && problem.retryAfter !== null && attempt < tries;
 			if (!again) throw problem;
 			onWait(problem.retryAfter);
@@ -72,8 +73,8 @@ export class Api {
 		return (await this.send(path, init)).json();
 	}
 
-	async #fetch(path, { headers = {}, ...init }) {
-		const sent = this.key ? { ...headers, "X-API-Key": this.key } : headers;
+	async #fetch(path, { headers = {}, key, ...init }) {
+		const sent = key ? { ...headers, "X-API-Key": key } : headers;
 		try {
 			return await fetch(new URL(path, document.baseURI), { ...init, headers: sent });
 		} catch (error) {
@@ -82,7 +83,7 @@ export class Api {
 		}
 	}
 
-	/** Ask for a key once, however many calls lack one; whether there is another than the one that was refused. */
+	/** Ask for a key once, however many calls lack one; whether there is another than the refused one. */
 	async #newKey(refused, detail) {
 		if (this.key !== refused) return true;
 		this.#asking ??= this.#askForKey(detail).finally(() => { this.#asking = null; });

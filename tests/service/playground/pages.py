@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
+from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expect
 
 from tests.service.imaging.images import file, photo
 from tests.service.live import PATIENCE
@@ -20,8 +20,12 @@ expect.set_options(timeout=PATIENCE * 1000)
 
 @contextmanager
 def visit(browser: Browser, address: str, viewport: dict[str, int] = DESK, **options: Any) -> Iterator[Page]:
-    """The page, which may complain of nothing and ask nobody else. What the service refuses is told by `allowed`."""
+    """The page, which may complain of nothing and ask nobody else. What the service refuses is told by `allowed`.
+
+    A `script` runs before those of the page.
+    """
     allowed = options.pop("allowed", "a status that no test expects")
+    script = options.pop("script", "")
     complaints: list[str] = []
     with browser.new_context(viewport=viewport, reduced_motion="reduce", **options) as context:  # type: ignore[arg-type]
         page = context.new_page()
@@ -30,6 +34,7 @@ def visit(browser: Browser, address: str, viewport: dict[str, int] = DESK, **opt
         page.on("pageerror", lambda error: complaints.append(str(error)))
         host = urlsplit(address).netloc
         page.on("request", lambda sent: complaints.append(sent.url) if not is_own(sent.url, host) else None)
+        page.add_init_script(script)
         page.goto(address)
         try:
             yield page
@@ -72,3 +77,21 @@ def drag(page: Page, element: Locator, start: tuple[float, float], end: tuple[fl
     page.mouse.down()
     page.mouse.move(*points[1], steps=5)
     page.mouse.up()
+
+
+def brush(page: Page) -> None:
+    """Paint only a part: a little left of the middle."""
+    page.get_by_role("button", name="Paint only a part").click()
+    drag(page, page.locator("#viewer"), (0.35, 0.5), (0.45, 0.5))
+    page.get_by_role("button", name="Done").click()
+
+
+def held_back(page: Page, pattern: str) -> list[Route]:
+    """The next request of a kind, in a list: it has no answer until somebody gives one."""
+    routes: list[Route] = []
+
+    def keep(route: Route) -> None:
+        routes.append(route)
+
+    page.route(pattern, keep, times=1)
+    return routes

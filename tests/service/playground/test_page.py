@@ -17,7 +17,19 @@ from tests.networks import network
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import file, photo
 from tests.service.live import Live, held, pixels, publish, publish_restorer, publish_upscaler, serving
-from tests.service.playground.pages import CHROMIUM, DESK, PHONE, PHOTO, choose, done, downloaded, drag, start, visit
+from tests.service.playground.pages import (
+    CHROMIUM,
+    DESK,
+    PHONE,
+    PHOTO,
+    choose,
+    done,
+    downloaded,
+    drag,
+    held_back,
+    start,
+    visit,
+)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 
@@ -299,3 +311,23 @@ def test_page_works_under_a_prefix_and_asks_for_a_key(browser: Browser, tmp_path
         )
         assert key not in page.content()
         assert key not in page.url
+
+
+def test_call_without_a_key_is_sent_again_where_one_was_typed_meanwhile(browser: Browser, tmp_path: Path) -> None:
+    key = write_keys(tmp_path / "keys.toml", shop="")["shop"]["Authorization"].removeprefix("Bearer ")
+    publish(tmp_path / "models")
+    with (
+        serving(tmp_path / "models", keys_file=tmp_path / "keys.toml") as live,
+        visit(browser, live.url, allowed="401") as page,
+    ):
+        field = page.get_by_role("dialog").get_by_label("API key", exact=True)
+        field.wait_for()
+        late = held_back(page, "**/v1/models")
+        with page.expect_request("**/v1/models"):
+            page.evaluate("dispatchEvent(new Event('focus'))")
+        field.fill(key)
+        field.press("Enter")
+        expect(page.locator("#styles [data-state=done]")).to_have_count(1)
+        with page.expect_response(lambda answer: answer.url.endswith("/v1/models") and answer.status == 200):
+            late[0].continue_()
+        assert page.locator("#key-dialog[open]").count() == 0
