@@ -14,6 +14,7 @@ import { openPicture, shown } from "./picture.js";
 import { Report } from "./report.js";
 import { ask, callPath, curl, formatOf, resultName, shownFormat } from "./request.js";
 import { estimate, isJob, run } from "./run.js";
+import { Served } from "./served.js";
 import { fragment, parse } from "./settings.js";
 import { Thumbnails } from "./thumbnails.js";
 import { Viewer } from "./viewer.js";
@@ -32,6 +33,7 @@ const AGAIN = 4000; // milliseconds after which the service may have loaded anot
 const { body } = document;
 const modes = document.querySelectorAll("button[data-mode]");
 const settings = parse(location.hash);
+const served = new Served();
 const report = new Report();
 const api = new Api(askForKey);
 const viewer = new Viewer(element("viewer"));
@@ -40,15 +42,13 @@ const panel = new Panel(settings, changed);
 const thumbnails = new Thumbnails(api, element("styles"), {
 	onChoose: chooseStyle,
 	onWait: (seconds) => report.wait(seconds),
-	onPainted: (name, address) => picture || welcome.add(titleOf(name), address),
+	onPainted: (name, address) => picture || welcome.add(served.style(name)?.title || name, address),
 });
 const welcome = new Welcome(element("welcome"));
 const mask = new Mask(viewer, element("mask"), element("ring"), () => changed("mask"));
 const crop = new Crop(viewer, element("frame"), previewPart);
 
 let offered = ""; // the versions that are shown
-let styles = [];
-let networks = [];
 let picture = null;
 let result = null; // { blob, asked, image }
 let expected = null; // of /v1/estimate
@@ -91,9 +91,9 @@ async function open(file, name = file.name || "picture") {
 
 /** What a browser cannot show, as the service reads it: a painting of no strength is the photograph itself. */
 async function convert(file) {
-	const style = styles[0]?.name;
+	const [style] = served.styles;
 	if (!style) throw new Error("This browser cannot show such a file.");
-	const path = callPath({ task: "stylize", style, query: { strength: 0, size: 64, format: "webp", quality: 90 } });
+	const path = callPath({ task: "stylize", style: style.name, query: { strength: 0, size: 64, format: "webp", quality: 90 } });
 	return (await api.send(path, { method: "POST", body: file })).blob();
 }
 
@@ -142,17 +142,8 @@ function changed(name) {
 	decide();
 }
 
-function titleOf(name) {
-	return styles.find((style) => style.name === name)?.title || name;
-}
-
-/** The Great Wave, as in all examples, where it is served. */
-function firstStyle() {
-	return (styles.find(({ name }) => name === "great-wave") ?? styles[0])?.name ?? "";
-}
-
 function showStyle() {
-	const style = styles.find(({ name }) => name === settings.style);
+	const style = served.style(settings.style);
 	thumbnails.select(settings.style);
 	element("style-title").textContent = style?.title || settings.style;
 	element("style-by").textContent = "";
@@ -171,19 +162,13 @@ function painting() {
 }
 
 function showNetworks() {
-	const offered = networks.filter(({ scale }) => scale === settings.scale).sort(byName);
-	if (settings.scale === 1) settings.network ||= offered[0].name; // none runs unnamed
-	panel.offerNetworks(offered);
+	const networks = served.networksOf(settings.scale);
+	if (settings.scale === 1) settings.network ||= networks[0]?.name ?? ""; // none runs unnamed
+	panel.offerNetworks(networks);
 	[element("run").textContent, element("made").textContent] = words();
 	crop.scale = settings.scale;
 	crop.place();
 	previewPart();
-}
-
-/** The default first, then its relatives, then others. */
-function byName(one, other) {
-	const rank = ({ name, scale }) => (name === `x${scale}` ? 0 : name.startsWith(`x${scale}`) ? 1 : 2);
-	return rank(one) - rank(other);
 }
 
 function showMode() {
@@ -373,25 +358,21 @@ async function load() {
 		report.fail(error);
 		return;
 	}
-	const served = JSON.stringify(models.map(({ digest }) => digest));
-	if (served === offered) return;
-	offered = served;
+	const versions = JSON.stringify(models.map(({ digest }) => digest));
+	if (versions === offered) return;
+	offered = versions;
 	report.fail(null);
 	setTimeout(load, AGAIN);
 	const { documentation } = await api.json("./", { headers: { Accept: "application/json" } });
 	element("docs").hidden = !documentation;
-	const ready = models.filter(({ state }) => state === "ready");
-	styles = ready.filter(({ task }) => task === "style");
-	networks = ready.filter(({ task }) => task !== "style");
-	if (!styles.some(({ name }) => name === settings.style)) settings.style = firstStyle();
+	served.take(models);
+	served.settle(settings);
 	offer();
 }
 
 function offer() {
-	const scales = [...new Set(networks.map(({ scale }) => scale))].sort((one, other) => one - other);
-	if (!scales.includes(settings.scale)) settings.scale = scales.includes(4) ? 4 : scales[0] ?? 4;
-	thumbnails.showStyles(styles);
-	panel.offer(styles, scales);
+	thumbnails.showStyles(served.styles);
+	panel.offer(served.styles, served.scales);
 	showStyle();
 	showMode();
 	if (!picture) resume();
@@ -404,8 +385,9 @@ async function paintThumbnails() {
 	thumbnails.stop();
 	if (picture && !painting()) return;
 	const whose = picture ? "each painted from your picture" : "and what they make of this cat";
-	element("styles-title").textContent = styles.length ? `${count(styles.length, "style")}, ${whose}` : "No styles are served here, yet";
-	if (styles.length) await thumbnails.paint(picture ?? await openPicture(await sample(), "cat.webp"));
+	const { length } = served.styles;
+	element("styles-title").textContent = length ? `${count(length, "style")}, ${whose}` : "No styles are served here, yet";
+	if (length) await thumbnails.paint(picture ?? await openPicture(await sample(), "cat.webp"));
 }
 
 function listen() {
@@ -438,7 +420,7 @@ function listenToPage() {
 	addEventListener("focus", load);
 	addEventListener("hashchange", () => {
 		Object.assign(settings, parse(location.hash));
-		settings.style ||= firstStyle();
+		served.settle(settings);
 		showStyle();
 		showMode();
 		paintThumbnails();
