@@ -15,11 +15,6 @@ export class Problem extends Error {
 	}
 }
 
-/** Whether a call ended because the page itself gave it up. */
-export function isAbort(error) {
-	return error.name === "AbortError";
-}
-
 /** A pause. The signal ends it early, with an AbortError. */
 export function pause(seconds, signal) {
 	return new Promise((resolve, reject) => {
@@ -78,7 +73,7 @@ export class Api {
 		try {
 			return await fetch(new URL(path, document.baseURI), { ...init, headers: sent });
 		} catch (error) {
-			if (isAbort(error)) throw error;
+			if (init.signal?.aborted) throw error;
 			throw new Problem(0, { title: "No answer", detail: "The service cannot be reached. Is it running?" });
 		}
 	}

@@ -1,6 +1,6 @@
 // The page: builds its parts, and decides what happens when something is chosen.
 
-import { Api, isAbort } from "./api.js";
+import { Api } from "./api.js";
 import { Crop } from "./crop.js";
 import { element, press } from "./dom.js";
 import { takePictures } from "./intake.js";
@@ -21,14 +21,14 @@ import { Viewer } from "./viewer.js";
 import { Welcome } from "./welcome.js";
 import { count, fileSize } from "./words.js";
 
-const SOON = 250; // milliseconds without a change, before the service hears of it
+const SOON = 250; // milliseconds without a change
 const EAGER_SECONDS = 3; // of work that is done without being asked for
 const EAGER_BYTES = 6e6;
 const FILE_ONLY = ["format", "quality", "metadata"];
 const WORDS = { // on the button, on the picture, in the report
 	paint: ["Paint", "Painting", "Painted"], enlarge: ["Enlarge", "Enlarged"], restore: ["Restore", "Restored"],
 };
-const AGAIN = 4000; // milliseconds after which the service may have loaded another network
+const AGAIN = 4000; // milliseconds; the service may have loaded another network
 
 const { body } = document;
 const modes = document.querySelectorAll("button[data-mode]");
@@ -50,6 +50,7 @@ const crop = new Crop(viewer, element("frame"), previewPart);
 
 let offered = ""; // the versions that are shown
 let picture = null;
+let opening = null; // the AbortController of the picture that is shown, or comes
 let result = null; // { blob, asked, image }
 let expected = null; // of /v1/estimate
 let working = null; // the AbortController of the work in progress
@@ -64,16 +65,21 @@ viewer.onView = () => {
 
 // ---- the picture
 
+/** Show a picture, of a file or of a promise of one; whether it is shown. Whoever comes later goes first. */
 async function open(file, name = file.name || "picture") {
-	cancel();
-	report.fail(null);
+	opening?.abort();
+	const { signal } = opening = new AbortController();
 	let opened;
 	try {
-		opened = await openPicture(file, name, convert);
+		opened = await openPicture(await file, name, convert, signal);
 	} catch (error) {
-		report.fail(readable(error));
-		return;
+		if (signal.aborted) return false;
+		opening = null;
+		report.fail(error);
+		return false;
 	}
+	giveUp();
+	report.fail(null);
 	picture?.close();
 	picture = opened;
 	welcome.stop();
@@ -87,38 +93,43 @@ async function open(file, name = file.name || "picture") {
 	showCurl();
 	paintThumbnails();
 	decide();
+	return true;
 }
 
-/** What a browser cannot show, as the service reads it: a painting of no strength is the photograph itself. */
-async function convert(file) {
+/** What a browser cannot show, by the service: a painting of no strength is the photograph itself. */
+async function convert(file, signal) {
 	const [style] = served.styles;
 	if (!style) throw new Error("This browser cannot show such a file.");
 	const path = callPath({ task: "stylize", style: style.name, query: { strength: 0, size: 64, format: "webp", quality: 90 } });
-	return (await api.send(path, { method: "POST", body: file })).blob();
+	return (await api.send(path, { method: "POST", body: file, signal })).blob();
 }
 
 async function sample() {
 	return (await fetch(new URL("playground/cat.webp", document.baseURI))).blob();
 }
 
-async function openSample() {
-	await open(await sample(), "cat.webp");
+function openSample() {
+	open(sample(), "cat.webp");
 }
 
 // ---- what is chosen
 
-async function chooseStyle(name) {
+function chooseStyle(name) {
 	settings.style = name;
 	if (settings.blend === name) settings.blend = "";
 	showStyle();
-	if (!picture) await openSample();
-	else changed("style");
+	if (picture || opening) changed("style");
+	else openSample();
 }
 
 function chooseMode(mode) {
-	cancel();
-	working = null; // its end is no news
 	settings.mode = mode;
+	startOver();
+}
+
+/** What is made is another thing. */
+function startOver() {
+	giveUp();
 	stopMasking();
 	forgetResult();
 	showMode();
@@ -129,16 +140,13 @@ function chooseMode(mode) {
 /** A setting has changed: what is shown follows at once, the service hears of it soon. */
 function changed(name) {
 	if (name === "scale") settings.network = "";
-	if (name === "scale" || name === "network" || name === "mode" || name === "correct") showNetworks();
+	if (name === "scale" || name === "network" || name === "correct") showNetworks();
 	panel.show(picture);
 	history.replaceState(null, "", fragment(settings));
 	if (!picture) return;
 	showCurl();
 	if (result && FILE_ONLY.includes(name)) return; // the download makes the file anew
-	if (!working) {
-		report.end("idle");
-		report.say("");
-	}
+	if (!working) report.end("idle");
 	decide();
 }
 
@@ -179,7 +187,7 @@ function showMode() {
 	showNetworks();
 }
 
-/** What the pointer does on the picture: a brush, or the frame of the preview, as long as nothing is enlarged. */
+/** What the pointer does on the picture: it brushes, or moves the frame as long as nothing is enlarged. */
 function showTool() {
 	const masking = body.classList.contains("masking");
 	viewer.tool = masking ? mask : !painting() && !result ? crop : null;
@@ -207,7 +215,7 @@ function asked(format) {
 	return ask(settings, picture, format, !mask.empty && painting());
 }
 
-/** Soon: ask what it would cost, and do it where that is little. Brush strokes are collected until they are done. */
+/** Soon: ask what it would cost, and do it where that is little. */
 function decide() {
 	clearTimeout(timer);
 	timer = setTimeout(look, SOON);
@@ -220,7 +228,7 @@ async function look() {
 	try {
 		expected = await estimate(api, asked(shownFormat(settings, picture.file)), picture, signal);
 	} catch (error) {
-		if (isAbort(error)) return;
+		if (signal.aborted) return;
 		expected = null;
 		report.fail(error);
 		return;
@@ -236,10 +244,10 @@ function isEager() {
 	return expected.queue_seconds + expected.infer_seconds < EAGER_SECONDS && picture.file.size < EAGER_BYTES;
 }
 
-/** Do what is chosen, or a job from before the page was loaded again, instead of what is being done. */
+/** Do what is chosen, or go on with a job, instead of what is being done. */
 async function work(job) {
 	clearTimeout(timer);
-	const made = await perform(job?.asked ?? asked(shownFormat(settings, picture.file)), job?.id);
+	const made = await perform(job?.asked ?? asked(shownFormat(settings, picture.file)), true, job?.id);
 	if (!made) return;
 	const size = { width: made.image.naturalWidth, height: made.image.naturalHeight };
 	forgetResult();
@@ -250,10 +258,11 @@ async function work(job) {
 	report.finish(made, size, words().at(-1));
 }
 
-/** The result of a request and its image; null where it failed or was given up. Whoever comes later goes first. */
-async function perform(request, resumed) {
+/** The result of a request, with an image if it `isShown`; null where it failed or was given up. */
+async function perform(request, isShown, resumed) {
 	working?.abort();
 	const controller = working = new AbortController();
+	const { signal } = controller;
 	const jobId = resumed ?? (isJob(settings.delivery, expected) && newJobId());
 	const { file, name } = picture;
 	report.begin(jobId);
@@ -261,52 +270,49 @@ async function perform(request, resumed) {
 	try {
 		const brushed = request.task === "stylize" && !mask.empty ? await mask.file() : null;
 		const done = await run(api, request, {
-			file, mask: brushed, jobId, resumed, signal: controller.signal,
-			onStatus: (status) => working === controller && report.follow(status),
-			onWait: (seconds) => working === controller && report.wait(seconds),
+			file, mask: brushed, jobId, resumed, signal,
+			onStatus: (status) => signal.aborted || report.follow(status),
+			onWait: (seconds) => signal.aborted || report.wait(seconds),
 		});
-		const image = request.query.format === "tiff" ? null : await shown(done.blob);
-		if (working !== controller) return null;
-		return { ...done, asked: request, image, jobId };
+		return { ...done, asked: request, image: isShown && await shown(done.blob, signal), jobId };
 	} catch (error) {
-		if (working !== controller) return null;
+		if (signal.aborted) return null;
 		report.end("idle");
-		report.say(isAbort(error) ? "Cancelled." : "");
-		if (!isAbort(error)) report.fail(readable(error));
+		report.fail(error);
 		return null;
 	} finally {
 		if (working === controller) working = null;
 	}
 }
 
-/** Go on with the job that the page had when it was loaded again. */
+/** Go on with the job that this tab had before it was loaded again. */
 async function resume() {
 	const job = await kept().catch(() => null);
-	if (!job || picture) return;
-	await open(job.file, job.name);
+	if (!job || opening || !await open(job.file, job.name)) return;
 	work(job);
 }
 
-/** In words, what the browser says in its own. */
-function readable(error) {
-	return error.name === "EncodingError" ? new Error("This browser cannot show the picture: it may be too large.") : error;
-}
-
-function cancel() {
+/** End what is being done and asked, which is no news. */
+function giveUp() {
 	clearTimeout(timer);
 	looking.abort();
 	working?.abort();
+	working = null;
+}
+
+function cancel() {
+	giveUp();
+	report.end("idle", "Cancelled.");
 }
 
 function forgetResult() {
 	if (result) URL.revokeObjectURL(result.image.src);
 	result = null;
 	report.end("idle");
-	report.say("");
 	if (picture) viewer.clearResult(picture);
 }
 
-/** The file as it is chosen; another one than is shown is made by the service again. */
+/** The file as it is chosen. The service makes it where another one is shown. */
 async function download() {
 	const wanted = asked(formatOf(settings, picture.file));
 	const same = (made) => JSON.stringify(made?.asked) === JSON.stringify(wanted);
@@ -316,11 +322,10 @@ async function download() {
 		made = await perform(wanted);
 		if (!made) return;
 		shownNow.other = made;
-		report.end("done");
 	}
 	const name = resultName(picture.name, wanted);
 	save(made.blob, name);
-	report.say(`Saved as ${name}, ${fileSize(made.blob.size)}.`);
+	report.end("done", `Saved as ${name}, ${fileSize(made.blob.size)}.`);
 }
 
 /** What the network makes of the part in the frame. */
@@ -348,7 +353,7 @@ async function changeKey() {
 
 // ---- the beginning
 
-/** What the service offers; asked again as long as it changes, and whenever somebody comes back to the page. */
+/** What the service offers; asked again as long as it changes, and when somebody comes back. */
 async function load() {
 	let models;
 	try {
@@ -380,7 +385,7 @@ function offer() {
 	paintThumbnails();
 }
 
-/** In every style: the picture, or a cat as long as there is none. Nothing, where it is not seen. */
+/** In every style: the picture, or a cat as long as there is none. */
 async function paintThumbnails() {
 	thumbnails.stop();
 	if (picture && !painting()) return;
@@ -422,9 +427,7 @@ function listenToPage() {
 		Object.assign(settings, parse(location.hash));
 		served.settle(settings);
 		showStyle();
-		showMode();
-		paintThumbnails();
-		changed("mode");
+		startOver();
 	});
 }
 

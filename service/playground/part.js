@@ -1,6 +1,5 @@
 // The preview of an enlargement: the part in the frame, before and after.
 
-import { isAbort } from "./api.js";
 import { element } from "./dom.js";
 import { shown } from "./picture.js";
 import { callPath } from "./request.js";
@@ -22,16 +21,17 @@ export class PartPreview {
 		this.#showing.abort();
 		const { signal } = this.#showing = new AbortController();
 		this.viewer.root.classList.add("busy");
+		const pair = [];
 		try {
 			const body = await picture.part(part);
 			const path = callPath({ task, scale, query });
 			const answer = await this.api.send(path, { method: "POST", body, signal, tries: TRIES });
-			const pair = [await shown(body), await shown(await answer.blob())];
-			if (signal.aborted) return;
+			for (const blob of [body, await answer.blob()]) pair.push(await shown(blob, signal));
 			this.#lay(...pair);
 			this.note.textContent = `${part.width} × ${part.height} of your pixels, by ${answer.headers.get("X-Model").replaceAll("@", " v")}. Move the frame to see others.`;
 		} catch (error) {
-			if (!isAbort(error)) this.note.textContent = error.message;
+			for (const { src } of pair) URL.revokeObjectURL(src);
+			if (!signal.aborted) this.note.textContent = error.message;
 		} finally {
 			if (!signal.aborted) this.viewer.root.classList.remove("busy");
 		}

@@ -6,11 +6,7 @@ const CELL_SIDE = 16; // pixels
 /** A file that is open. `image` is what the browser shows of it; `width` and `height` are upright, in pixels. */
 export class Picture {
 	constructor(file, name, image) {
-		this.file = file;
-		this.name = name;
-		this.image = image;
-		this.width = image.naturalWidth;
-		this.height = image.naturalHeight;
+		Object.assign(this, { file, name, image, width: image.naturalWidth, height: image.naturalHeight });
 	}
 
 	get url() {
@@ -29,7 +25,7 @@ export class Picture {
 		return toBlob(drawn(this.image, [x, y, width, height], width, height), "image/png");
 	}
 
-	/** The place with the most detail, in shares of the sides: the inner cell of a small copy that varies most. */
+	/** Where it has the most detail, in shares of the sides: the inner cell that varies most. */
 	busiest() {
 		const side = CELLS * CELL_SIDE;
 		const { data } = drawn(this.image, [0, 0, this.width, this.height], side, side).getContext("2d").getImageData(0, 0, side, side);
@@ -48,21 +44,22 @@ export class Picture {
 	}
 }
 
-/** Open a file. One that this browser cannot show, HEIC or TIFF, is shown as `convert(file)` makes it. */
-export async function openPicture(file, name, convert) {
-	const image = await shown(file).catch(async () => shown(await convert(file)));
+/** Open a file. One that this browser cannot show, HEIC or TIFF, is shown as `convert` makes it. */
+export async function openPicture(file, name, convert, signal) {
+	const image = await shown(file, signal).catch(async () => shown(await convert(file, signal), signal));
 	return new Picture(file, name, image);
 }
 
-/** An image element of a file. Rejects where the browser cannot show it. */
-export async function shown(blob) {
+/** An image element of a file. Rejects where the browser cannot show it, or the signal is aborted. */
+export async function shown(blob, signal) {
 	const image = new Image();
 	image.src = URL.createObjectURL(blob);
 	try {
 		await image.decode();
+		signal?.throwIfAborted();
 	} catch (error) {
 		URL.revokeObjectURL(image.src);
-		throw error;
+		throw signal?.aborted ? error : new Error("This browser cannot show the picture: it may be too large.");
 	}
 	return image;
 }

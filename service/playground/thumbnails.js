@@ -1,6 +1,5 @@
-// Every style, painted from the picture at hand: small, two at a time, after everything that somebody waits for.
+// Every style, painted from the picture: small, two at a time, after all that somebody waits for.
 
-import { isAbort } from "./api.js";
 import { make, press } from "./dom.js";
 
 const SIDE = 384; // pixels
@@ -13,14 +12,9 @@ export class Thumbnails {
 	#picture = null;
 	#kept = new Map(); // addresses of its paintings, by digest of the style
 
-	/** `list` gets a button for each style; `onChoose(name)` hears which was pressed, `onPainted(name, address)` of paintings. */
+	/** `list` gets a button for each style: `onChoose(name)`. `onPainted(name, address)` hears of paintings. */
 	constructor(api, list, { onChoose, onWait, onPainted }) {
-		this.api = api;
-		this.list = list;
-		this.onChoose = onChoose;
-		this.onWait = onWait;
-		this.onPainted = onPainted;
-		this.buttons = new Map();
+		Object.assign(this, { api, list, onChoose, onWait, onPainted, buttons: new Map() });
 	}
 
 	/** Give up what is not painted yet. */
@@ -40,7 +34,7 @@ export class Thumbnails {
 		if (item) this.list.scrollLeft = item.offsetLeft - this.list.offsetLeft - (this.list.clientWidth - item.clientWidth) / 2;
 	}
 
-	/** Paint a picture in every style. Those of the picture before are given up, which frees their places. */
+	/** Paint a picture in every style, instead of the one before. */
 	async paint(picture) {
 		this.stop();
 		const { signal } = this.#running = new AbortController();
@@ -68,7 +62,7 @@ export class Thumbnails {
 			setState(made, "done", address);
 			this.onPainted(name, address);
 		} catch (error) {
-			if (!isAbort(error)) setState(made, "failed", "", error.message);
+			if (!signal.aborted) setState(made, "failed", "", error.message);
 		}
 	}
 
