@@ -41,7 +41,6 @@ const preview = new PartPreview(api);
 const panel = new Panel(settings, changed);
 const thumbnails = new Thumbnails(api, element("styles"), {
 	onChoose: chooseStyle,
-	onWait: (seconds) => report.wait(seconds),
 	onPainted: (name, address) => picture || welcome.add(served.style(name)?.title || name, address),
 });
 const welcome = new Welcome(element("welcome"));
@@ -51,6 +50,7 @@ const crop = new Crop(viewer, element("frame"), previewPart);
 let offered = ""; // the versions that are shown
 let picture = null;
 let opening = null; // the AbortController of the picture that is shown, or comes
+let cat = null; // a promise of the sample, for the styles
 let result = null; // { blob, asked, image }
 let expected = null; // of /v1/estimate
 let working = null; // the AbortController of the work in progress
@@ -392,7 +392,9 @@ async function paintThumbnails() {
 	const whose = picture ? "each painted from your picture" : "and what they make of this cat";
 	const { length } = served.styles;
 	element("styles-title").textContent = length ? `${count(length, "style")}, ${whose}` : "No styles are served here, yet";
-	if (length) await thumbnails.paint(picture ?? await openPicture(await sample(), "cat.webp"));
+	if (!length) return;
+	const painted = picture ?? await (cat ??= sample().then((file) => openPicture(file, "cat.webp")));
+	if (!picture || painted === picture) await thumbnails.paint(painted);
 }
 
 function listen() {

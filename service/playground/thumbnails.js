@@ -13,8 +13,8 @@ export class Thumbnails {
 	#kept = new Map(); // addresses of its paintings, by digest of the style
 
 	/** `list` gets a button for each style: `onChoose(name)`. `onPainted(name, address)` hears of paintings. */
-	constructor(api, list, { onChoose, onWait, onPainted }) {
-		Object.assign(this, { api, list, onChoose, onWait, onPainted, buttons: new Map() });
+	constructor(api, list, { onChoose, onPainted }) {
+		Object.assign(this, { api, list, onChoose, onPainted, buttons: new Map() });
 	}
 
 	/** Give up what is not painted yet. */
@@ -56,7 +56,7 @@ export class Thumbnails {
 		const path = `v1/stylize/${encodeURIComponent(name)}?format=webp&quality=82&priority=bulk`;
 		const made = this.buttons.get(name);
 		try {
-			const answer = await this.api.send(path, { method: "POST", body, signal, tries: TRIES, onWait: this.onWait });
+			const answer = await this.api.send(path, { method: "POST", body, signal, tries: TRIES });
 			const address = URL.createObjectURL(await answer.blob());
 			this.#kept.set(made.dataset.digest, address);
 			setState(made, "done", address);

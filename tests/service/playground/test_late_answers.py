@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from tests.service.imaging.images import file, photo
 from tests.service.live import Live
@@ -136,6 +136,53 @@ def test_sample_does_not_replace_the_picture_that_was_chosen_after_it(browser: B
         hold(page, 1)
         page.evaluate("late[0]()")
         assert page.get_attribute("#viewer .before img", "alt") == "Your picture other.png"
+
+
+def test_thumbnails_of_the_picture_stay_where_the_cat_comes_late(browser: Browser, live: Live) -> None:
+    with visit(browser, f"{live.url}#style=wave&delivery=now", script=f"{WATCHED} window.holding = true;") as page:
+        hold(page, 1)
+        choose(page)
+        expect_picture(page, "photo.png")
+        expect(page.locator("#styles [data-state=done]")).to_have_count(2)
+        addresses_of_all = "[...document.querySelectorAll('#styles img')].map(({ src }) => src)"
+        painted = page.evaluate(addresses_of_all)
+        page.evaluate("late[0]()")
+        assert page.evaluate(addresses_of_all) == painted
+        expect(page.locator("#styles-title")).to_have_text("2 styles, each painted from your picture")
+
+
+def test_cat_is_painted_once_whatever_is_made(browser: Browser, live: Live) -> None:
+    with visit(browser, live.url) as page:
+        expect(page.locator("#styles [data-state=done]")).to_have_count(2)
+        painted: list[str] = []
+        page.on("request", lambda sent: painted.append(sent.url) if is_thumbnail(sent.url) else None)
+        for name in ("Enlarge", "Paint"):
+            page.get_by_role("group", name="What to make").get_by_role("button", name=name).click()
+        choose(page)
+        expect_picture(page, "photo.png")
+        expect(page.locator("#styles [data-state=done]")).to_have_count(2)
+        assert len(painted) == 2
+
+
+def test_thumbnails_that_wait_leave_the_words_about_the_result(browser: Browser, live: Live) -> None:
+    waiting: list[Route] = []
+
+    def refuse_first(route: Route) -> None:
+        if len(waiting) == 2:
+            route.continue_()
+        else:
+            waiting.append(route)
+
+    with visit(browser, f"{live.url}#style=wave", allowed="503") as page:
+        expect(page.locator("#styles [data-state=done]")).to_have_count(2)
+        page.route(is_thumbnail, refuse_first)
+        choose(page)
+        done(page)
+        assert len(waiting) == 2
+        for route in waiting:
+            route.fulfill(status=503, headers={"Retry-After": "1"}, json={"detail": "full"})
+        expect(page.locator("#styles [data-state=done]")).to_have_count(2)
+        expect(page.locator("#status")).to_contain_text("Painted in")
 
 
 def test_addresses_of_results_are_given_back(browser: Browser, live: Live) -> None:
