@@ -144,6 +144,7 @@ function changed(name) {
 	panel.show(picture);
 	history.replaceState(null, "", fragment(settings));
 	if (!picture) return;
+	report.fail(null);
 	showCurl();
 	if (result && FILE_ONLY.includes(name)) return; // the download makes the file anew
 	if (!working) report.end("idle");
@@ -229,7 +230,7 @@ async function look() {
 		expected = await estimate(api, asked(shownFormat(settings, picture.file)), picture, signal);
 	} catch (error) {
 		if (signal.aborted) return;
-		expected = null;
+		report.expect(expected = null);
 		report.fail(error);
 		return;
 	}

@@ -256,6 +256,24 @@ def test_errors_are_told_in_words(browser: Browser, live: Live) -> None:
         expect(page.get_by_role("alert")).to_be_empty()
 
 
+def test_errors_go_where_what_follows_succeeds(browser: Browser, live: Live) -> None:
+    with visit(browser, f"{live.url}#style=wave&delivery=now", allowed="500") as page:
+        choose(page)
+        expect(page.locator("#estimate")).to_contain_text("96 × 64")
+        for change in (
+            page.get_by_label("Keep the photograph’s colours").check,
+            page.get_by_role("button", name="Enlarge", exact=True).first.click,
+        ):
+            page.route("**/v1/estimate", lambda route: route.fulfill(status=500, json={"detail": "broken"}))
+            page.get_by_role("button", name="ink", exact=True).click()
+            expect(page.get_by_role("alert")).to_contain_text("broken")
+            expect(page.locator("#estimate")).to_be_empty()
+            page.unroute("**/v1/estimate")
+            change()
+            expect(page.locator("#estimate")).not_to_be_empty()
+            expect(page.get_by_role("alert")).to_be_empty()
+
+
 def test_busy_service_is_asked_again_when_it_says(browser: Browser, live: Live) -> None:
     refused: list[str] = []
 
