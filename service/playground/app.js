@@ -191,6 +191,7 @@ function showMode() {
 /** What the pointer does on the picture: it brushes, or moves the frame as long as nothing is enlarged. */
 function showTool() {
 	const masking = body.classList.contains("masking");
+	element("mask-toggle").lastElementChild.textContent = masking ? "Done" : mask.empty ? "Paint only a part" : "Change the part";
 	viewer.tool = masking ? mask : !painting() && !result ? crop : null;
 	viewer.onView();
 }
@@ -198,7 +199,6 @@ function showTool() {
 function toggleMasking() {
 	const masking = body.classList.toggle("masking");
 	element("mask-toggle").setAttribute("aria-pressed", String(masking));
-	element("mask-toggle").lastElementChild.textContent = masking ? "Done" : mask.empty ? "Paint only a part" : "Change the part";
 	element("mask-tools").hidden = !masking;
 	showTool();
 	if (masking) element("viewer").focus({ preventScroll: true });
@@ -267,9 +267,11 @@ async function perform(request, isShown, resumed) {
 	const jobId = resumed ?? (isJob(settings.delivery, expected) && newJobId());
 	const { file, name } = picture;
 	report.begin(jobId);
-	if (jobId) keep({ id: jobId, asked: request, file, name }).catch(() => {});
 	try {
-		const brushed = request.task === "stylize" && !mask.empty ? await mask.file() : null;
+		const isMasked = request.task === "stylize" && !mask.empty;
+		const strokes = isMasked && mask.strokes;
+		const brushed = isMasked && await mask.file();
+		if (jobId && isShown) keep({ id: jobId, asked: request, file, name, strokes }).catch(() => {});
 		const done = await run(api, request, {
 			file, mask: brushed, jobId, resumed, signal,
 			onStatus: (status) => signal.aborted || report.follow(status),
@@ -290,6 +292,7 @@ async function perform(request, isShown, resumed) {
 async function resume() {
 	const job = await kept().catch(() => null);
 	if (!job || opening || !await open(job.file, job.name)) return;
+	if (job.strokes) mask.strokes = job.strokes;
 	work(job);
 }
 

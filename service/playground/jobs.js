@@ -11,16 +11,17 @@ let leaving = false; // for another page, or for this one again: jobs go on
 for (const name of ["pagehide", "pageshow"]) addEventListener(name, () => { leaving = name === "pagehide"; });
 
 /**
- * The result of a job and its last status. `onStatus(status)` hears how far it is. It is deleted in the end.
+ * The result of a job, which is deleted, and its last status. `onStatus(status)` hears how far it is.
  *
- * One that is `resumed` goes on, or begins anew where the service does not have it.
+ * One that is `resumed` goes on, or begins anew where the service does not know it.
  */
 export async function runJob(api, id, asked, body, { resumed, signal, onStatus, onWait }) {
 	const patient = { signal, onWait, tries: PATIENCE };
 	const place = `v1/jobs/${id}`;
 	try {
 		const begin = () => api.json(jobPath(id, asked), { method: "PUT", body, ...patient });
-		let status = await (resumed ? api.json(place, patient).catch(begin) : begin());
+		const again = (error) => { if (error.status !== 404) throw error; return begin(); };
+		let status = await (resumed ? api.json(place, patient).catch(again) : begin());
 		while (status.finished === null) {
 			onStatus(status);
 			await pause(POLL, signal);

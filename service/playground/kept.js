@@ -2,12 +2,12 @@
 
 const KEY = "pastiche-job";
 
-/** A name that nobody guesses and that sorts by time. crypto.randomUUID is missing where a page does not come by HTTPS. */
+/** A name that nobody guesses and that sorts by time. Without HTTPS there is no crypto.randomUUID. */
 export function newJobId(time = Date.now()) {
 	return `page-${time}-${crypto.getRandomValues(new Uint32Array(3)).join("-")}`;
 }
 
-/** Remember a job: `id`, `asked`, `file`, `name`. */
+/** Remember a job: `id`, `asked`, `file`, `name`, and the `strokes` of its mask. */
 export async function keep(job) {
 	await use((jobs) => jobs.put(job, job.id));
 	sessionStorage.setItem(KEY, job.id);

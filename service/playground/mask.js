@@ -1,4 +1,4 @@
-// Where the style applies: painted with a brush over the photograph, by pointer or by keys.
+// Where the style applies: brushed over the photograph, by pointer or by keys.
 
 import { lay } from "./dom.js";
 import { toBlob } from "./picture.js";
@@ -14,10 +14,7 @@ export class Mask {
 
 	/** `ring` shows the brush, `onChange` is called after every stroke. */
 	constructor(viewer, canvas, ring, onChange) {
-		this.viewer = viewer;
-		this.canvas = canvas;
-		this.ring = ring;
-		this.onChange = onChange;
+		Object.assign(this, { viewer, canvas, ring, onChange });
 		this.brush = 0.12; // of the longest side
 		this.erases = false;
 		this.empty = true;
@@ -31,6 +28,16 @@ export class Mask {
 		this.canvas.width = Math.max(1, Math.round(width * scale));
 		this.canvas.height = Math.max(1, Math.round(height * scale));
 		this.empty = true;
+	}
+
+	/** What was brushed, to be kept and brought back. */
+	get strokes() {
+		return this.#context.getImageData(0, 0, this.canvas.width, this.canvas.height);
+	}
+
+	set strokes(kept) {
+		this.#context.putImageData(kept, 0, 0);
+		this.empty = false;
 	}
 
 	clear() {
@@ -123,8 +130,7 @@ export class Mask {
 	}
 
 	#changed() {
-		const { data } = this.#context.getImageData(0, 0, this.canvas.width, this.canvas.height);
-		this.empty = !new Uint32Array(data.buffer).some(Boolean);
+		this.empty = !new Uint32Array(this.strokes.data.buffer).some(Boolean);
 		this.onChange();
 	}
 }

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from tests.service.playground.pages import (
     DESK,
     PHONE,
     PHOTO,
+    brush,
     choose,
     done,
     downloaded,
@@ -175,6 +177,62 @@ def test_job_goes_on_after_a_reload(browser: Browser, live: Live) -> None:
         page.reload()
         expect(page.locator("#styles [data-state=done]")).to_have_count(2)
         expect(page.locator("body")).to_have_class("empty")
+
+
+def test_job_that_is_begun_anew_paints_what_was_brushed(browser: Browser, live: Live) -> None:
+    with visit(browser, f"{live.url}#style=wave&delivery=job", allowed="404") as page:
+        choose(page)
+        brush(page)
+        with held(live):
+            with page.expect_request(lambda sent: sent.method == "PUT") as begun:
+                start(page, "Paint")
+            expect(page.locator("#status")).to_have_text("0 of 1 tile")
+            with page.expect_request("**/v1/jobs/*"):
+                held_back(page, "**/v1/jobs/*")  # so that the page does not see its job gone
+            live.client.delete(urlsplit(begun.value.url).path).raise_for_status()
+            with page.expect_response(lambda answer: answer.request.method == "PUT"):
+                page.reload()
+        done(page)
+        expect(page.get_by_role("button", name="Change the part")).to_be_visible()
+        expect(page.locator("#curl")).to_contain_text("mask=@mask.png")
+        before, after = pixels(PHOTO).astype(int), pixels(downloaded(page)[1])
+        changed = np.abs(before - after).sum(axis=2) > 0
+        assert changed[:, :40].any()
+        assert not changed[:, 72:].any()
+
+
+@pytest.mark.parametrize("status", [0, 500])
+def test_job_that_does_not_answer_is_not_begun_anew(browser: Browser, live: Live, status: int) -> None:
+    with visit(browser, f"{live.url}#style=wave&delivery=job", allowed="Failed to load resource") as page:
+        with held(live):
+            choose(page)
+            start(page, "Paint")
+            expect(page.locator("#status")).to_have_text("0 of 1 tile")
+            begun: list[str] = []
+            page.on("request", lambda sent: begun.append(sent.url) if sent.method == "PUT" else None)
+            answer = {"status": status, "json": {"detail": "broken"}}
+            page.route("**/v1/jobs/*", lambda route: route.fulfill(**answer) if status else route.abort())
+            page.reload()
+            expect(page.get_by_role("alert")).to_contain_text("broken" if status else "cannot be reached")
+        assert begun == []
+
+
+def test_job_for_a_download_leaves_no_job_after_a_reload(browser: Browser, live: Live) -> None:
+    with visit(browser, f"{live.url}#style=wave&delivery=job&format=tiff") as page:
+        choose(page)
+        start(page, "Paint")
+        done(page)
+        with held(live):
+            page.get_by_role("button", name="Download").click()
+            expect(page.locator("#status")).to_have_text("0 of 1 tile")
+            page.reload()
+        expect(page.locator("#styles [data-state=done]")).to_have_count(2)
+        expect(page.locator("body")).to_have_class("empty")
+        choose(page)
+        start(page, "Paint")
+        done(page)
+        name, content = downloaded(page)
+        assert (name, content[:4]) == ("photo-wave.tif", b"II*\0")
 
 
 def test_progress_says_what_is_left(browser: Browser, live: Live) -> None:
