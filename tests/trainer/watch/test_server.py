@@ -3,6 +3,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -12,6 +13,9 @@ from trainer.errors import TrainerError
 from trainer.monitor import TrainingMonitor
 from trainer.watch.address import ANY_PORT, USUAL_PORT
 from trainer.watch.server import WatchServer, listen
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page, Route
 
 PATIENCE = 60.0
 """Seconds, for a busy machine."""
@@ -69,7 +73,67 @@ def test_others_who_reach_the_page_are_warned_of(caplog: pytest.LogCaptureFixtur
     assert "whoever reaches 0.0.0.0:0 can see this training" in caplog.text
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+@contextmanager
+def opened(url: str) -> Iterator["Page"]:
+    """The page in a browser, with its charts; no error of its scripts may be left over."""
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=shutil.which("chromium")).new_page()
+        page.set_default_timeout(PATIENCE * 1000)
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(url)
+        page.locator(".chart").nth(3).wait_for()
+        yield page
+        page.context.browser.close()
+    assert problems == []
+
+
+in_a_browser = pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+
+
+@in_a_browser
+def test_page_reads_each_line_once_whatever_is_asked_of_it(tmp_path: Path) -> None:
+    with serving(tmp_path, running()) as url, opened(url) as page:
+        held: list[Route] = []
+
+        def hold(route: "Route") -> None:
+            held.append(route)
+
+        page.route("**/metrics?*", hold, times=1)
+        with page.expect_request("**/metrics?*"):
+            pass
+        with (tmp_path / "run/metrics.jsonl").open("a") as metrics:
+            metrics.write('{"step": 22, "content": 0.04, "tv": 0.1, "learning_rate": 0.001}\n')
+        with page.expect_response("**/publish"):
+            page.click("#publish")
+        page.evaluate("fetch('metrics').then((answer) => answer.text())")  # by then a second poll would have read
+        held[0].continue_()
+        page.locator('#phase[data-phase="publishing"]').wait_for()
+        page.locator(".chart svg").nth(1).focus()
+        for key, shown in {"End": "0.04 at 22", "ArrowLeft": "0.05 at 20"}.items():
+            page.keyboard.press(key)
+            assert page.locator(".chart output").nth(1).inner_text() == shown
+
+
+@in_a_browser
+def test_page_says_what_it_could_not_ask_for(tmp_path: Path) -> None:
+    with serving(tmp_path, running()) as url, opened(url) as page:
+        message = page.locator("#message")
+        page.route("**/publish", lambda route: route.fulfill(status=500))
+        page.click("#publish")
+        message.filter(has_text="Nothing came of “publish”: the server answered 500.").wait_for()
+        page.unroute("**/publish")
+        page.route("**/publish", lambda route: route.abort())
+        page.click("#publish")
+        message.filter(has_text="Nothing came of “publish”: the server did not answer.").wait_for()
+        page.unroute("**/publish")
+        page.click("#publish")
+        message.wait_for(state="hidden")
+        assert page.get_attribute("#phase", "data-phase") == "publishing"
+
+
+@in_a_browser
 def test_page_in_a_browser(tmp_path: Path) -> None:
     api = pytest.importorskip("playwright.sync_api")
     monitor = running()

@@ -16,6 +16,8 @@ const token = document.querySelector('meta[name="token"]').content;
 let status = null; // the last answer of the server
 let nextByte = 0; // of the metrics
 let failures = 0;
+let polling = null; // the poll in progress, a promise
+let refusal = ""; // why the last POST failed
 const steps = []; // of the metrics that were read
 const series = new Map(); // name → values at `steps`
 const charts = new Map(); // name → Chart
@@ -75,7 +77,7 @@ function progressText() {
 }
 
 function showMessage(phase) {
-  let text = status.message;
+  let text = [refusal, status.message].filter(Boolean).join(" ");
   if (phase === "away") text = "The training has ended, or its machine is out of reach. This page goes on when it is there again.";
   setText("message", text);
   element("message").hidden = !text;
@@ -329,12 +331,21 @@ async function readMetrics() {
 }
 
 async function ask(what) {
-  const answer = await fetch(what, { method: "POST", headers: { "X-Watch-Token": token } });
-  if (answer.status === 403) location.reload(); // the training was begun again, with another token
+  const sent = { method: "POST", headers: { "X-Watch-Token": token }, signal: AbortSignal.timeout(10000) };
+  const answer = await fetch(what, sent).catch(() => null);
+  if (answer?.status === 403) return location.reload(); // the training was begun again, with another token
+  refusal = answer?.ok ? "" : `Nothing came of “${what}”: the server ${answer ? `answered ${answer.status}` : "did not answer"}.`;
+  await polling; // which may have read the status before
   await poll();
 }
 
-async function poll() {
+/** What is new. One poll at a time: two would read the same metrics, and add them twice. */
+function poll() {
+  polling ??= readAll().finally(() => { polling = null; });
+  return polling;
+}
+
+async function readAll() {
   try {
     const found = await read("status");
     if (failures >= FEW_FAILURES || (status && found.step < status.step)) return location.reload(); // another run
