@@ -52,7 +52,9 @@ class Slots:
         while self._free and (queue := self._next_queue()):
             self._free -= 1
             self._free_for_large -= queue is self._large
-            queue.popleft().ready.set_result(None)
+            ready = queue.popleft().ready
+            if not ready.cancelled():  # otherwise its task, which has not run since, gives the slot back
+                ready.set_result(None)
 
     def _next_queue(self) -> "deque[_Waiter] | None":
         """That of the waiter who came first and may have a slot."""

@@ -62,3 +62,22 @@ def test_slot_of_a_waiter_that_gave_up_is_not_lost(is_small: bool) -> None:
         await asyncio.wait_for(slots.acquire(is_small=is_small), 10)
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("is_small", [True, False])
+def test_slot_is_freed_while_one_that_waits_is_cancelled(is_small: bool) -> None:
+    """Its task has not run yet, so that it is still in the queue."""
+
+    async def scenario() -> None:
+        slots = Slots(1)
+        await slots.acquire(is_small=is_small)
+        leaving, staying = [await started(slots.acquire(is_small=is_small)) for _ in range(2)]
+        leaving.cancel()
+        slots.release(is_small=is_small)
+        await asyncio.wait((leaving, staying))
+        assert leaving.cancelled()
+        assert staying.exception() is None
+        slots.release(is_small=is_small)
+        await slots.acquire(is_small=is_small)
+
+    asyncio.run(scenario())
