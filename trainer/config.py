@@ -113,7 +113,11 @@ class TrainConfig(BaseModel):
         "network that always meets the same phase of its pooling learns to please it with a grid (paper: 1)",
     )
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are published (paper: 0)")
-    warm_start: str = Field("", description="begin with the weights of this model of the store: NAME or NAME@VERSION")
+    warm_start: str = Field(
+        "",
+        description="begin with the weights of this model of the store: NAME or NAME@VERSION; or with the average of "
+        "several that were trained from the same weights, by shares: wave@2:3,wave@3:1",
+    )
     seed: int = Field(0, ge=0, lt=2**64, description="of the first weights and of the order and crops of the images")
     device: Device = "auto"
     precision: Precision = Field("auto", description="of the networks; losses are always computed in fp32")

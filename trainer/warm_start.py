@@ -1,6 +1,7 @@
 """Warm starts: a run that begins with the weights of a stored network, which may be shallower or only begin alike."""
 
 import logging
+from collections.abc import Mapping
 from itertools import takewhile
 
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from model_store.networks.architecture import Layer, Residual
 from model_store.networks.layers import ConvLayer, ResidualBlock
 from trainer.config import TrainConfig
 from trainer.errors import TrainerError
-from trainer.stored_models import find_model
+from trainer.weight_average import stored_weights
 
 log = logging.getLogger(__name__)
 
@@ -21,32 +22,27 @@ OPTIONS = ("output", "skip", "input_zero", "output_zero", "last_norm")
 def warm_start(network: TransformNetwork, config: TrainConfig) -> str:
     """Copy the weights of `config.warm_start`, from the run's store or from the shipped networks, into `network`.
 
-    Returns name@version of the stored network.
+    Returns name@version of the stored network, or of each of several, whose average is taken (`stored_weights`).
 
     Where `network` has more residual blocks and no other layer differs, those begin as the identity: in the *same* form
     it begins as the stored network (Chen, Goodfellow and Shlens 2016, Net2Net, §2.3). Where the architectures differ
     otherwise, the layers before the first difference are copied: an ×8 network can begin with the layers of an ×4 one.
     A warning is logged in both cases. Batch, instance and thumbnail normalisation are interchangeable, as they share
     scales and shifts; batch normalisation's statistics are copied where both networks have them. Raises TrainerError
-    where the first layers differ, or the `output` or `skip` options do.
+    where the first layers differ, or the `output` or `skip` options do, and as `stored_weights`.
     """
-    found = find_model(config.store, config.warm_start)
-    stored = found.network
-    if not isinstance(stored, TransformNetwork):
-        raise TrainerError(
-            f"--warm-start {config.warm_start} is an imported {stored.spec.architecture}, not one of ours"
-        )
+    stored = stored_weights(config.store, config.warm_start)
     origins, added = layer_origins(stored.spec, network.spec), added_blocks(stored.spec, network.spec)
     _check_options(network.spec, stored.spec, OPTIONS if origins else ("architecture",), config.warm_start)
-    _copy(stored.state_dict(), network, origins)
+    _copy(stored.values, network, origins)
     for index in added:
         _make_identity(network.layers[index])
     if anew := len(network.layers) - len(origins):
         beginning = "the others as the identity" if added else "the others anew"
         text = "%d of %d layers begin as those of %s, %s: its --architecture is %s"
         layers = len(network.layers)
-        log.warning(text, layers - anew, layers, found.manifest.label, beginning, stored.spec.architecture)
-    return found.manifest.label
+        log.warning(text, layers - anew, layers, stored.label, beginning, stored.spec.architecture)
+    return stored.label
 
 
 def layer_origins(stored: NetworkSpec, own: NetworkSpec) -> dict[int, int]:
@@ -83,7 +79,7 @@ def _check_options(own: NetworkSpec, stored: NetworkSpec, fields: tuple[str, ...
         raise TrainerError(f"--warm-start {name} is another network; it has {', '.join(differing)}")
 
 
-def _copy(weights: dict[str, Tensor], network: TransformNetwork, origins: dict[int, int]) -> None:
+def _copy(weights: Mapping[str, Tensor], network: TransformNetwork, origins: dict[int, int]) -> None:
     """Copy stored weights, those of each layer from the layer that it begins as."""
     own = network.state_dict()
     taken = {key: weights[stored] for key in own if (stored := _stored_key(key, origins)) in weights}

@@ -39,12 +39,24 @@ def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
         warm_start(bounded, style_config(tmp_path, warm_start="wave"))
 
 
+def test_a_run_begins_with_the_average_of_several_networks(tmp_path: Path) -> None:
+    config = style_config(tmp_path, warm_start="wave@1,wave@2")
+    store = open_store(config.store)
+    network = build(config, CPU).network
+    for _ in range(2):
+        store.publish(TransformNetwork(network.spec).eval(), Draft(name="wave", task="style"))
+    assert warm_start(network, config) == "wave@1:0.5,wave@2:0.5"
+    stored = [store.load("wave", version).network.parameters() for version in (1, 2)]
+    for own, one, other in zip(network.parameters(), *stored, strict=True):
+        torch.testing.assert_close(own, (one + other) / 2)
+
+
 def test_imported_networks_are_no_beginning_for_ours(tmp_path: Path) -> None:
     config = style_config(tmp_path, warm_start="tiny")
     store = open_store(config.store)
     import_checkpoint(store, compact_file(tmp_path), Labels("tiny"))
     network = TransformNetwork(NetworkSpec(architecture="c3s1-3", norm="none"))
-    with pytest.raises(TrainerError, match="--warm-start tiny is an imported Compact, not one of ours"):
+    with pytest.raises(TrainerError, match="--warm-start tiny@1 is an imported Compact, not one of ours"):
         warm_start(network, config)
     other = network.spec.model_copy(update={"output_zero": (0.0, 0.0, 0.0)})
     store.publish(TransformNetwork(other), Draft(name="tiny", task="style"))
