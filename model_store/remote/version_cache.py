@@ -17,6 +17,9 @@ from model_store.durable import replace_file
 DEFAULT_CACHE = Path("~/.cache/pastiche/stores")
 DEFAULT_CACHE_BYTES = 4 * 2**30
 
+_LEAVING = ".leaving."
+"""How folders of versions that leave begin."""
+
 
 class Lease:
     """A version that stays in the cache as long as this object, or until `release`."""
@@ -77,12 +80,18 @@ class VersionCache:
     def trim(self) -> None:
         """Let the least recently used versions leave until the others fit."""
         with self._exclusively():
+            self._finish_leaving()
             versions = sorted(self._versions(), key=lambda folder: folder.stat().st_mtime)
             sizes = {folder: _size(folder) for folder in versions}
             excess = sum(sizes.values()) - self._max_bytes
             for folder in versions:
                 if excess > 0 and self._remove(folder):
                     excess -= sizes[folder]
+
+    def _finish_leaving(self) -> None:
+        """Remove what was leaving when a process was killed: others leave under the same lock."""
+        for left in self.folder.glob(f"{_LEAVING}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _versions(self) -> list[Path]:
         return [path for path in self.folder.glob("*/*") if path.is_dir() and path.name.isdecimal()]
@@ -92,7 +101,7 @@ class VersionCache:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            leaving = Path(tempfile.mkdtemp(prefix=".leaving.", dir=self.folder))
+            leaving = Path(tempfile.mkdtemp(prefix=_LEAVING, dir=self.folder))
             folder.rename(leaving / folder.name)
             shutil.rmtree(leaving, ignore_errors=True)
         except BlockingIOError:

@@ -41,6 +41,15 @@ def test_files_that_vanish_while_they_are_counted_are_not(tmp_path: Path) -> Non
     assert versions(cache) == ["2", "3"]
 
 
+def test_what_was_leaving_when_a_process_was_killed_leaves(tmp_path: Path) -> None:
+    cache = filled(tmp_path, 10_000)
+    (tmp_path / ".leaving.abcd1234").mkdir()
+    (tmp_path / "wave/1").rename(tmp_path / ".leaving.abcd1234/1")
+    cache.trim()
+    assert [path.name for path in tmp_path.iterdir()] == ["wave"]
+    assert versions(cache) == ["2", "3"]
+
+
 def test_version_in_use_never_leaves(tmp_path: Path) -> None:
     cache = filled(tmp_path, 0)
     lease = cache.lease("wave", 1)
