@@ -1,7 +1,8 @@
 """Atomic, durable writes: after a crash or a power failure a file or folder is complete or unchanged."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from model_store.temporaries import remove_old, temporary_file, temporary_folder
@@ -12,10 +13,10 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
     Raises OSError, and leaves nothing behind, if it cannot be written or exists already.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _sync_folder(folder.parent.parent)
-    remove_old(folder.parent)
-    create_folder(folder, files)
+    with made_folder(folder.parent):
+        _sync_folder(folder.parent.parent)
+        remove_old(folder.parent)
+        create_folder(folder, files)
 
 
 def create_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -36,6 +37,20 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         temporary.chmod(0o644)
         temporary.replace(path)
     _sync_folder(path.parent)
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """The folder, and those above it, for the block: where that fails, those that were not there leave, if empty."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for each in missing:
+            with suppress(OSError):
+                each.rmdir()
+        raise
 
 
 def _write_synced(path: Path, content: bytes | memoryview) -> None:

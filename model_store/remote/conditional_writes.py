@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from model_store.durable import replace_file
+from model_store.durable import made_folder, replace_file
 from model_store.errors import ReadOnlyStore, WriteConflict
 
 _PRECONDITIONS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
@@ -80,8 +80,7 @@ def write_memory(at: str, content: bytes, old: StoredFile | None, run: Run) -> N
 def write_folder(at: str, content: bytes, old: StoredFile | None, run: Run) -> None:
     """Under a lock of the file's folder, for all processes of the machine. See Write."""
     path = Path(at)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.parent):
+    with made_folder(path.parent), _locked(path.parent):
         _require_unchanged(at, old, run)
         replace_file(path, content)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.durable import replace_file, write_folder
+from model_store.durable import made_folder, replace_file, write_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -24,6 +24,30 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
         write_folder(tmp_path / "wave/1", {"a": b"other"})
     assert (tmp_path / "wave/1/a").read_bytes() == b"one"
     assert names(tmp_path / "wave") == ["1"]
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()])
+def test_a_folder_that_cannot_be_written_leaves_none_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    (tmp_path / "store").mkdir()
+
+    def fail(_: int) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "fsync", fail)
+    for folder in (tmp_path / "store/wave/1", tmp_path / "new/store/wave/1"):
+        with pytest.raises(type(error)):
+            write_folder(folder, {"a": b"one"})
+    assert names(tmp_path) == ["store"]
+    assert names(tmp_path / "store") == []
+
+
+def test_a_folder_that_was_there_before_a_failure_stays(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ZeroDivisionError), made_folder(tmp_path / "empty"):
+        raise ZeroDivisionError
+    assert names(tmp_path) == ["empty"]
 
 
 def test_a_file_is_replaced(tmp_path: Path) -> None:

@@ -41,3 +41,9 @@ def test_where_there_are_no_safe_writes_the_store_is_read_only(scheme: str) -> N
 def test_file_without_an_etag_is_not_replaced(server: Bucket) -> None:
     with pytest.raises(ReadOnlyStore, match="no ETag"):
         ObjectStorage("s3://bucket/store").write("index.json", b"two", StoredFile(b"one", None))
+
+
+def test_a_write_that_fails_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(WriteConflict, match="another publisher"):
+        ObjectStorage(f"file://{tmp_path}/store").write("wave/1/golden", b"two", StoredFile(b"one", None))
+    assert list(tmp_path.iterdir()) == []
