@@ -24,14 +24,14 @@ from model_store.store import SHIPPED, SHIPPED_STORE, ModelStore
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0, or 1 after a StoreError, whose message goes to stderr."""
+    """Run one command. Returns 0, or 1 after a StoreError or an OSError, whose message goes to stderr."""
     options = _parser().parse_args(arguments)
     try:
         if isinstance(options.store, Path) and not options.store.is_dir() and options.command is not _import:
             raise StoreError(f"{options.store} is no folder; --store says where the models are")
         command: Callable[[ModelStore, argparse.Namespace], int] = options.command
         return command(open_store(options.store), options)
-    except StoreError as error:
+    except (StoreError, OSError) as error:
         return _print_error(error)
 
 
@@ -138,7 +138,7 @@ def _print_each(names: Sequence[str], describe: Callable[[str], str]) -> int:
     return status
 
 
-def _print_error(error: StoreError) -> int:
+def _print_error(error: StoreError | OSError) -> int:
     print(f"error: {error}", file=sys.stderr)
     return 1
 

@@ -21,22 +21,24 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def create_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """The same in a folder that exists and is not ours: whatever else lies there is left alone."""
-    with temporary_folder(folder) as temporary:
-        temporary.chmod(0o755)
-        for name, content in files.items():
-            _write_synced(temporary / name, content)
-        _sync_folder(temporary)
-        temporary.rename(folder)
-    _sync_folder(folder.parent)
+    with errors_naming(folder):
+        with temporary_folder(folder) as temporary:
+            temporary.chmod(0o755)
+            for name, content in files.items():
+                _write_synced(temporary / name, content)
+            _sync_folder(temporary)
+            temporary.rename(folder)
+        _sync_folder(folder.parent)
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:
     """Replace `path` atomically: write a temporary sibling, sync it, rename it. On an error the old file remains."""
-    with temporary_file(path) as temporary:
-        _write_synced(temporary, content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    _sync_folder(path.parent)
+    with errors_naming(path):
+        with temporary_file(path) as temporary:
+            _write_synced(temporary, content)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        _sync_folder(path.parent)
 
 
 @contextmanager
@@ -51,6 +53,17 @@ def made_folder(folder: Path) -> Iterator[None]:
             with suppress(OSError):
                 each.rmdir()
         raise
+
+
+@contextmanager
+def errors_naming(path: Path) -> Iterator[None]:
+    """Let an OSError of the block name `path`: that of a full disk names no file, others a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _write_synced(path: Path, content: bytes | memoryview) -> None:

@@ -1,10 +1,12 @@
+import errno
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
 
-from model_store.durable import made_folder, replace_file, write_folder
+from model_store.durable import create_folder, made_folder, replace_file, write_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -69,6 +71,24 @@ def test_a_replacement_that_fails_leaves_the_file(tmp_path: Path, monkeypatch: p
         replace_file(tmp_path / "current", b"two")
     assert (tmp_path / "current").read_bytes() == b"one"
     assert names(tmp_path) == ["current"]
+
+
+@pytest.mark.parametrize("call", ["write", "rename"])
+def test_what_cannot_be_written_is_named_and_not_its_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # it names no file
+
+    if call == "write":
+        monkeypatch.setattr(os, "fsync", full)
+    else:
+        (tmp_path / "current").mkdir()
+        (tmp_path / "1").touch()
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / "current")) + "'$"):
+        replace_file(tmp_path / "current", b"1")
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / "1")) + "'$"):
+        create_folder(tmp_path / "1", {"a": b"one"})
 
 
 def test_old_temporary_files_of_killed_writers_are_removed(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
+import errno
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,27 @@ def test_rollback_and_promote(root: Path) -> None:
     assert run(root, "promote", "wave", "2") == 0
     assert ModelStore(root).current("wave") == 2
     assert run(root, "promote", "wave", "9") == 1
+
+
+def test_a_store_that_cannot_be_written_is_an_error_in_one_line(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(FastNeuralStyle().state_dict(), root / "mosaic.pth")
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "mkstemp", read_only)
+    monkeypatch.setattr(tempfile, "mkdtemp", read_only)
+    importing = ["import", str(root / "mosaic.pth"), "--name", "mosaic", "--license", "CC0-1.0"]
+    commands = {"wave/current": [["promote", "wave", "1"], ["rollback", "wave"]], "mosaic/1": [importing]}
+    for path, cases in commands.items():
+        for case in cases:
+            assert run(root, *case) == 1
+            assert capsys.readouterr().err == f"error: [Errno 30] Read-only file system: '{root / path}'\n"
+    (root / "file").touch()
+    assert run(root / "file", *importing) == 1
+    assert capsys.readouterr().err == f"error: [Errno 20] Not a directory: '{root}/file/mosaic'\n"
 
 
 def test_the_shipped_networks_have_a_name(capsys: pytest.CaptureFixture[str]) -> None:
