@@ -24,7 +24,7 @@ from model_store.store import SHIPPED, SHIPPED_STORE, ModelStore
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0, or 1 after a StoreError or an OSError, whose message goes to stderr."""
+    """Run one command. Returns 0, 130 after Ctrl-C, or 1 after a StoreError or an OSError, told on stderr."""
     options = _parser().parse_args(arguments)
     try:
         if isinstance(options.store, Path) and not options.store.is_dir() and options.command is not _import:
@@ -33,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(open_store(options.store), options)
     except (StoreError, OSError) as error:
         return _print_error(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def _list(store: ModelStore, _: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 from model_store import Draft, ModelStore
 from model_store.__main__ import main
+from model_store.golden import Golden
 from tests.networks import network
 from tests.originals import FastNeuralStyle
 
@@ -111,6 +113,37 @@ def test_a_store_that_cannot_be_written_is_an_error_in_one_line(
     (root / "file").touch()
     assert run(root / "file", *importing) == 1
     assert capsys.readouterr().err == f"error: [Errno 20] Not a directory: '{root}/file/mosaic'\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["import", "{root}/mosaic.pth", "--name", "mosaic"],
+        ["export", "wave", "--to", "safetensors", "--out", "{out}/wave.safetensors"],
+        ["export", "wave", "--to", "hub", "--out", "{out}/hub"],
+        ["mirror", "{out}/mirror"],
+        ["verify"],
+    ],
+)
+def test_ctrl_c_ends_a_command_in_one_line_and_leaves_nothing(
+    root: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+) -> None:
+    torch.save(FastNeuralStyle().state_dict(), root / "mosaic.pth")
+    out = tmp_path_factory.mktemp("out")
+    before = sorted(root.rglob("*"))
+
+    def interrupt(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Golden, "check", interrupt)
+    monkeypatch.setattr(os, "fsync", interrupt)
+    assert run(root, *(part.format(root=root, out=out) for part in command)) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert (sorted(root.rglob("*")), list(out.iterdir())) == (before, [])
 
 
 def test_the_shipped_networks_have_a_name(capsys: pytest.CaptureFixture[str]) -> None:
