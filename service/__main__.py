@@ -1,4 +1,4 @@
-"""`pastiche-serve`: handles SIGTERM before the slow imports begin."""
+"""`pastiche-serve`: handles SIGTERM and Ctrl-C before the slow imports begin."""
 
 import os
 import signal
@@ -11,7 +11,8 @@ def main() -> int:
     What the service needs takes seconds to import, and the first process of a container ignores signals for which it
     has no handler.
     """
-    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: os._exit(0))
     from service.command import main as serve  # noqa: PLC0415 # the import takes seconds
 
     return serve()

@@ -1,40 +1,20 @@
-"""python -m trainer, also installed as pastiche-train: runs one command."""
+"""The command `pastiche-train`, also `python -m trainer`: Ctrl-C ends it in one line from its first moment on."""
 
-import logging
 import sys
 from collections.abc import Sequence
 
-from pydantic import ValidationError
-
-from model_store import StoreError
-from model_store.allocator import configure_allocator
-from trainer.command_line import explain, parse
-from trainer.errors import Interrupted, OptionError, TrainerError
+from model_store.early_interruption import ended_by_ctrl_c
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and print what it says.
-
-    Returns 0 on success, 1 with `error: …` on stderr, 2 with that for a value that an option does not accept, 130 when
-    interrupted. Exits with 2 for what is no command line.
-    """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    """Run one command and return its exit status: 130 after Ctrl-C, else that of the command."""
+    with ended_by_ctrl_c():
+        from trainer.main import main as run  # noqa: PLC0415 # the import takes seconds
     try:
-        command = parse(arguments)
-        configure_allocator()
-        printed = command.execute()
-        if printed:
-            print(printed)
-    except (Interrupted, KeyboardInterrupt) as error:
-        print(str(error) or "interrupted", file=sys.stderr)
+        return run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return 130
-    except (OptionError, ValidationError) as error:
-        print(f"error: {explain(error) if isinstance(error, ValidationError) else error}", file=sys.stderr)
-        return 2
-    except (TrainerError, StoreError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,194 @@
+"""pastiche stylize STYLE … | upscale SCALE …: paint or enlarge files and folders."""
+
+import argparse
+import asyncio
+import math
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from client.address import DEFAULT_SERVER, parse_address
+from client.async_client import AsyncClient
+from client.batch import Batch, BatchCounts
+from client.errors import PasticheError
+from client.files import Item, UsageError, plan, with_format
+from client.models import named_models
+from client.request import Request
+from client.retries import RetryPolicy
+
+DAY = 86400
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".wmv", ".flv"})
+"""Files that are videos by their names: they are done in this process, without a service."""
+
+EPILOG = """Every option of the API is an option here, with an equals sign: --quality=85 --format=webp. What is there
+already is not done again, so that the same command goes on where it was interrupted. Exit status: 0 if every image has
+a result, 1 if some have none, 2 if the command makes no sense or names an unknown model, 130 after Ctrl-C."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; EPILOG lists the values."""
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    try:
+        query = _parse_query(unknown)
+        if options.command == "upscale":
+            _require_scale(options.target)
+        if any(path.suffix.lower() in VIDEO_SUFFIXES for path in options.images):
+            return _convert_video(options, query)
+        items = plan(options.images, options.output)
+        request = _build_request(options, with_format(query, items))
+        counts = asyncio.run(_run(options, request, items))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except PasticheError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if counts.outage_reason:
+        print(f"error: {counts.outage_reason}", file=sys.stderr)
+    print(_summary(counts), file=sys.stderr)
+    return 0 if counts.complete else 1
+
+
+def _convert_video(options: argparse.Namespace, query: dict[str, str]) -> int:
+    """Always in this process. Raises UsageError for more than one video, and for a result that is no file."""
+    if len(options.images) > 1:
+        raise UsageError("videos are done one by one: name a single one, and -o with the file of its result")
+    try:
+        from pastiche.video.command import run  # noqa: PLC0415 # PyTorch takes seconds; PyAV is an extra
+    except ImportError as error:
+        raise UsageError(f"videos need an extra: pip install 'pastiche[video]' ({error})") from error
+    source = options.images[0]
+    switches = {"overwrite": options.overwrite, "quiet": options.quiet}
+    return run(options.command, options.target, source, options.output, query, **switches)
+
+
+async def _run(options: argparse.Namespace, request: Request, items: Sequence[Item]) -> BatchCounts:
+    async with _client(options) as client:
+        batch = Batch(
+            client,
+            request,
+            RetryPolicy(options.retries, options.patience),
+            named_models(options.command, options.target, request.query),
+            parallel=options.parallel,
+            overwrite=options.overwrite,
+            quiet=options.quiet,
+        )
+        return await batch.run(items)
+
+
+@asynccontextmanager
+async def _client(options: argparse.Namespace) -> AsyncIterator[AsyncClient]:
+    if options.local:
+        from client.local import local  # noqa: PLC0415 # PyTorch takes seconds that a remote service does not need
+
+        async with local() as client:
+            yield client
+        return
+    async with AsyncClient(options.server, key=options.key) as client:
+        yield client
+
+
+def _build_request(options: argparse.Namespace, query: dict[str, str]) -> Request:
+    target = quote(options.target, safe=":,")  # the separators of mixed styles
+    return Request("POST", f"/v1/{options.command}/{target}", query, timeout=options.timeout)
+
+
+def _require_scale(text: str) -> None:
+    """Raises UsageError for what is no scale; how large it may be only the service knows."""
+    if not 1 <= _parse_number(text) < math.inf:
+        raise UsageError(f"{text!r} is no scale; a number of 1 or more is accepted, such as 4")
+
+
+def _parse_query(unknown: Sequence[str]) -> dict[str, str]:
+    """Options unknown to this program, as query parameters of the service. Raises UsageError for any other argument."""
+    pairs = [option.removeprefix("--").partition("=") for option in unknown if option.startswith("--")]
+    invalid = [option for option in unknown if not option.startswith("--") or "=" not in option]
+    if invalid:
+        raise UsageError(f"{' '.join(invalid)}: options of the service are written as --quality=85")
+    return {name.replace("-", "_"): value for name, _, value in pairs}
+
+
+def _summary(counts: BatchCounts) -> str:
+    parts = {
+        "written": counts.written,
+        "there already": counts.skipped,
+        "failed": counts.failed,
+        "not tried": counts.not_tried,
+    }
+    return ", ".join(f"{count} {what}" for what, count in parts.items() if count) or "nothing to do"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("pastiche", description=__doc__, epilog=EPILOG, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="stylize | upscale")
+    for name, target, meaning in (
+        ("stylize", "STYLE", "a style of the service, as in GET /v1/models: great-wave"),
+        ("upscale", "SCALE", "how many times the sides grow: 4"),
+    ):
+        command = commands.add_parser(name, help=f"{name} images", epilog=EPILOG, allow_abbrev=False)
+        command.add_argument("target", metavar=target, help=meaning)
+        _add_options(command)
+    return parser
+
+
+def _add_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("images", nargs="+", type=Path, metavar="IMAGE", help="files, or folders with all below them")
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help="a folder; of a single image also a file")
+    where = command.add_mutually_exclusive_group()
+    server = os.environ.get("PASTICHE_SERVER", DEFAULT_SERVER)
+    where.add_argument("--server", type=_address, default=server, metavar="URL", help="by default %(default)s")
+    where.add_argument("--local", action="store_true", help="without a server: the networks run in this process")
+    add("--parallel", type=_parallel, default=4, metavar="N", help="images on their way at the same time (%(default)s)")
+    add("--retries", type=_retries, default=10, metavar="N", help="for each image, of a busy service (%(default)s)")
+    add("--patience", type=_patience, default=60, metavar="SECONDS", help="with a service that is away (%(default)s)")
+    add("--timeout", type=_timeout, metavar="SECONDS", help="for each image, as X-Request-Timeout")
+    add("--key", default=os.environ.get("PASTICHE_KEY"), help="an API key of the service, by default PASTICHE_KEY")
+    add("--overwrite", action="store_true", help="do again what is there already")
+    add("--quiet", action="store_true", help="no progress bar")
+
+
+def _parallel(text: str) -> int:
+    return _parse_count(text, 1, 256)
+
+
+def _retries(text: str) -> int:
+    return _parse_count(text, 0, 1000)
+
+
+def _parse_count(text: str, least: int, most: int) -> int:
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text} is no number from {least} to {most}")
+    return int(text)
+
+
+def _patience(text: str) -> float:
+    if not 0 <= (seconds := _parse_number(text)) <= DAY:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds from 0 to {DAY}")
+    return seconds
+
+
+def _timeout(text: str) -> float:
+    if not 0 < (seconds := _parse_number(text)) <= DAY:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0, of at most {DAY}")
+    return seconds
+
+
+def _parse_number(text: str) -> float:
+    """The number, or NaN, which fails every comparison."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _address(text: str) -> str:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,0 +1,37 @@
+"""The command `pastiche-train`: runs one command, and says what went wrong."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from model_store import StoreError
+from model_store.allocator import configure_allocator
+from trainer.command_line import explain, parse
+from trainer.errors import Interrupted, OptionError, TrainerError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and print what it says.
+
+    Returns 0 on success, 1 with `error: …` on stderr, 2 with that for a value that an option does not accept, 130 when
+    interrupted. Exits with 2 for what is no command line.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    try:
+        command = parse(arguments)
+        configure_allocator()
+        printed = command.execute()
+        if printed:
+            print(printed)
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        return 130
+    except (OptionError, ValidationError) as error:
+        print(f"error: {explain(error) if isinstance(error, ValidationError) else error}", file=sys.stderr)
+        return 2
+    except (TrainerError, StoreError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
