@@ -1,9 +1,10 @@
 """Atomic, durable writes: after a crash or a power failure a file or folder is complete or unchanged."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from model_store.temporaries import remove_old, temporary_file, temporary_folder
 
@@ -44,15 +45,24 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
 @contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
     """The folder, and those above it, for the block: where that fails, those that were not there leave, if empty."""
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    missing = _missing(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
-        for each in missing:
-            with suppress(OSError):
-                each.rmdir()
+        _remove_empty(missing)
         raise
+
+
+def try_writing(folder: Path) -> None:
+    """Raise OSError where `write_folder` could write nothing into `folder`, which may be missing. Leaves no trace."""
+    missing = _missing(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with errors_naming(folder), TemporaryDirectory(prefix=".trial.", dir=folder) as trial:
+            _write_synced(Path(trial) / "file", b"trial")
+    finally:
+        _remove_empty(missing)
 
 
 @contextmanager
@@ -64,6 +74,17 @@ def errors_naming(path: Path) -> Iterator[None]:
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _missing(folder: Path) -> list[Path]:
+    """What is not there of a folder and those above it, from the innermost on."""
+    return [each for each in (folder, *folder.parents) if not each.exists()]
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # another writer has it
+            folder.rmdir()
 
 
 def _write_synced(path: Path, content: bytes | memoryview) -> None:

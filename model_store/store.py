@@ -24,7 +24,7 @@ from safetensors.torch import save as format_safetensors
 from torch import Tensor, nn
 
 from model_store.card import PREVIEW_FILE, model_card
-from model_store.durable import replace_file, write_folder
+from model_store.durable import replace_file, try_writing, write_folder
 from model_store.errors import CorruptModel, GoldenMismatch, MissingExtra, StoreError, UnknownCheckpoint, UnknownModel
 from model_store.golden import Golden
 from model_store.importers.super_resolution import build_imported
@@ -89,6 +89,14 @@ class ModelStore:
 
         Raises ReadOnlyStore, StoreAway.
         """
+
+    def require_writable(self, name: str) -> None:
+        """Raise OSError or StoreError where no version of `name` could be published now. Leaves no trace.
+
+        At a URL of an object storage, only whether it is one that can be written, and answers.
+        """
+        require_inside(self.root, (self.root / name,), name)
+        try_writing(self.root / name)
 
     def lease(self, _: str, __: int) -> object:
         """Have all files of a version in `root`, and keep them there as long as the result is kept.

@@ -4,9 +4,20 @@ from torch import Tensor
 
 from model_store import Draft, Manifest, NetworkSpec, TransformNetwork, open_store
 from trainer.config import TrainConfig
-from trainer.errors import RunError
+from trainer.errors import RunError, TrainerError
 from trainer.run_folder import State, png
 from trainer.task import Task
+
+
+def require_store(config: TrainConfig) -> None:
+    """Raise TrainerError, or StoreError, where the network could not be published at the end. Leaves no trace."""
+    try:
+        open_store(config.store).require_writable(config.name)
+    except OSError as error:
+        why = f"{error.strerror}: {error.filename}"
+        raise TrainerError(
+            f"--store {config.store} cannot be written, where the network is published: {why}"
+        ) from error
 
 
 def publish(task: Task, config: TrainConfig, state: State) -> Manifest:

@@ -7,14 +7,14 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_store import Manifest
+from model_store import Manifest, StoreError
 from trainer.config import SuperResolutionConfig, TrainConfig
-from trainer.errors import TrainerError
+from trainer.errors import RunError, TrainerError
 from trainer.evaluate import format_scores
 from trainer.event_files import EventFiles
 from trainer.hardware import Hardware
 from trainer.monitor import TrainingMonitor
-from trainer.publishing import publish
+from trainer.publishing import publish, require_store
 from trainer.ranks import Ranks, device_of_rank, joined
 from trainer.run_folder import Run
 from trainer.task import Task, build
@@ -46,6 +46,7 @@ def train_and_publish(config: TrainConfig, invocation: Invocation) -> str:
         return _train_along(config, invocation, hardware)
     run = Run(config.folder)
     run.check(config, resume=invocation.resume)
+    require_store(config)
     _warn_without_license(config)
     with ExitStack() as stack:
         listener = stack.enter_context(listen(invocation.watch)) if invocation.watch else None
@@ -63,6 +64,7 @@ def train_and_publish(config: TrainConfig, invocation: Invocation) -> str:
 
 def publish_run(config: TrainConfig, run: Run) -> str:
     """Publish the saved state of a run; returns what to print."""
+    require_store(config)
     return _describe(_publish(build(config, hardware_of(config)), config, run), config)
 
 
@@ -80,11 +82,18 @@ def _train_along(config: TrainConfig, invocation: Invocation, hardware: Hardware
 
 
 def _finish(task: Task, config: TrainConfig, run: Run, monitor: TrainingMonitor) -> str:
-    """Publish the last state, unless that was done: before a resumption, or by request after the last step."""
+    """Publish the last state, unless that was done: before a resumption, or by request after the last step.
+
+    Raises RunError, which says how to publish it later, where that is impossible.
+    """
     label = run.published_as(run.load()["step"])
     if label:
         return f"the run was finished, and published as {label}; `publish --run {run.folder}` publishes it again"
-    manifest = _publish(task, config, run)
+    try:
+        manifest = _publish(task, config, run)
+    except (StoreError, TrainerError, OSError) as error:
+        later = f"`pastiche-train publish --run {run.folder}` publishes it"
+        raise RunError(f"not published: {error}. The trained state is kept in {run.folder}: {later}") from error
     monitor.note_published(manifest.label)
     return _describe(manifest, config)
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, TypeVar
 
+from model_store.durable import try_writing
 from model_store.errors import MissingExtra, StoreAway, StoreError
-from model_store.remote.conditional_writes import StoredFile, find_write
+from model_store.remote.conditional_writes import StoredFile, find_write, write_folder
 
 Result = TypeVar("Result")
 
@@ -104,6 +106,11 @@ class ObjectStorage:
     def require_writable(self) -> None:
         """Raise ReadOnlyStore where files cannot be written safely."""
         find_write(self.url)
+
+    def try_writing(self, path: str) -> None:
+        """Raise OSError where files below a path of a local folder cannot be written; elsewhere a trial would stay."""
+        if find_write(self.url) is write_folder:
+            try_writing(Path(self._at(path)))
 
     def _look_once(self, path: str) -> dict[str, Any]:
         self._filesystem.invalidate_cache()

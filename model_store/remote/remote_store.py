@@ -70,6 +70,11 @@ class RemoteStore(ModelStore):
         self._storage.require_writable()
         self._read_index_again()
 
+    def require_writable(self, name: str) -> None:
+        """See ModelStore."""
+        self.prepare_writing()
+        self._storage.try_writing(name)
+
     def foreign(self) -> list[str]:
         """Nothing: the store is not listed."""
         return []

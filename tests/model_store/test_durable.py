@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.durable import create_folder, made_folder, replace_file, write_folder
+from model_store.durable import create_folder, made_folder, replace_file, try_writing, write_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -89,6 +89,24 @@ def test_what_cannot_be_written_is_named_and_not_its_temporary_file(
         replace_file(tmp_path / "current", b"1")
     with pytest.raises(OSError, match=re.escape(str(tmp_path / "1")) + "'$"):
         create_folder(tmp_path / "1", {"a": b"one"})
+
+
+def test_whether_a_folder_can_be_written_is_tried_without_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path, tmp_path / "store", tmp_path / "new/store/wave"):
+        try_writing(folder)
+    with pytest.raises(NotADirectoryError, match="file/wave"):
+        try_writing(tmp_path / "file/wave")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*new/store/wave'"):
+        try_writing(tmp_path / "new/store/wave")
+    assert names(tmp_path) == ["file"]
 
 
 def test_old_temporary_files_of_killed_writers_are_removed(tmp_path: Path) -> None:

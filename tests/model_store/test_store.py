@@ -280,6 +280,18 @@ def test_a_failed_publication_leaves_nothing(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in (tmp_path / "wave").iterdir()) == ["1", "2", "current"]
 
 
+def test_whether_a_model_can_be_published_is_tried_without_a_trace(tmp_path: Path) -> None:
+    ModelStore(tmp_path / "store").require_writable("wave")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"Not a directory: '.*file/wave'"):
+        ModelStore(tmp_path / "file").require_writable("wave")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/wave").symlink_to(tmp_path)
+    with pytest.raises(CorruptModel, match="leads out of the store"):
+        ModelStore(tmp_path / "store").require_writable("wave")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e5])
 def test_weights_that_are_not_finite_as_stored_are_refused(tmp_path: Path, value: float) -> None:
     broken = network("c3s1-4,R4,c3s1-3")

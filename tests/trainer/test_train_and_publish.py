@@ -1,10 +1,12 @@
+import errno
 import logging
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from model_store import open_store
+from model_store import ModelStore, StoreAway, StoreError, open_store
 from tests.trainer.samples import photographs, run_training, style_arguments, style_config, upscale_config
 from trainer.__main__ import main
 from trainer.errors import LossNetworkError, RunError, TrainerError
@@ -35,6 +37,40 @@ def test_a_run_that_exists_is_found_before_anything_is_loaded(tmp_path: Path) ->
         train_and_publish(absent.model_copy(update={"style_weight": 9.0}), Invocation(resume=True))
     with pytest.raises(RunError, match="holds no run to go on with"):
         train_and_publish(absent.model_copy(update={"run": tmp_path / "other"}), Invocation(resume=True))
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_a_store_that_cannot_be_written_is_found_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # of the cache
+    (tmp_path / "file").touch()
+    store = f"{prefix}{tmp_path}/file/models"
+    config = style_config(tmp_path, store=store, loss_network="nowhere.safetensors")
+    with pytest.raises((TrainerError, StoreAway), match=r"Not a directory|cannot be written"):
+        train_and_publish(config, Invocation())
+    assert not config.folder.exists()
+    run_training(style_config(tmp_path, store=store))
+    with pytest.raises((TrainerError, StoreAway), match=r"Not a directory|cannot be written"):
+        publish_run(config, Run(config.folder))
+
+
+@pytest.mark.parametrize("error", [StoreError("wave: weight has values"), OSError(errno.ENOSPC, "No space left")])
+def test_a_trained_state_that_cannot_be_published_is_kept_and_it_is_said_how_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    config = style_config(tmp_path)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ModelStore, "_publish_next", fail)
+    told = f"not published: {error}. The trained state is kept in {config.folder}: `pastiche-train publish --run "
+    with pytest.raises(RunError, match=re.escape(f"{told}{config.folder}` publishes it")):
+        train_and_publish(config, Invocation())
+    monkeypatch.undo()
+    assert open_store(config.store).names() == []
+    assert publish_run(config, Run(config.folder)).startswith("published wave@1 ")
 
 
 def test_a_training_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +118,14 @@ def test_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         ObjectStorage("gs://bucket/store")
     with pytest.raises(StoreError, match="nowhere://store is no store"):
         ObjectStorage("nowhere://store")
+
+
+def test_writing_is_tried_in_folders_alone(tmp_path: Path) -> None:
+    storage = ObjectStorage(f"file://{tmp_path}/store")
+    storage.try_writing("wave")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "store").touch()
+    with pytest.raises(NotADirectoryError, match="store/wave"):
+        storage.try_writing("wave")
+    ObjectStorage("memory://store").try_writing("wave")
+    assert ObjectStorage("memory://store").files() == []

@@ -204,6 +204,16 @@ def test_cache_is_bounded_and_what_is_leased_stays(bucket: Bucket, tmp_path: Pat
     del lease
 
 
+def test_whether_a_bucket_can_be_published_to_is_asked_without_a_trace(bucket: Bucket, tmp_path: Path) -> None:
+    opened(tmp_path).require_writable("wave")
+    assert ObjectStorage(URL, QUICK).files() == []
+    with pytest.raises(ReadOnlyStore, match="can only be read"):
+        opened(tmp_path, "https://127.0.0.1:9/models").require_writable("wave")
+    bucket.faults = [("/models/index.json", unavailable)] * 20
+    with pytest.raises(StoreAway, match="does not answer"):
+        opened(tmp_path).require_writable("wave")
+
+
 def test_mirrored_folder_is_a_store_of_a_web_server(tmp_path: Path) -> None:
     source = ModelStore(tmp_path / "models")
     publish(source, preview=b"png")
