@@ -1,6 +1,5 @@
 """The commands of `pastiche-train`: the options of each, and what it does."""
 
-import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +9,7 @@ from pydantic_settings import CliImplicitFlag
 
 from trainer.config import DEFAULT_STORE, AnswersConfig, StoreToRead, StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.data import random_exact_crop
-from trainer.errors import RunError, TrainerError
+from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, format_scores
 from trainer.hardware import Hardware
 from trainer.image_optimization.gatys import GatysConfig, optimize
@@ -116,13 +115,10 @@ class Publish(Command):
     run: Path = Field(description="folder of the run, such as runs/wave")
 
     def execute(self) -> str:
-        """Raises RunError where the folder holds no run."""
+        """Raises RunError where the folder holds no run, or a damaged one."""
         run = Run(self.run)
-        if not run.config_file.exists():
-            raise RunError(f"{self.run} holds no run; --run takes the folder of one, such as runs/wave")
-        fields = json.loads(run.config_file.read_text())
-        config_type = StyleConfig if "style_image" in fields else SuperResolutionConfig
-        return publish_run(config_type.model_validate(fields), run)
+        config_type = StyleConfig if "style_image" in run.options() else SuperResolutionConfig
+        return publish_run(run.config(config_type), run)
 
 
 class Evaluate(Command):

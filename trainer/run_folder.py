@@ -3,15 +3,16 @@
 import fcntl
 import io
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from model_store.durable import replace_file
@@ -19,6 +20,9 @@ from trainer.config import DESCRIPTIVE_OPTIONS, PATH_OPTIONS, RESUMABLE_OPTIONS
 from trainer.errors import RunError
 
 State = dict[str, Any]
+Config = TypeVar("Config", bound=BaseModel)
+
+_BACKUP = "put it back from a copy, or begin another run"
 
 
 class Run:
@@ -88,10 +92,42 @@ class Run:
         replace_file(self.state_file, content.getbuffer())
 
     def load(self) -> State:
-        """The saved state, on the CPU; no pickled code is executed. Raises RunError where there is none."""
+        """The saved state, on the CPU; no pickled code is executed. Raises RunError where there is no whole one."""
         self._require_state()
-        state: State = torch.load(self.state_file, map_location="cpu", weights_only=True)
-        return state
+        try:
+            state: Any = torch.load(self.state_file, map_location="cpu", weights_only=True)
+        except Exception as error:  # of zipfile, pickle or torch, by where the file is damaged
+            reason = str(error).partition("\n")[0] or "it ends too early"
+            raise RunError(f"{self.state_file} cannot be read: {reason}; {_BACKUP}") from error
+        if not isinstance(state, dict) or not {"step", "fingerprint"} <= state.keys():
+            raise RunError(f"{self.state_file} is no state of a run; {_BACKUP}")
+        return dict(state)
+
+    def options(self) -> dict[str, Any]:
+        """What config.json says. Raises RunError where there is none, or no whole one."""
+        try:
+            options = json.loads(self.config_file.read_bytes())
+        except FileNotFoundError as error:
+            raise RunError(f"{self.folder} holds no run; --run takes the folder of one, such as runs/wave") from error
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.config_file} cannot be read: {error}; {_BACKUP}") from error
+        if not isinstance(options, dict):
+            raise RunError(f"{self.config_file} holds no options of a run; {_BACKUP}")
+        return options
+
+    def config(self, config_type: type[Config]) -> Config:
+        """The options with which the run was begun; those that did not exist then get their defaults.
+
+        Raises RunError as `options`, and where they are none of that type.
+        """
+        try:
+            return config_type.model_validate_json(json.dumps(self.options()))
+        except ValidationError as error:
+            fault = error.errors()[0]
+            named = ".".join(map(str, fault["loc"]))
+            raise RunError(
+                f"{self.config_file} does not hold the options of such a run: {named}: {fault['msg']}"
+            ) from error
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Append a JSON line with `step` and the values to metrics.jsonl."""
@@ -106,8 +142,8 @@ class Run:
         """The name@version under which the state of a step was published last; empty where it was not."""
         if not self.published_file.exists():
             return ""
-        noted = json.loads(self.published_file.read_text())
-        return str(noted["label"]) if noted["step"] == step else ""
+        noted = _parse_line(self.published_file.read_bytes())
+        return str(noted["label"]) if noted.get("step") == step and "label" in noted else ""
 
     def preview(self, step: int, picture: Tensor) -> Path:
         """Write a picture, float RGB (3, H, W) in [0, 1], as preview-<step>.png; returns its path."""
@@ -147,9 +183,7 @@ class Run:
     def _require_same(self, config: BaseModel) -> None:
         if not self.config_file.exists():
             raise RunError(f"{self.folder} holds no run to go on with; start without --resume")
-        # options that did not exist when the run was begun get their defaults
-        begun = type(config).model_validate_json(self.config_file.read_text())
-        before, now = (options.model_dump(mode="json") for options in (begun, config))
+        before, now = (options.model_dump(mode="json") for options in (self.config(type(config)), config))
         may_differ = {*RESUMABLE_OPTIONS, *PATH_OPTIONS, *DESCRIPTIVE_OPTIONS}
         changed = [key for key in now if key not in may_differ and now[key] != before[key]]
         if changed:
@@ -157,10 +191,25 @@ class Run:
             raise RunError(f"{self.folder} was begun with other options: {changes}")
 
     def _keep_metrics_until(self, step: int) -> None:
-        """Remove the lines after `step`, and an incomplete last line: the steps after the saved state are repeated."""
-        lines = self.metrics_file.read_text().splitlines(keepends=True) if self.metrics_file.exists() else []
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        replace_file(self.metrics_file, "".join(kept).encode())
+        """Remove the lines after `step`, which are repeated, and what a crash has left of others."""
+        lines = self.metrics_file.read_bytes().split(b"\n")[:-1] if self.metrics_file.exists() else []
+        kept = [line + b"\n" for line in lines if _step_of(line) <= step]
+        replace_file(self.metrics_file, b"".join(kept))
+
+
+def _step_of(line: bytes) -> float:
+    """The step of a line of metrics.jsonl; infinite where it cannot be read."""
+    step = _parse_line(line).get("step")
+    return step if isinstance(step, int) else math.inf
+
+
+def _parse_line(line: bytes) -> dict[str, Any]:
+    """A JSON object; an empty one where it is none."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def png(picture: Tensor) -> bytes:

@@ -68,6 +68,16 @@ def test_publishing_needs_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "holds no run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["state.pt", "config.json"])
+def test_a_damaged_run_is_an_error_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert main(style_arguments(tmp_path)) == 0
+    (tmp_path / "run" / name).write_bytes(b"")
+    capsys.readouterr()
+    for arguments in (["publish", "--run", str(tmp_path / "run")], style_arguments(tmp_path, "--resume")):
+        assert main(arguments) == 1
+        assert f"error: {tmp_path}/run/{name} cannot be read: " in capsys.readouterr().err
+
+
 def test_what_several_processes_cannot_do_is_refused_before_they_meet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

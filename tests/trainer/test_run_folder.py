@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,67 @@ def test_a_resumed_run_does_not_repeat_its_metrics_and_remembers_its_options(tmp
     run_training(style_config(tmp_path, log_every=1, title="New"), resume=True)
     assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == [1, 2, 3, 4, 5, 6]
     assert json.loads(Run(tmp_path / "run").config_file.read_text())["title"] == "New"
+
+
+@pytest.mark.parametrize("size", [0, 100, 5000])
+def test_a_damaged_state_is_named(tmp_path: Path, size: int) -> None:
+    config = style_config(tmp_path)
+    run_training(config)
+    run = Run(config.folder)
+    run.state_file.write_bytes(run.state_file.read_bytes()[:size])
+    for read in (run.load, lambda: run_training(config, resume=True)):
+        with pytest.raises(RunError, match=r"run/state\.pt cannot be read: .+; put it back from a copy, or begin"):
+            read()
+
+
+@pytest.mark.parametrize("state", [[1, 2], {"step": 3}])
+def test_what_is_no_state_is_named(tmp_path: Path, state: object) -> None:
+    run = Run(tmp_path)
+    torch.save(state, run.state_file)
+    with pytest.raises(RunError, match=r"state\.pt is no state of a run"):
+        run.load()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "cannot be read: Expecting value"),
+        (b'{"name": "wa', "cannot be read: Unterminated string"),
+        (b"\0" * 100, "cannot be read: "),
+        (b"[]", "holds no options of a run"),
+        (b'{"name": "wave"}', "does not hold the options of such a run: content: Field required"),
+    ],
+)
+def test_damaged_options_are_named(tmp_path: Path, content: bytes, complaint: str) -> None:
+    config = style_config(tmp_path)
+    run_training(config)
+    run = Run(config.folder)
+    run.config_file.write_bytes(content)
+    with pytest.raises(RunError, match=re.escape(f"run/config.json {complaint}")):
+        run.config(type(config))
+    with pytest.raises(RunError, match=re.escape(f"run/config.json {complaint}")):
+        run_training(config, resume=True)
+
+
+@pytest.mark.parametrize("left", [b"\0" * 50 + b"\n", b'{"step": 2, "content": 0.\n', b"[4]\n", b"\xff\n{}\n", b'{"st'])
+def test_lines_that_a_crash_has_left_of_metrics_are_removed(tmp_path: Path, left: bytes) -> None:
+    config = style_config(tmp_path, log_every=1)
+    run_training(config)
+    run = Run(config.folder)
+    whole = run.metrics_file.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    run.metrics_file.write_bytes(b"".join([*lines[:2], left, *lines[2:]]) if left.endswith(b"\n") else whole + left)
+    run_training(style_config(tmp_path, log_every=1, steps=6), resume=True)
+    assert run.metrics_file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"step": 6}', b"\0"])
+def test_a_damaged_note_of_a_publication_is_none(tmp_path: Path, content: bytes) -> None:
+    run = Run(tmp_path)
+    run.note_published(6, "wave@1")
+    assert (run.published_as(6), run.published_as(5)) == ("wave@1", "")
+    run.published_file.write_bytes(content)
+    assert run.published_as(6) == ""
 
 
 def test_a_run_may_move(tmp_path: Path) -> None:

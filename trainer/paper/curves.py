@@ -167,7 +167,7 @@ def _weights(config: CurvesConfig, model: StoredModel, loss_network: LossNetwork
 def _finished(run: Run, config: OptimizationConfig) -> bool:
     if not (run.folder / "objective.csv").exists():
         return False
-    return bool(json.loads(run.config_file.read_text()) == json.loads(config.model_dump_json()))
+    return bool(run.options() == json.loads(config.model_dump_json()))
 
 
 def _rows(run: Run, steps: int) -> Iterator[Mapping[str, str]]:
