@@ -81,15 +81,15 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         if state is None:
             self.published_file.unlink(missing_ok=True)  # of an earlier run in this folder
-        replace_file(self.config_file, config.model_dump_json(indent=2).encode())
+        self._write(self.config_file, config.model_dump_json(indent=2).encode())
         self._keep_metrics_until(state["step"] if state else -1)
         return state
 
     def save(self, state: State) -> None:
-        """Replace the saved state atomically."""
+        """Replace the saved state atomically. Raises RunError, as all that write, where that is impossible."""
         content = io.BytesIO()
         torch.save(state, content)
-        replace_file(self.state_file, content.getbuffer())
+        self._write(self.state_file, content.getbuffer())
 
     def load(self) -> State:
         """The saved state, on the CPU; no pickled code is executed. Raises RunError where there is no whole one."""
@@ -131,12 +131,12 @@ class Run:
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Append a JSON line with `step` and the values to metrics.jsonl."""
-        with self.metrics_file.open("a") as file:
+        with self._writing(self.metrics_file), self.metrics_file.open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
     def note_published(self, step: int, label: str) -> None:
         """Remember that the state of a step was published as name@version."""
-        replace_file(self.published_file, json.dumps({"step": step, "label": label}).encode())
+        self._write(self.published_file, json.dumps({"step": step, "label": label}).encode())
 
     def published_as(self, step: int) -> str:
         """The name@version under which the state of a step was published last; empty where it was not."""
@@ -148,8 +148,12 @@ class Run:
     def preview(self, step: int, picture: Tensor) -> Path:
         """Write a picture, float RGB (3, H, W) in [0, 1], as preview-<step>.png; returns its path."""
         path = self.preview_file(step)
-        replace_file(path, png(picture))
+        self._write(path, png(picture))
         return path
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file of the run's result."""
+        self._write(self.folder / name, content)
 
     def preview_file(self, step: int) -> Path:
         """The file of the preview of a step."""
@@ -194,7 +198,22 @@ class Run:
         """Remove the lines after `step`, which are repeated, and what a crash has left of others."""
         lines = self.metrics_file.read_bytes().split(b"\n")[:-1] if self.metrics_file.exists() else []
         kept = [line + b"\n" for line in lines if _step_of(line) <= step]
-        replace_file(self.metrics_file, b"".join(kept))
+        self._write(self.metrics_file, b"".join(kept))
+
+    def _write(self, path: Path, content: bytes | memoryview) -> None:
+        with self._writing(path):
+            replace_file(path, content)
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[None]:
+        """Let an error of the block say what cannot be written, and how the run goes on."""
+        try:
+            yield
+        except OSError as error:
+            going_on = (
+                "; the same command with --resume goes on from the saved state" if self.state_file.exists() else ""
+            )
+            raise RunError(f"{path} cannot be written: {error.strerror or error}{going_on}") from error
 
 
 def _step_of(line: bytes) -> float:

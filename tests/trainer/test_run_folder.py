@@ -1,8 +1,11 @@
+import errno
 import io
 import json
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,6 +140,36 @@ def test_a_damaged_note_of_a_publication_is_none(tmp_path: Path, content: bytes)
     assert (run.published_as(6), run.published_as(5)) == ("wave@1", "")
     run.published_file.write_bytes(content)
     assert run.published_as(6) == ""
+
+
+def test_a_full_disk_is_named_with_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = Run(tmp_path)
+    advice = "; the same command with --resume goes on from the saved state"
+    state = {"step": 1, "fingerprint": "images"}
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(RunError, match=r"state\.pt cannot be written: No space left on device$"):
+            run.save(state)
+    run.save(state)
+    run.metrics_file.symlink_to("/dev/full")
+    with pytest.raises(RunError, match=rf"metrics\.jsonl cannot be written: No space left on device{advice}$"):
+        run.log(2, {"content": 1.0})
+    monkeypatch.setattr(os, "fsync", full)
+    writes: list[tuple[str, Callable[[], object]]] = [
+        ("state.pt", lambda: run.save(state)),
+        ("preview-000002.png", lambda: run.preview(2, torch.zeros(3, 2, 2))),
+        ("published.json", lambda: run.note_published(2, "wave@1")),
+        ("result.png", lambda: run.write("result.png", b"png")),
+        ("config.json", lambda: run.begin(StyleWeights(), "images", resume=False)),
+    ]
+    for name, write in writes:
+        if name == "config.json":
+            run.state_file.unlink()
+        with pytest.raises(RunError, match=f"{tmp_path}/{name} cannot be written: No space left on device"):
+            write()
 
 
 def test_a_run_may_move(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from tqdm import tqdm
 
-from model_store.durable import replace_file
 from trainer.config import Device
 from trainer.errors import Interrupted
 from trainer.hardware import Hardware
@@ -129,8 +128,8 @@ def _minimize(
                 run.save({"step": step, STATE_KEY: optimizer.state(), "fingerprint": fingerprint})
             if stopping:
                 raise Interrupted(f"interrupted at step {step}; the same command with --resume goes on from there")
-    replace_file(run.folder / "result.png", png(optimizer.point.image[0]))
-    replace_file(run.folder / "objective.csv", _csv(run).encode())
+    run.write("result.png", png(optimizer.point.image[0]))
+    run.write("objective.csv", _csv(run).encode())
     return optimizer.point
 
 
