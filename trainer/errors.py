@@ -31,3 +31,6 @@ class RankLost(TrainerError):
 
 class Interrupted(TrainerError):
     """The run was asked to stop, and its state is saved."""
+
+    exit_status = 130
+    """128 and the number of the signal; where it was no signal, that of Ctrl-C."""

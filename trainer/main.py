@@ -15,8 +15,8 @@ from trainer.errors import Interrupted, OptionError, TrainerError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and print what it says.
 
-    Returns 0 on success, 1 with `error: …` on stderr, 2 with that for a value that an option does not accept, 130 when
-    interrupted. Exits with 2 for what is no command line.
+    Returns 0 on success, 1 with `error: …` on stderr, 2 with that for a value that an option does not accept, 130 after
+    Ctrl-C and 143 after SIGTERM. Exits with 2 for what is no command line.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     try:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(printed)
     except Interrupted as error:
         print(error, file=sys.stderr)
-        return 130
+        return error.exit_status
     except (OptionError, ValidationError) as error:
         print(f"error: {explain(error) if isinstance(error, ValidationError) else error}", file=sys.stderr)
         return 2

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from trainer.errors import Interrupted
 from trainer.interruption import SIGNALS, interruption
 
 
@@ -32,6 +33,25 @@ def test_handlers_are_restored_where_the_run_fails() -> None:
     with pytest.raises(MemoryError), interruption():
         raise MemoryError
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_exit_status_tells_the_signal(number: signal.Signals) -> None:
+    with pytest.raises(Interrupted) as error, interruption() as stop_requested:
+        _stop(stop_requested, number)
+    assert error.value.exit_status == 128 + number
+
+
+def test_a_stop_without_a_signal_has_the_exit_status_of_ctrl_c() -> None:
+    with pytest.raises(Interrupted) as error, interruption():
+        raise Interrupted("asked for on the page")
+    assert error.value.exit_status == 130
+
+
+def _stop(stop_requested: threading.Event, number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+    assert stop_requested.wait(10)
+    raise Interrupted("stopped")
 
 
 def test_in_another_thread_nothing_is_installed() -> None:

@@ -56,17 +56,22 @@ def test_the_largest_seed_is_a_seed(tmp_path: Path) -> None:
     assert main(style_arguments(tmp_path, "--seed", str(2**64 - 1))) == 0
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_command_says_how_to_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    status: int,
 ) -> None:
     clip = torch.nn.utils.clip_grad_norm_
 
     def interrupting(parameters: Iterable[torch.Tensor], max_norm: float) -> torch.Tensor:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         return clip(parameters, max_norm)
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", interrupting)
-    assert main(style_arguments(tmp_path)) == 130
+    assert main(style_arguments(tmp_path)) == status
     captured = capsys.readouterr()
     assert "interrupted at step 1; the same command with --resume goes on from there" in captured.err
     assert captured.out == ""
