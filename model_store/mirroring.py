@@ -1,21 +1,33 @@
 """Copies a store to another place, such as a bucket or a folder that a web server serves."""
 
 from model_store.errors import StoreError
+from model_store.remote.location import local_folder
 from model_store.store import ModelStore
 
 
 def mirror(source: ModelStore, target: ModelStore) -> list[str]:
     """Add to `target` the versions of `source` that it lacks, then make the same ones current. Returns their labels.
 
-    Versions keep their numbers. Raises StoreError where both have different versions of one number; what `target` has
-    alone stays. An interrupted copy can be repeated.
+    Versions keep their numbers. Raises StoreError where both have different versions of one number, and where the copy
+    would lie in what is copied; what `target` has alone stays. An interrupted copy can be repeated.
     """
+    _require_outside(source, target)
     target.prepare_writing()
     added = [label for name in source.names() for label in _add_versions(source, target, name)]
     for name in source.names():
         if target.current(name) != source.current(name):
             target.promote(name, source.current(name))
     return added
+
+
+def _require_outside(source: ModelStore, target: ModelStore) -> None:
+    """The same folder is allowed: at a file:// URL it gets an index."""
+    inner, outer = local_folder(target.location), local_folder(source.location)
+    if inner and outer and outer in inner.parents:
+        raise StoreError(
+            f"{target.location} lies in the store {source.location}, which is not copied into itself; name a folder "
+            "outside of it"
+        )
 
 
 def _add_versions(source: ModelStore, target: ModelStore, name: str) -> list[str]:

@@ -31,3 +31,11 @@ def parse_location(text: str) -> Location:
 def split_locations(text: str) -> list[str]:
     """The parts of a list separated by colons, which those of a URL are not: models:s3://bucket/models."""
     return [part for part in _ENTRY.findall(text) if part]
+
+
+def local_folder(location: str) -> Path | None:
+    """The folder of this machine that a location names, also as a URL; None for any other place."""
+    scheme, separator, path = location.partition("://")
+    if not separator:
+        return Path(location).resolve()
+    return Path(path).resolve() if scheme.lower() in {"file", "local"} else None

@@ -196,17 +196,21 @@ def test_import_refuses_names_and_files_that_cannot_be(tmp_path: Path, capsys: p
 
 
 def test_mirror_copies_a_store_to_a_url_that_the_other_commands_take(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # of the cache
-    url = f"file://{tmp_path}/site"
+    outside = tmp_path_factory.mktemp("outside")
+    monkeypatch.setenv("HOME", str(outside / "home"))  # of the cache
+    url = f"file://{outside}/site"
     assert run(root, "mirror", url) == 0
     first = capsys.readouterr().out
     assert "added: none" not in first
     assert run(root, "mirror", url) == 0
     assert "added: none" in capsys.readouterr().out
     assert main(["--store", url, "verify"]) == 0
-    left = tmp_path / "site" / "wave" / "3" / "weights.safetensors"
+    left = outside / "site" / "wave" / "3" / "weights.safetensors"
     left.parent.mkdir()
     left.write_bytes(b"of a publisher that was killed")
     assert main(["--store", url, "prune", "--delete"]) == 0

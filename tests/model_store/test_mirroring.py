@@ -50,3 +50,19 @@ def test_interrupted_copy_is_completed_unless_the_file_is_another(tmp_path: Path
     memory.pipe_file("/copy/wave/1/weights.safetensors", b"other")
     with pytest.raises(StoreError, match="another wave/1/weights"):
         mirror(source, target)
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"])
+@pytest.mark.parametrize("inside", ["sub", "wave/copy", "link"])
+def test_a_store_is_not_copied_into_itself(tmp_path: Path, prefix: str, inside: str) -> None:
+    root = tmp_path / "store"
+    source = ModelStore(root)
+    source.publish(network("c3s1-4,c3s1-3"), Draft(name="wave", task="style"))
+    (tmp_path / "link").symlink_to(root / "sub")
+    before = sorted(root.rglob("*"))
+    place = tmp_path / "link" if inside == "link" else root / inside
+    with pytest.raises(StoreError, match=r"lies in the store .*, which is not copied into itself"):
+        mirror(source, open_store(f"file://{place}" if prefix else place, CacheSettings(tmp_path / "cache")))
+    assert sorted(root.rglob("*")) == before
+    beside = open_store(f"file://{root}s" if prefix else tmp_path / "stores", CacheSettings(tmp_path / "cache"))
+    assert mirror(source, beside) == ["wave@1"]

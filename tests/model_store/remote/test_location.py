@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.remote.location import is_url, parse_location, split_locations
+from model_store.remote.location import is_url, local_folder, parse_location, split_locations
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,10 @@ def test_secrets_in_urls_are_refused_without_repeating_them(url: str) -> None:
 
 def test_url_with_a_password_is_one_part_so_that_it_is_refused_as_a_whole() -> None:
     assert split_locations("a:https://user:secret@host:80/x:b") == ["a", "https://user:secret@host:80/x", "b"]
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}", "LOCAL://{}", "{}/x/.."])
+def test_folders_of_this_machine_are_known_also_by_their_urls(tmp_path: Path, form: str) -> None:
+    (tmp_path / "x").mkdir()
+    assert local_folder(form.format(tmp_path)) == tmp_path
+    assert local_folder("s3://bucket/models") is None
