@@ -226,6 +226,28 @@ class ModelStore:
         files = {_WEIGHTS: weights, _GOLDEN: pair} | ({} if preview is None else {_PREVIEW: preview})
         return self._publish_next(draft, stored, files)
 
+    def publish_once(self, network: Network, draft: Draft, preview: bytes | None = None) -> Manifest:
+        """As `publish`, but where the newest version has these weights and this provenance, it is that, made current.
+
+        So a publisher that was killed in the middle can be run again.
+        """
+        self.prepare_writing()
+        newest = self._newest(draft.name)
+        digest = _digest(_serialize(_to_storage_precision(network), draft.name))
+        if newest is None or (newest.digest, newest.provenance) != (digest, draft.provenance):
+            return self.publish(network, draft, preview)
+        if self.current(draft.name) != newest.version:
+            self.promote(draft.name, newest.version)
+        return newest
+
+    def _newest(self, name: str) -> Manifest | None:
+        """The manifest of the newest version; None where there is none, or a damaged one."""
+        versions = self.versions(name)
+        try:
+            return self.manifest(name, versions[-1]) if versions else None
+        except CorruptModel:
+            return None
+
     def files(self, name: str, version: int) -> dict[str, bytes]:
         """All files of a version by name, as they are stored. Raises CorruptModel where one cannot be read."""
         folder = self._folder(name, version, *STORED_FILES)

@@ -20,15 +20,17 @@ def require_store(config: TrainConfig) -> None:
         ) from error
 
 
-def publish(task: Task, config: TrainConfig, state: State) -> Manifest:
+def publish(task: Task, config: TrainConfig, state: State, *, once: bool = False) -> Manifest:
     """Publish the averaged network of a saved state into `config.store`, in its `served_form`; returns its manifest.
 
+    With `once`, not again where the newest version is this network: of a process that was killed before it said so.
     Raises RunError where the manifest would name other inputs than those of the training.
     """
     _require_same_inputs(task, config, state)
     served = served_form(task.network.spec, state["average"])
     draft = _with_origin(task.draft(served, state["step"], state["losses"]), state.get("warm_start", ""))
-    return open_store(config.store).publish(served, draft, preview=png(task.preview(served)))
+    store = open_store(config.store)
+    return (store.publish_once if once else store.publish)(served, draft, preview=png(task.preview(served)))
 
 
 def served_form(spec: NetworkSpec, weights: dict[str, Tensor]) -> TransformNetwork:

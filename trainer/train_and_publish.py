@@ -57,7 +57,7 @@ def train_and_publish(config: TrainConfig, invocation: Invocation) -> str:
         stack.enter_context(_shown(monitor, run, config, listener))
         with joined(hardware.device):
             train(task, config, run, resume=invocation.resume, monitor=monitor, ranks=ranks)
-        result = _finish(task, config, run, monitor)
+        result = _finish(task, config, run, monitor, resumed=invocation.resume)
         monitor.end(result)
     return result
 
@@ -81,7 +81,7 @@ def _train_along(config: TrainConfig, invocation: Invocation, hardware: Hardware
     return ""
 
 
-def _finish(task: Task, config: TrainConfig, run: Run, monitor: TrainingMonitor) -> str:
+def _finish(task: Task, config: TrainConfig, run: Run, monitor: TrainingMonitor, *, resumed: bool) -> str:
     """Publish the last state, unless that was done: before a resumption, or by request after the last step.
 
     Raises RunError, which says how to publish it later, where that is impossible.
@@ -90,7 +90,7 @@ def _finish(task: Task, config: TrainConfig, run: Run, monitor: TrainingMonitor)
     if label:
         return f"the run was finished, and published as {label}; `publish --run {run.folder}` publishes it again"
     try:
-        manifest = _publish(task, config, run)
+        manifest = _publish(task, config, run, once=resumed)
     except (StoreError, TrainerError, OSError) as error:
         later = f"`pastiche-train publish --run {run.folder}` publishes it"
         raise RunError(f"not published: {error}. The trained state is kept in {run.folder}: {later}") from error
@@ -98,9 +98,9 @@ def _finish(task: Task, config: TrainConfig, run: Run, monitor: TrainingMonitor)
     return _describe(manifest, config)
 
 
-def _publish(task: Task, config: TrainConfig, run: Run) -> Manifest:
+def _publish(task: Task, config: TrainConfig, run: Run, *, once: bool = False) -> Manifest:
     state = run.load()
-    manifest = publish(task, config, state)
+    manifest = publish(task, config, state, once=once)
     run.note_published(state["step"], manifest.label)
     return manifest
 

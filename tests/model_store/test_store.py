@@ -271,6 +271,21 @@ def test_verify_recomputes_the_golden_output(tmp_path: Path) -> None:
         store.verify("wave")
 
 
+def test_what_is_published_once_is_the_newest_version_with_its_weights_and_provenance(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    own, other = draft(), draft().model_copy(update={"provenance": Provenance(data="others", losses={"tv": 0.1})})
+    assert store.publish_once(network(), own).version == 1
+    assert store.publish_once(network(), own) == store.manifest("wave", 1)
+    assert store.publish_once(network(), other).version == 2
+    store.promote("wave", 1)
+    assert store.publish_once(network(), other).version == 2
+    assert (store.versions("wave"), store.current("wave")) == ([1, 2], 2)
+    assert store.publish_once(network(seed=1), other).version == 3
+    assert store.publish_once(network(), own).version == 4  # older versions do not count
+    (tmp_path / "wave/4/manifest.json").write_bytes(b"")
+    assert store.publish_once(network(), own).version == 5
+
+
 def test_a_failed_publication_leaves_nothing(tmp_path: Path) -> None:
     store = published(tmp_path, "wave")
     (tmp_path / "wave/2").write_text("in the way")

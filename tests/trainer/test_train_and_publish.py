@@ -108,6 +108,29 @@ def test_weights_published_by_request_after_the_last_step_are_not_published_agai
     assert open_store(config.store).versions("wave") == [1]
 
 
+@pytest.mark.parametrize("killed_in", [(ModelStore, "promote"), (Run, "note_published")])
+def test_a_network_is_not_published_again_that_was_when_the_process_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: tuple[type, str]
+) -> None:
+    earlier = style_config(tmp_path, run=tmp_path / "earlier", steps=1)
+    train_and_publish(earlier, Invocation())
+    store = open_store(earlier.store)
+    store.promote("wave", 1)
+    config = style_config(tmp_path)
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*killed_in, kill)
+        with pytest.raises(KeyboardInterrupt):
+            train_and_publish(config, Invocation())
+    assert store.versions("wave") == [1, 2]
+    assert train_and_publish(config, Invocation(resume=True)).startswith("published wave@2 (sha256:")
+    assert (store.versions("wave"), store.current("wave")) == ([1, 2], 2)
+    assert "published as wave@2" in train_and_publish(config, Invocation(resume=True))
+
+
 def test_figures_of_the_validation_images_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = photographs(tmp_path / "Set5", count=1)
     config = upscale_config(tmp_path, steps=1, validation=photos)

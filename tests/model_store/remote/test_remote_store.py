@@ -204,6 +204,13 @@ def test_cache_is_bounded_and_what_is_leased_stays(bucket: Bucket, tmp_path: Pat
     del lease
 
 
+def test_what_a_killed_publisher_has_published_is_not_published_again(bucket: Bucket, tmp_path: Path) -> None:
+    built, draft = network("c3s1-4,R4,c3s1-3"), Draft(name="wave", task="style")
+    manifest = opened(tmp_path / "one").publish_once(built, draft)
+    assert opened(tmp_path / "two").publish_once(built, draft) == manifest
+    assert opened(tmp_path / "two").versions("wave") == [1]
+
+
 def test_whether_a_bucket_can_be_published_to_is_asked_without_a_trace(bucket: Bucket, tmp_path: Path) -> None:
     opened(tmp_path).require_writable("wave")
     assert ObjectStorage(URL, QUICK).files() == []
