@@ -5,6 +5,7 @@ are elsewhere waits for them to come back, and nobody else does.
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,6 +17,8 @@ from typing import Protocol
 from weakref import WeakSet
 
 from service.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
 
 SMOOTHING = 0.7
 """Weight of the known time of loads against that of a new one."""
@@ -100,6 +103,7 @@ class Residency:
         """What is being loaded or waits for that."""
         self._making_room = asyncio.Lock()
         """Room is made for one after another, so that large weights do not wait for ever behind small ones."""
+        self._room_tasks: set[asyncio.Task[None]] = set()
         self._released = asyncio.Event()
         for place in (Place.HOST, Place.DISK):
             metrics.weight_loads.labels(place)
@@ -125,7 +129,7 @@ class Residency:
         """
         try:
             with self._used(weights):
-                await self._make_room(0)
+                await asyncio.shield(self._room_task())
         except BaseException:
             self.forget(weights)
             raise
@@ -146,7 +150,7 @@ class Residency:
         is_new = weights not in self._residents
         with self._used(weights) as resident:
             if is_new:
-                await self._make_room(0)
+                await asyncio.shield(self._room_task())
             while resident.place is not Place.DEVICE or resident.moving:
                 await asyncio.shield(self._load_task(resident))
             yield
@@ -203,9 +207,22 @@ class Residency:
         self._metrics.weight_loads.labels(source).inc()
         self._load_times.observe(source, self._clock() - began)
 
-    async def _make_room(self, size: int) -> None:
+    def _room_task(self) -> asyncio.Task[None]:
+        """Evicts what is beyond the limit. It goes on where its caller leaves: a thread may be moving weights."""
+        task = asyncio.create_task(self._make_room())
+        self._room_tasks.add(task)
+        task.add_done_callback(self._on_room_made)
+        return task
+
+    def _on_room_made(self, task: asyncio.Task[None]) -> None:
+        self._room_tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.warning("weights could not leave the device", exc_info=error)
+
+    async def _make_room(self) -> None:
         async with self._making_room:
-            await self._evict_for(size)
+            await self._evict_for(0)
 
     async def _evict_for(self, size: int) -> None:
         """Make room for `size` bytes on the device. What is larger than the limit goes there alone."""

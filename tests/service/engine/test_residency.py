@@ -162,6 +162,25 @@ def test_client_that_leaves_leaves_the_load_to_others() -> None:
     run(scenario)
 
 
+def test_who_leaves_while_room_is_made_leaves_the_eviction_to_go_on() -> None:
+    async def scenario(residency: Residency) -> None:
+        victim, old = Style("victim"), Style("old")
+        await residency.add(victim)
+        for begin in (residency.add(old), use(residency, old)):
+            victim.may_move.clear()
+            leaving = asyncio.create_task(begin)
+            await settle()
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+            victim.may_move.set()
+            await settle()
+            assert (victim.place, residency.held(Place.DEVICE)) == (Place.DISK, 0)
+            await use(residency, victim)
+        assert victim.moves == [Place.DISK, Place.DEVICE] * 2
+
+    run(scenario, device=1)
+
+
 def test_weights_that_are_asked_for_while_they_leave_come_back() -> None:
     async def scenario(residency: Residency) -> None:
         a, b, c = Style("a"), Style("b"), Style("c", place=Place.DISK)
