@@ -7,7 +7,7 @@ are elsewhere waits for them to come back, and nobody else does.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -128,8 +128,8 @@ class Residency:
         Raises whatever made that fail, and then they are not counted.
         """
         try:
-            with self._used(weights):
-                await asyncio.shield(self._room_task())
+            self._counted(weights)
+            await asyncio.shield(self._room_task(self._make_room_for(weights)))
         except BaseException:
             self.forget(weights)
             raise
@@ -145,12 +145,13 @@ class Residency:
     async def hold(self, weights: Weights) -> AsyncIterator[None]:
         """For the length of the block the weights are on the device; waits until they are.
 
+        Those that are not counted are from then on, and others leave for them meanwhile.
         Raises whatever made a load fail. A caller that is cancelled leaves the load to others.
         """
         is_new = weights not in self._residents
         with self._used(weights) as resident:
             if is_new:
-                await asyncio.shield(self._room_task())
+                self._room_task(self._make_room())
             while resident.place is not Place.DEVICE or resident.moving:
                 await asyncio.shield(self._load_task(resident))
             yield
@@ -158,16 +159,20 @@ class Residency:
     @contextmanager
     def _used(self, weights: Weights) -> Iterator[_Resident]:
         """They are counted, and leave for nobody else, for the length of the block."""
-        if weights not in self._residents:
-            self._residents[weights] = _Resident(weights)
-            self._count(weights.place, weights.bytes)
-        self._residents.move_to_end(weights)
-        resident = self._residents[weights]
+        resident = self._counted(weights)
         resident.holders += 1
         try:
             yield resident
         finally:
             self._release(resident)
+
+    def _counted(self, weights: Weights) -> _Resident:
+        """Now the most recently used ones."""
+        if weights not in self._residents:
+            self._residents[weights] = _Resident(weights)
+            self._count(weights.place, weights.bytes)
+        self._residents.move_to_end(weights)
+        return self._residents[weights]
 
     def _release(self, resident: _Resident) -> None:
         resident.holders -= 1
@@ -207,9 +212,12 @@ class Residency:
         self._metrics.weight_loads.labels(source).inc()
         self._load_times.observe(source, self._clock() - began)
 
-    def _room_task(self) -> asyncio.Task[None]:
-        """Evicts what is beyond the limit. It goes on where its caller leaves: a thread may be moving weights."""
-        task = asyncio.create_task(self._make_room())
+    def _room_task(self, making: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """It goes on where its caller leaves, as a thread may be moving weights.
+
+        Who holds weights does not wait for it: a load may wait for them, and keep others from making room.
+        """
+        task = asyncio.create_task(making)
         self._room_tasks.add(task)
         task.add_done_callback(self._on_room_made)
         return task
@@ -221,8 +229,16 @@ class Residency:
             logger.warning("weights could not leave the device", exc_info=error)
 
     async def _make_room(self) -> None:
+        """Evict what is beyond the limit."""
         async with self._making_room:
             await self._evict_for(0)
+
+    async def _make_room_for(self, weights: Weights) -> None:
+        """The same, but not by their leaving."""
+        async with self._making_room:
+            if weights in self._residents:
+                with self._used(weights):
+                    await self._evict_for(0)
 
     async def _evict_for(self, size: int) -> None:
         """Make room for `size` bytes on the device. What is larger than the limit goes there alone."""

@@ -1,6 +1,6 @@
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 
 import pytest
@@ -120,6 +120,47 @@ def test_what_is_in_use_stays_and_who_needs_its_room_waits() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("begin", [Residency.add, use])
+def test_load_that_waits_for_room_goes_on_when_new_weights_come(
+    begin: Callable[[Residency, Style], Coroutine[None, None, None]],
+) -> None:
+    async def scenario(residency: Residency) -> None:
+        running, cold, new = Style("running"), Style("cold", place=Place.DISK), Style("new")
+        done = asyncio.Event()
+        tasks = [asyncio.create_task(hold_until(residency, running, done))]
+        for coming in (use(residency, cold), begin(residency, new)):
+            await settle()
+            tasks.append(asyncio.create_task(coming))
+        await settle()
+        assert cold.moves == []
+        done.set()
+        await settle()
+        assert all(task.done() for task in tasks)
+        assert cold.moves[0] is Place.DEVICE
+        assert residency.held(Place.DEVICE) <= 1
+
+    run(scenario, device=1)
+
+
+def test_weights_that_are_new_are_used_while_others_leave_for_them() -> None:
+    async def scenario(residency: Residency) -> None:
+        victim, new = Style("victim"), Style("new")
+        await residency.add(victim)
+        victim.may_move.clear()
+        done = asyncio.Event()
+        using = asyncio.create_task(hold_until(residency, new, done))
+        await settle()
+        done.set()
+        await settle()
+        assert using.done()
+        assert (new.moves, victim.moves) == ([], [])
+        victim.may_move.set()
+        await settle()
+        assert victim.moves == [Place.DISK]
+
+    run(scenario, device=1)
+
+
 def test_what_is_larger_than_the_limit_is_used_alone() -> None:
     async def scenario(residency: Residency) -> None:
         small, large = Style("small"), Style("large", 10, Place.DISK)
@@ -127,6 +168,16 @@ def test_what_is_larger_than_the_limit_is_used_alone() -> None:
             await residency.add(each)
         await use(residency, large, small)
         assert (small.place, large.place) == (Place.DEVICE, Place.DISK)
+
+    run(scenario)
+
+
+def test_what_is_larger_than_the_limit_stays_when_it_is_added() -> None:
+    async def scenario(residency: Residency) -> None:
+        small, large = Style("small"), Style("large", 10)
+        for each in (small, large):
+            await residency.add(each)
+        assert (small.place, large.place) == (Place.DISK, Place.DEVICE)
 
     run(scenario)
 
@@ -166,7 +217,7 @@ def test_who_leaves_while_room_is_made_leaves_the_eviction_to_go_on() -> None:
     async def scenario(residency: Residency) -> None:
         victim, old = Style("victim"), Style("old")
         await residency.add(victim)
-        for begin in (residency.add(old), use(residency, old)):
+        for begin in (residency.add(old), hold_until(residency, old, asyncio.Event())):
             victim.may_move.clear()
             leaving = asyncio.create_task(begin)
             await settle()
@@ -275,10 +326,14 @@ def test_weights_that_are_forgotten_while_room_is_made_for_them_can_be_used() ->
         first, second = styles("ab")
         await residency.add(first)
         first.may_move.clear()
-        using = asyncio.create_task(use(residency, second))
+        done = asyncio.Event()
+        using = asyncio.create_task(hold_until(residency, second, done))
         await settle()
         residency.forget(second)
         first.may_move.set()
+        await settle()
+        assert (residency.held(Place.DEVICE), second.moves) == (1, [])
+        done.set()
         await using
         assert residency.held(Place.DEVICE) == 0
 
