@@ -1,8 +1,19 @@
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
+import pytest
 
+from service.errors import DeadlineExceeded, Overloaded, ServiceError
+from service.pipeline import coalescing
+from service.pipeline.coalescing import RequestCoalescer
+from service.pipeline.resolve import Timeout
+from service.pipeline.trace import Trace
+from service.telemetry.metrics import Metrics
 from tests.service.http.routes.test_images import leaving
 from tests.service.imaging.images import file, photo
 from tests.service.live import Live, held, publish, serving, wait_for
@@ -11,6 +22,61 @@ from tests.service.live import Live, held, publish, serving, wait_for
 def post(live: Live, content: bytes, query: str = "", **headers: str) -> httpx.Response:
     """A client of its own, so that several can wait at the same time."""
     return httpx.post(f"{live.url}/v1/stylize/wave{query}", content=content, headers=headers, timeout=60)
+
+
+class Pipeline:
+    """Runs wait, and then fail with what `fail` was called with."""
+
+    def __init__(self) -> None:
+        self.runs: list[asyncio.Future[Any]] = []
+
+    async def run(self, _request: object, _image: bytes, trace: Trace) -> Any:
+        future = asyncio.get_running_loop().create_future()
+        self.runs.append(future)
+        trace.inferences.append(future)  # type: ignore[arg-type]
+        return await future
+
+    async def fail(self, error: ServiceError) -> None:
+        self.runs[-1].set_exception(error)
+        await settle()
+
+
+class Clients:
+    """Of one image, each with a timeout of its own."""
+
+    def __init__(self) -> None:
+        self.pipeline = Pipeline()
+        self._coalescer = RequestCoalescer(self.pipeline, "build", Metrics())  # type: ignore[arg-type]
+
+    async def ask(self, *timeouts: Timeout) -> list[asyncio.Task[Any]]:
+        tasks = [asyncio.create_task(self._ask(patience)) for patience in timeouts]
+        await settle()
+        return tasks
+
+    async def _ask(self, patience: Timeout) -> None:
+        model = SimpleNamespace(name="wave", manifest=SimpleNamespace(version=1))
+        trace = Trace("id")
+        try:
+            await self._coalescer.run(SimpleNamespace(timeout=patience, model=model), b"", trace)  # type: ignore[arg-type]
+        finally:
+            assert len(trace.inferences) == 1
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def with_clients(monkeypatch: pytest.MonkeyPatch, scenario: Callable[[Clients], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await scenario(Clients())
+
+    monkeypatch.setattr(coalescing, "request_fingerprint", lambda *_: "equal")
+    asyncio.run(main())
+
+
+def errors(tasks: Sequence[asyncio.Task[Any]]) -> list[BaseException | None]:
+    return [task.exception() for task in tasks]
 
 
 def coalesced(live: Live, count: int) -> None:
@@ -97,3 +163,73 @@ def test_coalescing_can_be_switched_off(tmp_path: Path) -> None:
             wait_for(lambda: live.metric("pastiche_admitted_requests"), lambda admitted: admitted == 2)
         assert answers[0].result().content == answers[1].result().content
         assert live.metric("pastiche_batch_size_count") == 2
+
+
+@pytest.mark.parametrize("timeout", [Timeout(60, named=1e-3), Timeout(1e-3)], ids=["named", "default"])
+def test_request_that_joined_another_one_waits_no_longer_than_its_timeout(
+    monkeypatch: pytest.MonkeyPatch, timeout: Timeout
+) -> None:
+    async def scenario(clients: Clients) -> None:
+        (patient,) = await clients.ask(Timeout(60))
+        (joined,) = await clients.ask(timeout)
+        with pytest.raises(DeadlineExceeded):
+            await asyncio.wait_for(joined, 10)
+        assert not patient.done()
+        assert len(clients.pipeline.runs) == 1
+        patient.cancel()
+
+    with_clients(monkeypatch, scenario)
+
+
+@pytest.mark.parametrize("error", [Overloaded("full", retry_after=1), DeadlineExceeded("late")])
+@pytest.mark.parametrize("named", [None, 60.0])
+def test_equal_requests_fail_together(
+    monkeypatch: pytest.MonkeyPatch, error: ServiceError, named: float | None
+) -> None:
+    async def scenario(clients: Clients) -> None:
+        tasks = [task for _ in range(5) for task in await clients.ask(Timeout(60, named))]
+        await clients.pipeline.fail(error)
+        assert all(task.done() for task in tasks)
+        assert errors(tasks) == [error] * 5
+        assert len(clients.pipeline.runs) == 1
+
+    with_clients(monkeypatch, scenario)
+
+
+@pytest.mark.parametrize(
+    ("error", "hurried", "patient"),
+    [
+        (DeadlineExceeded("late"), Timeout(60, named=5), Timeout(60)),
+        (DeadlineExceeded("late"), Timeout(60, named=5), Timeout(60, named=20)),
+        (Overloaded("full", retry_after=1), Timeout(60, named=5), Timeout(60)),
+        (Overloaded("it would leave", retry_after=1), Timeout(60, grace=500), Timeout(60, named=20)),
+        (Overloaded("full", retry_after=1), Timeout(60), Timeout(60, admitted_before=True)),
+    ],
+)
+def test_requests_that_may_fare_better_begin_one_run_more(
+    monkeypatch: pytest.MonkeyPatch, error: ServiceError, hurried: Timeout, patient: Timeout
+) -> None:
+    async def scenario(clients: Clients) -> None:
+        (first,) = await clients.ask(hurried)
+        others = await clients.ask(patient, patient, patient)
+        await clients.pipeline.fail(error)
+        assert errors([first]) == [error]
+        assert not any(task.done() for task in others)
+        assert len(clients.pipeline.runs) == 2
+        await clients.pipeline.fail(error)
+        assert errors(others) == [error] * 3
+        assert len(clients.pipeline.runs) == 2
+
+    with_clients(monkeypatch, scenario)
+
+
+def test_run_after_another_one_gets_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(clients: Clients) -> None:
+        await clients.ask(Timeout(60, named=0.1))
+        (patient,) = await clients.ask(Timeout(0.2))
+        await clients.pipeline.fail(DeadlineExceeded("late"))
+        with pytest.raises(DeadlineExceeded, match=r"not ready in 0\.2 s"):
+            await patient
+        assert clients.pipeline.runs[-1].done()
+
+    with_clients(monkeypatch, scenario)
