@@ -254,8 +254,19 @@ class Residency:
     async def _evict(self, victim: _Resident) -> None:
         with self._moving(victim):
             target = await self._place_for_evicted(victim.weights.bytes)
-            await self._move(victim, target)
-        self._metrics.weight_evictions.labels(target).inc()
+            reached = await self._move_away(victim, target)
+        self._metrics.weight_evictions.labels(reached).inc()
+
+    async def _move_away(self, victim: _Resident, target: Place) -> Place:
+        """Where it went: to the disk, where the host has no memory for it."""
+        if target is Place.HOST:
+            try:
+                await self._move(victim, Place.HOST)
+                return Place.HOST
+            except Exception:
+                logger.warning("weights could not move to the host, and go to the disk", exc_info=True)
+        await self._move(victim, Place.DISK)
+        return Place.DISK
 
     async def _place_for_evicted(self, size: int) -> Place:
         """The host, where others make room for so many bytes, or else the disk."""

@@ -18,11 +18,14 @@ class Style:
         self.may_move = asyncio.Event()
         self.may_move.set()
         self.fault: Exception | None = None
+        self.unreachable: Place | None = None
 
     async def move(self, place: Place) -> None:
         await self.may_move.wait()
         if self.fault is not None:
             raise self.fault
+        if place is self.unreachable:
+            raise OSError(f"no room on the {place}")
         self.moves.append(place)
         self.place = place
 
@@ -84,6 +87,18 @@ def test_without_room_on_the_host_weights_go_to_the_disk() -> None:
         assert (a.moves, residency.held(Place.DEVICE)) == ([Place.DISK], 2)
 
     run(scenario)
+
+
+def test_weights_that_cannot_move_to_the_host_go_to_the_disk() -> None:
+    async def scenario(residency: Residency) -> None:
+        victim, cold = Style("victim"), Style("cold", place=Place.DISK)
+        await residency.add(victim)
+        victim.unreachable = Place.HOST
+        await use(residency, cold)
+        assert victim.moves == [Place.DISK]
+        assert (residency.held(Place.DEVICE), residency.held(Place.HOST)) == (1, 0)
+
+    run(scenario, device=1, host=1)
 
 
 def test_cold_style_waits_for_its_load_and_others_go_on() -> None:
