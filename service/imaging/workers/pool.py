@@ -38,7 +38,7 @@ class _Run:
 
     task: CodecTask
     worker: WorkerProcess | None = None
-    """None while it starts."""
+    """None while it starts, and when it is given back."""
     has_slot: bool = True
     abandoned: bool = False
     """Whether nobody waits for it any more."""
@@ -136,13 +136,14 @@ class WorkerPool:
         try:
             if self._closed:
                 raise Draining
-            run.worker = await self._take_worker(low_priority=run.task.budget.is_long)
+            worker = run.worker = await self._take_worker(low_priority=run.task.budget.is_long)
             try:
                 if run.abandoned:  # while the worker started
                     raise Draining
-                return await self._perform_in(run.worker, run)
+                return await self._perform_in(worker, run)
             finally:
-                await self._give_back(run.worker)
+                run.worker = None
+                await self._give_back(worker)
         finally:
             if run.has_slot:
                 self._slots.release(is_small=run.task.budget.is_small)

@@ -33,6 +33,7 @@ class WorkerProcess:
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[TaskOutcome | None] = self._loop.create_future()
         self.alive = True
+        """Whether it may be given a task."""
         self.low_priority = False
         """Whether other processes run before it; for ever, once it has."""
         self._exit_code: asyncio.Future[int | None] | None = None
@@ -65,13 +66,16 @@ class WorkerProcess:
     def lower_priority(self) -> None:
         """Let other processes run before it."""
         self.low_priority = True
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, self.pid, LOW_PRIORITY)
+        if not self._is_awaited:
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self.pid, LOW_PRIORITY)
 
     def kill(self) -> None:
-        """End it in the middle of its task."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        """End it in the middle of its task, after which it gets no other one."""
+        self.alive = False
+        if not self._is_awaited:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     async def end(self) -> int | None:
         """Wait for its end, and return its exit code; it must have no task, or be dead."""
@@ -80,9 +84,14 @@ class WorkerProcess:
             self._exit_code = asyncio.ensure_future(asyncio.to_thread(self._launcher.wait, self.pid))
         return await asyncio.shield(self._exit_code)
 
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether its end is waited for: its process id may then be that of another process."""
+        return self._exit_code is not None
+
     def _close(self) -> None:
-        if self.alive:
-            self.alive = False
+        self.alive = False
+        if self._connection.fileno() >= 0:
             self._loop.remove_reader(self._connection)
             self._connection.close()
 

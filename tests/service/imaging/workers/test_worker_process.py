@@ -63,6 +63,21 @@ def test_priority_is_lowered() -> None:
     with_worker(scenario)
 
 
+def test_process_id_is_not_used_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may have given it to another process."""
+    used: list[int] = []
+
+    async def scenario(worker: WorkerProcess) -> None:
+        await worker.end()
+        monkeypatch.setattr(os, "kill", lambda pid, _signal: used.append(pid))
+        monkeypatch.setattr(os, "setpriority", lambda _which, pid, _priority: used.append(pid))
+        worker.kill()
+        worker.lower_priority()
+        assert used == []
+
+    with_worker(scenario)
+
+
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 @pytest.mark.parametrize("buffer", [4096, 2**20])
 def test_messages_arrive_whatever_the_buffers_of_the_sockets_hold(
