@@ -79,8 +79,10 @@ class WorkerProcess:
 
     async def end(self) -> int | None:
         """Wait for its end, and return its exit code; it must have no task, or be dead."""
-        self._close()
+        self.alive = False
         if self._exit_code is None:
+            self._loop.remove_reader(self._connection)
+            self._connection.close()
             self._exit_code = asyncio.ensure_future(asyncio.to_thread(self._launcher.wait, self.pid))
         return await asyncio.shield(self._exit_code)
 
@@ -89,23 +91,18 @@ class WorkerProcess:
         """Whether its end is waited for: its process id may then be that of another process."""
         return self._exit_code is not None
 
-    def _close(self) -> None:
-        self.alive = False
-        if self._connection.fileno() >= 0:
-            self._loop.remove_reader(self._connection)
-            self._connection.close()
-
     def _on_readable(self) -> None:
-        """Take an answer, or the end of the process."""
+        """Take an answer, or the end of the process. `end` closes the connection: a thread may be writing to it."""
         try:
             outcome = receive(self._connection)
         except Exception as error:  # noqa: BLE001 # whoever waits gets it
             self.kill()
-            self._close()
+            self._loop.remove_reader(self._connection)
             if not self._answer.done():
                 self._answer.set_exception(error)
             return
         if outcome is None:
-            self._close()
+            self.alive = False
+            self._loop.remove_reader(self._connection)
         if not self._answer.done():
             self._answer.set_result(outcome)

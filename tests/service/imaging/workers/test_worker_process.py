@@ -2,6 +2,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -42,6 +43,27 @@ def test_death_is_told_with_its_exit_code() -> None:
                 await worker.perform(task)
             assert death.value.exit_code == -signal.SIGBUS
         assert not worker.alive
+
+    with_worker(scenario)
+
+
+class DeathWhileSent:
+    """An argument whose worker is killed when it is written, by the thread that writes it."""
+
+    def __init__(self, worker: WorkerProcess) -> None:
+        self._worker = worker
+
+    def __reduce__(self) -> tuple[type[int], tuple[()]]:
+        os.kill(self._worker.pid, signal.SIGKILL)
+        while self._worker.alive:
+            time.sleep(0.001)
+        return int, ()
+
+
+def test_death_while_a_task_is_sent_is_a_death() -> None:
+    async def scenario(worker: WorkerProcess) -> None:
+        with pytest.raises(WorkerDied, match="ended with -9"):
+            await worker.perform(CodecTask(abs, (DeathWhileSent(worker),), LARGE))
 
     with_worker(scenario)
 
