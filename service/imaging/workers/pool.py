@@ -40,6 +40,8 @@ class _Run:
     worker: WorkerProcess | None = None
     """None while it starts, and when it is given back."""
     has_slot: bool = True
+    set_aside: asyncio.TimerHandle | None = None
+    """Due when it is long."""
     abandoned: bool = False
     """Whether nobody waits for it any more."""
 
@@ -145,34 +147,40 @@ class WorkerPool:
                 run.worker = None
                 await self._give_back(worker)
         finally:
-            if run.has_slot:
-                self._slots.release(is_small=run.task.budget.is_small)
+            self._free_slot(run)
 
     async def _perform_in(self, worker: WorkerProcess, run: _Run) -> TaskOutcome:
-        timer = asyncio.get_running_loop().call_later(self._timeouts.long_task, self._set_aside, worker, run)
+        self._set_aside_later(worker, run)
         try:
             return await worker.perform(run.task)
         except WorkerDied as death:
             self._on_death("abandoned" if run.abandoned else _reason(death.exit_code))
             raise
         finally:
-            timer.cancel()
+            if run.set_aside is not None:
+                run.set_aside.cancel()
 
     async def _give_back(self, worker: WorkerProcess) -> None:
         """The worker serves on, for tasks of its priority."""
         if not (worker.alive and not self._closed and self._idle.keep(worker)):
             await worker.end()
 
+    def _set_aside_later(self, worker: WorkerProcess, run: _Run) -> None:
+        seconds = self._timeouts.long_task
+        run.set_aside = asyncio.get_running_loop().call_later(seconds, self._set_aside, worker, run)
+
     def _set_aside(self, worker: WorkerProcess, run: _Run) -> None:
         """Let another task run beside one that is long, if not too many are."""
-        if run not in self._runs.values():
-            return
         if sum(not other.has_slot for other in self._runs.values()) < self._most_long_runs:
-            run.has_slot = False
             worker.lower_priority()
-            self._slots.release(is_small=run.task.budget.is_small)
+            self._free_slot(run)
         else:
-            asyncio.get_running_loop().call_later(self._timeouts.long_task, self._set_aside, worker, run)
+            self._set_aside_later(worker, run)
+
+    def _free_slot(self, run: _Run) -> None:
+        if run.has_slot:
+            run.has_slot = False
+            self._slots.release(is_small=run.task.budget.is_small)
 
     def _abandon(self, performing: asyncio.Task[TaskOutcome]) -> None:
         if run := self._runs.get(performing):

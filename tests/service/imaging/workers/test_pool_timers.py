@@ -38,6 +38,8 @@ def played(scenario: Callable[[WorkerPool, PlayedLauncher], Awaitable[None]], ti
         pool = WorkerPool(1, launcher, timeouts=timeouts)
         async with asyncio.timeout(120):
             await scenario(pool, launcher)
+            for end in launcher.ends:
+                end.close()
             await pool.close()
 
     with ExitStack() as stack:
@@ -80,3 +82,24 @@ def test_worker_that_is_killed_for_a_client_that_left_serves_nobody_else(
         assert not {*killed} & {*pool.pids}
 
     played(scenario, TaskTimeouts(HOURS, 0.0))
+
+
+def test_task_that_ends_when_it_is_to_be_set_aside_frees_one_slot() -> None:
+    """The first and the second are set aside; the third is to be in the iteration in which it ends, after the first."""
+
+    async def scenario(pool: WorkerPool, launcher: PlayedLauncher) -> None:
+        clients = [await begun(pool, launcher, worker) for worker in range(3)]
+        send(launcher.ends[0], TaskOutcome(1))
+        await iterations(1)
+        send(launcher.ends[2], TaskOutcome(1))
+        await iterations(10)
+        send(launcher.ends[1], TaskOutcome(1))
+        await asyncio.gather(*clients)
+        more = [asyncio.create_task(pool.run(TASK)) for _ in range(4)]
+        while len(pool.pids) < 4:  # noqa: ASYNC110 # threads start them; one of low priority is idle
+            await asyncio.sleep(0)
+        assert pool.waiting == 1
+        for client in more:
+            client.cancel()
+
+    played(scenario, TaskTimeouts(long_task=0.0, abandoned_task=0.0))
