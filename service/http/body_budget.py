@@ -95,16 +95,21 @@ class BodyBudget:
                 self._serve()
 
     def _serve(self) -> None:
-        """Grant what fits, in order; behind one that must wait, all others of its class wait."""
-        blocked: set[bool] = set()
-        for reservation in list(self._waiting):
-            is_large = self._is_large(reservation.wanted)
-            if is_large in blocked or not self._fits(reservation):
-                blocked.add(is_large)
-                continue
+        """Grant what fits, in order. What is granted to a large body may let small ones before it have more."""
+        while reservation := self._next():
             self._waiting.remove(reservation)
             self._resize(reservation, reservation.wanted)
             reservation.granted.set()
+
+    def _next(self) -> Reservation | None:
+        """The first that fits; behind one that must wait, all others of its class wait."""
+        blocked: set[bool] = set()
+        for reservation in self._waiting:
+            is_large = self._is_large(reservation.wanted)
+            if is_large not in blocked and self._fits(reservation):
+                return reservation
+            blocked.add(is_large)
+        return None
 
     def _resize(self, reservation: Reservation, size: int) -> None:
         self._held += size - reservation.size

@@ -133,6 +133,24 @@ def test_small_bodies_take_everything_while_no_large_one_waits_but_keep_none_out
     asyncio.run(main())
 
 
+def test_small_body_that_a_large_one_held_up_is_served_with_it() -> None:
+    async def main() -> None:
+        subject = budget()
+        first = await held(subject, 4700)
+        for _ in range(16):
+            await held(subject, 100)
+        early = subject.open()
+        large = await waiting(subject, 1000)
+        small = asyncio.create_task(subject.grow(early, 100, LONG))
+        await asyncio.sleep(0)
+        subject.release(first)
+        await large
+        assert early.size == 100
+        await small
+
+    asyncio.run(main())
+
+
 def test_bodies_that_grow_into_each_other_end() -> None:
     async def main() -> None:
         subject = budget()
