@@ -4,11 +4,13 @@ It leans on internals of uvicorn, whose version is therefore bounded in pyprojec
 """
 
 import math
+import select
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import (
@@ -34,6 +36,9 @@ SPARE_CONNECTIONS = 32
 """Connections beyond the limit that may ask for a probe; further ones are closed at once."""
 
 RETRY_SECONDS = 5
+
+HANG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)
+"""That the client sends no more. Some systems know only one that has left."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,7 @@ class Connection(HttpToolsProtocol):
         self._unanswered = 0
         self._is_surplus = False
         self._refusal: ServiceError | None = None
+        self._running: RequestResponseCycle | None = None
         self._unsent = 0
         self._write_expires = math.inf
 
@@ -110,6 +116,17 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self._limits.connections + SPARE_CONNECTIONS:
             self._metrics.connections_closed.labels("surplus").inc()
             self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let the application know that the client of the request it works on has left; drop those that wait.
+
+        uvicorn tells it of the last request that came.
+        """
+        self.pipeline.clear()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come, within the limits. After a refusal it is discarded."""
@@ -206,7 +223,9 @@ class Connection(HttpToolsProtocol):
             self._answer_refusal(error)
 
     def check(self, now: float) -> None:
-        """End what has taken too long at the time `now` of the event loop."""
+        """End what has taken too long at the time `now` of the event loop, and notice clients that have left."""
+        if self.flow.read_paused and not self.transport.is_closing() and self._has_hung_up():
+            self.flow.resume_reading()  # up to the end, which is near
         unsent = self.transport.get_write_buffer_size()
         if unsent > self._unsent:
             self._write_expires = now + self._limits.write_seconds + unsent / self._limits.bytes_per_second
@@ -216,6 +235,16 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
         elif now > self._expires:
             self._expire()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _has_hung_up(self) -> bool:
+        """Whether the client sends no more, also where what it has sent is not read yet."""
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket"), HANG_UP)
+        return bool(poll.poll(0))
 
     def _expire(self) -> None:
         self._expires = math.inf

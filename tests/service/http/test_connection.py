@@ -1,4 +1,5 @@
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -9,7 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from service.http.connection import SPARE_CONNECTIONS, ConnectionLimits
-from tests.service.live import Live, publish, running, settings, wait_for
+from tests.service.imaging.images import file, photo
+from tests.service.live import Live, held, publish, running, settings, wait_for
 from tests.service.wire import LIVE, Wire, connected
 
 HOST = b"Host: here\r\n"
@@ -275,6 +277,25 @@ def test_pipelined_requests_are_bounded(live: Live) -> None:
         wire.send(LIVE * 1000)
         assert wire.statuses(LIMITS.pipelined + 1) == [200] * (LIMITS.pipelined + 1)
         assert "wait for answers" in problem(wire, 503, "overloaded")
+
+
+@pytest.mark.parametrize("requests", [1, 2, 3])
+@pytest.mark.parametrize("reset", [False, True])
+def test_client_that_leaves_behind_pipelined_requests_is_noticed(live: Live, requests: int, reset: bool) -> None:
+    body = file(photo(1))
+    asked = b"POST /v1/stylize/wave HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    before = live.metric("pastiche_http_requests_total", code="499")
+    parts = urlsplit(live.url)
+    with held(live):
+        with socket.create_connection((parts.hostname, parts.port)) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+            client.sendall(asked)
+            wait_for(lambda: live.metric("pastiche_admitted_requests"), lambda count: count == 1)
+            client.sendall(asked * (requests - 1))
+        wait_for(lambda: live.metric("pastiche_http_connections"), lambda count: count == 1)
+        wait_for(lambda: live.metric("pastiche_admitted_requests"), lambda count: count == 0)
+    wait_for(lambda: live.metric("pastiche_http_requests_in_progress"), lambda count: count == 1)
+    assert live.metric("pastiche_http_requests_total", code="499") == before + 1
 
 
 def test_pipelined_bodies_are_answered_in_turn(live: Live) -> None:
