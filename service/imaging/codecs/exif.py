@@ -1,6 +1,7 @@
 """Reads EXIF that may be damaged: a photo is still good where its EXIF is not."""
 
 import struct
+from typing import Any
 
 from PIL import Image
 
@@ -11,6 +12,24 @@ TRANSPOSING_ORIENTATIONS = range(5, 9)
 
 EXIF_ERRORS = (SyntaxError, ValueError, TypeError, KeyError, OSError, OverflowError, AttributeError, struct.error)
 """What Pillow raises when it reads or writes damaged EXIF."""
+
+
+class StoredText(str):
+    """A text of EXIF as Pillow reads it: each character stands for a byte of the file, whatever encoding was meant.
+
+    Pillow, which would write question marks for all but ASCII, writes the same bytes again.
+    """
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "latin-1", errors: str = "strict") -> bytes:  # noqa: ARG002 # Pillow asks for ASCII
+        """The bytes of the file. Raises UnicodeEncodeError for a text that is from no file."""
+        return super().encode("latin-1")
+
+
+def preserve_text(value: Any) -> Any:
+    """The value of a tag such that Pillow writes the bytes of its text unchanged; other values as they are."""
+    return StoredText(value) if isinstance(value, str) else value
 
 
 def read_exif(image: Image.Image) -> Image.Exif:

@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from PIL.IptcImagePlugin import getiptcinfo
 
-from service.imaging.codecs.exif import EXIF_ERRORS
+from service.imaging.codecs.exif import EXIF_ERRORS, preserve_text
 from service.imaging.codecs.xmp import Packet, SourceType
 
 DESCRIPTIVE_TAGS = frozenset(
@@ -106,9 +106,12 @@ class Metadata:
         return OutputMetadata(exif, xmp if len(xmp) <= MAX_SEGMENT_BYTES else owner.xmp)
 
     def _exif_candidates(self, width: int, height: int, srgb: bool) -> Iterator[Image.Exif]:
-        """All descriptive tags without the thumbnail, with less and less beside them: maker note, details, GPS."""
+        """All descriptive tags without the thumbnail, with less and less beside them: maker note, details, GPS.
+
+        There is no orientation, as outputs are upright: where there is one, Pillow's AVIF writer makes the EXIF anew,
+        and loses texts that are not ASCII.
+        """
         tags = self._select_tags(DESCRIPTIVE_TAGS)
-        tags[Base.Orientation] = 1
         details, gps = self._updated_details(width, height, srgb), self._read_ifd(IFD.GPSInfo)
         without_maker_note = {tag: value for tag, value in details.items() if tag != IFD.MakerNote}
         for exif_ifd, gps_ifd in ((details, gps), (without_maker_note, gps), ({}, gps), ({}, {})):
@@ -138,7 +141,7 @@ class Metadata:
     def _read_ifd(self, tag: int) -> dict[int, Any]:
         """The directory that a tag points to; empty where it is missing or damaged."""
         try:
-            return dict(self.exif.get_ifd(tag))
+            return {name: preserve_text(value) for name, value in self.exif.get_ifd(tag).items()}
         except EXIF_ERRORS:
             return {}
 
@@ -169,7 +172,7 @@ def _decode_text(value: bytes) -> str:
 def _read_value(exif: Image.Exif, tag: int) -> Any:
     """The value of a tag; None where it is damaged."""
     try:
-        return exif[tag]
+        return preserve_text(exif[tag])
     except EXIF_ERRORS:
         return None
 

@@ -4,13 +4,17 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from PIL.ExifTags import IFD, Base
+from PIL.ExifTags import GPS, IFD, Base
 from PIL.TiffImagePlugin import IFDRational
 
+from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat
 from service.imaging.codecs.metadata import MAX_SEGMENT_BYTES, Metadata, MetadataPolicy, read_iptc
 from service.imaging.codecs.xmp import SourceType
-from tests.service.imaging.codecs.samples import XMP, camera_exif
+from tests.service.imaging.codecs.samples import XMP, camera_exif, reencode
 from tests.service.imaging.images import file, photo
+
+INTEROP_FORMAT = 0x1000
+"""The tag RelatedImageFileFormat, which the directory of interoperability has (EXIF 2.32, annex A)."""
 
 
 def output_exif(exif: Image.Exif, policy: MetadataPolicy, xmp: bytes | None = None) -> Image.Exif:
@@ -37,9 +41,10 @@ def test_copyright_keeps_the_owner_only() -> None:
     assert dict(kept) == {Base.Artist: "Ansel", Base.Copyright: "(c) Ansel"}
 
 
-def test_keep_updates_orientation_and_size() -> None:
+def test_keep_drops_the_orientation_and_updates_the_size() -> None:
     kept = output_exif(camera(), MetadataPolicy.KEEP)
-    assert (kept[Base.Make], kept[Base.Model], kept[Base.Orientation]) == ("Kamera", "K-1", 1)
+    assert (kept[Base.Make], kept[Base.Model]) == ("Kamera", "K-1")
+    assert Base.Orientation not in kept  # 1, upright
     assert Base.ImageWidth not in kept
     details = kept.get_ifd(IFD.Exif)
     assert details[Base.ExposureTime] == 1 / 125
@@ -54,6 +59,29 @@ def test_original_is_not_changed() -> None:
     output_exif(exif, MetadataPolicy.KEEP)
     assert exif[Base.Orientation] == 6
     assert exif.get_ifd(IFD.Exif)[Base.ExifImageWidth] == 999
+
+
+def jpeg_with_text(stored: bytes) -> bytes:
+    """A JPEG that has that text in several directories of its EXIF."""
+    exif, text = Image.Exif(), "x" * len(stored)
+    exif[Base.Artist] = exif[Base.Copyright] = exif[Base.ImageDescription] = text
+    exif[IFD.Exif] = {Base.LensModel: text, IFD.Interop: {INTEROP_FORMAT: text}}
+    exif[IFD.GPSInfo] = {GPS.GPSMapDatum: text}
+    return file(photo(), "JPEG", exif=exif).replace(text.encode(), stored)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("kind", [kind for kind in WRITTEN_FORMATS if kind is not ImageFormat.GIF])
+def test_text_keeps_its_bytes_in_every_format(kind: ImageFormat, encoding: str) -> None:
+    stored = "© 2024 Jörg Müller".encode(encoding)
+    given, shown = jpeg_with_text(stored), stored.decode("latin-1")  # as Pillow reads it
+    owner = Image.open(io.BytesIO(reencode(given, kind, metadata=MetadataPolicy.COPYRIGHT))).getexif()
+    assert (owner[Base.Artist], owner[Base.Copyright]) == (shown, shown)
+    kept = Image.open(io.BytesIO(reencode(given, kind, metadata=MetadataPolicy.KEEP))).getexif()
+    assert kept[Base.ImageDescription] == kept[Base.Copyright] == shown
+    assert kept.get_ifd(IFD.Exif)[Base.LensModel] == shown
+    assert kept.get_ifd(IFD.GPSInfo)[GPS.GPSMapDatum] == shown
+    assert kept.get_ifd(IFD.Interop)[INTEROP_FORMAT] == shown
 
 
 @pytest.mark.parametrize("tag", [Base.ExposureTime, Base.UserComment])

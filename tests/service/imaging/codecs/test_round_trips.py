@@ -319,7 +319,7 @@ def test_photo_of_a_phone(tmp_path: Path) -> None:
     found = exiftool(answer)
     assert found["File:FileType"] == "JPEG"
     assert tag(found, "Make") == "Kamera"
-    assert found["IFD0:Orientation"] == 1
+    assert found.get("IFD0:Orientation", 1) == 1
     shown = np.asarray(opened(answer.read_bytes()))
     convert = shutil.which("heif-convert")
     if convert:
