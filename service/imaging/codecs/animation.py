@@ -2,8 +2,7 @@
 
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image
 from PIL.Image import Dither, Quantize
 
 from service.imaging.codecs.formats import ImageFormat
+from service.imaging.codecs.timing import MAX_GIF_DURATION, Timing
 from service.imaging.pixels import Pixels
 
 TRANSPARENT_INDEX = 255
@@ -18,9 +18,6 @@ TRANSPARENT_INDEX = 255
 
 ALPHA_THRESHOLD = 128
 """The alpha below which a pixel of a GIF is transparent."""
-
-GIF_TICK = 10
-"""Milliseconds: the unit of durations in a GIF (GIF89a, section 23)."""
 
 RESTORE_TO_BACKGROUND = 2
 """The disposal method that clears a frame before the next one is drawn (GIF89a, section 23)."""
@@ -31,45 +28,48 @@ XMP_BLOCK_END = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
 skips sub-blocks lands in the trailing bytes, it is led to the last one (ISO 16684-3)."""
 
 
-@dataclass(frozen=True)
-class Timing:
-    """The duration of each frame, and how often the animation is played; 0 is for ever."""
-
-    milliseconds: Sequence[int]
-    loop_count: int
-
-
 def write_animation(frames: Iterable[Pixels], kind: ImageFormat, timing: Timing, options: dict[str, Any]) -> bytes:
-    """Encode frames, uint8 (H, W, 3) or (H, W, 4), with Pillow's options for the format."""
+    """Encode frames, uint8 (H, W, 3) or (H, W, 4), with Pillow's options for the format.
+
+    What of the timing the format cannot hold is rounded or shortened.
+    """
+    fitted = timing.fit(kind)
     if kind is ImageFormat.GIF:
-        return _write_gif(frames, timing, options["xmp"])
+        return _write_gif(frames, fitted, options["xmp"])
     images = [Image.fromarray(frame) for frame in _match_channels(frames)]
-    return _save(images, kind, timing, options | {"loop": timing.loop_count})
+    return _save(images, kind, fitted.milliseconds, options | {"loop": fitted.loop_count})
 
 
 def _write_gif(frames: Iterable[Pixels], timing: Timing, xmp: bytes) -> bytes:
     """Of the options only the XMP applies: a GIF has no quality, profile or EXIF."""
     images = [_quantize(frame) for frame in frames]
-    rounded = Timing(_round_to_ticks(timing.milliseconds), timing.loop_count)
-    return _insert_xmp(_save(images, ImageFormat.GIF, rounded, _gif_options(timing.loop_count)), xmp)
+    milliseconds = _limit_equal_frames(images, timing.milliseconds)
+    return _insert_xmp(_save(images, ImageFormat.GIF, milliseconds, _gif_options(timing.loop_count)), xmp)
 
 
-def _save(images: Sequence[Image.Image], kind: ImageFormat, timing: Timing, options: dict[str, Any]) -> bytes:
+def _save(
+    images: Sequence[Image.Image], kind: ImageFormat, milliseconds: Sequence[int], options: dict[str, Any]
+) -> bytes:
     first, *others = images
     file = io.BytesIO()
-    first.save(file, kind.name, save_all=True, append_images=others, duration=list(timing.milliseconds), **options)
+    first.save(file, kind.name, save_all=True, append_images=others, duration=list(milliseconds), **options)
     return file.getvalue()
 
 
-def _round_to_ticks(milliseconds: Sequence[int]) -> list[int]:
-    """Round the start of each frame, not its duration, so that errors do not add up.
-
-    No frame that is rounded gets less than two ticks, as browsers show shorter ones for ten.
-    """
-    if all(duration % GIF_TICK == 0 for duration in milliseconds):
+def _limit_equal_frames(images: Sequence[Image.Image], milliseconds: Sequence[int]) -> list[int]:
+    """Shorten equal frames in a row to what one can hold: Pillow writes them as one frame that has their sum."""
+    if sum(milliseconds) <= MAX_GIF_DURATION:
         return list(milliseconds)
-    starts = [GIF_TICK * round(total / GIF_TICK) for total in accumulate(milliseconds, initial=0)]
-    return [max(2 * GIF_TICK, end - start) for start, end in pairwise(starts)]
+    result, together = [milliseconds[0]], milliseconds[0]
+    for (previous, image), duration in zip(pairwise(images), milliseconds[1:], strict=True):
+        together = together if _look_alike(previous, image) else 0
+        result.append(min(duration, MAX_GIF_DURATION - together))
+        together += result[-1]
+    return result
+
+
+def _look_alike(one: Image.Image, other: Image.Image) -> bool:
+    return np.array_equal(np.asarray(one.convert("RGBA")), np.asarray(other.convert("RGBA")))
 
 
 def _insert_xmp(gif: bytes, xmp: bytes) -> bytes:

@@ -50,6 +50,9 @@ READERS: Mapping[ImageFormat, Callable[[bytes], Pixels]] = {
 }
 """Decoders of formats that Pillow does not read, or not well."""
 
+WEBP_CLOCK = 2**32
+"""Milliseconds after which the time that libwebp counts from the first frame begins anew, in the middle negative."""
+
 Decoded = TypeVar("Decoded")
 
 
@@ -124,7 +127,7 @@ def _read_webp_frames(data: bytes) -> Iterator[tuple[Pixels, int]]:
     with open_image(data, ImageFormat.WEBP) as image:
         for frame in ImageSequence.Iterator(image):
             pixels = np.array(frame.convert("RGBA" if frame.has_transparency_data else "RGB"))
-            yield pixels, round(float(frame.info.get("duration") or 0))
+            yield pixels, round(float(frame.info.get("duration") or 0)) % WEBP_CLOCK
 
 
 FRAME_READERS: Mapping[ImageFormat, Callable[[bytes], Iterator[tuple[Pixels, int]]]] = {

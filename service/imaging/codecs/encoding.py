@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from service.imaging.codecs.animation import Timing, write_animation
+from service.imaging.codecs.animation import write_animation
 from service.imaging.codecs.colour import SRGB
 from service.imaging.codecs.formats import ImageFormat
 from service.imaging.codecs.metadata import OutputMetadata
@@ -17,6 +17,7 @@ from service.imaging.codecs.output_spec import OutputSpec, Subsampling
 from service.imaging.codecs.picture import DecodedImage, Picture
 from service.imaging.codecs.png import insert_metadata
 from service.imaging.codecs.tiff import write_tiff
+from service.imaging.codecs.timing import Timing
 from service.imaging.codecs.xmp import SourceType
 from service.imaging.pixels import Pixels, to_8_bits, to_luma
 

@@ -6,9 +6,11 @@ import pytest
 from PIL import Image
 
 from service.imaging.codecs import ImageFormat, Picture, Pixels, decode, inspect
-from service.imaging.codecs.animation import XMP_BLOCK_BEGIN, XMP_BLOCK_END, Timing, write_animation
+from service.imaging.codecs.animation import XMP_BLOCK_BEGIN, XMP_BLOCK_END, write_animation
+from service.imaging.codecs.gif import iterate_frames
+from service.imaging.codecs.timing import MAX_GIF_DURATION, MAX_LOOP_COUNTS, MAX_WEBP_DURATION, Timing
 from tests.service.imaging.codecs.samples import encode_picture, moving, picture, pictures, psnr, reencode
-from tests.service.imaging.images import file, photo
+from tests.service.imaging.images import photo
 
 PNG, WEBP, GIF = ImageFormat.PNG, ImageFormat.WEBP, ImageFormat.GIF
 XMP_OPTION: dict[str, Any] = {"xmp": b"<xmp/>"}
@@ -33,14 +35,43 @@ def test_frames_keep_count_and_durations(given: str, kind: ImageFormat) -> None:
         assert psnr(one.pixels, other.pixels) > 22
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [([33, 67, 33], [30, 70, 30]), ([16, 17, 8, 5], [20, 20, 20, 20]), ([45, 45, 45], [40, 50, 50])],
-)
-def test_durations_of_a_gif_are_rounded_to_centiseconds(given: list[int], expected: list[int]) -> None:
-    frames = [Image.fromarray(photo(seed)) for seed in range(len(given))]
-    data = reencode(file(frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=given), GIF)
-    assert [frame.milliseconds for frame in pictures(data)] == expected
+@pytest.mark.parametrize("kind", [GIF, PNG, WEBP])
+@pytest.mark.parametrize("duration", [655_360, 66_001, 17_000_000, 65_535_000])
+def test_frames_may_last_longer_than_the_format_can_say(kind: ImageFormat, duration: int) -> None:
+    data = write_animation([photo(0), photo(1), photo(2)], kind, Timing([duration] * 3, 0), XMP_OPTION)
+    longest = {GIF: MAX_GIF_DURATION, WEBP: MAX_WEBP_DURATION, PNG: duration}[kind]
+    assert [one.milliseconds for one in pictures(data)] == pytest.approx([min(duration, longest)] * 3, rel=1e-4)
+
+
+@pytest.mark.parametrize("loop_count", [2**16 - 1, 2**16, 70_000, 2**31 - 1, 2**32 - 1])
+@pytest.mark.parametrize("kind", [GIF, PNG, WEBP])
+def test_animations_may_be_played_more_often_than_the_format_can_say(kind: ImageFormat, loop_count: int) -> None:
+    data = write_animation([photo(0), photo(1)], kind, Timing([50, 50], loop_count), XMP_OPTION)
+    assert decode(data).loop_count == min(loop_count, MAX_LOOP_COUNTS[kind])
+
+
+@pytest.mark.parametrize("others", [[], [photo(1)]])
+def test_equal_frames_of_a_gif_last_as_long_as_one_can(others: list[Pixels]) -> None:
+    timing = Timing([400_000, 400_000, 400_000] + [50] * len(others), 0)
+    data = write_animation([photo(0)] * 3 + others, GIF, timing, XMP_OPTION)
+    assert [one.control.milliseconds for one in iterate_frames(data)] == [MAX_GIF_DURATION] + [50] * len(others)
+
+
+def test_different_frames_of_a_gif_last_as_long_as_each_can() -> None:
+    timing = Timing([400_000, 400_000, 255_350, 400_000], 0)
+    data = write_animation([photo(0), photo(1), photo(1), photo(0)], GIF, timing, XMP_OPTION)
+    assert [one.milliseconds for one in pictures(data)] == [400_000, MAX_GIF_DURATION, 400_000]
+
+
+def test_equal_frames_of_a_webp_last_as_long_as_all_of_them() -> None:
+    data = write_animation([photo(0)] * 3, WEBP, Timing([MAX_WEBP_DURATION] * 3, 0), XMP_OPTION)
+    assert sum(one.milliseconds for one in pictures(data)) == 3 * MAX_WEBP_DURATION
+
+
+def test_a_webp_of_many_long_frames_is_written() -> None:
+    frames = [photo(seed % 2, 2, 2) for seed in range(200)]
+    data = write_animation(frames, WEBP, Timing([MAX_WEBP_DURATION] * len(frames), 0), XMP_OPTION)
+    assert [one.milliseconds for one in pictures(data)] == [(2**31 - 1) // len(frames)] * len(frames)
 
 
 @pytest.mark.parametrize("kind", [GIF, PNG, WEBP])

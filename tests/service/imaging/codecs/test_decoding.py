@@ -331,6 +331,13 @@ def test_every_frame_is_decoded_with_its_duration(kind: str) -> None:
         assert psnr(frame.pixels, photo(seed)) > 25
 
 
+def test_frames_of_a_webp_may_last_longer_than_its_decoder_counts() -> None:
+    others = [Image.fromarray(photo(seed, 2, 2)) for seed in range(1, 140)]
+    data = file(photo(0, 2, 2), "WEBP", save_all=True, append_images=others, duration=0x010101)
+    longest = data.replace(b"\x01\x01\x01", b"\xff\xff\xff")
+    assert [frame.milliseconds for frame in pictures(longest)] == [2**24 - 1] * 140
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "loop_count"),
     [
