@@ -10,6 +10,7 @@ from PIL import Image
 from PIL.Image import Dither, Quantize
 
 from service.imaging.codecs.formats import ImageFormat
+from service.imaging.codecs.gif import EXTENSION, XMP_HEAD, XMP_TRAILER
 from service.imaging.codecs.timing import MAX_GIF_DURATION, Timing
 from service.imaging.pixels import Pixels
 
@@ -21,11 +22,6 @@ ALPHA_THRESHOLD = 128
 
 RESTORE_TO_BACKGROUND = 2
 """The disposal method that clears a frame before the next one is drawn (GIF89a, section 23)."""
-
-XMP_BLOCK_BEGIN = b"\x21\xff\x0bXMP DataXMP"
-XMP_BLOCK_END = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
-"""The application extension around the XMP of a GIF. The packet is not cut into sub-blocks; wherever a reader that
-skips sub-blocks lands in the trailing bytes, it is led to the last one (ISO 16684-3)."""
 
 
 def write_animation(frames: Iterable[Pixels], kind: ImageFormat, timing: Timing, options: dict[str, Any]) -> bytes:
@@ -74,7 +70,7 @@ def _look_alike(one: Image.Image, other: Image.Image) -> bool:
 
 def _insert_xmp(gif: bytes, xmp: bytes) -> bytes:
     """Insert an XMP packet before the trailer, as Pillow writes none (ISO 16684-3)."""
-    return b"GIF89a" + gif[6:-1] + XMP_BLOCK_BEGIN + xmp + XMP_BLOCK_END + gif[-1:]
+    return b"GIF89a" + gif[6:-1] + bytes([EXTENSION]) + XMP_HEAD + xmp + XMP_TRAILER + gif[-1:]
 
 
 def _gif_options(loop_count: int) -> dict[str, Any]:

@@ -20,6 +20,11 @@ CONTROL_HEAD = bytes((0xF9, CONTROL.size))
 LOOP_HEADS = (b"\xff\x0bNETSCAPE2.0\x03\x01", b"\xff\x0bANIMEXTS1.0\x03\x01")
 """What an extension begins with that has the number of repetitions: its label, a program, and what is said."""
 
+XMP_HEAD = b"\xff\x0bXMP DataXMP"
+XMP_TRAILER = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
+"""What an extension with XMP begins and ends with. The packet is not cut into sub-blocks; wherever a reader that skips
+sub-blocks lands in the trailing bytes, it is led to the last one (ISO 16684-3)."""
+
 HAS_COLOUR_TABLE, INTERLACED, COLOUR_TABLE_SIZE = 0x80, 0x40, 0x07
 """Masks of packed fields: whether a colour table follows, the order of rows, and the exponent of the table's size."""
 
@@ -132,6 +137,14 @@ def read_loop_count(data: bytes) -> int:
             repetitions = int.from_bytes(data[at + len(head) : at + len(head) + 2], "little")
             loop_count = repetitions and repetitions + 1
     return loop_count
+
+
+def read_xmp(data: bytes) -> bytes | None:
+    """The first whole XMP packet; None where there is none. Raises CorruptImage for too many blocks."""
+    for _, at, end in _iterate_blocks(data):
+        if data.startswith(XMP_HEAD, at) and data.endswith(XMP_TRAILER, at + len(XMP_HEAD), end):
+            return data[at + len(XMP_HEAD) : end - len(XMP_TRAILER)]
+    return None
 
 
 def _read_screen(data: bytes) -> tuple[int, int, int]:

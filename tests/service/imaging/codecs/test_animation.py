@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from service.imaging.codecs import ImageFormat, Picture, Pixels, decode, inspect
-from service.imaging.codecs.animation import XMP_BLOCK_BEGIN, XMP_BLOCK_END, write_animation
-from service.imaging.codecs.gif import iterate_frames
+from service.imaging.codecs.animation import write_animation
+from service.imaging.codecs.gif import XMP_HEAD, XMP_TRAILER, iterate_frames, read_xmp
 from service.imaging.codecs.timing import MAX_GIF_DURATION, MAX_LOOP_COUNTS, MAX_WEBP_DURATION, Timing
 from tests.service.imaging.codecs.samples import encode_picture, moving, picture, pictures, psnr, reencode
 from tests.service.imaging.images import photo
@@ -92,7 +92,8 @@ def test_gif_stores_the_number_of_repetitions(loop_count: int, stored: int | Non
 def test_xmp_of_a_gif_follows_its_frames() -> None:
     data = write_animation([photo(0), photo(1)], GIF, Timing([50, 50], 1), XMP_OPTION)
     assert data.startswith(b"GIF89a")
-    assert data.endswith(XMP_BLOCK_BEGIN + b"<xmp/>" + XMP_BLOCK_END + b";")
+    assert data.endswith(b"\x21" + XMP_HEAD + b"<xmp/>" + XMP_TRAILER + b";")
+    assert read_xmp(data) == b"<xmp/>"
     assert inspect(data).frames == len(pictures(data)) == 2
 
 

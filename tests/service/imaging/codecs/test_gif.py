@@ -5,17 +5,21 @@ import pytest
 from PIL import Image
 
 from service.errors import CorruptImage
-from service.imaging.codecs import inspect
+from service.imaging.codecs import ImageFormat, MetadataPolicy, SourceType, inspect
 from service.imaging.codecs.gif import (
     MAX_BLOCKS,
     MAX_SUB_BLOCKS,
+    XMP_HEAD,
+    XMP_TRAILER,
     GraphicControl,
     iterate_frames,
     read_layout,
     read_loop_count,
+    read_xmp,
 )
+from service.imaging.codecs.opening import open_metadata
 from tests.service.imaging.codecs.gif_samples import BLUE, COLOURS, GREEN, RED, control, filled, frame, gif
-from tests.service.imaging.codecs.samples import moving
+from tests.service.imaging.codecs.samples import CAPTURED, XMP, moving, reencode
 from tests.service.imaging.images import file, photo
 
 
@@ -117,6 +121,42 @@ def test_alpha_and_grey_of_a_still_gif_are_known() -> None:
     assert not inspect(gif(4, 4, frame(filled(GREEN, 4, 4)))).has_alpha
     assert inspect(gif(4, 4, frame(filled(GREEN, 4, 4), transparent=2))).has_alpha
     assert inspect(gif(4, 4, frame(filled(GREEN, 2, 4)))).has_alpha
+
+
+def with_xmp(packet: bytes, *others: bytes, trailer: bytes = XMP_TRAILER) -> bytes:
+    red = frame(filled(RED, 4, 4))
+    return gif(4, 4, looping(b"NETSCAPE2.0", 0), b"\x21" + XMP_HEAD + packet + trailer, *others, red, red)
+
+
+@pytest.mark.parametrize("packet", [XMP, b"<x/>", b"x", bytes(range(1, 256)), XMP * 2000])
+def test_xmp_is_found_whatever_it_says(packet: bytes) -> None:
+    data = with_xmp(packet, b"\x21" + XMP_HEAD + b"<second/>" + XMP_TRAILER)
+    assert read_xmp(data) == packet
+    assert read_layout(data).frames == 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        gif(4, 4, frame(filled(RED, 4, 4))),
+        with_xmp(b"\0<x/>"),
+        with_xmp(b"<x/>", trailer=XMP_TRAILER[:-9] + b"\0"),
+        with_xmp(b"<x/>")[:200],
+        with_xmp(b"<x/>").replace(b"XMP DataXMP", b"XMP DataXXX"),
+    ],
+)
+def test_xmp_that_is_missing_or_broken_is_none(data: bytes) -> None:
+    assert read_xmp(data) is None
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("kind", [ImageFormat.GIF, ImageFormat.WEBP])
+def test_creator_and_source_type_of_a_gif_are_kept(count: int, kind: ImageFormat) -> None:
+    packet = XMP.replace(CAPTURED.encode(), SourceType.GENERATED.uri.encode())
+    data = gif(4, 4, *[frame(filled(index, 4, 4)) for index in range(count)], b"\x21" + XMP_HEAD + packet + XMP_TRAILER)
+    answer = reencode(data, kind, upscaled=True, metadata=MetadataPolicy.COPYRIGHT)
+    with open_metadata(answer, kind) as image:
+        assert all(text in image.info["xmp"] for text in (b"A &amp; B", SourceType.GENERATED.uri.encode()))
 
 
 @pytest.mark.parametrize("end", [6, 10, 12])

@@ -7,10 +7,12 @@ from PIL import Image
 
 from service.errors import CorruptImage
 from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat, MetadataPolicy, decode, inspect
+from service.imaging.codecs.animation import write_animation
 from service.imaging.codecs.exif import read_exif, read_orientation
 from service.imaging.codecs.isobmff import read_code_points
 from service.imaging.codecs.jpeg_segments import insert_segments
 from service.imaging.codecs.opening import open_image, open_metadata
+from service.imaging.codecs.timing import Timing
 from service.imaging.masks import Mask
 from service.imaging.pixels import to_8_bits
 from tests.service.imaging.codecs.samples import (
@@ -19,7 +21,6 @@ from tests.service.imaging.codecs.samples import (
     camera_exif,
     chunk,
     deep_photo,
-    moving,
     picture,
     png,
     reencode,
@@ -134,6 +135,15 @@ def test_code_points_of_a_heic_hold(codes: tuple[int, int], kept: bool) -> None:
     assert (image.space.profile is not None and not image.space.is_srgb) == kept
 
 
-def test_metadata_of_an_animation_is_that_of_the_file() -> None:
-    with open_metadata(moving("GIF", 3, comment=b"hello"), ImageFormat.GIF) as image:
-        assert image.info["comment"] == b"hello"
+@pytest.mark.parametrize("kind", [ImageFormat.GIF, ImageFormat.WEBP])
+def test_metadata_of_an_animation_is_that_of_the_file(kind: ImageFormat) -> None:
+    data = write_animation([photo(0), photo(1)], kind, Timing([50, 50], 1), {"xmp": XMP})
+    with open_metadata(data, kind) as image:
+        assert image.info["xmp"] == XMP
+
+
+def test_orientation_in_the_xmp_of_a_gif_does_not_count() -> None:
+    data = write_animation([photo()], ImageFormat.GIF, Timing([0], 1), {"xmp": XMP})  # it says 6
+    with open_metadata(data, ImageFormat.GIF) as image:
+        assert read_orientation(read_exif(image)) == 1
+    assert inspect(data).upright_size == next(decode(data).pictures).pixels.shape[:2] == (24, 32)
