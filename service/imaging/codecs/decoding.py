@@ -102,24 +102,22 @@ def _decode_still(data: bytes, header: ImageHeader, *, keep_grey: bool, keep_16_
         pixels = np.stack([pixels] * 3, axis=-1)
     if space.is_grey and not keep_grey:
         pixels, space = space.to_srgb(pixels), converted_srgb()
-    upright_alpha = None if alpha is None else apply_orientation(alpha, orientation)
-    picture = _make_picture(apply_orientation(pixels, orientation), upright_alpha)
+    picture = _make_picture(*_turn(Channels(pixels, alpha), orientation))
     return DecodedImage(header, iter([picture]), space, keep_grey, metadata=metadata)
 
 
 def _decode_animation(data: bytes, header: ImageHeader) -> DecodedImage:
-    with open_metadata(data, header.format) as image:
-        profile = read_declared_colours(image, is_grey=False)
-        metadata = Metadata(read_exif(image), image.info.get("xmp"))
-    _, space = assign_colour_space(np.zeros((1, 1, 3), np.uint8), profile)
-    frames = _decode_frames(FRAME_READERS[header.format](data), profile)
-    return DecodedImage(header, frames, space, loop_count=_read_loop_count(data, header.format), metadata=metadata)
+    side = _read_side_data(data, header)
+    _, space = assign_colour_space(np.zeros((1, 1, 3), np.uint8), side.profile)
+    frames = _decode_frames(FRAME_READERS[header.format](data), side)
+    return DecodedImage(header, frames, space, loop_count=_read_loop_count(data, header.format), metadata=side.metadata)
 
 
-def _decode_frames(frames: Iterator[tuple[Pixels, int]], profile: bytes | HdrColours | None) -> Iterator[Picture]:
+def _decode_frames(frames: Iterator[tuple[Pixels, int]], side: SideData) -> Iterator[Picture]:
     while (frame := _guard(lambda: next(frames, None))) is not None:
-        (colours, alpha), milliseconds = _split_array(frame[0]), frame[1]
-        yield replace(_make_picture(assign_colour_space(colours, profile)[0], alpha), milliseconds=milliseconds)
+        stored, milliseconds = frame
+        colours, alpha = _turn(_split_array(stored), side.orientation)
+        yield replace(_make_picture(assign_colour_space(colours, side.profile)[0], alpha), milliseconds=milliseconds)
 
 
 def _read_webp_frames(data: bytes) -> Iterator[tuple[Pixels, int]]:
@@ -234,6 +232,14 @@ def _split_channels(image: Image.Image, profile: bytes | HdrColours | None) -> C
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     """The image converted, or itself where it has the mode; Pillow would copy it."""
     return image if image.mode == mode else image.convert(mode)
+
+
+def _turn(channels: Channels, orientation: int) -> Channels:
+    """Apply the EXIF orientation."""
+    colours, alpha = channels
+    return Channels(
+        apply_orientation(colours, orientation), None if alpha is None else apply_orientation(alpha, orientation)
+    )
 
 
 def _make_picture(pixels: Pixels, alpha: Pixels | None) -> Picture:

@@ -74,7 +74,8 @@ def inspect(data: bytes) -> ImageHeader:
     with open_image(data, kind) as image:
         frames = _count_pillow_frames(image, kind)
         if frames > 1:
-            return ImageHeader(kind, image.width, image.height, has_alpha=True, frames=frames)
+            transposed = _is_transposed(data, kind)
+            return ImageHeader(kind, image.width, image.height, has_alpha=True, frames=frames, transposed=transposed)
         return _inspect_still(data, image, kind)
 
 

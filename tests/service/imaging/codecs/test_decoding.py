@@ -331,6 +331,21 @@ def test_every_frame_is_decoded_with_its_duration(kind: str) -> None:
         assert psnr(frame.pixels, photo(seed)) > 25
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_orientation_is_applied_to_every_frame(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored, turned = moving(kind, 3, alpha=True, lossless=True), moving(kind, 3, alpha=True, lossless=True, exif=exif)
+    for one, other in zip(pictures(stored), pictures(turned), strict=True):
+        assert one.alpha is not None
+        assert other.alpha is not None
+        assert np.array_equal(other.alpha, apply_orientation(one.alpha, orientation))
+        visible = other.alpha > 0
+        assert np.array_equal(other.pixels[visible], apply_orientation(one.pixels, orientation)[visible])
+        assert other.milliseconds == one.milliseconds
+
+
 def test_frames_of_a_webp_may_last_longer_than_its_decoder_counts() -> None:
     others = [Image.fromarray(photo(seed, 2, 2)) for seed in range(1, 140)]
     data = file(photo(0, 2, 2), "WEBP", save_all=True, append_images=others, duration=0x010101)

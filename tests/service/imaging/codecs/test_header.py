@@ -5,7 +5,7 @@ from PIL import Image
 
 from service.errors import CorruptImage, UnsupportedImage
 from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat, ImageHeader, decode, inspect
-from tests.service.imaging.codecs.samples import XMP, chunk, deep_photo, moving, png, tiff
+from tests.service.imaging.codecs.samples import XMP, camera_exif, chunk, deep_photo, moving, png, tiff
 from tests.service.imaging.images import file, photo
 
 JPEG, PNG, WEBP, TIFF, GIF = ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP, ImageFormat.TIFF, ImageFormat.GIF
@@ -161,6 +161,13 @@ def test_upright_size_follows_the_orientation(kind: str, orientation: int) -> No
     exif[0x0112] = orientation
     header = inspect(file(photo(height=20, width=30), kind, exif=exif))
     assert header.upright_size == ((30, 20) if orientation > 4 else (20, 30))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_upright_size_of_an_animation_follows_the_orientation(kind: str) -> None:
+    for orientation, size in ((6, (32, 24)), (3, (24, 32))):
+        header = inspect(moving(kind, 2, exif=camera_exif(orientation)))
+        assert (header.frames, header.upright_size) == (2, size)
 
 
 def moved_to_the_end(data: bytes, kind: bytes) -> bytes:
