@@ -73,7 +73,7 @@ class ColourSpace:
         """Convert (H, W, 3) from sRGB to this space, which must not be grey."""
         if self.is_srgb or self.profile is None:
             return pixels
-        return _transform(pixels, srgb_profile(), self.profile, "rgb")
+        return _rgb_to_rgb(pixels, srgb_profile(), self.profile)
 
 
 SRGB = ColourSpace()
@@ -189,7 +189,7 @@ def _contains_srgb(profile: bytes) -> bool:
     levels = np.arange(0, 257, 64).clip(max=255).astype(np.uint8)
     cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
     try:
-        again = _rgb_to_srgb(_transform(cube, srgb_profile(), profile, "rgb"), profile)
+        again = _rgb_to_srgb(_rgb_to_rgb(cube, srgb_profile(), profile), profile)
     except imagecodecs.CmsError:  # its matrix has no inverse
         return False
     return bool(np.abs(again.astype(int) - cube).mean() <= MAX_ROUND_TRIP_ERROR)
@@ -208,7 +208,7 @@ def _fix_date(profile: bytes) -> bytes:
 
 def _rgb_to_srgb(pixels: Pixels, profile: bytes) -> Pixels:
     """Convert (H, W, 3)."""
-    return _transform(pixels, profile, srgb_profile(), "rgb")
+    return _rgb_to_rgb(pixels, profile, srgb_profile())
 
 
 def _grey_to_srgb(pixels: Pixels, profile: bytes) -> Pixels:
@@ -217,14 +217,36 @@ def _grey_to_srgb(pixels: Pixels, profile: bytes) -> Pixels:
     Little CMS by itself joins 33 levels by straight lines, which moves dark ones of linear light by 10 of 256.
     """
     levels = np.arange(np.iinfo(pixels.dtype).max + 1, dtype=pixels.dtype)
-    table = _transform(levels[None], profile, srgb_profile(), "gray", FLAGS | Flags.NOOPTIMIZE)[0]
+    table = _transform(levels[None], profile, srgb_profile(), "gray", exact=True)[0]
     result: Pixels = table[pixels]
     return result
 
 
-def _transform(pixels: Pixels, source: bytes, target: bytes, colorspace: str, flags: Flags = FLAGS) -> Pixels:
-    given = np.ascontiguousarray(pixels)
+def _rgb_to_rgb(pixels: Pixels, source: bytes, target: bytes) -> Pixels:
+    """Convert (H, W, 3) between RGB spaces.
+
+    Little CMS by itself has a table of 33 levels a channel for matrix profiles and 16 bits, which moves dark colours by
+    7 levels of 256. For 8 bits it computes.
+    """
+    exact = pixels.dtype == np.uint16 and all(_is_matrix(profile) for profile in (source, target))
+    return _transform(pixels, source, target, "rgb", exact=exact)
+
+
+def _is_matrix(profile: bytes) -> bool:
+    parsed = _parse(profile)
+    return parsed is not None and bool(parsed.profile.is_matrix_shaper)
+
+
+def _transform(pixels: Pixels, source: bytes, target: bytes, colorspace: str, *, exact: bool = False) -> Pixels:
+    """Convert to RGB; `exact` computes every pixel, without a table that Little CMS makes of the profiles."""
+    flags = FLAGS | Flags.NOOPTIMIZE if exact else FLAGS
     result: Pixels = imagecodecs.cms_transform(
-        given, source, target, colorspace=colorspace, outcolorspace="rgb", intent=INTENT, flags=flags
+        np.ascontiguousarray(pixels),
+        source,
+        target,
+        colorspace=colorspace,
+        outcolorspace="rgb",
+        intent=INTENT,
+        flags=flags,
     )
     return result

@@ -2,11 +2,13 @@ import io
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from service.imaging.codecs import Pixels
 from service.imaging.codecs.colour import (
     SRGB,
+    ColourSpace,
     adobe_rgb_profile,
     assign_colour_space,
     converted_srgb,
@@ -14,11 +16,17 @@ from service.imaging.codecs.colour import (
     srgb_profile,
 )
 from service.imaging.codecs.hdr import HdrColours, HdrTransfer
-from service.imaging.codecs.icc import SRGB_PRIMARIES
+from service.imaging.codecs.icc import SRGB_PRIMARIES, build_rgb_profile
 from tests.service.imaging.codecs.samples import DISPLAY_P3, PROPHOTO, adobe_rgb, deep_photo, grey_profile, rgb_profile
 from tests.service.imaging.images import photo
 
 WIDE = {"Display P3": rgb_profile(DISPLAY_P3), "Adobe RGB": adobe_rgb(), "ProPhoto": rgb_profile(PROPHOTO, 1.8)}
+
+
+ADOBE_RGB = (0.64, 0.33, 1.0, 0.21, 0.71, 1.0, 0.15, 0.06, 1.0)
+
+DEEP_ERROR = 64
+"""Of 65 535: a quarter of a level of 256."""
 
 
 @pytest.mark.parametrize("name", WIDE)
@@ -138,6 +146,33 @@ def test_every_level_of_grey_is_converted_exactly(dtype: type[np.unsignedinteger
     assert np.abs(shown * (255 / most) - expected[..., None]).max() <= 1
 
 
+@pytest.mark.parametrize(("primaries", "gamma"), [(ADOBE_RGB, 563 / 256), (DISPLAY_P3, 2.2), (PROPHOTO, 1.8)])
+@pytest.mark.parametrize("levels", [np.arange(0, 4096, 7), np.arange(0, 65_536, 97)])
+def test_deep_greys_are_converted_exactly(
+    primaries: tuple[float, ...], gamma: float, levels: NDArray[np.int64]
+) -> None:
+    """Greys are the same mixture in every space, so that a tone curve alone says what they become."""
+    given = np.stack([levels.astype(np.uint16)] * 3, axis=-1)[None]
+    space = ColourSpace(rgb_profile(primaries, gamma), is_srgb=False)
+    to_srgb, from_srgb = _srgb((levels / 65_535) ** gamma), _linear(levels / 65_535) ** (1 / gamma)
+    assert np.abs(space.to_srgb(given) - 65_535 * to_srgb[:, None]).max() < DEEP_ERROR
+    assert np.abs(space.from_srgb(given) - 65_535 * from_srgb[:, None]).max() < DEEP_ERROR
+
+
+@pytest.mark.parametrize("profile", [adobe_rgb(), rgb_profile(PROPHOTO, 1.8)])
+def test_deep_dark_colours_survive_conversion_and_back(profile: bytes) -> None:
+    dark = np.random.default_rng(0).integers(0, 4096, (40, 40, 3)).astype(np.uint16)
+    space = ColourSpace(profile, is_srgb=False)
+    again = space.to_srgb(space.from_srgb(dark))
+    assert np.abs(again.astype(int) - dark).max() < DEEP_ERROR
+
+
+def test_deep_linear_rgb_is_converted_exactly() -> None:
+    dark = np.random.default_rng(0).integers(0, 4096, (40, 40, 3)).astype(np.uint16)
+    pixels, _ = assign_colour_space(dark, build_rgb_profile("linear", SRGB_PRIMARIES, (1.0,)))
+    assert np.abs(pixels - 65_535 * _srgb(dark / 65_535)).max() < DEEP_ERROR
+
+
 def test_cmyk_and_lab_are_flattened() -> None:
     cyan = flatten_to_rgb(Image.new("CMYK", (1, 1), (255, 0, 0, 0)), None)
     assert cyan.getpixel((0, 0)) == (0, 255, 255)
@@ -151,3 +186,8 @@ def test_cmyk_and_lab_are_flattened() -> None:
 def _srgb(linear: np.ndarray) -> np.ndarray:
     """IEC 61966-2-1."""
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def _linear(stored: np.ndarray) -> np.ndarray:
+    """IEC 61966-2-1."""
+    return np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)
