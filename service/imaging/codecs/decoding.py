@@ -24,15 +24,17 @@ from service.imaging.codecs.exif import EXIF_ERRORS, read_exif, read_orientation
 from service.imaging.codecs.formats import ImageFormat
 from service.imaging.codecs.hdr import HdrColours
 from service.imaging.codecs.header import GREY_MODES, ImageHeader, inspect
+from service.imaging.codecs.iptc import IPTC_RESOURCE, find_iptc, read_owner
 from service.imaging.codecs.jpeg import read_jpeg
 from service.imaging.codecs.jpeg_segments import extract_picture
 from service.imaging.codecs.jpeg_twelve_bit import read_twelve_bit
-from service.imaging.codecs.metadata import Metadata, read_iptc
+from service.imaging.codecs.metadata import Metadata
 from service.imaging.codecs.opening import open_image, open_metadata, read_declared_colours
 from service.imaging.codecs.picture import DecodedImage, Picture
 from service.imaging.codecs.png import extract_pixels
 from service.imaging.codecs.png_rows import require_all_rows
 from service.imaging.codecs.sixteen_bit import read_png
+from service.imaging.codecs.tiff_directory import Directory
 from service.imaging.codecs.tiff_layout import Tag, read_layout
 from service.imaging.codecs.tiff_reading import read_tiff
 from service.imaging.pixels import Pixels, apply_orientation, to_8_bits
@@ -148,13 +150,24 @@ def _read_side_data(data: bytes, header: ImageHeader) -> SideData:
     kind = header.format
     if kind is ImageFormat.TIFF:
         layout = read_layout(data)
-        metadata = Metadata(_read_tiff_exif(data), layout.directory.raw(Tag.XMP))
+        metadata = Metadata(_read_tiff_exif(data), layout.directory.raw(Tag.XMP), _read_tiff_iptc(layout.directory))
         return SideData(layout.directory.raw(Tag.ICC_PROFILE), metadata, layout.orientation)
     with open_metadata(data, kind) as image:
         exif = read_exif(image)
         orientation = 1 if kind in UPRIGHT_FORMATS else read_orientation(exif)
-        metadata = Metadata(exif, image.info.get("xmp"), read_iptc(image))
+        metadata = Metadata(exif, image.info.get("xmp"), _read_jpeg_iptc(image))
         return SideData(read_declared_colours(image, is_grey=header.grey), metadata, orientation)
+
+
+def _read_jpeg_iptc(image: Image.Image) -> dict[str, list[str]]:
+    """Creator and rights in the image resources, which Pillow finds in a JPEG."""
+    return read_owner(image.info.get("photoshop", {}).get(IPTC_RESOURCE))
+
+
+def _read_tiff_iptc(directory: Directory) -> dict[str, list[str]]:
+    """Creator and rights in a tag, whose bytes programs declare as any type, or among the image resources."""
+    resources = directory.stored(Tag.IMAGE_RESOURCES)
+    return read_owner(directory.stored(Tag.IPTC)) or read_owner(resources and find_iptc(resources))
 
 
 def _read_tiff_exif(data: bytes) -> Image.Exif:

@@ -7,7 +7,6 @@ from typing import Any
 
 from PIL import Image
 from PIL.ExifTags import IFD, Base
-from PIL.IptcImagePlugin import getiptcinfo
 
 from service.imaging.codecs.exif import EXIF_ERRORS, preserve_text
 from service.imaging.codecs.xmp import Packet, SourceType
@@ -37,9 +36,6 @@ DESCRIPTIVE_TAGS = frozenset(
 """Tags that hold for the output as well. Tags of the file's layout, which a TIFF has in the same directory, do not."""
 
 OWNER_TAGS = frozenset({Base.Artist, Base.Copyright})
-
-IPTC_TO_XMP = {(2, 80): "creator", (2, 110): "Credit", (2, 116): "rights"}
-"""Datasets of IPTC-IIM, and the XMP properties that they correspond to (IPTC Photo Metadata Standard)."""
 
 MAX_SEGMENT_BYTES = 60_000
 """Largest EXIF or XMP that is written: a JPEG segment holds 65,533 bytes, with an identifier."""
@@ -144,29 +140,6 @@ class Metadata:
             return {name: preserve_text(value) for name, value in self.exif.get_ifd(tag).items()}
         except EXIF_ERRORS:
             return {}
-
-
-def read_iptc(image: Image.Image) -> dict[str, list[str]]:
-    """What the IPTC block of an opened JPEG says of creator and rights (IPTC-IIM 4.2, section 6), by XMP's names."""
-    try:
-        found = getiptcinfo(image) or {}  # type: ignore[arg-type] # any image may be asked
-    except EXIF_ERRORS:
-        return {}
-    texts = {name: _decode_texts(found.get(dataset)) for dataset, name in IPTC_TO_XMP.items()}
-    return {name: values for name, values in texts.items() if values}
-
-
-def _decode_texts(values: bytes | list[bytes] | None) -> list[str]:
-    listed = [values] if isinstance(values, bytes) else values or []
-    return [text for value in listed if (text := _decode_text(value).strip())]
-
-
-def _decode_text(value: bytes) -> str:
-    """Programs of today write UTF-8, older ones Latin-1, and few declare which."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
 
 
 def _read_value(exif: Image.Exif, tag: int) -> Any:

@@ -93,7 +93,11 @@ class Directory:
 
     def raw(self, tag: int) -> bytes | None:
         """The bytes of a tag; None where it is missing, or is no bytes, or they are not in the file."""
-        if tag not in self.entries or self.entries[tag].kind not in BYTE_TYPES:
+        return self.stored(tag) if tag in self.entries and self.entries[tag].kind in BYTE_TYPES else None
+
+    def stored(self, tag: int) -> bytes | None:
+        """The bytes of a tag of any type, as the file has them; None where it is missing, or they are not in it."""
+        if tag not in self.entries:
             return None
         try:
             return self._find_values(tag)

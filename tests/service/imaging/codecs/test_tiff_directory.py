@@ -54,6 +54,8 @@ def test_number_in_place_of_a_fraction_or_bytes() -> None:
     tags = read_directory(make_tiff([bytes(768)], {700: 5, 701: (UNDEFINED, 2**31, bytes(4))}))
     assert tags.raw(700) is None
     assert tags.raw(701) is None
+    assert tags.stored(700) == struct.pack("<I", 5)
+    assert tags.stored(701) is tags.stored(999) is None
     with pytest.raises(CorruptImage, match="no fraction"):
         tags.rationals(700)
 
