@@ -94,12 +94,19 @@ class Metadata:
         resolved = packet.resolve_source_type(source_type)
         if policy is MetadataPolicy.STRIP:
             return OutputMetadata(Image.Exif(), Packet().write_owner(resolved))
-        owner = OutputMetadata(self._select_tags(OWNER_TAGS), packet.write_owner(resolved))
+        owner = self._select_owner(packet, resolved)
         if policy is MetadataPolicy.COPYRIGHT:
             return owner
         xmp = packet.write_all(resolved)
         exif = next(filter(_is_writable, self._exif_candidates(width, height, srgb)), owner.exif)
         return OutputMetadata(exif, xmp if len(xmp) <= MAX_SEGMENT_BYTES else owner.xmp)
+
+    def _select_owner(self, packet: Packet, source_type: SourceType) -> OutputMetadata:
+        """Creator and rights, as far as a segment has room for them."""
+        candidates = (self._select_tags(tags) for tags in (OWNER_TAGS, OWNER_TAGS - {Base.Artist}, frozenset[Base]()))
+        xmp = packet.write_owner(source_type)
+        short = xmp if len(xmp) <= MAX_SEGMENT_BYTES else Packet().write_owner(source_type)
+        return OutputMetadata(next(filter(_is_writable, candidates)), short)
 
     def _exif_candidates(self, width: int, height: int, srgb: bool) -> Iterator[Image.Exif]:
         """All descriptive tags without the thumbnail, with less and less beside them: maker note, details, GPS.

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
+from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import IFDRational
 
 from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat
@@ -115,6 +116,19 @@ def test_metadata_larger_than_a_segment_is_left_out() -> None:
     for packet, rating in ((XMP, True), (long, False)):
         found = Metadata(Image.Exif(), packet).for_output(MetadataPolicy.KEEP, SourceType.STYLIZED, 1, 1, srgb=True)
         assert (b"Rating" in found.xmp) == rating
+
+
+@pytest.mark.parametrize("policy", [MetadataPolicy.KEEP, MetadataPolicy.COPYRIGHT])
+def test_owner_that_is_larger_than_a_segment_is_left_out(policy: MetadataPolicy) -> None:
+    exif, half = Image.Exif(), "x" * (MAX_SEGMENT_BYTES // 2)
+    exif[Base.Artist], exif[Base.Copyright] = half, half
+    texts = PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", XMP.replace(b"A &amp; B", b"x" * MAX_SEGMENT_BYTES).decode())
+    answer = Image.open(
+        io.BytesIO(reencode(file(photo(), exif=exif, pnginfo=texts), ImageFormat.JPEG, metadata=policy))
+    )
+    assert set(answer.getexif()) & {Base.Artist, Base.Copyright} == {Base.Copyright}
+    assert SourceType.STYLIZED.uri.encode() in answer.info["xmp"]
 
 
 def test_owner_is_taken_from_iptc_where_xmp_names_none() -> None:
