@@ -6,8 +6,9 @@ on the default image, and mixes the alpha of partly transparent pixels.
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -65,9 +66,9 @@ class FrameControl(NamedTuple):
         return self.left, self.top, self.left + self.width, self.top + self.height
 
     @property
-    def milliseconds(self) -> int:
+    def milliseconds(self) -> float:
         """The duration."""
-        return round(1000 * self.seconds / (self.denominator or DEFAULT_DENOMINATOR))
+        return 1000 * self.seconds / (self.denominator or DEFAULT_DENOMINATOR)
 
 
 @dataclass
@@ -97,12 +98,12 @@ def read_frames(data: bytes) -> Iterator[tuple[Pixels, int]]:
     """
     file = _split(png.extract_pixels(data))
     canvas = Image.new("RGBA", SIZE.unpack_from(file.header))
-    for frame in file.frames:
+    for frame, milliseconds in zip(file.frames, _round_durations(file.frames), strict=True):
         control = frame.control
         _check_place(control, canvas)
         previous = canvas.copy() if control.disposal == DISPOSE_TO_PREVIOUS else canvas
         _draw(canvas, control, _decode(file, frame))
-        yield np.array(canvas), control.milliseconds
+        yield np.array(canvas), milliseconds
         if control.disposal == DISPOSE_TO_BACKGROUND:
             canvas.paste(CLEAR, control.box)
         canvas = previous
@@ -123,6 +124,12 @@ def _split(data: bytes) -> _File:
         elif kind == b"fdAT" and file.frames:
             file.frames[-1].compressed.append(body[SEQUENCE_BYTES:])
     return file
+
+
+def _round_durations(frames: Sequence[_Frame]) -> list[int]:
+    """Whole milliseconds: the start of each frame is rounded, so that errors do not add up."""
+    starts = accumulate((frame.control.milliseconds for frame in frames), initial=0.0)
+    return [round(end) - round(start) for start, end in pairwise(starts)]
 
 
 def _check_place(control: FrameControl, canvas: Image.Image) -> None:

@@ -112,10 +112,17 @@ def test_a_default_image_is_not_part_of_the_animation() -> None:
     assert np.array_equal(shown(animated(small, small, default=filled(RED)))[0], expected)
 
 
-@pytest.mark.parametrize(("delay", "milliseconds"), [((1, 10), 100), ((3, 0), 30), ((0, 30), 0), ((1, 30), 33)])
+@pytest.mark.parametrize(("delay", "milliseconds"), [((1, 10), 100), ((3, 0), 30), ((0, 30), 0), ((33, 1000), 33)])
 def test_durations_are_fractions_of_a_second(delay: tuple[int, int], milliseconds: int) -> None:
     data = animated(Frame(filled(RED), delay=delay), Frame(filled(BLUE), delay=delay))
     assert [one.milliseconds for one in pictures(data)] == [milliseconds] * 2
+
+
+@pytest.mark.parametrize(("rate", "count", "total"), [(30, 30, 1000), (60, 60, 1000), (2400, 24, 10)])
+def test_rounded_durations_add_up(rate: int, count: int, total: int) -> None:
+    durations = [one.milliseconds for one in pictures(animated(*[Frame(filled(RED), delay=(1, rate))] * count))]
+    assert sum(durations) == total
+    assert max(durations) - min(durations) <= 1
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
