@@ -40,6 +40,10 @@ OWNER_TAGS = frozenset({Base.Artist, Base.Copyright})
 MAX_SEGMENT_BYTES = 60_000
 """Largest EXIF or XMP that is written: a JPEG segment holds 65,533 bytes, with an identifier."""
 
+SUBJECT_AREA = 0x9214
+PLACE_TAGS = frozenset({SUBJECT_AREA, Base.SubjectLocation})
+"""Tags that count in pixels of the input, as they are stored (EXIF 2.32, section 4.6.5)."""
+
 EXIF_SRGB, EXIF_UNCALIBRATED = 1, 65_535
 """Values of EXIF's ColorSpace (EXIF 2.32, section 4.6.5)."""
 
@@ -121,8 +125,9 @@ class Metadata:
             yield _add_ifds(tags, {IFD.Exif: exif_ifd, IFD.GPSInfo: gps_ifd})
 
     def _updated_details(self, width: int, height: int, srgb: bool) -> dict[int, Any]:
-        """The Exif IFD, with size and colour space replaced where it has them."""
-        details, interop = self._read_ifd(IFD.Exif), self._read_ifd(IFD.Interop)
+        """The Exif IFD without places in the picture, and with size and colour space replaced where it has them."""
+        details = {tag: value for tag, value in self._read_ifd(IFD.Exif).items() if tag not in PLACE_TAGS}
+        interop = self._read_ifd(IFD.Interop)
         if interop:
             details[IFD.Interop] = interop
         updates = {

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Any
 from xml.dom.minidom import Element
 from xml.parsers.expat import ExpatError
@@ -25,16 +26,19 @@ NS_XMP = "http://ns.adobe.com/xap/1.0/"
 
 VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
-OBSOLETE_PROPERTIES = [
-    (NS_TIFF, "ImageWidth"),
-    (NS_TIFF, "ImageLength"),
-    (NS_EXIF, "PixelXDimension"),
-    (NS_EXIF, "PixelYDimension"),
-    (NS_TIFF, "Orientation"),
-    (NS_XMP, "Thumbnails"),
-    (NS_IPTC_EXT, "DigitalSourceType"),
-]
-"""Properties that hold for the input only."""
+OBSOLETE_PROPERTIES: Mapping[str, Sequence[str]] = {
+    NS_TIFF: ("ImageWidth", "ImageLength", "Orientation"),
+    NS_EXIF: ("PixelXDimension", "PixelYDimension", "SubjectArea", "SubjectLocation"),
+    NS_XMP: ("Thumbnails",),
+    NS_IPTC_EXT: ("DigitalSourceType",),
+    "http://ns.adobe.com/xmp/note/": ("HasExtendedXMP",),
+    "http://ns.adobe.com/hdr-gain-map/1.0/": ("*",),
+    "http://ns.apple.com/HDRGainMap/1.0/": ("*",),
+    "http://ns.google.com/photos/1.0/container/": ("*",),
+    "http://ns.google.com/photos/1.0/camera/": ("MicroVideo*", "MotionPhoto*"),
+}
+"""Patterns of properties, by namespace, that hold for the input only: its size, places in it, and what the file has
+beside the picture (more XMP, a gain map, a video)."""
 
 OWNER_PROPERTIES = [
     (NS_DC, "dc", "creator"),
@@ -105,8 +109,7 @@ class Packet:
         if self.document is None:
             return _build_packet(added, source_type)
         copy = _parse_xml(self.document.toxml().encode())
-        for namespace, name in OBSOLETE_PROPERTIES:
-            _remove_property(copy, namespace, name)
+        _remove_obsolete(copy)
         rdf = next(iter(copy.getElementsByTagNameNS(NS_RDF, "RDF")), None)
         if rdf is None:  # it was within a property that is removed
             return self.write_owner(source_type)
@@ -169,12 +172,19 @@ def _descriptions(document: Any) -> Any:
     return document.getElementsByTagNameNS(NS_RDF, "Description")
 
 
-def _remove_property(document: Any, namespace: str, name: str) -> None:
-    for element in list(document.getElementsByTagNameNS(namespace, name)):
-        element.parentNode.removeChild(element)
+def _remove_obsolete(document: Any) -> None:
+    """Remove OBSOLETE_PROPERTIES, which may be elements or attributes."""
+    for element in list(document.getElementsByTagName("*")):
+        if _is_obsolete(element):
+            element.parentNode.removeChild(element)
     for element in _descriptions(document):
-        if element.hasAttributeNS(namespace, name):
-            element.removeAttributeNS(namespace, name)
+        for attribute in filter(_is_obsolete, list(element.attributes.values())):
+            element.removeAttributeNode(attribute)
+
+
+def _is_obsolete(node: Any) -> bool:
+    patterns = OBSOLETE_PROPERTIES.get(node.namespaceURI, ())
+    return any(fnmatchcase(node.localName, pattern) for pattern in patterns)
 
 
 def _element_text(element: Element) -> str:

@@ -8,7 +8,7 @@ from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import IFDRational
 
 from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat
-from service.imaging.codecs.metadata import MAX_SEGMENT_BYTES, Metadata, MetadataPolicy
+from service.imaging.codecs.metadata import MAX_SEGMENT_BYTES, SUBJECT_AREA, Metadata, MetadataPolicy
 from service.imaging.codecs.xmp import SourceType
 from tests.service.imaging.codecs.samples import XMP, camera_exif, reencode
 from tests.service.imaging.images import file, photo
@@ -52,6 +52,15 @@ def test_keep_drops_the_orientation_and_updates_the_size() -> None:
     assert (details[Base.ExifImageWidth], details[Base.ExifImageHeight]) == (40, 30)
     assert details[Base.ColorSpace] == 65_535
     assert kept.get_ifd(IFD.GPSInfo)[1] == "N"
+
+
+def test_keep_drops_places_in_pixels_of_the_input() -> None:
+    exif = camera()
+    exif.get_ifd(IFD.Exif)[SUBJECT_AREA] = (10, 10, 4, 4)
+    exif.get_ifd(IFD.Exif)[Base.SubjectLocation] = (10, 10)
+    details = output_exif(exif, MetadataPolicy.KEEP).get_ifd(IFD.Exif)
+    assert Base.ExposureTime in details
+    assert {SUBJECT_AREA, Base.SubjectLocation}.isdisjoint(details)
 
 
 def test_original_is_not_changed() -> None:

@@ -29,6 +29,38 @@ def test_all_but_obsolete_properties_are_kept() -> None:
         assert texts(kept, NS_TIFF, name) == []
 
 
+GOOGLE = "http://ns.google.com/photos/1.0"
+NOT_KEPT = {
+    "hdrgm": ("http://ns.adobe.com/hdr-gain-map/1.0/", ["Version", "GainMapMax"]),
+    "HDRGainMap": ("http://ns.apple.com/HDRGainMap/1.0/", ["HDRGainMapVersion"]),
+    "GCamera": (f"{GOOGLE}/camera/", ["MicroVideo", "MicroVideoOffset", "MotionPhoto", "MotionPhotoVersion"]),
+    "xmpNote": ("http://ns.adobe.com/xmp/note/", ["HasExtendedXMP"]),
+    "exif": ("http://ns.adobe.com/exif/1.0/", ["SubjectArea", "SubjectLocation"]),
+}
+CONTAINER = f"""<Container:Directory xmlns:Container="{GOOGLE}/container/" xmlns:Item="{GOOGLE}/container/item/">
+<rdf:Seq><rdf:li rdf:parseType="Resource"><Container:Item Item:Semantic="GainMap" Item:Length="9"/></rdf:li></rdf:Seq>
+</Container:Directory>"""
+
+
+@pytest.mark.parametrize("as_attributes", [True, False])
+def test_what_is_said_of_other_parts_of_the_file_is_not_kept(as_attributes: bool) -> None:
+    namespaces = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, (uri, _) in NOT_KEPT.items())
+    names = [f"{prefix}:{name}" for prefix, (_, found) in NOT_KEPT.items() for name in found] + ["GCamera:BurstID"]
+    attributes = " ".join(f'{name}="1"' for name in names) if as_attributes else ""
+    elements = "" if as_attributes else "".join(f"<{name}>1</{name}>" for name in names)
+    described = f"<rdf:Description {namespaces} {attributes}>{elements}{CONTAINER}</rdf:Description></rdf:RDF>"
+    given = CAMERA.replace(b"</rdf:RDF>", described.encode())
+    kept = Packet.parse(given).write_all(SourceType.STYLIZED)
+    for uri, found in NOT_KEPT.values():
+        for name in found:
+            assert texts(given, uri, name)
+            assert texts(kept, uri, name) == []
+    assert b"GainMap" in given
+    assert b"Item:Semantic" not in kept
+    assert texts(kept, f"{GOOGLE}/camera/", "BurstID") == ["1"]
+    assert texts(kept, NS_XMP, "Rating") == ["4"]
+
+
 def test_owner_properties_only() -> None:
     kept = Packet.parse(CAMERA).write_owner(SourceType.UPSCALED)
     assert texts(kept, NS_IPTC_EXT, "DigitalSourceType") == [SourceType.UPSCALED.uri]
