@@ -7,6 +7,7 @@ set on photographs of which half were damaged (docs/upscaling.md has the counts)
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,19 @@ BLOCK = 8
 SAMPLES, SAMPLE_SIDE = 4, 256
 """Squares along each side of a large image that are looked at, and their side in pixels."""
 
-STANDARD_LUMA_SUM = 3688
-"""Of the 64 entries of the luma table at quality 50 (ITU-R T.81, table K.1)."""
+STANDARD_LUMA = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
+)
+"""The luma table at quality 50 (ITU-T T.81, table K.1)."""
 
 BASE_STEP, LARGEST_STEP = 1.0, 3.0
 """What is added to the steps beside a line, in levels; and the most that a single step counts, compared with them."""
@@ -93,10 +105,21 @@ def assess_tables(tables: Mapping[int, Sequence[int]]) -> Damage:
 
 
 def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int:
-    """The quality, 1 to 100, at which libjpeg's luma table has the sum of a file's first one."""
-    percent = 100 * sum(tables[min(tables)]) / STANDARD_LUMA_SUM
-    quality = 5000 / percent if percent > 100 else (200 - percent) / 2
-    return round(min(100.0, max(1.0, quality)))
+    """The quality, 1 to 100, at which the sum of libjpeg's luma table is nearest to that of a file's first one."""
+    total = sum(tables[min(tables)])
+    sums = _luma_sums()
+    return min(sums, key=lambda quality: abs(sums[quality] - total))
+
+
+@cache
+def _luma_sums() -> Mapping[int, int]:
+    return {quality: _luma_sum(quality) for quality in range(1, 101)}
+
+
+def _luma_sum(quality: int) -> int:
+    """The sum of libjpeg's luma table, whose entries are from 1 to 255 (jpeg_quality_scaling in jcparam.c)."""
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return int(((STANDARD_LUMA * percent + 50) // 100).clip(1, 255).sum())
 
 
 def blockiness(samples: Sequence[Channel]) -> float:

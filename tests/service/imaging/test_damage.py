@@ -23,10 +23,15 @@ def jpeg(pixels: Pixels, quality: int) -> Image.Image:
     return Image.open(file)
 
 
-@pytest.mark.parametrize("quality", [20, 30, 57, 80, 90, 100])
+@pytest.mark.parametrize("quality", range(1, 101))
 def test_the_quality_is_told_from_the_tables(quality: int) -> None:
     tables = jpeg(picture(64, 64), quality).quantization  # type: ignore[attr-defined] # of a JpegImageFile
-    assert abs(jpeg_quality(tables) - quality) <= 1
+    assert jpeg_quality(tables) == quality
+
+
+def test_the_quality_of_other_tables_is_the_nearest_one() -> None:
+    assert [jpeg_quality({0: [entry] * 64}) for entry in (1, 255, 3000)] == [100, 1, 1]
+    assert jpeg_quality({1: [58] * 64, 3: [1] * 64}) == 50
 
 
 def test_a_low_quality_is_damage() -> None:
