@@ -61,6 +61,9 @@ NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 LANGUAGE_ALTERNATIVES = {"rights", "UsageTerms"}
 """Owner properties with a text in each language; all other properties are simple values."""
 
+DEFAULT_LANGUAGE = "x-default"
+"""The language of the text for all who ask for none of the others (ISO 16684-1, section 8.2.2.4)."""
+
 
 class SourceType(StrEnum):
     """IPTC's digital source types of outputs (NewsCodes, digitalsourcetype)."""
@@ -129,11 +132,12 @@ class Packet:
         return "".join(_build_property(prefix, name, texts) for prefix, name, texts in chosen if texts)
 
     def _read_texts(self, namespace: str, name: str) -> list[str]:
-        """The values of a property, which may be an attribute, an element or an array of items."""
+        """The values of a property, an attribute, an element or an array of items, the default one first."""
         if self.document is None:
             return []
         elements = self.document.getElementsByTagNameNS(namespace, name)
         items = [item for element in elements for item in element.getElementsByTagNameNS(NS_RDF, "li") or [element]]
+        items.sort(key=lambda item: item.getAttribute("xml:lang") != DEFAULT_LANGUAGE)
         attributes = (element.getAttributeNS(namespace, name) for element in _descriptions(self.document))
         return [text for text in (*attributes, *(_element_text(item) for item in items)) if text]
 
@@ -198,7 +202,7 @@ def _iterate_text(element: Element) -> Iterator[str]:
 def _build_property(prefix: str, name: str, texts: Sequence[str]) -> str:
     tag, escaped = f"{prefix}:{name}", [escape(NOT_IN_XML.sub("", text)) for text in texts]
     if name in LANGUAGE_ALTERNATIVES:
-        return f'<{tag}><rdf:Alt><rdf:li xml:lang="x-default">{escaped[0]}</rdf:li></rdf:Alt></{tag}>'
+        return f'<{tag}><rdf:Alt><rdf:li xml:lang="{DEFAULT_LANGUAGE}">{escaped[0]}</rdf:li></rdf:Alt></{tag}>'
     if name in CONTAINERS:
         items = "".join(f"<rdf:li>{text}</rdf:li>" for text in escaped)
         return f"<{tag}><{CONTAINERS[name]}>{items}</{CONTAINERS[name]}></{tag}>"

@@ -70,6 +70,21 @@ def test_owner_properties_only() -> None:
     assert texts(kept, NS_XMP, "Rating") == []
 
 
+RIGHTS = b'<rdf:li xml:lang="x-default">\xc2\xa9 2026 A &lt;B&gt;</rdf:li>'
+GERMAN, FRENCH = (f'<rdf:li xml:lang="{language}">{language}</rdf:li>'.encode() for language in ("de", "fr"))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(GERMAN + RIGHTS + FRENCH, "© 2026 A <B>"), (RIGHTS + GERMAN, "© 2026 A <B>"), (GERMAN + FRENCH, "de")],
+)
+def test_rights_in_several_languages_are_those_of_the_default_one(given: bytes, expected: str) -> None:
+    assert RIGHTS in CAMERA
+    kept = Packet.parse(CAMERA.replace(RIGHTS, given)).write_owner(SourceType.STYLIZED)
+    assert texts(kept, NS_DC, "rights") == [expected]
+    assert texts(kept, NS_DC, "creator") == ["A & B", "C"]
+
+
 def wrap(begin: str, end: str) -> bytes:
     """The packet of a camera within other elements."""
     packet = CAMERA[CAMERA.index(b"<rdf:RDF") : CAMERA.index(b"</x:xmpmeta>")].decode()
