@@ -63,7 +63,7 @@ def _join(
 ) -> list[str]:
     result.metadata.update({key: text for key, text in original.metadata.items() if key.lower() not in OWN_TAGS})
     with av.open(str(journal.path(0))) as first:
-        video = result.add_stream_from_template(first.streams.video[0])
+        video = _add_copy(result, first.streams.video[0])
         video.time_base = time_base
     beside = [stream for stream in original.streams if stream.type in ("audio", "subtitle")]
     copied = {stream.index: _copy_stream(result, stream) for stream in beside if _codec(stream) in known}
@@ -75,9 +75,14 @@ def _join(
 
 
 def _copy_stream(result: OutputContainer, stream: Stream) -> Stream:
-    copy = result.add_stream_from_template(stream)
+    copy = _add_copy(result, stream)
     copy.metadata.update({key: text for key, text in stream.metadata.items() if key in ("language", "title")})
     return copy
+
+
+def _add_copy(result: OutputContainer, stream: Stream) -> Stream:
+    """By the codec that reads it: an encoder of that name need not be there (libdav1d, for AV1), and none is used."""
+    return result.add_stream_from_template(stream, opaque=True)
 
 
 def _pictures(journal: Journal, time_base: Fraction, video: Stream) -> Iterator[Copied]:

@@ -2,10 +2,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from pastiche.video.colours import VideoColours
-from pastiche.video.encoder import EncoderOptions, Painted, write_segment
+from pastiche.video.encoder import DEFAULT_CRF, EncoderOptions, Painted, write_segment
 from pastiche.video.errors import VideoError
 from pastiche.video.joining import join, require_container
 from pastiche.video.journal import Journal
@@ -45,5 +46,29 @@ def test_container_is_checked_before_the_work(tmp_path: Path) -> None:
             require_container(tmp_path / "out.webm", "libvpx-vp9", sound)
 
 
-def test_library_of_codecs_is_there() -> None:
-    assert {"libx264", "libx265", "libsvtav1", "libvpx-vp9"} <= av.codecs_available
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+@pytest.mark.parametrize("codec", sorted(DEFAULT_CRF))
+def test_what_each_encoder_made_is_joined(tmp_path: Path, codec: str, name: str) -> None:
+    if codec not in av.codecs_available:
+        pytest.skip(f"this build of PyAV has no {codec}")
+    source, journal = write_clip(tmp_path / "in.mp4"), Journal.open(tmp_path / name, {})
+    options = EncoderOptions.model_validate({"codec": codec})
+    for number in range(2):
+        frames = [Painted(panned(number), number * 48 + pts, 24, Fraction(1), COLOURS) for pts in (0, 24)]
+        timing = Timing(BASE, Fraction(25), "yuv420p")
+        journal.add(write_segment(journal.path(number), iter(frames), timing, options))
+    join(source, journal, BASE, tmp_path / name)
+    made = pictures(tmp_path / name)
+    assert [np.abs(picture.astype(int) - panned(at // 2)).mean() < 12 for at, picture in enumerate(made)] == [True] * 4
+    assert sound_packets(tmp_path / name) == sound_packets(source)
+
+
+@pytest.mark.parametrize("sound", ["mp3", "libopus", "flac", "libvorbis"])
+def test_sound_of_other_codecs_is_copied(tmp_path: Path, sound: str) -> None:
+    if sound not in av.codecs_available:
+        pytest.skip(f"this build of PyAV has no {sound}")
+    source, journal = write_clip(tmp_path / "in.mkv", sound=sound), Journal.open(tmp_path / "out.mkv", {})
+    frames = iter([Painted(panned(0), 0, 24, Fraction(1), COLOURS)])
+    journal.add(write_segment(journal.path(0), frames, Timing(BASE, Fraction(25), "yuv420p"), EncoderOptions()))
+    assert join(source, journal, BASE, tmp_path / "out.mkv") == []
+    assert sound_packets(tmp_path / "out.mkv") == sound_packets(source)
