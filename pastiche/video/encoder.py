@@ -7,7 +7,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-import av
 from av import VideoFrame
 from av.codec import Codec
 from av.error import FFmpegError
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pastiche.pictures import Array
 from pastiche.video.colours import VideoColours
+from pastiche.video.containers import open_output
 from pastiche.video.errors import VideoError
 from pastiche.video.journal import Segment
 from pastiche.video.source import Timing
@@ -66,7 +66,7 @@ def write_segment(path: Path, frames: Iterator[Painted], timing: Timing, options
     first = last = next(frames)
     count = 0
     try:
-        with av.open(str(path), "w", format="mp4") as container:
+        with open_output(path, "mp4") as container:
             stream = container.add_stream(options.codec, rate=timing.rate, options=options.arguments)
             assert isinstance(stream, VideoStream)
             _configure(stream, first, timing, choose_pixel_format(options.codec, timing.pixel_format, first))

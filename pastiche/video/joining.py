@@ -1,5 +1,6 @@
 """Joins encoded segments, and copies sound and subtitles beside them, without encoding anything again."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -8,13 +9,13 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, cast
 
-import av
 from av.codec.context import CodecContext
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream
 
+from pastiche.video.containers import open_input, open_output
 from pastiche.video.errors import VideoError
 from pastiche.video.journal import Journal
 
@@ -50,9 +51,10 @@ def join(source: Path, journal: Journal, time_base: Fraction, target: Path) -> l
 
     Returns what was left out: subtitles that the container cannot hold. Raises VideoError.
     """
-    options = {"movflags": "faststart"} if FORMATS[target.suffix.lower()] in ("mp4", "mov") else {}
+    kind = FORMATS[target.suffix.lower()]
+    options = {"movflags": "faststart"} if kind in ("mp4", "mov") else {}
     try:
-        with av.open(str(source)) as original, av.open(str(target), "w", options=options) as result:
+        with open_input(source) as original, open_output(target, kind, options) as result:
             return _join(original, result, journal, time_base, _codecs_of(target))
     except FFmpegError as error:
         raise VideoError(f"{target} cannot be written: {error.strerror}") from error
@@ -62,7 +64,7 @@ def _join(
     original: InputContainer, result: OutputContainer, journal: Journal, time_base: Fraction, known: set[str]
 ) -> list[str]:
     result.metadata.update({key: text for key, text in original.metadata.items() if key.lower() not in OWN_TAGS})
-    with av.open(str(journal.path(0))) as first:
+    with open_input(journal.path(0)) as first:
         video = _add_copy(result, first.streams.video[0])
         video.time_base = time_base
     beside = [stream for stream in original.streams if stream.type in ("audio", "subtitle")]
@@ -100,7 +102,7 @@ def _pictures(journal: Journal, time_base: Fraction, video: Stream) -> Iterator[
 
 def _timed(journal: Journal, time_base: Fraction) -> "Iterator[Packet[Any]]":
     for number, segment in enumerate(journal.segments):
-        with av.open(str(journal.path(number))) as container:
+        with open_input(journal.path(number)) as container:
             for packet in container.demux(video=0):
                 if packet.dts is None or packet.pts is None:
                     continue
@@ -122,7 +124,7 @@ def _packets(original: InputContainer, streams: Sequence[Stream], copies: dict[i
 
 
 def _codecs_of(target: Path) -> set[str]:
-    with av.open("/dev/null", "w", format=FORMATS[target.suffix.lower()]) as container:
+    with open_output(Path(os.devnull), FORMATS[target.suffix.lower()]) as container:
         return set(container.supported_codecs)
 
 

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from pastiche.pictures import Array
 from pastiche.video.colours import VideoColours
+from pastiche.video.containers import open_input
 from pastiche.video.errors import VideoError
 
 RIGHT_ANGLE = 90
@@ -100,11 +101,7 @@ class VideoSource:
 @contextmanager
 def open_video(path: Path) -> Iterator[VideoSource]:
     """Raises VideoError for a file that is none, or that has no video."""
-    try:
-        container = av.open(str(path))
-    except FFmpegError as error:
-        raise VideoError(f"{path} cannot be read as a video: {error.strerror}") from error
-    with container:
+    with open_input(path) as container:
         pictures = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
         if not pictures:
             kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"

@@ -30,6 +30,14 @@ def test_video_is_enlarged_by_the_command(tmp_path: Path) -> None:
     assert pictures(tmp_path / "out.mp4")[0].shape == (96, 128, 3)
 
 
+def test_names_may_have_colons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "12:30.mp4", frames=1)
+    assert main(["stylize", "wave", "12:30.mp4", "-o", "12:31.mp4", "--quiet"]) == 0
+    assert len(pictures(tmp_path / "12:31.mp4")) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["12:30.mp4", "12:31.mp4"]
+
+
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
