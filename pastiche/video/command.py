@@ -11,7 +11,7 @@ import pastiche
 from model_store.allocator import configure_allocator
 from pastiche.options import checked
 from pastiche.video.conversion import convert
-from pastiche.video.encoder import EncoderOptions
+from pastiche.video.encoder_options import EncoderOptions
 from pastiche.video.errors import VideoError
 from service.errors import InvalidRequest, ServiceError, UnknownModel, UnknownVersion
 

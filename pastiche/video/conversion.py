@@ -8,7 +8,8 @@ from typing import Any
 
 from pastiche.model import Model
 from pastiche.pictures import Array
-from pastiche.video.encoder import SEGMENT_FRAMES, EncoderOptions, Painted, write_segment
+from pastiche.video.encoder import SEGMENT_FRAMES, Painted, write_segment
+from pastiche.video.encoder_options import EncoderOptions
 from pastiche.video.flicker import Flicker
 from pastiche.video.joining import join, require_container
 from pastiche.video.journal import Journal

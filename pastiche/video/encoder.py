@@ -5,46 +5,24 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Literal
 
 from av import VideoFrame
 from av.codec import Codec
 from av.error import FFmpegError
 from av.video.stream import VideoStream
-from pydantic import BaseModel, ConfigDict, Field
 
 from pastiche.pictures import Array
 from pastiche.video.colours import VideoColours
 from pastiche.video.containers import open_output
+from pastiche.video.encoder_options import EncoderOptions
 from pastiche.video.errors import VideoError
 from pastiche.video.journal import Segment
 from pastiche.video.source import Timing
-
-DEFAULT_CRF = {"libx264": 18, "libx265": 20, "libsvtav1": 28, "libvpx-vp9": 28}
-"""Constant quality: hardly a visible loss."""
 
 SEGMENT_FRAMES = 48
 """So much work at most is done again after a kill; key frames are as far apart."""
 
 FULL, HALF = "444", "420"
-
-
-class EncoderOptions(BaseModel):
-    """How frames are encoded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    codec: Literal["libx264", "libx265", "libsvtav1", "libvpx-vp9"] = "libx264"
-    crf: int | None = Field(None, ge=0, le=63)
-    """Constant quality: a smaller number is better and larger; None for the default of the codec."""
-    preset: str | None = None
-    """Of the encoder, such as slow or veryfast; None for its own default."""
-
-    @property
-    def arguments(self) -> dict[str, str]:
-        """As the encoder takes them."""
-        quality = DEFAULT_CRF[self.codec] if self.crf is None else self.crf
-        return {"crf": str(quality)} | ({"preset": self.preset} if self.preset else {})
 
 
 @dataclass(frozen=True)
@@ -64,7 +42,7 @@ def write_segment(path: Path, frames: Iterator[Painted], timing: Timing, options
     No frame depends on later ones, so that times are in order across segments. Raises VideoError.
     """
     first = last = next(frames)
-    count = 0
+    count, (height, width) = 0, first.pixels.shape[:2]
     try:
         with open_output(path, "mp4") as container:
             stream = container.add_stream(options.codec, rate=timing.rate, options=options.arguments)
@@ -74,7 +52,8 @@ def write_segment(path: Path, frames: Iterator[Painted], timing: Timing, options
                 container.mux(stream.encode(_picture(last, stream, last.pts - first.pts, timing)))
             container.mux(stream.encode(None))
     except FFmpegError as error:
-        raise VideoError(f"{options.codec} cannot encode this: {error.strerror}") from error
+        detail = f"{options.codec} cannot encode this, {width}×{height} pixels: {error.strerror}"
+        raise VideoError(detail) from error
     return Segment(frames=count, start=first.pts, last_duration=last.duration)
 
 

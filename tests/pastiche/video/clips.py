@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 import numpy as np
+import pytest
 from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
@@ -16,6 +17,12 @@ from tests.service.imaging.images import photo
 HEIGHT, WIDTH = 48, 64
 TIME_BASE = Fraction(1, 600)
 STEP = 24
+
+
+def require_encoder(name: str) -> None:
+    """Skip a test for which PyAV was built without what it needs."""
+    if name not in av.codecs_available:
+        pytest.skip(f"this build of PyAV has no {name}")
 
 
 def panned(number: int) -> Array:

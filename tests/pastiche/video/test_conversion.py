@@ -6,7 +6,8 @@ import pytest
 
 import pastiche
 from pastiche.video.conversion import convert
-from pastiche.video.encoder import SEGMENT_FRAMES, EncoderOptions
+from pastiche.video.encoder import SEGMENT_FRAMES
+from pastiche.video.encoder_options import EncoderOptions
 from pastiche.video.errors import VideoError
 from pastiche.video.source import open_video
 from tests.pastiche.video.clips import (

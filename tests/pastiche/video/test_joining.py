@@ -1,17 +1,17 @@
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
 from pastiche.video.colours import VideoColours
-from pastiche.video.encoder import DEFAULT_CRF, EncoderOptions, Painted, write_segment
+from pastiche.video.encoder import Painted, write_segment
+from pastiche.video.encoder_options import ACCEPTED, EncoderOptions
 from pastiche.video.errors import VideoError
 from pastiche.video.joining import join, require_container
 from pastiche.video.journal import Journal
 from pastiche.video.source import Timing, open_video
-from tests.pastiche.video.clips import panned, pictures, seconds, sound_packets, write_clip
+from tests.pastiche.video.clips import panned, pictures, require_encoder, seconds, sound_packets, write_clip
 
 BASE = Fraction(1, 600)
 COLOURS = VideoColours(1, 1, 1, 1, 8, 48)
@@ -47,10 +47,9 @@ def test_container_is_checked_before_the_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
-@pytest.mark.parametrize("codec", sorted(DEFAULT_CRF))
+@pytest.mark.parametrize("codec", sorted(ACCEPTED))
 def test_what_each_encoder_made_is_joined(tmp_path: Path, codec: str, name: str) -> None:
-    if codec not in av.codecs_available:
-        pytest.skip(f"this build of PyAV has no {codec}")
+    require_encoder(codec)
     source, journal = write_clip(tmp_path / "in.mp4"), Journal.open(tmp_path / name, {})
     options = EncoderOptions.model_validate({"codec": codec})
     for number in range(2):
@@ -65,8 +64,7 @@ def test_what_each_encoder_made_is_joined(tmp_path: Path, codec: str, name: str)
 
 @pytest.mark.parametrize("sound", ["mp3", "libopus", "flac", "libvorbis"])
 def test_sound_of_other_codecs_is_copied(tmp_path: Path, sound: str) -> None:
-    if sound not in av.codecs_available:
-        pytest.skip(f"this build of PyAV has no {sound}")
+    require_encoder(sound)
     source, journal = write_clip(tmp_path / "in.mkv", sound=sound), Journal.open(tmp_path / "out.mkv", {})
     frames = iter([Painted(panned(0), 0, 24, Fraction(1), COLOURS)])
     journal.add(write_segment(journal.path(0), frames, Timing(BASE, Fraction(25), "yuv420p"), EncoderOptions()))
