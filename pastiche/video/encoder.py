@@ -1,5 +1,6 @@
 """Encodes frames to a segment: a part of a video that starts with a key frame and can be joined to the next."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -43,9 +44,10 @@ def write_segment(path: Path, frames: Iterator[Painted], timing: Timing, options
     """
     first = last = next(frames)
     count, (height, width) = 0, first.pixels.shape[:2]
+    os.environ.setdefault("SVT_LOG", "1")  # errors alone; libsvtav1 has no other option for it
     try:
         with open_output(path, "mp4") as container:
-            stream = container.add_stream(options.codec, rate=timing.rate, options=options.arguments)
+            stream = container.add_stream(options.codec, rate=timing.rate, options=options.arguments(width))
             assert isinstance(stream, VideoStream)
             _configure(stream, first, timing, choose_pixel_format(options.codec, timing.pixel_format, first))
             for count, last in enumerate(chain([first], frames), 1):  # noqa: B007 # both are used after the loop

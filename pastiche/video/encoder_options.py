@@ -10,6 +10,9 @@ Codec = Literal["libx264", "libx265", "libsvtav1", "libvpx-vp9"]
 
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 
+NARROW = 64
+"""Columns below which x265 (of a build that was tried, up to 48) writes beyond its memory, unless cutree is off."""
+
 
 @dataclass(frozen=True)
 class Accepted:
@@ -57,9 +60,14 @@ class EncoderOptions(BaseModel):
                 raise ValueError(f"{info.data['codec']} {accepted}")
         return preset
 
-    @property
-    def arguments(self) -> dict[str, str]:
-        """As the encoder takes them."""
+    def arguments(self, width: int) -> dict[str, str]:
+        """As the encoder takes them, for frames of that width."""
         quality = ACCEPTED[self.codec].usual_crf if self.crf is None else self.crf
         preset = {} if self.preset is None else {"preset": self.preset}
-        return {"crf": str(quality), **preset}
+        return {"crf": str(quality), **preset, **_own_arguments(self.codec, width)}
+
+
+def _own_arguments(codec: Codec, width: int) -> dict[str, str]:
+    if codec != "libx265":
+        return {}
+    return {"x265-params": "log-level=none" + (":cutree=0" if width < NARROW else "")}

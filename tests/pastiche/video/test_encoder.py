@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -6,11 +8,13 @@ import pytest
 
 from pastiche.video.colours import VideoColours
 from pastiche.video.encoder import Painted, choose_pixel_format, write_segment
-from pastiche.video.encoder_options import EncoderOptions
+from pastiche.video.encoder_options import ACCEPTED, EncoderOptions
 from pastiche.video.errors import VideoError
 from pastiche.video.source import Timing
-from tests.pastiche.video.clips import panned
+from tests.pastiche.video.clips import panned, require_encoder
 from tests.service.imaging.images import photo
+
+ROOT = Path(__file__).parents[3]
 
 TIMING = Timing(Fraction(1, 600), Fraction(25), "yuv420p")
 COLOURS = VideoColours(1, 1, 1, 1, 8, 48)
@@ -58,3 +62,30 @@ def test_encoder_that_cannot_is_named(tmp_path: Path) -> None:
     tiny = Painted(photo(1, 8, 12), 0, 0, Fraction(1), COLOURS)
     with pytest.raises(VideoError, match="libx265 cannot encode this, 12×8 pixels: Invalid argument"):
         write_segment(tmp_path / "one.mp4", iter([tiny]), TIMING, EncoderOptions(codec="libx265"))
+
+
+@pytest.mark.parametrize("codec", sorted(ACCEPTED))
+def test_encoders_say_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str], codec: str) -> None:
+    require_encoder(codec)
+    options = EncoderOptions.model_validate({"codec": codec})
+    write_segment(tmp_path / "one.mp4", iter([painted(0, 0), painted(1, 24)]), TIMING, options)
+    assert capfd.readouterr() == ("", "")
+
+
+NARROW_FRAMES = """
+import sys
+from fractions import Fraction
+from pathlib import Path
+from pastiche.video.encoder import write_segment
+from pastiche.video.encoder_options import ACCEPTED, EncoderOptions
+from tests.pastiche.video.test_encoder import COLOURS, TIMING, Painted, photo
+for height, width in ((16, 16), (17, 33), (24, 40), (33, 48)):
+    frames = (Painted(photo(number, height, width), number * 24, 24, Fraction(1), COLOURS) for number in range(5))
+    write_segment(Path(sys.argv[1]), frames, TIMING, EncoderOptions(codec="libx265"))
+"""
+
+
+def test_narrow_frames_do_not_end_the_process(tmp_path: Path) -> None:
+    require_encoder("libx265")
+    command = [sys.executable, "-c", NARROW_FRAMES, str(tmp_path / "one.mp4")]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0

@@ -43,5 +43,5 @@ def test_presets_and_the_worst_quality_are_taken(tmp_path: Path, codec: str, pre
 
 
 def test_quality_is_the_usual_one_by_default() -> None:
-    assert EncoderOptions().arguments == {"crf": "18"}
-    assert EncoderOptions(crf=30, preset="slow").arguments == {"crf": "30", "preset": "slow"}
+    assert EncoderOptions().arguments(640) == {"crf": "18"}
+    assert EncoderOptions(crf=30, preset="slow").arguments(640) == {"crf": "30", "preset": "slow"}
