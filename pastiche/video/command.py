@@ -13,6 +13,7 @@ from pastiche.options import checked
 from pastiche.video.conversion import convert
 from pastiche.video.encoder_options import EncoderOptions
 from pastiche.video.errors import VideoError
+from pastiche.video.joining import FORMATS
 from service.errors import InvalidRequest, ServiceError, UnknownModel, UnknownVersion
 
 ENCODER_OPTIONS = ("codec", "crf", "preset")
@@ -39,21 +40,20 @@ class Progress:
 
 
 def run(
-    command: str, target: str, source: Path, result: Path, options: Mapping[str, str], *, overwrite: bool, quiet: bool
+    command: str, models: str, source: Path, result: Path, options: Mapping[str, str], *, overwrite: bool, quiet: bool
 ) -> int:
     """Convert one video, with options of the service and ENCODER_OPTIONS; returns the exit status of `pastiche`."""
-    if result.is_dir():
-        print(f"error: {result} is a folder; name the file of the result with -o", file=sys.stderr)
+    try:
+        target = _target(source, result)
+    except InvalidRequest as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    if result.exists() and not overwrite:
+    if target.exists() and not overwrite:
         print("1 there already", file=sys.stderr)
         return 0
-    if result.resolve() == source.resolve():
-        print(f"error: {result} is the video itself; name another file with -o", file=sys.stderr)
-        return 2
     progress = Progress(quiet=quiet)
     try:
-        _convert(command, target, source, result, options, progress)
+        _convert(command, models, source, target, options, progress)
     except (VideoError, ServiceError, ValueError, OSError) as error:
         progress.close()
         print(f"error: {error}", file=sys.stderr)
@@ -61,17 +61,37 @@ def run(
     return 0
 
 
+def _target(source: Path, result: Path) -> Path:
+    """The file that is written: `result`, or where that is a folder, one of the video's name in it.
+
+    Raises InvalidRequest where there is no video, or where the file could not be written without a loss.
+    """
+    if not source.is_file():
+        raise InvalidRequest(f"{source} is no file" if source.exists() else f"there is no {source}")
+    target = result / _name(source) if result.is_dir() else result
+    if target.exists() and target.samefile(source):
+        raise InvalidRequest(f"{target} is the video itself; name another file with -o")
+    if target.exists() and not target.is_file():
+        raise InvalidRequest(f"{target} is there, and is no file that could be replaced; name another with -o")
+    return target
+
+
+def _name(source: Path) -> str:
+    """As the video's own; .mkv, which holds everything, for a container that is only read."""
+    return source.name if source.suffix.lower() in FORMATS else f"{source.stem}.mkv"
+
+
 def _convert(
-    command: str, target: str, source: Path, result: Path, options: Mapping[str, str], progress: Progress
+    command: str, models: str, source: Path, target: Path, options: Mapping[str, str], progress: Progress
 ) -> None:
     configure_allocator()
     encoder = checked(EncoderOptions, {name: options[name] for name in ENCODER_OPTIONS if name in options})
     rest = {name: value for name, value in options.items() if name not in ENCODER_OPTIONS}
-    with pastiche.load(_scale(target) if command == "upscale" else target) as model:
-        converted = convert(source, result, model, rest, encoder, progress)
+    with pastiche.load(_scale(models) if command == "upscale" else models) as model:
+        converted = convert(source, target, model, rest, encoder, progress)
     progress.close()
     for stream in converted.left_out:
-        print(f"left out: {stream}, which {result.suffix} cannot hold", file=sys.stderr)
+        print(f"left out: {stream}, which {target.suffix} cannot hold", file=sys.stderr)
     print(f"1 written, {converted.frames} frames; {converted.flicker}", file=sys.stderr)
 
 

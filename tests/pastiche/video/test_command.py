@@ -46,10 +46,16 @@ def test_names_may_have_colons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (["stylize", "wave", "in.mp4", "-o", "out.mp4", "--strenght=1"], 2, "did you mean strength?"),
         (["stylize", "wave", "in.mp4", "-o", "out.mp4", "--codec=h264"], 2, "codec is 'h264'"),
         (["stylize", "wave", "in.mp4", "-o", "out.png"], 1, "no extension of a video"),
-        (["stylize", "wave", "in.mp4", "-o", "folder"], 2, "folder is a folder; name the file of the result with -o"),
-        (["stylize", "wave", "in.mp4", "-o", "in.mp4", "--overwrite"], 2, "is the video itself"),
+        (["stylize", "wave", "in.mp4", "-o", "folder"], 2, "folder/in.mp4 is there, and is no file"),
+        (["stylize", "wave", "in.mp4", "-o", "/dev/full", "--overwrite"], 2, "/dev/full is there, and is no file"),
+        (["stylize", "wave", "in.mp4", "-o", "in.mp4"], 2, "in.mp4 is the video itself"),
+        (["stylize", "wave", "in.mp4", "-o", "../in/in.mp4", "--overwrite"], 2, "in.mp4 is the video itself"),
+        (["stylize", "wave", "in.mp4", "-o", "."], 2, "in.mp4 is the video itself"),
         (["stylize", "wave", "in.mp4", "other.jpg", "-o", "out"], 2, "videos are done one by one"),
-        (["stylize", "wave", "none.mp4", "-o", "out.mp4"], 1, "cannot be read as a video"),
+        (["stylize", "wave", "none.mp4", "-o", "out.mp4"], 2, "there is no none.mp4"),
+        (["stylize", "wave", "none.mp4", "-o", "old.mp4"], 2, "there is no none.mp4"),
+        (["stylize", "wave", "folder/in.mp4", "-o", "out.mp4"], 2, "folder/in.mp4 is no file"),
+        (["stylize", "wave", "notes.mp4", "-o", "out.mp4"], 1, "notes.mp4 cannot be read as a video"),
         (["upscale", "much", "in.mp4", "-o", "out.mp4"], 2, "'much' is no scale"),
     ],
 )
@@ -61,12 +67,24 @@ def test_what_cannot_be_done_is_said(
     status: int,
     message: str,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder").mkdir()
-    write_clip(tmp_path / "in.mp4", frames=1)
+    folder = tmp_path / "in"
+    (folder / "folder" / "in.mp4").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    for name in ("old.mp4", "notes.mp4"):
+        (folder / name).write_text("no video")
+    write_clip(folder / "in.mp4", frames=1)
+    there = sorted(folder.iterdir())
     assert main(words) == status
     assert message in capsys.readouterr().err
-    assert not (tmp_path / "out.mp4").exists()
+    assert sorted(path for path in folder.iterdir() if path.name[0] != ".") == there
+
+
+@pytest.mark.parametrize(("name", "made"), [("in.mp4", "in.mp4"), ("in.TS", "in.mkv")])
+def test_result_in_a_folder_has_the_name_of_the_video(tmp_path: Path, name: str, made: str) -> None:
+    (tmp_path / "painted").mkdir()
+    source = write_clip(tmp_path / name, frames=1, sound=None)
+    assert main(["stylize", "wave", str(source), "-o", str(tmp_path / "painted"), "--quiet"]) == 0
+    assert [path.name for path in (tmp_path / "painted").iterdir()] == [made]
 
 
 def test_progress_begins_with_what_is_done(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
