@@ -87,6 +87,14 @@ def _remove_empty(folders: Iterable[Path]) -> None:
             folder.rmdir()
 
 
+def move_file(source: Path, target: Path) -> None:
+    """Move a complete file, in place of any other: atomically, and once its content is on the disk."""
+    with source.open("rb") as file:
+        os.fsync(file.fileno())
+    source.replace(target)
+    _sync_folder(target.parent)
+
+
 def _write_synced(path: Path, content: bytes | memoryview) -> None:
     with path.open("wb") as file:
         file.write(content)

@@ -88,11 +88,15 @@ def _convert(
     encoder = checked(EncoderOptions, {name: options[name] for name in ENCODER_OPTIONS if name in options})
     rest = {name: value for name, value in options.items() if name not in ENCODER_OPTIONS}
     with pastiche.load(_scale(models) if command == "upscale" else models) as model:
-        converted = convert(source, target, model, rest, encoder, progress)
+        converted = convert(source, target, model, rest, encoder, progress, _note)
     progress.close()
     for stream in converted.left_out:
         print(f"left out: {stream}, which {target.suffix} cannot hold", file=sys.stderr)
     print(f"1 written, {converted.frames} frames; {converted.flicker}", file=sys.stderr)
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
 
 
 def _scale(text: str) -> float:

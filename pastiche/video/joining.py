@@ -116,11 +116,18 @@ def _timed(journal: Journal, time_base: Fraction) -> "Iterator[Packet[Any]]":
 def _packets(original: InputContainer, streams: Sequence[Stream], copies: dict[int, Stream]) -> Iterator[Copied]:
     if not streams:
         return
-    for packet in original.demux(list(streams)):
+    for packet in _read(original, streams):
         if packet.dts is not None:
             seconds = packet.dts * packet.time_base
             packet.stream = copies[packet.stream.index]
             yield Copied(seconds, packet)
+
+
+def _read(original: InputContainer, streams: Sequence[Stream]) -> "Iterator[Packet[Any]]":
+    try:
+        yield from original.demux(list(streams))
+    except FFmpegError as error:
+        raise VideoError(f"{original.name}: the sound cannot be read: {error.strerror}") from error
 
 
 def _codecs_of(target: Path) -> set[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.durable import create_folder, made_folder, replace_file, try_writing, write_folder
+from model_store.durable import create_folder, made_folder, move_file, replace_file, try_writing, write_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -107,6 +107,23 @@ def test_whether_a_folder_can_be_written_is_tried_without_a_trace(
     with pytest.raises(OSError, match=r"No space left on device: '.*new/store/wave'"):
         try_writing(tmp_path / "new/store/wave")
     assert names(tmp_path) == ["file"]
+
+
+def test_a_file_is_moved_once_its_content_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, sync = list[int](), os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    (tmp_path / "new").write_bytes(b"two")
+    (tmp_path / "current").write_bytes(b"one")
+    file, folder = (path.stat().st_ino for path in (tmp_path / "new", tmp_path))
+    monkeypatch.setattr(os, "fsync", record)
+    move_file(tmp_path / "new", tmp_path / "current")
+    assert (tmp_path / "current").read_bytes() == b"two"
+    assert names(tmp_path) == ["current"]
+    assert synced == [file, folder]
 
 
 def test_old_temporary_files_of_killed_writers_are_removed(tmp_path: Path) -> None:

@@ -109,17 +109,39 @@ def test_conversion_goes_on_where_it_was_ended(tmp_path: Path, style: pastiche.M
     assert sound_packets(target) == sound_packets(source)
 
 
-def test_other_options_begin_anew(tmp_path: Path, style: pastiche.Model) -> None:
-    source, heard = write_clip(tmp_path / "in.mp4", frames=SEGMENT_FRAMES + 2), list[int]()
+def interrupt(source: Path, target: Path, style: pastiche.Model) -> Path:
+    """A conversion that ends in its second segment; returns the folder that it leaves."""
 
     def ends(done: int, _: int | None) -> None:
         if done > SEGMENT_FRAMES:
             raise Killed
 
     with pytest.raises(Killed):
-        convert(source, tmp_path / "out.mp4", style, {}, EXACT, ends)
-    convert(source, tmp_path / "out.mp4", style, {"strength": "0.5"}, EXACT, lambda done, _: heard.append(done))
-    assert heard[0] == 0
+        convert(source, target, style, {}, EXACT, ends)
+    return target.with_name(f".{target.name}.part")
+
+
+def test_other_options_begin_anew_and_say_so(tmp_path: Path, style: pastiche.Model) -> None:
+    source, target, heard = (
+        write_clip(tmp_path / "in.mp4", frames=SEGMENT_FRAMES + 2),
+        tmp_path / "out.mp4",
+        list[str](),
+    )
+    interrupt(source, target, style)
+    convert(source, target, style, {"strength": "0.5"}, EXACT, lambda done, _: heard.append(str(done)), heard.append)
+    assert heard[:2] == ["48 frames that were done before are done anew: of another options", "0"]
+
+
+def test_damaged_segment_is_painted_again(tmp_path: Path, style: pastiche.Model) -> None:
+    source, target, heard = (
+        write_clip(tmp_path / "in.mp4", frames=SEGMENT_FRAMES + 2),
+        tmp_path / "out.mp4",
+        list[str](),
+    )
+    (interrupt(source, target, style) / "000000.mp4").write_bytes(b"")
+    convert(source, target, style, {}, EXACT, notice=heard.append)
+    assert "000000.mp4 is missing or damaged" in heard[0]
+    assert seconds(target) == seconds(source)
 
 
 @pytest.mark.parametrize(("picture", "least", "most"), [(still, 0, 0.01), (noisy, 0.02, 60), (panned, 0, 60)])

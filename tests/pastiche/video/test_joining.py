@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,16 +18,20 @@ BASE = Fraction(1, 600)
 COLOURS = VideoColours(1, 1, 1, 1, 8, 48)
 
 
+def join_parts(source: Path, parts: Sequence[Sequence[int]], target: Path, options: EncoderOptions) -> list[str]:
+    """Frames at these times, in segments, beside the sound of `source`."""
+    timing = Timing(BASE, Fraction(25), "yuv420p")
+    with Journal.open(target, {}) as journal:
+        for part in parts:
+            frames = (Painted(panned(pts // 10), pts, 24, Fraction(1), COLOURS) for pts in part)
+            journal.add(write_segment(journal.new_path, frames, timing, options))
+        return join(source, journal, BASE, target)
+
+
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.mov"])
 def test_segments_follow_each_other(tmp_path: Path, name: str) -> None:
     source = write_clip(tmp_path / "in.mp4")
-    journal = Journal.open(tmp_path / name, {})
-    times = [[0, 24, 60], [90, 180]]
-    for number, part in enumerate(times):
-        frames = [Painted(panned(pts // 10), pts, 24, Fraction(1), COLOURS) for pts in part]
-        timing = Timing(BASE, Fraction(25), "yuv420p")
-        journal.add(write_segment(journal.path(number), iter(frames), timing, EncoderOptions()))
-    assert join(source, journal, BASE, tmp_path / name) == []
+    assert join_parts(source, [[0, 24, 60], [90, 180]], tmp_path / name, EncoderOptions()) == []
     written = seconds(tmp_path / name)
     from_first = [round((each - written[0]) * 1000) for each in written]  # Matroska shifts all to begin with the sound
     assert from_first == [0, 40, 100, 150, 300]
@@ -50,23 +55,22 @@ def test_container_is_checked_before_the_work(tmp_path: Path) -> None:
 @pytest.mark.parametrize("codec", sorted(ACCEPTED))
 def test_what_each_encoder_made_is_joined(tmp_path: Path, codec: str, name: str) -> None:
     require_encoder(codec)
-    source, journal = write_clip(tmp_path / "in.mp4"), Journal.open(tmp_path / name, {})
-    options = EncoderOptions.model_validate({"codec": codec})
-    for number in range(2):
-        frames = [Painted(panned(number), number * 48 + pts, 24, Fraction(1), COLOURS) for pts in (0, 24)]
-        timing = Timing(BASE, Fraction(25), "yuv420p")
-        journal.add(write_segment(journal.path(number), iter(frames), timing, options))
-    join(source, journal, BASE, tmp_path / name)
+    source, options = write_clip(tmp_path / "in.mp4"), EncoderOptions.model_validate({"codec": codec})
+    assert join_parts(source, [[0, 20], [40, 60]], tmp_path / name, options) == []
     made = pictures(tmp_path / name)
-    assert [np.abs(picture.astype(int) - panned(at // 2)).mean() < 12 for at, picture in enumerate(made)] == [True] * 4
+    assert [np.abs(picture.astype(int) - panned(2 * at)).mean() < 12 for at, picture in enumerate(made)] == [True] * 4
     assert sound_packets(tmp_path / name) == sound_packets(source)
 
 
 @pytest.mark.parametrize("sound", ["mp3", "libopus", "flac", "libvorbis"])
 def test_sound_of_other_codecs_is_copied(tmp_path: Path, sound: str) -> None:
     require_encoder(sound)
-    source, journal = write_clip(tmp_path / "in.mkv", sound=sound), Journal.open(tmp_path / "out.mkv", {})
-    frames = iter([Painted(panned(0), 0, 24, Fraction(1), COLOURS)])
-    journal.add(write_segment(journal.path(0), frames, Timing(BASE, Fraction(25), "yuv420p"), EncoderOptions()))
-    assert join(source, journal, BASE, tmp_path / "out.mkv") == []
+    source = write_clip(tmp_path / "in.mkv", sound=sound)
+    assert join_parts(source, [[0]], tmp_path / "out.mkv", EncoderOptions()) == []
     assert sound_packets(tmp_path / "out.mkv") == sound_packets(source)
+
+
+def test_video_that_went_meanwhile_is_named(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match=r"in\.mp4 cannot be read as a video: No such file"):
+        join_parts(tmp_path / "in.mp4", [[0]], tmp_path / "out.mp4", EncoderOptions())
+    assert not (tmp_path / "out.mp4").exists()
