@@ -15,6 +15,7 @@ from pastiche.video.joining import join, require_container
 from pastiche.video.journal import Journal
 from pastiche.video.painting import paint
 from pastiche.video.source import VideoSource, open_video
+from pastiche.video.trial import try_first_frame
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def convert(
     """
     with open_video(source) as video:
         require_container(target, encoder.codec, video.copied_streams)
+    try_first_frame(source, model, options, encoder)
     with Journal.open(target, _made_of(source, model, options, encoder)) as journal:
         if journal.lost:
             notice(journal.lost)

@@ -10,6 +10,7 @@ from pastiche.video.encoder import SEGMENT_FRAMES
 from pastiche.video.encoder_options import EncoderOptions
 from pastiche.video.errors import VideoError
 from pastiche.video.source import open_video
+from service.errors import InvalidRequest
 from tests.pastiche.video.clips import (
     HEIGHT,
     WIDTH,
@@ -121,6 +122,10 @@ def interrupt(source: Path, target: Path, style: pastiche.Model) -> Path:
     return target.with_name(f".{target.name}.part")
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def test_other_options_begin_anew_and_say_so(tmp_path: Path, style: pastiche.Model) -> None:
     source, target, heard = (
         write_clip(tmp_path / "in.mp4", frames=SEGMENT_FRAMES + 2),
@@ -130,6 +135,29 @@ def test_other_options_begin_anew_and_say_so(tmp_path: Path, style: pastiche.Mod
     interrupt(source, target, style)
     convert(source, target, style, {"strength": "0.5"}, EXACT, lambda done, _: heard.append(str(done)), heard.append)
     assert heard[:2] == ["48 frames that were done before are done anew: of another options", "0"]
+
+
+@pytest.mark.parametrize(
+    ("options", "encoder"),
+    [
+        ({"nonsense": "1"}, EXACT),
+        ({"strength": "nan"}, EXACT),
+        ({"output_size": "16"}, EncoderOptions(codec="libx265")),
+    ],
+)
+def test_options_that_are_refused_leave_what_was_done(
+    tmp_path: Path, style: pastiche.Model, options: dict[str, str], encoder: EncoderOptions
+) -> None:
+    source, target = write_clip(tmp_path / "in.mp4", frames=SEGMENT_FRAMES + 2), tmp_path / "out.mp4"
+    with pytest.raises((InvalidRequest, VideoError)):
+        convert(source, target, style, options, encoder)
+    assert list(tmp_path.iterdir()) == [source]
+    folder = interrupt(source, target, style)
+    before = files(folder)
+    with pytest.raises((InvalidRequest, VideoError)):
+        convert(source, target, style, options, encoder)
+    assert files(folder) == before
+    assert sorted(before) == ["000000.mp4", "journal.json"]
 
 
 def test_damaged_segment_is_painted_again(tmp_path: Path, style: pastiche.Model) -> None:
