@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from pastiche.pictures import Array
 from pastiche.video.colours import VideoColours
+from pastiche.video.completeness import missing_bytes
 from pastiche.video.containers import open_input
 from pastiche.video.errors import VideoError
 
@@ -61,8 +62,9 @@ class VideoSource:
     @property
     def frame_count(self) -> int | None:
         """As far as the file says, or by its duration; None where it says neither."""
+        shown = sum(not entry.is_discard for entry in self._stream.index_entries)
         if self._stream.frames:
-            return self._stream.frames
+            return min(self._stream.frames, shown or self._stream.frames)
         if self._container.duration:
             return max(1, round(self._container.duration / av.time_base * self.timing.rate))
         return None
@@ -73,7 +75,7 @@ class VideoSource:
         return [stream for stream in self._container.streams if stream.type in ("audio", "subtitle")]
 
     def frames(self, skipped: int = 0) -> Iterator[Frame]:
-        """All frames after the first `skipped`. Raises VideoError where the file is broken or ends too early."""
+        """All frames after the first `skipped`. Raises VideoError where the file is broken or has none."""
         count, last = 0, None
         try:
             for decoded in self._container.decode(self._stream):
@@ -82,9 +84,6 @@ class VideoSource:
                     yield _upright(decoded, last, Fraction(self._stream.sample_aspect_ratio or 1))
         except FFmpegError as error:
             raise VideoError(f"{self.path}: the video is broken after {count} frames: {error.strerror}") from error
-        if count < self._stream.frames:
-            detail = f"the video ends after {count} of {self._stream.frames} frames; the file is not complete"
-            raise VideoError(f"{self.path}: {detail}")
         if not count:
             raise VideoError(f"{self.path}: the video has no frames; the file is not complete")
 
@@ -100,8 +99,10 @@ class VideoSource:
 
 @contextmanager
 def open_video(path: Path) -> Iterator[VideoSource]:
-    """Raises VideoError for a file that is none, or that has no video."""
+    """Raises VideoError for a file that is none, that is not complete, or that has no video; and OSError."""
     with open_input(path) as container:
+        if missing := missing_bytes(path, container):
+            raise VideoError(f"{path}: the file is not complete; its last {missing} bytes are missing")
         pictures = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
         if not pictures:
             kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"

@@ -182,9 +182,11 @@ def test_flicker_is_measured(tmp_path: Path, style: pastiche.Model, picture: obj
     assert str(flicker).startswith("flicker: ")
 
 
-def test_truncated_video_is_refused(tmp_path: Path, style: pastiche.Model) -> None:
-    source = write_clip(tmp_path / "in.mp4", frames=30, options={"movflags": "faststart"})
+@pytest.mark.parametrize("name", ["in.mp4", "in.mkv"])
+def test_truncated_video_is_refused_before_it_is_painted(tmp_path: Path, style: pastiche.Model, name: str) -> None:
+    source, heard = write_clip(tmp_path / name, frames=30, options={"movflags": "faststart"}), list[int]()
     source.write_bytes(source.read_bytes()[:-4000])
-    with pytest.raises(VideoError, match=r"of 30 frames; the file is not complete|is broken after"):
-        convert(source, tmp_path / "out.mp4", style, {}, EXACT)
-    assert not (tmp_path / "out.mp4").exists()
+    with pytest.raises(VideoError, match=r"the file is not complete; its last [0-9]+ bytes are missing"):
+        convert(source, tmp_path / "out.mp4", style, {}, EXACT, lambda done, _: heard.append(done))
+    assert heard == []
+    assert list(tmp_path.iterdir()) == [source]

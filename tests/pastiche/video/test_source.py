@@ -3,6 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pastiche
+from pastiche.video.conversion import convert
+from pastiche.video.encoder_options import EncoderOptions
 from pastiche.video.errors import VideoError
 from pastiche.video.source import open_video
 from tests.pastiche.video.clips import HEIGHT, STEP, WIDTH, panned, turned, write_clip, write_sound
@@ -25,6 +28,31 @@ def test_skipped_frames_are_those_at_the_beginning(tmp_path: Path) -> None:
         whole = [frame.pts for frame in video.frames()]
     with open_video(path) as video:
         assert [frame.pts for frame in video.frames(3)] == whole[3:]
+
+
+def test_frames_that_an_edit_list_leaves_out_are_not_missed(tmp_path: Path, style: pastiche.Model) -> None:
+    """A trimmed video: its file has all frames, of which those before the edit are there to decode the others."""
+    path = write_clip(tmp_path / "in.mp4", frames=10, sound=None)
+    content = path.read_bytes()
+    at = content.index(b"elst") + 12  # behind its version, and how many edits there are (ISO 14496-12 §8.6.6)
+    media_time = int.from_bytes(content[at + 4 : at + 8], "big")
+    with open_video(path) as video:
+        step = round(1 / video.timing.rate / video.timing.time_base)
+    trimmed = (media_time + 4 * step).to_bytes(4, "big")
+    path.write_bytes(content[: at + 4] + trimmed + content[at + 8 :])
+    with open_video(path) as video:
+        assert video.frame_count == 6
+        frames = list(video.frames())
+    assert [np.abs(frame.pixels.astype(int) - panned(4 + at)).mean() < 4 for at, frame in enumerate(frames)] == [
+        True
+    ] * 6
+    assert convert(path, tmp_path / "out.mp4", style, {}, EncoderOptions()).frames == 6
+
+
+def test_frames_are_counted_by_the_duration_where_the_file_does_not_say(tmp_path: Path) -> None:
+    with open_video(write_clip(tmp_path / "in.mkv", frames=12, sound=None)) as video:
+        assert video.frame_count in (11, 12, 13)
+        assert len(list(video.frames())) == 12
 
 
 def test_turned_video_is_upright(tmp_path: Path) -> None:
