@@ -75,10 +75,11 @@ class VideoSource:
         return [stream for stream in self._container.streams if stream.type in ("audio", "subtitle")]
 
     def frames(self, skipped: int = 0) -> Iterator[Frame]:
-        """All frames after the first `skipped`. Raises VideoError where the file is broken or has none."""
-        count, last = 0, None
+        """All frames after the first `skipped`, of one size. Raises VideoError where the file is broken or has none."""
+        count, last, size = 0, None, None
         try:
             for decoded in self._container.decode(self._stream):
+                size = self._require_size(decoded, size, count)
                 count, last = count + 1, self._next_pts(decoded, last)
                 if count > skipped:
                     yield _upright(decoded, last, Fraction(self._stream.sample_aspect_ratio or 1))
@@ -86,6 +87,14 @@ class VideoSource:
             raise VideoError(f"{self.path}: the video is broken after {count} frames: {error.strerror}") from error
         if not count:
             raise VideoError(f"{self.path}: the video has no frames; the file is not complete")
+
+    def _require_size(self, frame: VideoFrame, expected: tuple[int, int] | None, count: int) -> tuple[int, int]:
+        size = frame.width, frame.height
+        if expected is not None and expected != size:
+            change = " to ".join(f"{width}×{height}" for width, height in (expected, size))
+            detail = f"the size changes after {count} frames, from {change}; videos of one size are accepted"
+            raise VideoError(f"{self.path}: {detail}")
+        return size
 
     def _next_pts(self, frame: VideoFrame, last: int | None) -> int:
         """The frame's time, which is later than that of the one before it; by the rate where the file has none."""

@@ -56,7 +56,8 @@ def write_clip(
         container.metadata.update({"title": title} if title else {})
         video = container.add_stream("libx264", rate=25, options={"crf": "0"})
         assert isinstance(video, VideoStream)
-        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        video.height, video.width = picture(0).shape[:2]
+        video.pix_fmt = "yuv420p"
         video.time_base = video.codec_context.time_base = TIME_BASE
         for name, value in (colours or {}).items():
             setattr(video.codec_context, name, value)

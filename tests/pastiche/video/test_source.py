@@ -62,6 +62,18 @@ def test_turned_video_is_upright(tmp_path: Path) -> None:
     assert np.abs(first.astype(int) - np.rot90(panned(0), -1)).mean() < 4
 
 
+@pytest.mark.parametrize("skipped", [0, 4])
+def test_size_that_changes_is_said(tmp_path: Path, skipped: int) -> None:
+    path = write_clip(tmp_path / "in.ts", frames=5, sound=None)
+    small = write_clip(tmp_path / "small.ts", 5, lambda number: np.ascontiguousarray(panned(number)[:32]), sound=None)
+    path.write_bytes(path.read_bytes() + small.read_bytes())
+    taken, message = 0, "the size changes after 5 frames, from 64×48 to 64×32; videos of one size are accepted"
+    with open_video(path) as video, pytest.raises(VideoError, match=message):
+        for taken, _ in enumerate(video.frames(skipped), 1):  # noqa: B007 # used after the loop
+            pass
+    assert taken == 5 - skipped
+
+
 def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.mp4").write_text("no video")
     cases = [
