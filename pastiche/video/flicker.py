@@ -16,6 +16,8 @@ class Flicker:
         self._still = still
         self._last: tuple[Array, Array] | None = None
         self._given = self._made = 0.0
+        self.pairs = 0
+        """Of consecutive frames."""
         self.pixels = 0
         """That stood still, in all pairs."""
 
@@ -25,6 +27,7 @@ class Flicker:
         reduced = np.asarray(Image.fromarray(made).resize((width, height), Image.Resampling.BOX))
         frames = given.astype(np.int16), reduced.astype(np.int16)
         if self._last is not None:
+            self.pairs += 1
             before, after = np.abs(frames[0] - self._last[0]), np.abs(frames[1] - self._last[1])
             still = before.max(axis=2) <= self._still
             self.pixels += int(still.sum())
@@ -43,6 +46,8 @@ class Flicker:
         return self._made / self.pixels if self.pixels else 0.0
 
     def __str__(self) -> str:
+        if not self.pairs:
+            return "flicker: not measured, as no two frames were painted one after the other"
         if not self.pixels:
             return "flicker: nothing stands still"
         return f"flicker: {self.made:.2f} levels of 256 where the video changes by {self.given:.2f}"

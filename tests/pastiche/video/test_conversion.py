@@ -182,6 +182,18 @@ def test_flicker_is_measured(tmp_path: Path, style: pastiche.Model, picture: obj
     assert str(flicker).startswith("flicker: ")
 
 
+def test_video_that_only_had_to_be_joined_has_no_flicker(tmp_path: Path, style: pastiche.Model) -> None:
+    source, target = write_clip(tmp_path / "in.mp4"), tmp_path / "out" / "out.mp4"
+    target.mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        convert(source, target, style, {}, EXACT)
+    target.rmdir()
+    heard = list[int]()
+    converted = convert(source, target, style, {}, EXACT, lambda done, _: heard.append(done))
+    assert heard == [5]
+    assert (converted.frames, converted.flicker.pairs) == (5, 0)
+
+
 @pytest.mark.parametrize("name", ["in.mp4", "in.mkv"])
 def test_truncated_video_is_refused_before_it_is_painted(tmp_path: Path, style: pastiche.Model, name: str) -> None:
     source, heard = write_clip(tmp_path / name, frames=30, options={"movflags": "faststart"}), list[int]()

@@ -31,3 +31,12 @@ def test_nothing_that_stands_still_has_no_flicker() -> None:
         flicker.add(plain(value), plain(value))
     assert (flicker.pixels, flicker.made, flicker.given) == (0, 0, 0)
     assert str(flicker) == "flicker: nothing stands still"
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+def test_what_was_not_measured_is_not_called_still(frames: int) -> None:
+    flicker = Flicker()
+    for _ in range(frames):
+        flicker.add(plain(100), plain(50))
+    assert (flicker.pairs, flicker.pixels) == (0, 0)
+    assert str(flicker).startswith("flicker: not measured")
