@@ -26,6 +26,10 @@ OWN_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "enco
 """What a container says of itself; the rest of its metadata, such as the title, is copied."""
 
 
+LEAD = Fraction(1, 10)
+"""Seconds of sound before a video's begin that are copied, though they are not heard: decoders need some, Opus 0.08."""
+
+
 @dataclass(frozen=True)
 class Copied:
     """A packet for a stream of the result, and when it is decoded, in seconds."""
@@ -117,8 +121,8 @@ def _packets(original: InputContainer, streams: Sequence[Stream], copies: dict[i
     if not streams:
         return
     for packet in _read(original, streams):
-        if packet.dts is not None:
-            seconds = packet.dts * packet.time_base
+        seconds = (packet.dts or 0) * packet.time_base
+        if packet.dts is not None and not (packet.is_discard and seconds < -LEAD):
             packet.stream = copies[packet.stream.index]
             yield Copied(seconds, packet)
 

@@ -9,10 +9,10 @@ from pastiche.video.colours import VideoColours
 from pastiche.video.encoder import Painted, write_segment
 from pastiche.video.encoder_options import ACCEPTED, EncoderOptions
 from pastiche.video.errors import VideoError
-from pastiche.video.joining import join, require_container
+from pastiche.video.joining import LEAD, join, require_container
 from pastiche.video.journal import Journal
 from pastiche.video.source import Timing, open_video
-from tests.pastiche.video.clips import panned, pictures, require_encoder, seconds, sound_packets, write_clip
+from tests.pastiche.video.clips import panned, pictures, require_encoder, seconds, sound_packets, trimmed, write_clip
 
 BASE = Fraction(1, 600)
 COLOURS = VideoColours(1, 1, 1, 1, 8, 48)
@@ -37,6 +37,17 @@ def test_segments_follow_each_other(tmp_path: Path, name: str) -> None:
     assert from_first == [0, 40, 100, 150, 300]
     assert len(pictures(tmp_path / name)) == 5
     assert sound_packets(tmp_path / name) == sound_packets(source)
+
+
+def test_sound_before_an_edit_is_left_out(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4")
+    whole = sound_packets(source)
+    trimmed(source, Fraction(2, 10))
+    join_parts(source, [[0, 24]], tmp_path / "out.mp4", EncoderOptions())
+    kept = sound_packets(tmp_path / "out.mp4")
+    heard = Fraction(len(whole) * 1024, 48000) - Fraction(2, 10)
+    assert kept == whole[-len(kept) :]
+    assert heard <= Fraction(len(kept) * 1024, 48000) <= heard + LEAD + Fraction(1024, 48000)
 
 
 def test_container_is_checked_before_the_work(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from pastiche.video.conversion import convert
 from pastiche.video.encoder_options import EncoderOptions
 from pastiche.video.errors import VideoError
 from pastiche.video.source import open_video
-from tests.pastiche.video.clips import HEIGHT, STEP, WIDTH, panned, turned, write_clip, write_sound
+from tests.pastiche.video.clips import HEIGHT, STEP, TIME_BASE, WIDTH, panned, trimmed, turned, write_clip, write_sound
 
 
 def test_frames_come_with_their_times(tmp_path: Path) -> None:
@@ -32,14 +33,7 @@ def test_skipped_frames_are_those_at_the_beginning(tmp_path: Path) -> None:
 
 def test_frames_that_an_edit_list_leaves_out_are_not_missed(tmp_path: Path, style: pastiche.Model) -> None:
     """A trimmed video: its file has all frames, of which those before the edit are there to decode the others."""
-    path = write_clip(tmp_path / "in.mp4", frames=10, sound=None)
-    content = path.read_bytes()
-    at = content.index(b"elst") + 12  # behind its version, and how many edits there are (ISO 14496-12 §8.6.6)
-    media_time = int.from_bytes(content[at + 4 : at + 8], "big")
-    with open_video(path) as video:
-        step = round(1 / video.timing.rate / video.timing.time_base)
-    trimmed = (media_time + 4 * step).to_bytes(4, "big")
-    path.write_bytes(content[: at + 4] + trimmed + content[at + 8 :])
+    path = trimmed(write_clip(tmp_path / "in.mp4", frames=10), Fraction(4 * STEP) * TIME_BASE)
     with open_video(path) as video:
         assert video.frame_count == 6
         frames = list(video.frames())
