@@ -9,6 +9,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, cast
 
+import av
 from av.codec.context import CodecContext
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
@@ -42,6 +43,8 @@ def require_container(target: Path, codec: str, streams: Sequence[Stream]) -> No
     """Raise VideoError where the container of the result cannot hold the video or the sound."""
     if target.suffix.lower() not in FORMATS:
         raise VideoError(f"{target} has no extension of a video; these are written: {', '.join(FORMATS)}")
+    if codec not in av.codecs_available:
+        raise VideoError(f"PyAV was built without {codec} here; name another --codec")
     known = _codecs_of(target)
     if codec not in known:
         raise VideoError(f"{target.suffix} cannot hold what {codec} encodes; name an .mkv, or another --codec")

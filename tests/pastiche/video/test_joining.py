@@ -58,6 +58,8 @@ def test_container_is_checked_before_the_work(tmp_path: Path) -> None:
             require_container(tmp_path / "out.jpg", "libx264", sound)
         with pytest.raises(VideoError, match="cannot hold what libx264 encodes"):
             require_container(tmp_path / "out.webm", "libx264", sound)
+        with pytest.raises(VideoError, match=r"PyAV was built without libnone here; name another --codec"):
+            require_container(tmp_path / "out.mkv", "libnone", sound)
         with pytest.raises(VideoError, match=r"cannot hold the sound, which is aac; name an \.mkv"):
             require_container(tmp_path / "out.webm", "libvpx-vp9", sound)
 
