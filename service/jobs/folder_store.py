@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from service.errors import JobsUnavailable
@@ -49,7 +51,7 @@ class FolderJobStore:
         self._folder = JobFolder(settings.jobs_folder)
         self._table = JobTable(settings.max_jobs, settings.job_bytes)
         self._changing = asyncio.Lock()
-        """Held by whoever adds, ends or deletes a job."""
+        """Held by whoever adds or deletes a job, or uses the files of a claimed one: its id is no other's then."""
         self._trouble: str | None = None
 
     @property
@@ -106,37 +108,34 @@ class FolderJobStore:
 
     async def claim_run(self) -> RunClaim | None:
         """See JobStore."""
-        job = self._table.take()
-        if job is None:
-            return None
-        return RunClaim(job.record, attempts=await asyncio.to_thread(self._begin, job.record.id))
+        token = uuid.uuid4().hex
+        async with self._changing:
+            job = self._table.take(token)
+            if job is None:
+                return None
+            return RunClaim(job.record, token, await asyncio.to_thread(self._begin, job.record.id))
 
     async def files(self, claim: RunClaim) -> InputFiles:
         """See JobStore. Raises OSError where they cannot be read."""
-        if self._table.find(claim.record.id) is None:
-            raise ClaimLost
-        return await asyncio.to_thread(self._folder.files, claim.record.id)
+        async with self._changing:
+            self._claimed(claim)
+            return await asyncio.to_thread(self._folder.files, claim.record.id)
 
     async def renew(self, claim: RunClaim, progress: JobProgress) -> None:
         """Claims last: nothing is to be done."""
 
     async def release(self, claim: RunClaim) -> None:
         """See JobStore."""
-        job_id = claim.record.id
-        if self._table.find(job_id) is not None:
-            self._table.put_back(job_id)
-            try:
-                await asyncio.to_thread(self._folder.interrupt, job_id)
-            except OSError:
-                logger.exception("job %s: the attempt at it counts, since that cannot be written", job_id)
+        async with self._changing:
+            with suppress(ClaimLost):
+                if self._claimed(claim).job.outcome is None:
+                    await self._put_back(claim.record.id)
 
     async def finish(self, claim: RunClaim, outcome: JobOutcome, content: bytes = b"") -> JobOutcome:
         """See JobStore."""
         job_id = claim.record.id
         async with self._changing:
-            kept = self._table.find(job_id)
-            if kept is None:
-                raise ClaimLost
+            kept = self._claimed(claim)
             if kept.job.outcome is not None:
                 return kept.job.outcome
             self._table.resize(job_id, 0)  # its input goes
@@ -150,8 +149,9 @@ class FolderJobStore:
 
     async def claim_delivery(self) -> DeliveryClaim | None:
         """See JobStore."""
-        kept = self._table.claim_delivery(self._clock())
-        return DeliveryClaim(kept.job, kept.delivery) if kept is not None and kept.delivery is not None else None
+        token = uuid.uuid4().hex
+        kept = self._table.claim_delivery(self._clock(), token)
+        return DeliveryClaim(kept.job, kept.delivery, token) if kept is not None and kept.delivery is not None else None
 
     def seconds_to_delivery(self) -> float | None:
         """See JobStore."""
@@ -161,13 +161,15 @@ class FolderJobStore:
     async def write_delivery(self, claim: DeliveryClaim, delivery: Delivery) -> None:
         """See JobStore. What cannot be written is known until this process ends."""
         job_id = claim.job.record.id
-        if self._table.find(job_id) is None:
-            raise ClaimLost
-        self._table.end_delivery(job_id, delivery)
-        try:
-            await asyncio.to_thread(self._folder.write_delivery, job_id, delivery)
-        except OSError:
-            logger.exception("job %s: the state of its webhook cannot be written", job_id)
+        async with self._changing:
+            kept = self._table.find(job_id)
+            if kept is None or kept.delivery_token != claim.token:
+                raise ClaimLost
+            self._table.end_delivery(job_id, delivery)
+            try:
+                await asyncio.to_thread(self._folder.write_delivery, job_id, delivery)
+            except OSError:
+                logger.exception("job %s: the state of its webhook cannot be written", job_id)
 
     async def sweep(self) -> None:
         """See JobStore."""
@@ -175,6 +177,21 @@ class FolderJobStore:
             if not self._folder.is_open and self._folder.exists():
                 await self._take_over()  # the process that held the folder may have ended
             await self._make_room(0)
+
+    def _claimed(self, claim: RunClaim) -> KeptJob:
+        """The job of a claim. Raises ClaimLost, also where another job has its id by now."""
+        kept = self._table.find(claim.record.id)
+        if kept is None or kept.token != claim.token:
+            raise ClaimLost
+        return kept
+
+    async def _put_back(self, job_id: str) -> None:
+        """A job waits again, and the attempt at it does not count."""
+        self._table.put_back(job_id)
+        try:
+            await asyncio.to_thread(self._folder.interrupt, job_id)
+        except OSError:
+            logger.exception("job %s: the attempt at it counts, since that cannot be written", job_id)
 
     async def _write(self, record: JobRecord, files: InputFiles) -> Job:
         """A new job, on the disk already. Raises JobsUnavailable."""

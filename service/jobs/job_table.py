@@ -27,8 +27,15 @@ class KeptJob:
     """Its size on disk."""
     delivery: Delivery | None = None
     """Of its webhook; None without one, or while the job has not ended."""
-    delivering: bool = False
-    """Whether the webhook is claimed."""
+    token: str | None = None
+    """Of the latest claim on the job; None where it waits, or an earlier process has ended it."""
+    delivery_token: str | None = None
+    """Of the claim on its webhook; None where that is not claimed."""
+
+    @property
+    def delivering(self) -> bool:
+        """Whether the webhook is claimed."""
+        return self.delivery_token is not None
 
     @property
     def has_pending_delivery(self) -> bool:
@@ -68,13 +75,18 @@ class JobTable:
         self._waiting.pop(job_id, None)
         return self._leave(job_id)
 
-    def take(self) -> Job | None:
-        """The job that has waited longest, which does not wait any more; None where none does."""
-        return self._jobs[self._waiting.popitem(last=False)[0]].job if self._waiting else None
+    def take(self, token: str) -> Job | None:
+        """The job that has waited longest, which is claimed from now on; None where none waits."""
+        if not self._waiting:
+            return None
+        job_id, _ = self._waiting.popitem(last=False)
+        self._jobs[job_id] = replace(self._jobs[job_id], token=token)
+        return self._jobs[job_id].job
 
     def put_back(self, job_id: str) -> None:
         """A job that was taken waits again, before all others."""
         if job_id in self._jobs:
+            self._jobs[job_id] = replace(self._jobs[job_id], token=None)
             self._waiting[job_id] = None
             self._waiting.move_to_end(job_id, last=False)
 
@@ -84,25 +96,26 @@ class JobTable:
 
     def end(self, job_id: str, outcome: JobOutcome, size: int, now: datetime) -> None:
         """A job has ended; its webhook, if it has one, is due."""
-        job = replace(self._leave(job_id).job, outcome=outcome)
-        self._enter(KeptJob(job, size, Delivery(next_at=now) if job.record.callback is not None else None))
+        kept = self._leave(job_id)
+        delivery = Delivery(next_at=now) if kept.job.record.callback is not None else None
+        self._enter(replace(kept, job=replace(kept.job, outcome=outcome), bytes=size, delivery=delivery))
 
     @property
     def next_delivery(self) -> datetime | None:
         """When the next webhook is due that is not claimed; None where there is none."""
         return self._due[0][0] if self._due else None
 
-    def claim_delivery(self, now: datetime) -> KeptJob | None:
+    def claim_delivery(self, now: datetime, token: str) -> KeptJob | None:
         """The job whose webhook is due first, and is claimed from now on; None where none is due yet."""
         if not self._due or self._due[0][0] > now:
             return None
-        claimed = replace(self._leave(self._due[0][1]), delivering=True)
+        claimed = replace(self._leave(self._due[0][1]), delivery_token=token)
         self._enter(claimed)
         return claimed
 
     def end_delivery(self, job_id: str, delivery: Delivery) -> None:
         """How far the delivery of a webhook is, which is not claimed any more."""
-        self._enter(replace(self._leave(job_id), delivery=delivery, delivering=False))
+        self._enter(replace(self._leave(job_id), delivery=delivery, delivery_token=None))
 
     def require_place(self, owner: str, most_of_owner: int | None) -> None:
         """Raise QuotaExceeded or TooManyJobs where there is no place for a further job of that owner."""

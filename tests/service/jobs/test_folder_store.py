@@ -1,12 +1,18 @@
 """What the folder job store promises beside tests/service/jobs/test_store.py."""
 
 import asyncio
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.errors import JobsUnavailable
 from service.jobs.folder import JobFolder
+from service.jobs.folder_store import FolderJobStore
+from service.jobs.record import Delivery, DeliveryState
+from service.jobs.store import ClaimLost
+from service.pipeline.requests import InputFiles
 from tests.service.jobs.stores import FILES, SUCCESS, Bench, owned
 
 
@@ -41,6 +47,80 @@ def test_folder_appears_with_the_first_job(tmp_path: Path) -> None:
         assert not (tmp_path / "jobs").exists()
         await store.create(owned("one"), FILES)
         assert (tmp_path / "jobs" / "one").exists()
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def hold_back(name: str, event: threading.Event, patch: pytest.MonkeyPatch) -> None:
+    """Let a method of the folder do its work only after the event, or some time without it."""
+    method = getattr(JobFolder, name)
+
+    def later(self: JobFolder, *arguments: Any) -> Any:
+        event.wait(0.3)
+        return method(self, *arguments)
+
+    patch.setattr(JobFolder, name, later)
+
+
+async def replace_job(store: FolderJobStore, replaced: threading.Event) -> None:
+    """Delete a job, and create another one of the same id."""
+    await store.remove("one")
+    await store.create(owned("one", callback="https://example.com/"), InputFiles(b"new"))
+    replaced.set()
+
+
+async def end_next(store: FolderJobStore) -> None:
+    """Claim the next job and end it."""
+    claim = await store.claim_run()
+    assert claim is not None
+    await store.finish(claim, SUCCESS, b"painted")
+
+
+def test_state_of_a_webhook_is_not_written_beside_the_next_job_of_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced = threading.Event()
+    hold_back("write_delivery", replaced, monkeypatch)
+
+    async def scenario() -> None:
+        bench = Bench(tmp_path, None)
+        store = bench.folder_store()
+        await store.open()
+        await store.create(owned("one", callback="https://example.com/"), FILES)
+        await end_next(store)
+        claim = await store.claim_delivery()
+        assert claim is not None
+        delivered = Delivery(state=DeliveryState.DELIVERED, attempts=1)
+        await asyncio.gather(store.write_delivery(claim, delivered), replace_job(store, replaced))
+        await end_next(store)
+        await store.close()
+        bench.pass_seconds(60)
+        again = bench.folder_store()
+        await again.open()
+        assert await again.claim_delivery() is not None
+        await again.close()
+
+    asyncio.run(scenario())
+
+
+def test_job_that_is_replaced_while_it_is_claimed_has_nothing_of_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced = threading.Event()
+    hold_back("begin", replaced, monkeypatch)
+
+    async def scenario() -> None:
+        store = Bench(tmp_path, None).folder_store()
+        await store.open()
+        await store.create(owned("one"), InputFiles(b"old"))
+        old, _ = await asyncio.gather(store.claim_run(), replace_job(store, replaced))
+        assert old is not None
+        with pytest.raises(ClaimLost):
+            await store.files(old)
+        new = await store.claim_run()
+        assert new is not None
+        assert (await store.files(new), new.attempts) == (InputFiles(b"new"), 0)
         await store.close()
 
     asyncio.run(scenario())

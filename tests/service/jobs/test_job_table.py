@@ -34,14 +34,14 @@ def test_no_more_jobs_are_accepted_than_the_limits_say() -> None:
 
 def test_jobs_are_taken_in_their_order_and_those_put_back_come_first() -> None:
     kept = table("one", "two")
-    first, second = kept.take(), kept.take()
+    first, second = kept.take("1"), kept.take("2")
     assert first is not None
     assert second is not None
-    assert (first.record.id, second.record.id, kept.take()) == ("one", "two", None)
+    assert (first.record.id, second.record.id, kept.take("3")) == ("one", "two", None)
     assert kept.counts.jobs[JobState.RUNNING] == 2
     kept.put_back("two")
     kept.put_back("one")
-    again = kept.take()
+    again = kept.take("4")
     assert again is not None
     assert again.record.id == "one"
 
@@ -65,12 +65,12 @@ def test_webhooks_are_claimed_in_the_order_in_which_they_are_due() -> None:
     for name, seconds in (("late", 2), ("early", 1)):
         kept.add(called_back(name, Delivery(next_at=NOW + timedelta(seconds=seconds))))
     assert kept.next_delivery == NOW + timedelta(seconds=1)
-    assert kept.claim_delivery(NOW) is None
-    early, late = (kept.claim_delivery(NOW + timedelta(seconds=2)) for _ in range(2))
+    assert kept.claim_delivery(NOW, "0") is None
+    early, late = (kept.claim_delivery(NOW + timedelta(seconds=2), token) for token in "12")
     assert early is not None
     assert late is not None
     assert (early.job.record.id, late.job.record.id) == ("early", "late")
-    assert kept.claim_delivery(NOW + timedelta(days=1)) is None
+    assert kept.claim_delivery(NOW + timedelta(days=1), "3") is None
     kept.end_delivery("late", Delivery(attempts=1, next_at=NOW))
     kept.end_delivery("early", Delivery(state=DeliveryState.DELIVERED, attempts=1))
     assert kept.next_delivery == NOW
@@ -94,7 +94,7 @@ class Changes:
             self.table.add(KeptJob(called_back(name).job, number))
 
     def take(self, _name: str, _number: int) -> None:
-        job = self.table.take()
+        job = self.table.take("token")
         if job is not None:
             self.taken.append(job.record.id)
 
@@ -113,7 +113,7 @@ class Changes:
             self.table.resize(name, number)
 
     def claim_delivery(self, _name: str, number: int) -> None:
-        self.table.claim_delivery(NOW - timedelta(seconds=number))
+        self.table.claim_delivery(NOW - timedelta(seconds=number), "token")
 
     def end_delivery(self, name: str, number: int) -> None:
         kept = self.table.find(name)

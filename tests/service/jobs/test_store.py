@@ -149,6 +149,45 @@ def test_job_that_is_deleted_cannot_be_ended(bench: Bench) -> None:
     run(bench, scenario)
 
 
+def test_claim_on_a_job_that_was_deleted_is_none_on_the_next_one_of_its_id(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        await store.create(owned("one"), InputFiles(b"old"))
+        old = await store.claim_run()
+        assert old is not None
+        await store.remove("one")
+        await store.create(owned("one"), InputFiles(b"new"))
+        new = await store.claim_run()
+        assert new is not None
+        with pytest.raises(ClaimLost):
+            await store.files(old)
+        with pytest.raises(ClaimLost):
+            await store.finish(old, SUCCESS, b"old")
+        await store.release(old)
+        assert await store.claim_run() is None
+        assert await store.files(new) == InputFiles(b"new")
+        await store.finish(new, SUCCESS, b"new")
+        assert await store.result("one") == b"new"
+
+    run(bench, scenario)
+
+
+def test_job_that_was_given_back_is_not_ended_by_the_claim_before(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        await store.create(owned("one"), FILES)
+        claim = await store.claim_run()
+        assert claim is not None
+        await store.release(claim)
+        with pytest.raises(ClaimLost):
+            await store.finish(claim, SUCCESS, b"painted")
+        again = await store.claim_run()
+        assert again is not None
+        await store.finish(again, SUCCESS, b"painted")
+        await store.release(again)
+        assert await store.claim_run() is None
+
+    run(bench, scenario)
+
+
 def test_no_more_jobs_are_accepted_than_the_limits_say(bench: Bench) -> None:
     async def scenario(store: JobStore) -> None:
         await store.create(owned("one", owner="a"), FILES, 1)
@@ -246,6 +285,26 @@ def test_webhook_of_a_deleted_job_is_dropped(bench: Bench) -> None:
         assert bench.dropped_webhooks() == 1
         with pytest.raises(ClaimLost):
             await store.write_delivery(claim, Delivery(state=DeliveryState.DELIVERED))
+
+    run(bench, scenario)
+
+
+@pytest.mark.parametrize("callback", [None, "https://example.com/"])
+def test_webhook_of_a_deleted_job_is_not_that_of_the_next_one_of_its_id(bench: Bench, callback: str | None) -> None:
+    async def scenario(store: JobStore) -> None:
+        await store.create(owned("one", callback="https://example.com/"), FILES)
+        await finish(store)
+        old = await store.claim_delivery()
+        assert old is not None
+        await store.remove("one")
+        await store.create(owned("one", callback=callback), FILES)
+        with pytest.raises(ClaimLost):
+            await store.write_delivery(old, Delivery(attempts=1))
+        assert await store.claim_delivery() is None
+        await finish(store)
+        with pytest.raises(ClaimLost):
+            await store.write_delivery(old, Delivery(state=DeliveryState.DELIVERED, attempts=1))
+        assert (await store.claim_delivery() is not None) == (callback is not None)
 
     run(bench, scenario)
 
