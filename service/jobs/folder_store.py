@@ -143,7 +143,7 @@ class FolderJobStore:
                 too_large = JobOutcome.failed(result_too_large(len(content), self._settings.job_bytes))
                 outcome, content = too_large.model_copy(update={"started": outcome.started}), b""
             outcome = await asyncio.to_thread(self._write_outcome, job_id, outcome, content)
-            size = await asyncio.to_thread(self._folder.size, job_id)
+            size = await asyncio.to_thread(self._size, job_id, len(content))
             self._table.end(job_id, outcome, size, self._clock())
             return outcome
 
@@ -197,9 +197,10 @@ class FolderJobStore:
         """A new job, on the disk already. Raises JobsUnavailable."""
         try:
             await asyncio.to_thread(self._folder.create, record, files)
-            kept = KeptJob(Job(record), await asyncio.to_thread(self._folder.size, record.id))
         except OSError as error:
             raise jobs_unavailable(f"the job cannot be written: {error.strerror}", RETRY_SECONDS) from error
+        least = len(files.image) + len(files.mask or b"")
+        kept = KeptJob(Job(record), await asyncio.to_thread(self._size, record.id, least))
         self._table.add(kept)
         return kept.job
 
@@ -228,6 +229,14 @@ class FolderJobStore:
         except (OSError, ValueError):
             logger.exception("job %s: attempts at it cannot be counted", job_id)
             return 0
+
+    def _size(self, job_id: str, least: int) -> int:
+        """Bytes of a job's files; `least` where they cannot be counted. Blocks."""
+        try:
+            return self._folder.size(job_id)
+        except OSError:
+            logger.exception("job %s: its files cannot be counted", job_id)
+            return least
 
     def _write_outcome(self, job_id: str, outcome: JobOutcome, content: bytes) -> JobOutcome:
         """The outcome, or the failure to write it. Blocks."""

@@ -161,7 +161,7 @@ class JobRunner:
         try:
             outcome, content = await self._outcome(running)
             outcome = outcome.model_copy(update={"started": running.started, "tiles": running.progress.tiles})
-            stored = await when_available(lambda: self._store.finish(running.claim, outcome, content))
+            stored = await self._finish(running.claim, outcome, content)
         except DeviceLost:
             self._loop.close()
         except Draining:
@@ -184,6 +184,17 @@ class JobRunner:
             logger.exception("job %s failed", running.claim.record.id)
             return JobOutcome.failed(_unexpected()), b""
         return JobOutcome(result=image.result), image.content
+
+    async def _finish(self, claim: RunClaim, outcome: JobOutcome, content: bytes) -> JobOutcome:
+        """Store how a job ended; that it failed, where its end cannot be stored. Raises ClaimLost."""
+        try:
+            return await when_available(lambda: self._store.finish(claim, outcome, content))
+        except ClaimLost:
+            raise
+        except Exception:
+            logger.exception("the end of job %s cannot be stored", claim.record.id)
+            failed = JobOutcome.failed(_unexpected()).model_copy(update={"started": outcome.started})
+            return await when_available(lambda: self._store.finish(claim, failed))
 
     async def _release(self, running: RunningJob) -> None:
         """Give a job back; where the store is away, its claim expires."""

@@ -1,6 +1,7 @@
 """What the folder job store promises beside tests/service/jobs/test_store.py."""
 
 import asyncio
+import errno
 import threading
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,25 @@ def test_job_that_is_replaced_while_it_is_claimed_has_nothing_of_the_next_one(
         new = await store.claim_run()
         assert new is not None
         assert (await store.files(new), new.attempts) == (InputFiles(b"new"), 0)
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_job_whose_files_cannot_be_counted_begins_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_folder: JobFolder, _job: str) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def scenario() -> None:
+        store = Bench(tmp_path, None).folder_store()
+        await store.open()
+        monkeypatch.setattr(JobFolder, "size", fail)
+        assert (await store.create(owned("one"), FILES))[1]
+        assert store.counts.bytes == len(b"imagemask")
+        await end_next(store)
+        found = await store.find("one")
+        assert found is not None
+        assert (found.outcome, store.counts.bytes) == (SUCCESS, len(b"painted"))
         await store.close()
 
     asyncio.run(scenario())

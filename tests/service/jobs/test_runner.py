@@ -6,9 +6,12 @@ import pytest
 from service.app import build_job_manager, build_service
 from service.errors import CorruptImage, Overloaded
 from service.jobs.folder import JobFolder
+from service.jobs.folder_store import FolderJobStore
 from service.jobs.job import JobState
 from service.jobs.manager import JobManager
+from service.jobs.record import JobOutcome
 from service.jobs.runner import MAX_ATTEMPTS
+from service.jobs.store import RunClaim
 from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.resolve import ResolvedRequest, Timeout
 from service.pipeline.result import FinishedImage
@@ -82,5 +85,27 @@ def test_job_whose_end_cannot_be_recorded_lets_nobody_wait(tmp_path: Path) -> No
         async with asyncio.timeout(30):
             job = await queue.wait("one")
         assert job.state in (JobState.FAILED, JobState.SUCCEEDED)
+
+    with_queue(tmp_path / "store", scenario)
+
+
+def test_job_whose_end_cannot_be_stored_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish, failures = FolderJobStore.finish, [ValueError("unexpected")]
+
+    async def fail_once(
+        store: FolderJobStore, claim: RunClaim, outcome: JobOutcome, content: bytes = b""
+    ) -> JobOutcome:
+        if failures:
+            raise failures.pop()
+        return await finish(store, claim, outcome, content)
+
+    async def scenario(queue: JobManager) -> None:
+        monkeypatch.setattr(FolderJobStore, "finish", fail_once)
+        await put(queue)
+        async with asyncio.timeout(30):
+            job = await queue.wait("one")
+        assert job.outcome is not None
+        assert job.outcome.failure is not None
+        assert job.outcome.failure.kind == "internal-error"
 
     with_queue(tmp_path / "store", scenario)
