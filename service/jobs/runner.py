@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,14 +18,15 @@ from service.errors import (
     OutOfResources,
     Overloaded,
     ServiceError,
+    name_exhaustion,
 )
 from service.jobs.claim_loop import ClaimLoop
 from service.jobs.job import Job
 from service.jobs.record import JobOutcome, JobProgress
-from service.jobs.store import ClaimLost, JobStore, RunClaim, when_available
+from service.jobs.store import Answer, ClaimLost, JobStore, RunClaim, when_available
 from service.models.registry import ModelRegistry
 from service.pipeline.coalescing import RequestCoalescer
-from service.pipeline.requests import ImageRequest
+from service.pipeline.requests import ImageRequest, InputFiles
 from service.pipeline.resolve import resolve
 from service.pipeline.result import FinishedImage
 from service.pipeline.trace import Trace
@@ -203,26 +204,28 @@ class JobRunner:
                 await self._store.release(running.claim)
 
     async def _attempt(self, running: RunningJob) -> FinishedImage:
-        """Run the request; where it is refused for want of room or of its model, wait and try again."""
+        """Run the request, which waits where there is no room or no model for it."""
         claim, record, settings = running.claim, running.claim.record, self._settings
         if claim.attempts >= MAX_ATTEMPTS:
             raise JobLost(f"the service ended {MAX_ATTEMPTS} times while it was processing this image")
-        files = await when_available(lambda: self._store.files(claim))
-        until = monotonic() + (record.request.timeout or settings.job_timeout)
-        while True:
-            try:
-                left = max(0.001, until - monotonic())
-                request = _with_timeout(record.request, left)
-                resolved = resolve(request, self._models, settings, files.mask, left)
-                return await self._coalescer.run(resolved, files.image, running.trace)
-            except DeadlineExceeded as failure:
-                seconds = record.request.timeout or settings.job_timeout
-                detail = f"the job was not done in {seconds:g} s; send a smaller image, or a larger X-Request-Timeout"
-                raise failure.copy(detail) from failure
-            except (Overloaded, ModelUnavailable, OutOfResources) as refusal:
-                if refusal.retry_after is None or monotonic() + refusal.retry_after >= until:
-                    raise
-                await asyncio.sleep(refusal.retry_after)
+        seconds = record.request.timeout or settings.job_timeout
+        files = await _unless_refused(lambda _: self._files(claim), seconds)
+
+        async def run(left: float) -> FinishedImage:
+            request = _with_timeout(record.request, left)
+            resolved = resolve(request, self._models, settings, files.mask, left)
+            return await self._coalescer.run(resolved, files.image, running.trace)
+
+        try:
+            return await _unless_refused(run, seconds)
+        except DeadlineExceeded as failure:
+            detail = f"the job was not done in {seconds:g} s; send a smaller image, or a larger X-Request-Timeout"
+            raise failure.copy(detail) from failure
+
+    async def _files(self, claim: RunClaim) -> InputFiles:
+        """The files of a job. Raises ClaimLost, OutOfResources."""
+        with name_exhaustion():
+            return await when_available(lambda: self._store.files(claim))
 
     def _record(self, running: RunningJob, job: Job) -> None:
         """Add the ended job to the metrics, to the log and to its trace."""
@@ -238,6 +241,18 @@ class JobRunner:
             failed = failure is not None and failure.error().status >= ServiceError.status
             span = self._tracing.begin(*record.context.values(), ago=trace.elapsed())
             span.end("job", attributes, trace.stages, failed=failed)
+
+
+async def _unless_refused(call: Callable[[float], Awaitable[Answer]], seconds: float) -> Answer:
+    """What a call returns that is given the seconds left; it is made again where it is refused for the moment."""
+    until = monotonic() + seconds
+    while True:
+        try:
+            return await call(max(0.001, until - monotonic()))
+        except (Overloaded, ModelUnavailable, OutOfResources) as refusal:
+            if refusal.retry_after is None or monotonic() + refusal.retry_after >= until:
+                raise
+            await asyncio.sleep(refusal.retry_after)
 
 
 def _with_timeout(request: ImageRequest, seconds: float) -> ImageRequest:

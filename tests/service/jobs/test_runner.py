@@ -1,10 +1,11 @@
 import asyncio
+import errno
 from pathlib import Path
 
 import pytest
 
 from service.app import build_job_manager, build_service
-from service.errors import CorruptImage, Overloaded
+from service.errors import CorruptImage, OutOfResources, Overloaded
 from service.jobs.folder import JobFolder
 from service.jobs.folder_store import FolderJobStore
 from service.jobs.job import JobState
@@ -13,6 +14,7 @@ from service.jobs.record import JobOutcome
 from service.jobs.runner import MAX_ATTEMPTS
 from service.jobs.store import RunClaim
 from service.pipeline.coalescing import RequestCoalescer
+from service.pipeline.requests import InputFiles
 from service.pipeline.resolve import ResolvedRequest, Timeout
 from service.pipeline.result import FinishedImage
 from service.pipeline.trace import Trace
@@ -107,5 +109,23 @@ def test_job_whose_end_cannot_be_stored_has_failed(tmp_path: Path, monkeypatch: 
         assert job.outcome is not None
         assert job.outcome.failure is not None
         assert job.outcome.failure.kind == "internal-error"
+
+    with_queue(tmp_path / "store", scenario)
+
+
+def test_job_whose_files_cannot_be_read_at_once_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, failures = JobFolder.files, [OSError(errno.EMFILE, "Too many open files")]
+
+    def fail_once(folder: JobFolder, job: str) -> InputFiles:
+        if failures:
+            raise failures.pop()
+        return read(folder, job)
+
+    async def scenario(queue: JobManager) -> None:
+        monkeypatch.setattr(JobFolder, "files", fail_once)
+        monkeypatch.setattr(OutOfResources, "RETRY_SECONDS", 0.1)
+        await put(queue)
+        assert (await queue.wait("one")).state is JobState.SUCCEEDED
+        assert not failures
 
     with_queue(tmp_path / "store", scenario)
