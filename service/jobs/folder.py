@@ -20,6 +20,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from model_store.durable import replace_file, write_folder
+from service.errors import OutOfResources
 from service.jobs.record import Delivery, JobOutcome, JobRecord
 from service.pipeline.requests import InputFiles
 
@@ -63,11 +64,14 @@ class JobFolder:
             self._lock = None
 
     def load(self) -> Iterator[tuple[JobRecord, JobOutcome | None]]:
-        """Every job of the folder, the oldest first. A folder that cannot be read is logged and left as it is."""
+        """Every job of the folder, the oldest first. A folder that cannot be read is logged and left as it is.
+
+        Raises OSError where the system lacks resources, such as descriptors.
+        """
         found = []
         for folder in self._folder.iterdir():
             if folder.is_dir() and not folder.name.startswith("."):
-                with suppress(OSError):
+                with suppress(FileNotFoundError):
                     found.append((folder.stat().st_mtime, folder))
         jobs = [job for _, folder in sorted(found) if (job := _read(folder)) is not None]
         yield from sorted(jobs, key=lambda job: job[0].created)
@@ -137,6 +141,8 @@ def _read(folder: Path) -> tuple[JobRecord, JobOutcome | None] | None:
         record = JobRecord.model_validate_json((folder / JOB).read_bytes())
         outcome = folder / OUTCOME
         return record, JobOutcome.model_validate_json(outcome.read_bytes()) if outcome.exists() else None
-    except (OSError, ValidationError):
+    except (OSError, ValidationError) as error:
+        if OutOfResources.of(error) is not None:
+            raise
         logger.exception("%s is no job of this version; it is left as it is", folder)
         return None

@@ -14,6 +14,7 @@ from service.jobs.job_table import JobTable, KeptJob
 from service.jobs.record import Delivery, JobOutcome, JobProgress, JobRecord
 from service.jobs.refusals import jobs_unavailable, result_too_large, too_many_bytes
 from service.jobs.store import ClaimLost, DeliveryClaim, JobCounts, RunClaim
+from service.jobs.uninterrupted import uninterrupted
 from service.pipeline.requests import InputFiles
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -66,8 +67,8 @@ class FolderJobStore:
 
     async def open(self) -> None:
         """Take over the jobs that an earlier process has left."""
-        if self._folder.exists():
-            await self._take_over()
+        async with self._changing:
+            await self._take_over(create=False)
 
     async def close(self) -> None:
         """Release the lock of the folder."""
@@ -77,7 +78,7 @@ class FolderJobStore:
         """See JobStore."""
         async with self._changing:
             if not self._folder.is_open and self._trouble is None:
-                await self._take_over()
+                await self._take_over(create=True)
             self._require_folder()
             if (known := self._table.find(record.id)) is not None:
                 return known.job, False
@@ -174,8 +175,8 @@ class FolderJobStore:
     async def sweep(self) -> None:
         """See JobStore."""
         async with self._changing:
-            if not self._folder.is_open and self._folder.exists():
-                await self._take_over()  # the process that held the folder may have ended
+            if not self._folder.is_open:
+                await self._take_over(create=False)  # the process that held the folder may have ended
             await self._make_room(0)
 
     def _claimed(self, claim: RunClaim) -> KeptJob:
@@ -247,16 +248,30 @@ class FolderJobStore:
             return JobOutcome.failed(JobsUnavailable(f"the result cannot be written: {error.strerror}"))
         return outcome
 
-    async def _take_over(self) -> None:
+    async def _take_over(self, *, create: bool) -> None:
+        """Lock the folder, and take over its jobs; where it does not exist, only if it is to be created."""
+        await uninterrupted(self._take_over_whole(create))
+
+    async def _take_over_whole(self, create: bool) -> None:
         try:
-            await asyncio.to_thread(self._folder.open)
-            for kept in await asyncio.to_thread(self._load):
+            for kept in await asyncio.to_thread(self._open_and_load, create):
                 self._table.add(kept)
         except OSError as error:
             self._trouble = f"the folder of the jobs cannot be used: {error.strerror}"
             logger.warning("no jobs: %s (%s)", self._trouble, self._settings.jobs_folder)
         else:
             self._trouble = None
+
+    def _open_and_load(self, create: bool) -> list[KeptJob]:
+        """The jobs of the folder, which is open only where all of them could be read. Blocks."""
+        if not create and not self._folder.exists():
+            return []
+        self._folder.open()
+        try:
+            return self._load()
+        except BaseException:
+            self._folder.close()
+            raise
 
     def _load(self) -> list[KeptJob]:
         """The jobs of the folder. Blocks."""

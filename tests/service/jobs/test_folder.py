@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,18 @@ def test_ended_job_has_its_result_and_no_input_files(folder: JobFolder, tmp_path
     ((_, outcome),) = folder.load()
     assert outcome is not None
     assert (outcome.result, outcome.tiles) == (RESULT, 7)
+
+
+def test_job_that_cannot_be_read_for_want_of_descriptors_is_not_left_out(
+    folder: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    folder.create(record("one"), InputFiles(b"image"))
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        list(folder.load())
 
 
 def test_attempts_are_counted_until_the_service_was_to_blame(folder: JobFolder) -> None:

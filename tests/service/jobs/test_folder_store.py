@@ -40,6 +40,70 @@ def test_folder_of_another_process_is_taken_over_when_that_ends(tmp_path: Path) 
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("method", ["exists", "open", "load", "size"])
+def test_folder_that_cannot_be_read_at_once_is_taken_over_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def fail(_folder: JobFolder, *_arguments: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def scenario() -> None:
+        bench = Bench(tmp_path, None)
+        before = bench.folder_store()
+        await before.create(owned("one"), FILES)
+        await before.close()
+        store = bench.folder_store()
+        with monkeypatch.context() as patched:
+            patched.setattr(JobFolder, method, fail)
+            await store.open()
+            await store.sweep()
+            assert "Too many open files" in (bench.trouble_of(store) or "")
+        await store.sweep()
+        assert not bench.trouble_of(store)
+        assert await store.find("one") is not None
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_folder_that_could_not_be_created_is_tried_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = Bench(tmp_path / "away", None).folder_store()
+        (tmp_path / "away").write_text("no folder")
+        with pytest.raises(JobsUnavailable):
+            await store.create(owned("one"), FILES)
+        (tmp_path / "away").unlink()
+        await store.sweep()
+        assert (await store.create(owned("one"), FILES))[1]
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_folder_is_taken_over_though_whoever_began_that_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled = threading.Event()
+    hold_back("load", cancelled, monkeypatch)
+
+    async def scenario() -> None:
+        bench = Bench(tmp_path, None)
+        before = bench.folder_store()
+        await before.create(owned("one"), FILES)
+        await before.close()
+        store = bench.folder_store()
+        taking = asyncio.create_task(store.sweep())
+        await asyncio.sleep(0)
+        taking.cancel()
+        cancelled.set()
+        await asyncio.wait((taking,))
+        await store.sweep()
+        assert await store.find("one") is not None
+        await store.close()
+
+    asyncio.run(scenario())
+
+
 def test_folder_appears_with_the_first_job(tmp_path: Path) -> None:
     async def scenario() -> None:
         store = Bench(tmp_path, None).folder_store()
