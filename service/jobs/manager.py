@@ -6,7 +6,8 @@ are begun again.
 
 import asyncio
 import hashlib
-from contextlib import AsyncExitStack, suppress
+import logging
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 
@@ -21,6 +22,8 @@ from service.pipeline.requests import ImageRequest, InputFiles
 from service.pipeline.trace import Trace
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
 
 
 class JobManager:
@@ -63,8 +66,7 @@ class JobManager:
         """Delete expired results, until cancelled."""
         while True:
             await asyncio.sleep(self._store.sweep_seconds)
-            with suppress(JobsUnavailable):
-                await self._store.sweep()
+            await self._sweep_once()
             self._runner.wake()
             self._deliveries.wake()
 
@@ -153,6 +155,14 @@ class JobManager:
             self._metrics.jobs_ended.labels("cancelled").inc()
         await self._runner.drop(job_id)
         self._ended.notify()
+
+    async def _sweep_once(self) -> None:
+        try:
+            await self._store.sweep()
+        except JobsUnavailable:
+            pass  # the store has told
+        except Exception:
+            logger.exception("expired jobs cannot be deleted")
 
     async def _create(self, record: JobRecord, files: InputFiles, most_of_owner: int | None) -> tuple[Job, bool]:
         """The job of that id, and whether it is new. Files of a job that is there are not sent to the store."""

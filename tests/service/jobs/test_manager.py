@@ -11,7 +11,9 @@ from model_store import ModelStore
 from service.app import Service, build_service
 from service.errors import JobConflict, JobsUnavailable, UnknownJob
 from service.imaging.codecs import ImageFormat, inspect
+from service.jobs import folder_store
 from service.jobs.folder import JobFolder
+from service.jobs.folder_store import FolderJobStore
 from service.jobs.job import Job, JobState
 from service.jobs.manager import JobManager
 from service.jobs.runner import JobRunner
@@ -106,6 +108,24 @@ def test_removed_job_is_unknown(tmp_path: Path) -> None:
             with pytest.raises(UnknownJob):
                 await queue.find(missing)
 
+    with_queue(tmp_path / "store", scenario)
+
+
+def test_sweep_that_fails_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures, swept = [ValueError("unexpected"), OSError("unexpected")], asyncio.Event()
+
+    async def sweep(_store: FolderJobStore) -> None:
+        if failures:
+            raise failures.pop()
+        swept.set()
+
+    async def scenario(queue: JobManager) -> None:
+        async with asyncio.timeout(30):
+            await swept.wait()
+        assert (await put(queue))[1]
+
+    monkeypatch.setattr(FolderJobStore, "sweep", sweep)
+    monkeypatch.setattr(folder_store, "SWEEP_SECONDS", 0.01)
     with_queue(tmp_path / "store", scenario)
 
 
