@@ -18,6 +18,7 @@ from service.jobs.record import Callback, JobRecord
 from service.jobs.runner import JobRunner
 from service.jobs.signal import Signal
 from service.jobs.store import JobStore
+from service.jobs.uninterrupted import uninterrupted
 from service.pipeline.requests import ImageRequest, InputFiles
 from service.pipeline.trace import Trace
 from service.settings import Settings
@@ -150,6 +151,9 @@ class JobManager:
     async def remove(self, job_id: str) -> None:
         """Cancel a job, which frees its place on the device, and delete it with its result. Raises UnknownJob."""
         await self.find(job_id)
+        await uninterrupted(self._remove(job_id))
+
+    async def _remove(self, job_id: str) -> None:
         removed = await self._store.remove(job_id)
         if removed is not None and removed.outcome is None:
             self._metrics.jobs_ended.labels("cancelled").inc()

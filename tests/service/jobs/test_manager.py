@@ -17,7 +17,9 @@ from service.jobs.folder_store import FolderJobStore
 from service.jobs.job import Job, JobState
 from service.jobs.manager import JobManager
 from service.jobs.runner import JobRunner
+from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.requests import InputFiles, StylizeRequest
+from service.pipeline.result import FinishedImage
 from service.pipeline.trace import Trace
 from tests.service.imaging.images import file, photo
 from tests.service.live import publish, settings, worker_launcher
@@ -109,6 +111,40 @@ def test_removed_job_is_unknown(tmp_path: Path) -> None:
                 await queue.find(missing)
 
     with_queue(tmp_path / "store", scenario)
+
+
+def test_job_is_stopped_though_the_client_that_removes_it_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = JobFolder.remove
+
+    async def scenario(queue: JobManager) -> None:
+        begun, stopped, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
+
+        async def run(_coalescer: RequestCoalescer, *_arguments: object) -> FinishedImage:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                stopped.set()
+            raise AssertionError
+
+        def leave(folder: JobFolder, job: str) -> None:
+            loop.call_soon_threadsafe(removing.cancel)
+            remove(folder, job)
+
+        monkeypatch.setattr(RequestCoalescer, "run", run)
+        monkeypatch.setattr(JobFolder, "remove", leave)
+        await put(queue)
+        await begun.wait()
+        removing = asyncio.create_task(queue.remove("one"))
+        async with asyncio.timeout(10):
+            await stopped.wait()
+        with pytest.raises(UnknownJob):
+            await queue.find("one")
+
+    service = with_queue(tmp_path / "store", scenario)
+    assert service.metrics.registry.get_sample_value("pastiche_jobs_ended_total", {"state": "cancelled"}) == 1
 
 
 def test_sweep_that_fails_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
