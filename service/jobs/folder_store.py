@@ -86,7 +86,7 @@ class FolderJobStore:
             size = len(files.image) + len(files.mask or b"")
             if not await self._make_room(size):
                 raise too_many_bytes(size, self._settings.job_bytes)
-            return await self._write(record, files), True
+            return await uninterrupted(self._write(record, files)), True
 
     async def find(self, job_id: str) -> Job | None:
         """See JobStore."""
@@ -104,7 +104,7 @@ class FolderJobStore:
         async with self._changing:
             kept = self._table.find(job_id)
             if kept is not None:
-                await self._delete(job_id)
+                await uninterrupted(self._delete(job_id))
             return kept.job if kept is not None else None
 
     async def claim_run(self) -> RunClaim | None:
@@ -134,19 +134,11 @@ class FolderJobStore:
 
     async def finish(self, claim: RunClaim, outcome: JobOutcome, content: bytes = b"") -> JobOutcome:
         """See JobStore."""
-        job_id = claim.record.id
         async with self._changing:
             kept = self._claimed(claim)
             if kept.job.outcome is not None:
                 return kept.job.outcome
-            self._table.resize(job_id, 0)  # its input goes
-            if not await self._make_room(len(content)):
-                too_large = JobOutcome.failed(result_too_large(len(content), self._settings.job_bytes))
-                outcome, content = too_large.model_copy(update={"started": outcome.started}), b""
-            outcome = await asyncio.to_thread(self._write_outcome, job_id, outcome, content)
-            size = await asyncio.to_thread(self._size, job_id, len(content))
-            self._table.end(job_id, outcome, size, self._clock())
-            return outcome
+            return await uninterrupted(self._end(claim.record.id, outcome, content))
 
     async def claim_delivery(self) -> DeliveryClaim | None:
         """See JobStore."""
@@ -178,6 +170,17 @@ class FolderJobStore:
             if not self._folder.is_open:
                 await self._take_over(create=False)  # the process that held the folder may have ended
             await self._make_room(0)
+
+    async def _end(self, job_id: str, outcome: JobOutcome, content: bytes) -> JobOutcome:
+        """Write how a job ended, or that its result is too large or cannot be written; return which."""
+        self._table.resize(job_id, 0)  # its input goes
+        if not await self._make_room(len(content)):
+            too_large = JobOutcome.failed(result_too_large(len(content), self._settings.job_bytes))
+            outcome, content = too_large.model_copy(update={"started": outcome.started}), b""
+        outcome = await asyncio.to_thread(self._write_outcome, job_id, outcome, content)
+        size = await asyncio.to_thread(self._size, job_id, len(content))
+        self._table.end(job_id, outcome, size, self._clock())
+        return outcome
 
     def _claimed(self, claim: RunClaim) -> KeptJob:
         """The job of a claim. Raises ClaimLost, also where another job has its id by now."""

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import threading
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,44 @@ def test_folder_is_taken_over_though_whoever_began_that_is_cancelled(
         await asyncio.wait((taking,))
         await store.sweep()
         assert await store.find("one") is not None
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def cancel_within(name: str, patch: pytest.MonkeyPatch) -> Callable[[Coroutine[Any, Any, Any]], Awaitable[None]]:
+    """Runs calls of a store, each of which is cancelled when that method of the folder begins."""
+    method, calls = getattr(JobFolder, name), list[asyncio.Task[Any]]()
+
+    def cancelling(self: JobFolder, *arguments: Any) -> Any:
+        for call in calls:
+            call.get_loop().call_soon_threadsafe(call.cancel)
+        return method(self, *arguments)
+
+    async def run(call: Coroutine[Any, Any, Any]) -> None:
+        calls.append(asyncio.create_task(call))
+        with pytest.raises(asyncio.CancelledError):
+            await calls[-1]
+
+    patch.setattr(JobFolder, name, cancelling)
+    return run
+
+
+def test_what_is_written_for_a_call_that_is_cancelled_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        store = Bench(tmp_path, None).folder_store()
+        await store.open()
+        with monkeypatch.context() as patched:
+            await cancel_within("create", patched)(store.create(owned("one"), FILES))
+        assert not (await store.create(owned("one"), FILES))[1]
+        claim = await store.claim_run()
+        assert claim is not None
+        with monkeypatch.context() as patched:
+            await cancel_within("finish", patched)(store.finish(claim, SUCCESS, b"painted"))
+        await store.release(claim)
+        found = await store.find("one")
+        assert found is not None
+        assert (found.outcome, await store.claim_run()) == (SUCCESS, None)
         await store.close()
 
     asyncio.run(scenario())
