@@ -130,10 +130,11 @@ class JobManager:
             callback=callback,
             owner=owner.name,
         )
-        job, new = await self._create(record, files, owner.most_unfinished)
-        if new:
-            self._runner.wake()
-        else:
+        try:
+            job, new = await self._create(record, files, owner.most_unfinished)
+        finally:
+            self._runner.wake()  # the job may be new, though its client has left
+        if not new:
             _require_same(job.record, fingerprint, callback)
         return job, new
 

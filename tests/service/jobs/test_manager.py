@@ -16,6 +16,7 @@ from service.jobs.folder import JobFolder
 from service.jobs.folder_store import FolderJobStore
 from service.jobs.job import Job, JobState
 from service.jobs.manager import JobManager
+from service.jobs.record import JobRecord
 from service.jobs.runner import JobRunner
 from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.requests import InputFiles, StylizeRequest
@@ -145,6 +146,26 @@ def test_job_is_stopped_though_the_client_that_removes_it_leaves(
 
     service = with_queue(tmp_path / "store", scenario)
     assert service.metrics.registry.get_sample_value("pastiche_jobs_ended_total", {"state": "cancelled"}) == 1
+
+
+def test_job_runs_though_its_client_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = JobFolder.create
+
+    async def scenario(queue: JobManager) -> None:
+        loop = asyncio.get_running_loop()
+
+        def leave(folder: JobFolder, record: JobRecord, files: InputFiles) -> None:
+            loop.call_soon_threadsafe(putting.cancel)
+            create(folder, record, files)
+
+        monkeypatch.setattr(JobFolder, "create", leave)
+        putting = asyncio.create_task(put(queue))
+        await asyncio.wait((putting,))
+        assert putting.cancelled()
+        async with asyncio.timeout(30):
+            assert (await queue.wait("one")).state is JobState.SUCCEEDED
+
+    with_queue(tmp_path / "store", scenario)
 
 
 def test_sweep_that_fails_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
