@@ -25,7 +25,8 @@ def test_command_of_a_shipped_network_has_the_options_of_its_recipe(name: str) -
     assert isinstance(found, Style | SuperResolution)
     assert (found.name, found.license) == (name, stored.license)
     recipe = stored.provenance.recipe | {"precision": {"bfloat16": "bf16", "float32": "fp32"}}
-    for option, value in found.model_dump(include=recipe.keys() - {"precision", "teacher", "teacher_license"}).items():
+    given_otherwise = {"precision", "preset", "teacher", "teacher_license"}
+    for option, value in found.model_dump(include=recipe.keys() - given_otherwise).items():
         assert value == recipe[option], option
     assert found.precision == recipe["precision"][stored.provenance.recipe["precision"]]
     lengths = [len(line.removesuffix(" \\").strip()) for line in command.splitlines()]

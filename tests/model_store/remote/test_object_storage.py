@@ -127,5 +127,5 @@ def test_writing_is_tried_in_folders_alone(tmp_path: Path) -> None:
     (tmp_path / "store").touch()
     with pytest.raises(NotADirectoryError, match="store/wave"):
         storage.try_writing("wave")
-    ObjectStorage("memory://store").try_writing("wave")
-    assert ObjectStorage("memory://store").files() == []
+    ObjectStorage("memory://untouched").try_writing("wave")
+    assert ObjectStorage("memory://untouched").files() == []

@@ -199,19 +199,19 @@ def test_equal_requests_fail_together(
 @pytest.mark.parametrize(
     ("error", "hurried", "patient"),
     [
-        (DeadlineExceeded("late"), Timeout(60, named=5), Timeout(60)),
-        (DeadlineExceeded("late"), Timeout(60, named=5), Timeout(60, named=20)),
-        (Overloaded("full", retry_after=1), Timeout(60, named=5), Timeout(60)),
-        (Overloaded("it would leave", retry_after=1), Timeout(60, grace=500), Timeout(60, named=20)),
-        (Overloaded("full", retry_after=1), Timeout(60), Timeout(60, admitted_before=True)),
+        (DeadlineExceeded("late"), {"named": 5}, {}),
+        (DeadlineExceeded("late"), {"named": 5}, {"named": 20}),
+        (Overloaded("full", retry_after=1), {"named": 5}, {}),
+        (Overloaded("it would leave", retry_after=1), {"grace": 500}, {"named": 20}),
+        (Overloaded("full", retry_after=1), {}, {"admitted_before": True}),
     ],
 )
 def test_requests_that_may_fare_better_begin_one_run_more(
-    monkeypatch: pytest.MonkeyPatch, error: ServiceError, hurried: Timeout, patient: Timeout
+    monkeypatch: pytest.MonkeyPatch, error: ServiceError, hurried: dict[str, Any], patient: dict[str, Any]
 ) -> None:
     async def scenario(clients: Clients) -> None:
-        (first,) = await clients.ask(hurried)
-        others = await clients.ask(patient, patient, patient)
+        (first,) = await clients.ask(Timeout(60, **hurried))
+        others = await clients.ask(*(Timeout(60, **patient) for _ in range(3)))
         await clients.pipeline.fail(error)
         assert errors([first]) == [error]
         assert not any(task.done() for task in others)
