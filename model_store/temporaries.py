@@ -1,6 +1,5 @@
 """Temporary siblings of files and folders: locked while they are written, removed where their writer was killed."""
 
-import fcntl
 import os
 import re
 import shutil
@@ -9,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from model_store.locks import lock
 
 _OLD_SECONDS = 3600
 """Age from which a temporary file counts as abandoned, whatever its target, and whoever has it."""
@@ -45,7 +46,7 @@ def remove_old(folder: Path) -> None:
 @contextmanager
 def _temporary(target: Path, make: Callable[[Path], Path]) -> Iterator[Path]:
     _remove_abandoned(target)
-    path, lock = _make_locked(target, make)
+    path, descriptor = _make_locked(target, make)
     try:
         yield path
     except BaseException:
@@ -53,8 +54,8 @@ def _temporary(target: Path, make: Callable[[Path], Path]) -> Iterator[Path]:
             _remove(path)
         raise
     finally:
-        if lock is not None:
-            os.close(lock)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _remove_abandoned(target: Path) -> None:
@@ -62,11 +63,11 @@ def _remove_abandoned(target: Path) -> None:
     pattern = re.compile(rf"\.{re.escape(target.name)}{_ENDING}")
     for path in (path for path in target.parent.iterdir() if pattern.fullmatch(path.name)):
         with suppress(OSError):  # its writer has the lock, or has just renamed or removed it
-            lock = _lock(path)
+            descriptor = lock(path)
             try:
                 _remove(path)
             finally:
-                os.close(lock)
+                os.close(descriptor)
 
 
 def _make_locked(target: Path, make: Callable[[Path], Path]) -> tuple[Path, int | None]:
@@ -74,24 +75,11 @@ def _make_locked(target: Path, make: Callable[[Path], Path]) -> tuple[Path, int 
     while True:
         path = make(target)
         try:
-            return path, _lock(path)
+            return path, lock(path)
         except (BlockingIOError, FileNotFoundError):
             continue  # another writer took it for an abandoned one before it was locked
         except OSError:
             return path, None
-
-
-def _lock(path: Path) -> int:
-    """A descriptor that has the lock of what is at `path`. Raises OSError where another has it, or nothing is there."""
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.path.samestat(os.fstat(descriptor), path.stat()):
-            raise FileNotFoundError(path)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _make_file(target: Path) -> Path:

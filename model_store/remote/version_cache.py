@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from model_store.durable import replace_file
+from model_store.locks import lock
 
 DEFAULT_CACHE = Path("~/.cache/pastiche/stores")
 DEFAULT_CACHE_BYTES = 4 * 2**30
@@ -25,17 +26,9 @@ class Lease:
     """A version that stays in the cache as long as this object, or until `release`."""
 
     def __init__(self, folder: Path) -> None:
-        self._descriptor: int | None = os.open(folder, os.O_RDONLY)
-        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
-
-    def keeps(self, folder: Path) -> bool:
-        """Whether it is this folder that stays, and not one that was there before, and has left."""
-        if self._descriptor is None:
-            return False
-        try:
-            return os.path.samestat(os.fstat(self._descriptor), folder.stat())
-        except FileNotFoundError:
-            return False
+        """Raises FileNotFoundError where there is no such folder, or it leaves meanwhile."""
+        self._descriptor: int | None = None
+        self._descriptor = lock(folder, fcntl.LOCK_SH)
 
     def release(self) -> None:
         """The version may leave."""
@@ -61,10 +54,8 @@ class VersionCache:
             folder.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # it left between the two
                 lease = Lease(folder)
-                if lease.keeps(folder):
-                    os.utime(folder)
-                    return lease
-                lease.release()
+                os.utime(folder)
+                return lease
 
     def read(self, path: str) -> bytes | None:
         """The content of a file; None where it is not there."""
@@ -98,23 +89,22 @@ class VersionCache:
 
     def _remove(self, folder: Path) -> bool:
         """Whether it was not in use, and has left."""
-        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            leaving = Path(tempfile.mkdtemp(prefix=_LEAVING, dir=self.folder))
-            folder.rename(leaving / folder.name)
-            shutil.rmtree(leaving, ignore_errors=True)
+            descriptor = lock(folder)
         except BlockingIOError:
             return False
+        try:
+            leaving = Path(tempfile.mkdtemp(prefix=".leaving.", dir=self.folder))
+            folder.rename(leaving / folder.name)
+            shutil.rmtree(leaving, ignore_errors=True)
         finally:
             os.close(descriptor)
         return True
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
-        descriptor = os.open(self.folder, os.O_RDONLY)
+        descriptor = lock(self.folder, fcntl.LOCK_EX)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)

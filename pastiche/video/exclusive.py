@@ -1,10 +1,11 @@
 """Holds a folder, so that two processes do not write into it at the same time."""
 
-import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from model_store.locks import lock
 
 
 @contextmanager
@@ -13,35 +14,16 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
 
     Nobody else holds it meanwhile, also no other process. Raises BlockingIOError where somebody does, or OSError.
     """
-    while (descriptor := _hold(folder)) is None:
-        pass
+    descriptor = _hold(folder)
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def _hold(folder: Path) -> int | None:
-    """A descriptor that holds the folder until it is closed; None where the folder was removed meanwhile."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _is_still_there(folder, descriptor):
-            return descriptor
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
-
-
-def _is_still_there(folder: Path, descriptor: int) -> bool:
-    """Whoever held it before may have removed it."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), folder.stat())
-    except FileNotFoundError:
-        return False
+def _hold(folder: Path) -> int:
+    """A descriptor that holds the folder until it is closed."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # whoever held it before has removed it meanwhile
+            return lock(folder)

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import subprocess
 import sys
@@ -5,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.remote import version_cache
-from model_store.remote.version_cache import Lease, VersionCache
+from model_store.remote.version_cache import VersionCache
 
 
 def filled(folder: Path, max_bytes: int) -> VersionCache:
@@ -63,19 +63,18 @@ def test_version_in_use_never_leaves(tmp_path: Path) -> None:
 def test_version_that_leaves_while_it_is_leased_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One process lets it leave, and another makes it anew, after the folder was opened and before it was locked."""
     cache, folder = filled(tmp_path, 10_000), tmp_path / "wave" / "1"
-    leased: list[Path] = []
+    flock, locked = fcntl.flock, list[int]()
 
-    def lease_of_what_leaves(path: Path) -> Lease:
-        lease = Lease(path)
-        if not leased:
-            path.rename(tmp_path / ".leaving")
-            path.mkdir()
-        leased.append(path)
-        return lease
+    def lock_what_leaves(descriptor: int, operation: int) -> None:
+        if not locked:
+            folder.rename(tmp_path / ".leaving")
+            folder.mkdir()
+        locked.append(descriptor)
+        flock(descriptor, operation)
 
-    monkeypatch.setattr(version_cache, "Lease", lease_of_what_leaves)
+    monkeypatch.setattr(fcntl, "flock", lock_what_leaves)
     lease = cache.lease("wave", 1)
-    assert leased == [folder, folder]
+    assert len(locked) == 2
     VersionCache(tmp_path, 0).trim()
     assert folder.exists()
     lease.release()

@@ -142,7 +142,7 @@ def test_xmp_is_found_whatever_it_says(packet: bytes) -> None:
         with_xmp(b"\0<x/>"),
         with_xmp(b"<x/>", trailer=XMP_TRAILER[:-9] + b"\0"),
         with_xmp(b"<x/>")[:200],
-        with_xmp(b"<x/>").replace(b"XMP DataXMP", b"XMP DataXXX"),
+        with_xmp(b"<x/>").replace(b"XMP DataXMP", b"XMP DataXML"),
     ],
 )
 def test_xmp_that_is_missing_or_broken_is_none(data: bytes) -> None:
