@@ -97,25 +97,21 @@ def minimize(
     is under way.
     """
     with run.exclusive():
-        return _minimize(config, objective, begin, run, fingerprint, resume=resume, name=name)
+        saved = run.begin(config, fingerprint, resume=resume)
+        optimizer = config.optimizer(objective, begin)
+        first = _restore(optimizer, saved) if saved else 0
+        if not saved:
+            _log(run, 0, optimizer)
+        _iterate(config, optimizer, first, run, fingerprint, name)
+        run.write("result.png", png(optimizer.point.image[0]))
+        run.write("objective.csv", _csv(run).encode())
+        return optimizer.point
 
 
-def _minimize(
-    config: OptimizationConfig,
-    objective: Objective,
-    begin: Tensor,
-    run: Run,
-    fingerprint: str,
-    *,
-    resume: bool,
-    name: str,
-) -> Point:
-    """See `minimize`."""
-    saved = run.begin(config, fingerprint, resume=resume)
-    optimizer = config.optimizer(objective, begin)
-    first = _restore(optimizer, saved) if saved else 0
-    if not saved:
-        _log(run, 0, optimizer)
+def _iterate(
+    config: OptimizationConfig, optimizer: Optimizer, first: int, run: Run, fingerprint: str, name: str
+) -> None:
+    """The iterations after the first ones, which are done."""
     bar = tqdm(range(first + 1, config.steps + 1), name, initial=first, total=config.steps, unit="iteration")
     with interruption() as stop_requested:
         for step in bar:
@@ -128,9 +124,6 @@ def _minimize(
                 run.save({"step": step, STATE_KEY: optimizer.state(), "fingerprint": fingerprint})
             if stopping:
                 raise Interrupted(f"interrupted at step {step}; the same command with --resume goes on from there")
-    run.write("result.png", png(optimizer.point.image[0]))
-    run.write("objective.csv", _csv(run).encode())
-    return optimizer.point
 
 
 def _restore(optimizer: Optimizer, saved: dict[str, Any]) -> int:
