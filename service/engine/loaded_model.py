@@ -1,7 +1,9 @@
 """Models on the device, as they are run."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -37,6 +39,12 @@ class LoadedNetwork:
     def precision(self) -> torch.dtype:
         """Of its weights."""
         return next(self.network.parameters()).dtype
+
+    @cached_property
+    def computation(self) -> str:
+        """Of what is measured when it is loaded, all that changes bits: engine, precision, forms, sizes of batches."""
+        batches = sorted([*shape, size] for shape, size in self.tiling.fixed_batches.items())
+        return json.dumps([self.engine, str(self.precision), self.variants, batches])
 
     @property
     def variants(self) -> tuple[str, str]:

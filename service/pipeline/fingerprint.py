@@ -14,7 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 from pydantic import BaseModel
 
-from service.engine.loaded_model import LoadedNetwork
 from service.engine.tiling import TileSizes
 from service.models.served_model import ServedModel
 from service.pipeline.resolve import ResolvedRequest, Timeout
@@ -53,7 +52,9 @@ def canonical(value: object) -> object:
         case bytes():
             return {"sha256": hashlib.sha256(value).hexdigest()}
         case ServedModel():
-            return {"model": value.label, "digest": value.manifest.digest, "computed": _computation(value)}
+            return [value.label, value.manifest.digest, value.loaded.default.computation, value.loaded.fp32.computation]
+        case BaseModel():
+            return value.model_dump_json()
     kind: type = type(value)
     names = _member_names(kind)
     if names is not None:
@@ -69,25 +70,8 @@ def canonical(value: object) -> object:
 
 @cache
 def _member_names(kind: type) -> tuple[str, ...] | None:
-    """The fields of a dataclass or of a model of pydantic; None for other types."""
-    if issubclass(kind, BaseModel):
-        return tuple(kind.model_fields)
+    """The fields of a dataclass; None for other types."""
     return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
-
-
-def _computation(model: ServedModel) -> list[list[object]]:
-    """What is measured when it is loaded, and changes bits. Which of the two runs is known when an image is read."""
-    return [_network_computation(network) for network in (model.loaded.default, model.loaded.fp32)]
-
-
-def _network_computation(network: LoadedNetwork) -> list[object]:
-    """Engine, precision, forms of layers, sizes of batches."""
-    return [
-        network.engine,
-        str(network.precision),
-        network.variants,
-        sorted([*shape, size] for shape, size in network.tiling.fixed_batches.items()),
-    ]
 
 
 def _device_name(device: torch.device) -> str:
