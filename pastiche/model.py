@@ -14,10 +14,10 @@ from pastiche.options import Target, stylize_request, upscale_request
 from pastiche.pictures import Array, Source, read_source, to_array, to_image
 from service.engine.device_assembly import Device
 from service.errors import InvalidRequest
-from service.imaging.codecs import ImageFormat, ImageHeader, Picture, inspect
+from service.imaging.codecs import ImageFormat, ImageHeader, Picture, Pixels, inspect
 from service.imaging.masks import inspect_mask
 from service.imaging.sizes import Size
-from service.imaging.workers.image_tasks import DecodedFrames, assess_image, decode_frames
+from service.imaging.workers.image_tasks import SourceFrames, assess_image, decode_frames
 from service.models.served_model import ServedModel
 from service.pipeline.execution import Execution
 from service.pipeline.operation import Plan
@@ -36,11 +36,13 @@ class Prepared:
     """An image that is ready for its networks."""
 
     plan: Plan
-    decoded: DecodedFrames
+    inputs: Sequence[Pixels]
+    """Of the first networks, one for each frame: there is one."""
+    source: SourceFrames
 
     def finish(self, outputs: Sequence[Any]) -> Picture:
         """The answer, made of what the networks gave."""
-        [frame] = self.decoded.frames
+        [frame] = self.source.frames
         return self.plan.transform.postprocess(frame, outputs)
 
 
@@ -142,10 +144,10 @@ class Model:
 
     def _process(self, request: ResolvedRequest, images: Sequence[Source]) -> list[Any]:
         prepared = [self._prepare(request, read_source(image)) for image in images]
-        plans, inputs = [each.plan for each in prepared], [each.decoded.inputs[0] for each in prepared]
+        plans, inputs = [each.plan for each in prepared], [each.inputs[0] for each in prepared]
         outputs = self._inference.run(plans, inputs)
         return [
-            _answer(each.finish(output), each.decoded, image)
+            _answer(each.finish(output), each.source, image)
             for each, output, image in zip(prepared, outputs, images, strict=True)
         ]
 
@@ -161,7 +163,8 @@ class Model:
             request = replace(request, operation=request.operation.for_image(assess_image(image, header)))
             plan = self._plan(request, header)
         execution = Execution(request, plan, ImageFormat.PNG, (), header, mask_pixels, Trace(""))
-        return Prepared(plan, decode_frames(execution.decode_request(image)))
+        decoded = decode_frames(execution.decode_request(image))
+        return Prepared(plan, decoded.inputs, decoded.source.load())
 
     def _plan(self, request: ResolvedRequest, header: ImageHeader) -> Plan:
         plan = plan_frame(request, header, ImageFormat.PNG)
@@ -179,10 +182,10 @@ class Model:
         return 0
 
 
-def _answer(picture: Picture, decoded: DecodedFrames, given: Source) -> Any:
+def _answer(picture: Picture, source: SourceFrames, given: Source) -> Any:
     if isinstance(given, np.ndarray):
-        return to_array(picture, decoded.image, given)
-    return to_image(picture, decoded.image)
+        return to_array(picture, source.image, given)
+    return to_image(picture, source.image)
 
 
 def _product(models: Sequence[ServedModel]) -> int:

@@ -69,8 +69,8 @@ class Execution:
         """How the outputs of the networks become the answer."""
         request = self.request
         source_type = SourceType.UPSCALED if request.model.upscales else SourceType.STYLIZED
-        transform, frames = self.plan.transform, decoded.frames
-        return EncodeRequest(frames, tuple(outputs), transform, decoded.image, self.format, request.output, source_type)
+        transform = self.plan.transform
+        return EncodeRequest(decoded.source, tuple(outputs), transform, self.format, request.output, source_type)
 
 
 def stage_seconds(requests: Sequence[InferenceRequest[Model]]) -> dict[str, float]:

@@ -30,6 +30,7 @@ from service.imaging.json_contents import Path, take_apart
 from service.imaging.masks import Mask, MaskMeaning, inspect_mask
 from service.imaging.pixels import to_8_bits
 from service.imaging.sizes import Size
+from service.imaging.workers.serialization import Pickled
 
 File = bytes | memoryview | pickle.PickleBuffer
 """The bytes of a file; as a PickleBuffer they are copied into shared memory without being pickled."""
@@ -52,26 +53,32 @@ class DecodeRequest:
 
 
 @dataclass(frozen=True)
+class SourceFrames:
+    """What the answer takes of a decoded image beside its networks' outputs."""
+
+    frames: tuple[Frame, ...]
+    """For the transform, in order; without the pixels of photos that it does not need."""
+    image: DecodedImage
+    """For the encoder; its iterator of pictures is used up."""
+
+
+@dataclass(frozen=True)
 class DecodedFrames:
-    """A decoded image: all its frames, in order."""
+    """A decoded image, ready for its networks."""
 
     inputs: tuple[Pixels, ...]
     """Of the first networks, (H, W, 3), one for each frame."""
-    frames: tuple[Frame, ...]
-    """For the transform, when the networks have run; without the pixels of photos that it does not need."""
-    image: DecodedImage
-    """For the encoder; its iterator of pictures is used up."""
+    source: Pickled[SourceFrames]
 
 
 @dataclass(frozen=True)
 class EncodeRequest:
     """Frames whose networks have run."""
 
-    frames: tuple[Frame, ...]
+    source: Pickled[SourceFrames]
     outputs: tuple[Sequence[Pixels], ...]
     """For each frame, what `FrameTransform.postprocess` wants."""
     transform: FrameTransform
-    image: DecodedImage
     format: ImageFormat
     output: OutputSpec
     source_type: SourceType
@@ -114,14 +121,16 @@ def decode_frames(request: DecodeRequest) -> DecodedFrames:
     inputs = tuple(np.ascontiguousarray(request.transform.preprocess(frame)) for frame in frames)
     kept = tuple(_without_needless(frame, request.transform) for frame in frames)
     metadata = image.metadata if request.keep_metadata else image.metadata.without_exif()
-    return DecodedFrames(inputs, kept, replace(image, pictures=iter(()), metadata=metadata))
+    source = SourceFrames(kept, replace(image, pictures=iter(()), metadata=metadata))
+    return DecodedFrames(inputs, Pickled.of(source))
 
 
 def encode_frames(request: EncodeRequest) -> pickle.PickleBuffer:
     """The file of the answer."""
-    pairs = zip(request.frames, request.outputs, strict=True)
+    source = request.source.load()
+    pairs = zip(source.frames, request.outputs, strict=True)
     pictures = [request.transform.postprocess(frame, outputs) for frame, outputs in pairs]
-    content = encode(pictures, request.image, request.format, request.output, request.source_type)
+    content = encode(pictures, source.image, request.format, request.output, request.source_type)
     return pickle.PickleBuffer(content)
 
 

@@ -6,7 +6,9 @@ which are read where they lie.
 
 import pickle
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 ALIGNMENT = 64
 """Bytes to which blocks are aligned: a line of the processors' caches."""
@@ -17,6 +19,33 @@ SPAN = struct.Struct("<QQ")
 
 Parts = Sequence[memoryview]
 """Bytes that follow one another."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Pickled(Generic[Value]):
+    """A value that a process may pass on to another one without reading it."""
+
+    content: bytes
+    buffers: tuple[memoryview | pickle.PickleBuffer, ...]
+    """Of its arrays."""
+
+    @classmethod
+    def of(cls, value: Value) -> "Pickled[Value]":
+        """Pickle a value, whose arrays are not copied."""
+        buffers: list[pickle.PickleBuffer] = []
+        content = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        return cls(content, tuple(buffers))
+
+    def load(self) -> Value:
+        """The value. Its pickled data is trusted: see `from_bytes`."""
+        value: Value = pickle.loads(self.content, buffers=self.buffers)
+        return value
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """With buffers that are passed on as such, though they have arrived as views of memory."""
+        return type(self), (self.content, tuple(map(pickle.PickleBuffer, self.buffers)))
 
 
 def to_parts(value: object) -> Parts:

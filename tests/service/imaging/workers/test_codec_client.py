@@ -90,9 +90,7 @@ def test_image_goes_through_workers_and_back() -> None:
         decoded = await codecs.decode(request(file(photo()), file(np.zeros((24, 32), np.uint8))), SIZE.pixels)
         assert np.array_equal(decoded.inputs[0], photo())
         output = OutputSpec([ImageFormat.PNG])
-        asked = EncodeRequest(
-            decoded.frames, ([photo(1)],), STYLE, decoded.image, ImageFormat.PNG, output, SourceType.STYLIZED
-        )
+        asked = EncodeRequest(decoded.source, ([photo(1)],), STYLE, ImageFormat.PNG, output, SourceType.STYLIZED)
         content = await codecs.encode(asked, SIZE.pixels)
         assert isinstance(content, bytes)
         assert np.array_equal(next(decode(content).pictures).pixels, photo())  # the mask is black
@@ -132,7 +130,7 @@ def test_worker_loads_nothing_when_it_is_first_asked(transform: FrameTransform) 
             decoded = await codecs.decode(replace(request(image), transform=transform), 768)
             outputs = ((photo(1),),)
             kinds = ImageFormat.JPEG, OutputSpec([ImageFormat.JPEG]), SourceType.STYLIZED
-            await codecs.encode(EncodeRequest(decoded.frames, outputs, transform, decoded.image, *kinds), 768)
+            await codecs.encode(EncodeRequest(decoded.source, outputs, transform, *kinds), 768)
             assert await pool.run(ask) == before
             assert len(pool.pids) == 1
         finally:

@@ -49,16 +49,17 @@ def test_headers_are_read_from_any_buffer(wrapped: type) -> None:
 
 def test_frames_come_with_inputs_and_without_photos_that_nobody_needs() -> None:
     decoded = decode_frames(request(animation()))
-    assert [frame.picture.milliseconds for frame in decoded.frames] == [10, 20, 30]
-    for seed, (pixels, frame) in enumerate(zip(decoded.inputs, decoded.frames, strict=True)):
+    frames = decoded.source.load().frames
+    assert [frame.picture.milliseconds for frame in frames] == [10, 20, 30]
+    for seed, (pixels, frame) in enumerate(zip(decoded.inputs, frames, strict=True)):
         assert np.array_equal(pixels, photo(seed))
         assert frame.picture.pixels.size == 0
-    kept = decode_frames(request(animation(), transform=replace(STYLE, strength=0.5)))
+    kept = decode_frames(request(animation(), transform=replace(STYLE, strength=0.5))).source.load()
     assert all(np.array_equal(frame.picture.pixels, photo(seed)) for seed, frame in enumerate(kept.frames))
 
 
 def test_mask_comes_with_the_frame() -> None:
-    (frame,) = decode_frames(request(file(photo()), file(MASK))).frames
+    (frame,) = decode_frames(request(file(photo()), file(MASK))).source.load().frames
     assert frame.mask is not None
     assert (frame.mask.plane == 255).all()
 
@@ -68,7 +69,7 @@ def test_tags_come_where_they_are_wanted(keep: bool) -> None:
     exif = Image.Exif()
     exif[0x13B] = "me"
     image = file(photo(), "JPEG", exif=exif)
-    tags = decode_frames(request(image, keep_metadata=keep)).image.metadata.exif
+    tags = decode_frames(request(image, keep_metadata=keep)).source.load().image.metadata.exif
     assert dict(tags) == ({0x13B: "me"} if keep else {})
 
 
@@ -81,7 +82,7 @@ def test_answer_is_the_outputs_in_the_format() -> None:
     decoded = decode_frames(request(animation()))
     outputs = tuple([photo(seed)] for seed in (5, 6, 7))
     output = OutputSpec([ImageFormat.PNG])
-    asked = EncodeRequest(decoded.frames, outputs, STYLE, decoded.image, ImageFormat.PNG, output, SourceType.STYLIZED)
+    asked = EncodeRequest(decoded.source, outputs, STYLE, ImageFormat.PNG, output, SourceType.STYLIZED)
     pictures: list[Picture] = list(decode(bytes(encode_frames(asked))).pictures)
     assert [picture.milliseconds for picture in pictures] == [10, 20, 30]
     assert all(np.array_equal(picture.pixels, photo(seed)) for seed, picture in zip((5, 6, 7), pictures, strict=True))

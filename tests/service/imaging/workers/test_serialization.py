@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from service.imaging.pixels import Pixels
-from service.imaging.workers.serialization import ALIGNMENT, from_bytes, to_parts
+from service.imaging.workers.serialization import ALIGNMENT, Pickled, from_bytes, to_parts
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,19 @@ def test_arrays_are_there_once() -> None:
     assert result.pixels is result.again
     assert np.shares_memory(result.pixels, np.frombuffer(content, np.uint8))
     assert (result.pixels.ctypes.data - np.frombuffer(content, np.uint8).ctypes.data) % ALIGNMENT == 0
+    result.pixels[0, 0] = 9
+
+
+def test_value_that_passes_through_a_process_is_not_read_there() -> None:
+    pixels: Pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
+    arrived = through_bytes(Pickled.of(Picture("wave", pixels, pixels)))
+    assert isinstance(arrived, Pickled)
+    there = np.frombuffer(memoryview(arrived.buffers[0]), np.uint8)
+    assert any(np.shares_memory(np.frombuffer(part, np.uint8), there) for part in to_parts(arrived) if part)
+    passed_on = through_bytes(arrived)
+    assert isinstance(passed_on, Pickled)
+    result = passed_on.load()
+    assert np.array_equal(result.pixels, pixels)
     result.pixels[0, 0] = 9
 
 
