@@ -225,6 +225,11 @@ class StyleConfig(StyleWeights, TrainConfig):
         ge=0,
         description="of patches of another hue, 16 pixels and larger, where the photograph has none (paper: 0)",
     )
+    tone_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of the light and shade of the photograph, 8 pixels and larger, that the painting lacks (paper: 0)",
+    )
     stability_weight: float = Field(
         0.0,
         ge=0,

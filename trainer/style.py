@@ -25,6 +25,7 @@ from trainer.stability_loss import Disturbed, disturbed, stability_loss
 from trainer.step_inputs import StepInputs
 from trainer.stored_models import load_teacher
 from trainer.task_parts import crops_of, new_network, preview_folder
+from trainer.tones import lost_tones
 
 
 class StyleTask:
@@ -103,6 +104,8 @@ class StyleTask:
             terms["flat_texture"] = self.config.flat_texture_weight * texture_energy(painted, photographs)
         if self.config.blotch_weight:
             terms["blotches"] = self.config.blotch_weight * blotch_energy(painted, photographs)
+        if self.config.tone_weight:
+            terms["tones"] = self.config.tone_weight * lost_tones(painted, photographs)
         if self.config.stability_weight:
             terms["stability"] = self.config.stability_weight * self._stability(inputs, painted)
         if "wanted" in tensors:

@@ -18,6 +18,7 @@ from trainer.loss_network import LossNetwork
 from trainer.objective import ImageObjective, StyleWeights, style_objective
 from trainer.pictures import load_painting, load_scaled
 from trainer.spectrum import WINDOW, flat_texture
+from trainer.tones import lost_tones
 
 HARDWARE = Hardware(torch.device("cpu"), torch.float32)
 """Networks are scored in fp32 on the CPU, so that scores of all machines compare."""
@@ -35,13 +36,15 @@ class StyleScorer:
         """The weighted terms for a photograph, resized to `longer_side` pixels and not tiled; their sum is `total`.
 
         Also the `texture` of flat regions, in levels of 256, and its `peak` in dB (see `flat_texture`), if no side has
-        less than 64 pixels, and `blotches`, the root of their mean square (see `blotch_energy`) in levels of 256.
+        less than 64 pixels, `blotches`, the root of their mean square (see `blotch_energy`) in levels of 256, and
+        `tones`, the share of the photograph's contrast that is lost (see `lost_tones`).
         """
         image = load_scaled(photograph, longer_side, HARDWARE)
         painted = network(image)
         terms = ImageObjective(self._objective, self._loss_network, image).terms(painted)
         blotches = 255 * math.sqrt(blotch_energy(painted, image).item())
-        return terms | {"total": math.fsum(terms.values()), "blotches": blotches} | _texture(painted, image)
+        measured = {"blotches": blotches, "tones": lost_tones(painted, image).item()}
+        return terms | {"total": math.fsum(terms.values())} | measured | _texture(painted, image)
 
     def mean(self, network: Network, folder: Path, longer_side: int) -> dict[str, float]:
         """The means of `terms` over the images of a folder. Raises DataError where there are none, as `image_files`."""
@@ -56,7 +59,7 @@ def format_terms(terms: Mapping[str, float]) -> str:
     """Terms on one line, those of the style layers as their sum."""
     style = sum(value for name, value in terms.items() if name.startswith("style_"))
     line = f"total {terms['total']:.3f}  content {terms['content']:.3f}  style {style:.3f}  tv {terms['tv']:.4f}"
-    line += f"  blotches {terms['blotches']:.1f}"
+    line += f"  blotches {terms['blotches']:.1f}  tones lost {terms['tones']:.3f}"
     return line + (f"  texture {terms['texture']:.1f}, {terms['peak']:.1f} dB" if "texture" in terms else "")
 
 

@@ -30,7 +30,14 @@ STYLES: dict[str, dict[str, Any]] = {
     "parts of large photographs": {"norm": "thumbnail", "thumbnail": 16, **ZOOM},
     "batch normalisation in parts": {"norm": "batch", "batch": 4, "accumulate": 2},
     "instance normalisation": {"norm": "instance", "ema": 0.0, "clip": 0.0, "precision": "bf16"},
-    "all losses": {**LARGE, **ZOOM, "stability_weight": 3.0, "flat_texture_weight": 10.0, "blotch_weight": 10.0},
+    "all losses": {
+        **LARGE,
+        **ZOOM,
+        "stability_weight": 3.0,
+        "flat_texture_weight": 10.0,
+        "blotch_weight": 10.0,
+        "tone_weight": 1.0,
+    },
 }
 
 

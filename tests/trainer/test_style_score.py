@@ -9,6 +9,7 @@ from tests.trainer.samples import loss_network_file, photograph, photographs
 from trainer.loss_network import load_loss_network
 from trainer.objective import StyleWeights
 from trainer.style_score import StyleScorer, format_terms
+from trainer.tones import KEPT
 
 
 def identity() -> TransformNetwork:
@@ -43,6 +44,17 @@ def test_blotches_are_measured_in_levels(tmp_path: Path) -> None:
     assert f"blotches {terms['blotches']:.1f}" in format_terms(terms)
 
 
+def test_tones_are_the_share_of_contrast_that_is_lost(tmp_path: Path) -> None:
+    photo, faded = photograph(tmp_path / "photo.png", 64, 64, seed=1), identity()
+    scorer = judge(tmp_path, photo)
+    assert scorer.terms(faded, photo, 64)["tones"] == 0
+    with torch.no_grad():
+        faded.layers[0].get_parameter("conv.weight")[..., 1, 1] = -0.45 * torch.eye(3)  # in [-1, 1]: a tenth is left
+    terms = scorer.terms(faded, photo, 64)
+    assert terms["tones"] == pytest.approx(KEPT - 0.1, rel=0.1)
+    assert f"tones lost {terms['tones']:.3f}" in format_terms(terms)
+
+
 def test_a_folder_is_judged_by_the_mean_of_its_photographs_at_one_size(tmp_path: Path) -> None:
     painting = photograph(tmp_path / "painting.png", 64, 64, seed=9)
     folder = photographs(tmp_path / "photos", count=3, width=60, height=48)
@@ -66,7 +78,7 @@ def test_weights_weigh_their_terms(tmp_path: Path) -> None:
     before = judge(tmp_path, painting, even).terms(blurred, photo, 60)
     after = judge(tmp_path, painting, uneven).terms(blurred, photo, 60)
     for name, value in before.items():
-        factor = {"content": 2, "tv": 4}.get(name, 3)
+        factor = {"content": 2, "tv": 4, "blotches": 1, "tones": 1}.get(name, 3)
         if name != "total":
             assert after[name] == pytest.approx(factor * value, rel=1e-5)
     assert min(before["content"], before["tv"], before["style_relu1_2"], before["style_relu2_2"]) > 0

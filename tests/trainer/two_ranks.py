@@ -25,6 +25,7 @@ OPTIONS = {
     "zoom_from": 0.0,
     "flat_texture_weight": 100.0,
     "blotch_weight": 100.0,
+    "tone_weight": 1.0,
     "schedule": "constant",
 }
 """Zoomed steps have pooled Gram matrices, and 64 pixels are enough for the losses by spectra."""
