@@ -42,8 +42,8 @@ def test_painting_of_one_tone_has_lost_all_that_it_has_to_keep() -> None:
 
 def test_contrast_may_be_the_share_that_is_to_be_kept() -> None:
     photographs = mosaic()
-    assert lost(0.7 + KEPT * photographs, photographs) == pytest.approx(0, abs=1e-6)
-    half = lost(0.7 + KEPT / 2 * photographs, photographs)
+    assert lost(0.2 + KEPT * photographs, photographs) == pytest.approx(0, abs=1e-6)
+    half = lost(0.2 + KEPT / 2 * photographs, photographs)
     assert half == pytest.approx(KEPT / 2, rel=0.01)
 
 
@@ -51,6 +51,12 @@ def test_light_and_dark_that_have_changed_places_cost_more_than_one_tone() -> No
     photographs, inverted = halves(LIGHT, DARK), halves(DARK, LIGHT)
     assert lost(inverted, photographs) > 1.5 * lost(halves(LIGHT, LIGHT), photographs)
     assert lost(inverted.mT, photographs.mT) == pytest.approx(lost(inverted, photographs))
+
+
+def test_contrast_beyond_black_and_white_is_none() -> None:
+    photographs = mosaic()
+    assert lost(1.5 + photographs, photographs) == lost(torch.ones_like(photographs), photographs)
+    assert lost(photographs - 1.5, photographs) == lost(torch.zeros_like(photographs), photographs)
 
 
 def test_colours_are_free() -> None:
