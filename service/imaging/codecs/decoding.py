@@ -97,14 +97,15 @@ def _decode_still(data: bytes, header: ImageHeader, *, keep_grey: bool, keep_16_
     profile, metadata, orientation = _read_side_data(data, header)
     if not profile and metadata.is_adobe_rgb:
         profile = adobe_rgb_profile()
-    channels = _read_channels(data, header, profile)
-    pixels, alpha = channels if keep_16_bit else channels.to_8_bits()
-    pixels, space = assign_colour_space(pixels, profile)
+    stored = _read_channels(data, header, profile)
+    pixels, space = assign_colour_space(stored.colours, profile)
     if pixels.ndim == 2:
         pixels = np.stack([pixels] * 3, axis=-1)
     if space.is_grey and not keep_grey:
         pixels, space = space.to_srgb(pixels), converted_srgb()
-    picture = _make_picture(*_turn(Channels(pixels, alpha), orientation))
+    channels = Channels(pixels, stored.alpha)
+    # Rounded last: 8 bits of linear light are too few for the dark colours of sRGB.
+    picture = _make_picture(*_turn(channels if keep_16_bit else channels.to_8_bits(), orientation))
     return DecodedImage(header, iter([picture]), space, keep_grey, metadata=metadata)
 
 

@@ -50,6 +50,18 @@ def test_linear_light_is_converted() -> None:
     assert np.abs(shown(png(deep, chunk(b"cICP", b"\1\x08\0\1"))).astype(int) - 188).max() <= 1
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "declared", [chunk(b"gAMA", LINEAR), chunk(b"cICP", b"\1\x08\0\1"), chunk(b"cICP", b"\x09\x10\0\1")]
+)
+def test_sixteen_bits_become_eight_after_their_colours_are_converted(declared: bytes, channels: int) -> None:
+    ramp = np.arange(0, 65_536, 8, dtype=np.uint16)[None, :, None].repeat(channels, axis=2)
+    data = png(ramp, declared)
+    deep, rounded = picture(data, keep_16_bit=True).pixels, picture(data).pixels
+    assert np.array_equal(rounded, np.rint(deep / 257))
+    assert len(np.unique(rounded)) > 250
+
+
 def test_declaration_holds_for_frames() -> None:
     data = moving("PNG", 3)
     linear = data[:33] + chunk(b"gAMA", LINEAR) + data[33:]
