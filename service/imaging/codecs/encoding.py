@@ -1,12 +1,13 @@
 """Encodes pictures to files."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import imagecodecs
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
 from service.imaging.codecs.animation import write_animation
@@ -26,6 +27,9 @@ PNG_COMPRESSION_LEVEL = 3
 
 AVIF_SPEED = 8
 """0, slowest, to 10."""
+
+PROGRESSIVE_BYTES = 6
+"""For a pixel of a progressive JPEG, at most: noise of quality 100 takes 4.1."""
 
 CHROMA_SUBSAMPLING = {Subsampling.FULL: "4:4:4", Subsampling.QUARTER: "4:2:0"}
 
@@ -117,8 +121,25 @@ def _write_still(pixels: Pixels, kind: ImageFormat, options: dict[str, Any]) -> 
     if pixels.dtype == np.uint16:
         return _write_16_bit_png(pixels, options)
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, kind.name, **options)
+    with _room_for(pixels, options):
+        Image.fromarray(pixels).save(file, kind.name, **options)
     return file.getvalue()
+
+
+@contextmanager
+def _room_for(pixels: Pixels, options: dict[str, Any]) -> Iterator[None]:
+    """Room in the process for the whole of a progressive JPEG, which libjpeg writes at once.
+
+    Pillow gives it one or two bytes a pixel, and fails where a picture takes more.
+    """
+    usual = ImageFile.MAXBLOCK
+    beside = sum(len(options[name] or b"") for name in ("icc_profile", "exif", "xmp") if name in options)
+    if options.get("progressive"):
+        ImageFile.MAXBLOCK = usual + beside + PROGRESSIVE_BYTES * pixels.shape[0] * pixels.shape[1]
+    try:
+        yield
+    finally:
+        ImageFile.MAXBLOCK = usual
 
 
 def _write_16_bit_png(pixels: Pixels, options: dict[str, Any]) -> bytes:

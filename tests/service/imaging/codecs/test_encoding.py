@@ -53,6 +53,15 @@ def test_larger_sides_fail(kind: ImageFormat, side: int) -> None:
         encode_picture(Picture(np.zeros((1, side, 3), np.uint8)), kind)
 
 
+@pytest.mark.parametrize("quality", [85, 94, 100])
+@pytest.mark.parametrize("size", [(300, 300), (1, 3_000), (3_000, 1)])
+def test_a_progressive_jpeg_may_have_more_bytes_than_pixels(size: tuple[int, int], quality: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    data = encode_picture(Picture(noise), JPEG, quality=quality, progressive=True)
+    assert opened(data).info["progressive"]
+    assert psnr(picture(data).pixels, noise) > 20
+
+
 @pytest.mark.parametrize("kind", WRITTEN_FORMATS)
 def test_encoding_is_read_back(kind: ImageFormat) -> None:
     data = encode_picture(Picture(photo(0, 96, 128)), kind, quality=95)
