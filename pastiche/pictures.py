@@ -9,12 +9,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from service.imaging.codecs import DecodedImage, ImageFormat, Picture, Pixels, prepare_array, select_profile
+from service.imaging.codecs.sixteen_bit import write_png
 from service.imaging.pixels import to_8_bits
 
 Array = NDArray[Any]
@@ -103,7 +103,7 @@ def _array_file(array: Array) -> bytes:
         accepted = "(height, width), or (height, width, channels) with 1 to 4 channels"
         raise ValueError(f"an array of shape {array.shape} is no image; {accepted} is accepted")
     pixels = _integers(array)
-    return bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels[..., 0] if array.shape[2:] == (1,) else pixels), 0))
+    return write_png(pixels[..., 0] if array.shape[2:] == (1,) else pixels, 0)
 
 
 def _integers(array: Array) -> Pixels:

@@ -28,7 +28,12 @@ def test_other_modes_are_refused(mode: str) -> None:
 
 @pytest.mark.parametrize(
     "array",
-    [np.zeros((3, 4), np.uint8), np.zeros((3, 4, 2), np.uint16), np.zeros((3, 4, 4), np.float64)],
+    [
+        np.zeros((3, 4), np.uint8),
+        np.zeros((3, 4, 2), np.uint16),
+        np.zeros((3, 4, 4), np.float64),
+        np.zeros((2_000, 1, 3), np.uint8),
+    ],
 )
 def test_array_becomes_a_file_with_its_channels(array: Any) -> None:
     decoded = decode(read_source(array), keep_grey=True, keep_16_bit=True)

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import imagecodecs
 import numpy as np
 from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
@@ -17,6 +16,7 @@ from service.imaging.codecs.metadata import OutputMetadata
 from service.imaging.codecs.output_spec import OutputSpec, Subsampling
 from service.imaging.codecs.picture import DecodedImage, Picture
 from service.imaging.codecs.png import insert_metadata
+from service.imaging.codecs.sixteen_bit import write_png
 from service.imaging.codecs.tiff import write_tiff
 from service.imaging.codecs.timing import Timing
 from service.imaging.codecs.xmp import SourceType
@@ -145,7 +145,7 @@ def _room_for(pixels: Pixels, options: dict[str, Any]) -> Iterator[None]:
 def _write_16_bit_png(pixels: Pixels, options: dict[str, Any]) -> bytes:
     """Encode the pixels with libpng, and copy the metadata from a PNG of one pixel that Pillow writes."""
     one_pixel = np.zeros((1, 1, *pixels.shape[2:]), np.uint8)
-    encoded = bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels), PNG_COMPRESSION_LEVEL))
+    encoded = write_png(pixels, PNG_COMPRESSION_LEVEL)
     return insert_metadata(encoded, _write_still(one_pixel, ImageFormat.PNG, options))
 
 

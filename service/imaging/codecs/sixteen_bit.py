@@ -1,10 +1,14 @@
-"""Reads PNG with 16 bits a channel, by libpng; Pillow keeps 16 bits for grey only."""
+"""Reads and writes PNG with 16 bits a channel, by libpng; Pillow keeps 16 bits for grey only."""
 
 import ctypes
 
 import imagecodecs
+import numpy as np
 
 from service.imaging.pixels import Pixels
+
+FILE_MARGIN = 2**12
+"""Bytes by which a file may be larger than its rows as zlib stores them."""
 
 
 def read_png(data: bytes) -> Pixels:
@@ -15,6 +19,15 @@ def read_png(data: bytes) -> Pixels:
         _restore_reference_to_none()
         raise
     return result
+
+
+def write_png(pixels: Pixels, level: int) -> bytes:
+    """Encode (H, W) or (H, W, C), uint8 or uint16, with that level of compression, 0 to 9.
+
+    imagecodecs leaves no room for the byte that a row begins with, and fails where rows are short and many.
+    """
+    rows = pixels.nbytes + len(pixels)
+    return bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels), level, out=rows + rows // 256 + FILE_MARGIN))
 
 
 def _restore_reference_to_none() -> None:
