@@ -89,11 +89,15 @@ def _match_channels(frames: Iterable[Pixels]) -> list[Pixels]:
 
 
 def _quantize(frame: Pixels) -> Image.Image:
-    """Reduce a frame to a palette of 255 colours of its own, dithered, and one transparent entry."""
+    """Reduce a frame to a palette of 255 colours of its own, dithered, and one transparent entry.
+
+    A palette has that entry also where the frame has fewer colours: not every program takes one that is not there.
+    """
     image = Image.fromarray(np.ascontiguousarray(frame[..., :3]))
     palette = image.quantize(TRANSPARENT_INDEX, Quantize.MEDIANCUT)
     result = image.quantize(palette=palette, dither=Dither.FLOYDSTEINBERG)
     if frame.shape[2] == 4:
+        result.putpalette(bytes(result.getpalette() or []).ljust(3 * (TRANSPARENT_INDEX + 1), b"\0"))
         result.paste(TRANSPARENT_INDEX, mask=Image.fromarray(frame[..., 3] < ALPHA_THRESHOLD))
         result.info["transparency"] = TRANSPARENT_INDEX
     return result

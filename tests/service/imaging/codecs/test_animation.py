@@ -23,6 +23,19 @@ def test_alpha_of_a_gif_is_binary() -> None:
     assert np.array_equal(found, np.where(alpha < 128, 0, 255))
 
 
+@pytest.mark.parametrize("colours", [1, 3, 200])
+@pytest.mark.parametrize("count", [1, 3])
+def test_transparent_entry_of_a_gif_is_in_its_colour_table(count: int, colours: int) -> None:
+    shown = np.random.default_rng(0).integers(0, 256, (colours, 3), np.uint8).repeat(3, axis=0)
+    square = shown[None].repeat(len(shown), axis=0)
+    frames = [np.dstack([square, np.uint8(255) * np.eye(len(shown), k=at, dtype=np.uint8)]) for at in range(count)]
+    data = write_animation(frames, GIF, Timing([50] * count, 1), XMP_OPTION)
+    for found, given in zip(iterate_frames(data), pictures(data), strict=True):
+        assert found.control.transparent_index is not None
+        assert 3 * found.control.transparent_index < len(found.colour_table)
+        assert given.alpha is not None
+
+
 @pytest.mark.parametrize("given", ["GIF", "PNG", "WEBP"])
 @pytest.mark.parametrize("kind", [GIF, PNG, WEBP])
 def test_frames_keep_count_and_durations(given: str, kind: ImageFormat) -> None:
