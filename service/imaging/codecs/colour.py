@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageCms
 from PIL.ImageCms import Flags, Intent
 
+from service.imaging.codecs import lab
 from service.imaging.codecs.hdr import HdrColours, map_to_srgb
 from service.imaging.codecs.icc import FIXED_DATE
 from service.imaging.pixels import Pixels, row_bands
@@ -129,12 +130,14 @@ def cmyk_to_srgb(pixels: Pixels, profile: bytes | HdrColours | None) -> Pixels:
     return result
 
 
-def lab_to_srgb(pixels: Pixels, profile: bytes | HdrColours | None) -> Pixels:
-    """Convert Lab, (H, W, 3), to sRGB by its profile; without a usable one by that of D50.
+def lab_to_srgb(pixels: Pixels, profile: bytes | HdrColours | None, white: lab.White | None = None) -> Pixels:
+    """Convert Lab, (H, W, 3), to sRGB by its profile; without a usable one by its white, or else by that of D50.
 
     Of uint16 the most is an L of 100, and 128 × 257 an a or b of 0 (ICC.1:2022, section 6.3.4); uint8 is the same in
     whole numbers.
     """
+    if white is not None and not _is_profile_of(profile, "lab"):
+        return lab.map_to_srgb(pixels, white)
     if pixels.dtype == np.uint8:
         signed = pixels ^ np.array([0, 128, 128], np.uint8)  # as Pillow wants it
         return np.asarray(flatten_to_rgb(Image.frombytes("LAB", pixels.shape[1::-1], signed.tobytes()), profile))
@@ -144,13 +147,18 @@ def lab_to_srgb(pixels: Pixels, profile: bytes | HdrColours | None) -> Pixels:
 
 def _convert_deep(pixels: Pixels, profile: bytes | HdrColours | None, colorspace: str) -> Pixels | None:
     """Convert to sRGB by a profile of that space; None without a usable one."""
-    parsed = _parse(profile) if isinstance(profile, bytes) else None
-    if parsed is None or not isinstance(profile, bytes) or parsed.profile.xcolor_space.strip().lower() != colorspace:
+    if not isinstance(profile, bytes) or not _is_profile_of(profile, colorspace):
         return None
     try:
         return _transform(pixels, profile, srgb_profile(), colorspace)
     except imagecodecs.CmsError:
         return None
+
+
+def _is_profile_of(profile: bytes | HdrColours | None, colorspace: str) -> bool:
+    """Whether it is a readable one of that space."""
+    parsed = _parse(profile) if isinstance(profile, bytes) else None
+    return parsed is not None and parsed.profile.xcolor_space.strip().lower() == colorspace
 
 
 def _convert(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:

@@ -196,7 +196,7 @@ def _read_channels(data: bytes, header: ImageHeader, profile: bytes | HdrColours
 def _read_tiff(data: bytes, profile: bytes | HdrColours | None) -> Channels:
     colours, alpha, model = read_tiff(data)
     if model == PHOTOMETRIC.ICCLAB:
-        return Channels(lab_to_srgb(colours, profile), alpha)
+        return Channels(lab_to_srgb(colours, profile, read_layout(data).lab_white), alpha)
     return Channels(cmyk_to_srgb(colours, profile) if model == PHOTOMETRIC.SEPARATED else colours, alpha)
 
 

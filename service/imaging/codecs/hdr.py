@@ -58,7 +58,7 @@ def map_to_srgb(pixels: Pixels, colours: HdrColours, *, band_values: int = BAND_
         if colours.transfer is HdrTransfer.HLG:
             light = _apply_system_gamma(light, colours.primaries)
         shown = _compress_highlights(light) @ matrix.T / np.float32(REFERENCE_WHITE)
-        result[rows] = np.rint(_encode_srgb(shown) * white)
+        result[rows] = np.rint(encode_srgb(shown) * white)
     return result
 
 
@@ -106,7 +106,7 @@ def _to_srgb_primaries(primaries: Primaries) -> Light:
     return (from_d50 @ to_d50).astype(np.float32)
 
 
-def _encode_srgb(light: Light) -> Light:
-    """IEC 61966-2-1, clipped to 0 to 1."""
+def encode_srgb(light: Light) -> Light:
+    """Values, 0 to 1, of linear light with the primaries of sRGB (IEC 61966-2-1); light beyond 0 to 1 is clipped."""
     linear = light.clip(0, 1)
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** np.float32(1 / 2.4) - 0.055)

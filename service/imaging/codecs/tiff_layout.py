@@ -10,6 +10,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, FILETYPE, PHOTOMETRIC, PREDICTOR,
 
 from service.errors import CorruptImage, UnsupportedImage
 from service.imaging.codecs.formats import readable_types
+from service.imaging.codecs.lab import White, is_d50, is_usable
 from service.imaging.codecs.tiff_directory import Directory, corrupt, read_directory
 
 ALPHA_SAMPLES = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
@@ -119,6 +120,7 @@ class Tag(IntEnum):
     T4_OPTIONS = 292
     T6_OPTIONS = 293
     PREDICTOR = 317
+    WHITE_POINT = 318
     COLOUR_MAP = 320
     TILE_WIDTH = 322
     TILE_LENGTH = 323
@@ -212,6 +214,16 @@ class TiffLayout:
     def is_premultiplied(self) -> bool:
         """Whether colours are multiplied by alpha."""
         return self.alpha is not None and self.extra_samples[self.alpha - self.colours] == EXTRASAMPLE.ASSOCALPHA
+
+    @property
+    def lab_white(self) -> White | None:
+        """The white of CIELab, where a tag names a usable one that is not D50 (sections 20 and 23)."""
+        try:
+            x, y = self.directory.rationals(Tag.WHITE_POINT)
+        except (CorruptImage, ValueError):  # broken, or not there
+            return None
+        counts = self.photometric == PHOTOMETRIC.CIELAB and is_usable((x, y)) and not is_d50((x, y))
+        return (x, y) if counts else None
 
     @property
     def segment_samples(self) -> int:
