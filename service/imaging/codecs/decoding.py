@@ -156,12 +156,12 @@ def _read_side_data(data: bytes, header: ImageHeader) -> SideData:
     with open_metadata(data, kind) as image:
         exif = read_exif(image)
         orientation = 1 if kind in UPRIGHT_FORMATS else read_orientation(exif)
-        metadata = Metadata(exif, image.info.get("xmp"), _read_jpeg_iptc(image))
+        metadata = Metadata(exif, image.info.get("xmp"), _read_iptc(image))
         return SideData(read_declared_colours(image, is_grey=header.grey), metadata, orientation)
 
 
-def _read_jpeg_iptc(image: Image.Image) -> dict[str, list[str]]:
-    """Creator and rights in the image resources, which Pillow finds in a JPEG."""
+def _read_iptc(image: Image.Image) -> dict[str, list[str]]:
+    """Creator and rights in the image resources, which Pillow finds in a JPEG, and `open_metadata` in a PNG."""
     return read_owner(image.info.get("photoshop", {}).get(IPTC_RESOURCE))
 
 

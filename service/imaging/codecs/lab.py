@@ -51,6 +51,6 @@ def _decode(levels: NDArray[np.float32]) -> NDArray[np.float32]:
     return light.astype(np.float32)
 
 
-def _srgb_from_d50() -> NDArray[np.float64]:
-    matrix: NDArray[np.float64] = np.linalg.inv(adapt_to_d50(SRGB_PRIMARIES.white) @ SRGB_PRIMARIES.to_xyz())
+def _srgb_from_d50() -> NDArray[np.floating]:
+    matrix: NDArray[np.floating] = np.linalg.inv(adapt_to_d50(SRGB_PRIMARIES.white) @ SRGB_PRIMARIES.to_xyz())
     return matrix

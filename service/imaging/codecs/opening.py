@@ -20,6 +20,7 @@ from service.imaging.codecs.cicp import SRGB_CURVE, CodePoints, declare_code_poi
 from service.imaging.codecs.exif import read_exif
 from service.imaging.codecs.formats import ImageFormat
 from service.imaging.codecs.hdr import HdrColours
+from service.imaging.codecs.iptc import IPTC_RESOURCE, find_iptc
 from service.imaging.codecs.jpeg_twelve_bit import declare_eight_bits
 
 PLUGINS = (AvifImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
@@ -93,6 +94,7 @@ def _read_png_metadata(data: bytes) -> Image.Image:
         "exif": chunks.exif and EXIF_PREFIX + chunks.exif,
         "Raw profile type exif": chunks.raw_exif,
         "xmp": chunks.xmp,
+        "photoshop": chunks.iptc and {IPTC_RESOURCE: find_iptc(chunks.iptc) or chunks.iptc},
         COLOUR_CHUNKS: chunks.colours,
     }
     return _image_with(ImageFormat.PNG, info)

@@ -46,8 +46,11 @@ COLOUR_CHUNKS = frozenset({b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM"})
 """What says how colours are meant; such a chunk comes before the palette and the pixels (PNG, section 5.6)."""
 
 XMP_KEYWORD = b"XML:com.adobe.xmp"
-RAW_EXIF_KEYWORD = b"Raw profile type exif"
-"""Keywords of texts that are metadata: XMP (ISO 16684-3), and EXIF as ImageMagick writes it in hexadecimal digits."""
+RAW_EXIF_KEYWORD, RAW_XMP_KEYWORD, RAW_IPTC_KEYWORD = (
+    b"Raw profile type " + name for name in (b"exif", b"xmp", b"iptc")
+)
+"""Keywords of texts that are metadata: XMP (ISO 16684-3), and what ImageMagick writes in hexadecimal digits."""
+METADATA_KEYWORDS = (XMP_KEYWORD, RAW_EXIF_KEYWORD, RAW_XMP_KEYWORD, RAW_IPTC_KEYWORD)
 
 TEXT_CHUNKS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 EXIF_CHUNK = b"eXIf"
@@ -79,6 +82,8 @@ class SideChunks:
     raw_exif: str | None = None
     """EXIF in hexadecimal digits, after three lines."""
     xmp: bytes | None = None
+    iptc: bytes | None = None
+    """Image resources, or IPTC-IIM alone."""
 
 
 def read_bit_depth(data: bytes) -> int:
@@ -125,7 +130,8 @@ def read_side_chunks(data: bytes) -> SideChunks:
         colours,
         others[EXIF_CHUNK][4:] if EXIF_CHUNK in others else None,
         (_read_text(others.get(RAW_EXIF_KEYWORD)) or b"").decode("latin-1") or None,
-        _read_text(others.get(XMP_KEYWORD)),
+        _read_text(others.get(XMP_KEYWORD)) or _read_raw_profile(others.get(RAW_XMP_KEYWORD)),
+        _read_raw_profile(others.get(RAW_IPTC_KEYWORD)),
     )
 
 
@@ -311,8 +317,7 @@ def _name_metadata(data: bytes, kind: bytes, at: int) -> bytes | None:
         return EXIF_CHUNK
     if kind not in TEXT_CHUNKS:
         return None
-    keywords = (XMP_KEYWORD,) if kind == b"iTXt" else (RAW_EXIF_KEYWORD,)
-    return next((keyword for keyword in keywords if data.startswith(keyword + b"\0", at + 8)), None)
+    return next((keyword for keyword in METADATA_KEYWORDS if data.startswith(keyword + b"\0", at + 8)), None)
 
 
 def _read_text(chunk: bytes | None) -> bytes | None:
@@ -322,6 +327,15 @@ def _read_text(chunk: bytes | None) -> bytes | None:
     kind, (_, _, body) = chunk[:4], chunk[4:].partition(b"\0")
     readers: dict[bytes, Callable[[bytes], bytes | None]] = {b"zTXt": _read_compressed, b"iTXt": _read_international}
     return readers[kind](body) if kind in readers else body
+
+
+def _read_raw_profile(chunk: bytes | None) -> bytes | None:
+    """The bytes that stand in hexadecimal digits after three lines of a text; None where there are none."""
+    lines = (_read_text(chunk) or b"").split(b"\n", 3)
+    try:
+        return bytes.fromhex(lines[3].decode("ascii"))
+    except (IndexError, ValueError):
+        return None
 
 
 def _read_compressed(body: bytes) -> bytes | None:

@@ -5,7 +5,7 @@ import pytest
 from service.imaging.codecs import MetadataPolicy
 from service.imaging.codecs.iptc import MAX_PIECES, find_iptc, read_owner
 from service.imaging.codecs.tiff_layout import Tag
-from tests.service.imaging.codecs.samples import reencode
+from tests.service.imaging.codecs.samples import chunk, png, reencode
 from tests.service.imaging.codecs.tiff_samples import LONG, make_tiff
 from tests.service.imaging.images import file, photo
 
@@ -102,3 +102,11 @@ PADDED = BLOCK + bytes(-len(BLOCK) % 4)
 def test_owner_of_a_file_is_kept(data: bytes, policy: MetadataPolicy) -> None:
     answer = reencode(data, metadata=policy)
     assert all(text.encode() in answer for text in ("<rdf:li>Ansel Ü</rdf:li><rdf:li>B</rdf:li>", "© Ansel"))
+
+
+@pytest.mark.parametrize("content", [BLOCK, resource(0x03ED, b"dpi") + resource(0x0404, BLOCK)])
+def test_iptc_of_a_png_in_hexadecimal_digits_is_kept(content: bytes) -> None:
+    text = b"Raw profile type iptc\0\niptc\n %d\n%s\n" % (len(content), content.hex().encode())
+    answer = reencode(png(photo(), chunk(b"tEXt", text)), metadata=MetadataPolicy.COPYRIGHT)
+    assert "© Ansel".encode() in answer
+    assert "Ansel Ü".encode() in answer

@@ -253,6 +253,38 @@ def test_compressed_texts_are_read() -> None:
     assert (found.xmp, found.raw_exif) == (XMP, "\nexif\n 2\n4d4d")
 
 
+def raw_profile(name: bytes, content: bytes) -> bytes:
+    """A text as ImageMagick writes it."""
+    digits = b"\n".join(content.hex()[at : at + 72].encode() for at in range(0, 2 * len(content), 72))
+    return b"Raw profile type %s\0\n%s\n%8d\n%s\n" % (name, name, len(content), digits)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        chunk(b"tEXt", b"XML:com.adobe.xmp\0" + XMP),
+        chunk(b"zTXt", b"XML:com.adobe.xmp\0\0" + zlib.compress(XMP)),
+        chunk(b"tEXt", raw_profile(b"xmp", XMP)),
+        chunk(b"zTXt", b"Raw profile type xmp\0\0" + zlib.compress(raw_profile(b"xmp", XMP).split(b"\0")[1])),
+    ],
+)
+def test_xmp_in_texts_of_other_programs_is_read(made: bytes) -> None:
+    assert read_side_chunks(after_header(png(photo()), made)).xmp == XMP
+
+
+def test_xmp_of_its_own_comes_before_that_in_digits() -> None:
+    texts = chunk(b"tEXt", raw_profile(b"xmp", b"other")), chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)
+    assert read_side_chunks(after_header(png(photo()), *texts)).xmp == XMP
+
+
+@pytest.mark.parametrize("text", [b"", b"\nxmp\n 2\n", b"\nxmp\n 2\n4d4", b"\nxmp\n 2\nmore", b"\nxmp\n 2\n\xff"])
+def test_broken_digits_are_left_out(text: bytes) -> None:
+    made = chunk(b"tEXt", b"Raw profile type xmp\0" + text), chunk(b"tEXt", b"Raw profile type iptc\0" + text)
+    found = read_side_chunks(after_header(png(photo()), *made))
+    assert not found.xmp
+    assert not found.iptc
+
+
 @pytest.mark.parametrize(
     "body",
     [
