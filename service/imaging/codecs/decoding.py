@@ -52,6 +52,8 @@ READERS: Mapping[ImageFormat, Callable[[bytes], Pixels]] = {
 }
 """Decoders of formats that Pillow does not read, or not well."""
 
+LITTLE_BIGTIFF = b"II+\0"
+
 WEBP_CLOCK = 2**32
 """Milliseconds after which the time that libwebp counts from the first frame begins anew, in the middle negative."""
 
@@ -172,10 +174,15 @@ def _read_tiff_iptc(directory: Directory) -> dict[str, list[str]]:
 
 
 def _read_tiff_exif(data: bytes) -> Image.Exif:
-    """The tags of the first page: an EXIF block is a TIFF file itself."""
-    exif = Image.Exif()
+    """The tags of the first page: an EXIF block is a TIFF file itself.
+
+    Of BigTIFF Pillow reads only files in little-endian order, and wants to be told of them.
+    """
+    exif, first = Image.Exif(), None
+    if data.startswith(LITTLE_BIGTIFF):
+        exif.bigtiff, exif.endian, first = True, "<", int.from_bytes(data[8:16], "little")
     try:
-        exif.load_from_fp(io.BytesIO(data))
+        exif.load_from_fp(io.BytesIO(data), first)
     except EXIF_ERRORS:
         return Image.Exif()
     return exif

@@ -54,6 +54,16 @@ def test_keep_drops_the_orientation_and_updates_the_size() -> None:
     assert kept.get_ifd(IFD.GPSInfo)[1] == "N"
 
 
+@pytest.mark.parametrize("big", [False, True])
+def test_exif_of_a_tiff_is_kept(*, big: bool) -> None:
+    data = file(photo(), "TIFF", exif=camera(), big_tiff=big)
+    assert data[2] == (43 if big else 42)
+    kept = Image.open(io.BytesIO(reencode(data, ImageFormat.JPEG, metadata=MetadataPolicy.KEEP))).getexif()
+    assert (kept[Base.Artist], kept[Base.Copyright]) == ("Ansel", "(c) Ansel")
+    assert kept.get_ifd(IFD.Exif)[Base.ExposureTime] == 1 / 125
+    assert kept.get_ifd(IFD.GPSInfo)[1] == "N"
+
+
 def test_keep_drops_places_in_pixels_of_the_input() -> None:
     exif = camera()
     exif.get_ifd(IFD.Exif)[SUBJECT_AREA] = (10, 10, 4, 4)
