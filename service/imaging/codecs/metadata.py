@@ -41,8 +41,8 @@ MAX_SEGMENT_BYTES = 60_000
 """Largest EXIF or XMP that is written: a JPEG segment holds 65,533 bytes, with an identifier."""
 
 SUBJECT_AREA = 0x9214
-PLACE_TAGS = frozenset({SUBJECT_AREA, Base.SubjectLocation})
-"""Tags that count in pixels of the input, as they are stored (EXIF 2.32, section 4.6.5)."""
+LEFT_TAGS = frozenset({SUBJECT_AREA, Base.SubjectLocation, IFD.Interop})
+"""Tags that count in pixels, or in bytes, of the input, as they are stored (EXIF 2.32, section 4.6.5)."""
 
 EXIF_SRGB, EXIF_UNCALIBRATED = 1, 65_535
 """Values of EXIF's ColorSpace (EXIF 2.32, section 4.6.5)."""
@@ -125,10 +125,13 @@ class Metadata:
             yield _add_ifds(tags, {IFD.Exif: exif_ifd, IFD.GPSInfo: gps_ifd})
 
     def _updated_details(self, width: int, height: int, srgb: bool) -> dict[int, Any]:
-        """The Exif IFD without places in the picture, and with size and colour space replaced where it has them."""
-        details = {tag: value for tag, value in self._read_ifd(IFD.Exif).items() if tag not in PLACE_TAGS}
+        """The Exif IFD without places in the picture, and with size and colour space replaced where it has them.
+
+        What marks Adobe RGB is left out where the output is in sRGB.
+        """
+        details = {tag: value for tag, value in self._read_ifd(IFD.Exif).items() if tag not in LEFT_TAGS}
         interop = self._read_ifd(IFD.Interop)
-        if interop:
+        if interop and not (srgb and self.is_adobe_rgb):
             details[IFD.Interop] = interop
         updates = {
             Base.ExifImageWidth: width,

@@ -27,8 +27,17 @@ NS_XMP = "http://ns.adobe.com/xap/1.0/"
 VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
 OBSOLETE_PROPERTIES: Mapping[str, Sequence[str]] = {
-    NS_TIFF: ("ImageWidth", "ImageLength", "Orientation"),
-    NS_EXIF: ("PixelXDimension", "PixelYDimension", "SubjectArea", "SubjectLocation"),
+    NS_TIFF: (
+        *("ImageWidth", "ImageLength", "Orientation", "BitsPerSample", "Compression", "PhotometricInterpretation"),
+        *("SamplesPerPixel", "PlanarConfiguration", "YCbCr*", "WhitePoint", "PrimaryChromaticities"),
+        *("TransferFunction", "ReferenceBlackWhite"),
+    ),
+    NS_EXIF: (
+        *("PixelXDimension", "PixelYDimension", "SubjectArea", "SubjectLocation", "ColorSpace"),
+        *("ComponentsConfiguration", "CompressedBitsPerPixel"),
+    ),
+    NS_PHOTOSHOP: ("ColorMode", "ICCProfile"),
+    NS_DC: ("format",),
     NS_XMP: ("Thumbnails",),
     NS_IPTC_EXT: ("DigitalSourceType",),
     "http://ns.adobe.com/xmp/note/": ("HasExtendedXMP",),
@@ -37,8 +46,8 @@ OBSOLETE_PROPERTIES: Mapping[str, Sequence[str]] = {
     "http://ns.google.com/photos/1.0/container/": ("*",),
     "http://ns.google.com/photos/1.0/camera/": ("MicroVideo*", "MotionPhoto*"),
 }
-"""Patterns of properties, by namespace, that hold for the input only: its size, places in it, and what the file has
-beside the picture (more XMP, a gain map, a video)."""
+"""Patterns of properties, by namespace, that hold for the input only: its size, places in it, how its colours and its
+file are coded, and what the file has beside the picture (more XMP, a gain map, a video)."""
 
 OWNER_PROPERTIES = [
     (NS_DC, "dc", "creator"),

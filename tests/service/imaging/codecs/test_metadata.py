@@ -64,6 +64,17 @@ def test_exif_of_a_tiff_is_kept(*, big: bool) -> None:
     assert kept.get_ifd(IFD.GPSInfo)[1] == "N"
 
 
+@pytest.mark.parametrize("srgb", [False, True])
+def test_adobe_rgb_is_marked_where_it_is(*, srgb: bool) -> None:
+    exif = Image.Exif()
+    exif[IFD.Exif] = {Base.ColorSpace: 65_535, IFD.Interop: {1: "R03"}}
+    given, kept = Image.Exif(), Image.Exif()
+    given.load(exif.tobytes())
+    found = Metadata(given).for_output(MetadataPolicy.KEEP, SourceType.STYLIZED, 1, 1, srgb=srgb)
+    kept.load(found.exif_bytes or b"")
+    assert Metadata(kept).is_adobe_rgb != srgb
+
+
 def test_keep_drops_places_in_pixels_of_the_input() -> None:
     exif = camera()
     exif.get_ifd(IFD.Exif)[SUBJECT_AREA] = (10, 10, 4, 4)

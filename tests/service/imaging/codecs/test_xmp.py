@@ -1,7 +1,7 @@
 import pytest
 from defusedxml.ElementTree import fromstring
 
-from service.imaging.codecs.xmp import NS_DC, NS_IPTC_EXT, NS_RIGHTS, NS_TIFF, NS_XMP, Packet, SourceType
+from service.imaging.codecs.xmp import NS_DC, NS_IPTC_EXT, NS_PHOTOSHOP, NS_RIGHTS, NS_TIFF, NS_XMP, Packet, SourceType
 from tests.service.imaging.codecs.samples import XMP as CAMERA
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
@@ -35,7 +35,10 @@ NOT_KEPT = {
     "HDRGainMap": ("http://ns.apple.com/HDRGainMap/1.0/", ["HDRGainMapVersion"]),
     "GCamera": (f"{GOOGLE}/camera/", ["MicroVideo", "MicroVideoOffset", "MotionPhoto", "MotionPhotoVersion"]),
     "xmpNote": ("http://ns.adobe.com/xmp/note/", ["HasExtendedXMP"]),
-    "exif": ("http://ns.adobe.com/exif/1.0/", ["SubjectArea", "SubjectLocation"]),
+    "exif": ("http://ns.adobe.com/exif/1.0/", ["SubjectArea", "SubjectLocation", "ColorSpace"]),
+    "photoshop": (NS_PHOTOSHOP, ["ColorMode", "ICCProfile"]),
+    "dc": (NS_DC, ["format"]),
+    "tiff": (NS_TIFF, ["BitsPerSample", "PhotometricInterpretation", "YCbCrSubSampling"]),
 }
 CONTAINER = f"""<Container:Directory xmlns:Container="{GOOGLE}/container/" xmlns:Item="{GOOGLE}/container/item/">
 <rdf:Seq><rdf:li rdf:parseType="Resource"><Container:Item Item:Semantic="GainMap" Item:Length="9"/></rdf:li></rdf:Seq>
