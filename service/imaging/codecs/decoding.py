@@ -13,6 +13,7 @@ from service.errors import CorruptImage, OutOfResources, ServiceError
 from service.imaging.codecs import apng_frames, bmp, gif, gif_frames, jxl
 from service.imaging.codecs.alpha import fill_transparent
 from service.imaging.codecs.colour import (
+    ColourSpace,
     adobe_rgb_profile,
     assign_colour_space,
     cmyk_to_srgb,
@@ -100,11 +101,7 @@ def _decode_still(data: bytes, header: ImageHeader, *, keep_grey: bool, keep_16_
     if not profile and metadata.is_adobe_rgb:
         profile = adobe_rgb_profile()
     stored = _read_channels(data, header, profile)
-    pixels, space = assign_colour_space(stored.colours, profile)
-    if pixels.ndim == 2:
-        pixels = np.stack([pixels] * 3, axis=-1)
-    if space.is_grey and not keep_grey:
-        pixels, space = space.to_srgb(pixels), converted_srgb()
+    pixels, space = _assign_space(stored.colours, profile, keep_grey=keep_grey)
     channels = Channels(pixels, stored.alpha)
     # Rounded last: 8 bits of linear light are too few for the dark colours of sRGB.
     picture = _make_picture(*_turn(channels if keep_16_bit else channels.to_8_bits(), orientation))
@@ -113,16 +110,27 @@ def _decode_still(data: bytes, header: ImageHeader, *, keep_grey: bool, keep_16_
 
 def _decode_animation(data: bytes, header: ImageHeader) -> DecodedImage:
     side = _read_side_data(data, header)
-    _, space = assign_colour_space(np.zeros((1, 1, 3), np.uint8), side.profile)
-    frames = _decode_frames(FRAME_READERS[header.format](data), side)
+    _, space = _assign_space(np.zeros((1, 1) if header.grey else (1, 1, 3), np.uint8), side.profile)
+    frames = _decode_frames(FRAME_READERS[header.format](data), side, is_grey=header.grey)
     return DecodedImage(header, frames, space, loop_count=_read_loop_count(data, header.format), metadata=side.metadata)
 
 
-def _decode_frames(frames: Iterator[tuple[Pixels, int]], side: SideData) -> Iterator[Picture]:
+def _decode_frames(frames: Iterator[tuple[Pixels, int]], side: SideData, *, is_grey: bool) -> Iterator[Picture]:
     while (frame := _guard(lambda: next(frames, None))) is not None:
         stored, milliseconds = frame
         colours, alpha = _turn(_split_array(stored), side.orientation)
-        yield replace(_make_picture(assign_colour_space(colours, side.profile)[0], alpha), milliseconds=milliseconds)
+        pixels, _ = _assign_space(colours[..., 0] if is_grey else colours, side.profile)
+        yield replace(_make_picture(pixels, alpha), milliseconds=milliseconds)
+
+
+def _assign_space(
+    colours: Pixels, profile: bytes | HdrColours | None, *, keep_grey: bool = False
+) -> tuple[Pixels, ColourSpace]:
+    """The pixels to work on, (H, W, 3), and their space. That of grey becomes sRGB where it is not kept."""
+    pixels, space = assign_colour_space(colours, profile)
+    if pixels.ndim == 2:
+        pixels = np.stack([pixels] * 3, axis=-1)
+    return (space.to_srgb(pixels), converted_srgb()) if space.is_grey and not keep_grey else (pixels, space)
 
 
 def _read_webp_frames(data: bytes) -> Iterator[tuple[Pixels, int]]:

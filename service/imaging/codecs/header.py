@@ -74,9 +74,20 @@ def inspect(data: bytes) -> ImageHeader:
     with open_image(data, kind) as image:
         frames = _count_pillow_frames(image, kind)
         if frames > 1:
-            transposed = _is_transposed(data, kind)
-            return ImageHeader(kind, image.width, image.height, has_alpha=True, frames=frames, transposed=transposed)
+            return _inspect_animation(data, image, kind, frames)
         return _inspect_still(data, image, kind)
+
+
+def _inspect_animation(data: bytes, image: Image.Image, kind: ImageFormat, frames: int) -> ImageHeader:
+    return ImageHeader(
+        kind,
+        image.width,
+        image.height,
+        has_alpha=True,
+        frames=frames,
+        grey=kind is ImageFormat.PNG and png.is_greyscale(data),
+        transposed=_is_transposed(data, kind),
+    )
 
 
 def _count_pillow_frames(image: Image.Image, kind: ImageFormat) -> int:

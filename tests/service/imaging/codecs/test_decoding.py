@@ -169,6 +169,15 @@ def test_grey_is_converted_by_its_profile_where_it_becomes_rgb() -> None:
     assert next(coloured.pictures).pixels.mean() > np.asarray(grey).mean() + 5
 
 
+@pytest.mark.parametrize("options", [{"icc_profile": grey_profile(1.8)}, {}])
+def test_grey_frames_have_the_colours_of_a_grey_picture(options: dict[str, Any]) -> None:
+    first, second = (Image.fromarray(photo(seed)).convert("L") for seed in range(2))
+    moving_grey = decode(file(first, save_all=True, append_images=[second], **options))
+    still = decode(file(first, **options))
+    assert moving_grey.space == still.space
+    assert np.array_equal(next(moving_grey.pictures).pixels, next(still.pictures).pixels)
+
+
 def test_adobe_rgb_is_recognized_by_exif_alone() -> None:
     exif = Image.Exif()
     exif[IFD.Exif] = {Base.ColorSpace: 65_535, IFD.Interop: {1: "R03"}}
