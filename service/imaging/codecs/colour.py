@@ -32,6 +32,9 @@ MAX_ROUND_TRIP_ERROR = 8.0
 """The mean change, in levels of 256, of sRGB's colours on the way through a space that is kept: much smaller ones are
 not."""
 
+CONVERTED_SPACES = ("CMYK", "Lab ")
+"""Spaces whose pixels are in sRGB before they are assigned one."""
+
 INTENT, FLAGS = Intent.RELATIVE_COLORIMETRIC, Flags.BLACKPOINTCOMPENSATION
 
 
@@ -171,7 +174,7 @@ def _classify(profile: bytes, is_grey: bool) -> ColourSpace | None:
     """The space of a profile, sRGB for a broken one or one of other channels; None where it is not kept."""
     parsed = _parse(profile)
     if parsed is None or parsed.profile.xcolor_space != ("GRAY" if is_grey else "RGB "):
-        return SRGB
+        return converted_srgb() if parsed and parsed.profile.xcolor_space in CONVERTED_SPACES else SRGB
     try:
         is_srgb, is_uniform = _probe(profile, is_grey)
     except imagecodecs.CmsError:  # a valid header, but not what a transform needs

@@ -13,7 +13,7 @@ from PIL.ExifTags import IFD, Base
 
 from service.errors import CorruptImage, UnsupportedImage
 from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat, decode, inspect
-from service.imaging.codecs.colour import adobe_rgb_profile, srgb_profile
+from service.imaging.codecs.colour import adobe_rgb_profile, lab_profile, srgb_profile
 from service.imaging.codecs.jpeg_segments import insert_segments
 from service.imaging.pixels import apply_orientation
 from tests.service.imaging.codecs.samples import (
@@ -302,6 +302,13 @@ def test_lab_of_both_kinds_and_depths_is_alike() -> None:
     deep = lab.astype(np.uint16) * 256
     deep[..., 0] = np.rint(lab[..., 0] * (65_280 / 255))
     assert psnr(picture(tiff(deep, photometric="icclab")).pixels, one) > 40
+
+
+def test_colours_converted_by_a_profile_have_that_of_srgb() -> None:
+    lab = photo()
+    assert decode(tiff(lab, photometric="icclab", iccprofile=lab_profile())).space.profile == srgb_profile()
+    assert decode(tiff(lab, photometric="icclab")).space.profile is None
+    assert decode(tiff(lab, photometric="rgb", iccprofile=grey_profile(1.8))).space.profile is None
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -236,7 +236,9 @@ def test_cmyk_is_converted_by_its_profile(tmp_path: Path) -> None:
         "--black-point-compensation",
     )
     seen = np.asarray(Image.open(expected).convert("RGB"))
-    answer = np.asarray(Image.open(io.BytesIO(reencode(cmyk, PNG))).convert("RGB"))
+    converted = opened(reencode(cmyk, PNG))
+    assert converted.info["icc_profile"] == srgb_profile()
+    answer = np.asarray(converted.convert("RGB"))
     assert psnr(answer, seen) > 38
     bare = opened(cmyk)
     bare.info.clear()
