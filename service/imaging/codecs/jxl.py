@@ -10,6 +10,7 @@ import numpy as np
 
 from service.errors import CorruptImage, UnsupportedImage
 from service.imaging.codecs.cicp import CURVES, HDR_TRANSFERS, PRIMARIES, SRGB_CODE, CodePoints, declare_code_points
+from service.imaging.codecs.colour import srgb_profile
 from service.imaging.codecs.exif import TRANSPOSING_ORIENTATIONS
 from service.imaging.codecs.formats import readable_types
 from service.imaging.codecs.hdr import HdrColours
@@ -174,9 +175,9 @@ def read_colours(data: bytes, header: CodestreamHeader) -> bytes | HdrColours | 
     libjxl gives XYB in the space that the file declares; `read_pixels` has it in sRGB where that is an ICC profile.
     """
     colours = header.colours
-    if colours.has_icc and not header.xyb:
-        return read_icc_profile(data)
-    if colours.has_icc or colours.model in (ColourModel.XYB, ColourModel.UNKNOWN):
+    if colours.has_icc:
+        return srgb_profile() if header.xyb else read_icc_profile(data)
+    if colours.model in (ColourModel.XYB, ColourModel.UNKNOWN):
         return None
     if colours.gamma is None and colours.transfer in HDR_TRANSFERS:
         return HdrColours(HDR_TRANSFERS[colours.transfer], colours.primaries)
