@@ -43,6 +43,8 @@ from service.imaging.pixels import Pixels, apply_orientation, to_8_bits
 STRAIGHT_MODES = {"La": "LA", "RGBa": "RGBA"}
 """Pillow's modes with premultiplied alpha, and the same with straight alpha."""
 
+DEEP_GREY = "I;16"
+
 UPRIGHT_FORMATS = (ImageFormat.HEIC, ImageFormat.JXL)
 """Those whose decoders apply the orientation."""
 
@@ -247,7 +249,12 @@ def _open_pixels(data: bytes, kind: ImageFormat) -> Image.Image:
 
 
 def _split_channels(image: Image.Image, profile: bytes | HdrColours | None) -> Channels:
-    """Colours and alpha of a loaded image in any of Pillow's 8-bit modes; CMYK and Lab are converted to sRGB."""
+    """Colours and alpha of a loaded image in any of Pillow's 8-bit modes; CMYK and Lab are converted to sRGB.
+
+    Grey HEIC of more bits has a mode of 16 bits, which Pillow would not scale but clip.
+    """
+    if image.mode == DEEP_GREY:
+        return Channels(to_8_bits(np.asarray(image)), None)
     image = image.convert(STRAIGHT_MODES[image.mode]) if image.mode in STRAIGHT_MODES else image
     if image.mode in ("CMYK", "LAB"):
         return Channels(np.asarray(flatten_to_rgb(image, profile)), None)
