@@ -1,6 +1,7 @@
 """Image files as tensors: training batches of photographs, paintings, and low-resolution images."""
 
 import hashlib
+import io
 import logging
 import os
 import struct
@@ -12,7 +13,7 @@ from threading import Lock
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
@@ -21,6 +22,9 @@ from trainer.errors import DataError
 from trainer.prefetch import ONE_AHEAD, Prefetch
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+SRGB_MODES = {"RGB": "RGB", "RGBA": "RGBA", "CMYK": "RGB"}
+"""Modes that are converted to sRGB by a profile, and what they become."""
 
 MIN_PAINTING_SIDE = 32
 """Shortest side of a painting in pixels; in smaller ones the deep layers of loss networks have no positions left."""
@@ -191,10 +195,11 @@ def read_image(path: Path) -> Image.Image:
 def read_painting(path: Path, longer_side: int) -> Pixels:
     """A painting as RGB, reduced (never enlarged) to `longer_side` pixels.
 
-    Transparency becomes white; grey and CMYK are converted; a warning is logged. Raises DataError where the file cannot
-    be read, or its shorter side is then less than MIN_PAINTING_SIDE.
+    Colours of a profile become sRGB, in which photographs are painted. Transparency becomes white; grey, and CMYK
+    without a profile, are converted; a warning is logged. Raises DataError where the file cannot be read, or its
+    shorter side is then less than MIN_PAINTING_SIDE.
     """
-    rgb = _opaque_rgb(read_image(path), path)
+    rgb = _opaque_rgb(_in_srgb(read_image(path)), path)
     factor = min(1.0, longer_side / max(rgb.size))
     sides = (round(rgb.width * factor), round(rgb.height * factor))
     if min(sides) < MIN_PAINTING_SIDE:
@@ -253,6 +258,21 @@ def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except (SyntaxError, ValueError, OSError, struct.error):  # the EXIF block is damaged, the pixels need not be
+        return image
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """With colours converted by the profile; as it is without one that is of use, and where it is grey."""
+    if image.mode == "P":
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in SRGB_MODES:
+        return image
+    srgb, mode = ImageCms.createProfile("sRGB"), SRGB_MODES[image.mode]
+    intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+    try:
+        return ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, intent, mode, flags=flags) or image
+    except ImageCms.PyCMSError:
         return image
 
 

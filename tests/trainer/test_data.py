@@ -1,6 +1,7 @@
 import logging
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import torch
@@ -171,6 +172,27 @@ def test_paintings_of_every_kind_become_rgb(
     assert (warning in caplog.text) if warning else not caplog.text
     if warning == "transparent":
         assert pixels.min() == 255
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_paintings_with_a_profile_become_srgb(tmp_path: Path, mode: str) -> None:
+    profile = bytes(imagecodecs.cms_profile("adobergb"))
+    Image.new("RGB", (80, 64), (0, 204, 0)).convert(mode).save(tmp_path / "wide.png", icc_profile=profile)
+    Image.new("RGB", (80, 64), (0, 204, 0)).convert(mode).save(tmp_path / "broken.png", icc_profile=b"x" * 200)
+    assert read_painting(tmp_path / "broken.png", 80)[0, 0].tolist() == [0, 204, 0]
+    red, green, blue = read_painting(tmp_path / "wide.png", 80)[0, 0].tolist()
+    assert red == 0  # which is clipped: sRGB has no green as deep
+    assert abs(green - 204) < 5
+    assert blue == 0
+
+
+def test_colours_of_a_profile_are_those_of_imagecodecs(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
+    profile = bytes(imagecodecs.cms_profile("adobergb"))
+    Image.fromarray(pixels).save(tmp_path / "wide.png", icc_profile=profile)
+    srgb = bytes(imagecodecs.cms_profile("srgb"))
+    expected = imagecodecs.cms_transform(pixels, profile, srgb, colorspace="rgb", outcolorspace="rgb", intent=1)
+    assert np.abs(read_painting(tmp_path / "wide.png", 80).astype(int) - expected).max() <= 1
 
 
 def test_files_that_are_not_images_are_refused(tmp_path: Path) -> None:
