@@ -31,6 +31,9 @@ AVIF_SPEED = 8
 PROGRESSIVE_BYTES = 6
 """For a pixel of a progressive JPEG, at most: noise of quality 100 takes 4.1."""
 
+BLOCK = 16
+"""Pixels to which a side of a JPEG is filled up, at most."""
+
 CHROMA_SUBSAMPLING = {Subsampling.FULL: "4:4:4", Subsampling.QUARTER: "4:2:0"}
 
 
@@ -135,7 +138,8 @@ def _room_for(pixels: Pixels, options: dict[str, Any]) -> Iterator[None]:
     usual = ImageFile.MAXBLOCK
     beside = sum(len(options[name] or b"") for name in ("icc_profile", "exif", "xmp") if name in options)
     if options.get("progressive"):
-        ImageFile.MAXBLOCK = usual + beside + PROGRESSIVE_BYTES * pixels.shape[0] * pixels.shape[1]
+        height, width = (length + -length % BLOCK for length in pixels.shape[:2])
+        ImageFile.MAXBLOCK = usual + beside + PROGRESSIVE_BYTES * height * width
     try:
         yield
     finally:

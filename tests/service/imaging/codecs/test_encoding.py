@@ -54,7 +54,7 @@ def test_larger_sides_fail(kind: ImageFormat, side: int) -> None:
 
 
 @pytest.mark.parametrize("quality", [85, 94, 100])
-@pytest.mark.parametrize("size", [(300, 300), (1, 3_000), (3_000, 1)])
+@pytest.mark.parametrize("size", [(300, 300), (2, 65_000), (65_000, 2)])
 def test_a_progressive_jpeg_may_have_more_bytes_than_pixels(size: tuple[int, int], quality: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     data = encode_picture(Picture(noise), JPEG, quality=quality, progressive=True)
