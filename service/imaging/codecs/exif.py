@@ -10,6 +10,9 @@ ORIENTATION_TAG = 0x0112
 TRANSPOSING_ORIENTATIONS = range(5, 9)
 """The orientations that swap rows and columns (EXIF 2.32, section 4.6.5)."""
 
+XMP_NAMES = ("xmp", "XML:com.adobe.xmp", "Raw profile type xmp")
+"""Under which Pillow keeps the XMP of an opened file."""
+
 EXIF_ERRORS = (SyntaxError, ValueError, TypeError, KeyError, OSError, OverflowError, AttributeError, struct.error)
 """What Pillow raises when it reads or writes damaged EXIF."""
 
@@ -33,11 +36,18 @@ def preserve_text(value: Any) -> Any:
 
 
 def read_exif(image: Image.Image) -> Image.Exif:
-    """The EXIF of an opened file, with the orientation from XMP where EXIF has none; empty where it is damaged."""
+    """The EXIF of an opened file; empty where it is damaged.
+
+    Pillow takes an orientation from XMP where EXIF has none. No browser does, nor libvips: many programs turn a photo
+    upright, remove its EXIF, and leave the XMP as it was.
+    """
+    xmp = {name: image.info.pop(name) for name in XMP_NAMES if name in image.info}
     try:
         return Image.Image.getexif(image)  # PngImageFile.getexif would decode the pixels
     except EXIF_ERRORS:
         return Image.Exif()
+    finally:
+        image.info |= xmp
 
 
 def read_orientation(exif: Image.Exif) -> int:

@@ -17,7 +17,6 @@ from PIL import (
 from service.errors import CorruptImage, OutOfResources
 from service.imaging.codecs import bmp, gif, isobmff, jpeg_segments, jxl, png, png_colour, webp
 from service.imaging.codecs.cicp import SRGB_CURVE, CodePoints, declare_code_points
-from service.imaging.codecs.exif import read_exif
 from service.imaging.codecs.formats import ImageFormat
 from service.imaging.codecs.hdr import HdrColours
 from service.imaging.codecs.iptc import IPTC_RESOURCE, find_iptc
@@ -132,7 +131,6 @@ def _read_container_metadata(data: bytes, kind: ImageFormat) -> Image.Image:
             continue
     else:
         image = open_image(data, kind)
-    _set_xmp(image, image.info.pop("xmp", None))  # the container has an orientation of its own (irot, imir)
     image.info[CODE_POINTS] = isobmff.read_code_points(data)
     return image
 
@@ -146,10 +144,8 @@ def _read_heic_metadata(data: bytes) -> Image.Image:
 
 
 def _read_gif_metadata(data: bytes) -> Image.Image:
-    """Its XMP, which Pillow does not read, and whose orientation is not meant: no program turns a GIF."""
-    image = _image_with(ImageFormat.GIF, {})
-    _set_xmp(image, gif.read_xmp(data))
-    return image
+    """Its XMP, which Pillow does not read."""
+    return _image_with(ImageFormat.GIF, {"xmp": gif.read_xmp(data)})
 
 
 def _read_bmp_metadata(data: bytes) -> Image.Image:
@@ -162,13 +158,6 @@ def _read_jxl_metadata(data: bytes) -> Image.Image:
     return _image_with(
         ImageFormat.JXL, {"exif": exif, "xmp": file.xmp, "icc_profile": jxl.read_colours(data, file.header)}
     )
-
-
-def _set_xmp(image: Image.Image, packet: bytes | None) -> None:
-    """Give an image XMP whose orientation does not count."""
-    read_exif(image)  # once, before Pillow finds an orientation in XMP
-    if packet:
-        image.info["xmp"] = packet
 
 
 def _image_with(kind: ImageFormat, info: Mapping[str, object]) -> Image.Image:

@@ -1,7 +1,10 @@
+from typing import Any
+
 import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from service.errors import CorruptImage, UnsupportedImage
 from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat, ImageHeader, decode, inspect
@@ -193,7 +196,24 @@ def test_damage_after_the_pixels_of_a_png_is_ignored() -> None:
         assert inspect(data).upright_size == (20, 30)
 
 
-def test_orientation_is_read_from_xmp_without_exif() -> None:
-    packet = XMP  # it says 6
-    data = file(photo(0, 20, 30), "JPEG", xmp=packet)
-    assert inspect(data).upright_size == next(decode(data).pictures).pixels.shape[:2] == (30, 20)
+def xmp_text() -> PngInfo:
+    texts = PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    return texts
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {"xmp": XMP}),
+        ("WEBP", {"xmp": XMP}),
+        ("PNG", {"pnginfo": xmp_text()}),
+        ("TIFF", {"tiffinfo": {700: XMP}}),
+    ],
+)
+def test_orientation_is_that_of_exif_alone(kind: str, options: dict[str, Any]) -> None:
+    """XMP, here of orientation 6, often stays as it was when a program turns a photo upright and removes its EXIF."""
+    data = file(photo(0, 20, 30), kind, **options)
+    assert inspect(data).upright_size == next(decode(data).pictures).pixels.shape[:2] == (20, 30)
+    turned = file(photo(0, 20, 30), kind, exif=camera_exif(8), **options)
+    assert inspect(turned).upright_size == next(decode(turned).pictures).pixels.shape[:2] == (30, 20)
