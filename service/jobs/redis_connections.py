@@ -15,6 +15,9 @@ from redis.backoff import NoBackoff
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 10.0
 
+MOST_CONNECTIONS = 64
+"""Of one client, unless the URL says max_connections."""
+
 SENTINEL_PORT = 26379
 """Where a Sentinel listens unless its address names a port."""
 
@@ -33,6 +36,12 @@ class RedisConnections:
 
     redis: Redis
     sentinels: Sequence[Redis] = ()
+
+    @property
+    def most(self) -> int:
+        """How many commands Redis can be sent at a time; redis-py fails the next one."""
+        most: int = self.redis.connection_pool.max_connections
+        return most
 
     async def close(self) -> None:
         """Close all connections."""
@@ -80,4 +89,5 @@ def _redis_options(parts: re.Match[str]) -> dict[str, Any]:
 
 def _connection_options() -> dict[str, Any]:
     retry = Retry(NoBackoff(), 1, (exceptions.ConnectionError,))  # a connection from before a restart of Redis
-    return {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": ANSWER_SECONDS, "retry": retry}
+    timeouts = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": ANSWER_SECONDS}
+    return {**timeouts, "retry": retry, "max_connections": MOST_CONNECTIONS}

@@ -16,6 +16,9 @@ objects      sorted set: names of results outside of Redis by when they are dele
 
 Times are seconds since 1970 of the server's clock, so that the clocks of replicas do not matter. Arguments are a JSON
 object, and after it contents as bytes.
+
+Where Redis has no memory left, jobs are neither created nor given a result that is larger than their input; all else
+goes on, since it frees memory or takes next to none.
 """
 
 SERVER_CLOCK = "(function() local t = redis.call('TIME') return t[1] + t[2] / 1000000 end)()"
@@ -29,6 +32,9 @@ local a = cjson.decode(ARGV[1])
 local function key(name) return KEYS[1] .. name end
 local function job(id) return key('job:' .. id) end
 local now = CLOCK
+
+-- Redis lets a script take memory that it has not left where its first write, such as this one, takes none.
+local function exceed_memory() redis.call('DEL', key('none')) end
 
 local function bytes() return tonumber(redis.call('GET', key('bytes')) or 0) end
 
@@ -91,11 +97,13 @@ return {'created', 0, dropped}
 """
 
 REMOVE = """
+exceed_memory()
 local found = redis.call('HMGET', job(a.id), 'record', 'outcome', 'progress')
 return {found[1], found[2], found[3], remove(a.id)}
 """
 
 CLAIM_RUN = """
+exceed_memory()
 while true do
   local id = redis.call('ZRANGEBYSCORE', key('running'), '-inf', now, 'LIMIT', 0, 1)[1]
   local taken_over = id and 1 or 0
@@ -117,6 +125,7 @@ return redis.call('HMGET', job(a.id), 'image', 'mask')
 """
 
 RENEW = """
+exceed_memory()
 if not holds(a.token) or redis.call('HGET', job(a.id), 'state') ~= 'running' then return 0 end
 redis.call('ZADD', key('running'), now + a.lease_seconds, a.id)
 redis.call('HSET', job(a.id), 'progress', a.progress)
@@ -124,6 +133,7 @@ return 1
 """
 
 RELEASE = """
+exceed_memory()
 if not holds(a.token) or redis.call('HGET', job(a.id), 'state') ~= 'running' then return 0 end
 redis.call('ZREM', key('running'), a.id)
 redis.call('ZADD', key('waiting'), redis.call('HGET', job(a.id), 'order'), a.id)
@@ -134,6 +144,7 @@ return 1
 """
 
 RESERVE = """
+exceed_memory()
 redis.call('ZADD', key('objects'), now + a.unclaimed_seconds, a.object)
 return 1
 """
@@ -142,6 +153,8 @@ FINISH = """
 if not holds(a.token) then return {'lost', 0} end
 if redis.call('HGET', job(a.id), 'state') == 'ended' then return {'stored', 0} end
 local size = #ARGV[2] + #ARGV[3] + a.object_bytes + redis.call('HSTRLEN', job(a.id), 'record')
+local kept = tonumber(redis.call('HGET', key('sizes'), a.id) or 0)
+if #ARGV[3] <= kept then exceed_memory() end
 local before = resize(a.id, 0)
 local fits, dropped = make_room(size)
 if not fits and not a.failed then
@@ -165,6 +178,7 @@ return {'stored', dropped}
 """
 
 CLAIM_DELIVERY = """
+exceed_memory()
 while true do
   local id = redis.call('ZRANGEBYSCORE', key('deliveries'), '-inf', now, 'LIMIT', 0, 1)[1]
   if not id then return false end
@@ -179,6 +193,7 @@ end
 """
 
 WRITE_DELIVERY = """
+exceed_memory()
 if redis.call('HGET', job(a.id), 'delivery_token') ~= a.token then return 0 end
 redis.call('HSET', job(a.id), 'delivery', a.delivery)
 redis.call('HDEL', job(a.id), 'delivery_token')
@@ -188,15 +203,19 @@ return 1
 """
 
 SWEEP = """
+local room = redis.pcall('INCRBY', key('bytes'), 0)
+exceed_memory()
 local _, dropped = make_room(0)
 local failed = redis.call('SCARD', key('failed'))
 return {
   redis.call('ZCARD', key('waiting')), redis.call('ZCARD', key('running')),
   redis.call('ZCARD', key('ended')) - failed, failed, bytes(), dropped,
   redis.call('ZRANGEBYSCORE', key('objects'), '-inf', now, 'LIMIT', 0, 100),
+  type(room) == 'number' and 1 or 0,
 }
 """
 
 FORGET_OBJECT = """
+exceed_memory()
 return redis.call('ZREM', key('objects'), a.object)
 """

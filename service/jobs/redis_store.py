@@ -18,7 +18,7 @@ from redis import exceptions
 from service.jobs import redis_scripts as scripts
 from service.jobs.job import Job, JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome, JobProgress, JobRecord
-from service.jobs.redis_connections import redis_connections
+from service.jobs.redis_connections import ANSWER_SECONDS, redis_connections
 from service.jobs.refusals import jobs_unavailable, result_too_large, too_many_bytes, too_many_jobs, too_many_of_owner
 from service.jobs.result_objects import ResultObjects
 from service.jobs.store import MAX_KEPT, ClaimLost, DeliveryClaim, JobCounts, RunClaim
@@ -32,6 +32,8 @@ PREFIX = "pastiche:{jobs}:"
 RETRY_SECONDS = 5
 """After how long clients may try again while Redis is away."""
 
+NO_MEMORY = "Redis has no memory left"
+
 CLUSTER = "Redis is a cluster, which is not spoken here; name a lone Redis, or Sentinels"
 
 REASONS: Sequence[tuple[type[Exception], str]] = (
@@ -41,8 +43,9 @@ REASONS: Sequence[tuple[type[Exception], str]] = (
     (exceptions.ReadOnlyError, "Redis is a replica that cannot be written"),
     (exceptions.MovedError, CLUSTER),
     (exceptions.ClusterError, CLUSTER),
-    (exceptions.OutOfMemoryError, "Redis has no memory left"),
+    (exceptions.OutOfMemoryError, NO_MEMORY),
     (exceptions.TimeoutError, "Redis does not answer in time"),
+    (TimeoutError, "Redis does not answer in time"),
     (exceptions.ConnectionError, "Redis cannot be reached"),
     (OSError, "Redis cannot be reached"),
 )
@@ -66,12 +69,14 @@ class RedisJobStore:
         self._redis = self._connections.redis
         self._prelude = scripts.PRELUDE.replace("CLOCK", clock)
         self._objects = ResultObjects(settings.job_results_url) if settings.job_results_url else None
+        self._turns = asyncio.Semaphore(self._connections.most)
         self._trouble: str | None = None
+        self._is_full = False
         self._counts = JobCounts(dict.fromkeys(JobState, 0))
 
     @property
     def trouble(self) -> str | None:
-        """Why Redis did not do what it was last asked for; None where it did."""
+        """Why Redis did not change what it was last asked to, or would create no job; None where it did, and would."""
         return self._trouble
 
     @property
@@ -199,7 +204,9 @@ class RedisJobStore:
 
     async def sweep(self) -> None:
         """See JobStore. Objects that cannot be deleted are tried again with the next sweep."""
-        *counts, size, dropped, objects = await self._run(scripts.SWEEP, self._limits())
+        *counts, size, dropped, objects, has_room = await self._run(scripts.SWEEP, self._limits())
+        self._is_full = not has_room
+        self._tell(None)
         self._counts = JobCounts(dict(zip(JobState, counts, strict=True)), size)
         self._count_dropped(dropped)
         if self._objects is not None:
@@ -243,22 +250,34 @@ class RedisJobStore:
         """What a script returns. Raises JobsUnavailable."""
         registered = self._redis.register_script(self._prelude + script)
         async with self._available():
-            return await registered(keys=[PREFIX], args=[json.dumps(arguments), *contents])
+            answer = await registered(keys=[PREFIX], args=[json.dumps(arguments), *contents])
+        self._tell(None)
+        return answer
 
     @asynccontextmanager
     async def _available(self) -> AsyncIterator[None]:
-        """Raise JobsUnavailable where Redis fails in the block."""
+        """Wait for a connection. Raise JobsUnavailable where there is none in time, or Redis fails in the block."""
         try:
-            yield
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._turns.acquire()
+            try:
+                yield
+            finally:
+                self._turns.release()
         except (exceptions.RedisError, OSError) as error:
+            self._tell(error)
             reason = _reason(error)
-            if self._trouble != reason:
-                logger.warning("no jobs: %s: %s", reason, error)
-            self._trouble = reason
             raise jobs_unavailable(f"the store of the jobs is not available: {reason}", RETRY_SECONDS) from error
-        if self._trouble is not None:
+
+    def _tell(self, error: Exception | None) -> None:
+        """Log whether jobs can be changed, where that is new: not, because of the error, or while Redis is full."""
+        reason = _reason(error) if error is not None else None
+        self._is_full = self._is_full or reason == NO_MEMORY
+        before, self._trouble = self._trouble, reason or (NO_MEMORY if self._is_full else None)
+        if self._trouble is not None and self._trouble != before:
+            logger.warning("no jobs: %s", self._trouble if error is None else f"{self._trouble}: {error}")
+        elif self._trouble is None and before is not None:
             logger.warning("jobs are available again")
-            self._trouble = None
 
     def _limits(self) -> dict[str, Any]:
         settings = self._settings

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,12 +15,13 @@ import redis
 from redis.asyncio import Redis
 
 from benchmarks.servers import free_port
-from service.errors import JobsUnavailable
+from service.errors import JobsUnavailable, ServiceError
 from service.jobs.job import JobState
-from service.jobs.record import Delivery, DeliveryState, JobProgress
+from service.jobs.record import Delivery, DeliveryState, JobOutcome, JobProgress
 from service.jobs.redis_store import PREFIX, RedisJobStore
 from service.jobs.result_objects import ResultObjects
 from service.jobs.store import ClaimLost, RunClaim
+from service.pipeline.requests import InputFiles
 from service.telemetry.metrics import Metrics
 from tests.buckets import s3_server, truncated, unavailable
 from tests.service.jobs.redis_server import MISSING, RedisServer, redis_server
@@ -288,6 +290,90 @@ def test_redis_that_is_away_is_told_and_comes_back_with_its_jobs(bench: Bench) -
         assert await one.finish(claim, SUCCESS, b"painted") == SUCCESS
         assert await other.result("one") == b"painted"
         assert one.trouble is None
+
+    run(bench, scenario)
+
+
+@contextmanager
+def full(server: RedisServer) -> Iterator[None]:
+    """Redis has no memory left for the length of the block."""
+    server.client.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        server.client.config_set("maxmemory", 0)
+
+
+def test_full_redis_ends_renews_gives_back_and_deletes_jobs(bench: Bench, server: RedisServer) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        for name in ("one", "two", "waiting"):
+            await one.create(owned(name, owner="a", callback="https://example.com/"), InputFiles(IMAGE))
+        first, second = await claimed(one), await claimed(other)
+        with full(server):
+            with pytest.raises(JobsUnavailable, match="Redis has no memory left"):
+                await one.create(owned("four"), FILES)
+            await one.renew(first, JobProgress())
+            await one.release(first)
+            first = await claimed(one)
+            await one.finish(first, SUCCESS, b"painted")
+            with pytest.raises(JobsUnavailable, match="Redis has no memory left"):
+                await other.finish(second, SUCCESS, 2 * IMAGE)
+            await other.finish(second, JobOutcome.failed(ServiceError("it failed")))
+            assert await one.remove("waiting") is not None
+            delivery = await one.claim_delivery()
+            assert delivery is not None
+            await one.write_delivery(delivery, Delivery(state=DeliveryState.DELIVERED))
+            assert await one.result("one") == b"painted"
+        bench.pass_seconds(101)
+        with full(server):
+            await one.sweep()
+        assert sum(one.counts.jobs.values()) == 0
+
+    run(bench, scenario, job_seconds=100.0)
+
+
+def test_full_redis_frees_results_outside_of_it(bench: Bench, server: RedisServer) -> None:
+    shared = bench.root / "shared"
+
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one"), FILES)
+        claim = await claimed(one)
+        with full(server):
+            await one.finish(claim, SUCCESS, IMAGE)
+            assert await other.result("one") == IMAGE
+            await other.remove("one")
+            await other.sweep()
+        assert list(shared.iterdir()) == []
+
+    run(bench, scenario, job_results_url=f"file://{shared}")
+
+
+def test_full_redis_is_told_until_it_has_room(
+    bench: Bench, server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        with full(server):
+            with pytest.raises(JobsUnavailable):
+                await one.create(owned("one"), FILES)
+            for store in (one, other):
+                await store.find("one")
+                await store.claim_run()
+                await store.sweep()
+                assert store.trouble == "Redis has no memory left"
+        await one.sweep()
+        assert one.trouble is None
+
+    run(bench, scenario)
+    told = [line.message.split(":")[0] for line in caplog.records if line.name == "service.jobs.redis_store"]
+    assert told == ["no jobs", "no jobs", "jobs are available again"]
+
+
+def test_more_calls_than_connections_wait_for_each_other(bench: Bench) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one"), FILES)
+        found = await asyncio.gather(*(other.find("one") for _ in range(300)))
+        assert {job.record.id for job in found if job is not None} == {"one"}
+        assert other.trouble is None
 
     run(bench, scenario)
 
