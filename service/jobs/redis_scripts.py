@@ -17,6 +17,7 @@ objects      sorted set: names of results outside of Redis by when they are dele
 Times are seconds since 1970 of the server's clock, so that the clocks of replicas do not matter. Arguments are a JSON
 object, and after it contents as bytes.
 
+A script may be run twice, where the connection was lost before its answer had come: then it has the same arguments.
 Where Redis has no memory left, jobs are neither created nor given a result that is larger than their input; all else
 goes on, since it frees memory or takes next to none.
 """
@@ -81,7 +82,9 @@ local function holds(token) return redis.call('HGET', job(a.id), 'token') == tok
 """
 
 CREATE = """
-if redis.call('EXISTS', job(a.id)) == 1 then return {'known', 0, 0} end
+local found = redis.call('HGET', job(a.id), 'record')
+if found == ARGV[2] then return {'created', 0, 0} end
+if found then return {'known', 0, 0} end
 local own = tonumber(redis.call('HGET', key('unfinished'), a.owner) or 0)
 if a.most_of_owner and own >= a.most_of_owner then return {'owner', own, 0} end
 if count_unfinished() >= a.most_jobs then return {'jobs', count_unfinished(), 0} end
@@ -126,7 +129,8 @@ return redis.call('HMGET', job(a.id), 'image', 'mask')
 
 RENEW = """
 exceed_memory()
-if not holds(a.token) or redis.call('HGET', job(a.id), 'state') ~= 'running' then return 0 end
+if not holds(a.token) then return 0 end
+if redis.call('HGET', job(a.id), 'state') ~= 'running' then return 1 end
 redis.call('ZADD', key('running'), now + a.lease_seconds, a.id)
 redis.call('HSET', job(a.id), 'progress', a.progress)
 return 1
@@ -194,7 +198,8 @@ end
 
 WRITE_DELIVERY = """
 exceed_memory()
-if redis.call('HGET', job(a.id), 'delivery_token') ~= a.token then return 0 end
+local found = redis.call('HMGET', job(a.id), 'delivery_token', 'delivery')
+if found[1] ~= a.token then return found[2] == a.delivery and 1 or 0 end
 redis.call('HSET', job(a.id), 'delivery', a.delivery)
 redis.call('HDEL', job(a.id), 'delivery_token')
 if a.wait then redis.call('ZADD', key('deliveries'), now + a.wait, a.id)

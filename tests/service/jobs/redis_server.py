@@ -1,9 +1,10 @@
 """A real redis-server for tests, on a Unix socket."""
 
+import asyncio
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,10 @@ class RedisServer:
         self._command += ["--save", "", "--appendonly", "yes", "--appendfsync", "always", "--loglevel", "warning"]
         self._process: subprocess.Popen[bytes] | None = None
         self.client = Redis(unix_socket_path=str(self._socket))
+
+    @property
+    def socket(self) -> Path:
+        return self._socket
 
     def url(self, database: int = 0) -> str:
         return f"unix://{self._socket}?db={database}"
@@ -57,3 +62,44 @@ def redis_server(folder: Path) -> Iterator[RedisServer]:
     finally:
         server.client.close()
         server.stop()
+
+
+class Losing:
+    """A way to a server, on which so many answers of scripts are lost, with their connections."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self._connections: set[asyncio.Task[None]] = set()
+        self.lost = 0
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        answers, commands = await asyncio.open_unix_connection(self._server.socket)
+        forwarding = asyncio.create_task(self._forward(reader, commands))
+        while (answer := await answers.read(2**20)) and not (self.lost and not answer.startswith(b"-")):
+            writer.write(answer)
+        self.lost -= bool(answer)
+        for each in (writer, commands):
+            each.close()
+            await each.wait_closed()
+        await forwarding
+
+    async def closed(self) -> None:
+        """Wait for the end of all connections."""
+        await asyncio.gather(*self._connections)
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(2**20):
+            writer.write(data)
+        writer.close()
+
+
+@asynccontextmanager
+async def losing(server: RedisServer) -> AsyncIterator[tuple[Losing, str]]:
+    """Such a way for the length of the block, and its URL."""
+    way = Losing(server)
+    async with await asyncio.start_server(way.accept, "127.0.0.1", 0) as listener:
+        yield way, f"redis://127.0.0.1:{listener.sockets[0].getsockname()[1]}/0"
+        await way.closed()

@@ -48,10 +48,11 @@ class Bench:
     def folder_store(self) -> FolderJobStore:
         return FolderJobStore(self._settings(), self.metrics, lambda: self.now)
 
-    def redis_store(self) -> RedisJobStore:
+    def redis_store(self, url: str | None = None) -> RedisJobStore:
+        """`url`: that of the server, unless it is reached on another way."""
         assert self.server is not None
         self.pass_seconds(0)
-        return RedisJobStore(self._settings(jobs_url=self.server.url()), self.metrics, STORED_CLOCK)
+        return RedisJobStore(self._settings(jobs_url=url or self.server.url()), self.metrics, STORED_CLOCK)
 
     def pass_seconds(self, seconds: float) -> None:
         """Set the clock forward."""

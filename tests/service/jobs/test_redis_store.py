@@ -24,7 +24,7 @@ from service.jobs.store import ClaimLost, RunClaim
 from service.pipeline.requests import InputFiles
 from service.telemetry.metrics import Metrics
 from tests.buckets import s3_server, truncated, unavailable
-from tests.service.jobs.redis_server import MISSING, RedisServer, redis_server
+from tests.service.jobs.redis_server import MISSING, RedisServer, losing, redis_server
 from tests.service.jobs.stores import FILES, SUCCESS, Bench, owned
 from tests.service.live import settings, wait_for
 
@@ -374,6 +374,50 @@ def test_more_calls_than_connections_wait_for_each_other(bench: Bench) -> None:
         found = await asyncio.gather(*(other.find("one") for _ in range(300)))
         assert {job.record.id for job in found if job is not None} == {"one"}
         assert other.trouble is None
+
+    run(bench, scenario)
+
+
+def test_answers_that_are_lost_on_the_way_change_nothing(bench: Bench, server: RedisServer) -> None:
+    async def scenario() -> None:
+        async with losing(server) as (way, url):
+            store = bench.redis_store(url)
+
+            async def losing_answer(call: Awaitable[Any]) -> Any:
+                way.lost = 1
+                answer = await call
+                assert way.lost == 0
+                return answer
+
+            for name in ("warm", "one"):  # the scripts are known then
+                record = owned(name, callback="https://example.com/")
+                _, new = await losing_answer(store.create(record, FILES))
+                assert new
+                claim = await claimed(store)
+                assert await losing_answer(store.finish(claim, SUCCESS, b"painted")) == SUCCESS
+                await losing_answer(store.renew(claim, JobProgress()))
+                delivery = await store.claim_delivery()
+                assert delivery is not None
+                await losing_answer(store.write_delivery(delivery, Delivery(state=DeliveryState.DELIVERED)))
+            await store.sweep()
+            assert store.counts.jobs[JobState.SUCCEEDED] == 2
+            await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_claim_on_a_job_that_has_ended_is_not_lost(bench: Bench) -> None:
+    """Its end is stored before its replica knows that, which may renew the claim meanwhile."""
+
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one"), FILES)
+        claim = await claimed(one)
+        await one.finish(claim, SUCCESS, b"painted")
+        await one.renew(claim, JobProgress())
+        ended = await one.find("one")
+        assert ended is not None
+        assert ended.outcome == SUCCESS
+        assert await other.claim_run() is None
 
     run(bench, scenario)
 
