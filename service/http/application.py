@@ -20,6 +20,7 @@ from service.http.middleware.body_reservation import BodyReservation, Upload
 from service.http.middleware.forwarded import Forwarded
 from service.http.middleware.path_normalization import NormalizePath
 from service.http.middleware.security_headers import SecurityHeaders
+from service.http.middleware.unexpected_failures import UnexpectedFailures
 from service.http.middleware.unshared_jobs import UnsharedJobs
 from service.http.problems import render
 from service.http.request_id import request_id
@@ -100,6 +101,7 @@ def build_application(
         lifespan=lifespan,
         redirect_slashes=False,
     )
+    app.add_middleware(UnexpectedFailures, respond=PROBLEMS.handle)
     if not settings.jobs_are_shared:
         app.add_middleware(UnsharedJobs, problems=PROBLEMS)
     app.add_middleware(BodyReservation, new_upload=new_upload)

@@ -76,14 +76,14 @@ class Problems:
         found = (renderer for known, renderer in self.renderers.items() if f"{path}/".startswith(f"{known}/"))
         return next(found, render)
 
+    async def handle(self, request: Request, error: Exception) -> Response:
+        """The response to an exception, the framework's own included."""
+        return self.response(request.scope, translate(request, error))
+
     def install(self, app: FastAPI) -> None:
-        """Handle every failure of `app`, the framework's own included."""
-
-        async def handle(request: Request, error: Exception) -> Response:
-            return self.response(request.scope, translate(request, error))
-
+        """Handle every failure of `app`."""
         for failure in (ServiceError, RequestValidationError, HTTPException, Exception):
-            app.add_exception_handler(failure, handle)
+            app.add_exception_handler(failure, self.handle)
 
 
 def render(error: ServiceError, instance: str, prefix: str = "") -> JSONResponse:

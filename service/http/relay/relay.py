@@ -30,6 +30,7 @@ from service.http.idempotency_key import IDEMPOTENCY_KEY_HEADER, new_key
 from service.http.middleware.access_control import METRICS, needed_right
 from service.http.middleware.body_reservation import BodyReservation, Upload
 from service.http.middleware.path_normalization import normalize_path
+from service.http.middleware.unexpected_failures import UnexpectedFailures
 from service.http.middleware.unshared_jobs import PREFERENCE, concerns_jobs
 from service.http.relay.exchange import HttpAnswer, HttpCall
 from service.http.request_id import request_id
@@ -78,9 +79,12 @@ class Relay:
         """The ASGI application, whose request bodies share a budget as those of a lone service do."""
         budget, pace = BodyBudget(self._settings.max_body_bytes_in_flight, self._metrics), Pace.of(self._settings)
         handlers = {ServiceError: self._refuse, Exception: self._fail}
-        reservation = Middleware(BodyReservation, new_upload=partial(Upload, budget, pace))
+        middleware = [
+            Middleware(BodyReservation, new_upload=partial(Upload, budget, pace)),
+            Middleware(UnexpectedFailures, respond=self._fail),
+        ]
         routes = [Route("/{path:path}", self.answer, methods=list(METHODS))]
-        return Starlette(routes=routes, middleware=[reservation], exception_handlers=handlers)  # type: ignore[arg-type]
+        return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)  # type: ignore[arg-type]
 
     async def answer(self, request: Request) -> Response:
         """The answer to a request."""
@@ -164,7 +168,7 @@ class Relay:
         renderer = PROBLEMS.renderer(self._path(request))
         return renderer(error, request_id(request.headers.get("X-Request-ID", "")), self._settings.root_path)
 
-    async def _fail(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 # the framework logs it
+    async def _fail(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 # the middleware logs it
         unknown = ServiceError("the service failed; its log has the cause under this request's id")
         return await self._refuse(request, unknown)
 
