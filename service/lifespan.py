@@ -78,13 +78,14 @@ class Lifespan:
     async def drain(self) -> None:
         """Turn readiness off, then admission, and let what was admitted finish, as long as the settings allow.
 
-        No further job is begun.
+        No further job is begun, and then nobody waits for one any more.
         """
         self.stopping = True
         self._draining.set()
         self._jobs.drain()
         await asyncio.sleep(self._settings.shutdown_delay_seconds)
         await self._admission.drain(self._settings.drain_seconds)
+        self._jobs.leave()
 
     async def _until_it_may_listen(self) -> None:
         if self._before_listening is None:

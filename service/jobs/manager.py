@@ -46,7 +46,7 @@ class JobManager:
         self._deliveries = deliveries
         self._ended = ended
         self._metrics = metrics
-        self._stopping = False
+        self._leaving = self._stopping = False
         metrics.jobs_bytes.set_function(lambda: store.counts.bytes)
         metrics.job_store_available.set_function(lambda: store.trouble is None)
         for state in JobState:
@@ -75,6 +75,11 @@ class JobManager:
         """Begin no further job."""
         self._runner.close()
 
+    def leave(self) -> None:
+        """Let nobody wait for a job that is not carried out here: it is left to others, or to the next process."""
+        self._leaving = True
+        self._ended.notify()
+
     async def stop(self) -> None:
         """Stop; unfinished jobs, and webhooks that were not delivered, are left to others, or to the next process.
 
@@ -101,7 +106,8 @@ class JobManager:
         while True:
             changed = self._ended.listen()
             job = await self.find(job_id)
-            if job.outcome is not None or self._stopping:
+            is_left = self._leaving and self._runner.progress(job_id) is None
+            if job.outcome is not None or is_left or self._stopping:
                 return job
             await changed.wait(self._store.poll_seconds)
 

@@ -61,16 +61,17 @@ def process(root: Path, *options: str) -> Iterator[Process]:
         reading.join()
 
 
-def stylize(served: Process, content: bytes) -> httpx.Response:
-    return served.client.post("/v1/stylize/wave?format=png&size=native", content=content)
+def stylize(served: Process, content: bytes, prefer: str = "") -> httpx.Response:
+    path = "/v1/stylize/wave?format=png&size=native"
+    return served.client.post(path, content=content, headers={"Prefer": prefer})
 
 
 @contextmanager
-def stopping(root: Path, *options: str) -> Iterator[tuple[Process, Future[httpx.Response]]]:
+def stopping(root: Path, *options: str, prefer: str = "") -> Iterator[tuple[Process, Future[httpx.Response]]]:
     """A service that was told to stop while it paints a large photograph, and the answer to that."""
     publish(root, built=network())
     with process(root, *options) as served, ThreadPoolExecutor(1) as clients:
-        in_flight = clients.submit(stylize, served, LARGE)
+        in_flight = clients.submit(stylize, served, LARGE, prefer)
         wait_for(lambda: served.metric("pastiche_batch_size_count"), lambda count: count == 1)
         served.handle.send_signal(signal.SIGTERM)
         yield served, in_flight
@@ -95,6 +96,16 @@ def test_request_that_outlasts_the_drain_is_told_so(tmp_path: Path) -> None:
     with stopping(tmp_path, "--drain-seconds", "0") as (served, in_flight):
         answer = in_flight.result()
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems/draining")
+        assert served.exit_status() == 0
+
+
+@pytest.mark.parametrize(("seconds", "status"), [("0", 202), ("3600", 200)])
+def test_client_that_waits_for_a_job_learns_where_it_is_where_that_outlasts_the_drain(
+    tmp_path: Path, seconds: str, status: int
+) -> None:
+    with stopping(tmp_path, "--drain-seconds", seconds, prefer="respond-async, wait=60") as (served, in_flight):
+        answer = in_flight.result()
+        assert (answer.status_code, "Location" in answer.headers) == (status, status == 202)
         assert served.exit_status() == 0
 
 

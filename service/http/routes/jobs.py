@@ -186,15 +186,23 @@ class JobRoutes:
             job, _ = await self._put(request, job_id, asked, files, callback)
         except JobConflict as error:
             raise IdempotencyKeyReused("another request had this key; give each request a key of its own") from error
-        with suppress(TimeoutError, UnknownJob, JobsUnavailable):  # it is accepted, whatever becomes of it
-            async with asyncio.timeout(min(headers.wait, self._settings.request_timeout)):
-                job = await while_connected(request.receive, self._job_manager.wait(job.record.id))
+        if headers.wait:
+            job = await self._wait(request, job, min(headers.wait, self._settings.request_timeout))
         if headers.wait and job.outcome is not None:
             response = await self._result_response(request, job, None, as_json=accept.prefers_json)
         else:
             response = self._status_response(request, job, 202)
         response.headers["Preference-Applied"] = "respond-async" if response.status_code == 202 else "wait"
         return response
+
+    async def _wait(self, request: Request, job: Job, seconds: float) -> Job:
+        """An accepted job when it has ended, or as it is after so many seconds, or as it was if that cannot be told."""
+        with suppress(UnknownJob, JobsUnavailable):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    return await while_connected(request.receive, self._job_manager.wait(job.record.id))
+            return await self._job_manager.find(job.record.id)
+        return job
 
     def _add_job_endpoints(self, path: str) -> None:
         add, known = self.router.add_api_route, problem_responses(404, 422, 503)
