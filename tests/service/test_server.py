@@ -109,6 +109,20 @@ def test_client_that_waits_for_a_job_learns_where_it_is_where_that_outlasts_the_
         assert served.exit_status() == 0
 
 
+def test_upload_that_outlasts_the_drain_is_told_so(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with process(tmp_path, "--drain-seconds", "0") as served:
+        url = served.client.base_url
+        with socket.create_connection((url.host, url.port or 0)) as client:
+            client.sendall(b"POST /v1/stylize/wave HTTP/1.1\r\nHost: here\r\nContent-Length: 99\r\n\r\nbegin")
+            wait_for(lambda: served.metric("pastiche_body_bytes"), lambda held: held == 99)
+            served.handle.send_signal(signal.SIGTERM)
+            answer = client.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b'"/problems/draining"' in answer
+        assert served.exit_status() == 0
+
+
 def test_log_says_where_the_service_is_when_it_is_ready(tmp_path: Path) -> None:
     publish(tmp_path / "models")
     options = ["--stores", str(tmp_path / "models"), "--jobs-folder", str(tmp_path / "jobs"), "--device", "cpu"]

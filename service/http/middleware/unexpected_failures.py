@@ -3,6 +3,7 @@
 The framework would answer outside of them: without a log line of the true status, the headers of CORS, and HEAD.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -10,11 +11,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.errors import Draining
+
 logger = logging.getLogger(__name__)
 
 
 class UnexpectedFailures:
-    """Logs exceptions under the id of their request. One after the beginning of an answer can only break that off."""
+    """Logs exceptions under the id of their request. One after the beginning of an answer can only break that off.
+
+    A task is cancelled by the server alone, when it has waited long enough for the last requests.
+    """
 
     def __init__(self, app: ASGIApp, respond: Callable[[Request, Exception], Awaitable[Response]]) -> None:
         """`respond` makes the answer, which has an X-Request-ID."""
@@ -31,6 +37,11 @@ class UnexpectedFailures:
 
         try:
             await self._app(scope, receive, send_noticed)
+        except asyncio.CancelledError:
+            if not began and scope["type"] == "http":
+                response = await self._respond(Request(scope), Draining())
+                await response(scope, receive, send)
+            raise
         except Exception as error:
             if began or scope["type"] != "http":
                 raise

@@ -81,22 +81,31 @@ def was_admitted_before(request: Request) -> bool:
 
 async def exchange(app: ASGIApp, call: HttpCall) -> HttpAnswer:
     """What an application answers. Whoever cancels the wait has left: so does the application's client."""
-    answer = _Answer()
-    await app(call.scope(), _Request(call.body).receive, answer.send)
+    request, answer = _Request(call.body), _Answer()
+    answering = asyncio.ensure_future(app(call.scope(), request.receive, answer.send))
+    try:
+        await asyncio.wait((answering,))
+    except asyncio.CancelledError:
+        request.left.set()
+        await asyncio.wait((answering,))
+        raise
+    answering.result()
     return HttpAnswer(answer.status, answer.headers, b"".join(answer.pieces))
 
 
 class _Request:
-    """A body that is there at once, from a client that stays."""
+    """A body that is there at once."""
 
     def __init__(self, body: bytes) -> None:
         self._bodies = [body]
+        self.left = asyncio.Event()
+        """Set when the client leaves."""
 
     async def receive(self) -> Message:
         if self._bodies:
             return {"type": "http.request", "body": self._bodies.pop(), "more_body": False}
-        await asyncio.Event().wait()  # until the application has answered, which ends the task that waits here
-        raise AssertionError("nobody sets the event")
+        await self.left.wait()
+        return {"type": "http.disconnect"}
 
 
 class _Answer:

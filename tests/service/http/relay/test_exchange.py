@@ -71,5 +71,32 @@ def test_client_that_waits_never_seems_to_leave() -> None:
     )
 
 
+def test_client_that_waits_no_more_has_left() -> None:
+    told: list[str] = []
+
+    async def watch(_scope: Scope, receive: Receive, _send: Send) -> None:
+        told.extend([(await receive())["type"] for _ in range(2)])
+        await asyncio.sleep(0)
+        told.append("ended")
+
+    async def leave() -> None:
+        waiting = asyncio.create_task(exchange(watch, HttpCall("GET", "/", b"/")))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(leave())
+    assert told == ["http.request", "http.disconnect", "ended"]
+
+
+def test_failure_of_an_application_is_raised() -> None:
+    async def fail(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        asyncio.run(exchange(fail, HttpCall("GET", "/", b"/")))
+
+
 async def _ignore(receive: Receive) -> None:
     await receive()
