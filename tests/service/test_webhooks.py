@@ -56,11 +56,13 @@ def test_every_way_to_create_a_job_has_callbacks(tmp_path: Path) -> None:
 
 def test_job_that_fails_is_told_with_its_problem(tmp_path: Path) -> None:
     publish(tmp_path)
-    with receiving() as receiver, serving_clients(tmp_path, **OPTIONS) as live:
+    with receiving() as receiver, serving_clients(tmp_path, root_path="/pastiche", **OPTIONS) as live:
         assert put(live, receiver.url, content=file(photo())[:-200]).status_code == 201
         arrived(receiver)
-    (received,) = receiver.received
-    assert (received.json["state"], received.json["problem"]["type"]) == ("failed", "/problems/corrupt-image")
+        (received,) = receiver.received
+        assert received.json == live.client.get("/v1/jobs/mine").json()
+    problem = received.json["problem"]["type"]
+    assert (received.json["state"], problem) == ("failed", "/pastiche/problems/corrupt-image")
 
 
 def test_receiver_that_fails_twice_gets_the_same_message_a_third_time(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class WebhookSender:
         self._keys = settings.webhook_keys
         self._seconds = settings.webhook_timeout
         self._kept_seconds = settings.job_seconds
+        self._prefix = settings.root_path
         self._policy = policy
         self._tls = tls or httpx.create_ssl_context()
 
@@ -48,7 +49,7 @@ class WebhookSender:
     async def send(self, job: Job) -> None:
         """Send the state of a job, as GET gives it, to its callback URL. Raises DeliveryFailed."""
         assert job.record.callback is not None
-        body = JobStatus.of(job, self._kept_seconds).model_dump_json().encode()
+        body = JobStatus.of(job, self._kept_seconds, self._prefix).model_dump_json().encode()
         headers = signed_headers(self._keys, job.record.callback.message_id, int(time.time()), body)
         try:
             async with asyncio.timeout(self._seconds):
