@@ -11,9 +11,10 @@ from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.gathering import gather
 from service.pipeline.resolve import ResolvedRequest
 from service.pipeline.result import FinishedImage
+from service.pipeline.trace import Trace
 
 MAX_IMAGES = 16
-"""Of one call; each is admitted, charged and computed for itself."""
+"""Of one call; each is admitted and computed for itself."""
 
 
 class ImageCalls:
@@ -33,12 +34,10 @@ class ImageCalls:
 
     async def run_all(self, request: Request, images: Sequence[tuple[ResolvedRequest, bytes]]) -> list[FinishedImage]:
         """The same with several images, in their order, side by side. Where one fails, all do."""
-        work = gather(self._run_charged(request, resolved, image) for resolved, image in images)
-        return await while_connected(request.receive, work)
-
-    async def _run_charged(self, request: Request, resolved: ResolvedRequest, image: bytes) -> FinishedImage:
-        async with self._charges.charged(request, resolved, image):
-            return await self._coalescer.run(resolved, image, request.state.trace)
+        trace: Trace = request.state.trace
+        async with self._charges.charged(request, *images):
+            work = gather(self._coalescer.run(resolved, image, trace) for resolved, image in images)
+            return await while_connected(request.receive, work)
 
 
 def check_count(images: int, what: str, most: int = MAX_IMAGES) -> None:

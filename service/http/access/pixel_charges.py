@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import Request
 
 from service.http.access.principal import Principal
+from service.pipeline.gathering import gather
 from service.pipeline.pipeline import ImagePipeline
 from service.pipeline.resolve import ResolvedRequest
 from service.telemetry.metrics import Metrics
@@ -27,13 +28,16 @@ class PixelCharges:
         principal.quota.check_pixels()
 
     @asynccontextmanager
-    async def charged(self, request: Request, resolved: ResolvedRequest, image: bytes) -> AsyncIterator[Refund]:
-        """Charge the principal for the block, as `Quota.charge`. Raises QuotaExceeded, and what `measure` raises."""
+    async def charged(self, request: Request, *images: tuple[ResolvedRequest, bytes]) -> AsyncIterator[Refund]:
+        """Charge the principal for the block, as `Quota.charge`: for all images of the request, or for none.
+
+        Raises QuotaExceeded, and what `measure` raises.
+        """
         principal: Principal = request.state.principal
         if not principal.name and not principal.quota.counts_pixels:
             yield lambda: None
             return
-        pixels = await self._pipeline.measure(resolved, image)
+        pixels = sum(await gather(self._pipeline.measure(resolved, image) for resolved, image in images))
         refunded = False
 
         def refund() -> None:

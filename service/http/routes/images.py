@@ -142,7 +142,7 @@ class ImageRoutes:
         if job.preferred:
             return await self._jobs.accept(request, asked, files, accept, job, callback)
         resolved = replace(resolved, mask=files.mask)
-        async with self._charges.charged(request, resolved, files.image):
+        async with self._charges.charged(request, (resolved, files.image)):
             with self._cached_refusals(resolved, request_class, len(files.image)):
                 image = await while_connected(request.receive, self._coalescer.run(resolved, files.image, trace))
         return await image_response(image, trace, as_json=accept.prefers_json)

@@ -239,7 +239,7 @@ class JobRoutes:
     ) -> tuple[Job, bool]:
         """The job of that id of this client, and whether it is new: only then it is charged."""
         resolved = await self._refuse_early(asked, files)
-        async with self._charges.charged(request, resolved, files.image) as refund:
+        async with self._charges.charged(request, (resolved, files.image)) as refund:
             trace, owner = request.state.trace, _principal(request).job_owner
             job, new = await self._job_manager.put(_owned(request, job_id), asked, files, trace, callback, owner)
             if not new:

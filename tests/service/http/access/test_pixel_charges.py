@@ -1,9 +1,11 @@
+import base64
 from pathlib import Path
+from typing import Any
 
 from tests.service.full import STYLE
 from tests.service.http.access.keyed import write_keys
 from tests.service.imaging.images import file, photo
-from tests.service.live import publish, publish_upscaler, serving, serving_clients
+from tests.service.live import held, publish, publish_upscaler, serving, serving_clients
 
 
 def test_output_is_charged_not_the_bytes_of_the_body(tmp_path: Path) -> None:
@@ -46,6 +48,34 @@ def test_what_is_refused_before_admission_costs_nothing(tmp_path: Path) -> None:
         edit = live.client.post("/v1/images/edits", headers=sent["shop"], files={"image": b""}, data={"model": "wave"})
         assert job.status_code == edit.status_code == 429
         assert edit.json()["error"]["code"] == "quota-exceeded"
+
+
+def batch(count: int) -> dict[str, Any]:
+    """A request for an inference of so many images."""
+    files = [base64.b64encode(file(photo(seed))).decode() for seed in range(count)]
+    return {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [count], "data": files}]}
+
+
+def test_images_of_one_call_are_charged_together(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    sent = write_keys(path, shop="megapixels_per_minute = 0.0001", scraper='rights = ["metrics"]')
+    publish(tmp_path / "models")
+    with serving_clients(tmp_path / "models", keys_file=path) as live:
+        live.client.headers.update(sent["scraper"])
+        infer = "/v2/models/wave/infer"
+        assert live.client.post(infer, headers=sent["shop"], json=batch(3)).status_code == 200
+        assert live.metric("pastiche_key_pixels_total", key="shop") == 3 * photo().shape[0] * photo().shape[1]
+        assert live.client.post(infer, headers=sent["shop"], json=batch(1)).status_code == 429
+
+
+def test_images_beside_one_that_is_refused_cost_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    sent = write_keys(path, shop="megapixels_per_minute = 0.1")
+    publish(tmp_path / "models")
+    with serving_clients(tmp_path / "models", keys_file=path, max_queue_requests=2) as live, held(live):
+        refused = live.client.post("/v2/models/wave/infer", headers=sent["shop"], json=batch(3))
+        assert refused.status_code == 503
+        assert '"pixels";r=100000;' in refused.headers["RateLimit"]
 
 
 def test_job_whose_id_or_key_is_that_of_another_costs_nothing(tmp_path: Path) -> None:
