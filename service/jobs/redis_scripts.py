@@ -116,7 +116,7 @@ while true do
   if record then
     redis.call('ZADD', key('running'), now + a.lease_seconds, id)
     redis.call('HSET', job(id), 'state', 'running', 'token', a.token, 'progress', a.progress)
-    return {record, redis.call('HINCRBY', job(id), 'attempts', 1) - 1, taken_over}
+    return {id, record, redis.call('HINCRBY', job(id), 'attempts', 1) - 1, taken_over}
   end
   redis.call('ZREM', key('running'), id)
 end
@@ -144,6 +144,12 @@ redis.call('ZADD', key('waiting'), redis.call('HGET', job(a.id), 'order'), a.id)
 redis.call('HSET', job(a.id), 'state', 'waiting')
 redis.call('HDEL', job(a.id), 'token', 'progress')
 redis.call('HINCRBY', job(a.id), 'attempts', -1)
+return 1
+"""
+
+PASS_ON = """
+exceed_memory()
+if holds(a.token) then redis.call('HINCRBY', job(a.id), 'attempts', -1) end
 return 1
 """
 

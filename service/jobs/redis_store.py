@@ -9,12 +9,14 @@ import json
 import logging
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from pydantic import ValidationError
 from redis import exceptions
 
+from service.errors import JobsUnavailable
 from service.jobs import redis_scripts as scripts
 from service.jobs.job import Job, JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome, JobProgress, JobRecord
@@ -31,6 +33,8 @@ PREFIX = "pastiche:{jobs}:"
 
 RETRY_SECONDS = 5
 """After how long clients may try again while Redis is away."""
+
+OTHER_VERSION = "is of another version of the service, and is left to the replicas of that"
 
 NO_MEMORY = "Redis has no memory left"
 
@@ -140,8 +144,12 @@ class RedisJobStore:
         found = await self._run(scripts.CLAIM_RUN, arguments)
         if found is None:
             return None
-        record, attempts, taken_over = found
-        return RunClaim(JobRecord.model_validate_json(record), token, attempts, bool(taken_over))
+        job_id, record, attempts, taken_over = found
+        try:
+            return RunClaim(JobRecord.model_validate_json(record), token, attempts, bool(taken_over))
+        except ValidationError:
+            await self._pass_on(job_id.decode(), token)
+            return None
 
     async def files(self, claim: RunClaim) -> InputFiles:
         """See JobStore."""
@@ -186,8 +194,10 @@ class RedisJobStore:
         if found is None:
             return None
         record, outcome, delivery = found
-        job = Job(JobRecord.model_validate_json(record), JobOutcome.model_validate_json(outcome))
-        return DeliveryClaim(job, Delivery.model_validate_json(delivery) if delivery else Delivery(), token)
+        with suppress(JobsUnavailable):  # of another version, whose replicas may claim it when this claim expires
+            if (job := _job(record, outcome, None)) is not None:
+                return DeliveryClaim(job, Delivery.model_validate_json(delivery) if delivery else Delivery(), token)
+        return None
 
     def seconds_to_delivery(self) -> float | None:
         """See JobStore. Any replica may have ended a job."""
@@ -212,6 +222,11 @@ class RedisJobStore:
         if self._objects is not None:
             for name in objects:
                 await self._delete(name.decode(), self._objects)
+
+    async def _pass_on(self, job_id: str, token: str) -> None:
+        """Leave a job of another version to its replicas, when this claim expires; it is no attempt."""
+        logger.warning("job %s %s", job_id, OTHER_VERSION)
+        await self._run(scripts.PASS_ON, {"id": job_id, "token": token})
 
     async def _write(self, claim: RunClaim, content: bytes, objects: ResultObjects) -> None:
         """Write an object of the claim's name, which is deleted in an hour unless its job ends with it."""
@@ -305,10 +320,14 @@ def _json(model: JobRecord | JobOutcome) -> bytes:
 
 
 def _job(record: bytes | None, outcome: bytes | None, progress: bytes | None) -> Job | None:
+    """Raises JobsUnavailable for a job of another version of the service."""
     if record is None:
         return None
-    return Job(
-        JobRecord.model_validate_json(record),
-        JobOutcome.model_validate_json(outcome) if outcome else None,
-        JobProgress.model_validate_json(progress) if progress else JobProgress(),
-    )
+    try:
+        return Job(
+            JobRecord.model_validate_json(record),
+            JobOutcome.model_validate_json(outcome) if outcome else None,
+            JobProgress.model_validate_json(progress) if progress else JobProgress(),
+        )
+    except ValidationError as error:
+        raise JobsUnavailable(f"the job {OTHER_VERSION}", retry_after=RETRY_SECONDS) from error

@@ -422,6 +422,34 @@ def test_claim_on_a_job_that_has_ended_is_not_lost(bench: Bench) -> None:
     run(bench, scenario)
 
 
+def test_job_of_another_version_is_left_to_its_replicas(bench: Bench, server: RedisServer) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("newer", callback="https://example.com/"), FILES)
+        await one.create(owned("two"), FILES)
+        name = f"{PREFIX}job:newer"
+        record = server.client.hget(name, "record")
+        assert record is not None
+        server.client.hset(name, "record", record.replace(b'"strength":', b'"unknown": 1, "strength":'))
+        with pytest.raises(JobsUnavailable, match="another version"):
+            await one.find("newer")
+        assert await one.claim_run() is None
+        two = await claimed(one)
+        assert two.record.id == "two"
+        await one.finish(two, SUCCESS, b"painted")
+        for _ in range(3):
+            bench.pass_seconds(16)
+            assert await one.claim_run() is None
+        bench.pass_seconds(16)
+        server.client.hset(name, "record", record)
+        claim = await claimed(other)
+        assert (claim.record.id, claim.attempts) == ("newer", 0)
+        await other.finish(claim, SUCCESS, b"painted")
+        server.client.hset(name, "record", record.replace(b'"strength":', b'"unknown": 1, "strength":'))
+        assert await one.claim_delivery() is None
+
+    run(bench, scenario)
+
+
 def test_password_that_is_refused_is_told(bench: Bench, tmp_path: Path) -> None:
     assert bench.server is not None
     url = bench.server.url().replace("unix://", "unix://nobody:secret@")
