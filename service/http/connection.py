@@ -250,7 +250,7 @@ class Connection(HttpToolsProtocol):
         self._expires = math.inf
         if self._in_head and self._refusal is None:
             seconds = self._limits.header_seconds
-            self.refuse(HeadTimeout(f"a request line and a header must arrive within {seconds:g} s"))
+            self.refuse(HeadTimeout(f"a request line and a header must arrive within {seconds:.12g} s"))
             return
         if not self._requests or self._in_body:
             self._metrics.connections_closed.labels("silent").inc()

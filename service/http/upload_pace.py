@@ -45,7 +45,7 @@ class Pace:
                 async with asyncio.timeout_at(min(due, until)):
                     message = await receive()
             except TimeoutError as error:
-                late = BodyTimeout(f"the body must arrive within {seconds:g} s")
+                late = BodyTimeout(f"the body must arrive within {seconds:.12g} s")
                 raise (late if clock() >= until else self._too_slow()) from error
             if message["type"] == "http.disconnect":
                 raise ClientGone("the client left while it sent the body")

@@ -97,7 +97,7 @@ class JobManager:
         job = await self._store.find(job_id)
         if job is None:
             kept = self._settings.job_seconds
-            raise UnknownJob(f"there is no job {public_id(job_id)!r}; finished ones are kept for {kept:g} s at most")
+            raise UnknownJob(f"there is no job {public_id(job_id)!r}; finished ones are kept for {kept:.12g} s at most")
         progress = self._runner.progress(job_id)
         return replace(job, progress=progress) if progress is not None else job
 

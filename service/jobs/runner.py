@@ -219,7 +219,7 @@ class JobRunner:
         try:
             return await _unless_refused(run, seconds)
         except DeadlineExceeded as failure:
-            detail = f"the job was not done in {seconds:g} s; send a smaller image, or a larger X-Request-Timeout"
+            detail = f"the job was not done in {seconds:.12g} s; send a smaller image, or a larger X-Request-Timeout"
             raise failure.copy(detail) from failure
 
     async def _files(self, claim: RunClaim) -> InputFiles:

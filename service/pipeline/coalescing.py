@@ -143,7 +143,7 @@ async def _until(call: _Call) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         seconds = call.request.timeout.longest
-        detail = f"the answer was not ready in {seconds:g} s; send a larger X-Request-Timeout"
+        detail = f"the answer was not ready in {seconds:.12g} s; send a larger X-Request-Timeout"
         raise DeadlineExceeded(detail) from error
 
 

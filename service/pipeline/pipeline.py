@@ -222,5 +222,5 @@ async def _time_until(deadline: float, seconds: float) -> AsyncIterator[None]:
         async with asyncio.timeout(deadline - monotonic()):
             yield
     except TimeoutError as error:
-        detail = f"the answer was not ready in {seconds:g} s; send a smaller image, or a larger X-Request-Timeout"
+        detail = f"the answer was not ready in {seconds:.12g} s; send a smaller image, or a larger X-Request-Timeout"
         raise DeadlineExceeded(detail) from error

@@ -89,7 +89,7 @@ def resolve(
     """
     most = settings.max_request_timeout
     if request.timeout is not None and request.timeout > most:
-        raise InvalidRequest(f"X-Request-Timeout is {request.timeout:g}; at most {most:g} seconds are accepted")
+        raise InvalidRequest(f"X-Request-Timeout is {request.timeout:.12g}; at most {most:.12g} seconds are accepted")
     default = settings.request_timeout if default_timeout is None else default_timeout
     grace = max(0.0, most - default) if default_timeout is None else 0.0
     timeout = Timeout(

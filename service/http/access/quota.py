@@ -111,7 +111,7 @@ class Quota:
 
     def _check(self, name: str, bucket: TokenBucket) -> None:
         if wait := bucket.wait():
-            unit = f"{bucket.capacity / MEGA:g} megapixels" if name == PIXELS else f"{bucket.capacity:g} requests"
+            unit = f"{bucket.capacity / MEGA:.12g} megapixels" if name == PIXELS else f"{bucket.capacity:.12g} requests"
             raise _exceeded(name, f"this client may ask for {unit} per minute, and has used them up", wait)
 
 

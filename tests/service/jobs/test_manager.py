@@ -108,10 +108,10 @@ def test_removed_job_is_unknown(tmp_path: Path) -> None:
         await put(queue)
         await queue.remove("one")
         for missing in ("one", "never"):
-            with pytest.raises(UnknownJob):
+            with pytest.raises(UnknownJob, match="kept for 2592000 s at most"):
                 await queue.find(missing)
 
-    with_queue(tmp_path / "store", scenario)
+    with_queue(tmp_path / "store", scenario, job_seconds=2592000.0)
 
 
 def test_job_is_stopped_though_the_client_that_removes_it_leaves(

@@ -122,3 +122,11 @@ def test_what_is_not_done_costs_nothing(failure: ServiceError) -> None:
     with pytest.raises(type(failure)), quota.charge(1_500_000):
         raise failure
     quota.check_pixels()
+
+
+def test_large_limit_is_told_in_full() -> None:
+    quota = Quota(LimitPolicy(megapixels_per_minute=1234567.5))
+    with quota.charge(2 * 10**12):
+        pass
+    with pytest.raises(QuotaExceeded, match=r"1234567\.5 megapixels per minute"):
+        quota.check_pixels()
