@@ -155,7 +155,7 @@ return 1
 
 RESERVE = """
 exceed_memory()
-redis.call('ZADD', key('objects'), now + a.unclaimed_seconds, a.object)
+redis.call('ZADD', key('objects'), 'GT', now + a.unclaimed_seconds, a.object)
 return 1
 """
 

@@ -406,6 +406,25 @@ def test_answers_that_are_lost_on_the_way_change_nothing(bench: Bench, server: R
     asyncio.run(scenario())
 
 
+def test_object_is_kept_as_long_as_its_job_though_its_end_is_stored_twice(bench: Bench) -> None:
+    """As where Redis has stored it, and its answer comes too late."""
+
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one"), FILES)
+        claim = await claimed(one)
+        for _ in range(2):
+            await one.finish(claim, SUCCESS, IMAGE)
+        bench.pass_seconds(7000)
+        await other.sweep()
+        assert await other.result("one") == IMAGE
+        bench.pass_seconds(201)
+        await other.sweep()
+        with pytest.raises(FileNotFoundError):
+            await other.result("one")
+
+    run(bench, scenario, job_results_url=f"file://{bench.root}/shared", job_seconds=7200.0)
+
+
 def test_claim_on_a_job_that_has_ended_is_not_lost(bench: Bench) -> None:
     """Its end is stored before its replica knows that, which may renew the claim meanwhile."""
 
