@@ -99,7 +99,7 @@ class Relay:
 
     async def relay(self, request: Request, path: str) -> Response:
         """The answer of a replica; `path` is that of `_path`."""
-        if not self._jobs_are_shared and concerns_jobs(path):
+        if not self._jobs_are_shared and concerns_jobs(path, request.scope["headers"]):
             raise JobsNotShared
         body = await read_undecoded(request, self._settings.max_body_bytes, self._settings.request_timeout)
         # jobs of one replica are unknown to the others: the preference is not applied (RFC 7240, section 2)

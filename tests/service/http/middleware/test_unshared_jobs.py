@@ -14,9 +14,21 @@ BUILD = partial(UnsharedJobs, problems=Problems())
 HEADERS: Fields = [(b"accept", b"image/png"), (b"prefer", b"respond-async")]
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/mine", "/v1/jobs/mine/result"])
-def test_jobs_are_refused(path: str) -> None:
-    scope, sent = call(BUILD, path, HEADERS, state={"trace": Trace("mine")})
+CALLBACK: Fields = [*HEADERS, (b"x-callback-url", b"https://example.com/")]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/v1/jobs", HEADERS),
+        ("/v1/jobs/mine", HEADERS),
+        ("/v1/jobs/mine/result", HEADERS),
+        ("/v1/stylize/wave", CALLBACK),
+        ("/v1/images/edits", CALLBACK),
+    ],
+)
+def test_jobs_are_refused(path: str, headers: Fields) -> None:
+    scope, sent = call(BUILD, path, headers, state={"trace": Trace("mine")})
     assert not scope
     assert sent[0]["status"] == 501
     assert json.loads(sent[1]["body"])["type"] == "/problems/jobs-not-shared"

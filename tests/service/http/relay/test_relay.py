@@ -251,6 +251,12 @@ def test_jobs_that_are_not_shared_are_refused(path: str) -> None:
     assert ask(Answering(), "GET", f"/other{path}", root_path="/pastiche").status_code == 200
 
 
+@pytest.mark.parametrize(("shared", "status"), [(False, 501), (True, 200)])
+def test_callback_needs_jobs_that_are_shared(shared: bool, status: int) -> None:
+    headers = {"Prefer": "respond-async", "X-Callback-URL": "https://example.com/"}
+    assert ask(Answering(), "POST", "/v1/stylize/wave", headers=headers, shared=shared).status_code == status
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_job_is_preferred_only_where_jobs_are_shared(shared: bool) -> None:
     replicas = Answering()
