@@ -305,7 +305,7 @@ class Settings(BaseSettings):
         gt=0,
         description="seconds from a job's start to its result, retries included, where X-Request-Timeout is not given",
     )
-    job_seconds: float = Field(86400.0, gt=0, description="seconds for which the result of a job is kept")
+    job_seconds: float = Field(86400.0, gt=0, le=1e10, description="seconds for which the result of a job is kept")
     job_bytes: int = Field(
         4 * 2**30, ge=1, description="bytes of all jobs that are kept; the oldest results make room for new ones"
     )
@@ -346,10 +346,10 @@ class Settings(BaseSettings):
         True, description="where there is a keys_file, refuse clients without a key; false: they may use the service"
     )
     address_megapixels_per_minute: float | None = Field(
-        None, gt=0, description="output of a client without a key, by its address"
+        None, gt=0, allow_inf_nan=False, description="output of a client without a key, by its address"
     )
     address_requests_per_minute: float | None = Field(
-        None, ge=1, description="requests of a client without a key, by its address"
+        None, ge=1, allow_inf_nan=False, description="requests of a client without a key, by its address"
     )
     address_requests_in_flight: int | None = Field(
         None, ge=1, description="requests of a client without a key at the same time, by its address"

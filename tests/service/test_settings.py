@@ -126,6 +126,10 @@ def test_settings_are_frozen() -> None:
         ("REQUEST_TIMEOUT", "0"),
         ("STORE_POLL_SECONDS", "0"),
         ("DRAIN_SECONDS", "-1"),
+        ("JOB_SECONDS", "inf"),
+        ("JOB_SECONDS", "1e12"),
+        ("ADDRESS_REQUESTS_PER_MINUTE", "inf"),
+        ("ADDRESS_MEGAPIXELS_PER_MINUTE", "inf"),
         ("LOG_FORMAT", "xml"),
     ],
 )
