@@ -59,6 +59,8 @@ class JobTable:
         self._unfinished: Counter[str] = Counter()
         """Jobs of each owner that has such."""
         self._bytes = 0
+        self._ended_bytes = 0
+        """Those of jobs that have ended."""
 
     def find(self, job_id: str) -> KeptJob | None:
         """The job of that id; None where there is none."""
@@ -126,12 +128,16 @@ class JobTable:
             raise too_many_jobs(unfinished, self._most_jobs)
 
     def to_remove(self, wanted: int, expired: datetime) -> str | None:
-        """The next job that must go, so that `wanted` bytes fit: what ended before `expired`, then the oldest."""
+        """The next job that must go, so that `wanted` bytes fit: what ended before `expired`, then the oldest.
+
+        None goes for bytes that would not fit without all that have ended.
+        """
         if not self._ended:
             return None
         finished, oldest = self._ended[0]
-        full = len(self._jobs) > MAX_KEPT or not self.has_room(wanted)
-        return oldest if finished <= expired or full else None
+        too_many = len(self._jobs) > MAX_KEPT
+        makes_room = self._bytes - self._ended_bytes + wanted <= self._most_bytes < self._bytes + wanted
+        return oldest if finished <= expired or too_many or makes_room else None
 
     def has_room(self, wanted: int) -> bool:
         """Whether that many bytes fit."""
@@ -161,7 +167,9 @@ class JobTable:
     def _sum_up(self, kept: KeptJob, sign: int) -> None:
         self._bytes += sign * kept.bytes
         self._states[kept.job.state] += sign
-        if kept.job.outcome is None:
+        if kept.job.outcome is not None:
+            self._ended_bytes += sign * kept.bytes
+        else:
             owner = kept.job.record.owner
             self._unfinished[owner] += sign
             if not self._unfinished[owner]:

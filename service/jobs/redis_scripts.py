@@ -64,13 +64,23 @@ end
 
 local function count_unfinished() return redis.call('ZCARD', key('waiting')) + redis.call('ZCARD', key('running')) end
 
--- Deletes expired jobs, then the oldest ended ones, until so many bytes fit.
+-- Whether so many bytes would fit without jobs that have ended.
+local function could_fit(wanted)
+  local missing = bytes() + wanted - a.most_bytes
+  for _, id in ipairs(missing > 0 and redis.call('ZRANGE', key('ended'), 0, -1) or {}) do
+    missing = missing - tonumber(redis.call('HGET', key('sizes'), id) or 0)
+    if missing <= 0 then break end
+  end
+  return missing <= 0
+end
+
+-- Deletes expired jobs, then the oldest ended ones, until so many bytes fit; not those where that is of no use.
 local function make_room(wanted)
-  local dropped = 0
+  local dropped, of_use = 0, could_fit(wanted)
   while true do
     local oldest = redis.call('ZRANGE', key('ended'), 0, 0, 'WITHSCORES')
     if not oldest[1] then break end
-    local full = bytes() + wanted > a.most_bytes
+    local full = (of_use and bytes() + wanted > a.most_bytes)
       or redis.call('ZCARD', key('ended')) + count_unfinished() > a.most_kept
     if tonumber(oldest[2]) > now - a.kept_seconds and not full then break end
     dropped = dropped + remove(oldest[1])

@@ -34,7 +34,7 @@ def too_many_bytes(size: int, most: int) -> TooManyJobs:
 
 
 def result_too_large(size: int, most: int) -> ResultTooLarge:
-    """A result does not fit, though all others that have ended were deleted."""
+    """A result would not fit, were all others that have ended deleted."""
     return ResultTooLarge(f"the result has {size} bytes; at most {most} are kept of all jobs")
 
 

@@ -54,9 +54,8 @@ def test_what_has_expired_goes_first_and_then_the_oldest_while_there_is_no_room(
     assert kept.to_remove(0, NOW - timedelta(hours=5)) == "old"
     assert kept.to_remove(71, NOW - timedelta(hours=6)) == "old"
     kept.remove("old")
-    assert kept.to_remove(91, NOW - timedelta(hours=6)) == "new"
-    kept.remove("new")
-    assert kept.to_remove(91, NOW) is None
+    assert kept.to_remove(90, NOW - timedelta(hours=6)) == "new"
+    assert kept.to_remove(91, NOW - timedelta(hours=6)) is None
     assert not kept.has_room(91)
 
 
@@ -86,7 +85,7 @@ class Changes:
     """What can be done with a table, as far as it makes sense at the moment."""
 
     def __init__(self) -> None:
-        self.table = JobTable(9, 0)
+        self.table = JobTable(9, MOST_BYTES)
         self.taken: list[str] = []
 
     def add(self, name: str, number: int) -> None:
@@ -127,6 +126,7 @@ class Changes:
             self.taken = [each for each in self.taken if each != name]
 
 
+MOST_BYTES = 100
 NAMES = [f"{owner}{number}" for owner in "ab" for number in range(3)]
 Change = Callable[[Changes, str, int], None]
 CHANGES: list[Change] = [
@@ -154,14 +154,16 @@ def test_what_is_kept_up_to_date_is_what_all_jobs_say(steps: list[tuple[Change, 
 
 
 def require_consistent(made: JobTable, running: int) -> None:
-    """Compare what a table says with what it would find if it looked at each job. It has no room for any byte."""
+    """Compare what a table says with what it would find if it looked at each job."""
     kept = [job for name in NAMES if (job := made.find(name)) is not None]
     states = [job.job.state for job in kept]
     expected = {state: states.count(state) for state in JobState}
     expected |= {JobState.RUNNING: running, JobState.QUEUED: states.count(JobState.QUEUED) - running}
     assert (made.counts.jobs, made.counts.bytes) == (expected, sum(job.bytes for job in kept))
     ended = [(job.job.outcome.finished, job.job.record.id) for job in kept if job.job.outcome]
-    assert made.to_remove(1, NOW - timedelta(days=1)) == (min(ended)[1] if ended else None)
+    room = MOST_BYTES - sum(job.bytes for job in kept if job.job.outcome is None)
+    oldest = min(ended)[1] if not made.has_room(room) else None
+    assert [made.to_remove(room + more, NOW - timedelta(days=1)) for more in (0, 1)] == [oldest, None]
     due = [job.delivery.next_at for job in kept if job.delivery and job.has_pending_delivery and not job.delivering]
     assert made.next_delivery == min(due, default=None)
     for owner in "ab":

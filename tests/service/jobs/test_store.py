@@ -220,6 +220,20 @@ def test_oldest_results_make_room_and_unfinished_jobs_do_not(bench: Bench) -> No
     run(bench, scenario, job_bytes=12_000)
 
 
+def test_results_stay_where_their_room_would_not_do(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        await store.create(owned("ended", callback="https://example.com/"), FILES)
+        await finish(store, bytes(4000))
+        with pytest.raises(TooManyJobs, match="no room for 13000 bytes"):
+            await store.create(owned("large"), InputFiles(bytes(13_000)))
+        await store.create(owned("enlarged"), FILES)
+        assert (await finish(store, bytes(13_000))).failure is not None
+        assert await store.result("ended") == bytes(4000)
+        assert bench.dropped_webhooks() == 0
+
+    run(bench, scenario, job_bytes=12_000)
+
+
 def test_result_that_is_too_large_is_a_failure(bench: Bench) -> None:
     async def scenario(store: JobStore) -> None:
         await store.create(owned("one"), FILES)
