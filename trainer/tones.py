@@ -27,8 +27,8 @@ def lost_tones(images: Tensor, photographs: Tensor) -> Tensor:
     """The share of the contrast of photographs (N, 3, H, W) that their paintings lack of KEPT, a loss.
 
     0 where they lack none, KEPT for paintings of one tone, more where light and dark have changed places. Differences
-    of the luma of squares along both axes count by those of the photograph, in each photograph by itself. What is whiter
-    than white counts as white. Zero for images that have not two squares a side.
+    of the luma of squares along both axes count by those of the photograph, in each photograph by itself. What is
+    whiter than white counts as white. Zero for images that have not two squares a side.
     """
     found, wanted = _tones(images.clamp(0, 1)), _tones(photographs)
     lost = [

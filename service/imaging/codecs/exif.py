@@ -47,7 +47,7 @@ def read_exif(image: Image.Image) -> Image.Exif:
     except EXIF_ERRORS:
         return Image.Exif()
     finally:
-        image.info |= xmp
+        image.info.update(xmp)
 
 
 def read_orientation(exif: Image.Exif) -> int:

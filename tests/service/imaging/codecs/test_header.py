@@ -208,7 +208,6 @@ def xmp_text() -> PngInfo:
         ("JPEG", {"xmp": XMP}),
         ("WEBP", {"xmp": XMP}),
         ("PNG", {"pnginfo": xmp_text()}),
-        ("TIFF", {"tiffinfo": {700: XMP}}),
     ],
 )
 def test_orientation_is_that_of_exif_alone(kind: str, options: dict[str, Any]) -> None:
