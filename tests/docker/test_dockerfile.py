@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,8 +142,11 @@ def test_only_what_the_wheel_needs_is_sent_to_the_builder() -> None:
         "README.md",
         "pyproject.toml",
         "requirements.lock",
-        "client",
-        "model_store",
-        "service",
-        "trainer",
+        *wheel_packages(),
     }
+
+
+def wheel_packages() -> list[str]:
+    """The packages of the wheel, as setuptools finds them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return [pattern.removesuffix("*") for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]]
