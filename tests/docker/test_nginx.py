@@ -95,7 +95,8 @@ def test_links_lead_back_through_the_proxy(tmp_path: Path) -> None:
         done = wait_for(lambda: client.get(job.headers["Location"]), lambda answer: answer.json()["finished"])
         assert done.json()["state"] == "succeeded"
         assert client.get(f"{job.headers['Location']}/result").status_code == 200
-        assert client.get("/pastiche/metrics").status_code == 404
+        metrics = ("metrics", "metrics/", "metrics//", "/metrics", "%6detrics/", "x/../metrics/")
+        assert {client.get(f"/pastiche/{path}").status_code for path in metrics} == {404}
         edit = client.post("/pastiche/v1/images/edits", files={"image": b"none"}, data={"model": "wave"})
         assert edit.json()["error"]["type"] == "invalid_request_error"
 
