@@ -152,6 +152,37 @@ def test_options_become_settings() -> None:
     assert pod("gpu")["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
 
 
+LARGE = {"max_body_bytes": 2**27, "max_body_bytes_in_flight": 2**30, "max_pixels": 50_000_000, "job_bytes": 10**15}
+"""Helm takes the numbers of a file of values for floats, and writes large ones with an exponent."""
+
+
+@needs_helm
+def test_numbers_become_settings_as_they_are() -> None:
+    values = {**LARGE, "request_timeout": 30.5, "min_bytes_per_second": 0.000001, "playground": False, "precision": "fp32"}
+    given = environment(container_of(helm("template", "photos", CHART, values={"settings": values})))
+    settings = Settings.model_validate(given)
+    assert {name: getattr(settings, name) for name in values} == values
+
+
+def container_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The container of the Deployment that was rendered."""
+    assert done.returncode == 0, done.stderr
+    (deployment,) = [each for each in yaml.safe_load_all(done.stdout) if each and each["kind"] == "Deployment"]
+    container: dict[str, Any] = deployment["spec"]["template"]["spec"]["containers"][0]
+    return container
+
+
+@needs_helm
+@pytest.mark.parametrize("release", ["photos", "pastiche", "p" * 53, "pastiche" + "p" * 45])
+def test_names_are_no_longer_than_kubernetes_accepts(release: str) -> None:
+    """53 characters are the most that Helm accepts of the name of a release."""
+    done = helm("template", release, CHART, values={"serviceMonitor": {"enabled": True}})
+    names = [each["metadata"]["name"] for each in yaml.safe_load_all(done.stdout) if each]
+    assert len(set(names)) == 2
+    assert all(len(name) <= 63 for name in names)
+    assert all(name.startswith(release[:20]) for name in names)
+
+
 @needs_helm
 def test_threads_and_codec_workers_follow_the_requested_processors() -> None:
     def following(option: str) -> dict[str, str]:

@@ -1,5 +1,11 @@
+{{/* At most 55 of the 63 characters that Kubernetes accepts: the Service of the metrics appends eight. */}}
 {{- define "pastiche.name" -}}
-{{- if contains "pastiche" .Release.Name }}{{ .Release.Name | trunc 63 | trimSuffix "-" }}{{ else }}{{ printf "%s-pastiche" .Release.Name | trunc 63 | trimSuffix "-" }}{{ end }}
+{{- if contains "pastiche" .Release.Name }}{{ .Release.Name | trunc 55 | trimSuffix "-" }}{{ else }}{{ printf "%s-pastiche" .Release.Name | trunc 55 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{/* A value as the service reads it: Helm has the numbers of files as floats, and writes large ones as 5e+07. */}}
+{{- define "pastiche.text" -}}
+{{- if kindIs "float64" . }}{{ if eq . (floor .) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}{{ else }}{{ . }}{{ end }}
 {{- end }}
 
 {{- define "pastiche.selector" -}}
