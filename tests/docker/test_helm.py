@@ -301,6 +301,8 @@ def test_inference_service_starts_what_the_service_accepts() -> None:
     (container,) = predictor["containers"]
     settings = Settings.model_validate(environment(container))
     assert set(environment(container)) <= set(Settings.model_fields)
+    requested = int(container["resources"]["requests"]["cpu"])
+    assert {environment(container).get(name) for name in ("threads", "codec_workers")} == {str(requested)}
     assert [port["containerPort"] for port in container["ports"]] == [settings.port]
     assert {container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")} <= (
         PROBES_AND_METRICS
