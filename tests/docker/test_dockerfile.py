@@ -112,6 +112,16 @@ def test_default_folders_are_the_volumes(target: str) -> None:
     assert {Path(volume) for volume in volumes} <= used
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_trainer_of_any_user_writes_its_runs(target: str, tmp_path: Path) -> None:
+    """Compose starts it as PASTICHE_USER, and a new volume has the mode of the folder of the image."""
+    runs = " && ".join(arguments for keyword, arguments in image(target) if keyword == "RUN").split(" && ")
+    (command,) = [command for command in runs if command.split()[-1] == "/runs"]
+    words = [word for word in command.split() if not word.startswith(("--owner", "--group"))]
+    subprocess.run([*words[:-1], str(tmp_path / "runs")], check=True)
+    assert (tmp_path / "runs").stat().st_mode & 0o1777 == 0o1777
+
+
 def test_compose_publishes_the_exposed_port() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     built = [service for service in services.values() if "build" in service]
