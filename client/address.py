@@ -16,8 +16,14 @@ def parse_address(text: str) -> str:
 
 
 def key_headers(key: str | None) -> Mapping[str, str]:
-    """What a request with an API key has."""
-    return {} if key is None else {"Authorization": f"Bearer {key}"}
+    """What a request with an API key has; an empty one is none, and space around it is no part of it.
+
+    Raises ValueError, without the key, for characters that no header can have.
+    """
+    bare = (key or "").strip()
+    if not (bare.isascii() and bare.isprintable()):
+        raise ValueError("an API key is printable ASCII in one line; this one has other characters")
+    return {"Authorization": f"Bearer {bare}"} if bare else {}
 
 
 def _is_address(text: str) -> bool:

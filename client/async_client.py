@@ -41,7 +41,7 @@ class AsyncClient:
         `timeout`: seconds after which an image is of no use, for all images whose calls name none, and not for jobs;
         None: the service decides.
         `verify`, `transport`: as httpx has them. `sleep` waits between attempts. Raises ValueError for a URL that is
-        none of a server.
+        none of a server, and for a key that no header can have.
         """
         self.calls = Calls(retry or RetryPolicy(), timeout)
         self._sleep = sleep

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from client.address import DEFAULT_SERVER, parse_address
+from client.address import DEFAULT_SERVER, key_headers, parse_address
 from client.async_client import AsyncClient
 from client.batch import Batch, BatchCounts
 from client.errors import PasticheError
@@ -141,14 +141,15 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     add("images", nargs="+", type=Path, metavar="IMAGE", help="files, or folders with all below them")
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="a folder; of a single image also a file")
     where = command.add_mutually_exclusive_group()
-    server = os.environ.get("PASTICHE_SERVER", DEFAULT_SERVER)
+    server = os.environ.get("PASTICHE_SERVER") or DEFAULT_SERVER
     where.add_argument("--server", type=_address, default=server, metavar="URL", help="by default %(default)s")
     where.add_argument("--local", action="store_true", help="without a server: the networks run in this process")
     add("--parallel", type=_parallel, default=4, metavar="N", help="images on their way at the same time (%(default)s)")
     add("--retries", type=_retries, default=10, metavar="N", help="for each image, of a busy service (%(default)s)")
     add("--patience", type=_patience, default=60, metavar="SECONDS", help="with a service that is away (%(default)s)")
     add("--timeout", type=_timeout, metavar="SECONDS", help="for each image, as X-Request-Timeout")
-    add("--key", default=os.environ.get("PASTICHE_KEY"), help="an API key of the service, by default PASTICHE_KEY")
+    key = os.environ.get("PASTICHE_KEY")
+    add("--key", type=_key, default=key, help="an API key of the service, by default PASTICHE_KEY")
     add("--overwrite", action="store_true", help="do again what is there already")
     add("--quiet", action="store_true", help="no progress bar")
 
@@ -192,3 +193,11 @@ def _address(text: str) -> str:
         return parse_address(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _key(text: str) -> str:
+    try:
+        key_headers(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text

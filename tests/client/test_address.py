@@ -24,3 +24,20 @@ def test_other_texts_are_refused_with_an_example(text: str, example: str) -> Non
 def test_key_is_a_bearer_token() -> None:
     assert key_headers("secret") == {"Authorization": "Bearer secret"}
     assert key_headers(None) == {}
+
+
+@pytest.mark.parametrize(("text", "key"), [("secret\n", "secret"), (" a b ", "a b")])
+def test_key_out_of_a_file_has_no_space_around_it(text: str, key: str) -> None:
+    assert key_headers(text) == {"Authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n"])
+def test_empty_key_is_none(text: str) -> None:
+    assert key_headers(text) == {}
+
+
+@pytest.mark.parametrize("text", ["se\ncret", "sécret", "se\0cret", "secret\x7f"])
+def test_key_that_no_header_can_have_is_refused_and_not_told(text: str) -> None:
+    with pytest.raises(ValueError, match="printable ASCII") as refused:
+        key_headers(text)
+    assert "cret" not in str(refused.value)

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from client.__main__ import main
+from client.address import DEFAULT_SERVER
 from service.jobs.folder import JobFolder
 from service.jobs.record import JobRecord
 from service.pipeline.requests import InputFiles, StylizeRequest
@@ -165,6 +166,30 @@ def test_extension_of_a_single_result_sets_its_format(tmp_path: Path, capsys: py
         assert ".avif, .gif" in capsys.readouterr().err
         assert main([*command, str(source), "--overwrite"]) == 2
     assert source.read_bytes() == file(photo(), "JPEG")
+
+
+def test_variables_that_are_empty_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(tmp_path / "store")
+    monkeypatch.setenv("PASTICHE_KEY", "")
+    monkeypatch.setenv("PASTICHE_SERVER", "")
+    source = photos(tmp_path / "photos", 1)
+    with serving(tmp_path / "store") as live:
+        assert main(["stylize", "wave", str(source), "-o", str(tmp_path / "out"), "--server", live.url]) == 0
+    with pytest.raises(SystemExit):
+        main(["stylize", "--help"])
+    assert DEFAULT_SERVER in capsys.readouterr().out
+
+
+def test_key_that_no_header_can_have_ends_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PASTICHE_KEY", "ge heim\nnis")
+    with pytest.raises(SystemExit) as end:
+        main(["stylize", "wave", str(tmp_path), "-o", str(tmp_path / "out")])
+    shown = capsys.readouterr().err
+    assert (end.value.code, "printable ASCII" in shown, "heim" in shown) == (2, True, False)
 
 
 def test_key_is_sent_where_one_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,7 +158,13 @@ LARGE = {"max_body_bytes": 2**27, "max_body_bytes_in_flight": 2**30, "max_pixels
 
 @needs_helm
 def test_numbers_become_settings_as_they_are() -> None:
-    values = {**LARGE, "request_timeout": 30.5, "min_bytes_per_second": 0.000001, "playground": False, "precision": "fp32"}
+    values = {
+        **LARGE,
+        "request_timeout": 30.5,
+        "min_bytes_per_second": 0.000001,
+        "playground": False,
+        "precision": "fp32",
+    }
     given = environment(container_of(helm("template", "photos", CHART, values={"settings": values})))
     settings = Settings.model_validate(given)
     assert {name: getattr(settings, name) for name in values} == values

@@ -9,7 +9,7 @@ import torch
 
 import pastiche
 
-SERVER = ("STRING", {"default": os.environ.get("PASTICHE_SERVER", "http://127.0.0.1:8000")})
+SERVER = ("STRING", {"default": os.environ.get("PASTICHE_SERVER") or "http://127.0.0.1:8000"})
 """Keys come from the environment, PASTICHE_KEY, so that no workflow that is shared has one."""
 
 
