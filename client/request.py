@@ -12,6 +12,9 @@ CONNECT_SECONDS = 10.0
 SLACK_SECONDS = 60.0
 """How much longer than the service the client waits. The service keeps the time; this is for one that hangs."""
 
+DAY_SECONDS = 86400.0
+"""The most that a service can be set to accept."""
+
 SILENT_SECONDS = 660.0
 """For how long the client waits where the service decides: longer than the service does, unless it is set to more."""
 
@@ -52,6 +55,7 @@ class Request:
         )
 
     def _timeouts(self, seconds: float) -> httpx.Timeout:
-        whole = SILENT_SECONDS if self.timeout is None else self.timeout + SLACK_SECONDS
+        told = self.timeout or 0.0
+        whole = told + SLACK_SECONDS if 0 < told <= DAY_SECONDS else SILENT_SECONDS
         longest = min(whole, seconds)
         return httpx.Timeout(longest, connect=min(CONNECT_SECONDS, longest), pool=None)

@@ -33,6 +33,15 @@ def test_timeout_is_told_and_waited_for_a_little_longer() -> None:
     assert timeouts(Request("POST", "/x", timeout=2.5)) == (10, 62.5)
 
 
+@pytest.mark.parametrize("timeout", [math.inf, math.nan, -1e3, 1e12])
+def test_timeout_that_cannot_be_is_left_to_the_service_to_refuse(timeout: float) -> None:
+    with httpx.Client(base_url="http://127.0.0.1:9") as http:
+        request = Request("POST", "/x", timeout=timeout)
+        assert request.build(http, math.inf).headers["X-Request-Timeout"] == f"{timeout:g}"
+        with pytest.raises(httpx.ConnectError):
+            http.send(request.build(http, math.inf))
+
+
 @pytest.mark.parametrize(("seconds", "expected"), [(math.inf, (10, 660)), (5, (5, 5))])
 def test_no_answer_is_waited_for_without_end(seconds: float, expected: tuple[float, float]) -> None:
     request = Request("GET", "/x")
