@@ -39,7 +39,7 @@ def run(settings: Settings, membership: Membership | None = None) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         service, servers = _build(settings, membership)
-        servers[0].config.load()  # reads the certificate
+        _read_certificate(servers[0], settings)
     except (ValueError, OSError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -48,8 +48,9 @@ def run(settings: Settings, membership: Membership | None = None) -> int:
 
 
 def _build(settings: Settings, membership: Membership | None) -> tuple[Service, list[HttpServer]]:
-    """The service, and its servers in the order in which they stop. Raises as `build_service`."""
+    """The service, and its servers in the order in which they stop. Raises as `build_service`, and OSError."""
     if membership is None:
+        _try_unix_socket(settings)
         service = build_service(settings)
         found = [
             build_server(service.app, settings, service.metrics, service.shedder),
@@ -72,6 +73,22 @@ def _build_member(settings: Settings, membership: Membership) -> tuple[Service, 
         siblings.server(service.metrics),
     ]
     return service, [server for server in servers if server is not None]
+
+
+def _try_unix_socket(settings: Settings) -> None:
+    """Raises OSError where the Unix socket cannot be had. uvicorn, which would tell a traceback, replaces this one."""
+    if settings.uds is not None:
+        open_listener(settings).close()
+
+
+def _read_certificate(server: HttpServer, settings: Settings) -> None:
+    """Raises ValueError, with the files, where they are no certificate and its key."""
+    try:
+        server.config.load()
+    except OSError as error:
+        named = {"tls_certificate": settings.tls_certificate, "tls_key": settings.tls_key}
+        files = " and ".join(f"{name} {path}" for name, path in named.items() if path is not None)
+        raise ValueError(f"{files} cannot be used: {error}") from error
 
 
 def _inherited(descriptor: int) -> socket.socket:

@@ -41,6 +41,32 @@ def test_device_that_does_not_exist_is_one_line(
     assert capsys.readouterr().err.startswith("error: device cuda:99 does not exist here")
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--uds", "{folder}/none/pastiche.sock"], "cannot listen on {folder}/none/pastiche.sock: No such file"),
+        (["--uds", "{folder}/notes.txt"], "cannot listen on {folder}/notes.txt: Address already in use"),
+        (["--tls-certificate", "{folder}/notes.txt"], "tls_certificate {folder}/notes.txt"),
+        (["--tls-certificate", "{folder}/notes.txt", "--tls-key", "{folder}/notes.txt"], "tls_key {folder}/notes.txt"),
+    ],
+)
+def test_what_cannot_be_opened_is_one_line_that_names_it(
+    options: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "notes.txt").write_text("neither a socket nor a certificate")
+    given = [option.format(folder=tmp_path) for option in options]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--device", "cpu", "--port", "0", *given])
+    assert main() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert told.format(folder=tmp_path) in line
+
+
 def test_help_names_every_option(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--help"])
     with pytest.raises(SystemExit) as ended:
