@@ -4,6 +4,8 @@ import http.server
 import json
 import re
 import shlex
+import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -20,6 +22,7 @@ from tests.service.live import serving
 
 ROOT = Path(__file__).parents[2]
 TARGETS = ("cpu", "cuda")
+OPENSSL = shutil.which("openssl")
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -58,8 +61,8 @@ def test_base_image_is_pinned_by_its_digest() -> None:
 
 
 @contextmanager
-def answering(status: int) -> Iterator[int]:
-    """A server on this machine that gives everything that status; yields its port."""
+def answering(status: int, context: ssl.SSLContext | None = None) -> Iterator[int]:
+    """A server on this machine, with TLS where there is a context, that always gives that status; yields its port."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -70,6 +73,8 @@ def answering(status: int) -> Iterator[int]:
             pass
 
     with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server.server_port
@@ -77,11 +82,11 @@ def answering(status: int) -> Iterator[int]:
         thread.join()
 
 
-def health(target: str, port: int) -> int:
+def health(target: str, port: int, **settings: str) -> int:
     """The exit status of the image's own health check, for a service on `port`."""
     command: list[str] = json.loads(last(target, "HEALTHCHECK").split("CMD", 1)[1])
     assert command[0] == "python"
-    variables = {"PASTICHE_PORT": str(port), "http_proxy": "http://127.0.0.1:9"}
+    variables = {"PASTICHE_PORT": str(port), "http_proxy": "http://127.0.0.1:9", **settings}
     done = subprocess.run([sys.executable, *command[1:]], check=False, env=variables, capture_output=True)
     return done.returncode
 
@@ -135,6 +140,28 @@ def test_health_check_passes_while_the_service_lives_whatever_the_proxy(target: 
         port = int(live.url.rsplit(":", 1)[1])
         assert health(target, port) == 0
     assert health(target, port) != 0
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="needs openssl")
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("status", "failed"), [(200, 0), (503, 1)])
+def test_health_check_speaks_tls_where_the_service_does(
+    target: str, status: int, failed: int, certificate: Path
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    with answering(status, context) as port:
+        assert health(target, port, PASTICHE_TLS_CERTIFICATE=str(certificate)) == failed
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of a name that is not this machine's, and its key, in one file."""
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=pastiche.example"]
+    command = [str(OPENSSL), "req", "-x509", "-days", "1", *made, "-keyout", "-", "-out", "-"]
+    path.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    return path
 
 
 @pytest.mark.parametrize("target", TARGETS)
