@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if isinstance(options.store, Path) and not options.store.is_dir() and options.command is not _import:
-            raise StoreError(f"{options.store} is no folder; --store says where the models are")
+            raise StoreError(
+                f"{options.store} is no folder; --store says where the models are: a folder, a URL, or {SHIPPED}"
+            )
         command: Callable[[ModelStore, argparse.Namespace], int] = options.command
         return command(open_store(options.store), options)
     except (StoreError, OSError) as error:

@@ -78,7 +78,9 @@ def test_a_store_that_does_not_exist_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     assert run(tmp_path / "absent", command) == 1
-    assert "absent is no folder" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "absent is no folder" in told
+    assert told.endswith("a folder, a URL, or shipped\n")
 
 
 def test_nothing_to_verify_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
