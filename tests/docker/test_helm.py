@@ -40,6 +40,7 @@ OPTIONS: Mapping[str, dict[str, Any]] = {
         }
     },
     "settings": {"settings": {"max_queue_requests": 64, "log_format": "json"}, "secretEnvironment": "pastiche"},
+    "delay": {"settings": {"shutdown_delay_seconds": 40.5}, "drain": {"seconds": 60}},
     "files": {
         "image": {"repository": "registry.example/pastiche", "pullSecrets": ["registry"]},
         "settings": {"keys_file": "/etc/pastiche/keys.toml", "threads": 3},
@@ -228,11 +229,12 @@ def test_probes_ask_what_the_service_answers() -> None:
 
 
 @needs_helm
-def test_pod_may_finish_what_it_has_admitted() -> None:
-    settings = Settings.model_validate(environment(pod("defaults")["containers"][0]))
-    before = pod("defaults")["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+@pytest.mark.parametrize("option", ["defaults", "delay"])
+def test_pod_may_finish_what_it_has_admitted(option: str) -> None:
+    settings = Settings.model_validate(environment(pod(option)["containers"][0]))
+    before = pod(option)["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     least = before + settings.shutdown_delay_seconds + settings.drain_seconds
-    assert pod("defaults")["terminationGracePeriodSeconds"] >= least + 10
+    assert pod(option)["terminationGracePeriodSeconds"] >= least + 10
 
 
 @needs_helm
