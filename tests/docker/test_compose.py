@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from service.settings import Settings
+from tests.docs.documents import OPERATIONS, blocks
 
 ROOT = Path(__file__).parents[2]
 OURS = ("pastiche", "pastiche-gpu")
@@ -43,6 +44,17 @@ def seconds(duration: str) -> float:
 
 def test_file_is_in_the_compose_schema() -> None:
     assert errors(compose()) == []
+
+
+def test_override_of_the_document_is_in_the_compose_schema_and_has_settings() -> None:
+    (text,) = [block.text for block in blocks(OPERATIONS, "yaml") if block.text.startswith("services:")]
+    override = yaml.safe_load(text)
+    document = compose()
+    for name, fields in override["services"].items():
+        document["services"][name] |= fields
+    assert errors(document) == []
+    given = {name.lower(): value for name, value in override["services"]["pastiche"]["environment"].items()}
+    Settings.model_validate({name.removeprefix("pastiche_"): value for name, value in given.items()})
 
 
 def test_schema_sees_a_misspelt_key_and_a_wrong_type() -> None:
