@@ -126,7 +126,7 @@ def translate(request: Request, error: Exception) -> ServiceError:
         case ServiceError():
             return error
         case RequestValidationError():
-            return _invalid_request(error)
+            return _malformed_json(error) or _invalid_request(error)
         case HTTPException(status_code=400):
             malformed = MalformedJson("the body cannot be parsed; send JSON in UTF-8, as /openapi.json describes it")
             return OutOfResources.of(error) or malformed
@@ -150,6 +150,15 @@ def _methods(request: Request) -> set[str]:
     return methods | ({"HEAD"} if "GET" in methods else set())
 
 
+def _malformed_json(error: RequestValidationError) -> MalformedJson | None:
+    """Of a body that is no JSON, with the place of the fault."""
+    for fault in error.errors():
+        if fault["type"] == "json_invalid":
+            what = f"{fault['ctx']['error']} at character {fault['loc'][-1]}"
+            return MalformedJson(f"the body cannot be parsed: {what}; send JSON in UTF-8")
+    return None
+
+
 def _invalid_request(error: RequestValidationError) -> InvalidRequest:
     optional = {tuple(fault["loc"][:-1]) for fault in error.errors() if fault["type"] == "none_required"}
     faults = [_describe(fault, optional) for fault in error.errors() if fault["type"] != "none_required"]
@@ -160,6 +169,14 @@ def _invalid_request(error: RequestValidationError) -> InvalidRequest:
 def _describe(fault: Mapping[str, Any], optional: Collection[tuple[str | int, ...]]) -> dict[str, str]:
     """Where the fault is and what it is. Of an optional value, pydantic adds its type's name to the place: dropped."""
     where = tuple(fault["loc"])
-    unknown = fault["type"] == "extra_forbidden"
-    what = "there is no such field; /openapi.json lists those that there are" if unknown else str(fault["msg"])
-    return {"where": ".".join(map(str, where[:-1] if where[:-1] in optional else where)), "what": what}
+    where = where[:-1] if where[:-1] in optional else where
+    match fault["type"]:
+        case "extra_forbidden":
+            what = "there is no such field; /openapi.json lists those that there are"
+        case "model_attributes_type" if where == ("body",):
+            what = "a JSON object is wanted, with the header Content-Type: application/json"
+        case "union_tag_not_found":
+            where, what = (*where, fault["ctx"]["discriminator"].strip("'")), "Field required"
+        case _:
+            what = str(fault["msg"])
+    return {"where": ".".join(map(str, where)), "what": what}

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -147,3 +148,25 @@ def test_question_that_makes_no_sense_is_refused_itself(live: Live, question: di
     answer = live.client.post("/v1/estimate", json=question)
     assert answer.status_code == 422
     assert answer.json()["type"] == "/problems/invalid-request"
+
+
+@pytest.mark.parametrize(
+    ("body", "place"), [(b"[1", 2), (b'{"task":', 8), (b'{"task": stylize}', 9), (b"{'task': 1}", 1)]
+)
+def test_question_that_is_no_json_is_told_where(live: Live, body: bytes, place: int) -> None:
+    answer = live.client.post("/v1/estimate", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/malformed-json")
+    assert f"at character {place}" in answer.json()["detail"]
+
+
+def test_question_without_a_content_type_is_told_so(live: Live) -> None:
+    """`curl -d` sends the one of a form."""
+    for kind in ("application/x-www-form-urlencoded", "text/plain"):
+        answer = live.client.post("/v1/estimate", content=json.dumps(STYLIZE), headers={"Content-Type": kind})
+        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
+        assert "Content-Type: application/json" in answer.json()["detail"]
+
+
+def test_question_without_a_task_is_told_so(live: Live) -> None:
+    answer = live.client.post("/v1/estimate", json={"style": "wave", "width": 32, "height": 24})
+    assert answer.json()["errors"] == [{"where": "body.task", "what": "Field required"}]
