@@ -15,7 +15,10 @@ class NoAnswer(PasticheError):
 
 
 class Unavailable(PasticheError):
-    """The service was away, or was starting or stopping, for longer than the client waits; the cause says how."""
+    """The service was away, or was starting or stopping, for longer than the client waits; the cause says how.
+
+    Or its certificate is not trusted, for which no client waits.
+    """
 
 
 class UnexpectedAnswer(PasticheError):

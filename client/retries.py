@@ -2,6 +2,7 @@
 
 import math
 import random
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -117,11 +118,19 @@ def _pause(failure: Failure, attempt: int, sent_at: float, outage: Outage, polic
 
 def _read(reply: httpx.Response | httpx.RequestError) -> httpx.Response | Failure:
     if isinstance(reply, httpx.RequestError):
-        return Failure(_classify_error(reply), no_answer(reply))
+        return _distrust(reply) or Failure(_classify_error(reply), no_answer(reply))
     if reply.is_success:
         return reply
     problem, seconds = read_problem(reply), retry_after(reply)
     return Failure(_classify(reply.status_code, problem.kind, seconds), problem, seconds)
+
+
+def _distrust(error: httpx.RequestError) -> Failure | None:
+    """The failure of a service whose certificate is not trusted, which no waiting changes; None of any other error."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return None if cause is None else Failure(Cause.FINAL, Unavailable(str(no_answer(error))))
 
 
 def _classify_error(error: httpx.RequestError) -> Cause:

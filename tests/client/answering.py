@@ -1,6 +1,7 @@
 """A server with the answers of a test, and a clock that does not wait."""
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +14,8 @@ CUT = "X-Cut"
 
 
 @contextmanager
-def server(answers: Answers) -> Iterator[tuple[str, list[str]]]:
-    """Serve these answers in order; yields the URL and the list of requested paths."""
+def server(answers: Answers, tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Serve these answers in order, by HTTPS with `tls`; yields the URL and the list of requested paths."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -34,10 +35,12 @@ def server(answers: Answers) -> Iterator[tuple[str, list[str]]]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        if tls is not None:
+            httpd.socket = tls.wrap_socket(httpd.socket, server_side=True, do_handshake_on_connect=False)
         thread = Thread(target=httpd.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{httpd.server_address[1]}", asked
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{httpd.server_address[1]}", asked
         finally:
             httpd.shutdown()
             thread.join()

@@ -1,7 +1,12 @@
 import asyncio
+import shutil
+import ssl
+import subprocess
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from time import monotonic
 
 import httpx
@@ -16,6 +21,7 @@ from client.sync_client import Client
 from tests.client.answering import CUT, Answers, Waits, problem, server
 
 UNREACHABLE = "http://127.0.0.1:9"
+OPENSSL = shutil.which("openssl")
 
 GET = Request("GET", "/x")
 
@@ -187,3 +193,44 @@ def test_password_of_an_address_is_not_told() -> None:
     with Client("http://me:secret@127.0.0.1:9", verify=False) as client, pytest.raises(NoAnswer) as end:
         client.run(exchange(GET, RetryPolicy(deadline=0)))
     assert "secret" not in str(end.value)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of an authority that nobody knows, and its key, in one file."""
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "-", "-out", "-"]
+    named = ["-subj", "/CN=pastiche.example", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = [str(OPENSSL), "req", "-x509", "-days", "1", *made, *named]
+    path.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    return path
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="needs openssl")
+@pytest.mark.parametrize("known", [False, True])
+def test_certificate_that_is_not_trusted_is_not_waited_for(
+    known: bool, certificate: Path, waits: Waits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By both clients; SSL_CERT_FILE names the authorities that are."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    if known:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with server([(200, {}, b""), (200, {}, b"")], context) as (url, asked):
+        for ask in (ask_sync, ask_async):
+            with nullcontext() if known else pytest.raises(Unavailable, match="certificate verify failed"):
+                ask(url, waits)
+        assert (waits, len(asked)) == ([], 2 if known else 0)
+
+
+def ask_sync(url: str, waits: Waits) -> None:
+    with Client(url, sleep=waits.append) as client:
+        client.run(exchange(GET, RetryPolicy()))
+
+
+def ask_async(url: str, waits: Waits) -> None:
+    async def ask() -> None:
+        async with AsyncClient(url, sleep=waits.sleep) as client:
+            await client.run(exchange(GET, RetryPolicy()))
+
+    asyncio.run(ask())
