@@ -448,6 +448,14 @@ class Settings(BaseSettings):
         """Where the models of stores at URLs are kept."""
         return CacheSettings(self.store_cache_folder, self.store_cache_bytes)
 
+    @field_validator("host", "metrics_host", "uds", "keys_file", "jobs_folder", "store_cache_folder", mode="before")
+    @classmethod
+    def _says_something(cls, value: object) -> object:
+        """No host would be every interface, and no path the current folder."""
+        if value == "":
+            raise ValueError("it is empty; leave it out where there is none")
+        return value
+
     @field_validator("device")
     @classmethod
     def _names_devices(cls, value: str) -> str:

@@ -10,7 +10,7 @@ from pydantic_settings import SettingsError
 
 from model_store import SHIPPED_STORE
 from service.pipeline.stylize import MAX_STYLES
-from service.settings import Settings
+from service.settings import Settings, wrong_values
 
 
 def test_defaults_serve_the_shipped_models_to_this_machine_only() -> None:
@@ -276,3 +276,13 @@ def test_devices(device: str) -> None:
 def test_devices_that_do_not_go_together_are_refused(device: str, problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         Settings(device=device)
+
+
+@pytest.mark.parametrize("name", ["host", "metrics_host", "uds", "keys_file", "jobs_folder", "store_cache_folder"])
+def test_variable_that_is_empty_is_neither_every_interface_nor_the_current_folder(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"PASTICHE_{name.upper()}", "")
+    with pytest.raises(ValidationError, match="it is empty; leave it out") as refused:
+        Settings()
+    assert [fault["loc"] for fault in wrong_values(refused.value)] == [(name,)]
