@@ -285,6 +285,19 @@ def test_services_and_policies_meet_the_pods() -> None:
 
 
 @needs_helm
+def test_scraped_pods_have_the_job_of_the_alerts() -> None:
+    """The operator takes the value of a label of the Service for it, and else the name of that."""
+    files = (
+        CHART.parents[1] / "prometheus" / "alerts.yml",
+        CHART.parents[1] / "grafana" / "dashboards" / "pastiche.json",
+    )
+    jobs = {job for path in files for job in re.findall(r'job=\\?"(\w+)', path.read_text())}
+    monitor = render("monitor")["ServiceMonitor"]["spec"]
+    labels = render("monitor")["Service photos-pastiche-metrics"]["metadata"]["labels"]
+    assert jobs == {labels[monitor["jobLabel"]]}
+
+
+@needs_helm
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
