@@ -3,7 +3,7 @@
 import copy
 import math
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -51,6 +51,8 @@ class Learner:
         if recorder:
             self._run = GraphedSteps(self._compute, self._changed, recorder, task.hardware.precision)
         self._recent: deque[dict[str, Tensor]] = deque(maxlen=config.log_every)
+        self._untimed = 0
+        """Steps since the speed was asked for."""
         self._clock = perf_counter()
 
     def step(self, batch: Tensor, step: int) -> None:
@@ -59,6 +61,7 @@ class Learner:
         self._share.fill_(1 - min(self._config.ema, step / (step + 10)))
         self._set_learning_rate(learning_rate(self._config, step - 1))
         self._recent.append(self._run(inputs))
+        self._untimed += 1
 
     def _set_learning_rate(self, rate: float) -> None:
         for group in self._optimizer.param_groups:
@@ -89,13 +92,17 @@ class Learner:
         }
 
     def losses(self, step: int) -> dict[str, float]:
-        """The mean of each loss over the last `log_every` steps. Raises TrainingDiverged."""
+        """The mean of each loss over the last `log_every` steps, also of those before a resumption.
+
+        Raises TrainingDiverged.
+        """
         return means(self._recent, step)
 
     def images_per_second(self) -> float:
         """Since the last call, or since the first step."""
         seconds, self._clock = perf_counter() - self._clock, perf_counter()
-        return round(self._config.batch * len(self._recent) / seconds, 2)
+        steps, self._untimed = self._untimed, 0
+        return round(self._config.batch * steps / seconds, 2)
 
     def state(self, step: int) -> State:
         """Everything that a resumed run needs. Raises TrainingDiverged where it is not worth that."""
@@ -105,6 +112,7 @@ class Learner:
             "average": self.average.state_dict(),
             "optimizer": self._optimizer_state(step),
             "losses": self.losses(step),
+            "recent_losses": {name: torch.stack([terms[name] for terms in self._recent]) for name in self._recent[0]},
             "fingerprint": self._task.fingerprint,
             "warm_start": self._origin,
         }
@@ -118,6 +126,7 @@ class Learner:
         self._optimizer.load_state_dict(saved["optimizer"])
         for group, options in zip(self._optimizer.param_groups, own, strict=True):
             group.update(options)
+        self._recent.extend(_by_step(saved.get("recent_losses", {}), self._share.device))
         return int(saved["step"])
 
     def _optimizer_state(self, step: int) -> dict[str, Any]:
@@ -146,6 +155,12 @@ def means(recent: Collection[dict[str, Tensor]], step: int) -> dict[str, float]:
     if wrong:
         raise TrainingDiverged(f"step {step}: {', '.join(wrong)}; a new run with a lower --learning-rate may help")
     return losses
+
+
+def _by_step(losses: Mapping[str, Tensor], device: torch.device) -> list[dict[str, Tensor]]:
+    """What each step's losses were, from the values of all steps by name."""
+    columns = (values.to(device).unbind() for values in losses.values())
+    return [dict(zip(losses, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 @torch.no_grad()

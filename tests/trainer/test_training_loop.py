@@ -35,6 +35,30 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, norm: str, zo
     assert all(torch.equal(states[0]["network"][key], states[1]["network"][key]) for key in expected)
 
 
+def test_a_resumed_run_reports_the_losses_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    options = {"precision": "fp32", "schedule": "constant", "log_every": 4}
+    run_training(style_config(tmp_path / "whole", steps=8, **options))
+    for steps in (3, 7, 8):
+        run_training(style_config(tmp_path / "parts", steps=steps, **options), resume=steps > 3)
+    whole, parts = (Run(tmp_path / name / "run") for name in ("whole", "parts"))
+    assert parts.load()["losses"] == whole.load()["losses"]
+    found, expected = (
+        [json.loads(line) | {"images_per_second": 0} for line in run.metrics_file.read_text().splitlines()]
+        for run in (parts, whole)
+    )
+    assert found == expected
+
+
+def test_states_of_earlier_versions_are_resumed(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run_training(style_config(tmp_path, steps=3))
+    state = run.load()
+    del state["recent_losses"]
+    run.save(state)
+    run_training(style_config(tmp_path), resume=True)
+    assert run.load()["step"] == 6
+
+
 def test_the_number_of_threads_that_prepare_photographs_changes_no_bit(tmp_path: Path) -> None:
     options = {"zoom": 3.0, "zoom_from": 0.5, "precision": "fp32", "batch": 3}
     one, many = (
