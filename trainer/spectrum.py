@@ -42,7 +42,8 @@ class Texture(NamedTuple):
     deviation: float
     """The standard deviation of periods TEXTURE_PERIODS, in the unit of the plane."""
     peak: float
-    """How far the strongest of these waves stands out of all of its period, in dB: about 5 for irregular strokes."""
+    """How far the strongest of these waves stands out of all of its period, in dB: about 5 for irregular strokes, 0 for
+    one colour."""
     period: float
     """Of that wave, in pixels."""
 
@@ -50,15 +51,16 @@ class Texture(NamedTuple):
 def grid_level(plane: Tensor, period: int) -> float:
     """The power of a plane (H, W) at the frequencies of a grid over that beside them, in dB; the highest of them.
 
-    Without a grid it is about 0, for a single photograph up to a few dB, and more where a side has little more than 64
-    pixels. Raises ValueError for a `period` that is not in PERIODS, and for a side of less than 64 pixels.
+    Without a grid it is about 0, in one colour too, for a single photograph up to a few dB, and more where a side has
+    little more than 64 pixels. Raises ValueError for a `period` that is not in PERIODS, and for a side of less than 64
+    pixels.
     """
     if period not in PERIODS:
         raise ValueError(f"a period is a divisor of {WINDOW} from {PERIODS[0]} to {PERIODS[-1]}, not {period}")
     if min(plane.shape) < WINDOW:
         raise ValueError(f"a plane has {WINDOW} pixels a side or more, not {plane.shape[1]}×{plane.shape[0]}")
     power = _spectrum(plane.double())
-    return float((10 * torch.log10(F.relu(_grid_power(power, period)) / _neighbour_power(power, period))).max())
+    return float((10 * torch.log10(_positive(_grid_power(power, period)) / _neighbour_power(power, period))).max())
 
 
 def grid_energy(images: Tensor, period: int) -> Tensor:
@@ -86,7 +88,7 @@ def flat_texture(plane: Tensor, photograph: Tensor) -> Texture:
     power = _mean_power(_windows(plane.double())[_flattest(photograph.double())])
     radius = _radii(power)
     band = _is_texture(radius)
-    prominence = torch.where(band, power / _ring_medians(power), 0)
+    prominence = torch.where(band, _positive(power) / _ring_medians(power), 0)
     period = WINDOW / radius.flatten()[prominence.argmax()]
     variance = power[band].sum() / WINDOW**2 / torch.hann_window(WINDOW).double().square().sum() ** 2
     return Texture(float(variance.sqrt()), float(10 * prominence.max().log10()), float(period))
@@ -130,7 +132,7 @@ def _ring_medians(power: Tensor) -> Tensor:
     """For each bin of a spectrum (64, 64) the median power of those at the same distance from zero, to a bin."""
     members, ring_of_bin = _rings(power.device)
     medians = torch.stack([power.flatten().index_select(0, bins).median() for bins in members])
-    return medians.clamp_min(torch.finfo(power.dtype).tiny).index_select(0, ring_of_bin).view_as(power)
+    return _positive(medians).index_select(0, ring_of_bin).view_as(power)
 
 
 def _grid_power(power: Tensor, period: int) -> Tensor:
@@ -145,7 +147,12 @@ def _neighbour_power(power: Tensor, period: int) -> Tensor:
     """
     bins, flat = _grid_bins(period, power.device), power.flatten()
     means = [flat.index_select(0, beside.flatten()).view_as(beside).mean(dim=1) for beside in bins.beside]
-    return torch.cat(means).index_select(0, bins.order).clamp_min(torch.finfo(power.dtype).tiny)
+    return _positive(torch.cat(means).index_select(0, bins.order))
+
+
+def _positive(power: Tensor) -> Tensor:
+    """Powers by which, and into which, can be divided: those of one colour are 0."""
+    return power.clamp_min(torch.finfo(power.dtype).tiny)
 
 
 class _GridBins(NamedTuple):

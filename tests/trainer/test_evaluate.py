@@ -7,7 +7,7 @@ from PIL import Image
 
 from tests.trainer.samples import photographs
 from trainer.data import low_resolution
-from trainer.evaluate import MAX_PSNR, bicubic, evaluate, luma, psnr, ssim
+from trainer.evaluate import MAX_PSNR, bicubic, evaluate, luma, psnr, score_image, ssim
 
 
 def test_luma_is_bt601_of_limited_range() -> None:
@@ -78,6 +78,12 @@ def test_borders_do_not_count(tmp_path: Path) -> None:
 def test_an_exact_result_has_a_finite_psnr() -> None:
     plane = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
     assert psnr(plane, plane) == MAX_PSNR
+
+
+def test_an_image_of_one_colour_has_finite_scores() -> None:
+    """A manifest holds no others."""
+    white = torch.ones(1, 3, 128, 128)
+    assert score_image(bicubic(2), white, 2) == {"psnr": 100.0, "ssim": 1.0, "grid": 0.0}
 
 
 def test_a_grid_of_the_scales_period_is_found(tmp_path: Path) -> None:

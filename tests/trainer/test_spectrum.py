@@ -55,6 +55,15 @@ def test_a_grid_of_another_period_is_not_found() -> None:
     assert grid_level(texture() + 2 * lines, 8) > 6
 
 
+@pytest.mark.parametrize("level", [0.0, 123.0, 235.0])
+def test_one_colour_has_neither_a_grid_nor_a_texture(level: float) -> None:
+    plane = torch.full((128, 128), level)
+    assert [grid_level(plane, period) for period in (2, 4, 8, 16)] == [0.0] * 4
+    deviation, peak, period = flat_texture(plane, plane)
+    assert (deviation, peak) == (0.0, 0.0)
+    assert 5 <= period <= 16
+
+
 def test_other_periods_and_small_planes_are_refused() -> None:
     with pytest.raises(ValueError, match="divisor of 64 from 2 to 16"):
         grid_level(texture(), 3)
