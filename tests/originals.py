@@ -97,13 +97,19 @@ class Enlarging(nn.Module):
 class FastNeuralStyle(nn.Module):
     """The network of pytorch/examples, and of abhiskk before it."""
 
-    def __init__(self, norm: Norm = torch_norm, up: tuple[str, str, str] = ("deconv1", "deconv2", "deconv3")) -> None:
+    def __init__(
+        self,
+        norm: Norm = torch_norm,
+        up: tuple[str, str, str] = ("deconv1", "deconv2", "deconv3"),
+        widths: tuple[int, int, int] = WIDTHS,
+        blocks: int = BLOCKS,
+    ) -> None:
         super().__init__()
-        one, two, three = WIDTHS
+        one, two, three = widths
         self.conv1, self.in1 = ReflectingConv(3, one, 9), norm(one)
         self.conv2, self.in2 = ReflectingConv(one, two, 3, 2), norm(two)
         self.conv3, self.in3 = ReflectingConv(two, three, 3, 2), norm(three)
-        self.blocks = [f"res{number}" for number in range(1, BLOCKS + 1)]
+        self.blocks = [f"res{number}" for number in range(1, blocks + 1)]
         for name in self.blocks:
             self.add_module(name, Block(three, norm))
         deep, self.up = up[0] == "up1", up

@@ -150,9 +150,9 @@ class StyleLayout:
         blocks = (len(filters) - len(self.down) - len(self.up) - 1) // 2
         one, two, three, *_ = filters
         four, five = filters[-3:-1]
-        residual = [f"R{three}*{blocks}"] if blocks else []
         up = "t" if self.form == "same" and self.up[0].transposed else "u"
-        layers = [f"c9s1-{one}", f"d{two}", f"d{three}", *residual, f"{up}{four}", f"{up}{five}", "c9s1-3"]
+        down, residual = [f"c9s1-{one}", f"d{two}", f"d{three}"], [f"R{three}"] * blocks
+        layers = [*down, *residual, f"{up}{four}", f"{up}{five}", "c9s1-3"]
         return NetworkSpec(
             architecture=",".join(layers),
             norm=self.norm,

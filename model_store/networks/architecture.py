@@ -99,11 +99,13 @@ _TOKEN = re.compile(
     rf"(?:\*(?P<times>{_NUMBER}))?"
 )
 
+_MOST_TIMES = 64
+
 _BOUNDS = {
     "kernel": ("its kernel is", 15),
     "stride": ("its stride is", 8),
     "p": ("its factor is", 8),
-    "times": ("its repetitions are", 64),
+    "times": ("its repetitions are", _MOST_TIMES),
 }
 """For each group of `_TOKEN`: the beginning of the error message, and the largest value."""
 
@@ -205,9 +207,9 @@ def _make_layer(numbers: dict[str, int]) -> Layer:
 
 def _format_run(layer: Layer, times: int) -> str:
     """Equal layers in a row. Only residual blocks are abbreviated, as in the paper's tables."""
-    if isinstance(layer, Residual) and times > 1:
-        return f"{layer}*{times}"
-    return ",".join([str(layer)] * times)
+    most = _MOST_TIMES if isinstance(layer, Residual) else 1
+    counts = [most] * (times // most) + [times % most] * (times % most > 0)
+    return ",".join(f"{layer}*{count}" if count > 1 else str(layer) for count in counts)
 
 
 def _cumulative_scales(layers: tuple[Layer, ...]) -> Iterator[Fraction]:

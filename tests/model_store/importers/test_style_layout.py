@@ -11,8 +11,9 @@ def test_width_and_depth_are_those_of_the_checkpoint() -> None:
     spec = PYTORCH_EXAMPLES.convert(STATE).spec
     assert spec.architecture == "c9s1-4,d6,d8,R8*5,u6,u4,c9s1-3"
     assert (spec.norm, spec.form, spec.output, spec.tileable) == ("instance", "same", "linear", False)
-    fewer = {key: tensor for key, tensor in STATE.items() if not key.startswith(("res4", "res5"))}
-    assert PYTORCH_EXAMPLES.convert(fewer).spec.architecture == "c9s1-4,d6,d8,R8*3,u6,u4,c9s1-3"
+    for blocks, notation in ((0, ""), (1, "R8,"), (3, "R8*3,"), (66, "R8*64,R8*2,")):
+        other = randomized(FastNeuralStyle(blocks=blocks)).state_dict()
+        assert PYTORCH_EXAMPLES.convert(other).spec.architecture == f"c9s1-4,d6,d8,{notation}u6,u4,c9s1-3"
 
 
 @pytest.mark.parametrize(
