@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
 from torch import Tensor
 
 from model_store.errors import MissingExtra, UnknownCheckpoint
@@ -43,13 +44,18 @@ def import_checkpoint(store: ModelStore, path: Path, labels: Labels) -> Manifest
 
     A file that `pastiche-models export` has written is published as what it was.
 
-    Raises UnknownCheckpoint for a file that holds no known network, MissingExtra where spandrel is needed and missing.
+    Raises UnknownCheckpoint for a file that holds no known network, or one that cannot be served; MissingExtra where
+    spandrel is needed and missing.
     """
     checkpoint = read_checkpoint(path)
     manifest = manifest_of(checkpoint.tensors, checkpoint.header)
     if manifest is not None:
         return publish_exported(store, checkpoint, manifest, labels)
-    found = _recognise(checkpoint, labels)
+    try:
+        found = _recognise(checkpoint, labels)
+    except ValidationError as error:  # of the network's specification
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UnknownCheckpoint(f"{checkpoint.file}: its network is none that can be served: {reason}") from error
     return store.publish(found.network, _draft(found, checkpoint, labels), tensors=found.tensors)
 
 

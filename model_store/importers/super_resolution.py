@@ -54,7 +54,8 @@ def build_imported(spec: ImportedSpec, tensors: Mapping[str, Tensor]) -> Importe
 def measure_imported(tensors: Mapping[str, Tensor]) -> ImportedNetwork:
     """The network of a checkpoint, with the measured facts in its spec.
 
-    Raises MissingExtra without spandrel, UnknownCheckpoint for what makes other images than it takes.
+    Raises MissingExtra without spandrel, UnknownCheckpoint for what makes other images than it takes, or none, and
+    ValidationError for facts that no spec can have.
     """
     found = _describe(tensors)
     made = (
@@ -64,6 +65,8 @@ def measure_imported(tensors: Mapping[str, Tensor]) -> ImportedNetwork:
     if channels is None:
         raise UnknownCheckpoint(f"{made}; networks from RGB to RGB, or from grey to grey, can be imported")
     found.model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    if not _makes_pictures(found):
+        raise UnknownCheckpoint(f"{made}, and what it makes of a test image are no finite numbers")
     locality = measure_locality(_in_rgb(found), found.scale, _stride(found))
     spec = ImportedSpec(
         package="spandrel",
@@ -117,6 +120,12 @@ def _stride(found: _Described) -> int:
     windows = (getattr(module, name, 1) for module in found.model.modules() for name in WINDOWS)
     sides = (side for window in windows for side in (window if isinstance(window, list | tuple) else [window]))
     return lcm(found.size_requirements.multiple_of, *(side for side in sides if isinstance(side, int) and side > 0))
+
+
+@torch.inference_mode()
+def _makes_pictures(found: _Described) -> bool:
+    """Whether all values of its answer to a test image are finite, as they are not after a training that diverged."""
+    return bool(torch.isfinite(_in_rgb(found)(as_batch(pattern()))).all())
 
 
 @torch.inference_mode()

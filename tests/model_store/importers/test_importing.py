@@ -64,6 +64,26 @@ def test_a_network_that_keeps_the_size_restores(tmp_path: Path) -> None:
     assert store.verify("deblock").label == "deblock@1"
 
 
+NOT_FINITE = r"×2, and what it makes of a test image are no finite numbers"
+NOT_SERVED = r"its network is none that can be served: "
+
+
+@pytest.mark.parametrize(
+    ("weights", "complaint"),
+    [
+        ({key: tensor * torch.nan for key, tensor in compact().items()}, NOT_FINITE),
+        ({key: tensor * 1e30 for key, tensor in compact().items()}, NOT_FINITE),
+        (compact(scale=17), NOT_SERVED + "Input should be less than or equal to 16"),
+        (randomized(FastNeuralStyle(widths=(4, 6, 1025))).state_dict(), NOT_SERVED + "'d1025': its filters are at"),
+    ],
+)
+def test_a_network_that_cannot_be_served_is_refused(tmp_path: Path, weights: object, complaint: str) -> None:
+    torch.save(weights, tmp_path / "odd.pth")
+    with pytest.raises(UnknownCheckpoint, match=rf"odd\.pth: .*{complaint}"):
+        import_checkpoint(ModelStore(tmp_path / "models"), tmp_path / "odd.pth", Labels("odd"))
+    assert not (tmp_path / "models").exists()
+
+
 def test_without_spandrel_it_does_not_load_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = imported(tmp_path)
     monkeypatch.setitem(sys.modules, "spandrel", None)

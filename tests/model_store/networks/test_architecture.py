@@ -4,7 +4,8 @@ from model_store import STYLE, UPSCALE_4, UPSCALE_8, Architecture, ArchitectureE
 
 
 @pytest.mark.parametrize(
-    "notation", [STYLE, UPSCALE_4, UPSCALE_8, "c3s1-64,R64*8,c3s1-48,p4", "c5s1-3", "d8,t8,t8,c3s1-3"]
+    "notation",
+    [STYLE, UPSCALE_4, UPSCALE_8, "c3s1-64,R64*8,c3s1-48,p4", "c5s1-3", "d8,t8,t8,c3s1-3"]
     + [f"c3s1-8,{blocks},c3s1-3" for blocks in ("R8*64,R8", "R8*64,R8*64", "R8*64,R8*64,R8*2")],
 )
 def test_prints_what_it_parsed(notation: str) -> None:
