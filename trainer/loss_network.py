@@ -28,9 +28,9 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Layout:
     """A kind of loss network: how to build it from weights, and the layers that the losses use by default.
 
-    `build` returns the modules in order and the position of each named layer; it raises LossNetworkError for weights
-    that do not fit. `identifying_key` is a key that only files of this layout have. `style_layers` maps layers to
-    weights. `mean` and `std` are subtracted from and divided into RGB in [0, 1].
+    `build` returns the modules in order and the position of each named layer; it raises KeyError, RuntimeError or
+    ValueError for weights that do not fit. `identifying_key` is a key that only files of this layout have.
+    `style_layers` maps layers to weights. `mean` and `std` are subtracted from and divided into RGB in [0, 1].
     """
 
     name: str
@@ -46,11 +46,14 @@ class LossNetwork(nn.Module):
     """Maps RGB images (N, 3, H, W) in [0, 1] to features by layer name; its weights have no gradients."""
 
     def __init__(self, layout: Layout, weights: Weights, source: str) -> None:
-        """`source` describes the weights in manifests and fingerprints."""
+        """`source` describes the weights in manifests and fingerprints.
+
+        Raises LossNetworkError for weights that do not fit.
+        """
         super().__init__()
         self.layout = layout
         self.source = source
-        self.features, self.index = layout.build(weights)
+        self.features, self.index = _build(layout, weights)
         self.mean = nn.Buffer(torch.tensor(layout.mean)[:, None, None])
         self.std = nn.Buffer(torch.tensor(layout.std)[:, None, None])
         self.eval().requires_grad_(False)
@@ -74,6 +77,15 @@ class LossNetwork(nn.Module):
             known = ", ".join(self.index)
             raise LossNetworkError(f"{self.layout.name} has no layer {layer!r}; it has: {known}")
         return self.index[layer]
+
+
+def _build(layout: Layout, weights: Weights) -> tuple[nn.Sequential, dict[str, int]]:
+    try:
+        return layout.build(weights)
+    except KeyError as error:
+        raise LossNetworkError(f"the weights do not fit the layout {layout.name}: no {error}") from error
+    except (RuntimeError, ValueError) as error:
+        raise LossNetworkError(f"the weights do not fit the layout {layout.name}: {error}") from error
 
 
 Pooling = Literal["max", "average"]
@@ -167,7 +179,7 @@ def _vgg11(weights: Weights) -> tuple[nn.Sequential, dict[str, int]]:
     """The first layers of VGG-11, up to the last that has weights."""
     with torch.device("meta"):
         features = torchvision.models.vgg11(weights=None).features
-    last = max(int(key.split(".")[1]) for key in weights if key.startswith("features."))
+    last = max((int(key.split(".")[1]) for key in weights if key.startswith("features.")), default=0)
     features = features[: last + 2]
     _load_features(features, weights)
     return _without_inplace(features), _relu_names(features)
@@ -186,13 +198,16 @@ _VGG19_BLOCKS = ((1, 2), (2, 2), (3, 4), (4, 4), (5, 1))
 
 def _vgg19_distilled(weights: Weights) -> tuple[nn.Sequential, dict[str, int]]:
     """VGG-19 up to conv5_1 in any width (Wang et al. 2020), keys conv11 … conv51; conv0 (1×1) is the preprocessing."""
-    modules: list[nn.Module] = [_conv(weights, "conv0", padding=0)]
+    channels = 3
+    modules: list[nn.Module] = [_conv(weights, "conv0", channels, padding=0)]
     names = {}
     for block, count in _VGG19_BLOCKS:
         if block > 1:
             modules.append(nn.MaxPool2d(2))
         for layer in range(1, count + 1):
-            modules += [_conv(weights, f"conv{block}{layer}", padding=1), nn.ReLU()]
+            conv = _conv(weights, f"conv{block}{layer}", channels, padding=1)
+            modules += [conv, nn.ReLU()]
+            channels = conv.out_channels
             names[f"relu{block}_{layer}"] = len(modules) - 1
     return nn.Sequential(*modules), names
 
@@ -238,19 +253,15 @@ def _load_features(features: nn.Sequential, weights: Weights) -> None:
     """Load the weights whose keys begin with `features.`; those of the classifier's head are ignored."""
     prefix = "features."
     state = {key.removeprefix(prefix): value.float() for key, value in weights.items() if key.startswith(prefix)}
-    try:
-        features.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        raise LossNetworkError(f"the weights do not fit the layout: {error}") from error
+    features.load_state_dict(state, assign=True)
 
 
-def _conv(weights: Weights, name: str, padding: int) -> nn.Conv2d:
-    try:
-        weight, bias = weights[f"{name}.weight"].float(), weights[f"{name}.bias"].float()
-    except KeyError as error:
-        raise LossNetworkError(f"the weights do not fit the layout: no {error}") from error
-    filters, channels, kernel, _ = weight.shape
-    conv = nn.Conv2d(channels, filters, kernel, padding=padding, padding_mode="reflect" if padding else "zeros")
+def _conv(weights: Weights, name: str, channels: int, padding: int) -> nn.Conv2d:
+    """A convolution 3×3, or where nothing is padded 1×1, of so many channels to as many as its weights have."""
+    weight, bias = weights[f"{name}.weight"].float(), weights[f"{name}.bias"].float()
+    conv = nn.Conv2d(
+        channels, bias.numel(), 1 + 2 * padding, padding=padding, padding_mode="reflect" if padding else "zeros"
+    )
     conv.load_state_dict({"weight": weight, "bias": bias})
     return conv
 
