@@ -22,6 +22,9 @@ ROOT = Path(__file__).parents[1]
 DONE = "done.json"
 """The file of the folder that says what has run, and how it ended."""
 
+QUICK = "quick"
+"""The folder in it for smoke runs, which are no results."""
+
 OK = "ok"
 
 
@@ -90,11 +93,11 @@ def run(chosen: Namespace) -> Tables:
     """Run the missing parts, and return the tables of all. Raises RuntimeError where there is no GPU."""
     if not torch.cuda.is_available() and not chosen.quick:
         raise RuntimeError("no CUDA device is visible; --quick tries the parts on this machine")
-    parts = [part for part in PARTS if part.name in chosen.parts]
+    parts, folder = [part for part in PARTS if part.name in chosen.parts], chosen.out
     if chosen.quick:
-        parts = [shortened(part) for part in parts if part.arguments[1] == "benchmarks"]
-    done = run_parts(parts, chosen.out)
-    return {"Parts": _rows(parts, done), **found_tables(parts, chosen.out)}
+        parts, folder = [shortened(part) for part in parts if part.arguments[1] == "benchmarks"], folder / QUICK
+    done = run_parts(parts, folder)
+    return {"Parts": _rows(parts, done), **found_tables(parts, folder)}
 
 
 def shortened(part: Part) -> Part:

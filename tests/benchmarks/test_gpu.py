@@ -1,7 +1,7 @@
 """The parts are small programs here; what they measure on a GPU is tested in their own files."""
 
 import json
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from benchmarks.gpu import OK, PARTS, Ended, Part, found_tables, read_done, run_part, run_parts, shortened
+from benchmarks.gpu import OK, PARTS, Ended, Part, benchmark, found_tables, read_done, run_part, run_parts, shortened
 
 COUNT = "import sys; open(sys.argv[1], 'a').write('x')"
 
@@ -20,6 +20,13 @@ def counted(name: str, exit_code: int = 0) -> Part:
     return Part(name, ("-c", f"{COUNT}; sys.exit({exit_code})", f"{{out}}/{name}.runs"), 60)
 
 
+def chosen(*arguments: str) -> Namespace:
+    parser = ArgumentParser()
+    parser.add_argument("--quick", action="store_true")
+    gpu.add_options(parser)
+    return parser.parse_args(arguments)
+
+
 def test_parts_that_ended_well_are_not_run_again(tmp_path: Path) -> None:
     parts = [counted("good"), counted("bad", 3)]
     for _ in range(2):
@@ -27,6 +34,15 @@ def test_parts_that_ended_well_are_not_run_again(tmp_path: Path) -> None:
         assert (done["good"].status, done["bad"].status) == (OK, "exit status 3")
     assert [(tmp_path / f"{name}.runs").read_text() for name in ("good", "bad")] == ["x", "xx"]
     assert read_done(tmp_path) == done
+
+
+def test_smoke_runs_are_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "PARTS", [benchmark("decisions", 120)])
+    tables = gpu.run(chosen("--quick", "--out", str(tmp_path)))
+    assert [row["status"] for row in tables["Parts"]] == [OK]
+    assert "decisions: decisions" in tables
+    assert read_done(tmp_path) == {}
+    assert found_tables(gpu.PARTS, tmp_path) == {}
 
 
 def test_part_that_takes_too_long_is_stopped_with_what_it_has_started(tmp_path: Path) -> None:
@@ -67,8 +83,5 @@ def test_all_parts_together_take_eight_minutes_and_their_commands_exist() -> Non
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_machine_without_a_gpu_is_told_so(tmp_path: Path) -> None:
-    parser = ArgumentParser()
-    parser.add_argument("--quick", action="store_true")
-    gpu.add_options(parser)
     with pytest.raises(RuntimeError, match="no CUDA device is visible"):
-        gpu.run(parser.parse_args(["--out", str(tmp_path)]))
+        gpu.run(chosen("--out", str(tmp_path)))
