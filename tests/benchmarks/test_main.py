@@ -1,10 +1,13 @@
 """The command line of the benchmarks."""
 
+import re
 import sys
 from argparse import ArgumentParser
+from pathlib import Path
 
 import pytest
 
+import benchmarks
 from benchmarks.__main__ import BENCHMARKS, main
 
 
@@ -24,3 +27,12 @@ def test_help_names_every_benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     help_text = capsys.readouterr().out
     assert ended.value.code == 0
     assert all(name in help_text for name in BENCHMARKS)
+
+
+def test_contributors_are_told_of_every_benchmark_and_of_those_that_make_runs() -> None:
+    root = Path(benchmarks.__file__).parents[1]
+    text = (root / "CONTRIBUTING.md").read_text().partition("`make bench` runs ")[2].partition("\n\n")[0]
+    run, _, others = text.partition(". The others")
+    made = re.findall(r"-m benchmarks (\w+) \$\(ARGS\)", (root / "Makefile").read_text().partition("\nbench:")[2])
+    assert re.findall(r"`(\w+)`", run) == made
+    assert sorted(made + re.findall(r"`(\w+)`", others)) == sorted(BENCHMARKS)
