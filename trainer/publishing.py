@@ -7,6 +7,7 @@ from trainer.config import TrainConfig
 from trainer.errors import RunError, TrainerError
 from trainer.run_folder import State, png
 from trainer.task import Task
+from trainer.task_parts import served_spec
 
 
 def require_store(config: TrainConfig) -> None:
@@ -34,10 +35,8 @@ def publish(task: Task, config: TrainConfig, state: State, *, once: bool = False
 
 
 def served_form(spec: NetworkSpec, weights: dict[str, Tensor]) -> TransformNetwork:
-    """The network that is served, in evaluation mode: in the form "native", which can be tiled, except with instance
-    normalisation, which keeps the form of training."""
-    form = spec.form if spec.norm == "instance" else "native"
-    network = TransformNetwork(spec.model_copy(update={"form": form}))
+    """The network that is served, in evaluation mode: see `served_spec`."""
+    network = TransformNetwork(served_spec(spec))
     network.load_state_dict(weights)
     return network.eval()
 

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from model_store import NetworkSpec, TransformNetwork
 from trainer.config import TrainConfig
 from trainer.data import Crop, Photographs
+from trainer.errors import TrainerError
 from trainer.hardware import Hardware
 from trainer.prefetch import Prefetch
 
@@ -15,9 +17,21 @@ FIXED_ZOOM_MULTIPLE = 32
 
 
 def new_network(config: TrainConfig, spec: NetworkSpec) -> TransformNetwork:
-    """An untrained network; the same seed gives the same weights."""
+    """An untrained network; the same seed gives the same weights. Raises TrainerError as `served_spec`."""
+    served_spec(spec)
     torch.manual_seed(config.seed)
     return TransformNetwork(spec)
+
+
+def served_spec(spec: NetworkSpec) -> NetworkSpec:
+    """What a network is served as: in the form "native", which can be tiled, except with instance normalisation, which
+    keeps the form of training. Raises TrainerError where it has no such form."""
+    form = spec.form if spec.norm == "instance" else "native"
+    try:
+        return NetworkSpec.model_validate(spec.model_dump() | {"form": form})
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise TrainerError(f"--architecture {spec.architecture} with --norm {spec.norm}: {reason}") from error
 
 
 def crops_of(

@@ -75,7 +75,9 @@ class NetworkSpec(BaseModel):
             raise ValueError(f"thumbnail normalisation has the forms native and same, not {self.form}")
         layers = Architecture.parse(self.architecture).layers
         if self.form == "native" and any(isinstance(layer, Transposed) for layer in layers):
-            raise ValueError("a transposed convolution (t64) has no native form; its zeros would lie between tiles")
+            raise ValueError(
+                "a transposed convolution (t64) has no native form: its zeros would lie between tiles; u64 doubles, too"
+            )
         return self
 
     @property
