@@ -71,11 +71,14 @@ class Enlarger(Protocol):
 
 
 def enlarge_rgb(enlarger: Enlarger, image: Tensor, channels: int) -> Tensor:
-    """RGB, float32 (1, 3, H, W), through a network of so many channels: (1, 3, H × scale, W × scale), float32."""
+    """RGB, float32 (1, 3, H, W), through a network of so many channels: (1, 3, H × scale, W × scale), float32.
+
+    The network gets a copy: some, such as RCAN, change their input.
+    """
     weights = next(enlarger.model.parameters())
     if channels == 1:
         return enlarger(luma(image).to(weights.dtype)).float().repeat(1, 3, 1, 1)
-    return enlarger(image.to(weights.dtype)).float()
+    return enlarger(image.to(weights.dtype, copy=True)).float()
 
 
 def luma(image: Tensor) -> Tensor:

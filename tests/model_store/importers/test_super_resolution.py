@@ -5,6 +5,7 @@ import torch
 from spandrel import ModelLoader
 from spandrel.architectures.DRUNet import DRUNet
 from spandrel.architectures.FBCNN import FBCNN
+from spandrel.architectures.RCAN import RCAN
 from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor
 
@@ -40,6 +41,16 @@ def test_output_is_that_of_the_original(tensors: dict[str, Tensor], size: tuple[
     image = torch.rand(1, 3, *size)
     spec = measure_imported(tensors).spec
     assert torch.equal(build_imported(spec, tensors)(image), original(tensors, image))
+
+
+@torch.inference_mode()
+def test_a_network_that_changes_its_input_changes_no_image() -> None:
+    weights = RCAN(scale=2, n_resgroups=1, n_resblocks=1, n_feats=16).state_dict()
+    spec = measure_imported(weights).spec
+    assert (spec.architecture, spec.tiles) == ("RCAN", "overlapping")
+    network, image = build_imported(spec, weights), torch.rand(1, 3, 13, 22)
+    expected = original(weights, image.clone())
+    assert all(torch.equal(network(image), expected) for _ in range(2))
 
 
 def test_half_precision_weights_are_computed_in_fp32() -> None:
