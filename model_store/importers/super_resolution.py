@@ -16,7 +16,7 @@ from model_store.errors import MissingExtra, UnknownCheckpoint
 from model_store.golden import as_batch, pattern
 from model_store.importers.locality import measure_locality
 from model_store.networks.imported import Enlarger, ImportedNetwork, ImportedSpec, enlarge_rgb
-from model_store.networks.imported_rewrites import rewrite_for_inference, unbanded_layers
+from model_store.networks.imported_rewrites import lay_out_channels_last, rewrite_for_inference, unbanded_layers
 
 LEAST_PSNR = 47.0
 """In dB, of bf16 against fp32 on a test image; a little more than the golden outputs of a store ask for."""
@@ -64,9 +64,8 @@ def measure_imported(tensors: Mapping[str, Tensor]) -> ImportedNetwork:
     channels = CHANNELS.get((found.input_channels, found.output_channels))
     if channels is None:
         raise UnknownCheckpoint(f"{made}; networks from RGB to RGB, or from grey to grey, can be imported")
-    found.model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    if not _makes_pictures(found):
-        raise UnknownCheckpoint(f"{made}, and what it makes of a test image are no finite numbers")
+    lay_out_channels_last(found.model.eval().requires_grad_(False))
+    _require_pictures(found, made)
     locality = measure_locality(_in_rgb(found), found.scale, _stride(found))
     spec = ImportedSpec(
         package="spandrel",
@@ -123,9 +122,21 @@ def _stride(found: _Described) -> int:
 
 
 @torch.inference_mode()
-def _makes_pictures(found: _Described) -> bool:
-    """Whether all values of its answer to a test image are finite, as they are not after a training that diverged."""
-    return bool(torch.isfinite(_in_rgb(found)(as_batch(pattern()))).all())
+def _require_pictures(found: _Described, made: str) -> None:
+    """Raise UnknownCheckpoint where the network makes no picture of one larger than the least that it takes.
+
+    As one that also wants a mask, one for faces of a single size, or one whose training diverged.
+    """
+    least = found.size_requirements.minimum
+    image = as_batch(pattern(max(61, least + 5), max(83, least + 23)))
+    size = "×".join(map(str, image.shape[:1:-1]))
+    try:
+        output = _in_rgb(found)(image)
+    except Exception as error:  # of whatever its package raises
+        reason = " ".join(str(error).split())[:200]
+        raise UnknownCheckpoint(f"{made}, but of a test image of {size} it makes an error: {reason}") from error
+    if not torch.isfinite(output).all():
+        raise UnknownCheckpoint(f"{made}, but what it makes of a test image of {size} are no finite numbers")
 
 
 @torch.inference_mode()

@@ -7,7 +7,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from model_store.networks.imported_rewrites import rewrite_for_inference
+from model_store.networks.imported_rewrites import lay_out_channels_last, rewrite_for_inference
 from model_store.networks.network import Network
 
 LUMA = (0.299, 0.587, 0.114)
@@ -126,5 +126,5 @@ class ImportedNetwork(Network):
         fast = copy.deepcopy(self)
         rewrite_for_inference(fast.model)
         fast.model.to(precision if self.spec.half_precision else torch.float32)
-        fast.model.to(memory_format=torch.channels_last)
+        lay_out_channels_last(fast.model)
         return fast

@@ -73,6 +73,13 @@ def fold_convolutions(model: nn.Module) -> None:
             setattr(parent, name, child.eval_conv)
 
 
+def lay_out_channels_last(model: nn.Module) -> None:
+    """Lay out the weights in channels_last, in place. `Module.to` does that only where none has five dimensions."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+
+
 def register_constants(model: nn.Module) -> None:
     """Make buffers, in place, of tensors that layers keep as mere attributes: a graph cannot hold those."""
     for layer in model.modules():

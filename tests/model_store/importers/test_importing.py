@@ -64,7 +64,7 @@ def test_a_network_that_keeps_the_size_restores(tmp_path: Path) -> None:
     assert store.verify("deblock").label == "deblock@1"
 
 
-NOT_FINITE = r"×2, and what it makes of a test image are no finite numbers"
+NOT_FINITE = "×2, but what it makes of a test image of 83×61 are no finite numbers"
 NOT_SERVED = r"its network is none that can be served: "
 
 

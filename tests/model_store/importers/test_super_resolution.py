@@ -5,6 +5,8 @@ import torch
 from spandrel import ModelLoader
 from spandrel.architectures.DRUNet import DRUNet
 from spandrel.architectures.FBCNN import FBCNN
+from spandrel.architectures.FFTformer import FFTformer
+from spandrel.architectures.LaMa import LaMa
 from spandrel.architectures.RCAN import RCAN
 from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor
@@ -51,6 +53,20 @@ def test_a_network_that_changes_its_input_changes_no_image() -> None:
     network, image = build_imported(spec, weights), torch.rand(1, 3, 13, 22)
     expected = original(weights, image.clone())
     assert all(torch.equal(network(image), expected) for _ in range(2))
+
+
+def test_a_network_that_also_wants_a_mask_is_refused() -> None:
+    with pytest.raises(UnknownCheckpoint, match=r"3 channels into 3, ×1, but of a test image .* argument: 'mask'"):
+        measure_imported(LaMa(in_nc=4).state_dict())
+
+
+def test_weights_of_five_dimensions_are_imported() -> None:
+    sides = {"dim": 8, "num_blocks": [1, 1, 1], "num_refinement_blocks": 1}
+    network = measure_imported(FFTformer(**sides).state_dict())
+    assert any(parameter.dim() == 5 for parameter in network.parameters())
+    fast = network.for_inference(torch.float32)
+    image = torch.rand(1, 3, 13, 22)
+    assert torch.allclose(fast(image), network(image), atol=1e-4)
 
 
 def test_half_precision_weights_are_computed_in_fp32() -> None:
