@@ -22,7 +22,7 @@ from trainer.paper.loss_networks import LossNetworksConfig, loss_networks
 from trainer.paper.speed import SpeedConfig, speed
 from trainer.paper.super_resolution import SuperResolutionTableConfig, super_resolution
 from trainer.run_folder import Run, png
-from trainer.stored_models import find_model
+from trainer.stored_models import find_model, find_style
 from trainer.style_score import StyleScorer, format_terms
 from trainer.teacher_answers import compute_answers
 from trainer.train_and_publish import Invocation, publish_run, train_and_publish
@@ -152,7 +152,7 @@ class Judge(Command, StyleWeights):
         scorer = StyleScorer(load_loss_network(self.loss_network), self.style_image, self.style_size, weights)
         lines = []
         for reference in self.models:
-            stored = find_model(self.store, reference)
+            stored = find_style(self.store, reference, "--models")
             for side in self.sizes:
                 terms = scorer.mean(stored.network, self.images, side)
                 lines.append(f"{stored.manifest.label:24} {side:5} px  {format_terms(terms)}")

@@ -9,7 +9,7 @@ from torch import Tensor
 from trainer.augmentation import ZOOMS, Window, random_shift, random_zoom, zoomed
 from trainer.config import SuperResolutionConfig
 from trainer.data import downscaled
-from trainer.errors import TrainerError
+from trainer.errors import LossNetworkError, TrainerError
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork, load_loss_network
 from trainer.losses import feature_reconstruction, perceptual_distance, repeated_error, texture_loss
@@ -93,7 +93,7 @@ class EnlargementObjective:
             if config.perceptual_weight:
                 least = zoomed(least, ZOOMS[0])
                 self._perceptual_term(self.loss_network, least, least)
-        except RuntimeError as error:
+        except (LossNetworkError, RuntimeError) as error:
             size = f"--image-size {config.image_size} with --loss-reduction {config.loss_reduction}"
             raise TrainerError(f"{size} leaves the loss network {least.shape[-1]} pixels a side, too few") from error
 

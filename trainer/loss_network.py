@@ -21,6 +21,9 @@ from trainer.errors import LossNetworkError
 
 Weights = Mapping[str, Tensor]
 
+LEAST_SIDE = 3
+"""Side of features, in positions, that every convolution and pooling can take."""
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -61,16 +64,27 @@ class LossNetwork(nn.Module):
     def forward(self, image: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
         """The features (N, C, H', W') at `layers`; nothing after the last of them is computed.
 
-        Raises LossNetworkError for a layer that does not exist.
+        Raises LossNetworkError for a layer that does not exist, and for images that are too small for one.
         """
         wanted = {self._position(layer): layer for layer in layers}
         x = (image - self.mean) / self.std
         found = {}
         for position, module in enumerate(self.features[: max(wanted) + 1]):
-            x = module(x)
+            x = self._features_after(module, x, image)
             if position in wanted:
                 found[wanted[position]] = x
         return found
+
+    def _features_after(self, module: nn.Module, features: Tensor, image: Tensor) -> Tensor:
+        try:
+            result: Tensor = module(features)
+        except RuntimeError as error:
+            if min(features.shape[-2:]) >= LEAST_SIDE:
+                raise
+            height, width = image.shape[-2:]
+            reason = f"{width}×{height} pixels are too few for the layers of {self.layout.name} that are asked for"
+            raise LossNetworkError(reason) from error
+        return result
 
     def _position(self, layer: str) -> int:
         if layer not in self.index:

@@ -17,11 +17,17 @@ def find_model(store: Location, reference: str) -> StoredModel:
     return (own if own.versions(name) else shipped).load(name, version)
 
 
-def load_teacher(store: Location, reference: str) -> StoredModel:
-    """A style network as by `find_model`, in evaluation mode; raises TrainerError for one that enlarges."""
+def find_style(store: Location, reference: str, option: str) -> StoredModel:
+    """As `find_model`; raises TrainerError, with the option that named it, for a network that enlarges."""
     stored = find_model(store, reference)
     if stored.manifest.scale != 1:
-        raise TrainerError(f"--teacher {reference} enlarges ×{stored.manifest.scale}; a style network is wanted")
+        raise TrainerError(f"{option} {reference} enlarges ×{stored.manifest.scale}; a style network is wanted")
+    return stored
+
+
+def load_teacher(store: Location, reference: str) -> StoredModel:
+    """A style network as by `find_style`, in evaluation mode."""
+    stored = find_style(store, reference, "--teacher")
     stored.network.eval().requires_grad_(False)
     return stored
 

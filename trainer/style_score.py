@@ -12,6 +12,7 @@ from torch import Tensor
 from model_store import Network
 from trainer.blotches import blotch_energy
 from trainer.data import image_files
+from trainer.errors import DataError, LossNetworkError
 from trainer.evaluate import luma
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork
@@ -37,11 +38,15 @@ class StyleScorer:
 
         Also the `texture` of flat regions, in levels of 256, and its `peak` in dB (see `flat_texture`), if no side has
         less than 64 pixels, `blotches`, the root of their mean square (see `blotch_energy`) in levels of 256, and
-        `tones`, the share of the photograph's contrast that is lost (see `lost_tones`).
+        `tones`, the share of the photograph's contrast that is lost (see `lost_tones`). Raises DataError where the
+        photograph is then too small for the loss network.
         """
         image = load_scaled(photograph, longer_side, HARDWARE)
         painted = network(image)
-        terms = ImageObjective(self._objective, self._loss_network, image).terms(painted)
+        try:
+            terms = ImageObjective(self._objective, self._loss_network, image).terms(painted)
+        except LossNetworkError as error:
+            raise DataError(f"{photograph} with a longer side of {longer_side} pixels: {error}") from error
         blotches = 255 * math.sqrt(blotch_energy(painted, image).item())
         measured = {"blotches": blotches, "tones": lost_tones(painted, image).item()}
         return terms | {"total": math.fsum(terms.values())} | measured | _texture(painted, image)

@@ -109,6 +109,16 @@ def test_clear_errors(tmp_path: Path) -> None:
         load_loss_network(str(tmp_path / "a.safetensors"))
 
 
+@pytest.mark.parametrize("source", ["distilled", "random", "squeezenet"])
+def test_images_that_are_too_small_are_refused(tmp_path: Path, source: str) -> None:
+    save_file(torchvision.models.squeezenet1_1(weights=None).features.state_dict(prefix="features."), tmp_path / "s")
+    files = {"distilled": str(loss_network_file(tmp_path / "l.safetensors")), "squeezenet": str(tmp_path / "s")}
+    network = load_loss_network(files.get(source, source))
+    network(torch.rand(1, 3, 40, 32), network.index)
+    with pytest.raises(LossNetworkError, match="32×2 pixels are too few for the layers of"):
+        network(torch.rand(1, 3, 2, 32), network.index)
+
+
 @pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "vgg19-distilled"])
 def test_a_file_of_another_layout_does_not_fit(tmp_path: Path, layout: str) -> None:
     file = loss_network_file(tmp_path / "l.safetensors")

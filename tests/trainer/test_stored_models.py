@@ -4,7 +4,7 @@ import pytest
 
 from model_store import Draft, NetworkSpec, StoreError, TransformNetwork, open_store
 from trainer.errors import TrainerError
-from trainer.stored_models import find_model, load_teacher
+from trainer.stored_models import find_model, find_style, load_teacher
 
 
 def _store(folder: Path, *names: str) -> Path:
@@ -41,3 +41,9 @@ def test_a_teacher_of_styles_learns_nothing_and_enlarges_nothing(tmp_path: Path)
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
     with pytest.raises(TrainerError, match="--teacher x4 enlarges ×4; a style network is wanted"):
         load_teacher(tmp_path, "x4")
+
+
+def test_a_network_that_enlarges_is_no_style(tmp_path: Path) -> None:
+    assert find_style(_store(tmp_path, "wave"), "wave", "--models").manifest.label == "wave@1"
+    with pytest.raises(TrainerError, match="--models x2 enlarges ×2; a style network is wanted"):
+        find_style(tmp_path, "x2", "--models")

@@ -6,6 +6,7 @@ from torch import nn
 
 from model_store import NetworkSpec, TransformNetwork
 from tests.trainer.samples import loss_network_file, photograph, photographs
+from trainer.errors import DataError
 from trainer.loss_network import load_loss_network
 from trainer.objective import StyleWeights
 from trainer.style_score import StyleScorer, format_terms
@@ -65,6 +66,15 @@ def test_a_folder_is_judged_by_the_mean_of_its_photographs_at_one_size(tmp_path:
     for name, value in mean.items():
         assert value == pytest.approx(sum(terms[name] for terms in single) / 3)
     assert one.mean(identity(), folder, 40)["total"] != pytest.approx(mean["total"])
+
+
+def test_a_photograph_that_is_too_small_for_the_loss_network_is_named(tmp_path: Path) -> None:
+    painting = photograph(tmp_path / "painting.png", 64, 64, seed=9)
+    panorama = photograph(tmp_path / "wide.png", 200, 20)
+    with pytest.raises(
+        DataError, match=r"wide\.png with a longer side of 60 pixels: 60×6 pixels are too few for the l"
+    ):
+        judge(tmp_path, painting).terms(identity(), panorama, 60)
 
 
 def test_weights_weigh_their_terms(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from trainer.objective import ImageObjective, style_objective
 from trainer.paper.report import Report, Row, TableConfig, command
 from trainer.pictures import LabelledPicture, file_digest, labelled_row, load_painting, load_square, stack_rows
 from trainer.run_folder import Run, png
-from trainer.stored_models import find_model
+from trainer.stored_models import find_style
 
 Results = Mapping[str, Sequence[Tensor]]
 """What made the images → an image (1, 3, S, S) for each photograph."""
@@ -142,7 +142,7 @@ def _results(
             for (photo, path), objective in pairs
         ]
     for reference in config.models:
-        stored = find_model(config.store, reference)
+        stored = find_style(config.store, reference, "--models")
         hardware.place(stored.network)
         with torch.no_grad():
             results[stored.manifest.label] = [stored.network(photo) for photo in photos]
