@@ -4,6 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from spandrel import ModelLoader
+from spandrel.architectures.FDAT import FDAT
+from spandrel.architectures.SAFMN import SAFMN
 
 from tests.trainer.samples import teacher_file
 from trainer.errors import TrainerError
@@ -21,6 +24,24 @@ def test_a_teacher_enlarges_by_its_scale(tmp_path: Path) -> None:
     assert 0 <= answer.min() <= answer.max() <= 1
     assert teacher.digest.startswith("sha256:")
     assert "Compact" in teacher.architecture
+
+
+@pytest.mark.parametrize("side", [64, 60, 57])
+def test_answers_of_a_teacher_are_those_of_its_package_at_any_size(tmp_path: Path, side: int) -> None:
+    weights = SAFMN(dim=8, n_blocks=1, upscaling_factor=2).state_dict()  # which takes multiples of eight
+    save_file(weights, tmp_path / "teacher.safetensors")
+    image = torch.rand(1, 3, side, side)
+    expected = ModelLoader(device="cpu").load_from_state_dict(weights)(image)
+    found = load_teacher_file(tmp_path / "teacher.safetensors", 2, CPU).answer(image)
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_whole_numbers_of_a_teacher_stay_such(tmp_path: Path) -> None:
+    sizes = {"embed_dim": 16, "num_groups": 1, "depth_per_group": 1, "num_heads": 2, "window_size": 8}
+    weights = {key: tensor.contiguous() for key, tensor in FDAT(scale=2, **sizes).state_dict().items()}
+    assert any(not tensor.is_floating_point() for tensor in weights.values())
+    save_file(weights, tmp_path / "teacher.safetensors")
+    assert load_teacher_file(tmp_path / "teacher.safetensors", 2, CPU).architecture == "FDAT"
 
 
 def test_another_scale_is_refused(tmp_path: Path) -> None:
