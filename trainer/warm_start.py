@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from model_store import Architecture, NetworkSpec, TransformNetwork
 from model_store.networks.architecture import Layer, Residual
-from model_store.networks.layers import ConvLayer, ResidualBlock
+from model_store.networks.layers import ConvLayer, Norm, ResidualBlock
 from trainer.config import TrainConfig
 from trainer.errors import TrainerError
-from trainer.weight_average import stored_weights
+from trainer.weight_average import StoredWeights, stored_weights
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,9 @@ def warm_start(network: TransformNetwork, config: TrainConfig) -> str:
     it begins as the stored network (Chen, Goodfellow and Shlens 2016, Net2Net, §2.3). Where the architectures differ
     otherwise, the layers before the first difference are copied: an ×8 network can begin with the layers of an ×4 one.
     A warning is logged in both cases. Batch, instance and thumbnail normalisation are interchangeable, as they share
-    scales and shifts; batch normalisation's statistics are copied where both networks have them. Raises TrainerError
-    where the first layers differ, or the `output` or `skip` options do, and as `stored_weights`.
+    scales and shifts; batch normalisation's statistics are copied where both networks have them. Where only one of the
+    two is normalised, a warning is logged. Raises TrainerError where the first layers differ, or the `output` or `skip`
+    options do, and as `stored_weights`.
     """
     stored = stored_weights(config.store, config.warm_start)
     origins, added = layer_origins(stored.spec, network.spec), added_blocks(stored.spec, network.spec)
@@ -42,7 +43,17 @@ def warm_start(network: TransformNetwork, config: TrainConfig) -> str:
         text = "%d of %d layers begin as those of %s, %s: its --architecture is %s"
         layers = len(network.layers)
         log.warning(text, layers - anew, layers, stored.label, beginning, stored.spec.architecture)
+    _compare_normalisation(stored, network.spec.norm)
     return stored.label
+
+
+def _compare_normalisation(stored: StoredWeights, own: Norm) -> None:
+    """Log a warning where only the stored network, or only one's own, is normalised."""
+    if stored.spec.norm != own and "none" in (stored.spec.norm, own):
+        text = (
+            "--warm-start %s has --norm %s: a network with --norm %s has its convolutions alone, and paints otherwise"
+        )
+        log.warning(text, stored.label, stored.spec.norm, own)
 
 
 def layer_origins(stored: NetworkSpec, own: NetworkSpec) -> dict[int, int]:

@@ -39,6 +39,20 @@ def test_a_warm_start_begins_with_stored_weights(tmp_path: Path) -> None:
         warm_start(bounded, style_config(tmp_path, warm_start="wave"))
 
 
+@pytest.mark.parametrize(("stored", "own"), [("batch", "none"), ("none", "thumbnail")])
+def test_a_warm_start_without_its_normalisation_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, stored: str, own: str
+) -> None:
+    published(style_config(tmp_path, norm=stored, steps=1))
+    caplog.clear()
+    for norm in (stored, own):
+        config = style_config(tmp_path, norm=norm, warm_start="wave")
+        warm_start(build(config, CPU).network, config)
+    [record] = caplog.records
+    told = f"--warm-start wave@1 has --norm {stored}: a network with --norm {own} has its convolutions alone"
+    assert record.getMessage().startswith(told)
+
+
 def test_a_run_begins_with_the_average_of_several_networks(tmp_path: Path) -> None:
     config = style_config(tmp_path, warm_start="wave@1,wave@2")
     store = open_store(config.store)
