@@ -89,7 +89,7 @@ class Run:
         """Replace the saved state atomically. Raises RunError, as all that write, where that is impossible."""
         content = io.BytesIO()
         torch.save(state, content)
-        self._write(self.state_file, content.getbuffer())
+        self._write(self.state_file, content.getvalue())
 
     def load(self) -> State:
         """The saved state, on the CPU; no pickled code is executed. Raises RunError where there is no whole one."""

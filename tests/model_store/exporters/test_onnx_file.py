@@ -44,6 +44,8 @@ def served(subject: TransformNetwork, height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("subject", NETWORKS.values(), ids=NETWORKS)
 def test_onnxruntime_gives_what_the_service_gives(tmp_path: Path, subject: TransformNetwork) -> None:
+    if subject.needs_statistics and torch.__version__ < "2.12":
+        pytest.skip("torch 2.11 cannot trace thumbnails of any size")
     model = stored(tmp_path, subject)
     session = onnxruntime.InferenceSession(onnx_bytes(model))
     for height, width in ((61, 63), (33, 46)):
