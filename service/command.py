@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from service.http.listeners import try_addresses
 from service.settings import Settings, wrong_values
 
 
@@ -17,6 +18,11 @@ def main() -> int:
     settings = read_settings(sys.argv[1:])
     if settings is None:
         return 2
+    try:
+        try_addresses(settings)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     if settings.processes > 1:
         from service.supervisor import supervise  # noqa: PLC0415 # it needs no torch
 

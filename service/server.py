@@ -50,7 +50,6 @@ def run(settings: Settings, membership: Membership | None = None) -> int:
 def _build(settings: Settings, membership: Membership | None) -> tuple[Service, list[HttpServer]]:
     """The service, and its servers in the order in which they stop. Raises as `build_service`, and OSError."""
     if membership is None:
-        _try_unix_socket(settings)
         service = build_service(settings)
         found = [
             build_server(service.app, settings, service.metrics, service.shedder),
@@ -73,12 +72,6 @@ def _build_member(settings: Settings, membership: Membership) -> tuple[Service, 
         siblings.server(service.metrics),
     ]
     return service, [server for server in servers if server is not None]
-
-
-def _try_unix_socket(settings: Settings) -> None:
-    """Raises OSError where the Unix socket cannot be had. uvicorn, which would tell a traceback, replaces this one."""
-    if settings.uds is not None:
-        open_listener(settings).close()
 
 
 def _read_certificate(server: HttpServer, settings: Settings) -> None:

@@ -543,6 +543,15 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _has_two_ports(self) -> Self:
+        """Several processes would share the one port, and their servers its connections."""
+        hosts = {self.host, self.metrics_host}
+        is_one = self.uds is None and (len(hosts) == 1 or not hosts.isdisjoint(("0.0.0.0", "::")))
+        if self.metrics_port == self.port != 0 and is_one:
+            raise ValueError("metrics_port must be another one than port; leave it out for one port for both")
+        return self
+
+    @model_validator(mode="after")
     def _admits_the_largest(self) -> Self:
         if self.max_queue_pixels < self.max_output_pixels:
             raise ValueError("max_queue_pixels must be at least max_output_pixels, or the largest image never runs")

@@ -47,7 +47,7 @@ def supervise(settings: Settings, arguments: Sequence[str]) -> int:
             listener = stack.enter_context(open_listener(settings))
             metrics_listener = open_metrics_listener(settings)
         except OSError as error:
-            print(f"error: {error.strerror}", file=sys.stderr)
+            print(f"error: {error}", file=sys.stderr)
             return 1
         if metrics_listener is not None:
             stack.enter_context(metrics_listener)

@@ -5,14 +5,28 @@ evenly, and gives none to a process that is not there. A single socket would not
 so the first process to wake takes all. Unix sockets have no such option, and are shared.
 """
 
+import asyncio
+import os
 import socket
 import stat
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from service.settings import Settings
 
 UNIX_MODE = 0o666
 """Permissions of a Unix socket, as uvicorn sets them: the folder says who may reach it."""
+
+
+def try_addresses(settings: Settings) -> None:
+    """Raises OSError, with the address, where one that the settings name cannot be listened on.
+
+    A server would tell it after its application has started, which takes its time; and one of several processes
+    shares a port with others that do, whoever began them.
+    """
+    asyncio.run(_try_ports(settings))
+    if settings.uds is not None:
+        _bind_unix(settings.uds).close()
 
 
 def open_listener(settings: Settings) -> socket.socket:
@@ -34,6 +48,28 @@ def address_of(listener: socket.socket) -> str:
     return f"{host}:{name[1]}"
 
 
+async def _try_ports(settings: Settings) -> None:
+    loop, ports = asyncio.get_running_loop(), [(settings.metrics_host, settings.metrics_port)]
+    if settings.uds is None:
+        ports.append((settings.host, settings.port))
+    async with AsyncExitStack() as stack:
+        for host, port in ports:
+            if port is None:
+                continue
+            try:
+                opened = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
+            except (OSError, UnicodeError) as error:
+                raise OSError(f"cannot listen on {host}:{port}: {_reason(error)}") from error
+            await stack.enter_async_context(opened)
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    """In the system's words: asyncio's repeat the address."""
+    if isinstance(error, UnicodeError):
+        return "no host can have that name"
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror)
+
+
 def _bind(host: str, port: int) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
@@ -43,7 +79,7 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     return listener
 
 
@@ -57,5 +93,5 @@ def _bind_unix(path: Path) -> socket.socket:
         path.chmod(UNIX_MODE)
     except OSError as error:
         listener.close()
-        raise OSError(error.errno, f"cannot listen on {path}: {error.strerror}") from error
+        raise OSError(f"cannot listen on {path}: {error.strerror}") from error
     return listener

@@ -42,17 +42,24 @@ def test_device_that_does_not_exist_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "told", "status"),
     [
-        (["--uds", "{folder}/none/pastiche.sock"], "cannot listen on {folder}/none/pastiche.sock: No such file"),
-        (["--uds", "{folder}/notes.txt"], "cannot listen on {folder}/notes.txt: Address already in use"),
-        (["--tls-certificate", "{folder}/notes.txt"], "tls_certificate {folder}/notes.txt"),
-        (["--tls-certificate", "{folder}/notes.txt", "--tls-key", "{folder}/notes.txt"], "tls_key {folder}/notes.txt"),
+        (["--uds", "{folder}/none/pastiche.sock"], "cannot listen on {folder}/none/pastiche.sock: No such file", 1),
+        (["--uds", "{folder}/notes.txt"], "cannot listen on {folder}/notes.txt: Address already in use", 1),
+        (["--host", "no.host.invalid"], "cannot listen on no.host.invalid:0: ", 1),
+        (["--metrics-port", "0", "--metrics-host", "no.host.invalid"], "cannot listen on no.host.invalid:0: ", 1),
+        (["--tls-certificate", "{folder}/notes.txt"], "tls_certificate {folder}/notes.txt", 2),
+        (
+            ["--tls-certificate", "{folder}/notes.txt", "--tls-key", "{folder}/notes.txt"],
+            "tls_key {folder}/notes.txt",
+            2,
+        ),
     ],
 )
 def test_what_cannot_be_opened_is_one_line_that_names_it(
     options: list[str],
     told: str,
+    status: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -61,7 +68,7 @@ def test_what_cannot_be_opened_is_one_line_that_names_it(
     given = [option.format(folder=tmp_path) for option in options]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--device", "cpu", "--port", "0", *given])
-    assert main() == 2
+    assert main() == status
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert told.format(folder=tmp_path) in line

@@ -328,3 +328,13 @@ def test_entry_of_a_list_that_nothing_would_match_is_refused(name: str, value: s
 )
 def test_entries_of_lists_are_as_they_were(name: str, value: str) -> None:
     assert getattr(Settings.model_validate({name: value}), name) == value
+
+
+@pytest.mark.parametrize("hosts", [{}, {"host": "0.0.0.0"}, {"metrics_host": "::"}])
+def test_metrics_have_another_port_than_the_service(hosts: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="metrics_port must be another one than port"):
+        Settings.model_validate({"port": 8000, "metrics_port": 8000, **hosts})
+    Settings.model_validate({"port": 0, "metrics_port": 0, **hosts})
+    Settings.model_validate({"port": 8000, "metrics_port": 8001, **hosts})
+    Settings.model_validate({"metrics_port": 8000, "uds": "pastiche.sock", **hosts})
+    Settings(port=8000, metrics_port=8000, host="192.0.2.1")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from service.http.listeners import address_of, open_listener, open_metrics_listener
+from service.http.listeners import address_of, open_listener, open_metrics_listener, try_addresses
 from service.settings import Settings
 
 
@@ -51,6 +51,19 @@ def test_port_that_is_taken_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
             open_listener(Settings(port=port))
+
+
+@pytest.mark.parametrize("port", ["port", "metrics_port"])
+def test_address_that_cannot_be_had_is_told_at_once(port: str) -> None:
+    host = {"port": "host", "metrics_port": "metrics_host"}[port]
+    try_addresses(Settings.model_validate({"port": 0, port: 0}))
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
+        number = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"^cannot listen on 127.0.0.1:{number}: Address already in use$"):
+            try_addresses(Settings.model_validate({"port": 0, port: number}))
+    for unknown, reason in [("no.host.invalid", r"\w.*"), ("a" * 80, "no host can have that name")]:
+        with pytest.raises(OSError, match=f"^cannot listen on {unknown}:0: {reason}$"):
+            try_addresses(Settings.model_validate({"port": 0, port: 0, host: unknown}))
 
 
 def test_unix_socket_takes_the_place_of_one_that_was_left(tmp_path: Path) -> None:
