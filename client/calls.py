@@ -76,7 +76,7 @@ class Calls:
         """POST /v1/estimate. `image` has what is known of it."""
         body = {"task": task.name, **task.subject, **image, "timeout": self._seconds(timeout), "options": task.options}
         headers = {"Content-Type": "application/json"}
-        request = Request("POST", "/v1/estimate", headers=headers, content=json.dumps(body).encode())
+        request = Request("POST", "/v1/estimate", headers=headers, content=json.dumps(body, default=_plain).encode())
         return _parse(Estimate, (yield from exchange(request, self.policy)))
 
     def models(self) -> Flow[list[ModelSummary]]:
@@ -169,6 +169,14 @@ def model_path(name: str) -> str:
 
 def _job_path(job_id: str) -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def _plain(value: object) -> object:
+    """What JSON can have of a NumPy scalar, which a query has as its text. NumPy is not imported for it."""
+    item = getattr(value, "item", None)
+    if callable(item):
+        return item()
+    raise TypeError(f"options are texts, numbers and booleans; {value!r} is a {type(value).__name__}")
 
 
 def _parse(kind: type[Parsed], answer: httpx.Response) -> Parsed:

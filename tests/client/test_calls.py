@@ -2,6 +2,7 @@ import json
 import math
 
 import httpx
+import numpy as np
 import pytest
 
 from client.answers import JobStatus
@@ -83,6 +84,18 @@ def test_estimate_describes_the_image() -> None:
         flow = calls.estimate(Task.of(None, 4, {"width": 9}), {"width": 4, "height": 3}, call)
         _, [sent], _ = run(flow, body)
         assert json.loads(sent.content) == expected | {"timeout": seconds}
+
+
+def test_estimate_takes_the_numbers_of_numpy_as_the_calls_do() -> None:
+    whole, half, yes = np.arange(5)[4], np.ones(1, np.float32)[0] / 2, np.ones(1, bool)[0]
+    task = Task.of(None, whole, {"width": whole, "denoise": half, "back_projection": yes})
+    step = next(Calls().estimate(task, {"width": whole, "height": 3}, half))
+    assert isinstance(step, Send)
+    options = {"width": 4, "denoise": 0.5, "back_projection": True}
+    expected = {"task": "upscale", "scale": 4, "width": 4, "height": 3, "timeout": 0.5, "options": options}
+    assert json.loads(step.request.content or b"") == expected
+    with pytest.raises(TypeError, match="options are texts, numbers and booleans"):
+        next(Calls().estimate(Task.of("wave", None, {"size": object()}), {}, None))
 
 
 def test_names_in_paths_are_quoted() -> None:
