@@ -1,5 +1,6 @@
 """The options of the service as keyword arguments, and as a query. They are explained in `docs/api.md`."""
 
+import math
 from collections.abc import Mapping
 from typing import Literal, TypedDict
 
@@ -57,10 +58,16 @@ def query(options: Mapping[str, object]) -> dict[str, str]:
 
 
 def mixture(style: Style) -> str:
-    """`great-wave:0.7,the-scream:0.3` for weights by name; a name stays as it is."""
+    """`great-wave:0.7,the-scream:0.3` for weights by name; a name stays as it is.
+
+    The service reads six digits before and after the point: where these lose something, weights are told as parts of
+    the largest.
+    """
     if isinstance(style, str):
         return style
-    return ",".join(f"{name}:{weight:.6f}" for name, weight in style.items())
+    largest = max(style.values(), default=0)
+    unit = largest if 0 < largest < 0.1 or 999_999 < largest < math.inf else 1
+    return ",".join(f"{name}:{weight / unit:.6f}" for name, weight in style.items())
 
 
 def _text(value: object) -> str:

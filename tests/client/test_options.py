@@ -1,9 +1,11 @@
+import math
 from typing import get_args, get_type_hints
 
 import pytest
 from pydantic import BaseModel
 
 from client.options import CallOptions, Format, StylizeOptions, UpscaleOptions, mixture, query
+from service.errors import InvalidRequest
 from service.http.routes.jobs import JobParameters
 from service.imaging.codecs import EXTENSIONS, WRITTEN_FORMATS
 from service.pipeline.requests import StylizeParameters, UpscaleParameters
@@ -43,3 +45,15 @@ def test_query_has_what_is_given() -> None:
 def test_mixture_is_understood_by_the_service() -> None:
     assert mixture("wave") == "wave"
     assert parse_mixture(mixture({"wave": 3, "scream": 1e-5})) == pytest.approx({"wave": 1, "scream": 0}, abs=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-7, 0.05, 1, 999_999, 1e6, 1e300])
+def test_weights_of_any_size_are_parts_of_their_sum(unit: float) -> None:
+    given = {"wave": unit, "scream": unit / 4}
+    assert parse_mixture(mixture(given)) == pytest.approx({"wave": 0.8, "scream": 0.2})
+
+
+@pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
+def test_weight_that_is_none_is_refused_as_it_is(weight: float) -> None:
+    with pytest.raises(InvalidRequest, match=f"has the weight '{weight}"):
+        parse_mixture(mixture({"wave": 0.5, "scream": weight}))
