@@ -9,7 +9,7 @@ import secrets
 import tomllib
 from collections import Counter
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -79,10 +79,22 @@ class KeysFile(BaseModel):
     def parse(cls, content: bytes) -> Self:
         """Of TOML in UTF-8. Raises ValueError with one line that says what is wrong and where."""
         try:
-            return cls.model_validate(tomllib.loads(content.decode()))
+            return cls.model_validate(_tables(content.decode()))
         except ValidationError as error:
             faults = ((".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors())
             raise ValueError("; ".join(f"{where}: {what}" for where, what in faults)) from error
+
+
+def _tables(text: str) -> dict[str, Any]:
+    """Raises ValueError; for a name that is there twice, which its second key appended to the file makes it, with how
+    it has both."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        hint = (
+            '; a name has one table, with a list for several keys: sha256 = ["…", "…"]' if "twice" in str(error) else ""
+        )
+        raise ValueError(f"{error}{hint}") from error
 
 
 def new_key() -> str:

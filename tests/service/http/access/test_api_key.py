@@ -40,6 +40,7 @@ def test_file_has_names_with_digests_rights_and_limits() -> None:
         (f"[keys.a]\nsha256 = '{DIGEST}'\nmegapixels = 1", "keys.a.megapixels: Extra inputs"),
         (f"[keys.a]\nsha256 = '{DIGEST}'\nmegapixels_per_minute = 0", "greater than 0"),
         (f"[keys.a]\nsha256 = '{DIGEST}'\n[keys.b]\nsha256 = '{DIGEST}'", "is there twice"),
+        (f"[keys.a]\nsha256 = '{DIGEST}'\n" * 2, "twice (at line 3, column 8); a name has one table, with a list"),
         ("keys = [", "Invalid value"),
     ],
 )
