@@ -205,6 +205,20 @@ def test_threads_and_codec_workers_follow_the_requested_processors() -> None:
 
 
 @needs_helm
+@pytest.mark.parametrize(
+    ("requests", "processes", "each"),
+    [({"cpu": "8"}, 2, "4"), ({"cpu": 7}, 3, "2"), ({"cpu": "3500m"}, 2, "2"), ({"cpu": "1"}, 4, "1")],
+)
+def test_processes_share_the_requested_processors(requests: dict[str, Any], processes: int, each: str) -> None:
+    values: dict[str, dict[str, Any]] = {"resources": {"requests": requests}, "settings": {"processes": processes}}
+    given = environment(container_of(helm("template", "photos", CHART, values=values)))
+    assert (given["threads"], given["codec_workers"]) == (each, each)
+    values["settings"]["threads"] = 9
+    given = environment(container_of(helm("template", "photos", CHART, values=values)))
+    assert (given["threads"], given["codec_workers"]) == ("9", each)
+
+
+@needs_helm
 def test_variables_of_libraries_and_places_of_pods_are_passed_on() -> None:
     (container,) = pod("files")["containers"]
     assert {"name": "AWS_CA_BUNDLE", "value": "/etc/authority/ca.crt"} in container["env"]

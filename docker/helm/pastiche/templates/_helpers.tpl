@@ -28,3 +28,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if .Values.models.url }}{{ $stores = append $stores .Values.models.url }}{{ end }}
 {{- join ":" $stores }}
 {{- end }}
+
+{{/* The requested processors, rounded up as Kubernetes does, divided among the serving processes: one or more. */}}
+{{- define "pastiche.cpusOfEach" -}}
+{{- $limit := dig "limits" "cpu" 1 .Values.resources }}
+{{- $cpu := dig "requests" "cpu" $limit .Values.resources | toString }}
+{{- $whole := ternary (divf (trimSuffix "m" $cpu) 1000) (float64 $cpu) (hasSuffix "m" $cpu) | ceil | int }}
+{{- max 1 (div $whole (int .Values.settings.processes)) }}
+{{- end }}
