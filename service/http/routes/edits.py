@@ -52,7 +52,7 @@ class EditRoutes:
         self._calls = calls
         self._jobs = jobs
         self.router = new_router(tags=["images"])
-        failures = (400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504)
+        failures = (400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 501, 503, 504, 507)
         self.router.add_api_route(
             PATH,
             self.edit,

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from service.http.middleware.unshared_jobs import UnsharedJobs
+from service.http.middleware.unshared_jobs import JOBS, UnsharedJobs
 from service.http.problems import Problems
+from service.http.webhooks.sender import CALLBACK_HEADER
 from service.pipeline.trace import Trace
 from tests.service.http.asgi import Fields, call
-from tests.service.live import publish, serving
+from tests.service.live import publish, serving, serving_clients
 
 BUILD = partial(UnsharedJobs, problems=Problems())
 HEADERS: Fields = [(b"accept", b"image/png"), (b"prefer", b"respond-async")]
@@ -46,3 +47,16 @@ def test_metrics_of_several_processes_name_the_routes(tmp_path: Path) -> None:
     with serving(tmp_path, processes=2) as live:
         assert live.client.get("/v1/models/wave").status_code == 200
         assert live.metric("pastiche_http_requests_total", route="/v1/models/{name}") == 1
+
+
+def test_description_of_the_api_has_the_refusal(tmp_path: Path) -> None:
+    with serving_clients(tmp_path, processes=2) as live:
+        paths = live.client.get("/openapi.json").json()["paths"]
+    operations = [(path, operation) for path, of in paths.items() for operation in of.values()]
+    found = {path for path, operation in operations if "501" in operation["responses"]}
+    assert found == {
+        path
+        for path, operation in operations
+        if path.startswith(JOBS) or CALLBACK_HEADER in (each["name"] for each in operation.get("parameters", ()))
+    }
+    assert len(found) == 5
