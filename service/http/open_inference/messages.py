@@ -1,6 +1,6 @@
 """The messages of the Open Inference Protocol as JSON; their members have the protocol's names."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import Response
 from fastapi.responses import JSONResponse
@@ -94,6 +94,23 @@ class _Message(BaseModel):
 
     parameters: dict[str, Any] = {}
 
+    @classmethod
+    def parse(cls, document: bytes | memoryview) -> Self:
+        """Of JSON. Raises InvalidRequest."""
+        try:
+            return cls.model_validate_json(bytes(document))
+        except ValidationError as error:
+            raise invalid_request(error) from error
+
+
+class IndexQuestion(_Message):
+    """Which models an index is to have."""
+
+    model_config = ConfigDict(strict=True)
+
+    ready: bool = False
+    """Those alone that are ready."""
+
 
 class InputTensor(_Message):
     """A tensor that a client sends; its values are in `data`, or in the binary part of the body."""
@@ -121,14 +138,6 @@ class InferenceMessage(_Message):
     id: str | None = Field(None, max_length=1000)
     inputs: list[InputTensor] = Field(max_length=8)
     outputs: list[RequestedOutput] = Field([], max_length=8)
-
-    @classmethod
-    def parse(cls, document: bytes | memoryview) -> "InferenceMessage":
-        """Of JSON. Raises InvalidRequest."""
-        try:
-            return cls.model_validate_json(bytes(document))
-        except ValidationError as error:
-            raise invalid_request(error) from error
 
 
 class InferenceError(BaseModel):

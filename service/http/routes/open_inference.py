@@ -1,7 +1,7 @@
 """`/v2`: the Open Inference Protocol over HTTP, as the clients of KServe and Triton speak it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import Header, Path, Request, Response
@@ -9,9 +9,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 
 from service.errors import UnknownVersion
-from service.http.body import read_body
+from service.http.body import read_body, read_plain
 from service.http.compatible_api_calls import ImageCalls
 from service.http.content_negotiation import JSON, requested_formats
+from service.http.json_body import JSON_LIMIT, JSON_SECONDS
 from service.http.message_validation import invalid_request
 from service.http.open_inference.answer_body import build_answer, check_json_size
 from service.http.open_inference.messages import (
@@ -19,6 +20,7 @@ from service.http.open_inference.messages import (
     IMAGE,
     PIXELS,
     IndexedModel,
+    IndexQuestion,
     InferenceError,
     Live,
     ModelMetadata,
@@ -77,7 +79,9 @@ class OpenInferenceRoutes:
         self._add(PATH, self.server)
         self._add(f"{PATH}/health/live", self.live, response_model=Live, responses=_failing(Live))
         self._add(f"{PATH}/health/ready", self.ready, response_model=Ready, responses=_failing(Ready))
-        self._add(f"{PATH}/repository/index", self.index, methods=["POST"])
+        question = {"content": {JSON: {"schema": IndexQuestion.model_json_schema()}}}
+        body: dict[str, Any] = {"methods": ["POST"], "openapi_extra": {"requestBody": question}}
+        self._add(f"{PATH}/repository/index", self.index, 408, 413, 415, 422, 503, **body)
         for path in (MODEL, VERSION):
             self._add(path, self.model, 404, 422, 503)
             self._add(f"{path}/ready", self.model_ready, 404, 422, 503)
@@ -98,18 +102,15 @@ class OpenInferenceRoutes:
         status = (await self._health.ready()).status_code
         return _probe(Ready(ready=status == 200), status)
 
-    async def index(self) -> list[IndexedModel]:
-        """The models that are served, and those that could not be loaded."""
-        served = self._models.all()
-        known = {model.name for model in served}
-        failed = [failure for failure in self._models.failures.all() if failure.version.name not in known]
-        return [
-            *(IndexedModel(name=m.name, version=str(m.manifest.version), state="READY") for m in served),
-            *(
-                IndexedModel(name=f.version.name, version=str(f.version.number), state="UNAVAILABLE", reason=f.reason)
-                for f in failed
-            ),
+    async def index(self, request: Request) -> list[IndexedModel]:
+        """The models that are served, and those that could not be loaded, unless `ready` ones alone are asked for."""
+        question = await read_plain(request, JSON_LIMIT, JSON_SECONDS)
+        ready_alone = bool(question) and IndexQuestion.parse(question).ready
+        ready = [
+            IndexedModel(name=model.name, version=str(model.manifest.version), state="READY")
+            for model in self._models.all()
         ]
+        return ready if ready_alone else [*ready, *self._unavailable({model.name for model in ready})]
 
     async def model(self, name: ModelPath, version: VersionPath | None = None) -> ModelMetadata:
         """What a model is, and what its tensors are."""
@@ -145,6 +146,14 @@ class OpenInferenceRoutes:
             check_json_size(len(call.images) * resolved.operation.plan(call.sizes[0]).answer.pixels)
         images = await self._calls.run_all(request, [(resolved, image) for image in call.images])
         return await _response(call, name, images, trace)
+
+    def _unavailable(self, served: Collection[str]) -> list[IndexedModel]:
+        """Those that could not be loaded, where no other version of them is served."""
+        return [
+            IndexedModel(name=f.version.name, version=str(f.version.number), state="UNAVAILABLE", reason=f.reason)
+            for f in self._models.failures.all()
+            if f.version.name not in served
+        ]
 
     def _find(self, name: str, version: str | None) -> ServedModel:
         """Raises UnknownModel, ModelUnavailable or UnknownVersion."""

@@ -66,6 +66,24 @@ def test_tritonclient_sees_the_server_and_its_models(tmp_path: Path) -> None:
         ]
 
 
+def test_index_has_the_ready_models_alone_where_these_are_asked_for(tmp_path: Path) -> None:
+    publish(tmp_path)
+    publish(tmp_path, "night")
+    (tmp_path / "night" / "1" / "weights.safetensors").write_bytes(b"broken")
+    with serving_clients(tmp_path) as live:
+        for asked, states in [
+            (b"", ["READY", "UNAVAILABLE"]),
+            (b"{}", ["READY", "UNAVAILABLE"]),
+            (b'{"ready": false}', ["READY", "UNAVAILABLE"]),
+            (b'{"ready": true}', ["READY"]),
+        ]:
+            answer = live.client.post("/v2/repository/index", content=asked)
+            assert [model["state"] for model in answer.json()] == states
+        for wrong in (b"{", b'{"ready": 1}', b"[]"):
+            refused = live.client.post("/v2/repository/index", content=wrong)
+            assert (refused.status_code, list(refused.json())) == (422, ["error"])
+
+
 @pytest.mark.parametrize("binary", [True, False])
 def test_tritonclient_sends_pixels_and_gets_pixels(tmp_path: Path, binary: bool) -> None:
     publish(tmp_path)
