@@ -22,7 +22,7 @@ from trainer.paper.loss_networks import LossNetworksConfig, loss_networks
 from trainer.paper.speed import SpeedConfig, speed
 from trainer.paper.super_resolution import SuperResolutionTableConfig, super_resolution
 from trainer.run_folder import Run, png
-from trainer.stored_models import find_model, find_style
+from trainer.stored_models import find_style, find_upscaler
 from trainer.style_score import StyleScorer, format_terms
 from trainer.teacher_answers import compute_answers
 from trainer.train_and_publish import Invocation, publish_run, train_and_publish
@@ -129,7 +129,7 @@ class Evaluate(Command):
     store: StoreToRead = DEFAULT_STORE
 
     def execute(self) -> str:
-        stored = find_model(self.store, self.model)
+        stored = find_upscaler(self.store, self.model, "--model")
         scale = stored.manifest.scale
         rows = {stored.manifest.label: evaluate(stored.network, self.images, scale)}
         rows["bicubic"] = evaluate(bicubic(scale), self.images, scale)

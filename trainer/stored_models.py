@@ -25,6 +25,16 @@ def find_style(store: Location, reference: str, option: str) -> StoredModel:
     return stored
 
 
+def find_upscaler(store: Location, reference: str, option: str) -> StoredModel:
+    """As `find_model`; raises TrainerError, with the option that named it, for a network that does not enlarge."""
+    stored = find_model(store, reference)
+    if stored.manifest.scale == 1:
+        raise TrainerError(
+            f"{option} {reference} does not enlarge; one that is measured beside bicubic enlargement does"
+        )
+    return stored
+
+
 def load_teacher(store: Location, reference: str) -> StoredModel:
     """A style network as by `find_style`, in evaluation mode."""
     stored = find_style(store, reference, "--teacher")

@@ -105,6 +105,8 @@ def test_shipped_networks_can_be_evaluated(tmp_path: Path, capsys: pytest.Captur
     assert "x4@" in capsys.readouterr().out
     assert main([*command, "--model", "x5"]) == 1
     assert "no model 'x5'" in capsys.readouterr().err
+    assert main([*command, "--model", "great-wave"]) == 1
+    assert "--model great-wave does not enlarge" in capsys.readouterr().err
 
 
 def test_a_network_is_evaluated_from_where_it_was_published_also_at_a_url(

@@ -4,7 +4,7 @@ import pytest
 
 from model_store import Draft, NetworkSpec, StoreError, TransformNetwork, open_store
 from trainer.errors import TrainerError
-from trainer.stored_models import find_model, find_style, load_teacher
+from trainer.stored_models import find_model, find_style, find_upscaler, load_teacher
 
 
 def _store(folder: Path, *names: str) -> Path:
@@ -47,3 +47,9 @@ def test_a_network_that_enlarges_is_no_style(tmp_path: Path) -> None:
     assert find_style(_store(tmp_path, "wave"), "wave", "--models").manifest.label == "wave@1"
     with pytest.raises(TrainerError, match="--models x2 enlarges ×2; a style network is wanted"):
         find_style(tmp_path, "x2", "--models")
+
+
+def test_a_style_enlarges_nothing(tmp_path: Path) -> None:
+    assert find_upscaler(_store(tmp_path, "wave"), "x2", "--model").manifest.scale == 2
+    with pytest.raises(TrainerError, match="--model wave does not enlarge"):
+        find_upscaler(tmp_path, "wave", "--model")

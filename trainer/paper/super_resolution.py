@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -18,7 +18,7 @@ from trainer.paper.published import SET5_BICUBIC, SUPER_RESOLUTION, SUSPECTED_TY
 from trainer.paper.report import Report, Row, TableConfig, command
 from trainer.pictures import labelled_row
 from trainer.run_folder import png
-from trainer.stored_models import find_model
+from trainer.stored_models import find_upscaler
 
 BICUBIC = "bicubic"
 
@@ -31,7 +31,9 @@ class SuperResolutionTableConfig(TableConfig):
 
     sets: tuple[Path, ...] = Field(description="folders of sharp images, named as the sets: Set5 Set14 BSD100")
     models: tuple[str, ...] = Field(("x4",), description="networks: NAME or NAME@VERSION")
-    scales: tuple[int, ...] = Field((4, 8), description="scales of the tables; each network is in that of its own")
+    scales: tuple[Annotated[int, Field(ge=2, le=16)], ...] = Field(
+        (4, 8), description="scales of the tables; each network is in that of its own"
+    )
     store: StoreToRead = DEFAULT_STORE
     picture: Path | None = Field(None, description="image whose middle the figure shows (default: the sets' first)")
     device: Device = "auto"
@@ -74,7 +76,7 @@ def _methods(config: SuperResolutionTableConfig, scale: int, hardware: Hardware)
     """Bicubic enlargement and the networks of a scale, by label."""
     methods: dict[str, Enlarge] = {BICUBIC: bicubic(scale)}
     for reference in config.models:
-        stored = find_model(config.store, reference)
+        stored = find_upscaler(config.store, reference, "--models")
         if stored.manifest.scale not in config.scales:
             raise TrainerError(f"{reference} enlarges ×{stored.manifest.scale}, which --scales does not have")
         if stored.manifest.scale == scale:

@@ -90,5 +90,9 @@ def test_mistakes_are_explained(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "no model 'x5'" in capsys.readouterr().err
     assert main(command(tmp_path, "--scales", "8")) == 1
     assert "x4 enlarges ×4, which --scales does not have" in capsys.readouterr().err
+    assert main(command(tmp_path, "--models", "great-wave")) == 1
+    assert "--models great-wave does not enlarge" in capsys.readouterr().err
+    assert main(command(tmp_path, "--scales", "1")) == 2
+    assert "greater than or equal to 2" in capsys.readouterr().err
     assert main(command(tmp_path, "--sets", str(tmp_path / "none"))) == 1
     assert "none is no folder; --sets takes a folder of images" in capsys.readouterr().err
