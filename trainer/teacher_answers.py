@@ -7,6 +7,7 @@ file, by its number, and manifest.json, which says what they are the answers to.
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ class AnswersManifest(BaseModel):
     scale: int
     side: int = Field(description="of the small images, in pixels")
     seed: int
+    precision: Literal["", "fp32", "bf16"] = Field("", description="of the teacher; empty where nothing says it")
 
 
 class AnswersFolder:
@@ -58,6 +60,8 @@ class AnswersFolder:
         if not self._manifest_file.exists():
             replace_file(self._manifest_file, manifest.model_dump_json(indent=2).encode())
         found = self.manifest()
+        if not found.precision:  # begun before that was noted
+            manifest = manifest.model_copy(update={"precision": ""})
         differing = [name for name in type(found).model_fields if getattr(found, name) != getattr(manifest, name)]
         if differing:
             raise RunError(f"{self.folder} holds answers with another {', '.join(differing)}; use another --answers")
@@ -98,7 +102,7 @@ def compute_answers(config: AnswersConfig, hardware: Hardware) -> int:
         config.content, config.answer_side * config.scale, 1, random_exact_crop, scale=config.scale, seed=config.seed
     )
     answers = AnswersFolder(config.answers)
-    answers.begin(_manifest(config, teacher, pairs))
+    answers.begin(_manifest(config, teacher, pairs, hardware))
     missing = answers.missing(config.answer_count)
     for number in tqdm(missing, unit="answer"):
         low, _ = unpack(pairs.batch(number), config.scale)
@@ -108,7 +112,7 @@ def compute_answers(config: AnswersConfig, hardware: Hardware) -> int:
     return len(missing)
 
 
-def _manifest(config: AnswersConfig, teacher: Teacher, pairs: Photographs) -> AnswersManifest:
+def _manifest(config: AnswersConfig, teacher: Teacher, pairs: Photographs, hardware: Hardware) -> AnswersManifest:
     return AnswersManifest(
         teacher=config.teacher.name,
         digest=teacher.digest,
@@ -119,6 +123,7 @@ def _manifest(config: AnswersConfig, teacher: Teacher, pairs: Photographs) -> An
         scale=config.scale,
         side=config.answer_side,
         seed=config.seed,
+        precision="bf16" if hardware.precision == torch.bfloat16 else "fp32",
     )
 
 

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,23 @@ def test_answers_to_something_else_are_not_mixed_in(tmp_path: Path) -> None:
     compute_answers(answers_config(tmp_path), CPU)
     with pytest.raises(RunError, match="holds answers with another side, seed"):
         compute_answers(answers_config(tmp_path, seed=6, answer_side=22), CPU)
+
+
+def test_answers_of_another_precision_are_not_mixed_in(tmp_path: Path) -> None:
+    half = Hardware.of("cpu", "bf16")
+    assert compute_answers(answers_config(tmp_path), half) == 3
+    with pytest.raises(RunError, match="holds answers with another precision; use another --answers"):
+        compute_answers(answers_config(tmp_path, answer_count=4), CPU)
+    assert compute_answers(answers_config(tmp_path, answer_count=4), half) == 1
+
+
+def test_answers_that_were_begun_before_their_precision_was_noted_are_continued(tmp_path: Path) -> None:
+    compute_answers(answers_config(tmp_path), CPU)
+    file = tmp_path / "answers" / "manifest.json"
+    file.write_text(
+        json.dumps({name: value for name, value in json.loads(file.read_text()).items() if name != "precision"})
+    )
+    assert compute_answers(answers_config(tmp_path, answer_count=4), CPU) == 1
 
 
 def answered(folder: Path, count: int = 3, side: int = 16, scale: int = 2) -> AnsweredPhotographs:
