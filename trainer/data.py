@@ -29,6 +29,9 @@ SRGB_MODES = {"RGB": "RGB", "RGBA": "RGBA", "CMYK": "RGB"}
 MIN_PAINTING_SIDE = 32
 """Shortest side of a painting in pixels; in smaller ones the deep layers of loss networks have no positions left."""
 
+STRIP = 16
+"""Longer over shorter side of what is enlarged for a crop; a line of pixels would become as many squares."""
+
 Pixels = NDArray[np.uint8]
 """RGB (H, W, 3)."""
 
@@ -213,8 +216,11 @@ def read_painting(path: Path, longer_side: int) -> Pixels:
 def random_scaled_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
     """A random square of the photograph, resized to a shorter side of 1 to 1.5 times `size`; half are mirrored.
 
-    A photograph is enlarged only where its shorter side is less than `size`, and then to `size`.
+    A photograph is enlarged only where its shorter side is less than `size`, and then to `size`; of a strip a random
+    part of it, STRIP times as long as wide.
     """
+    if min(pixels.shape[:2]) < size:
+        pixels = _part_of_strip(pixels, rng)
     height, width = pixels.shape[:2]
     shorter = min(height, width)
     target = round(size * rng.uniform(1.0, max(1.0, min(1.5, shorter / size))))
@@ -223,6 +229,14 @@ def random_scaled_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> P
     scaled = np.asarray(Image.fromarray(pixels).resize(sides, Image.Resampling.BILINEAR, reducing_gap=2.0))
     crop = scaled[top : top + size, left : left + size]
     return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+
+def _part_of_strip(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """A random part of a photograph that is more than STRIP times as long as wide; others are returned whole."""
+    height, width = pixels.shape[:2]
+    longest = STRIP * min(height, width)
+    left, top = (int(rng.integers(side - longest + 1)) if side > longest else 0 for side in (width, height))
+    return pixels[top : top + longest, left : left + longest]
 
 
 def random_exact_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:

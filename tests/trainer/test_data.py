@@ -1,5 +1,6 @@
 import logging
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -132,6 +133,21 @@ def test_scaled_crops_fill_the_square_from_any_size() -> None:
     for sides in ((3, 200), (200, 3), (16, 16), (15, 40), (300, 400)):
         pixels = rng.integers(0, 256, (*sides, 3), dtype=np.uint8)
         assert random_scaled_crop(pixels, 16, rng).shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("sides", [(1, 60_000), (60_000, 1)])
+def test_line_of_pixels_is_cut_before_it_is_enlarged(sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    enlarged, resize = [], Image.Image.resize
+
+    def seen(image: Image.Image, size: tuple[int, int], *more: Any, **options: Any) -> Image.Image:
+        enlarged.append(size)
+        return resize(image, size, *more, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", seen)
+    pixels = np.random.default_rng(0).integers(0, 256, (*sides, 3), dtype=np.uint8)
+    crops = [random_scaled_crop(pixels, 64, np.random.default_rng(seed)) for seed in range(3)]
+    assert [max(size) for size in enlarged] == [16 * 64] * 3
+    assert not np.array_equal(crops[0], crops[1])  # parts of it all
 
 
 def test_exact_crops_are_pieces_of_the_photograph() -> None:
