@@ -6,7 +6,7 @@ job:<id>     hash: record, state (waiting, running, ended), owner, order, image,
              outcome, result or object (its name); delivery, delivery_token. It expires with its result
 waiting      sorted set: ids by their order
 running      sorted set: ids by when their claim expires
-ended        sorted set: ids by when they ended
+ended        sorted set: ids by when they ended; also of jobs that have expired, until they are swept
 failed       set: those of them without a result
 deliveries   sorted set: ids by when their webhook is due, or its claim expires
 sizes        hash: bytes by id
@@ -99,7 +99,9 @@ local own = tonumber(redis.call('HGET', key('unfinished'), a.owner) or 0)
 if a.most_of_owner and own >= a.most_of_owner then return {'owner', own, 0} end
 if count_unfinished() >= a.most_jobs then return {'jobs', count_unfinished(), 0} end
 local size = #ARGV[2] + #ARGV[3] + (ARGV[4] and #ARGV[4] or 0)
+local stale = redis.call('ZSCORE', key('ended'), a.id) and remove(a.id) or 0
 local fits, dropped = make_room(size)
+dropped = dropped + stale
 if not fits then return {'bytes', 0, dropped} end
 redis.call('HSET', job(a.id), 'record', ARGV[2], 'state', 'waiting', 'owner', a.owner, 'order', now, 'image', ARGV[3])
 if ARGV[4] then redis.call('HSET', job(a.id), 'mask', ARGV[4]) end

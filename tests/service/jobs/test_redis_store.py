@@ -368,6 +368,33 @@ def test_full_redis_is_told_until_it_has_room(
     assert told == ["no jobs", "no jobs", "jobs are available again"]
 
 
+def expire(server: RedisServer, job_id: str) -> None:
+    """What Redis does by its own clock."""
+    assert server.client.delete(f"{PREFIX}job:{job_id}") == 1
+
+
+def test_id_of_a_job_that_has_expired_is_that_of_another_one(bench: Bench, server: RedisServer) -> None:
+    """As where `job_seconds` was raised since it ended: the sweep would take the new one for it."""
+
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await one.create(owned("one", callback="https://example.com/"), FILES)
+        failure = JobOutcome.failed(JobsUnavailable("away", retry_after=1))
+        await one.finish(await claimed(one), failure)
+        expire(server, "one")
+        assert (await other.create(owned("one"), FILES))[1]
+        assert bench.dropped_webhooks() == 1
+        claim = await claimed(one)
+        await other.sweep()
+        assert {state: count for state, count in other.counts.jobs.items() if count} == {JobState.RUNNING: 1}
+        bench.pass_seconds(101)
+        await other.sweep()
+        await one.renew(claim, JobProgress())
+        assert await one.finish(claim, SUCCESS, b"painted") == SUCCESS
+        assert await other.result("one") == b"painted"
+
+    run(bench, scenario, job_seconds=100.0)
+
+
 def test_more_calls_than_connections_wait_for_each_other(bench: Bench) -> None:
     async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
         await one.create(owned("one"), FILES)
