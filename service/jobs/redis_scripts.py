@@ -201,16 +201,17 @@ return {'stored', dropped}
 
 CLAIM_DELIVERY = """
 exceed_memory()
+local dropped = 0
 while true do
   local id = redis.call('ZRANGEBYSCORE', key('deliveries'), '-inf', now, 'LIMIT', 0, 1)[1]
-  if not id then return false end
+  if not id then return {dropped} end
   local found = redis.call('HMGET', job(id), 'record', 'outcome', 'delivery')
   if found[1] then
     redis.call('ZADD', key('deliveries'), now + a.lease_seconds, id)
     redis.call('HSET', job(id), 'delivery_token', a.token)
-    return found
+    return {dropped, found[1], found[2], found[3]}
   end
-  redis.call('ZREM', key('deliveries'), id)
+  dropped = dropped + redis.call('ZREM', key('deliveries'), id)
 end
 """
 

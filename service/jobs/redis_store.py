@@ -191,9 +191,11 @@ class RedisJobStore:
         token = uuid.uuid4().hex
         lease = self._settings.webhook_timeout + self._settings.job_lease_seconds
         found = await self._run(scripts.CLAIM_DELIVERY, {"token": token, "lease_seconds": lease})
-        if found is None:
+        dropped, *claimed = found
+        self._count_dropped(dropped)
+        if not claimed:
             return None
-        record, outcome, delivery = found
+        record, outcome, delivery = claimed
         with suppress(JobsUnavailable):  # of another version, whose replicas may claim it when this claim expires
             if (job := _job(record, outcome, None)) is not None:
                 return DeliveryClaim(job, Delivery.model_validate_json(delivery) if delivery else Delivery(), token)

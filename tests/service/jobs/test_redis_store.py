@@ -395,6 +395,23 @@ def test_id_of_a_job_that_has_expired_is_that_of_another_one(bench: Bench, serve
     run(bench, scenario, job_seconds=100.0)
 
 
+def test_webhook_whose_job_expires_before_the_sweep_is_counted(bench: Bench, server: RedisServer) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        for name in ("gone", "there"):
+            await one.create(owned(name, callback="https://example.com/"), FILES)
+            await one.finish(await claimed(one), SUCCESS, b"painted")
+            bench.pass_seconds(1)
+        expire(server, "gone")
+        found = await other.claim_delivery()
+        assert found is not None
+        assert found.job.record.id == "there"
+        assert await other.claim_delivery() is None
+        await other.sweep()
+        assert bench.dropped_webhooks() == 1
+
+    run(bench, scenario)
+
+
 def test_more_calls_than_connections_wait_for_each_other(bench: Bench) -> None:
     async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
         await one.create(owned("one"), FILES)
