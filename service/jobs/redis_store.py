@@ -20,7 +20,7 @@ from service.errors import JobsUnavailable
 from service.jobs import redis_scripts as scripts
 from service.jobs.job import Job, JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome, JobProgress, JobRecord
-from service.jobs.redis_connections import ANSWER_SECONDS, redis_connections
+from service.jobs.redis_connections import ANSWER_SECONDS, CONNECT_SECONDS, redis_connections
 from service.jobs.refusals import jobs_unavailable, result_too_large, too_many_bytes, too_many_jobs, too_many_of_owner
 from service.jobs.result_objects import ResultObjects
 from service.jobs.store import MAX_KEPT, ClaimLost, DeliveryClaim, JobCounts, RunClaim
@@ -33,6 +33,9 @@ PREFIX = "pastiche:{jobs}:"
 
 RETRY_SECONDS = 5
 """After how long clients may try again while Redis is away."""
+
+CALL_SECONDS = CONNECT_SECONDS + ANSWER_SECONDS
+"""For a call with all of its commands and those by which a connection begins, each of which has ANSWER_SECONDS."""
 
 OTHER_VERSION = "is of another version of the service, and is left to the replicas of that"
 
@@ -275,12 +278,8 @@ class RedisJobStore:
     async def _available(self) -> AsyncIterator[None]:
         """Wait for a connection. Raise JobsUnavailable where there is none in time, or Redis fails in the block."""
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await self._turns.acquire()
-            try:
+            async with asyncio.timeout(CALL_SECONDS), self._turns:
                 yield
-            finally:
-                self._turns.release()
         except (exceptions.RedisError, OSError) as error:
             self._tell(error)
             reason = _reason(error)

@@ -412,6 +412,33 @@ def test_webhook_whose_job_expires_before_the_sweep_is_counted(bench: Bench, ser
     run(bench, scenario)
 
 
+def test_whole_call_has_its_time_while_redis_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands, and those by which a connection begins, have one each as well: together several times as much."""
+    monkeypatch.setattr("service.jobs.redis_store.CALL_SECONDS", 0.2)
+
+    hanging: list[asyncio.Task[Any] | None] = []
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hanging.append(asyncio.current_task())
+        while await reader.read(2**16):
+            pass
+        writer.close()
+        await writer.wait_closed()
+
+    async def scenario() -> None:
+        async with await asyncio.start_unix_server(hang, tmp_path / "redis.sock"):
+            store = RedisJobStore(settings(tmp_path, jobs_url=f"unix://{tmp_path}/redis.sock?db=1"), Metrics())
+            for _ in range(2):
+                with pytest.raises(JobsUnavailable, match="Redis does not answer in time"):
+                    await store.find("one")
+                with pytest.raises(JobsUnavailable, match="Redis does not answer in time"):
+                    await store.create(owned("one"), FILES)
+            await store.close()
+            await asyncio.gather(*(task for task in hanging if task is not None))
+
+    asyncio.run(scenario())
+
+
 def test_more_calls_than_connections_wait_for_each_other(bench: Bench) -> None:
     async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
         await one.create(owned("one"), FILES)
