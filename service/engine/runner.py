@@ -27,10 +27,12 @@ OUT_OF_MEMORY_MESSAGES = (
     "can't allocate memory",
     "not enough memory",
     "CUDA error: out of memory",
-    "CUDNN_STATUS_ALLOC_FAILED",
+    "ALLOC_FAILED",
+    "ALLOCATION_FAILED",
     "unable to find an engine",
 )
-"""Parts of torch's messages where the memory of the processor, of CUDA or of cuDNN does not suffice."""
+"""Parts of torch's messages where the memory of the processor, of CUDA or of its libraries does not suffice: cuDNN
+9 says ALLOCATION_FAILED, the others ALLOC_FAILED."""
 
 MAX_FOREIGN_ERRORS = 32
 """Errors of another GPU that one batch may meet: each event of the lost one, in memory that all share, raises one."""

@@ -230,6 +230,10 @@ def test_out_of_memory_of_the_processor_is_the_same(runner: Runner) -> None:
         torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously"),
         RuntimeError("GET was unable to find an engine to execute this computation"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
     ],
 )
 def test_lack_of_memory_beside_the_allocator_is_the_same(runner: Runner, error: RuntimeError) -> None:
