@@ -14,6 +14,7 @@ from model_store.networks.reduction import (
     LEAST_CONTRAST,
     Pixels,
     is_own_thumbnail,
+    kept_grain,
     least_side,
     reduced_sides,
     squares_along,
@@ -182,6 +183,13 @@ def test_grain_is_added_to_what_has_no_contrast_alone() -> None:
         assert torch.equal(grainy, with_grain(flat))
         assert F.avg_pool2d(grainy, 4).std().item() == pytest.approx(LEAST_CONTRAST, rel=0.1)
         assert abs((grainy - flat).mean()) < 1e-3
+
+
+def test_grain_on_a_device_stays_where_graphs_read_it() -> None:
+    """Devices of the processor stand in for eight GPUs, with thumbnails of three sizes on each."""
+    places = [(torch.device("cpu", number), 4**power) for number in range(8) for power in (5, 6, 7)]
+    kept = [kept_grain(*place) for place in places]
+    assert all(kept_grain(*place) is tensor for place, tensor in zip(places, kept, strict=True))
 
 
 def test_grain_fades_with_the_contrast_of_each_picture() -> None:
