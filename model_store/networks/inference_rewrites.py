@@ -67,7 +67,10 @@ def for_inference(
 
 
 def thin_layers(network: Network, precision: torch.dtype) -> dict[int, dict[LayerForm, nn.Module]]:
-    """By the positions of the thin layers: the layer in each of its forms, in `precision`, the usual form first."""
+    """By the positions of the thin layers: the layer in each of its forms, in `precision`, the usual form first.
+
+    They are to be timed. Without thumbnail normalisation, whose statistics are given to them where they are served.
+    """
     if not isinstance(network, TransformNetwork):
         return {}
     copied = copy.deepcopy(network).eval().requires_grad_(False)
@@ -82,7 +85,13 @@ def thin_layers(network: Network, precision: torch.dtype) -> dict[int, dict[Laye
 def _in_all_forms(layer: ConvLayer, precision: torch.dtype) -> dict[LayerForm, nn.Module]:
     usual = usual_form(layer)
     forms = [usual, *(form for form in possible_forms(layer) if form != usual)]
-    return {form: _prepare(in_form(layer, form), precision) for form in forms}
+    return {form: _prepare(_without_statistics(in_form(layer, form)), precision) for form in forms}
+
+
+def _without_statistics(layer: NormalizedConv) -> NormalizedConv:
+    if isinstance(layer.norm, ThumbnailNorm):
+        layer.norm = nn.Identity()
+    return layer
 
 
 def _rewritten(network: TransformNetwork, precision: torch.dtype, forms: Mapping[int, LayerForm]) -> TransformNetwork:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from model_store import LayerForm
+from model_store.networks.layers import ThumbnailNorm
 from model_store.networks.thin_layers import BlockedConv
 from service.engine.layer_forms import choose_forms, seconds_on_gpu
 from service.engine.model_loader import ModelLoader
@@ -33,6 +34,21 @@ def test_another_form_is_chosen_only_where_it_is_clearly_faster(seconds: float, 
     timer = Timer(seconds)
     assert choose_forms(subject, torch.float32, timer) == chosen
     assert set(timer.channels) == {3, 4}
+
+
+def test_no_statistics_are_measured_while_layers_are_timed() -> None:
+    timed: list[nn.Module] = []
+
+    def seconds(layer: nn.Module, features: Tensor) -> float:
+        layer(features[..., :16, :16].float())
+        timed.extend(layer.modules())
+        return 1.0
+
+    subject = network(norm="thumbnail")
+    assert choose_forms(subject, torch.float32, seconds) == {}
+    assert sum(isinstance(module, nn.Conv2d) for module in timed) == 2 * len(LayerForm) - 1
+    assert not any(isinstance(module, ThumbnailNorm) for module in timed)
+    assert any(isinstance(module, ThumbnailNorm) for module in subject.modules())
 
 
 def test_networks_of_one_architecture_are_measured_once_and_keep_their_golden_output(tmp_path: Path) -> None:
