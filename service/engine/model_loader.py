@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from model_store import GoldenMismatch, LayerForm, Network, StoredModel, for_inference
 from service.engine.calibration import Calibration, RunTiles, SampleType, calibrate, warm_up
@@ -153,11 +154,15 @@ class ModelLoader:
     def _measured_forms(
         self, network: Network, precision: torch.dtype, layer_seconds: LayerSeconds
     ) -> dict[int, LayerForm]:
-        """The usual ones where memory does not suffice to compare them."""
+        """The usual ones where memory does not suffice to compare them. Batches run between two measurements."""
         runner = self.runner
-        try:
+
+        def seconds(layer: nn.Module, features: Tensor) -> float:
             with runner.translated_errors(), runner.backend.lane(exclusive=False), runner.backend.launch_lock():
-                return choose_forms(network, precision, layer_seconds)
+                return layer_seconds(layer, features)
+
+        try:
+            return choose_forms(network, precision, seconds)
         except OutOfDeviceMemory as error:
             logger.warning("the forms of thin layers are not compared: %s", error)
             return {}

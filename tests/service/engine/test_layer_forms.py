@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 from model_store import LayerForm
 from model_store.networks.layers import ThumbnailNorm
 from model_store.networks.thin_layers import BlockedConv
+from service.engine.cpu import CpuBackend
 from service.engine.layer_forms import choose_forms, seconds_on_gpu
 from service.engine.model_loader import ModelLoader
 from tests.networks import network
@@ -61,6 +64,35 @@ def test_networks_of_one_architecture_are_measured_once_and_keep_their_golden_ou
     assert len(timer.channels) == 2 * len(LayerForm)
     assert all("blocked-4" in variant for pair in variants for variant in pair)
     assert len(variants) == 1
+    runner.close()
+
+
+class Locked(CpuBackend):
+    """Knows whether batches may be launched, and how often they were held up."""
+
+    def __init__(self) -> None:
+        super().__init__(threads=1, lanes=1)
+        self.launches, self.held_up = True, 0
+
+    @contextmanager
+    def launch_lock(self) -> Iterator[None]:
+        self.launches, self.held_up = False, self.held_up + 1
+        yield
+        self.launches = True
+
+
+def test_batches_are_launched_between_two_measurements(tmp_path: Path) -> None:
+    backend = Locked()
+
+    def seconds(_layer: nn.Module, _features: Tensor) -> float:
+        assert not backend.launches
+        return 1.0
+
+    publish(tmp_path, built=network())
+    runner = made(backend=backend)
+    loader = ModelLoader(runner, [torch.float32], WHOLE, layer_seconds=seconds)
+    loader.load(stored(tmp_path))
+    assert backend.held_up > 2 * len(LayerForm)
     runner.close()
 
 
