@@ -130,7 +130,7 @@ class StridedConv(_ThinConv):
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
         padded, height, width = self.padded(x, reflected=reflected)
-        return F.pixel_shuffle(F.conv2d(padded, weight, bias, stride=2), 2)[..., :height, :width]
+        return to_pixels(F.conv2d(padded, weight, bias, stride=2), 2)[..., :height, :width]
 
 
 class BlockedConv(_ThinConv):
@@ -142,8 +142,29 @@ class BlockedConv(_ThinConv):
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
         padded, height, width = self.padded(x, reflected=reflected)
-        blocks = F.pixel_unshuffle(padded, self.block).contiguous(memory_format=torch.channels_last)
-        return F.pixel_shuffle(F.conv2d(blocks, weight, bias), self.block)[..., :height, :width]
+        blocks = to_blocks(padded, self.block)
+        return to_pixels(F.conv2d(blocks, weight, bias), self.block)[..., :height, :width]
+
+
+def to_blocks(x: Tensor, block: int) -> Tensor:
+    """`F.pixel_unshuffle` in channels_last, by one copy on a GPU, too."""
+    count, _, height, width = x.shape
+    split: Tensor = x.unflatten(3, (-1, block)).unflatten(2, (-1, block))
+    last = split.permute(0, 2, 4, 1, 3, 5).reshape(count, height // block, width // block, -1)
+    return last.permute(0, 3, 1, 2)
+
+
+def to_pixels(x: Tensor, block: int) -> Tensor:
+    """`F.pixel_shuffle`, in channels_last for the layer that follows: on a GPU torch's own is not, and it would copy.
+
+    Nothing follows that convolves the three channels of an image.
+    """
+    count, channels, height, width = x.shape
+    if channels <= MAX_THIN_CHANNELS * block**2:
+        return F.pixel_shuffle(x, block)
+    split: Tensor = x.unflatten(1, (-1, block, block))
+    last = split.permute(0, 4, 2, 5, 3, 1).reshape(count, height * block, width * block, -1)
+    return last.permute(0, 3, 1, 2)
 
 
 def _shifted(weight: Tensor, block: int, *, multiple: int) -> Tensor:

@@ -1,8 +1,19 @@
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
+from torch.nn import functional as F
 
 from model_store.networks.layers import ConvLayer, Padding
-from model_store.networks.thin_layers import LayerForm, in_form, is_thin, possible_forms, usual_form
+from model_store.networks.thin_layers import (
+    LayerForm,
+    in_form,
+    is_thin,
+    possible_forms,
+    to_blocks,
+    to_pixels,
+    usual_form,
+)
 
 LAYERS = [(3, 8, 9), (8, 3, 9), (3, 5, 5), (5, 3, 7)]
 
@@ -37,3 +48,25 @@ def test_usual_forms_and_which_layers_are_thin() -> None:
 def test_normalised_channels_are_not_padded() -> None:
     layers = [ConvLayer(3, filters, 9, padding="valid", norm="thumbnail") for filters in (6, 8)]
     assert [LayerForm.PADDED in possible_forms(layer) for layer in layers] == [False, True]
+
+
+@pytest.mark.parametrize("form", LayerForm)
+def test_features_stay_in_channels_last_on_a_gpu(form: LayerForm) -> None:
+    """Torch knows the layouts there without one."""
+    layer = in_form(ConvLayer(3, 16, 9, padding="valid"), form).to(memory_format=torch.channels_last)
+    with FakeTensorMode() as mode, torch.no_grad():
+        weights = {name: mode.from_tensor(tensor).to("cuda") for name, tensor in layer.named_parameters()}
+        image = torch.empty(2, 48, 64, 3, device="cuda").permute(0, 3, 1, 2)
+        features = functional_call(layer, weights, (image,))
+    assert features.device.type == "cuda"
+    assert features.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("channels", [3, 32])
+@pytest.mark.parametrize("block", [2, 4])
+def test_blocks_are_those_of_torch(channels: int, block: int) -> None:
+    image = torch.rand(2, channels, 8, 12).contiguous(memory_format=torch.channels_last)
+    blocks = to_blocks(image, block)
+    assert torch.equal(blocks, F.pixel_unshuffle(image, block))
+    assert blocks.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(to_pixels(blocks, block), image)
