@@ -96,7 +96,7 @@ class _ThinConv(NormalizedConv):
         x = reflect(x, around, around, around, around) if reflected else x
         height, width = (side + 2 * before - self.kernel + 1 for side in x.shape[-2:])
         below, after = (before + self._missing(side) for side in (height, width))
-        return F.pad(x, (before, after, before, below)), height, width
+        return _with_zeros(x, (before, after, before, below)), height, width
 
     def _missing(self, side: int) -> int:
         """Pixels that the input lacks for whole blocks, where the valid output has `side` of them."""
@@ -144,6 +144,12 @@ class BlockedConv(_ThinConv):
         padded, height, width = self.padded(x, reflected=reflected)
         blocks = to_blocks(padded, self.block)
         return to_pixels(F.conv2d(blocks, weight, bias), self.block)[..., :height, :width]
+
+
+def _with_zeros(x: Tensor, added: tuple[int, int, int, int]) -> Tensor:
+    """`F.pad`, which copies a plane also where nothing is added. A graph for planes of any size has it always."""
+    for_any_size = torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return F.pad(x, added) if for_any_size or any(added) else x
 
 
 def to_blocks(x: Tensor, block: int) -> Tensor:

@@ -6,7 +6,9 @@ from torch.nn import functional as F
 
 from model_store.networks.layers import ConvLayer, Padding
 from model_store.networks.thin_layers import (
+    BlockedConv,
     LayerForm,
+    StridedConv,
     in_form,
     is_thin,
     possible_forms,
@@ -48,6 +50,15 @@ def test_usual_forms_and_which_layers_are_thin() -> None:
 def test_normalised_channels_are_not_padded() -> None:
     layers = [ConvLayer(3, filters, 9, padding="valid", norm="thumbnail") for filters in (6, 8)]
     assert [LayerForm.PADDED in possible_forms(layer) for layer in layers] == [False, True]
+
+
+@pytest.mark.parametrize("form", [LayerForm.STRIDED, LayerForm.BLOCKED_2, LayerForm.BLOCKED_4])
+def test_planes_of_whole_blocks_are_not_copied(form: LayerForm) -> None:
+    layer = in_form(ConvLayer(8, 3, 9, padding="valid"), form)
+    assert isinstance(layer, StridedConv | BlockedConv)
+    plane = torch.rand(1, 8, 16, 24)
+    assert layer.padded(plane, reflected=False)[0] is plane
+    assert layer.padded(plane[..., :-1], reflected=False)[0].shape == plane.shape
 
 
 @pytest.mark.parametrize("form", LayerForm)
