@@ -1,7 +1,7 @@
 """CUDA graphs of networks: what they are captured for, how they run with other weights, and which of them are kept."""
 
 import copy
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
@@ -135,5 +135,13 @@ class GraphMemory:
 
 
 def _copy_weights(source: Network, target: Network) -> None:
-    tensors = [[*network.parameters(), *network.buffers()] for network in (target, source)]
-    torch._foreach_copy_(tensors[0], tensors[1])
+    """One copy for each precision: lists of several ones, torch copies tensor by tensor."""
+    by_precision = defaultdict[torch.dtype, list[tuple[Tensor, Tensor]]](list)
+    for own, given in zip(_tensors(target), _tensors(source), strict=True):
+        by_precision[own.dtype].append((own, given))
+    for pairs in by_precision.values():
+        torch._foreach_copy_([own for own, _ in pairs], [given for _, given in pairs])
+
+
+def _tensors(network: Network) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]

@@ -1,5 +1,6 @@
 """Graphs that are stood in for by what they record: no GPU is needed."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model_store import TransformNetwork
+from model_store import TransformNetwork, for_inference
 from service.engine.cuda_graphs import CapturedGraph, GraphKey, LruCache
 from tests.networks import network
 
@@ -95,3 +96,21 @@ def test_inputs_of_the_last_planes_may_lack() -> None:
     graph = captured(subject, torch.full((3, 2), 5.0))
     (result,) = graph.replay(subject, [torch.ones(2, 2)])
     assert torch.equal(result - next(subject.parameters()).flatten()[0], torch.tensor([2.0, 2.0, 10.0]))
+
+
+@torch.inference_mode()
+def test_weights_of_each_precision_are_copied_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (for_inference(network(seed=seed), torch.bfloat16) for seed in (1, 2))
+    own, calls = copy.deepcopy(one), list[list[Tensor]]()
+    copy_all = torch._foreach_copy_
+
+    def recorded(into: list[Tensor], given: list[Tensor]) -> None:
+        calls.append(into)
+        copy_all(into, given)
+
+    monkeypatch.setattr(torch, "_foreach_copy_", recorded)
+    graph: Any = Recording(lambda: None)
+    CapturedGraph(own, [], one, (), graph).replay(other, [])
+    assert [{tensor.dtype for tensor in into} for into in calls] == [{torch.bfloat16}, {torch.float32}]
+    assert len([*own.parameters(), *own.buffers()]) == sum(map(len, calls))
+    assert all(torch.equal(*pair) for pair in zip(own.parameters(), other.parameters(), strict=True))
