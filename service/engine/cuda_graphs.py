@@ -5,6 +5,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
@@ -90,8 +91,8 @@ class CapturedGraph:
 
     network: Network
     inputs: Sequence[Tensor | None]
-    weights_of: Network
-    """The network whose weights are in `network`."""
+    weights_of: ReferenceType[Network]
+    """The network whose weights are in `network`. What is served no more is not kept on the device for that."""
     outputs: tuple[Tensor, ...]
     graph: torch.cuda.CUDAGraph
 
@@ -100,9 +101,9 @@ class CapturedGraph:
         for memory, given in zip(self.inputs, inputs, strict=True):
             if memory is not None and given is not None:
                 memory[: len(given)].copy_(given)
-        if self.weights_of is not network:
+        if self.weights_of() is not network:
             _copy_weights(network, self.network)
-            self.weights_of = network
+            self.weights_of = ref(network)
         self.graph.replay()
         return tuple(output.clone() for output in self.outputs)
 
@@ -131,7 +132,7 @@ class GraphMemory:
         with torch.cuda.graph(graph, self._pool, self._capture_stream, capture_error_mode="thread_local"):
             outputs = computation(own, memory)
         self._compute_stream.wait_stream(self._capture_stream)
-        return CapturedGraph(own, memory, network, outputs, graph)
+        return CapturedGraph(own, memory, ref(network), outputs, graph)
 
 
 def _copy_weights(source: Network, target: Network) -> None:

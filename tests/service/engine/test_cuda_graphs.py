@@ -1,9 +1,11 @@
 """Graphs that are stood in for by what they record: no GPU is needed."""
 
 import copy
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
@@ -73,7 +75,7 @@ def captured(subject: TransformNetwork, *memory: Tensor | None) -> CapturedGraph
         output.copy_(first + sum(given.sum(1) for given in memory if given is not None))
 
     graph: Any = Recording(compute)
-    return CapturedGraph(own, memory, subject, (output,), graph)
+    return CapturedGraph(own, memory, ref(subject), (output,), graph)
 
 
 @torch.inference_mode()
@@ -110,7 +112,17 @@ def test_weights_of_each_precision_are_copied_together(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(torch, "_foreach_copy_", recorded)
     graph: Any = Recording(lambda: None)
-    CapturedGraph(own, [], one, (), graph).replay(other, [])
+    CapturedGraph(own, [], ref(one), (), graph).replay(other, [])
     assert [{tensor.dtype for tensor in into} for into in calls] == [{torch.bfloat16}, {torch.float32}]
     assert len([*own.parameters(), *own.buffers()]) == sum(map(len, calls))
     assert all(torch.equal(*pair) for pair in zip(own.parameters(), other.parameters(), strict=True))
+
+
+@torch.inference_mode()
+def test_networks_that_have_run_are_not_kept() -> None:
+    one, other = network(seed=1), network(seed=2)
+    graph, served = captured(one, torch.zeros(3, 2)), [ref(one), ref(other)]
+    graph.replay(other, [torch.ones(3, 2)])
+    del one, other
+    gc.collect()
+    assert [network() for network in served] == [None, None]
