@@ -13,6 +13,7 @@ from model_store import TransformNetwork, for_inference, thumbnail
 from service.engine.cpu import CpuBackend
 from service.engine.cuda import CudaBackend
 from service.engine.shared_by_gpus import SharedByGpus
+from service.engine.statistics_graphs import COMINGS
 from service.engine.tiling import TiledImage, TileSizes, Tiling
 from service.imaging.codecs import Pixels
 from tests.networks import NARROW_UPSCALE_4, network
@@ -137,7 +138,7 @@ def test_statistics_of_a_graph_are_those_of_launches(backend: CudaBackend, preci
     styles = [placed(network(norm="thumbnail", thumbnail=32, seed=seed), precision) for seed in (1, 2)]
     thumbnails = [thumbnail(photo(seed, 64, 60), 32) for seed in range(3)]
     with backend.lane(exclusive=False):
-        for _ in range(2):  # the first one comes before there is a graph
+        for _ in range(COMINGS):  # the first ones come before there is a graph
             for style in styles:
                 for small in thumbnails:
                     assert torch.equal(backend.statistics(style, small), style.statistics(small.cuda()))
@@ -151,7 +152,7 @@ def test_statistics_of_a_graph_are_those_of_launches(backend: CudaBackend, preci
 def test_statistics_of_a_picture_of_one_colour_are_those_of_launches(backend: CudaBackend) -> None:
     style, flat = placed(network(norm="thumbnail", thumbnail=32)), torch.full((1, 3, 32, 30), 0.25)
     with backend.lane(exclusive=False):
-        results = [backend.statistics(style, flat) for _ in range(3)]
+        results = [backend.statistics(style, flat) for _ in range(COMINGS + 1)]
         assert all(torch.equal(result, style.statistics(flat.cuda())) for result in results)
 
 

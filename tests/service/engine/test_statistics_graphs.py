@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model_store import Network, TransformNetwork
-from service.engine.statistics_graphs import StatisticsGraphs
+from service.engine.statistics_graphs import COMINGS, StatisticsGraphs
 from tests.networks import network
 
 
@@ -50,9 +50,9 @@ def small(height: int, width: int = 32) -> Tensor:
 
 
 @torch.inference_mode()
-def test_shape_that_comes_again_gets_a_graph_which_all_styles_share() -> None:
+def test_shape_that_comes_often_gets_a_graph_which_all_styles_share() -> None:
     capturer = Capturer()
-    graphs = StatisticsGraphs(capturer.capture, list)
+    graphs = StatisticsGraphs(capturer.capture, list, comings=2)
     for position, style in enumerate(styles(3)):
         assert torch.equal(graphs.measure(style, small(20)), style.statistics(small(20)))
         assert len(graphs.shapes) == (position > 0)
@@ -60,9 +60,9 @@ def test_shape_that_comes_again_gets_a_graph_which_all_styles_share() -> None:
 
 
 @torch.inference_mode()
-def test_shapes_that_come_once_get_none() -> None:
+def test_shapes_that_come_seldom_get_none() -> None:
     capturer = Capturer()
-    graphs = StatisticsGraphs(capturer.capture, list)
+    graphs = StatisticsGraphs(capturer.capture, list, comings=2)
     (style,) = styles(1)
     for height in range(10, 30):
         graphs.measure(style, small(height))
@@ -72,9 +72,20 @@ def test_shapes_that_come_once_get_none() -> None:
 
 
 @torch.inference_mode()
+def test_more_shapes_than_graphs_are_seldom_captured() -> None:
+    capturer = Capturer()
+    graphs = StatisticsGraphs(capturer.capture, list, capacity=3)
+    (style,) = styles(1)
+    for _ in range(2 * COMINGS):
+        for height in range(10, 15):
+            graphs.measure(style, small(height))
+    assert 5 <= len(capturer.graphs) <= 2 * 5  # of 160 measurements
+
+
+@torch.inference_mode()
 def test_precisions_and_architectures_have_graphs_of_their_own() -> None:
     capturer = Capturer()
-    graphs = StatisticsGraphs(capturer.capture, list)
+    graphs = StatisticsGraphs(capturer.capture, list, comings=2)
     style, other = styles(2)
     for subject in (style, other.to(torch.bfloat16), network("c3s1-8,R8,c3s1-3", norm="thumbnail", thumbnail=32)):
         for _ in range(3):
@@ -85,7 +96,7 @@ def test_precisions_and_architectures_have_graphs_of_their_own() -> None:
 @torch.inference_mode()
 def test_graphs_and_what_is_remembered_are_bounded() -> None:
     capturer, evictions = Capturer(), []
-    graphs = StatisticsGraphs(capturer.capture, lambda: evictions.append(1), capacity=2, remembered=3)
+    graphs = StatisticsGraphs(capturer.capture, lambda: evictions.append(1), capacity=2, remembered=3, comings=2)
     (style,) = styles(1)
     for height in (10, 11, 12, 10, 11, 12):
         graphs.measure(style, small(height))
@@ -98,7 +109,7 @@ def test_graphs_and_what_is_remembered_are_bounded() -> None:
 @torch.inference_mode()
 def test_graph_that_cannot_be_captured_is_tried_again() -> None:
     capturer = Capturer()
-    graphs = StatisticsGraphs(capturer.capture, list)
+    graphs = StatisticsGraphs(capturer.capture, list, comings=2)
     (style,) = styles(1)
     graphs.measure(style, small(20))
     capturer.error = torch.OutOfMemoryError("CUDA out of memory")
@@ -113,7 +124,7 @@ def test_graph_that_cannot_be_captured_is_tried_again() -> None:
 @torch.inference_mode()
 def test_graphs_of_one_precision_are_forgotten() -> None:
     capturer, waited = Capturer(), list[None]()
-    graphs = StatisticsGraphs(capturer.capture, lambda: waited.append(None))
+    graphs = StatisticsGraphs(capturer.capture, lambda: waited.append(None), comings=2)
     (style,) = styles(1)
     (other,) = styles(1)
     reduced = other.to(torch.bfloat16)
