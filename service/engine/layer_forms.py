@@ -21,6 +21,10 @@ WARM_UP_RUNS = 3
 RUNS = 5
 """Timed runs of each form, of which the fastest counts."""
 
+HEAD_START = 4_000_000
+"""Cycles of the GPU, 2 ms or so, in which a layer's kernels are launched: a graph launches them at once, and Python can
+take longer for that than they take."""
+
 LayerSeconds = Callable[[nn.Module, Tensor], float]
 """Seconds that a layer takes for features (1, C, H, W) on the CPU, both of which are first moved to the device."""
 
@@ -33,7 +37,7 @@ def choose_forms(network: Network, precision: torch.dtype, seconds: LayerSeconds
 
 
 def seconds_on_gpu(device: torch.device) -> LayerSeconds:
-    """Measures by CUDA's events, on the current stream."""
+    """Measures by CUDA's events, on the current stream: how long the device works, as in a CUDA graph."""
 
     @torch.inference_mode()
     def seconds(layer: nn.Module, features: Tensor) -> float:
@@ -48,6 +52,7 @@ def seconds_on_gpu(device: torch.device) -> LayerSeconds:
 
 def _once(layer: nn.Module, plane: Tensor) -> float:
     began, ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda._sleep(HEAD_START)  # noqa: SLF001 # torch has no other way to hold a stream
     began.record()
     layer(plane)
     ended.record()

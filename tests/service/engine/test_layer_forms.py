@@ -107,6 +107,65 @@ def test_without_memory_to_compare_them_forms_are_the_usual_ones(tmp_path: Path)
     runner.close()
 
 
+class SimulatedStream:
+    """A device that computes, one after the other, what the host has launched."""
+
+    LAUNCH, KERNEL = 0.05, 0.01
+    """Milliseconds."""
+
+    def __init__(self) -> None:
+        self.host = self.device = 0.0
+
+    def run(self, milliseconds: float) -> None:
+        self.host += self.LAUNCH
+        self.device = max(self.device, self.host) + milliseconds
+
+    def sleep(self, cycles: int) -> None:
+        self.run(cycles / 2e6)
+
+    def event(self, enable_timing: bool) -> "SimulatedEvent":
+        assert enable_timing
+        return SimulatedEvent(self)
+
+
+class SimulatedEvent:
+    """When the device is there."""
+
+    def __init__(self, stream: SimulatedStream) -> None:
+        self._stream, self.at = stream, 0.0
+
+    def record(self) -> None:
+        self.at = max(self._stream.host, self._stream.device)
+
+    def synchronize(self) -> None:
+        self._stream.host = max(self._stream.host, self.at)
+
+    def elapsed_time(self, later: "SimulatedEvent") -> float:
+        return later.at - self.at
+
+
+class Kernels(nn.Module):
+    """So many launches."""
+
+    def __init__(self, stream: SimulatedStream, count: int) -> None:
+        super().__init__()
+        self._stream, self._count = stream, count
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(self._count):
+            self._stream.run(self._stream.KERNEL)
+        return x
+
+
+def test_a_layer_takes_the_time_of_the_device_and_not_of_the_launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = SimulatedStream()
+    monkeypatch.setattr(torch.cuda, "Event", stream.event)
+    monkeypatch.setattr(torch.cuda, "_sleep", stream.sleep)
+    for count in (2, 8):
+        seconds = seconds_on_gpu(torch.device("cpu"))(Kernels(stream, count), torch.zeros(1))
+        assert seconds == pytest.approx(count * stream.KERNEL / 1000)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_layers_are_timed_on_a_gpu() -> None:
