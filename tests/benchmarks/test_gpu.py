@@ -61,6 +61,15 @@ def test_part_that_takes_too_long_is_stopped_with_what_it_has_started(tmp_path: 
         assert not found.is_running() or found.status() == psutil.STATUS_ZOMBIE
 
 
+def test_part_may_take_what_those_before_it_have_left(tmp_path: Path) -> None:
+    slow = Part("slow", ("-c", "import time; time.sleep(1)"), 0.5)
+    assert run_parts([slow], tmp_path)["slow"].status == "stopped after 0.5 s"
+    quick = counted("quick")
+    assert run_parts([quick, slow], tmp_path)["slow"].status == OK
+    (tmp_path / "done.json").write_text('{"quick": {"status": "ok", "seconds": 59.9}}')
+    assert run_parts([quick, slow], tmp_path)["slow"].status == OK  # of another run, which leaves all its time
+
+
 def test_part_whose_module_is_missing_is_left_out(tmp_path: Path) -> None:
     assert run_part(Part("odd", ("-c", "1/0"), 60, needs="no_such_module"), tmp_path) == Ended(
         "left out: no_such_module is not installed", 0.0
