@@ -1,3 +1,4 @@
+import itertools
 import shlex
 
 import pytest
@@ -29,9 +30,10 @@ def test_command_of_a_shipped_network_has_the_options_of_its_recipe(name: str) -
     for option, value in found.model_dump(include=recipe.keys() - given_otherwise).items():
         assert value == recipe[option], option
     assert found.precision == recipe["precision"][stored.provenance.recipe["precision"]]
-    lengths = [len(line.removesuffix(" \\").strip()) for line in command.splitlines()]
-    assert max(lengths) <= LINE
-    assert min(lengths[:-1]) > LINE // 2  # as few lines as may be
+    lines = [line.removesuffix(" \\").strip() for line in command.splitlines()]
+    assert max(map(len, lines)) <= LINE
+    for line, after in itertools.pairwise(lines):
+        assert len(f"{line} {after.partition(' --')[0]}") > LINE  # the next option would not have fitted
 
 
 def test_teacher_has_its_file_its_licence_and_a_folder_of_answers() -> None:
