@@ -5,14 +5,12 @@ The only reader of the environment and of the configuration file.
 
 import base64
 import binascii
-import ipaddress
 import math
 import os
 import re
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal, Self
@@ -30,6 +28,7 @@ from pydantic_settings import (
 )
 
 from model_store import SHIPPED, SHIPPED_STORE, CacheSettings, Location, parse_location, split_locations
+from service.setting_lists import HostNames, Origins, Proxies, WebhookHosts
 
 MEGA = 1_000_000
 
@@ -53,16 +52,6 @@ OWN_PATHS = frozenset(
 
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")
 """How a jobs_url begins."""
-
-
-HOST = re.compile(r"(\*\.)?[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
-"""An entry of allowed_hosts."""
-
-ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
-"""An entry of cors_origins, as browsers write it: in lower case."""
-
-TARGET = re.compile(r"[^\s,/:*\[\]]+")
-"""A name of webhook_hosts."""
 
 
 def available_cpus() -> int:
@@ -327,7 +316,7 @@ class Settings(BaseSettings):
         description="signs the webhooks that jobs send to X-Callback-URL; without it there are none: whsec_ and 24 to "
         "64 bytes in base64; or several, separated by spaces, while one takes the place of another",
     )
-    webhook_hosts: str = Field(
+    webhook_hosts: WebhookHosts = Field(
         "",
         description="hosts, separated by spaces, to which webhooks may go by http:// and at private addresses; others "
         "need https:// and public addresses",
@@ -369,17 +358,17 @@ class Settings(BaseSettings):
     address_unfinished_jobs: int | None = Field(
         None, ge=1, description="jobs of a client without a key that have not ended, by its address"
     )
-    allowed_hosts: str = Field(
+    allowed_hosts: HostNames = Field(
         "*",
         pattern=r"^\s*[^\s,]+(\s*,\s*[^\s,]+)*\s*$",
         description="hosts that requests may name, separated by commas; *.example.com for all below; * for any",
     )
-    cors_origins: str = Field(
+    cors_origins: Origins = Field(
         "",
         pattern=r"^\s*([^\s,]+(\s*,\s*[^\s,]+)*)?\s*$",
         description="origins whose pages may call the service from a browser, separated by commas; * for any",
     )
-    forwarded_allow_ips: str = Field(
+    forwarded_allow_ips: Proxies = Field(
         "127.0.0.1,::1",
         description="addresses and networks of proxies whose X-Forwarded-For, -Proto and -Prefix are believed; * for "
         "any, which lets clients choose their address",
@@ -468,34 +457,6 @@ class Settings(BaseSettings):
             raise ValueError("it is empty; leave it out where there is none")
         return value
 
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _names_hosts(cls, value: str) -> str:
-        accepted = (
-            "the names and addresses, without scheme, port and path, such as pastiche.example, *.example.com, [::1]"
-        )
-        return _listed(value, ",", lambda part: part == "*" or HOST.fullmatch(part), accepted)
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _names_origins(cls, value: str) -> str:
-        accepted = "the origins, without a slash at the end, such as https://app.example"
-        return _listed(value, ",", lambda part: part in ("*", "null") or ORIGIN.fullmatch(part), accepted)
-
-    @field_validator("forwarded_allow_ips")
-    @classmethod
-    def _names_proxies(cls, value: str) -> str:
-        accepted = "the addresses and networks, such as 10.0.0.7 and 10.0.0.0/8, nor is it * alone"
-        return value if value == "*" else _listed(value, ",", partial(_parses, ipaddress.ip_network), accepted)
-
-    @field_validator("webhook_hosts")
-    @classmethod
-    def _names_targets(cls, value: str) -> str:
-        accepted = "the names and addresses, separated by spaces, without scheme and port, such as app and 10.0.0.7"
-        return _listed(
-            value, None, lambda part: TARGET.fullmatch(part) or _parses(ipaddress.ip_address, part), accepted
-        )
-
     @field_validator("device")
     @classmethod
     def _names_devices(cls, value: str) -> str:
@@ -570,23 +531,6 @@ class Settings(BaseSettings):
 def wrong_values(error: ValidationError) -> list[ErrorDetails]:
     """What is wrong with given values: pydantic also names defaults, which it has not computed for that."""
     return [fault for fault in error.errors() if fault["type"] != "default_factory_not_called"]
-
-
-def _listed(value: str, separator: str | None, fits: Callable[[str], object], accepted: str) -> str:
-    """The value, a list of parts. Raises ValueError for one that nothing would ever match."""
-    for part in filter(None, map(str.strip, value.split(separator))):
-        if not fits(part):
-            raise ValueError(f"{part!r} is none of {accepted}")
-    return value
-
-
-def _parses(parse: Callable[[str], object], text: str) -> bool:
-    """Whether it is what `parse` reads, which raises ValueError otherwise."""
-    try:
-        parse(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _parse_store(text: str) -> Location:

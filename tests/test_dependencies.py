@@ -26,6 +26,7 @@ ROOMS = (
     ("service.engine",),
     ("service.imaging", "service.telemetry"),
     ("service.settings", "service.errors", "service.membership"),
+    ("service.setting_lists",),
 )
 """From top to bottom. A room imports itself and the rooms below it, not its neighbours."""
 
