@@ -58,6 +58,10 @@ class Problem(PasticheError):
         self.details = details
         self.retry_after = retry_after
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled by what it was made of: the processes of a pool hand it on so."""
+        return type(self), (self.details, self.retry_after), self.__dict__
+
     @property
     def status(self) -> int:
         """The HTTP status."""
