@@ -1,5 +1,6 @@
 """A model that was loaded: call it with images."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -64,6 +65,7 @@ class Model:
         self._limits = image_limits(settings)
         self._inference = Inference(device)
         self._closed = False
+        self._loaded_in = os.getpid()
         self._models = self._resolve({}).operation.models
         for model in self._models:
             _ = model.network
@@ -83,10 +85,10 @@ class Model:
         """Paint or enlarge an image: an array for an array, for all else an image of Pillow's; a list for a list.
 
         The options are those of the service. `mask`, for styles: white where the image is painted. An upscaler takes
-        `scale`, too. Raises ServiceError, or TypeError, ValueError or OSError for what is no image.
+        `scale`, too. Raises ServiceError, or TypeError, ValueError or OSError for what is no image, and RuntimeError
+        once it is closed, or in a process that was forked after it was loaded.
         """
-        if self._closed:
-            raise RuntimeError(f"{self.name} was closed; load it again")
+        self._require_threads()
         request = self._resolve(options, None if mask is None else read_source(mask))
         images = image if isinstance(image, list | tuple) else [image]
         results = [
@@ -126,6 +128,13 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<pastiche.Model {', '.join(self.versions)} on {self.device}>"
+
+    def _require_threads(self) -> None:
+        """Raise RuntimeError where there is nobody who would compute, and a call would wait forever."""
+        if self._closed:
+            raise RuntimeError(f"{self.name} was closed; load it again")
+        if os.getpid() != self._loaded_in:
+            raise RuntimeError(f"{self.name} was loaded before this process was forked; load it in this process")
 
     def _resolve(self, options: dict[str, Any], mask: bytes | None = None) -> ResolvedRequest:
         request = self._request(options)

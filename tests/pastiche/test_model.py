@@ -1,5 +1,7 @@
 import asyncio
 import io
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -208,6 +210,25 @@ def test_closing_ends_its_threads(store: Path) -> None:
     assert set(threading.enumerate()) == before
     with pytest.raises(RuntimeError, match="closed"):
         model(photo())
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forked_process_is_told_to_load_its_own(models: dict[str | int, pastiche.Model]) -> None:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # it would wait forever
+        os._exit(_refused(models["wave"], photo()))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert models["wave"](photo()).shape == photo().shape
+
+
+def _refused(model: pastiche.Model, image: Array) -> int:
+    """An exit status: 0 where the model refuses, and says what to do."""
+    try:
+        model(image)
+    except RuntimeError as error:
+        return 0 if "load it in this process" in str(error) else 1
+    return 1
 
 
 def test_answer_of_a_wide_gamut_image_names_its_profile(store: Path) -> None:
