@@ -24,6 +24,9 @@ BT709, BT2020 = 1, 9
 MATRICES = {1: Colorspace.ITU709, 9: Colorspace.BT2020, 7: Colorspace.SMPTE240M, 4: Colorspace.FCC}
 """Those that are told apart (ITU-T H.273 table 4); the others are BT.601."""
 
+BILINEAR, FULL_CHROMA, ACCURATE_ROUNDING = 0x2, 0x2000, 0x40000
+"""Flags of libswscale, as numbers: not every PyAV names them."""
+
 
 @dataclass(frozen=True)
 class VideoColours:
@@ -75,6 +78,14 @@ class VideoColours:
             return self
         return replace(self, matrix=BT709, range=int(ColorRange.MPEG), primaries=BT709, transfer=BT709)
 
+    @property
+    def conversion(self) -> int:
+        """How libswscale converts: 8 bits without its shortcuts, by which grey turns green and gets darker.
+
+        With more bits there are none, and some of these flags give wrong colours.
+        """
+        return BILINEAR | FULL_CHROMA | ACCURATE_ROUNDING if self.depth == 8 else BILINEAR
+
     def to_sdr(self, pixels: Array) -> Array:
         """RGB of high dynamic range as that of a screen, as it is done with photographs; all else as it is."""
         return pixels if self.hdr is None else map_to_srgb(pixels, self.hdr)
@@ -84,6 +95,7 @@ class VideoColours:
         kind = "rgb24" if self.depth == 8 else "rgb48le"
         converted = frame.reformat(
             format=kind,
+            interpolation=self.conversion,
             src_colorspace=self.colorspace,
             dst_colorspace=self.colorspace,
             src_color_range=self.color_range,
@@ -96,6 +108,7 @@ class VideoColours:
         frame = VideoFrame.from_ndarray(pixels, format="rgb24" if pixels.dtype == np.uint8 else "rgb48le")
         converted = frame.reformat(
             format=pixel_format,
+            interpolation=self.conversion,
             src_colorspace=self.colorspace,
             dst_colorspace=self.colorspace,
             src_color_range=ColorRange.JPEG,

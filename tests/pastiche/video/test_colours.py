@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import Colorspace
 
+from pastiche.pictures import Array
 from pastiche.video.colours import VideoColours
 from service.imaging.codecs.hdr import HdrTransfer
 from tests.service.imaging.images import photo
@@ -19,6 +20,25 @@ def test_colours_survive_the_way_there_and_back(matrix: int, range_: int, depth:
     assert back.dtype == pixels.dtype
     assert np.abs(back.astype(float) - pixels).max() <= (4 if depth == 8 else 4 * 257)
     assert VideoColours.of(frame).depth == depth
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv444p"])
+@pytest.mark.parametrize("range_", [1, 2])
+@pytest.mark.parametrize("matrix", [1, 5, 9])
+def test_colours_of_8_bits_are_neither_tinted_nor_darkened(matrix: int, range_: int, pixel_format: str) -> None:
+    """A level on the way there and back is lost to rounding, but not always the same way."""
+    colours = VideoColours(matrix, range_, 2, 2, 8, 480)
+    levels = np.arange(16, 240, dtype=np.uint8)
+    greys = np.repeat(levels[:, None], 3, axis=1)
+    errors = np.array([_there_and_back(colours, level, pixel_format) - level for level in greys.astype(int)])
+    assert np.abs(errors).max() <= 1
+    assert np.abs(errors.mean(axis=0)).max() < 0.1
+
+
+def _there_and_back(colours: VideoColours, level: Array, pixel_format: str) -> Array:
+    """What becomes of one colour in the middle of a frame."""
+    frame = np.broadcast_to(level.astype(np.uint8), (32, 32, 3))
+    return colours.to_rgb(colours.from_rgb(np.ascontiguousarray(frame), pixel_format))[16, 16].astype(int)
 
 
 def test_matrix_that_is_not_declared_follows_from_the_size() -> None:
