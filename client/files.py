@@ -78,6 +78,7 @@ def plan(sources: Sequence[Path], out: Path) -> list[Item]:
     folder `out` with the same names and subfolders. Raises UsageError if a source is missing or has no images, if
     results would lie among their images, and if `out` has an extension that no result has.
     """
+    _require_there(sources)
     if len(sources) == 1 and sources[0].is_file() and out.suffix and not out.is_dir():
         return [_plan_single(sources[0], out)]
     if out.exists() and not out.is_dir():
@@ -116,12 +117,16 @@ def _plan_single(source: Path, out: Path) -> Item:
     return Item(source, out, exact=True)
 
 
+def _require_there(sources: Sequence[Path]) -> None:
+    for source in sources:
+        if not (source.is_file() or source.is_dir()):
+            raise UsageError(f"{source} is neither a file nor a folder")
+
+
 def _find_images(source: Path, out: Path) -> list[tuple[Path, Path]]:
     """The images of a source with their paths relative to it, without anything below `out`."""
     if source.is_file():
         return [(source, Path(source.name))]
-    if not source.is_dir():
-        raise UsageError(f"{source} is neither a file nor a folder")
     files = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
     images = [path for path in files if _is_image(path) and not _resolve_link(path).is_relative_to(out.resolve())]
     if not images:

@@ -46,7 +46,9 @@ def test_results_of_an_earlier_run_are_not_sources(tmp_path: Path) -> None:
 def test_invalid_sources_and_targets_are_refused(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / "other" / "a.jpg", tmp_path / "texts" / "a.txt")
     faults = [
-        ([tmp_path / "absent"], tmp_path / "out", "neither a file nor a folder"),
+        ([tmp_path / "absent"], tmp_path / "out", "absent is neither a file nor a folder"),
+        ([tmp_path / "absent"], tmp_path / "a.jpg", "absent is neither a file nor a folder"),
+        ([tmp_path / "a.jpg", tmp_path / "absent"], tmp_path / "a.jpg", "absent is neither a file nor a folder"),
         ([tmp_path / "texts"], tmp_path / "out", "holds no images"),
         ([tmp_path / "other"], tmp_path / "a.jpg", "is a file"),
         ([tmp_path / "other"], tmp_path / "other", "among their images"),
