@@ -34,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options, unknown = parser.parse_known_args(arguments)
     try:
+        _require_text([options.target, *unknown])
         query = _parse_query(unknown)
-        if options.command == "upscale":
-            _require_scale(options.target)
+        _require_target(options.command, options.target)
         if any(path.suffix.lower() in VIDEO_SUFFIXES for path in options.images):
             return _convert_video(options, query)
         items = plan(options.images, options.output)
@@ -98,9 +98,23 @@ def _build_request(options: argparse.Namespace, query: dict[str, str]) -> Reques
     return Request("POST", f"/v1/{options.command}/{target}", query, timeout=options.timeout)
 
 
-def _require_scale(text: str) -> None:
-    """Raises UsageError for what is no scale; how large it may be only the service knows."""
-    if not 1 <= _parse_number(text) < math.inf:
+def _require_text(arguments: Sequence[str]) -> None:
+    """Raises UsageError for an argument that no request can have: with bytes that the locale does not know."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{argument!r} is no text in {sys.getfilesystemencoding()}") from None
+
+
+def _require_target(command: str, text: str) -> None:
+    """Raises UsageError for what is no scale or no style; which ones there are only the service knows."""
+    if command == "stylize":
+        names = [part.partition(":")[0] for part in text.split(",")]
+        if any("/" in name or name in ("", ".", "..") for name in names):
+            accepted = "a name is accepted, such as great-wave, or several: great-wave:0.7,the-scream:0.3"
+            raise UsageError(f"{text!r} is no style; {accepted}")
+    elif not 1 <= _parse_number(text) < math.inf:
         raise UsageError(f"{text!r} is no scale; a number of 1 or more is accepted, such as 4")
 
 
@@ -138,8 +152,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("images", nargs="+", type=Path, metavar="IMAGE", help="files, or folders with all below them")
-    add("-o", "--output", type=Path, required=True, metavar="OUT", help="a folder; of a single image also a file")
+    add("images", nargs="+", type=_path, metavar="IMAGE", help="files, or folders with all below them")
+    add("-o", "--output", type=_path, required=True, metavar="OUT", help="a folder; of a single image also a file")
     where = command.add_mutually_exclusive_group()
     server = os.environ.get("PASTICHE_SERVER") or DEFAULT_SERVER
     where.add_argument("--server", type=_address, default=server, metavar="URL", help="by default %(default)s")
@@ -152,6 +166,13 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     add("--key", type=_key, default=key, help="an API key of the service, by default PASTICHE_KEY")
     add("--overwrite", action="store_true", help="do again what is there already")
     add("--quiet", action="store_true", help="no progress bar")
+
+
+def _path(text: str) -> Path:
+    """Not of an empty text, as a variable that is not set gives, which Path takes for the folder that it is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("a name is empty; this folder is written .")
+    return Path(text)
 
 
 def _parallel(text: str) -> int:

@@ -129,7 +129,6 @@ def test_names_of_styles_are_quoted(tmp_path: Path, capsys: pytest.CaptureFixtur
         shared = [str(source), "--server", live.url, "-o"]
         assert main(["stylize", "wave?strength=0", *shared, str(tmp_path / "no")]) == 2
         assert "no model is named 'wave?strength=0'" in capsys.readouterr().err
-        assert main(["stylize", "wave/preview", *shared, str(tmp_path / "no")]) == 1
         assert main(["stylize", "wave:0.7,scream:0.3", *shared, str(tmp_path / "mixed")]) == 0
 
 
@@ -249,6 +248,33 @@ def test_invalid_options_are_refused(
     with pytest.raises(SystemExit, match="2"):
         main(["stylize", "wave", str(photos(tmp_path, 1)), "-o", str(tmp_path / "out"), *options])
     assert accepted in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("style", ["", ",", "wave/preview", "../models", "photos/a.jpg", ".", "wave:1,..:1"])
+@pytest.mark.parametrize("name", ["photo.jpg", "clip.mp4"])
+def test_what_can_be_no_style_is_not_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], style: str, name: str
+) -> None:
+    assert main(["stylize", style, str(tmp_path / name), "-o", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {style!r} is no style; a name is accepted")
+
+
+@pytest.mark.parametrize(
+    ("style", "option"), [("wave\udcff", "--quality=85"), ("wave", "--metadata=\udcff"), ("wave", "--\udcff=1")]
+)
+@pytest.mark.parametrize("name", ["photo.jpg", "clip.mp4"])
+def test_bytes_that_are_no_text_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], style: str, option: str, name: str
+) -> None:
+    assert main(["stylize", style, str(tmp_path / name), "-o", str(tmp_path / "out"), option]) == 2
+    assert "\\udcff" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("image", "out"), [("", "out"), ("photos", "")])
+def test_empty_name_is_not_the_current_folder(capsys: pytest.CaptureFixture[str], image: str, out: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["stylize", "wave", image, "-o", out])
+    assert "a name is empty" in capsys.readouterr().err
 
 
 def test_local_needs_no_server(
