@@ -31,6 +31,9 @@ CONVERTED_MODES: Mapping[str, str] = {
 }
 """Pillow's modes that no file has, and the ones that they are converted to."""
 
+OTHER_BYTE_ORDERS = frozenset({"I;16B", "I;16L", "I;16N"})
+"""Grey of 16 bits, as Pillow has it of some TIFFs."""
+
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 TIFF_MODES = ("CMYK", "LAB")
 FLOAT_LEVELS = 65535
@@ -71,13 +74,12 @@ def to_array(picture: Picture, original: DecodedImage, given: Array) -> Array:
         stored = stored[..., None]
     if given.dtype.kind == "f":
         return (stored / np.float64(FLOAT_LEVELS)).astype(given.dtype)
-    return stored
+    return stored.astype(given.dtype, copy=False)
 
 
 def _image_file(image: Image.Image) -> bytes:
-    if image.mode in CONVERTED_MODES:
-        image = image.convert(CONVERTED_MODES[image.mode])
     options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile"), "exif": _orientation(image)}
+    image = _in_file_mode(image)
     stream = io.BytesIO()
     if image.mode in PNG_MODES:
         image.save(stream, "PNG", compress_level=0, **options)
@@ -87,6 +89,12 @@ def _image_file(image: Image.Image) -> bytes:
         accepted = ", ".join([*PNG_MODES, *TIFF_MODES, *CONVERTED_MODES])
         raise ValueError(f"an image of mode {image.mode} is not accepted; these are: {accepted}")
     return stream.getvalue()
+
+
+def _in_file_mode(image: Image.Image) -> Image.Image:
+    if image.mode in OTHER_BYTE_ORDERS:
+        return Image.fromarray(np.asarray(image).astype(np.uint16))
+    return image.convert(CONVERTED_MODES[image.mode]) if image.mode in CONVERTED_MODES else image
 
 
 def _orientation(image: Image.Image) -> Image.Exif:
@@ -107,8 +115,8 @@ def _array_file(array: Array) -> bytes:
 
 
 def _integers(array: Array) -> Pixels:
-    if array.dtype in (np.uint8, np.uint16):
-        return array
+    if array.dtype.kind == "u" and array.dtype.itemsize <= 2:
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind != "f":
         raise ValueError(f"an array of {array.dtype} is no image; uint8, uint16, and floats from 0 to 1 are accepted")
     if not (array.min() >= 0 and array.max() <= 1):  # NaN compares as false

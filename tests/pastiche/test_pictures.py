@@ -20,6 +20,16 @@ def test_image_in_memory_becomes_a_lossless_file(mode: str) -> None:
     np.testing.assert_array_equal(np.asarray(stored.convert("RGB")), np.asarray(straight.convert("RGB")))
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L"])
+def test_byte_order_of_grey_does_not_matter(mode: str) -> None:
+    levels = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
+    image = Image.frombytes(mode, (4, 3), levels.astype(">u2" if mode == "I;16B" else "<u2").tobytes())
+    image.info["icc_profile"] = b"profile"
+    stored = Image.open(io.BytesIO(read_source(image)))
+    np.testing.assert_array_equal(np.asarray(stored), levels)
+    assert stored.info["icc_profile"] == b"profile"
+
+
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_other_modes_are_refused(mode: str) -> None:
     with pytest.raises(ValueError, match=f"mode {mode} is not accepted; these are: 1, L"):
@@ -55,6 +65,18 @@ def test_array_becomes_a_file_with_its_channels(array: Any) -> None:
 def test_other_arrays_are_refused(array: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_source(array)
+
+
+@pytest.mark.parametrize("kind", [">u2", "<u2", ">f4"])
+def test_byte_order_of_an_array_does_not_matter(kind: str) -> None:
+    levels = photo().astype(np.uint16) * 257
+    given = (levels if kind.endswith("u2") else levels / 65535).astype(kind)
+    file = read_source(given)
+    assert file == read_source(given.astype(given.dtype.newbyteorder("=")))
+    decoded = decode(file, keep_16_bit=True)
+    answer = to_array(next(decoded.pictures), decoded, given)
+    assert answer.dtype == given.dtype
+    np.testing.assert_allclose(answer, given, rtol=1e-6)
 
 
 def test_other_things_are_refused() -> None:
