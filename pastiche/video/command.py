@@ -18,6 +18,9 @@ from service.errors import InvalidRequest, ServiceError, UnknownModel, UnknownVe
 
 ENCODER_OPTIONS = ("codec", "crf", "preset")
 
+NO_OPTIONS = frozenset({"image", "scale", "self"})
+"""What a model takes by these names is no option of the service."""
+
 
 class Progress:
     """A bar with the frames that are done, and the time that is left."""
@@ -87,6 +90,8 @@ def _convert(
     configure_allocator()
     encoder = checked(EncoderOptions, {name: options[name] for name in ENCODER_OPTIONS if name in options})
     rest = {name: value for name, value in options.items() if name not in ENCODER_OPTIONS}
+    if unknown := sorted(NO_OPTIONS & rest.keys()):
+        raise InvalidRequest(f"{command} has no option {unknown[0]!r}; the API lists those that there are")
     with pastiche.load(_scale(models) if command == "upscale" else models) as model:
         converted = convert(source, target, model, rest, encoder, progress, _note)
     progress.close()
