@@ -38,7 +38,8 @@ def test_colours_of_8_bits_are_neither_tinted_nor_darkened(matrix: int, range_: 
 def _there_and_back(colours: VideoColours, level: Array, pixel_format: str) -> Array:
     """What becomes of one colour in the middle of a frame."""
     frame = np.broadcast_to(level.astype(np.uint8), (32, 32, 3))
-    return colours.to_rgb(colours.from_rgb(np.ascontiguousarray(frame), pixel_format))[16, 16].astype(int)
+    pixels = colours.to_rgb(colours.from_rgb(np.ascontiguousarray(frame), pixel_format))
+    return np.asarray(pixels[16, 16], dtype=int)
 
 
 def test_matrix_that_is_not_declared_follows_from_the_size() -> None:
