@@ -86,7 +86,9 @@ def test_what_cannot_be_done_is_said(
     assert sorted(folder.iterdir()) == there
 
 
-@pytest.mark.parametrize(("name", "made"), [("in.mp4", "in.mp4"), ("in.TS", "in.mkv")])
+@pytest.mark.parametrize(
+    ("name", "made"), [("in.mp4", "in.mp4"), ("in.TS", "in.mkv"), ("in.m2ts", "in.mkv"), ("in.3gp", "in.mkv")]
+)
 def test_result_in_a_folder_has_the_name_of_the_video(tmp_path: Path, name: str, made: str) -> None:
     (tmp_path / "painted").mkdir()
     source = write_clip(tmp_path / name, frames=1, sound=None)
