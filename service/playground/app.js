@@ -66,12 +66,12 @@ viewer.onView = () => {
 // ---- the picture
 
 /** Show a picture, of a file or of a promise of one; whether it is shown. Whoever comes later goes first. */
-async function open(file, name = file.name || "picture") {
+async function open(file) {
 	opening?.abort();
 	const { signal } = opening = new AbortController();
 	let opened;
 	try {
-		opened = await openPicture(await file, name, convert, signal);
+		opened = await openPicture(await file, convert, signal);
 	} catch (error) {
 		if (signal.aborted) return false;
 		opening = null;
@@ -86,7 +86,7 @@ async function open(file, name = file.name || "picture") {
 	forgetResult();
 	body.classList.remove("empty");
 	body.style.setProperty("--ratio", picture.height / picture.width);
-	viewer.showPhoto(picture.url, picture, `Your picture ${picture.name}`);
+	viewer.showPhoto(picture.url, picture, `Your picture ${picture.file.name}`);
 	mask.reset(picture);
 	crop.of(picture);
 	showMode();
@@ -109,7 +109,7 @@ async function sample() {
 }
 
 function openSample() {
-	open(sample(), "cat.webp");
+	open(sample());
 }
 
 // ---- what is chosen
@@ -265,13 +265,13 @@ async function perform(request, isShown, resumed) {
 	const controller = working = new AbortController();
 	const { signal } = controller;
 	const jobId = resumed ?? (isJob(settings.delivery, expected) && newJobId());
-	const { file, name } = picture;
+	const { file } = picture;
 	report.begin(jobId);
 	try {
 		const isMasked = request.task === "stylize" && !mask.empty;
 		const strokes = isMasked && mask.strokes;
 		const brushed = isMasked && await mask.file();
-		if (jobId && isShown) keep({ id: jobId, asked: request, file, name, strokes }).catch(() => {});
+		if (jobId && isShown) keep({ id: jobId, asked: request, file, strokes }).catch(() => {});
 		const done = await run(api, request, {
 			file, mask: brushed, jobId, resumed, signal,
 			onStatus: (status) => signal.aborted || report.follow(status),
@@ -291,7 +291,7 @@ async function perform(request, isShown, resumed) {
 /** Go on with the job that this tab had before it was loaded again. */
 async function resume() {
 	const job = await kept().catch(() => null);
-	if (!job || opening || !await open(job.file, job.name)) return;
+	if (!job || opening || !await open(job.file)) return;
 	if (job.strokes) mask.strokes = job.strokes;
 	work(job);
 }
@@ -327,7 +327,7 @@ async function download() {
 		if (!made) return;
 		shownNow.other = made;
 	}
-	const name = resultName(picture.name, wanted);
+	const name = resultName(picture.file.name, wanted);
 	save(made.blob, name);
 	report.end("done", `Saved as ${name}, ${fileSize(made.blob.size)}.`);
 }
@@ -342,8 +342,7 @@ function previewPart() {
 function showCurl() {
 	const format = formatOf(settings, picture.file);
 	const options = {
-		file: picture.file, name: picture.name, hasMask: painting() && !mask.empty, hasKey: Boolean(api.key),
-		jobId: result?.jobId,
+		name: picture.file.name, hasMask: painting() && !mask.empty, hasKey: Boolean(api.key), jobId: result?.jobId,
 	};
 	element("curl").textContent = curl(asked(format), options);
 }
@@ -397,7 +396,7 @@ async function paintThumbnails() {
 	const { length } = served.styles;
 	element("styles-title").textContent = length ? `${count(length, "style")}, ${whose}` : "No styles are served here, yet";
 	if (!length) return;
-	const painted = picture ?? await (cat ??= sample().then((file) => openPicture(file, "cat.webp")));
+	const painted = picture ?? await (cat ??= sample().then((file) => openPicture(file)));
 	if (!picture || painted === picture) await thumbnails.paint(painted);
 }
 

@@ -7,7 +7,7 @@ export function newJobId(time = Date.now()) {
 	return `page-${time}-${crypto.getRandomValues(new Uint32Array(3)).join("-")}`;
 }
 
-/** Remember a job: `id`, `asked`, `file`, `name`, and the `strokes` of its mask. */
+/** Remember a job: `id`, `asked`, `file`, and the `strokes` of its mask. */
 export async function keep(job) {
 	await use((jobs) => jobs.put(job, job.id));
 	sessionStorage.setItem(KEY, job.id);

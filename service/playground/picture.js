@@ -5,8 +5,8 @@ const CELL_SIDE = 16; // pixels
 
 /** A file that is open. `image` is what the browser shows of it; `width` and `height` are upright, in pixels. */
 export class Picture {
-	constructor(file, name, image) {
-		Object.assign(this, { file, name, image, width: image.naturalWidth, height: image.naturalHeight });
+	constructor(file, image) {
+		Object.assign(this, { file, image, width: image.naturalWidth, height: image.naturalHeight });
 	}
 
 	get url() {
@@ -44,10 +44,12 @@ export class Picture {
 	}
 }
 
-/** Open a file. One that this browser cannot show, HEIC or TIFF, is shown as `convert` makes it. */
-export async function openPicture(file, name, convert, signal) {
+/** Open a file, as it is now: it may be saved anew. What no browser shows, HEIC or TIFF, is shown as `convert` makes it. */
+export async function openPicture(source, convert, signal) {
+	const { name = "cat.webp", type } = source;
+	const file = new File([await source.arrayBuffer()], name, { type });
 	const image = await shown(file, signal).catch(async () => shown(await convert(file, signal), signal));
-	return new Picture(file, name, image);
+	return new Picture(file, image);
 }
 
 /** An image element of a file. Rejects where the browser cannot show it, or the signal is aborted. */

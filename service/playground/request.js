@@ -84,11 +84,11 @@ export function resultName(name, { task, style, scale, query }) {
 }
 
 /** Lines of curl that do the same. A key is a variable of the shell, never told. */
-export function curl(asked, { file, name, hasMask, hasKey, jobId }) {
+export function curl(asked, { name, hasMask, hasKey, jobId }) {
 	const key = hasKey ? ` -H "X-API-Key: $PASTICHE_KEY"` : "";
 	const source = hasMask ? `-F image=@${quote(name)} -F mask=@mask.png` : `--data-binary @${quote(name)}`;
 	const address = (path) => `'${new URL(path, document.baseURI).href.replace(/'/g, "%27")}'`;
-	const output = `-o ${quote(resultName(file.name || name, asked))}`;
+	const output = `-o ${quote(resultName(name, asked))}`;
 	if (!jobId) return `curl${key} ${source} ${address(callPath(asked))} ${output}`;
 	const begin = `curl${key} -X PUT ${source} ${address(jobPath(jobId, asked))}`;
 	return `${begin}\ncurl${key} ${address(`v1/jobs/${jobId}/result`)} ${output}  # as soon as it is done`;
