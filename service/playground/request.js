@@ -34,10 +34,9 @@ export function ask(settings, picture, format, hasMask = false) {
 }
 
 function paintQuery(settings, picture, hasMask) {
-	const query = {};
+	const query = { size: settings.stroke < Math.max(picture.width, picture.height) ? settings.stroke : "native" };
 	if (settings.strength !== 100) query.strength = settings.strength / 100;
 	if (settings.colour) query.preserve_color = true;
-	if (settings.stroke < Math.max(picture.width, picture.height)) query.size = settings.stroke;
 	if (settings.side) query.output_size = settings.side;
 	if (hasMask && settings.feather) query.feather = settings.feather;
 	return query;

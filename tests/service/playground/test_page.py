@@ -110,7 +110,7 @@ def test_part_is_enlarged_before_the_whole(browser: Browser, live: Live, viewpor
 def test_painting_in_progress_is_given_up_for_an_enlargement(browser: Browser, live: Live) -> None:
     with visit(browser, f"{live.url}#style=wave") as page:
         with held(live):
-            with page.expect_request("**/v1/stylize/wave?format=png") as begun:
+            with page.expect_request("**/v1/stylize/wave?size=native*") as begun:
                 choose(page)
             expect(page.locator("body")).to_have_attribute("data-state", "busy")
             page.get_by_role("button", name="Enlarge", exact=True).first.click()
@@ -358,7 +358,7 @@ def test_link_has_the_settings_and_nothing_that_is_not_one(browser: Browser, liv
         expect(page.get_by_label("Strength")).to_have_value("60")
         expect(page.get_by_label("Keep the photograph’s colours")).to_be_checked()
         page.get_by_text("The same by curl").click()
-        query = "strength=0.6&preserve_color=true&format=webp&quality=70"
+        query = "size=native&strength=0.6&preserve_color=true&format=webp&quality=70"
         address = f"{live.url}/v1/stylize/wave:0.75,ink:0.25?{query}"
         expect(page.locator("#curl")).to_have_text(f"curl --data-binary @photo.png '{address}' -o photo-wave-ink.webp")
         page.get_by_label("Keep the photograph’s colours").uncheck()
