@@ -28,20 +28,26 @@ export function pause(seconds, signal) {
 export class Api {
 	#askForKey;
 	#asking = null;
+	#key = "";
 
 	/** `askForKey(detail)`: a promise of a key, or of null. */
 	constructor(askForKey) {
 		this.#askForKey = askForKey;
+		try {
+			this.#key = sessionStorage.getItem(KEY) || "";
+		} catch {} // Forbidden: a key holds for this visit.
 	}
 
 	/** The API key of this tab, empty where none was needed so far. It is kept in the tab's session. */
 	get key() {
-		return sessionStorage.getItem(KEY) || "";
+		return this.#key;
 	}
 
 	set key(value) {
-		if (value) sessionStorage.setItem(KEY, value);
-		else sessionStorage.removeItem(KEY);
+		this.#key = value;
+		try {
+			sessionStorage.setItem(KEY, value);
+		} catch {}
 	}
 
 	/**
