@@ -29,6 +29,7 @@ export class Api {
 	#askForKey;
 	#asking = null;
 	#key = "";
+	#declined = null; // the key instead of which somebody had no other
 
 	/** `askForKey(detail)`: a promise of a key, or of null. */
 	constructor(askForKey) {
@@ -75,7 +76,7 @@ export class Api {
 	}
 
 	async #fetch(path, { headers = {}, key, ...init }) {
-		const sent = key ? { ...headers, "X-API-Key": key } : headers;
+		const sent = key ? { ...headers, "X-API-Key": key.replace(/[^ -~]/g, "?") } : headers; // a header is ASCII
 		try {
 			return await fetch(new URL(path, document.baseURI), { ...init, headers: sent });
 		} catch (error) {
@@ -87,9 +88,11 @@ export class Api {
 	/** Ask for a key once, however many calls lack one; whether there is another than the refused one. */
 	async #newKey(refused, detail) {
 		if (this.key !== refused) return true;
+		if (this.#declined === refused) return false;
 		this.#asking ??= this.#askForKey(detail).finally(() => { this.#asking = null; });
 		const key = await this.#asking;
 		if (key) this.key = key;
+		else this.#declined = refused;
 		return Boolean(key);
 	}
 }
