@@ -54,7 +54,7 @@ export class Api {
 	/**
 	 * The response to a call that succeeded; any other is a Problem.
 	 *
-	 * A busy service is asked again when it says, `tries` times at most; `onWait(seconds)` hears of each pause.
+	 * A busy service is asked again when it says, `tries` times at most; `onWait(problem)` hears of each pause.
 	 */
 	async send(path, { tries = 1, onWait = () => {}, signal, ...init } = {}) {
 		for (let attempt = 1; ; attempt += 1) {
@@ -65,7 +65,7 @@ export class Api {
 			if (answer.status === 401 && await this.#newKey(key, problem.message)) continue;
 			const again = BUSY.includes(answer.status) && problem.retryAfter !== null && attempt < tries;
 			if (!again) throw problem;
-			onWait(problem.retryAfter);
+			onWait(problem);
 			await pause(problem.retryAfter, signal);
 		}
 	}

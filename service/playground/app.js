@@ -275,7 +275,7 @@ async function perform(request, isShown, resumed) {
 		const done = await run(api, request, {
 			file, mask: brushed, jobId, resumed, signal,
 			onStatus: (status) => signal.aborted || report.follow(status),
-			onWait: (seconds) => signal.aborted || report.wait(seconds),
+			onWait: (problem) => signal.aborted || report.wait(problem),
 		});
 		return { ...done, asked: request, image: isShown && await shown(done.blob, signal), jobId };
 	} catch (error) {

@@ -31,8 +31,8 @@ export class Report {
 		else this.say(state === "queued" ? "The job waits for others before it." : "The job has begun.");
 	}
 
-	wait(seconds) {
-		this.say(`The service is busy. This page asks again in ${duration(seconds)}, as it wants.`);
+	wait({ title, retryAfter }) {
+		this.say(`${title}. This page asks again in ${duration(retryAfter)}.`);
 	}
 
 	say(text) {

@@ -332,7 +332,8 @@ def test_errors_go_where_what_follows_succeeds(browser: Browser, live: Live) -> 
             expect(page.get_by_role("alert")).to_be_empty()
 
 
-def test_busy_service_is_asked_again_when_it_says(browser: Browser, live: Live) -> None:
+@pytest.mark.parametrize(("status", "title"), [(503, "The service is full"), (429, "The client has used up its limit")])
+def test_busy_service_is_asked_again_when_it_says(browser: Browser, live: Live, status: int, title: str) -> None:
     refused: list[str] = []
 
     def refuse_once(route: Route) -> None:
@@ -340,12 +341,12 @@ def test_busy_service_is_asked_again_when_it_says(browser: Browser, live: Live) 
             route.continue_()
             return
         refused.append(route.request.url)
-        route.fulfill(status=503, headers={"Retry-After": "1"}, json={"detail": "full"})
+        route.fulfill(status=status, headers={"Retry-After": "1"}, json={"title": title, "detail": "full"})
 
-    with visit(browser, f"{live.url}#style=wave", allowed="503") as page:
+    with visit(browser, f"{live.url}#style=wave", allowed=str(status)) as page:
         page.route(lambda url: "v1/stylize" in url and "priority" not in url, refuse_once)
         choose(page)
-        expect(page.locator("#status")).to_contain_text("The service is busy. This page asks again in 1.0 s")
+        expect(page.locator("#status")).to_contain_text(f"{title}. This page asks again in 1.0 s")
         done(page)
         assert len(refused) == 1
 
