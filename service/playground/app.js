@@ -371,7 +371,7 @@ async function load() {
 	offered = versions;
 	report.fail(null);
 	setTimeout(load, AGAIN);
-	const { documentation } = await api.json("./", { headers: { Accept: "application/json" } });
+	const { documentation } = await api.json("./", { headers: { Accept: "application/json" } }).catch(() => ({}));
 	element("docs").hidden = !documentation;
 	served.take(models);
 	served.settle(settings);
