@@ -140,7 +140,8 @@ function startOver() {
 /** A setting has changed: what is shown follows at once, the service hears of it soon. */
 function changed(name) {
 	if (name === "scale") settings.network = "";
-	if (name === "scale" || name === "network" || name === "correct") showNetworks();
+	if (name === "scale") showNetworks();
+	else if (name === "network" || name === "correct") previewPart();
 	panel.show(picture);
 	history.replaceState(null, "", fragment(settings));
 	if (!picture) return;

@@ -1,0 +1,24 @@
+"""The settings by keyboard, and what they mean."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.service.live import Live
+from tests.service.playground.pages import CHROMIUM, PHOTO, brush, choose, done, start, visit
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+
+
+def test_networks_are_chosen_by_arrow_keys(browser: Browser, live: Live) -> None:
+    with visit(browser, f"{live.url}#mode=enlarge") as page:
+        choose(page)
+        page.get_by_role("radio", name=re.compile("^Faithful")).press("ArrowDown")
+        sharper = page.get_by_role("radio", name=re.compile("^Sharper"))
+        expect(sharper).to_be_checked()
+        expect(sharper).to_be_focused()
+        expect(page.locator("#preview-note")).to_contain_text("by x4-perceptual")
