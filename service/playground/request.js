@@ -25,7 +25,7 @@ export function styleExpression({ style, blend, share }) {
 
 /** What is asked of the service: the task, its subject, and the query, whose values have their types. */
 export function ask(settings, picture, format, hasMask = false) {
-	const query = settings.mode === "paint" ? paintQuery(settings, picture, hasMask) : enlargeQuery(settings);
+	const query = settings.mode === "paint" ? paintQuery(settings, picture, hasMask) : enlargeQuery(settings, picture);
 	query.format = format;
 	if (LOSSY.includes(format)) query.quality = settings.quality;
 	if (settings.metadata !== "strip") query.metadata = settings.metadata;
@@ -42,11 +42,11 @@ function paintQuery(settings, picture, hasMask) {
 	return query;
 }
 
-function enlargeQuery(settings) {
+function enlargeQuery(settings, picture) {
 	const query = {};
 	if (settings.network) query.model = settings.network;
 	if (!settings.correct) query.back_projection = false;
-	if (settings.width) query.width = settings.width;
+	if (settings.width && settings.width < picture.width * settings.scale) query.width = settings.width;
 	return query;
 }
 

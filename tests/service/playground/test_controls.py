@@ -22,3 +22,12 @@ def test_networks_are_chosen_by_arrow_keys(browser: Browser, live: Live) -> None
         expect(sharper).to_be_checked()
         expect(sharper).to_be_focused()
         expect(page.locator("#preview-note")).to_contain_text("by x4-perceptual")
+
+
+@pytest.mark.parametrize(("width", "made"), [(200, "200 × 133"), (5000, "384 × 256")])
+def test_width_is_the_most_that_is_wanted(browser: Browser, live: Live, width: int, made: str) -> None:
+    with visit(browser, f"{live.url}#mode=enlarge&width={width}") as page:
+        choose(page)
+        start(page, "Enlarge")
+        done(page)
+        expect(page.locator("#status")).to_contain_text(made)
