@@ -85,7 +85,7 @@ export function resultName(name, { task, style, scale, query }) {
 /** Lines of curl that do the same. A key is a variable of the shell, never told. */
 export function curl(asked, { name, hasMask, hasKey, jobId }) {
 	const key = hasKey ? ` -H "X-API-Key: $PASTICHE_KEY"` : "";
-	const source = hasMask ? `-F image=@${quote(name)} -F mask=@mask.png` : `--data-binary @${quote(name)}`;
+	const source = hasMask ? `-F image=@${quote(/[;,]/.test(name) ? JSON.stringify(name) : name)} -F mask=@mask.png` : `--data-binary @${quote(name)}`;
 	const address = (path) => `'${new URL(path, document.baseURI).href.replace(/'/g, "%27")}'`;
 	const output = `-o ${quote(resultName(name, asked))}`;
 	if (!jobId) return `curl${key} ${source} ${address(callPath(asked))} ${output}`;
