@@ -54,6 +54,7 @@ let cat = null; // a promise of the sample, for the styles
 let result = null; // { blob, asked, image }
 let expected = null; // of /v1/estimate
 let working = null; // the AbortController of the work in progress
+let stale = false; // whether something else has been chosen since it began
 let looking = new AbortController(); // that of the estimate
 let timer = 0;
 
@@ -147,7 +148,8 @@ function changed(name) {
 	if (!picture) return;
 	report.fail(null);
 	showCurl();
-	if (result && FILE_ONLY.includes(name)) return; // the download makes the file anew
+	if ((result || working) && FILE_ONLY.includes(name)) return; // the download makes the file anew
+	stale = true;
 	if (!working) report.end("idle");
 	decide();
 }
@@ -257,13 +259,18 @@ async function work(job) {
 	viewer.showResult(made.image.src, size, element("made").textContent);
 	showTool();
 	showCurl();
-	report.finish(made, size, words().at(-1));
+	report.finish(made, size, words().at(-1), ended());
+}
+
+function ended() {
+	return stale ? "idle" : "done";
 }
 
 /** The result of a request, with an image if it `isShown`; null where it failed or was given up. */
 async function perform(request, isShown, resumed) {
 	working?.abort();
 	const controller = working = new AbortController();
+	stale = false;
 	const { signal } = controller;
 	const jobId = resumed ?? (isJob(settings.delivery, expected) && newJobId());
 	const { file } = picture;
@@ -330,7 +337,7 @@ async function download() {
 	}
 	const name = resultName(picture.file.name, wanted);
 	save(made.blob, name);
-	report.end("done", `Saved as ${name}, ${fileSize(made.blob.size)}.`);
+	report.end(ended(), `Saved as ${name}, ${fileSize(made.blob.size)}.`);
 }
 
 /** What the network makes of the part in the frame. */

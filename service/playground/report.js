@@ -40,8 +40,8 @@ export class Report {
 	}
 
 	/** What came out. */
-	finish({ blob, stages, total, models, reason }, size, verb) {
-		this.end("done", `${verb} in ${duration(total)}: ${sides(size)}, ${fileSize(blob.size)}. ${models.replaceAll("@", " v")}${reason && `: ${reason}`}`);
+	finish({ blob, stages, total, models, reason }, size, verb, state) {
+		this.end(state, `${verb} in ${duration(total)}: ${sides(size)}, ${fileSize(blob.size)}. ${models.replaceAll("@", " v")}${reason && `: ${reason}`}`);
 		const parts = Object.keys(NAMES).filter((name) => stages[name] > 0.0005);
 		element("stages").replaceChildren(...parts.map((name) => {
 			const part = make("i", { className: name });

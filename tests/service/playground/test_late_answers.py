@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from tests.service.imaging.images import file, photo
-from tests.service.live import Live
+from tests.service.live import Live, held
 from tests.service.playground.pages import CHROMIUM, PHOTO, choose, done, downloaded, held_back, start, visit
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
@@ -194,3 +194,24 @@ def test_addresses_of_results_are_given_back(browser: Browser, live: Live) -> No
         page.get_by_role("button", name="Enlarge", exact=True).first.click()
         page.locator("#preview.compared").wait_for()
         assert addresses(page, "image/gif") == 1  # that of the download, for a minute
+
+
+@pytest.mark.parametrize("change", ["style", "format"])
+def test_job_that_was_begun_before_something_else_was_chosen_is_not_what_is_saved(
+    browser: Browser, live: Live, change: str
+) -> None:
+    with visit(browser, f"{live.url}#style=wave&delivery=job") as page:
+        with held(live):
+            choose(page)
+            start(page, "Paint")
+            expect(page.locator("#status")).to_have_text("0 of 1 tile")
+            if change == "style":
+                page.get_by_role("button", name="ink", exact=True).click()
+            else:
+                page.locator("#format").select_option("GIF")
+        expect(page.locator("#status")).to_contain_text("Painted in")
+        if change == "style":
+            start(page, "Paint")
+        done(page)
+        name = "photo-ink.png" if change == "style" else "photo-wave.gif"
+        assert downloaded(page)[0] == name
