@@ -1,8 +1,9 @@
 // Calls of the service. Paths are relative to the page, which holds under any prefix.
 
 const KEY = "pastiche-key";
-const BUSY = [429, 503];
+const LOST = [0, 502]; // a network that changes, a service that starts again
 const LONGEST_WAIT = 60; // seconds
+const SILENCE = { title: "No answer", detail: "The service cannot be reached. Is it running?" };
 
 /** A call that failed: `message` is the problem's detail (RFC 9457), `status` 0 where nothing answered. */
 export class Problem extends Error {
@@ -54,7 +55,8 @@ export class Api {
 	/**
 	 * The response to a call that succeeded; any other is a Problem.
 	 *
-	 * A busy service is asked again when it says, `tries` times at most; `onWait(problem)` hears of each pause.
+	 * It is asked again when it says, or soon where it is gone and nothing was sent, `tries` times at most;
+	 * `onWait(problem)` hears of each pause.
 	 */
 	async send(path, { tries = 1, onWait = () => {}, signal, ...init } = {}) {
 		for (let attempt = 1; ; attempt += 1) {
@@ -63,8 +65,8 @@ export class Api {
 			if (answer.ok) return answer;
 			const problem = await asProblem(answer);
 			if (answer.status === 401 && await this.#newKey(key, problem.message)) continue;
-			const again = BUSY.includes(answer.status) && problem.retryAfter !== null && attempt < tries;
-			if (!again) throw problem;
+			if (!init.body && LOST.includes(answer.status)) problem.retryAfter ??= 3;
+			if (problem.retryAfter === null || attempt >= tries) throw problem;
 			onWait(problem);
 			await pause(problem.retryAfter, signal);
 		}
@@ -79,9 +81,9 @@ export class Api {
 		const sent = key ? { ...headers, "X-API-Key": key.replace(/[^ -~]/g, "?") } : headers; // a header is ASCII
 		try {
 			return await fetch(new URL(path, document.baseURI), { ...init, headers: sent });
-		} catch (error) {
-			if (init.signal?.aborted) throw error;
-			throw new Problem(0, { title: "No answer", detail: "The service cannot be reached. Is it running?" });
+		} catch {
+			init.signal?.throwIfAborted();
+			return Response.error();
 		}
 	}
 
@@ -101,5 +103,5 @@ async function asProblem(answer) {
 	const body = await answer.json().catch(() => ({}));
 	const seconds = Number(answer.headers.get("Retry-After"));
 	const retryAfter = answer.headers.has("Retry-After") ? Math.min(Math.max(seconds || 1, 0.5), LONGEST_WAIT) : null;
-	return new Problem(answer.status, body, retryAfter);
+	return new Problem(answer.status, answer.status ? body : SILENCE, retryAfter);
 }

@@ -38,7 +38,7 @@ export class Panel {
 		const none = { name: "", title: "none" };
 		this.form.elements.blend.replaceChildren(...[none, ...styles].map(({ name, title }) => new Option(title || name, name)));
 		this.scales = scales.map((scale) => {
-			const onclick = () => this.#choose("scale", scale);
+			const onclick = () => { this.#settings.scale = scale; this.onChange("scale"); };
 			return make("button", { type: "button", value: scale, onclick }, `×${scale}`, make("small"));
 		});
 		element("scales").replaceChildren(...this.scales);
@@ -108,11 +108,6 @@ export class Panel {
 			else settings[control.name] = control.value;
 		}
 		this.showValues();
-	}
-
-	#choose(name, value) {
-		this.#settings[name] = value;
-		this.onChange(name);
 	}
 }
 

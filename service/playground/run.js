@@ -40,11 +40,8 @@ async function direct(api, asked, sent, { signal, onWait }) {
 
 /** Seconds by stage of `read;dur=0.8, decode;dur=8.8`, which are milliseconds. */
 export function serverTiming(text) {
-	const stages = {};
-	for (const [, name, milliseconds] of (text || "").matchAll(/([\w-]+);dur=([\d.]+)/g)) {
-		stages[name] = Number(milliseconds) / 1000;
-	}
-	return stages;
+	const entries = [...(text || "").matchAll(/([\w-]+);dur=([\d.]+)/g)];
+	return Object.fromEntries(entries.map(([, name, milliseconds]) => [name, milliseconds / 1000]));
 }
 
 /** What no stage accounts for: the network, and waiting between two looks at a job. */

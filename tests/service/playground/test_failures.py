@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from tests.service.live import Live
-from tests.service.playground.pages import CHROMIUM, visit
+from tests.service.live import Live, held
+from tests.service.playground.pages import CHROMIUM, choose, done, start, visit
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 
@@ -22,3 +22,31 @@ def test_page_works_where_its_second_call_is_refused(browser: Browser, live: Liv
         page.route(f"{live.url}/", refuse_calls)
         page.reload()
         expect(page.locator("#styles [data-state=done]")).to_have_count(2)
+
+
+def test_job_goes_on_where_the_network_was_away(browser: Browser, live: Live) -> None:
+    with visit(browser, f"{live.url}#style=wave&delivery=job", allowed="ERR_INTERNET_DISCONNECTED") as page:
+        with held(live):
+            choose(page)
+            start(page, "Paint")
+            expect(page.locator("#status")).to_have_text("0 of 1 tile")
+            page.context.set_offline(True)
+            expect(page.locator("#status")).to_have_text("No answer. This page asks again in 3.0 s.")
+            page.context.set_offline(False)
+            expect(page.locator("#status")).to_have_text("0 of 1 tile")
+        done(page)
+        expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_call_that_sends_a_picture_fails_at_once_where_nothing_answers(browser: Browser, live: Live) -> None:
+    with visit(browser, f"{live.url}#style=wave&delivery=now", allowed="ERR_INTERNET_DISCONNECTED") as page:
+        choose(page)
+        expect(page.locator("#estimate")).to_contain_text("96 × 64")
+        expect(page.locator("#styles [data-state=done]")).to_have_count(2)
+        page.context.set_offline(True)
+        start(page, "Paint")
+        expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached. Is it running?")
+        page.context.set_offline(False)
+        start(page, "Paint")
+        done(page)
+        expect(page.get_by_role("alert")).to_be_empty()
