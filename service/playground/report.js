@@ -27,7 +27,7 @@ export class Report {
 		const running = state === "running" && tiles > 0;
 		this.#progress(running ? done / tiles : null);
 		if (running && done === tiles) this.say(`All ${count(tiles, "tile")} done, writing the file…`);
-		else if (running) this.say(`${done} of ${count(tiles, "tile")}${this.#left(tiles, done)}`);
+		else if (running) this.say(`${done} of ${count(tiles, "tile")}${this.#left(tiles, done)}`, "off");
 		else this.say(state === "queued" ? "The job waits for others before it." : "The job has begun.");
 	}
 
@@ -35,8 +35,9 @@ export class Report {
 		this.say(`${title}. This page asks again in ${duration(retryAfter)}.`);
 	}
 
-	say(text) {
-		element("status").textContent = text;
+	/** Aloud, for who cannot see it, unless it changes all the time. */
+	say(text, ariaLive = "polite") {
+		Object.assign(element("status"), { ariaLive, textContent: text });
 	}
 
 	/** What came out. */

@@ -252,7 +252,10 @@ def test_progress_says_what_is_left(browser: Browser, live: Live) -> None:
         page.route("**/v1/jobs/*", tell)
         choose(page)
         start(page, "Paint")
-        expect(page.locator("#status")).to_have_text(re.compile(r"3 of 4 tiles, about .+ left"))
+        status = page.get_by_role("status").filter(has_text=re.compile(r"3 of 4 tiles, about .+ left"))
+        expect(status).to_have_attribute("aria-live", "off")  # or each of them would be read out
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_role("status").filter(has_text="Cancelled.")).to_have_attribute("aria-live", "polite")
 
 
 def test_damaged_photograph_is_restored_and_the_page_says_why(browser: Browser, tmp_path: Path) -> None:
