@@ -2,6 +2,7 @@
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.routing import APIRoute
 
 from service.http.content_negotiation import Accept
 from service.http.root_path import root_path
@@ -18,7 +19,8 @@ class IndexRoutes:
     def __init__(self, playground: PlaygroundRoutes | None) -> None:
         """`playground`: None where the settings switch it off."""
         self._playground = playground
-        self.router = new_router(include_in_schema=False)
+        # A link to the page may come with parameters that other sites have added.
+        self.router = new_router(include_in_schema=False, route_class=APIRoute)
         self.router.add_api_route("/", self.index, response_class=Response)
 
     async def index(self, request: Request) -> Response:

@@ -44,6 +44,15 @@ def test_browsers_get_the_page_and_all_others_what_they_got_before(tmp_path: Pat
             assert links.headers["Vary"] == page.headers["Vary"] == "Accept"
 
 
+@pytest.mark.parametrize("query", ["fbclid=IwAR0", "utm_source=news&utm_source=news"])
+def test_links_with_parameters_of_others_lead_to_the_page(tmp_path: Path, query: str) -> None:
+    with serving(tmp_path, root_path="/pastiche") as live:
+        for path in ("/", "/pastiche/"):
+            assert "<title>Pastiche</title>" in live.client.get(f"{path}?{query}", headers=BROWSER).text
+        assert live.client.get(f"/pastiche?{query}", headers=BROWSER).status_code == 307
+        assert live.client.get(f"/v1/models?{query}", headers=BROWSER).status_code == 422
+
+
 def test_files_are_kept_until_they_change(tmp_path: Path) -> None:
     with serving(tmp_path) as live:
         for name in FILES:
