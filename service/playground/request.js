@@ -6,9 +6,9 @@ export const LOSSY = ["jpeg", "webp", "avif"];
 /** The format of the answer: if none is chosen, the photograph's or a close one. */
 export function formatOf(settings, file) {
 	if (settings.format) return settings.format;
-	const kind = file.type.replace("image/", "");
+	const kind = (file.type || file.name).replace(/^image.|.*\./, "");
 	if (WRITTEN[kind]) return kind;
-	return kind === "heic" || kind === "heif" ? "jpeg" : "png";
+	return /^hei/i.test(kind) ? "jpeg" : "png";
 }
 
 /** The same for the screen: TIFF is shown as PNG. */

@@ -1,8 +1,10 @@
 """Pictures as they come: files that change, and names of all kinds."""
 
+import io
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from tests.service.imaging.images import file, photo
@@ -42,3 +44,33 @@ def test_finest_strokes_are_those_of_the_picture_itself(
         done(page)
         painted = live.client.post("/v1/stylize/wave?format=png&size=native", content=content).content
         assert downloaded(page)[1] == painted
+
+
+def heic(image: Image.Image) -> bytes:
+    heif, stream = pytest.importorskip("pillow_heif"), io.BytesIO()
+    heif.from_pillow(image).save(stream)
+    return stream.getvalue()
+
+
+DROP = """([content, name]) => {
+  const dropped = new DataTransfer();
+  dropped.items.add(new File([Uint8Array.from(content)], name));
+  document.dispatchEvent(new DragEvent("drop", { dataTransfer: dropped }));
+}"""
+"""Let a file go that the browser has no type for."""
+
+
+@pytest.mark.parametrize(
+    ("name", "saved"), [("IMG_1.HEIC", "IMG_1-wave.jpg"), ("a.b.heif", "a.b-wave.jpg"), ("scan.tiff", "scan-wave.tif")]
+)
+def test_format_of_a_file_without_a_type_is_that_of_its_name(
+    browser: Browser, live: Live, name: str, saved: str
+) -> None:
+    image = Image.fromarray(photo(height=64, width=96))
+    content = file(image, "TIFF") if name.endswith("tiff") else heic(image)
+    with visit(browser, f"{live.url}#style=wave&delivery=now") as page:
+        expect(page.locator("#styles button")).to_have_count(2)
+        page.evaluate(DROP, [list(content), name])
+        start(page, "Paint")
+        done(page)
+        assert downloaded(page)[0] == saved
