@@ -54,7 +54,7 @@ let cat = null; // a promise of the sample, for the styles
 let result = null; // { blob, asked, image }
 let expected = null; // of /v1/estimate
 let working = null; // the AbortController of the work in progress
-let stale = false; // whether something else has been chosen since it began
+let changes = 0; // of what is chosen
 let looking = new AbortController(); // that of the estimate
 let timer = 0;
 
@@ -149,7 +149,7 @@ function changed(name) {
 	report.fail(null);
 	showCurl();
 	if ((result || working) && FILE_ONLY.includes(name)) return; // the download makes the file anew
-	stale = true;
+	changes += 1;
 	if (!working) report.end("idle");
 	decide();
 }
@@ -263,14 +263,14 @@ async function work(job) {
 }
 
 function ended() {
-	return stale ? "idle" : "done";
+	return result?.at === changes ? "done" : "idle";
 }
 
 /** The result of a request, with an image if it `isShown`; null where it failed or was given up. */
 async function perform(request, isShown, resumed) {
 	working?.abort();
 	const controller = working = new AbortController();
-	stale = false;
+	const at = changes;
 	const { signal } = controller;
 	const jobId = resumed ?? (isJob(settings.delivery, expected) && newJobId());
 	const { file } = picture;
@@ -285,10 +285,10 @@ async function perform(request, isShown, resumed) {
 			onStatus: (status) => signal.aborted || report.follow(status),
 			onWait: (problem) => signal.aborted || report.wait(problem),
 		});
-		return { ...done, asked: request, image: isShown && await shown(done.blob, signal), jobId };
+		return { ...done, asked: request, image: isShown && await shown(done.blob, signal), jobId, at };
 	} catch (error) {
 		if (signal.aborted) return null;
-		report.end("idle");
+		report.end(ended());
 		report.fail(error);
 		return null;
 	} finally {
@@ -314,7 +314,7 @@ function giveUp() {
 
 function cancel() {
 	giveUp();
-	report.end("idle", "Cancelled.");
+	report.end(ended(), "Cancelled.");
 }
 
 function forgetResult() {

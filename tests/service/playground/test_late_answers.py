@@ -215,3 +215,22 @@ def test_job_that_was_begun_before_something_else_was_chosen_is_not_what_is_save
         done(page)
         name = "photo-ink.png" if change == "style" else "photo-wave.gif"
         assert downloaded(page)[0] == name
+
+
+@pytest.mark.parametrize("ended", ["cancelled", "failed"])
+def test_result_can_be_saved_where_another_format_of_it_was_not(browser: Browser, live: Live, ended: str) -> None:
+    with visit(browser, f"{live.url}#style=wave", allowed="500") as page:
+        choose(page)
+        done(page)
+        page.locator("#format").select_option("GIF")
+        if ended == "failed":
+            page.route("**/v1/stylize/wave?*format=gif", lambda route: route.fulfill(status=500, json={}), times=1)
+            page.get_by_role("button", name="Download").click()
+            expect(page.get_by_role("alert")).not_to_be_empty()
+        else:
+            with held(live):
+                page.get_by_role("button", name="Download").click()
+                page.get_by_role("button", name="Cancel").click()
+                expect(page.locator("#status")).to_have_text("Cancelled.")
+        assert page.get_attribute("body", "data-state") == "done"
+        assert downloaded(page)[0] == "photo-wave.gif"
