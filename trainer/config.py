@@ -230,6 +230,12 @@ class StyleConfig(StyleWeights, TrainConfig):
         ge=0,
         description="of the light and shade of the photograph, 8 pixels and larger, that the painting lacks (paper: 0)",
     )
+    neighbour_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of the distance between each place of a painting and the nearest one of the painter's, in the "
+        "features of the two last style layers: planes and edges instead of one texture everywhere (paper: 0)",
+    )
     stability_weight: float = Field(
         0.0,
         ge=0,

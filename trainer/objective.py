@@ -10,6 +10,7 @@ from torch import Tensor
 from trainer.errors import TrainerError
 from trainer.loss_network import LossNetwork
 from trainer.losses import StyleObjective
+from trainer.neighbours import NearestFeatures
 
 
 class StyleWeights(BaseModel):
@@ -43,6 +44,12 @@ def style_objective(weights: StyleWeights, loss_network: LossNetwork, painting: 
         tv_weight=weights.tv_weight,
         centred=weights.centred,
     )
+
+
+@torch.no_grad()
+def nearest_features(objective: StyleObjective, loss_network: LossNetwork, painting: Tensor) -> NearestFeatures:
+    """What the nearest places of a painting, RGB (1, 3, H, W) in [0, 1], are found in: its two last style layers."""
+    return NearestFeatures(loss_network(painting, list(objective.style_layers)[-2:]))
 
 
 class ImageObjective:

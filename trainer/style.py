@@ -16,7 +16,7 @@ from trainer.data import random_scaled_crop
 from trainer.hardware import Hardware
 from trainer.loss_network import load_loss_network
 from trainer.losses import feature_reconstruction
-from trainer.objective import style_objective
+from trainer.objective import nearest_features, style_objective
 from trainer.pictures import file_digest, load_painting
 from trainer.previews import preview_batch, require_usable, side_by_side
 from trainer.provenance import make_draft, make_provenance
@@ -65,6 +65,7 @@ class StyleTask:
         self.painting = load_painting(config.style_image, config.style_size, hardware)
         with hardware.autocast():
             self.objective = style_objective(config, self.loss_network, self.painting)
+            self.nearest = nearest_features(self.objective, self.loss_network, self.painting)
         self.teacher = load_teacher(config.store, config.teacher) if config.teacher else None
         if self.teacher:
             hardware.place(self.teacher.network)
@@ -81,7 +82,9 @@ class StyleTask:
         whole = self.hardware.images(batch)
         tensors = self._parts(whole, rng)
         tensors |= self._drawn(tensors["photographs"], rng)
-        tensors["style_weights"] = torch.tensor(self.objective.style_weights(self._style_share(step)))
+        share = self._style_share(step)
+        tensors["style_weights"] = torch.tensor(self.objective.style_weights(share))
+        tensors["neighbour_weight"] = torch.tensor(share * self.config.neighbour_weight)
         reduced = not self._are_thumbnails(whole)
         if self.network.needs_statistics and (reduced or self.config.stability_weight):
             tensors["thumbnails"] = with_grain(area_reduced(whole, self.config.thumbnail))
@@ -106,6 +109,8 @@ class StyleTask:
             terms["blotches"] = self.config.blotch_weight * blotch_energy(painted, photographs)
         if self.config.tone_weight:
             terms["tones"] = self.config.tone_weight * lost_tones(painted, photographs)
+        if self.config.neighbour_weight:
+            terms["neighbours"] = tensors["neighbour_weight"] * self.nearest.distance(features)
         if self.config.stability_weight:
             terms["stability"] = self.config.stability_weight * self._stability(inputs, painted)
         if "wanted" in tensors:

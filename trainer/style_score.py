@@ -16,7 +16,7 @@ from trainer.errors import DataError, LossNetworkError
 from trainer.evaluate import luma
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork
-from trainer.objective import ImageObjective, StyleWeights, style_objective
+from trainer.objective import ImageObjective, StyleWeights, nearest_features, style_objective
 from trainer.pictures import load_painting, load_scaled
 from trainer.spectrum import WINDOW, flat_texture
 from trainer.tones import lost_tones
@@ -30,16 +30,19 @@ class StyleScorer:
 
     def __init__(self, loss_network: LossNetwork, style_image: Path, style_size: int, weights: StyleWeights) -> None:
         self._loss_network = loss_network
-        self._objective = style_objective(weights, loss_network, load_painting(style_image, style_size, HARDWARE))
+        painting = load_painting(style_image, style_size, HARDWARE)
+        self._objective = style_objective(weights, loss_network, painting)
+        self._nearest = nearest_features(self._objective, loss_network, painting)
 
     @torch.inference_mode()
     def terms(self, network: Network, photograph: Path, longer_side: int) -> dict[str, float]:
         """The weighted terms for a photograph, resized to `longer_side` pixels and not tiled; their sum is `total`.
 
         Also the `texture` of flat regions, in levels of 256, and its `peak` in dB (see `flat_texture`), if no side has
-        less than 64 pixels, `blotches`, the root of their mean square (see `blotch_energy`) in levels of 256, and
-        `tones`, the share of the photograph's contrast that is lost (see `lost_tones`). Raises DataError where the
-        photograph is then too small for the loss network.
+        less than 64 pixels, `blotches`, the root of their mean square (see `blotch_energy`) in levels of 256, `tones`,
+        the share of the photograph's contrast that is lost (see `lost_tones`), and `neighbours`, how far places are
+        from the painter's (see `NearestFeatures`). Raises DataError where the photograph is then too small for the loss
+        network.
         """
         image = load_scaled(photograph, longer_side, HARDWARE)
         painted = network(image)
@@ -48,7 +51,8 @@ class StyleScorer:
         except LossNetworkError as error:
             raise DataError(f"{photograph} with a longer side of {longer_side} pixels: {error}") from error
         blotches = 255 * math.sqrt(blotch_energy(painted, image).item())
-        measured = {"blotches": blotches, "tones": lost_tones(painted, image).item()}
+        near = self._nearest.distance(self._loss_network(painted, self._nearest.layers))
+        measured = {"blotches": blotches, "tones": lost_tones(painted, image).item(), "neighbours": near.item()}
         return terms | {"total": math.fsum(terms.values())} | measured | _texture(painted, image)
 
     def mean(self, network: Network, folder: Path, longer_side: int) -> dict[str, float]:
@@ -64,7 +68,7 @@ def format_terms(terms: Mapping[str, float]) -> str:
     """Terms on one line, those of the style layers as their sum."""
     style = sum(value for name, value in terms.items() if name.startswith("style_"))
     line = f"total {terms['total']:.3f}  content {terms['content']:.3f}  style {style:.3f}  tv {terms['tv']:.4f}"
-    line += f"  blotches {terms['blotches']:.1f}  tones lost {terms['tones']:.3f}"
+    line += f"  blotches {terms['blotches']:.1f}  tones lost {terms['tones']:.3f}  neighbours {terms['neighbours']:.3f}"
     return line + (f"  texture {terms['texture']:.1f}, {terms['peak']:.1f} dB" if "texture" in terms else "")
 
 

@@ -37,6 +37,7 @@ STYLES: dict[str, dict[str, Any]] = {
         "flat_texture_weight": 10.0,
         "blotch_weight": 10.0,
         "tone_weight": 1.0,
+        "neighbour_weight": 1.0,
     },
 }
 

@@ -88,7 +88,7 @@ def test_weights_weigh_their_terms(tmp_path: Path) -> None:
     before = judge(tmp_path, painting, even).terms(blurred, photo, 60)
     after = judge(tmp_path, painting, uneven).terms(blurred, photo, 60)
     for name, value in before.items():
-        factor = {"content": 2, "tv": 4, "blotches": 1, "tones": 1}.get(name, 3)
+        factor = {"content": 2, "tv": 4, "blotches": 1, "tones": 1, "neighbours": 1}.get(name, 3)
         if name != "total":
             assert after[name] == pytest.approx(factor * value, rel=1e-5)
     assert min(before["content"], before["tv"], before["style_relu1_2"], before["style_relu2_2"]) > 0
