@@ -143,6 +143,7 @@ class Simulation:
             Concurrency(LANES, exclusive_batches=False),
             self._metrics,
             hold_weights=residency.hold,
+            keep_weights=residency.keep,
             clock=clock,
         )
         serving = asyncio.create_task(scheduler.serve())

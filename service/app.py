@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -206,6 +206,9 @@ def _engine(
     def hold_weights(model: ServedModel) -> AbstractAsyncContextManager[None]:
         return residency.hold(model.loaded) if isinstance(model.loaded, ResidentModel) else nullcontext()
 
+    def keep_weights(model: ServedModel) -> AbstractContextManager[None]:
+        return residency.keep(model.loaded) if isinstance(model.loaded, ResidentModel) else nullcontext()
+
     def load_seconds(model: ServedModel) -> float:
         return residency.load_seconds(model.loaded) if isinstance(model.loaded, ResidentModel) else 0.0
 
@@ -213,7 +216,9 @@ def _engine(
     admission: Admission[ServedModel] = Admission(
         limits, concurrency.lanes, metrics, listener=refusals, load_seconds=load_seconds
     )
-    scheduler = Scheduler(run_batch, admission, concurrency, metrics, hold_weights=hold_weights)
+    scheduler = Scheduler(
+        run_batch, admission, concurrency, metrics, hold_weights=hold_weights, keep_weights=keep_weights
+    )
     build = build_fingerprint(used[0], device.tile_sizes)
     return Engine(pool, stores, models, watcher, admission, scheduler, build)
 

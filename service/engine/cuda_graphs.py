@@ -91,8 +91,9 @@ class CapturedGraph:
 
     network: Network
     inputs: Sequence[Tensor | None]
-    weights_of: ReferenceType[Network]
-    """The network whose weights are in `network`. What is served no more is not kept on the device for that."""
+    weights_of: ReferenceType[Network] | None
+    """The network whose weights are in `network`; None of a mixture, where they could not be copied. What is served no
+    more is not kept on the device for that."""
     outputs: tuple[Tensor, ...]
     graph: torch.cuda.CUDAGraph
 
@@ -101,11 +102,15 @@ class CapturedGraph:
         for memory, given in zip(self.inputs, inputs, strict=True):
             if memory is not None and given is not None:
                 memory[: len(given)].copy_(given)
-        if self.weights_of() is not network:
-            _copy_weights(network, self.network)
-            self.weights_of = ref(network)
+        if self.weights_of is None or self.weights_of() is not network:
+            self._take_weights(network)
         self.graph.replay()
         return tuple(output.clone() for output in self.outputs)
+
+    def _take_weights(self, network: Network) -> None:
+        self.weights_of = None
+        _copy_weights(network, self.network)
+        self.weights_of = ref(network)
 
 
 class GraphMemory:

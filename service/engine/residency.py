@@ -157,6 +157,15 @@ class Residency:
             yield
 
     @contextmanager
+    def keep(self, weights: Weights) -> Iterator[None]:
+        """For the length of the block weights that are on the device stay there, also when nobody holds them any more.
+
+        To be called while they are held: what moves goes on to do so.
+        """
+        with self._used(weights):
+            yield
+
+    @contextmanager
     def _used(self, weights: Weights) -> Iterator[_Resident]:
         """They are counted, and leave for nobody else, for the length of the block."""
         resident = self._counted(weights)

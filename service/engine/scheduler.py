@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Generic
@@ -31,6 +31,9 @@ RunBatch = Callable[[Model, Sequence[ImageTile], bool], Awaitable[None]]
 
 HoldWeights = Callable[[Model], AbstractAsyncContextManager[None]]
 """For the length of the block the weights of a model are on the device; waits until they are."""
+
+KeepWeights = Callable[[Model], AbstractContextManager[None]]
+"""For the length of the block the weights of a model, which are held, stay on the device, whoever leaves."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,12 @@ class Scheduler(Generic[Model]):
         *,
         small_request_seconds: float = 1.0,
         hold_weights: HoldWeights[Model] = lambda _: nullcontext(),
+        keep_weights: KeepWeights[Model] = lambda _: nullcontext(),
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """After a small request, another one is expected for `small_request_seconds`."""
         self._hold_weights = hold_weights
+        self._keep_weights = keep_weights
         self._run = run
         self._admission = admission
         self._concurrency = concurrency
@@ -250,8 +255,11 @@ class Scheduler(Generic[Model]):
         name = batch.model.name
         self._metrics.batch_size.labels(name).observe(len(batch.items))
         self._metrics.batch_pixels.labels(name).observe(batch.pixels)
+        kept = ExitStack()
+        kept.enter_context(self._keep_weights(batch.model))  # its clients may leave while it runs
         task = asyncio.create_task(self._run_batch(batch))
         self._running[task] = batch
+        task.add_done_callback(lambda _: kept.close())
         task.add_done_callback(lambda _: self._changed.set())
 
     async def _run_batch(self, batch: Batch[Model]) -> None:

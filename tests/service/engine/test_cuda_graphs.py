@@ -93,6 +93,17 @@ def test_graph_runs_with_the_weights_and_the_inputs_that_are_given() -> None:
 
 
 @torch.inference_mode()
+def test_weights_that_could_not_be_copied_leave_nothing_behind() -> None:
+    one, broken = network(seed=1), network(seed=2)
+    graph, planes = captured(one, torch.zeros(3, 2)), torch.ones(3, 2)
+    (before,) = graph.replay(one, [planes])
+    list(broken.parameters())[-1].data = torch.empty(0)
+    with pytest.raises(RuntimeError):
+        graph.replay(broken, [planes])
+    assert torch.equal(graph.replay(one, [planes])[0], before)
+
+
+@torch.inference_mode()
 def test_inputs_of_the_last_planes_may_lack() -> None:
     subject = network()
     graph = captured(subject, torch.full((3, 2), 5.0))

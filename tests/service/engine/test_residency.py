@@ -1,7 +1,7 @@
 import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -133,6 +133,23 @@ def test_what_is_in_use_stays_and_who_needs_its_room_waits() -> None:
         assert residency.held(Place.DEVICE) == 2
 
     run(scenario)
+
+
+def test_what_is_kept_stays_though_nobody_holds_it_any_more() -> None:
+    async def scenario(residency: Residency) -> None:
+        a, cold = Style("a"), Style("cold", place=Place.DISK)
+        for each in (a, cold):
+            await residency.add(each)
+        with ExitStack() as kept:
+            async with residency.hold(a):
+                kept.enter_context(residency.keep(a))
+            waiting = asyncio.create_task(use(residency, cold))
+            await settle()
+            assert a.moves == []
+        await waiting
+        assert a.moves == [Place.DISK]
+
+    run(scenario, device=1)
 
 
 @pytest.mark.parametrize("begin", [Residency.add, use])

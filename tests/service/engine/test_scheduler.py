@@ -1,6 +1,6 @@
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from time import monotonic
 
@@ -60,6 +60,26 @@ def test_request_waits_for_the_weights_of_its_model_alone() -> None:
         assert await asyncio.gather(*cold) == [2]
 
     serving(scenario, hold_weights=hold)
+
+
+def test_weights_are_kept_while_a_batch_runs_whose_client_has_left() -> None:
+    kept: list[str] = []
+
+    @contextmanager
+    def keep(subject: Model) -> Iterator[None]:
+        kept.append(subject.name)
+        yield
+        kept.remove(subject.name)
+
+    async def scenario(service: Service) -> None:
+        (task,) = await service.post(model("wave"), 1)
+        task.cancel()
+        await settle()
+        assert (task.cancelled(), kept) == (True, ["wave"])
+        await service.device.finish(1)
+        assert kept == []
+
+    serving(scenario, keep_weights=keep)
 
 
 def test_batches_grow_while_the_device_is_busy() -> None:
