@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from itertools import islice
 from time import monotonic
 from typing import Protocol
 from weakref import WeakSet
@@ -186,6 +187,8 @@ class Residency:
     def _release(self, resident: _Resident) -> None:
         resident.holders -= 1
         self._settle(resident)
+        if self._surplus() is not None and all(task.done() for task in self._room_tasks):
+            self._room_task(self._evict_surplus())
 
     def _settle(self, resident: _Resident) -> None:
         """Something has ended: whoever waits for room looks again, and what was forgotten goes."""
@@ -248,6 +251,18 @@ class Residency:
             if weights in self._residents:
                 with self._used(weights):
                     await self._evict_for(0)
+
+    async def _evict_surplus(self) -> None:
+        """What came while others were in use has exceeded the limit until now."""
+        async with self._making_room:
+            while (victim := self._surplus()) is not None:
+                await self._evict(victim)
+
+    def _surplus(self) -> _Resident | None:
+        """The next to leave where weights exceed the limit together; what does so alone stays."""
+        exceeds = self._held[Place.DEVICE] > self._limits[Place.DEVICE]
+        several = exceeds and len(list(islice(self._on(Place.DEVICE), 2))) > 1
+        return self._least_recently_used(Place.DEVICE) if several else None
 
     async def _evict_for(self, size: int) -> None:
         """Make room for `size` bytes on the device. What is larger than the limit goes there alone."""

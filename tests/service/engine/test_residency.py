@@ -153,6 +153,27 @@ def test_what_is_kept_stays_though_nobody_holds_it_any_more() -> None:
 
 
 @pytest.mark.parametrize("begin", [Residency.add, use])
+def test_what_comes_while_others_are_in_use_exceeds_the_limit_no_longer_than_that(
+    begin: Callable[[Residency, Style], Coroutine[None, None, None]],
+) -> None:
+    async def scenario(residency: Residency) -> None:
+        a, b, new = styles("abn")
+        for each in (a, b):
+            await residency.add(each)
+        done = asyncio.Event()
+        users = [asyncio.create_task(hold_until(residency, each, done)) for each in (a, b)]
+        await settle()
+        await begin(residency, new)
+        await settle()
+        done.set()
+        await asyncio.gather(*users)
+        await settle()
+        assert residency.held(Place.DEVICE) == 2
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("begin", [Residency.add, use])
 def test_load_that_waits_for_room_goes_on_when_new_weights_come(
     begin: Callable[[Residency, Style], Coroutine[None, None, None]],
 ) -> None:
