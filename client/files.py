@@ -4,7 +4,8 @@ import errno
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +109,12 @@ def with_format(query: Mapping[str, str], items: Sequence[Item]) -> dict[str, st
     return {**query, "format": asked}
 
 
+def names_in(folder: Path, suffixes: Collection[str]) -> Iterator[str]:
+    """Of what lies in a folder itself and has one of these extensions; none where it cannot be listed."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        yield from (entry.name for entry in entries if Path(entry.name).suffix.lower() in suffixes)
+
+
 def _plan_single(source: Path, out: Path) -> Item:
     if out.suffix.lower() not in FORMATS:
         known = ", ".join(sorted(FORMATS))
@@ -147,10 +154,13 @@ def _resolve_link(path: Path) -> Path:
 def _plan_targets(found: Iterable[tuple[Path, Path]], out: Path) -> Iterator[Item]:
     """Targets by the names of the images: a.jpg and a.png become a.jpg.… and a.png.…, so that they do not collide.
 
-    Raises UsageError if two images have the same name with extension.
+    That also where only one of them is to be done, as the other may be done later. Raises UsageError if two images
+    have the same name with extension.
     """
     unique = dict.fromkeys(found)
-    stems = Counter(relative.with_suffix("") for _, relative in unique)
+    folders = {(path.parent, relative.parent) for path, relative in unique}
+    beside = {below / name for folder, below in folders for name in names_in(folder, SUFFIXES)}
+    stems = Counter(relative.with_suffix("") for relative in beside | {relative for _, relative in unique})
     names = Counter(relative for _, relative in unique)
     for path, relative in unique:
         if names[relative] > 1:

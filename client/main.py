@@ -15,36 +15,12 @@ from client.async_client import AsyncClient
 from client.batch import Batch, BatchCounts
 from client.errors import PasticheError
 from client.files import Item, UsageError, plan, with_format
+from client.formats import VIDEO_SUFFIXES
 from client.models import named_models
 from client.request import Request
 from client.retries import RetryPolicy
 
 DAY = 86400
-
-VIDEO_SUFFIXES = frozenset(
-    {
-        ".3g2",
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".flv",
-        ".m2ts",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".mxf",
-        ".ogv",
-        ".ts",
-        ".vob",
-        ".webm",
-        ".wmv",
-    }
-)
-"""Files that are videos by their names: they are done in this process, without a service."""
 
 EPILOG = """Every option of the API is an option here, with an equals sign: --quality=85 --format=webp. What is there
 already is not done again, so that the same command goes on where it was interrupted. Exit status: 0 if every image has

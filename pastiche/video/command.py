@@ -8,6 +8,8 @@ from typing import NoReturn
 from tqdm import tqdm
 
 import pastiche
+from client.files import names_in
+from client.formats import VIDEO_SUFFIXES
 from model_store.allocator import configure_allocator
 from pastiche.options import checked
 from pastiche.video.conversion import convert
@@ -17,6 +19,9 @@ from pastiche.video.joining import FORMATS
 from service.errors import InvalidRequest, ServiceError, UnknownModel, UnknownVersion
 
 ENCODER_OPTIONS = ("codec", "crf", "preset")
+
+MADE_MKV = (VIDEO_SUFFIXES - FORMATS.keys()) | {".mkv"}
+"""The extensions of videos whose results are .mkv, unless they are named."""
 
 NO_OPTIONS = frozenset({"image", "scale", "self"})
 """What a model takes by these names is no option of the service."""
@@ -52,7 +57,7 @@ def run(
         print(f"error: {error}", file=sys.stderr)
         return 2
     if target.exists() and not overwrite:
-        print("1 there already", file=sys.stderr)
+        print(f"1 there already: {target}", file=sys.stderr)
         return 0
     progress = Progress(quiet=quiet)
     try:
@@ -80,8 +85,14 @@ def _target(source: Path, result: Path) -> Path:
 
 
 def _name(source: Path) -> str:
-    """As the video's own; .mkv, which holds everything, for a container that is only read."""
-    return source.name if source.suffix.lower() in FORMATS else f"{source.stem}.mkv"
+    """As the video's own; .mkv, which holds everything, for a container that is only read.
+
+    m.avi becomes m.avi.mkv where a video beside it would become m.mkv, too.
+    """
+    if source.suffix.lower() in FORMATS:
+        return source.name
+    rivals = {name for name in names_in(source.parent, MADE_MKV) if Path(name).stem == source.stem}
+    return f"{source.name if rivals - {source.name} else source.stem}.mkv"
 
 
 def _convert(

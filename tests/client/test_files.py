@@ -29,6 +29,15 @@ def test_results_that_would_collide_keep_their_extensions(tmp_path: Path) -> Non
     assert [item.result_path("image/webp").name for item in planned] == ["a.jpg.webp", "a.png.webp", "b.webp"]
 
 
+def test_results_of_one_command_after_another_do_not_collide(tmp_path: Path) -> None:
+    """a.png would be taken as done after a.jpg, and never painted. A folder gives the same names."""
+    images = [tmp_path / "in" / name for name in ("a.jpg", "a.png", "b.jpg")]
+    touch(*images)
+    planned = [item for image in images for item in plan([image], tmp_path / "out")]
+    assert [item.result_path("image/webp").name for item in planned] == ["a.jpg.webp", "a.png.webp", "b.webp"]
+    assert planned == plan([tmp_path / "in"], tmp_path / "out")
+
+
 def test_single_image_may_become_a_file_of_any_name(tmp_path: Path) -> None:
     touch(tmp_path / "in.heic")
     (item,) = plan([tmp_path / "in.heic"], tmp_path / "out.jpg")

@@ -96,6 +96,16 @@ def test_result_in_a_folder_has_the_name_of_the_video(tmp_path: Path, name: str,
     assert [path.name for path in (tmp_path / "painted").iterdir()] == [made]
 
 
+def test_results_of_videos_of_one_name_do_not_collide(tmp_path: Path) -> None:
+    (tmp_path / "painted").mkdir()
+    for name in ("in.avi", "in.ts", "in.mp4", "other.ts"):
+        write_clip(tmp_path / name, frames=1, sound=None)
+    for source in sorted(tmp_path.glob("*.*")):
+        assert main(["stylize", "wave", str(source), "-o", str(tmp_path / "painted"), "--quiet"]) == 0
+    made = sorted(path.name for path in (tmp_path / "painted").iterdir())
+    assert made == ["in.avi.mkv", "in.mp4", "in.ts.mkv", "other.mkv"]
+
+
 def test_progress_begins_with_what_is_done(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     progress = Progress(quiet=False)
