@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from client.errors import Problem
-from client.problems import build_problem
+from client.problems import stored_problem
 
 
 class Answer(BaseModel):
@@ -157,4 +157,4 @@ class Health(Answer):
 
 
 def _as_error(problem: Mapping[str, Any] | None) -> Problem | None:
-    return build_problem(problem, int(problem.get("status", 500))) if problem else None
+    return stored_problem(problem) if problem else None

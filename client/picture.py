@@ -18,10 +18,10 @@ from client.formats import FORMATS, extension
 if TYPE_CHECKING:
     import PIL.Image
 
-STAGE = re.compile(r"(\w+);dur=([\d.]+)")
+STAGE = re.compile(r"(\w+);dur=(\d+(?:\.\d*)?)")
 """A stage in Server-Timing, with its milliseconds."""
 
-LABEL = re.compile(r"([^@,\s]+)@(\d+)")
+LABEL = re.compile(r"([^@,\s]+)@(\d{1,9})\b")
 """A network in X-Model."""
 
 

@@ -40,6 +40,13 @@ def test_headers_may_be_missing() -> None:
     assert picture.extension == ".webp"
 
 
+def test_headers_that_a_proxy_has_garbled_are_read_as_far_as_they_go() -> None:
+    headers = {"Server-Timing": "a;dur=1.2.3, b;dur=., c;dur=5", "X-Model": f"wave@{'9' * 5000}, x4@2"}
+    picture = Picture.parse(httpx.Response(200, headers=HEADERS | headers, content=b"x"))
+    assert picture.seconds == {"a": 0.0012, "c": 0.005}
+    assert [model.name for model in picture.models] == ["x4"]
+
+
 @pytest.mark.parametrize(
     ("headers", "named"), [({}, "nothing"), ({"Content-Type": "text/html; charset=x"}, "text/html")]
 )

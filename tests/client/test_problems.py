@@ -18,7 +18,7 @@ from client.errors import (
     UnknownJob,
     UnknownModel,
 )
-from client.problems import problem_class, read_problem, retry_after
+from client.problems import problem_class, read_problem, retry_after, stored_problem
 from service.errors import ServiceError
 
 
@@ -83,6 +83,14 @@ def test_retry_after_is_a_number_or_a_date() -> None:
         return retry_after(httpx.Response(503, headers={"Retry-After": value}))
 
     now = datetime.now(UTC)
-    assert (told("7"), told("86400"), told("soon"), told("")) == (7, 60, None, None)
+    assert (told("7"), told("86400"), told("1.5"), told("soon"), told("")) == (7, 60, 1.5, None, None)
+    assert (told("-1"), told("nan"), told("1.2.3"), told("9" * 5000)) == (None, None, None, 60)
+    assert told("Fri, 31 Dec 99999999999999999999 23:59:59 GMT") is None
     assert told(format_datetime(now - timedelta(hours=1), usegmt=True)) == 0
     assert told(format_datetime(now + timedelta(hours=1), usegmt=True)) == 60
+
+
+@pytest.mark.parametrize("status", ["none", None, [], "1e400", float("inf"), float("nan")])
+def test_problem_without_a_status_is_a_failure_of_the_service(status: object) -> None:
+    problem = stored_problem({"detail": "no", "status": status})
+    assert (type(problem), problem.status, str(problem)) == (ServiceFailed, 500, "no")
