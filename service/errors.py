@@ -34,12 +34,20 @@ class ServiceError(Exception):
         ServiceError.__init__(copied, self.detail if detail is None else detail, **self.members)
         return copied
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled without the constructor, which some kinds have of their own."""
+        return _restore, (type(self), self.args), self.__dict__
+
     @classmethod
     def kinds(cls) -> Iterator[type["ServiceError"]]:
         """This class and everything derived from it, depth first."""
         yield cls
         for subclass in cls.__subclasses__():
             yield from subclass.kinds()
+
+
+def _restore(kind: type[ServiceError], arguments: tuple[object, ...]) -> ServiceError:
+    return kind.__new__(kind, *arguments)
 
 
 class InvalidRequest(ServiceError):

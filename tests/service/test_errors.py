@@ -1,5 +1,7 @@
+import copy
 import errno
 import os
+import pickle
 
 import pytest
 
@@ -64,6 +66,17 @@ def test_copy_is_equal_but_for_the_traceback_and_the_detail() -> None:
     assert (type(copied), copied.detail, copied.members) == (ImageTooLarge, error.detail, error.members)
     assert (str(other), other.members) == ("the mask: 9 exceed 8", error.members)
     assert Overloaded("full", retry_after=7).copy().retry_after == 7
+
+
+@pytest.mark.parametrize("kind", [*ServiceError.kinds()])
+def test_copied_and_pickled_as_it_is(kind: type[ServiceError]) -> None:
+    """Between processes, as of Ray, and by whoever keeps a failure."""
+    alone = "__init__" in vars(kind) and kind is not ServiceError
+    error = kind() if alone else kind("no", retry_after=3, actual=9)  # type: ignore[call-arg]
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        for again in (pickle.loads(pickle.dumps(error, protocol)), copy.copy(error), copy.deepcopy(error)):
+            assert type(again) is kind
+            assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
 
 
 def system_error(number: int) -> OSError:
