@@ -32,6 +32,7 @@ from benchmarks import (
 )
 from benchmarks.processes import BackgroundLoad
 from benchmarks.report import Tables
+from model_store.standard_streams import open_closed_streams
 
 BENCHMARKS = {
     "engine": engine,
@@ -59,6 +60,7 @@ BENCHMARKS = {
 
 def main() -> int:
     """Run one benchmark and return 0. Ctrl-C and SIGTERM stop all processes that it started; the status is then 130."""
+    open_closed_streams()
     options = _parse_options()
     signal.signal(signal.SIGTERM, _raise_interrupt)
     run: Callable[[Namespace], Tables] = BENCHMARKS[options.benchmark].run
@@ -68,8 +70,10 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     path = options.json or report.default_path(options.benchmark)
-    print(f"\n{report.show(tables)}\n", flush=True)
-    report.save(path, tables, machine.describe() | {"others_cpus": background.cpus()})
+    try:
+        print(f"\n{report.show(tables)}\n", flush=True)
+    finally:  # also where whoever read it has left
+        report.save(path, tables, machine.describe() | {"others_cpus": background.cpus()})
     print(f"others used {background.cpus():.2f} processors meanwhile; written to {path}")
     return 0
 

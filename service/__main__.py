@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 
+from model_store.standard_streams import open_closed_streams
+
 
 def main() -> int:
     """Serve with the settings of the command line and the environment. The exit status is 0 after a requested stop.
@@ -11,6 +13,7 @@ def main() -> int:
     What the service needs takes seconds to import, and the first process of a container ignores signals for which it
     has no handler.
     """
+    open_closed_streams()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: os._exit(0))
     from service.command import main as serve  # noqa: PLC0415 # the import takes seconds

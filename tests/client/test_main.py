@@ -1,5 +1,7 @@
 import io
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,16 @@ def test_options_of_the_service_are_passed_on(tmp_path: Path, capsys: pytest.Cap
             assert main(["upscale", scale, *shared, str(tmp_path / "x")]) == 2
             assert f"error: {scale!r} is no scale; a number of 1 or more is accepted" in capsys.readouterr().err
         assert main(["upscale", "4", str(tmp_path / "absent"), "-o", str(tmp_path / "x")]) == 2
+
+
+def test_images_are_painted_where_standard_error_is_closed(tmp_path: Path) -> None:
+    publish(tmp_path / "store")
+    source, out = photos(tmp_path / "photos", 2), tmp_path / "painted"
+    with serving(tmp_path / "store") as live:
+        command = [sys.executable, "-m", "client", "stylize", "wave", str(source), "-o", str(out), "--server", live.url]
+        done = subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *command], cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == 0
+    assert len([path for path in out.rglob("*") if path.is_file()]) == 2
 
 
 def test_single_file_is_not_overwritten_unless_asked(tmp_path: Path) -> None:

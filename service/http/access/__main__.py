@@ -3,9 +3,12 @@
 import sys
 from collections.abc import Sequence
 
+from model_store.standard_streams import open_closed_streams
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 130 after Ctrl-C, else that of the command."""
+    open_closed_streams()
     try:
         from service.http.access.main import main as run  # noqa: PLC0415 # the import takes a moment
 
