@@ -29,6 +29,14 @@ class IdleWorkers:
             workers.append(worker)
         return kept
 
+    def discard(self, worker: WorkerProcess) -> bool:
+        """Do not keep a worker any more; whether it was kept."""
+        workers = self._workers[worker.low_priority]
+        kept = worker in workers
+        if kept:
+            workers.remove(worker)
+        return kept
+
     def clear(self) -> list[WorkerProcess]:
         """All, which are not kept any more."""
         workers = [*self]

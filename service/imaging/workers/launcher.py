@@ -1,5 +1,6 @@
 """Starts workers, and waits for their ends, through a fork server."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -73,7 +74,7 @@ class WorkerLauncher:
                 return self._fork()
             except ConnectionError:
                 self._stop()
-                return self._fork()
+                return self._fork_again()
 
     def wait(self, pid: int) -> int | None:
         """The exit code of a worker that has ended, negative for a signal; None where nobody knows it."""
@@ -96,11 +97,17 @@ class WorkerLauncher:
             with theirs:
                 pid = self._server.ask(FORK, theirs.fileno())
             if not pid:
-                raise OSError("the system has no room for another process")
+                raise OSError(errno.ENOMEM, "the system has no room for another process")
         except OSError:
             ours.close()
             raise
         return pid, ours
+
+    def _fork_again(self) -> tuple[int, socket.socket]:
+        try:
+            return self._fork()
+        except ConnectionError as error:  # whoever kills it again wants its memory
+            raise OSError(errno.ENOMEM, "the process that starts codec workers was killed twice") from error
 
     def _stop(self) -> None:
         if self._server is not None:

@@ -67,6 +67,8 @@ class WorkerPool:
         self._timeouts = timeouts or TaskTimeouts()
         self._idle = IdleWorkers(size)
         self._runs: dict[asyncio.Task[TaskOutcome], _Run] = {}
+        self._buried: set[asyncio.Task[int | None]] = set()
+        """The ends of workers that have died without a task."""
         self._closed = False
 
     @property
@@ -82,7 +84,7 @@ class WorkerPool:
 
     async def start(self) -> None:
         """Start one worker, and the fork server with it, so that the first client does not wait for them."""
-        self._idle.keep(await WorkerProcess.start(self._launcher))
+        self._idle.keep(await WorkerProcess.start(self._launcher, self._bury))
 
     async def run(self, task: CodecTask) -> Any:
         """The value of a task. Cancelling this ends the task.
@@ -106,7 +108,7 @@ class WorkerPool:
         for performing in self._runs:
             self._abandon(performing)
         await asyncio.gather(*self._runs, return_exceptions=True)
-        await asyncio.gather(*(worker.end() for worker in self._idle.clear()))
+        await asyncio.gather(*(worker.end() for worker in self._idle.clear()), *self._buried)
         await asyncio.to_thread(self._launcher.close)
 
     async def _attempt(self, task: CodecTask) -> TaskOutcome:
@@ -128,7 +130,7 @@ class WorkerPool:
             if idle.alive:
                 return idle
             await idle.end()
-        worker = await WorkerProcess.start(self._launcher)
+        worker = await WorkerProcess.start(self._launcher, self._bury)
         if low_priority:
             worker.lower_priority()
         return worker
@@ -164,6 +166,13 @@ class WorkerPool:
         """The worker serves on, for tasks of its priority."""
         if not (worker.alive and not self._closed and self._idle.keep(worker)):
             await worker.end()
+
+    def _bury(self, worker: WorkerProcess) -> None:
+        """One that died without a task, as the system may have killed it: its end is awaited, as nothing else would."""
+        if self._idle.discard(worker):
+            end = asyncio.create_task(worker.end())
+            self._buried.add(end)
+            end.add_done_callback(self._buried.discard)
 
     def _set_aside_later(self, worker: WorkerProcess, run: _Run) -> None:
         seconds = self._timeouts.long_task

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 
 from service.imaging.workers.launcher import WorkerLauncher
@@ -26,10 +27,18 @@ class WorkerDied(Exception):
 class WorkerProcess:
     """One task at a time. It belongs to the event loop in which it was made."""
 
-    def __init__(self, launcher: WorkerLauncher, pid: int, connection: socket.socket) -> None:
+    def __init__(
+        self,
+        launcher: WorkerLauncher,
+        pid: int,
+        connection: socket.socket,
+        on_death: "Callable[[WorkerProcess], None]" = lambda _: None,
+    ) -> None:
+        """`on_death` hears when the process has ended by itself; `end` is still to be called."""
         self.pid = pid
         self._launcher = launcher
         self._connection = connection
+        self._on_death = on_death
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[TaskOutcome | None] = self._loop.create_future()
         self.alive = True
@@ -40,9 +49,11 @@ class WorkerProcess:
         self._loop.add_reader(connection, self._on_readable)
 
     @classmethod
-    async def start(cls, launcher: WorkerLauncher) -> "WorkerProcess":
+    async def start(
+        cls, launcher: WorkerLauncher, on_death: "Callable[[WorkerProcess], None]" = lambda _: None
+    ) -> "WorkerProcess":
         """A new worker. Raises OSError."""
-        return cls(launcher, *await asyncio.to_thread(launcher.fork))
+        return cls(launcher, *await asyncio.to_thread(launcher.fork), on_death)
 
     async def perform(self, task: CodecTask) -> TaskOutcome:
         """The outcome of a task. Raises WorkerDied, or OSError where there is no memory or no descriptor for it."""
@@ -104,5 +115,6 @@ class WorkerProcess:
         if outcome is None:
             self.alive = False
             self._loop.remove_reader(self._connection)
+            self._on_death(self)
         if not self._answer.done():
             self._answer.set_result(outcome)

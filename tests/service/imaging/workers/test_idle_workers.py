@@ -17,6 +17,8 @@ def test_workers_are_kept_by_priority_and_no_more_than_are_wanted() -> None:
         assert idle.take(low_priority=True) is workers[2]
         assert idle.take(low_priority=True) is None
         assert idle.keep(workers[3])
+        assert [idle.discard(workers[0]), idle.discard(workers[0])] == [True, False]
+        assert idle.keep(workers[0])
         assert idle.clear() == [workers[0], workers[3]]
         assert list(idle) == []
         await asyncio.gather(*(worker.end() for worker in workers))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from service.errors import OutOfResources
 from service.imaging.workers.launcher import WorkerLauncher
 from service.imaging.workers.messages import receive, send
 from service.imaging.workers.task import Budget, CodecTask, TaskOutcome
@@ -77,6 +78,15 @@ def test_fork_server_that_was_killed_is_started_again(launcher: WorkerLauncher) 
     _, connection = launcher.fork()
     with connection:
         assert parent_of(connection) != first
+
+
+def test_fork_server_that_is_killed_whenever_it_starts_is_a_lack_of_memory(
+    launcher: WorkerLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.imaging.workers.launcher.PROGRAM", "this")  # ends at once
+    with pytest.raises(OSError, match="killed twice") as raised:
+        launcher.fork()
+    assert OutOfResources.of(raised.value) is not None
 
 
 def test_closing_ends_the_fork_server(launcher: WorkerLauncher) -> None:

@@ -107,6 +107,16 @@ def test_idle_worker_that_was_killed_is_replaced() -> None:
     with_pool(scenario)
 
 
+def test_nothing_is_left_of_an_idle_worker_that_was_killed() -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        await pool.start()
+        (first,) = pool.pids
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: pool.pids == [] and not Path(f"/proc/{first}").exists())
+
+    with_pool(scenario)
+
+
 @pytest.mark.parametrize(
     ("number", "error", "words", "reason"),
     [
