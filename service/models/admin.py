@@ -49,10 +49,16 @@ class ModelAdmin:
             failure = self._models.failures.find(name)
             if failure is None:
                 return self._models.find(name)
-            if before is not None:
-                await asyncio.to_thread(store.promote, name, before)
-                await self._watcher.refresh(retry=True)
-            raise VersionRefused(f"{failure.version.label} cannot be served: {failure.reason}; nothing was changed")
+            undone = await self._undo(store, name, before)
+            raise VersionRefused(f"{failure.version.label} cannot be served: {failure.reason}; {undone}")
+
+    async def _undo(self, store: ModelStore, name: str, before: int | None) -> str:
+        """Make the version current that was so before; returns what the store has now."""
+        if before is None:
+            return "the store names it all the same, as it named no version before; promote another one"
+        await asyncio.to_thread(_write, store, name, lambda store: store.promote(name, before))
+        await self._watcher.refresh(retry=True)
+        return "nothing was changed"
 
     def _find_store(self, name: str) -> ModelStore:
         try:

@@ -99,6 +99,21 @@ def test_damaged_pointer_is_mended_by_a_promotion(tmp_path: Path) -> None:
     promoting(scenario, tmp_path)
 
 
+def test_refusal_says_where_there_is_nothing_to_go_back_to(tmp_path: Path) -> None:
+    publish(tmp_path)
+    publish(tmp_path)
+    corrupt(tmp_path, "wave", 1)
+    (tmp_path / "wave" / "current").write_text("what")
+
+    async def scenario(models: ModelRegistry, model_admin: ModelAdmin) -> None:
+        with pytest.raises(VersionRefused, match="the store names it all the same"):
+            await model_admin.promote("wave", 1)
+        assert ModelStore(tmp_path).current("wave") == 1
+        assert (await model_admin.promote("wave", 2)).label == models.find("wave").label == "wave@2"
+
+    promoting(scenario, tmp_path)
+
+
 def test_store_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     publish(tmp_path)
     publish(tmp_path)
