@@ -54,6 +54,7 @@ from service.jobs.manager import JobManager
 from service.jobs.runner import JobRunner
 from service.jobs.signal import Signal
 from service.jobs.store import JobStore
+from service.jobs.uninterrupted import uninterrupted
 from service.lifespan import Lifespan
 from service.models.admin import ModelAdmin
 from service.models.load_failures import LoadFailures
@@ -200,7 +201,12 @@ def _engine(
     watcher = StoreWatcher(stores, device.loader, residency, models, metrics, settings.store_poll_seconds)
 
     async def run_batch(model: ServedModel, tiles: Sequence[ImageTile], exclusive: bool) -> None:
-        await asyncio.wrap_future(pool.submit(model.network, tiles, exclusive))
+        """To its end, though the service stops: until then its thread reads the weights, which others may move."""
+
+        async def computed() -> None:
+            await asyncio.wrap_future(pool.submit(model.network, tiles, exclusive))
+
+        await uninterrupted(computed())
         scheduler.use_lanes(max(1, pool.lanes))
 
     def hold_weights(model: ServedModel) -> AbstractAsyncContextManager[None]:

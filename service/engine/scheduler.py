@@ -8,8 +8,16 @@ on purpose is the one that large requests leave to small ones that are expected 
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, nullcontext, suppress
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Generic
@@ -142,16 +150,20 @@ class Scheduler(Generic[Model]):
         """The request waits for the weights of its model before it is queued, until it is given up; others go on."""
         waiting = asyncio.timeout(max(0.0, request.deadline.end - self._clock()))
         try:
-            async with waiting, self._hold_weights(request.model):
+            async with waiting, AsyncExitStack() as held:
+                with _ended_by(request.result, waiting):
+                    await held.enter_async_context(self._hold_weights(request.model))
                 waiting.reschedule(None)
                 return await self._queued_result(request)
         except TimeoutError:
-            if waiting.expired():
-                raise DeadlineExceeded("the time for this request ran out while its model was loaded") from None
-            raise
+            if not waiting.expired():
+                raise
+            if request.result.done():  # it was drained while its model was loaded
+                return await request.result
+            raise DeadlineExceeded("the time for this request ran out while its model was loaded") from None
 
     async def _queued_result(self, request: InferenceRequest[Model]) -> Pixels:
-        if request.result.done():  # it was drained while its model was loaded
+        if request.result.done():  # it was drained when its model was loaded
             return await request.result
         self._queue.add(request)
         self._changed.set()
@@ -334,6 +346,21 @@ class Scheduler(Generic[Model]):
         for task in self._running:
             with suppress(asyncio.CancelledError, Exception):
                 await task
+
+
+@contextmanager
+def _ended_by(result: asyncio.Future[Pixels], waiting: asyncio.Timeout) -> Iterator[None]:
+    """A wait in the block ends as soon as there is a result: that of a request which was drained is an exception."""
+
+    def end(_: object) -> None:
+        with suppress(RuntimeError):  # the wait is over
+            waiting.reschedule(0.0)
+
+    result.add_done_callback(end)
+    try:
+        yield
+    finally:
+        result.remove_done_callback(end)
 
 
 def _computed(model: EngineModel, items: Sequence[BatchItem[Model]]) -> tuple[int, int]:

@@ -1,6 +1,8 @@
 import re
 import sys
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from fastapi import FastAPI
 from service.app import build_service
 from service.http.problems import PROBLEM_MEDIA_TYPE
 from tests.service.imaging.images import file, photo
-from tests.service.live import publish, serving, settings
+from tests.service.live import PATIENCE, publish, serving, settings, wait_for
 
 
 def test_applications_are_built_without_doing_anything(tmp_path: Path) -> None:
@@ -38,6 +40,27 @@ def test_services_in_one_process_do_not_know_each_other(tmp_path: Path) -> None:
         assert two.client.post("/v1/stylize/wave", content=file(photo())).status_code == 404
         assert two.client.post("/v1/stylize/night", content=file(photo())).status_code == 200
         assert one.metric("pastiche_batch_size_count") == two.metric("pastiche_batch_size_count") == 1
+
+
+def test_batch_goes_on_to_its_end_when_the_scheduler_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread reads weights, which leave for others as soon as nobody keeps them."""
+    publish(tmp_path)
+    began, may_end = threading.Event(), threading.Event()
+
+    def run(*_: object) -> None:
+        began.set()
+        may_end.wait(PATIENCE)
+
+    with serving(tmp_path) as live, ThreadPoolExecutor(1) as client:
+        monkeypatch.setattr(live.service.pool.runners[0], "run", run)
+        answer = client.submit(live.client.post, "/v1/stylize/wave", content=file(photo()))
+        assert began.wait(PATIENCE)
+        scheduler = live.service.lifespan.tasks[0]
+        scheduler.get_loop().call_soon_threadsafe(scheduler.cancel)
+        assert answer.result().status_code == 503
+        assert not scheduler.done()
+        may_end.set()
+        wait_for(scheduler.done, bool)
 
 
 def test_image_beyond_pillows_own_guard_is_refused_by_ours(tmp_path: Path) -> None:

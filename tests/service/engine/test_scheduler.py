@@ -62,6 +62,23 @@ def test_request_waits_for_the_weights_of_its_model_alone() -> None:
     serving(scenario, hold_weights=hold)
 
 
+def test_drain_reaches_a_request_that_waits_for_weights() -> None:
+    @asynccontextmanager
+    async def hold(_: Model) -> AsyncIterator[None]:
+        await asyncio.Event().wait()
+        yield
+
+    async def scenario(service: Service) -> None:
+        (task,) = await service.post(model("cold"), 1)
+        await settle()
+        await service.admission.drain(0)
+        with pytest.raises(Draining):
+            await task
+        assert service.device.batches == []
+
+    serving(scenario, hold_weights=hold)
+
+
 def test_weights_are_kept_while_a_batch_runs_whose_client_has_left() -> None:
     kept: list[str] = []
 
