@@ -109,6 +109,11 @@ class Model:
         return tuple(model.label for model in self._models)
 
     @property
+    def upscales(self) -> bool:
+        """Whether it enlarges; else it paints."""
+        return self._models[0].upscales
+
+    @property
     def device(self) -> str:
         """Where it runs: cpu, cuda:0, or cuda:0,cuda:1."""
         return ",".join(str(runner.device) for runner in self._device.pool.runners)

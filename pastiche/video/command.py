@@ -15,7 +15,7 @@ from pastiche.options import checked
 from pastiche.video.conversion import convert
 from pastiche.video.encoder_options import EncoderOptions
 from pastiche.video.errors import VideoError
-from pastiche.video.joining import FORMATS
+from pastiche.video.joining import FORMATS, require_extension
 from service.errors import InvalidRequest, ServiceError, UnknownModel, UnknownVersion
 
 ENCODER_OPTIONS = ("codec", "crf", "preset")
@@ -72,7 +72,7 @@ def run(
 def _target(source: Path, result: Path) -> Path:
     """The file that is written: `result`, or where that is a folder, one of the video's name in it.
 
-    Raises InvalidRequest where there is no video, or where the file could not be written without a loss.
+    Raises InvalidRequest where there is no video, or where the file could not be written, or not without a loss.
     """
     if not source.is_file():
         raise InvalidRequest(f"{source} is no file" if source.exists() else f"there is no {source}")
@@ -81,6 +81,7 @@ def _target(source: Path, result: Path) -> Path:
         raise InvalidRequest(f"{target} is the video itself; name another file with -o")
     if target.exists() and not target.is_file():
         raise InvalidRequest(f"{target} is there, and is no file that could be replaced; name another with -o")
+    require_extension(target)
     return target
 
 
@@ -104,6 +105,8 @@ def _convert(
     if unknown := sorted(NO_OPTIONS & rest.keys()):
         raise InvalidRequest(f"{command} has no option {unknown[0]!r}; the API lists those that there are")
     with pastiche.load(_scale(models) if command == "upscale" else models) as model:
+        if command == "stylize" and model.upscales:
+            raise InvalidRequest(f"{models!r} is no style, but enlarges: pastiche upscale SCALE … does that")
         converted = convert(source, target, model, rest, encoder, progress, _note)
     progress.close()
     for stream in converted.left_out:

@@ -1,5 +1,6 @@
 """Converts a video: frames through a model, segment by segment, then joined with the sound."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -8,6 +9,7 @@ from typing import Any
 
 from model_store.durable import move_file
 from pastiche.model import Model
+from pastiche.pictures import read_source
 from pastiche.video.encoder import SEGMENT_FRAMES, Painted, write_segment
 from pastiche.video.encoder_options import EncoderOptions
 from pastiche.video.flicker import Flicker
@@ -83,9 +85,15 @@ def _made_of(source: Path, model: Model, options: Mapping[str, Any], encoder: En
     return {
         "source": f"{source.resolve()} {state.st_size} {state.st_mtime_ns}",
         "model": f"{model.name} {', '.join(model.versions)}",
-        "options": repr(sorted(options.items())),
+        "options": repr(sorted(_without_files(options).items())),
         "encoder": repr(encoder),
     }
+
+
+def _without_files(options: Mapping[str, Any]) -> dict[str, Any]:
+    """With the digest of the mask in its place: a path stays the same when the file is another. Raises OSError."""
+    mask = options.get("mask")
+    return {**options} if mask is None else {**options, "mask": hashlib.sha256(read_source(mask)).hexdigest()}
 
 
 def _counted(

@@ -19,6 +19,7 @@ from av.stream import Stream
 from pastiche.video.containers import open_input, open_output
 from pastiche.video.errors import VideoError
 from pastiche.video.journal import Journal
+from service.errors import InvalidRequest
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Containers that are written, by the extensions of their files."""
@@ -39,15 +40,23 @@ class Copied:
     packet: "Packet[Any]"
 
 
-def require_container(target: Path, codec: str, streams: Sequence[Stream]) -> None:
-    """Raise VideoError where the container of the result cannot hold the video or the sound."""
+def require_extension(target: Path) -> None:
+    """Raise InvalidRequest where the name of the result is no video's."""
     if target.suffix.lower() not in FORMATS:
-        raise VideoError(f"{target} has no extension of a video; these are written: {', '.join(FORMATS)}")
+        raise InvalidRequest(f"{target} has no extension of a video; these are written: {', '.join(FORMATS)}")
+
+
+def require_container(target: Path, codec: str, streams: Sequence[Stream]) -> None:
+    """Raise VideoError where the container of the result cannot hold the sound.
+
+    And InvalidRequest where it could hold none of this video.
+    """
+    require_extension(target)
     if codec not in av.codecs_available:
         raise VideoError(f"PyAV was built without {codec} here; name another --codec")
     known = _codecs_of(target)
     if codec not in known:
-        raise VideoError(f"{target.suffix} cannot hold what {codec} encodes; name an .mkv, or another --codec")
+        raise InvalidRequest(f"{target.suffix} cannot hold what {codec} encodes; name an .mkv, or another --codec")
     for stream in streams:
         if stream.type == "audio" and _codec(stream) not in known:
             raise VideoError(f"{target.suffix} cannot hold the sound, which is {_codec(stream)}; name an .mkv")

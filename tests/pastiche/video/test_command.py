@@ -52,7 +52,10 @@ def test_names_may_have_colons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (["stylize", "wave", "in.mp4", "-o", "out.mp4", "--quality="], 2, "quality"),
         (["stylize", "wave", "in.mp4", "-o", "out.mp4", "--size=99999999"], 2, "size is '99999999'"),
         (["stylize", "wave", "in.mp4", "-o", "out.mp4", "--strength=nan"], 2, "strength is 'nan'"),
-        (["stylize", "wave", "in.mp4", "-o", "out.png"], 1, "no extension of a video"),
+        (["stylize", "wave", "in.mp4", "-o", "out.png"], 2, "no extension of a video"),
+        (["stylize", "wave", "in.mp4", "-o", "notes.txt"], 2, "no extension of a video"),
+        (["stylize", "wave", "in.mp4", "-o", "out.webm"], 2, ".webm cannot hold what libx264 encodes"),
+        (["stylize", "x4", "in.mp4", "-o", "out.mp4"], 2, "'x4' is no style, but enlarges"),
         (["stylize", "wave", "in.mp4", "-o", "folder"], 2, "folder/in.mp4 is there, and is no file"),
         (["stylize", "wave", "in.mp4", "-o", "/dev/full", "--overwrite"], 2, "/dev/full is there, and is no file"),
         (["stylize", "wave", "in.mp4", "-o", "in.mp4"], 2, "in.mp4 is the video itself"),
@@ -77,7 +80,7 @@ def test_what_cannot_be_done_is_said(
     folder = tmp_path / "in"
     (folder / "folder" / "in.mp4").mkdir(parents=True)
     monkeypatch.chdir(folder)
-    for name in ("old.mp4", "notes.mp4"):
+    for name in ("old.mp4", "notes.mp4", "notes.txt"):
         (folder / name).write_text("no video")
     write_clip(folder / "in.mp4", frames=1)
     there = sorted(folder.iterdir())

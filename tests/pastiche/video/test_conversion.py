@@ -23,6 +23,7 @@ from tests.pastiche.video.clips import (
     turned,
     write_clip,
 )
+from tests.service.imaging.images import file
 
 EXACT = EncoderOptions(crf=1)
 
@@ -110,7 +111,7 @@ def test_conversion_goes_on_where_it_was_ended(tmp_path: Path, style: pastiche.M
     assert sound_packets(target) == sound_packets(source)
 
 
-def interrupt(source: Path, target: Path, style: pastiche.Model) -> Path:
+def interrupt(source: Path, target: Path, style: pastiche.Model, **options: str) -> Path:
     """A conversion that ends in its second segment; returns the folder that it leaves."""
 
     def ends(done: int, _: int | None) -> None:
@@ -118,7 +119,7 @@ def interrupt(source: Path, target: Path, style: pastiche.Model) -> Path:
             raise Killed
 
     with pytest.raises(Killed):
-        convert(source, target, style, {}, EXACT, ends)
+        convert(source, target, style, options, EXACT, ends)
     return target.with_name(f".{target.name}.part")
 
 
@@ -135,6 +136,19 @@ def test_other_options_begin_anew_and_say_so(tmp_path: Path, style: pastiche.Mod
     interrupt(source, target, style)
     convert(source, target, style, {"strength": "0.5"}, EXACT, lambda done, _: heard.append(str(done)), heard.append)
     assert heard[:2] == ["48 frames that were done before are done anew: of another options", "0"]
+
+
+def test_other_mask_of_the_same_name_begins_anew(tmp_path: Path, style: pastiche.Model) -> None:
+    source, target, mask = tmp_path / "in.mp4", tmp_path / "out.mp4", tmp_path / "mask.png"
+    write_clip(source, frames=SEGMENT_FRAMES + 2)
+    mask.write_bytes(file(np.zeros((HEIGHT, WIDTH), np.uint8)))
+    heard: list[str] = []
+    for level, said in ((0, []), (255, ["48 frames that were done before are done anew: of another options"])):
+        interrupt(source, target, style, mask=str(mask))
+        mask.write_bytes(file(np.full((HEIGHT, WIDTH), level, np.uint8)))
+        heard.clear()
+        convert(source, target, style, {"mask": str(mask)}, EXACT, notice=heard.append)
+        assert heard == said
 
 
 @pytest.mark.parametrize(

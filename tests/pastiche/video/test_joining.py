@@ -12,6 +12,7 @@ from pastiche.video.errors import VideoError
 from pastiche.video.joining import LEAD, join, require_container
 from pastiche.video.journal import Journal
 from pastiche.video.source import Timing, open_video
+from service.errors import InvalidRequest
 from tests.pastiche.video.clips import panned, pictures, require_encoder, seconds, sound_packets, trimmed, write_clip
 
 BASE = Fraction(1, 600)
@@ -54,9 +55,9 @@ def test_container_is_checked_before_the_work(tmp_path: Path) -> None:
     with open_video(write_clip(tmp_path / "in.mp4")) as video:
         sound = video.copied_streams
         require_container(tmp_path / "out.mkv", "libx264", sound)
-        with pytest.raises(VideoError, match=r"no extension of a video; these are written: \.mp4"):
+        with pytest.raises(InvalidRequest, match=r"no extension of a video; these are written: \.mp4"):
             require_container(tmp_path / "out.jpg", "libx264", sound)
-        with pytest.raises(VideoError, match="cannot hold what libx264 encodes"):
+        with pytest.raises(InvalidRequest, match="cannot hold what libx264 encodes"):
             require_container(tmp_path / "out.webm", "libx264", sound)
         with pytest.raises(VideoError, match=r"PyAV was built without libnone here; name another --codec"):
             require_container(tmp_path / "out.mkv", "libnone", sound)
