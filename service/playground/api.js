@@ -16,7 +16,7 @@ export class Problem extends Error {
 	}
 }
 
-/** A pause. The signal ends it early, with an AbortError. */
+/** The signal ends it early, with an AbortError. */
 export function pause(seconds, signal) {
 	return new Promise((resolve, reject) => {
 		signal?.throwIfAborted();
@@ -40,7 +40,7 @@ export class Api {
 		} catch {} // Forbidden: a key holds for this visit.
 	}
 
-	/** The API key of this tab, empty where none was needed so far. It is kept in the tab's session. */
+	/** The API key of this tab, kept in its session; empty where none was needed. */
 	get key() {
 		return this.#key;
 	}
@@ -62,7 +62,7 @@ export class Api {
 		for (let attempt = 1; ; attempt += 1) {
 			const { key } = this;
 			const answer = await this.#fetch(path, { ...init, key, signal });
-			if (answer.ok) return answer;
+			if (answer.ok && !/html/.test(answer.headers.get("Content-Type"))) return answer;
 			const problem = await asProblem(answer);
 			if (answer.status === 401 && await this.#newKey(key, problem.message)) continue;
 			if (!init.body && LOST.includes(answer.status)) problem.retryAfter ??= 3;
@@ -72,7 +72,6 @@ export class Api {
 		}
 	}
 
-	/** The JSON of an answer. */
 	async json(path, init) {
 		return (await this.send(path, init)).json();
 	}
@@ -100,7 +99,7 @@ export class Api {
 }
 
 async function asProblem(answer) {
-	const body = await answer.json().catch(() => ({}));
+	const body = (await answer.json().catch(() => null)) || {};
 	const seconds = Number(answer.headers.get("Retry-After"));
 	const retryAfter = answer.headers.has("Retry-After") ? Math.min(Math.max(seconds || 1, 0.5), LONGEST_WAIT) : null;
 	return new Problem(answer.status, answer.status ? body : SILENCE, retryAfter);

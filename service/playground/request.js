@@ -3,15 +3,15 @@
 export const WRITTEN = { jpeg: "jpg", png: "png", webp: "webp", avif: "avif", tiff: "tif", gif: "gif" };
 export const LOSSY = ["jpeg", "webp", "avif"];
 
-/** The format of the answer: if none is chosen, the photograph's or a close one. */
+/** Of the answer: if none is chosen, the photograph's or a close one. */
 export function formatOf(settings, file) {
 	if (settings.format) return settings.format;
-	const kind = (file.type || file.name).replace(/^image.|.*\./, "");
+	const kind = (file.type || file.name).replace(/^image.|.*\./, "").toLowerCase().replace(/^tif$/, "tiff");
 	if (WRITTEN[kind]) return kind;
-	return /^hei/i.test(kind) ? "jpeg" : "png";
+	return /^hei/.test(kind) ? "jpeg" : "png";
 }
 
-/** The same for the screen: TIFF is shown as PNG. */
+/** For the screen: TIFF is shown as PNG. */
 export function shownFormat(settings, file) {
 	const format = formatOf(settings, file);
 	return format === "tiff" ? "png" : format;
@@ -75,7 +75,7 @@ export function estimateOf({ query, ...subject }, { width, height }) {
 	return { ...subject, width, height, options };
 }
 
-/** A name for the result: `cat-great-wave.jpg`. */
+/** `cat-great-wave.jpg`. */
 export function resultName(name, { task, style, scale, query }) {
 	const stem = name.replace(/\.[^.]*$/, "") || "picture";
 	const made = task === "stylize" ? style.replace(/:[\d.]+/g, "").replace(",", "-") : `x${scale}`;

@@ -24,6 +24,28 @@ def test_page_works_where_its_second_call_is_refused(browser: Browser, live: Liv
         expect(page.locator("#styles [data-state=done]")).to_have_count(2)
 
 
+@pytest.mark.parametrize(
+    ("status", "media_type", "body"),
+    [
+        (500, "application/json", "null"),
+        (500, "application/json", '"no"'),
+        (200, "text/html", "<p>Who are you?"),
+        (200, "text/html; charset=utf-8", "<p>Who are you?"),
+    ],
+)
+def test_answer_of_something_else_is_told_by_its_status(
+    browser: Browser, live: Live, status: int, media_type: str, body: str
+) -> None:
+    """As of a proxy, which may want to know who somebody is."""
+    with visit(browser, f"{live.url}#style=wave&delivery=now", allowed=str(status)) as page:
+        choose(page)
+        expect(page.locator("#styles [data-state=done]")).to_have_count(2)
+        for path in ("**/v1/stylize/**", "**/v1/estimate"):
+            page.route(path, lambda route: route.fulfill(status=status, content_type=media_type, body=body))
+        start(page, "Paint")
+        expect(page.get_by_role("alert")).to_contain_text(f"The service answered {status} without a word.")
+
+
 def test_job_goes_on_where_the_network_was_away(browser: Browser, live: Live) -> None:
     with visit(browser, f"{live.url}#style=wave&delivery=job", allowed="ERR_INTERNET_DISCONNECTED") as page:
         with held(live):
