@@ -13,7 +13,7 @@ from fastapi_offline import FastAPIOffline
 
 from service.errors import ServiceError
 from service.http.failure_forms import PROBLEMS
-from service.http.middleware.access_control import AccessControl, AccessPolicy
+from service.http.middleware.access_control import AccessControl, AccessPolicy, needed_right
 from service.http.middleware.access_log import AccessLog
 from service.http.middleware.allowed_hosts import AllowedHosts
 from service.http.middleware.body_reservation import BodyReservation, Upload
@@ -22,6 +22,7 @@ from service.http.middleware.path_normalization import NormalizePath
 from service.http.middleware.security_headers import SecurityHeaders
 from service.http.middleware.unexpected_failures import UnexpectedFailures
 from service.http.middleware.unshared_jobs import UnsharedJobs
+from service.http.probes import PROBES
 from service.http.problems import render
 from service.http.request_id import request_id
 from service.http.routers import add_routes
@@ -46,6 +47,9 @@ KEY_SCHEMES = {
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "an API key"},
 }
 """How a key is sent, for the OpenAPI document."""
+
+KEY_NEEDED: list[dict[str, list[str]]] = [{name: []} for name in KEY_SCHEMES]
+"""One of these."""
 
 REQUEST_HEADERS = (
     "Authorization",
@@ -112,7 +116,7 @@ def build_application(
         _summarize(router)
         add_routes(app, router)
     if access.keys is not None:
-        _describe_keys(app)
+        _describe_keys(app, access)
     return app
 
 
@@ -137,14 +141,25 @@ def _summarize(router: APIRouter) -> None:
             route.description = route.description[found.end() :]
 
 
-def _describe_keys(app: FastAPI) -> None:
+def _how_to_send_a_key(path: str, access: AccessPolicy) -> list[dict[str, list[str]]]:
+    """By each way, where the path needs a key; nothing is one of the ways where it may be left out."""
+    right = needed_right(path)
+    if right is None or path in PROBES:
+        return []
+    return [{}, *KEY_NEEDED] if right in access.keyless_rights else KEY_NEEDED
+
+
+def _describe_keys(app: FastAPI, access: AccessPolicy) -> None:
     """Say in the OpenAPI document how keys are sent. The framework would do so by dependencies, which take time."""
     describe = app.openapi
 
     def openapi() -> dict[str, Any]:
         schema = describe()
         schema.setdefault("components", {})["securitySchemes"] = KEY_SCHEMES
-        schema["security"] = [{name: []} for name in KEY_SCHEMES]
+        schema["security"] = KEY_NEEDED
+        for path, operations in schema["paths"].items():
+            for operation in operations.values():
+                operation["security"] = _how_to_send_a_key(path, access)
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign] # as FastAPI's documentation has it

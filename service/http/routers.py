@@ -1,5 +1,6 @@
 """Routers as all parts of the API make them, and the application that has their routes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -8,6 +9,9 @@ from fastapi.routing import APIRoute
 from service.http.problem_responses import problem_responses
 from service.http.unknown_parameters import StrictRoute
 
+REFUSALS = (401, 403, 421, 429)
+"""What a request may be answered before its endpoint is called."""
+
 Responses = dict[int | str, dict[str, Any]]
 """The framework's description of responses, by status."""
 
@@ -15,12 +19,13 @@ Responses = dict[int | str, dict[str, Any]]
 def new_router(
     *,
     responses: dict[int | str, dict[str, Any]] | None = None,
+    refusals: Sequence[int] = REFUSALS,
     route_class: type[APIRoute] = StrictRoute,
     **options: Any,
 ) -> APIRouter:
-    """A router whose endpoints take no unknown parameters; `responses` beside those that every endpoint has."""
-    everywhere = problem_responses(401, 403, 421, 429)
-    return APIRouter(responses={**everywhere, **(responses or {})}, route_class=route_class, **options)
+    """A router whose endpoints take no unknown parameters; `responses` beside `refusals`, which need no endpoint."""
+    known = {**problem_responses(*refusals), **(responses or {})}
+    return APIRouter(responses=known, route_class=route_class, **options)
 
 
 def add_routes(app: FastAPI, router: APIRouter) -> None:

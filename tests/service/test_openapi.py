@@ -1,5 +1,6 @@
 """The description of the API, held against the API by a program that believes every word of it."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,31 @@ def test_service_does_what_its_description_says(tmp_path: Path) -> None:
         assert live.metric("pastiche_http_requests_total", code="500") == 0
         assert live.metric("pastiche_http_requests_total", code="422") > len(operations)
         assert live.metric("pastiche_http_requests_total", code="200") > len(operations)
+
+
+def test_description_promises_what_can_be_answered(tmp_path: Path) -> None:
+    publish(tmp_path, "wave")
+    with serving_clients(tmp_path) as live:
+        document = live.client.get("/openapi.json").json()
+    assert not set(nested_names(document)) & {"gt", "ge", "lt", "le", "allow_inf_nan", "max_length", "min_length"}
+    parameters = document["paths"]["/v1/stylize/{style}"]["post"]["parameters"]
+    timeout = next(each for each in parameters if each["name"] == "X-Request-Timeout")
+    assert timeout["schema"]["exclusiveMinimum"] == 0
+    statuses = {path: set(next(iter(each.values()))["responses"]) for path, each in document["paths"].items()}
+    refusals = {"401", "403", "421", "429"}
+    for path in ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready"):
+        assert statuses[path] == {"200", "503"}
+    assert statuses["/problems"] & refusals == {"421", "429"}
+    assert statuses["/v2/models/{name}"] >= refusals
+    assert all("408" in statuses[path] for path in statuses if path.startswith("/v1/admin"))
+
+
+def nested_names(value: Any) -> Iterator[str]:
+    """The names of all members of JSON, at any depth."""
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, member in members:
+        yield str(name)
+        yield from nested_names(member)
 
 
 def check(live: Live, operation: Operation, mode: GenerationMode) -> None:

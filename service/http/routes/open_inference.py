@@ -31,7 +31,7 @@ from service.http.open_inference.messages import (
 from service.http.open_inference.request_body import HEADER_LENGTH, InferenceCall, parse_call
 from service.http.problem_responses import titles_of
 from service.http.relay.exchange import was_admitted_before
-from service.http.routers import new_router
+from service.http.routers import REFUSALS, new_router
 from service.http.routes.health import HealthRoutes
 from service.http.routes.parameters import ModelPath, TimeoutHeader
 from service.imaging.codecs import ImageFormat
@@ -75,10 +75,11 @@ class OpenInferenceRoutes:
         self._pipeline = pipeline
         self._calls = calls
         self._health = health
-        self.router = new_router(tags=["open inference"], responses=_failures(401, 403, 421, 429))
+        self.router = new_router(tags=["open inference"], refusals=())
         self._add(PATH, self.server)
-        self._add(f"{PATH}/health/live", self.live, response_model=Live, responses=_failing(Live))
-        self._add(f"{PATH}/health/ready", self.ready, response_model=Ready, responses=_failing(Ready))
+        add_probe = self.router.add_api_route
+        add_probe(f"{PATH}/health/live", self.live, response_model=Live, responses=_failing(Live))
+        add_probe(f"{PATH}/health/ready", self.ready, response_model=Ready, responses=_failing(Ready))
         question = {"content": {JSON: {"schema": IndexQuestion.model_json_schema()}}}
         body: dict[str, Any] = {"methods": ["POST"], "openapi_extra": {"requestBody": question}}
         self._add(f"{PATH}/repository/index", self.index, 408, 413, 415, 422, 503, **body)
@@ -187,7 +188,7 @@ class OpenInferenceRoutes:
         return resolve(asked, self._models, self._settings, admitted_before=admitted_before)
 
     def _add(self, path: str, endpoint: Any, *failures: int, **options: Any) -> None:
-        responses = _failures(*failures) | options.pop("responses", {})
+        responses = _failures(*REFUSALS, *failures) | options.pop("responses", {})
         self.router.add_api_route(path, endpoint, responses=responses, **options)
 
 

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Header, Path
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from service.http.idempotency_key import IDEMPOTENCY_KEY_HEADER
@@ -32,11 +33,9 @@ ScalePath = Annotated[
 ModelPath = Annotated[str, Path(description="the name of a model")]
 
 TimeoutHeader = Annotated[
-    float | SkipJsonSchema[None],
+    Annotated[float, Field(gt=0, allow_inf_nan=False)] | SkipJsonSchema[None],
     Header(
         alias="X-Request-Timeout",
-        gt=0,
-        allow_inf_nan=False,
         description="seconds after which the answer is of no use; work that cannot be done by then is refused at once",
         examples=[30],
     ),

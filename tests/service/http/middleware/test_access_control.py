@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -50,6 +51,11 @@ def test_service_without_keys_is_open_but_for_administration(tmp_path: Path) -> 
         assert kind(live.client.post("/v1/admin/reload")) == (404, "not-found")
 
 
+def described_security(document: dict[str, Any], path: str) -> Any:
+    """How the OpenAPI document has keys sent to a path that is read."""
+    return document["paths"][path]["get"]["security"]
+
+
 def test_request_without_a_known_key_is_told_how_to_send_one(tmp_path: Path) -> None:
     sent = write_keys(tmp_path / "keys.toml", shop="")["shop"]
     publish(tmp_path / "models")
@@ -67,7 +73,9 @@ def test_request_without_a_known_key_is_told_how_to_send_one(tmp_path: Path) -> 
         for path in ("/", "/livez", "/readyz", "/docs", "/openapi.json", "/problems"):
             assert live.client.get(path).status_code == 200
         document = live.client.get("/openapi.json").json()
-        assert document["security"] == [{name: []} for name in document["components"]["securitySchemes"]]
+        ways: list[dict[str, list[str]]] = [{name: []} for name in document["components"]["securitySchemes"]]
+        assert document["security"] == described_security(document, "/v1/models") == ways
+        assert described_security(document, "/livez") == described_security(document, "/problems") == []
         assert kind(live.client.post("/v1/admin/reload")) == (404, "not-found")  # no key has the right
 
 
@@ -106,6 +114,9 @@ def test_clients_without_a_key_may_be_let_in_beside_those_with_one(tmp_path: Pat
         assert [live.client.get("/v1/models").status_code for _ in range(3)] == [200, 200, 429]
         assert [live.client.get("/v1/models", headers=sent).status_code for _ in range(5)] == [200] * 5
         assert live.client.get("/livez").status_code == 200
+        document = live.client.get("/openapi.json", headers=sent).json()
+        assert described_security(document, "/v1/models") == [{}, *document["security"]]
+        assert described_security(document, "/metrics") == document["security"]
 
 
 def test_wrong_keys_count_against_the_address(tmp_path: Path) -> None:
