@@ -27,7 +27,8 @@ from service.pipeline.resolve import ResolvedRequest, resolve
 from service.pipeline.upscale import Scale
 from service.settings import Settings
 
-LONGEST_INPUT_SIDE = 2**31 - 1
+MOST = 2**31 - 1
+"""Of what is counted: more than any image has, so that the settings of the service decide."""
 
 
 class _ImageDescription(BaseModel):
@@ -35,9 +36,9 @@ class _ImageDescription(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    width: int = Field(ge=1, le=LONGEST_INPUT_SIDE, description="of the image, upright", examples=[4000])
-    height: int = Field(ge=1, le=LONGEST_INPUT_SIDE, description="of the image, upright", examples=[3000])
-    frames: int = Field(1, ge=1, le=1000, description="of the image, where it moves")
+    width: int = Field(ge=1, le=MOST, description="of the image, upright", examples=[4000])
+    height: int = Field(ge=1, le=MOST, description="of the image, upright", examples=[3000])
+    frames: int = Field(1, ge=1, le=MOST, description="of the image, where it moves")
     depth: Literal[8, 16] = Field(8, description="bits a channel of the image")
     timeout: float | None = Field(None, gt=0, description="seconds, as in X-Request-Timeout")
 

@@ -73,6 +73,7 @@ def test_enlargement(live: Live) -> None:
         (STYLIZE | {"width": 2**31 - 1, "height": 2**31 - 1}, 422, "pixels in the input"),
         (STYLIZE | {"frames": 10}, 422, "7680 pixels in the input of 10 frames"),
         (STYLIZE | {"frames": 6, "style": "wave,night"}, 422, "12 inference requests for 6 frames and 2 networks"),
+        (STYLIZE | {"width": 1, "height": 1, "frames": 1001}, 422, "the 10 that are accepted"),
         (STYLIZE | {"options": {"output_size": 2000}}, 422, "pixels in the output exceed the 20000"),
         (STYLIZE | {"frames": 2, "options": {"format": "jpeg"}}, 406, "the image has 2 frames"),
         (STYLIZE | {"options": {"format": "heic"}}, 406, "format=heic leaves none of"),
