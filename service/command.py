@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from service.http.listeners import try_addresses
-from service.settings import Settings, wrong_values
+from service.settings import Settings, nearest, wrong_values
 
 
 def main() -> int:
@@ -35,6 +35,7 @@ def main() -> int:
 def read_settings(arguments: Sequence[str]) -> Settings | None:
     """The settings of a command line, the environment and a file; None after a message where they are wrong."""
     try:
+        _require_options(arguments)
         return Settings(_cli_parse_args=[*arguments], _cli_prog_name="pastiche-serve", _cli_kebab_case=True)
     except ValidationError as error:
         for fault in wrong_values(error):
@@ -43,3 +44,11 @@ def read_settings(arguments: Sequence[str]) -> Settings | None:
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
     return None
+
+
+def _require_options(arguments: Sequence[str]) -> None:
+    """Raise SettingsError for an option that is none, where argparse would print all of them."""
+    known = ["--help", *(f"--{name.replace('_', '-')}" for name in Settings.model_fields)]
+    for option in (argument.partition("=")[0] for argument in arguments if argument.startswith("--")):
+        if option not in known:
+            raise SettingsError(f"there is no option {option}; {nearest(option.replace('_', '-'), known)}")

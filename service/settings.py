@@ -9,7 +9,7 @@ import math
 import os
 import re
 import resource
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from tomllib import TOMLDecodeError
@@ -64,6 +64,12 @@ def cpus_of_each(settings: Mapping[str, int]) -> int:
     return max(1, available_cpus() // settings.get("processes", 1))
 
 
+def nearest(name: str, known: Collection[str]) -> str:
+    """What to write instead of a name that is none of those that are known."""
+    near = get_close_matches(name, known, 1)
+    return f"did you mean {near[0]}?" if near else "pastiche-serve --help lists those that there are"
+
+
 def connections_of_descriptors() -> int:
     """Connections that leave half of the descriptors of this process for all else."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -93,16 +99,13 @@ class ConfigFile(PydanticBaseSettingsSource):
     def _require_setting(self, name: str, path: object) -> None:
         known = self.settings_cls.model_fields.keys() - {"config"}
         if name not in known:
-            near = get_close_matches(name.replace("-", "_"), known, 1)
-            hint = f"; did you mean {near[0]}?" if near else "; pastiche-serve --help lists those that there are"
-            raise SettingsError(f"{path}: there is no setting {name!r}{hint}")
+            raise SettingsError(f"{path}: there is no setting {name!r}; {nearest(name.replace('-', '_'), known)}")
 
 
 class Settings(BaseSettings):
-    """Read from options (by `pastiche-serve`: `--port 8080`), the environment (`PASTICHE_PORT=8080`) and a file.
+    """From options (`--port 8080`), the environment (`PASTICHE_PORT=8080`) and a file (`--config`): the first wins."""
 
-    What stands first here wins. Raises ValidationError or SettingsError.
-    """
+    # The docstring is what `pastiche-serve --help` says. To read them raises ValidationError or SettingsError.
 
     model_config = SettingsConfigDict(env_prefix="PASTICHE_", frozen=True, extra="forbid")
 
@@ -161,20 +164,21 @@ class Settings(BaseSettings):
         default_factory=cpus_of_each,
         ge=1,
         le=1024,
-        description="processor threads that a lone forward pass uses",
+        description="processor threads that a lone forward pass uses; by default all processors, divided by processes",
     )
     lanes: int = Field(
         default_factory=lambda data: min(cpus_of_each(data), 4),
         ge=1,
         le=64,
         description="forward passes side by side on a CPU, each with its share of the threads: more images per second "
-        "than one after the other on all threads, which is how a lone image runs",
+        "than one after the other on all threads, which is how a lone image runs. By default as many, at most 4",
     )
     codec_workers: int = Field(
         default_factory=cpus_of_each,
         ge=1,
         le=1024,
-        description="processes in which images are decoded and encoded; up to twice as many take over what is slow",
+        description="processes in which images are decoded and encoded; up to twice as many take over what is slow. By "
+        "default as many as there are processors, divided by processes",
     )
     codec_seconds: float = Field(
         2.0,

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from service.command import main
+from service.command import main, read_settings
 from service.settings import Settings
 
 
@@ -31,6 +31,19 @@ def test_unknown_setting_of_the_file_is_one_line(
     monkeypatch.setattr(sys, "argv", ["pastiche-serve", "--config", str(config)])
     assert main() == 2
     assert capsys.readouterr().err == f"error: {config}: there is no setting 'prot'; did you mean port?\n"
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("--prot=1", "there is no option --prot; did you mean --port?"),
+        ("--max_pixel", "there is no option --max_pixel; did you mean --max-pixels?"),
+        ("--qqqq", "there is no option --qqqq; pastiche-serve --help lists those that there are"),
+    ],
+)
+def test_unknown_option_is_one_line(argument: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert read_settings(["--device", "cpu", argument, "1"]) is None
+    assert capsys.readouterr().err == f"error: {told}\n"
 
 
 def test_device_that_does_not_exist_is_one_line(
@@ -81,3 +94,4 @@ def test_help_names_every_option(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert ended.value.code == 0
     written = capsys.readouterr().out
     assert all(f"--{name.replace('_', '-')}" in written for name in Settings.model_fields)
+    assert "Raises" not in written  # that is for programmers
