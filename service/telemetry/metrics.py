@@ -64,7 +64,7 @@ class Metrics:
     def _declare_answers(self) -> None:
         self.stage_duration = self._histogram(
             "stage_duration_seconds",
-            "Parts of a request: read, decode, queue, infer, encode; shared: waiting for an identical one",
+            "Parts of a request: read, assess, decode, queue, infer, encode; shared: waiting for an identical one",
             STAGE_SECONDS,
             "stage",
             "model",
