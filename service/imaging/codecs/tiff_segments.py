@@ -61,7 +61,7 @@ def _decode_by_libtiff(layout: TiffLayout, group: Sequence[Segment]) -> Iterator
         stored = [_order_bits(strip, layout) for strip in strips]
         unpacked = unpack_by_libtiff(stored, layout.compression, layout.row_bytes(rows))
         return (_arrange(each.tobytes(), layout, rows) for each in unpacked)
-    tag = Tag.T4_OPTIONS if layout.compression == COMPRESSION.CCITTFAX3 else Tag.T6_OPTIONS
+    tag = Tag.T4_OPTIONS if layout.compression == COMPRESSION.CCITT_T4 else Tag.T6_OPTIONS
     options, is_reversed = layout.directory.integer(tag, 0), layout.is_bit_reversed
     form = StripForm(layout.compression, layout.segment_width, rows, layout.bits, is_reversed, options)
     values = decode_by_libtiff(strips, form)[..., None] // (255 // (2**layout.bits - 1))
