@@ -15,7 +15,8 @@ def timeouts(request: Request, seconds: float = math.inf) -> tuple[float, float]
 
 def test_prefix_of_the_address_is_kept() -> None:
     built = Request("GET", "/v1/models", {"a": "b c"}).build(httpx.Client(base_url="http://here/pre", verify=False), 1)
-    assert built.url == "http://here/pre/v1/models?a=b+c"
+    assert str(built.url).startswith("http://here/pre/v1/models?")
+    assert dict(built.url.params) == {"a": "b c"}
 
 
 def test_mask_makes_it_a_form() -> None:
