@@ -12,10 +12,11 @@ DEV     := $(VENV)/.dev-installed
 PEERS   := $(VENV)/.benchmarks-installed
 FUZZER  := $(VENV)/.fuzz-installed
 TOOLS   := .tools
+LOWEST  := build/lowest
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # one pip at a time in one environment
-.PHONY: help serve train test test-cluster soak fuzz fuzz-parsers docs lint bench format lock audit sbom clean
+.PHONY: help serve train test test-lowest test-cluster soak fuzz fuzz-parsers docs lint bench format lock audit sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -31,6 +32,12 @@ train: $(RUNTIME) ## train a network: make train ARGS="style --style-image wave.
 test: export OMP_NUM_THREADS ?= 1
 test: lint ## everything that must pass: lint, types, tests (ARGS="-k tiling" goes to pytest)
 	$(BIN)/pytest --numprocesses=$(JOBS) --dist=worksteal $(ARGS)
+
+# Old libraries warn of what newer ones beside them have renamed.
+test-lowest: export OMP_NUM_THREADS ?= 1
+test-lowest: $(LOWEST)/installed ## the tests, with the lowest versions that pyproject.toml allows (PYTHON=python3.11)
+	$(LOWEST)/bin/pytest --numprocesses=$(JOBS) --dist=worksteal -W default::DeprecationWarning \
+	  -W default::PendingDeprecationWarning $(ARGS)
 
 test-cluster: $(DEV) ## the service on a Ray cluster of two nodes, one of which is killed: some minutes
 	$(BIN)/pytest -m cluster tests/service/ray tests/benchmarks/test_ray_serve.py $(ARGS)
@@ -103,6 +110,15 @@ $(RUNTIME): pyproject.toml requirements.lock | $(BIN)/pip
 $(TOOLS)/installed:
 	$(PYTHON) -m venv --clear $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet 'uv>=0.8' 'pip-audit>=2.9' 'cyclonedx-bom>=7'
+	@touch $@
+
+# The lowest versions are those of what is installed with Pastiche; what tests it is the newest.
+EXTRAS := export import otel paper ray redis stores stores-gs stores-hf tensorboard teachers video
+$(LOWEST)/installed: pyproject.toml | $(TOOLS)/installed
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(TOOLS)/bin/uv pip compile --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --no-header \
+	  $(addprefix --extra ,$(EXTRAS)) pyproject.toml >$(LOWEST)/lowest.txt
+	$(TOOLS)/bin/uv pip install --quiet --python $(LOWEST)/bin/python -r $(LOWEST)/lowest.txt -e '.[dev]'
 	@touch $@
 
 $(DEV): pyproject.toml | $(BIN)/pip

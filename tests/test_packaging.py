@@ -1,5 +1,6 @@
 """What is installed is what is in the tree."""
 
+import itertools
 import os
 import pkgutil
 import re
@@ -119,3 +120,13 @@ def test_every_dependency_but_pytorch_is_pinned_with_its_hashes() -> None:
         for version in pinned.get(name, []):
             assert requirement.specifier.contains(version), f"{name}=={version} is not {requirement}: make lock"
     assert not [name for name in pinned if re.match(r"torch|triton|nvidia-|cuda-", name)]
+
+
+def test_dependencies_have_one_bound_wherever_they_are_named() -> None:
+    """So that what the tests run with, the extra dev, is what the other extras promise."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    bounds: dict[str, set[str]] = {}
+    for line in itertools.chain(project["dependencies"], *project["optional-dependencies"].values()):
+        requirement = Requirement(line)
+        bounds.setdefault(canonicalize_name(requirement.name), set()).add(str(requirement.specifier))
+    assert {name: found for name, found in bounds.items() if len(found) > 1} == {}
