@@ -46,7 +46,8 @@ class NearestFeatures:
         with torch.no_grad():
             likeness = directions @ vectors.t()
             theirs, ours = likeness.argmax(dim=1), likeness.t().contiguous().argmax(dim=1)  # argmax over rows is slow
-        there, back = (directions * vectors[theirs]).sum(dim=1), (directions[ours] * vectors).sum(dim=1)
+        there = (directions * vectors.index_select(0, theirs)).sum(dim=1)  # not by [], which no CUDA graph can have
+        back = (directions.index_select(0, ours) * vectors).sum(dim=1)
         return 1 - (there.mean() + back.mean()) / 2
 
     def _spread(self, layer: str, painting: Tensor) -> Tensor:
