@@ -299,6 +299,15 @@ class SuperResolutionConfig(TrainConfig):
         description="of the perceptual distance: features at all style layers of the loss network, divided by their "
         "norm, of images that are shifted and zoomed at random (paper: 0)",
     )
+    adversary_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of the adversary's loss: a discriminator of patches, which learns to tell enlarged images from "
+        "wanted ones; detail as sharp as theirs, at the cost of pixels that are right (paper: 0)",
+    )
+    adversary_ramp: float = Field(
+        0.1, ge=0, le=1, description="share of the steps over which --adversary-weight rises from zero (paper: 0)"
+    )
     grid_weight: float = Field(0.0, ge=0, description="of patterns that repeat with the scale (paper: 0)")
     repetition_weight: float = Field(
         0.0,

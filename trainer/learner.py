@@ -20,6 +20,9 @@ from trainer.task import Task
 
 ALONE = Ranks()
 
+RATE_FACTORS = (1.0, 5.0)
+"""Of the learning rate, for the network and for the discriminator, which has to follow it (Heusel et al. 2017)."""
+
 
 class Learner:
     """Trains the network of a task, step by step. Steps are counted from 1."""
@@ -40,12 +43,17 @@ class Learner:
         self._ranks = ranks
         self._origin = origin
         self._network = task.network.train()
+        self._discriminator = task.discriminator
         device = task.hardware.device
         self._share = torch.zeros((), device=device)
         """Of the network's weights in their new average."""
-        rate = _rate_on(device) if recorder else config.learning_rate
         self._optimizer = torch.optim.Adam(
-            self._network.parameters(), lr=rate, fused=True, capturable=recorder is not None
+            [
+                {"params": [*network.parameters()], "lr": _rate_on(device) if recorder else config.learning_rate}
+                for network in self._networks()
+            ],
+            fused=True,
+            capturable=recorder is not None,
         )
         self._run: Compute = self._compute
         if recorder:
@@ -64,29 +72,36 @@ class Learner:
         self._untimed += 1
 
     def _set_learning_rate(self, rate: float) -> None:
-        for group in self._optimizer.param_groups:
+        for group, factor in zip(self._optimizer.param_groups, RATE_FACTORS, strict=False):
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)  # a graph reads it there
+                group["lr"].fill_(factor * rate)  # a graph reads it there
             else:
-                group["lr"] = rate
+                group["lr"] = factor * rate
 
     def _compute(self, inputs: Sequence[StepInputs]) -> dict[str, Tensor]:
         """A step, with the learning rate and the share as they are set; all that a graph records."""
         self._optimizer.zero_grad(set_to_none=True)
         terms = _accumulate_gradient(self._task, inputs)
-        gradients = [weight.grad for weight in self._network.parameters() if weight.grad is not None]
-        self._ranks.average([*gradients, *terms.values()])
-        norm = nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip or math.inf)
+        weights = [weight for network in self._networks() for weight in network.parameters()]
+        self._ranks.average([*(weight.grad for weight in weights if weight.grad is not None), *terms.values()])
+        norm, *_ = (
+            nn.utils.clip_grad_norm_(network.parameters(), self._config.clip or math.inf)
+            for network in self._networks()
+        )
         self._optimizer.step()
         update_average(self.average, self._network, self._share)
         return {**terms, "gradient": norm.detach()}
+
+    def _networks(self) -> list[nn.Module]:
+        """All that learn: the task's network, and the discriminator where there is one."""
+        return [self._network, *([self._discriminator] if self._discriminator else [])]
 
     def _changed(self) -> dict[str, list[Tensor]]:
         """What a step changes."""
         kept = self._optimizer.state.values()
         return {
-            "weights": [*self._network.parameters()],
-            "statistics": [*self._network.buffers()],
+            "weights": [weight for network in self._networks() for weight in network.parameters()],
+            "statistics": [buffer for network in self._networks() for buffer in network.buffers()],
             "averages": [*self.average.state_dict().values()],
             **{name: [values[name] for values in kept] for name in ("exp_avg", "exp_avg_sq", "step")},
         }
@@ -115,6 +130,7 @@ class Learner:
             "recent_losses": {name: torch.stack([terms[name] for terms in self._recent]) for name in self._recent[0]},
             "fingerprint": self._task.fingerprint,
             "warm_start": self._origin,
+            **({"discriminator": self._discriminator.state_dict()} if self._discriminator else {}),
         }
 
     def restore(self, saved: State) -> int:
@@ -122,6 +138,8 @@ class Learner:
         self._origin = saved.get("warm_start", "")  # states of earlier versions have none
         self._network.load_state_dict(saved["network"])
         self.average.load_state_dict(saved["average"])
+        if self._discriminator:
+            self._discriminator.load_state_dict(saved["discriminator"])
         own = [{name: group[name] for name in ("lr", "capturable")} for group in self._optimizer.param_groups]
         self._optimizer.load_state_dict(saved["optimizer"])
         for group, options in zip(self._optimizer.param_groups, own, strict=True):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from model_store import Draft, NetworkSpec, TransformNetwork, area_reduced
 from model_store.networks.reduction import is_own_thumbnail, with_grain
+from trainer.adversary import Discriminator
 from trainer.augmentation import Window, random_part, random_shift
 from trainer.blotches import blotch_energy
 from trainer.config import StyleConfig
@@ -30,6 +31,8 @@ from trainer.tones import lost_tones
 
 class StyleTask:
     """Trains a network to paint photographs in the style of one painting."""
+
+    discriminator: Discriminator | None = None
 
     def __init__(self, config: StyleConfig, hardware: Hardware) -> None:
         self.config, self.hardware = config, hardware

@@ -50,7 +50,8 @@ class SuperResolutionTask:
             raise TrainerError(f"--architecture {architecture} enlarges ×{spec.scale}, not ×{config.scale}")
         self.network = new_network(config, spec)
         hardware.place(self.network)
-        self.objective = EnlargementObjective(config, hardware)
+        self.objective = EnlargementObjective(config, hardware, self._wanted_examples)
+        self.discriminator = self.objective.discriminator
 
     @property
     def fingerprint(self) -> str:
@@ -58,7 +59,7 @@ class SuperResolutionTask:
 
     def inputs(self, batch: Tensor, step: int) -> StepInputs:
         low, sharp = self._pairs(self.hardware.images(batch))
-        drawn = self.objective.inputs(sharp.shape[-1], np.random.default_rng((self.config.seed, step, 2)))
+        drawn = self.objective.inputs(sharp.shape[-1], step, np.random.default_rng((self.config.seed, step, 2)))
         tensors = {"low": low, "sharp": sharp, **drawn.tensors}
         return StepInputs({name: self.hardware.upload(each) for name, each in tensors.items()}, drawn.constants)
 
@@ -136,6 +137,12 @@ class SuperResolutionTask:
         if self.config.degradation == "bicubic":
             return low_resolution(batch, self.config.scale, self.config.blur), batch
         return unpack(batch, self.config.scale)
+
+    def _wanted_examples(self, count: int) -> Tensor:
+        """The large images of the first batch, or as many as `count`."""
+        batch = self.photographs.batch(0, range(min(count, self.config.batch)))
+        _, wanted = self._pairs(self.hardware.images(batch))
+        return wanted
 
     def _metrics(self, network: TransformNetwork) -> dict[str, float]:
         folder = self.config.validation

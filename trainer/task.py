@@ -6,6 +6,7 @@ from typing import Protocol
 from torch import Tensor
 
 from model_store import Draft, TransformNetwork
+from trainer.adversary import Discriminator
 from trainer.config import StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.data import Photographs
 from trainer.errors import TrainerError
@@ -21,6 +22,8 @@ class Task(Protocol):
     network: TransformNetwork
     hardware: Hardware
     photographs: Photographs
+    discriminator: Discriminator | None
+    """Learns beside the network, from the same losses; it is no part of what is published."""
 
     @property
     def fingerprint(self) -> str:

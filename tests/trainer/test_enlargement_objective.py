@@ -26,8 +26,8 @@ def terms(folder: Path, **options: Any) -> dict[str, Tensor]:
     """The terms for two images that have nothing in common."""
     network = str(loss_network_file(folder / "loss.safetensors"))
     config = upscale_config(folder, loss_network=network, image_size=64, **options)
-    objective = EnlargementObjective(config, Hardware.of("cpu", "fp32"))
-    return objective(ENLARGED, WANTED, objective.inputs(64, np.random.default_rng(0)))
+    objective = EnlargementObjective(config, Hardware.of("cpu", "fp32"), lambda count: WANTED[:count])
+    return objective(ENLARGED, WANTED, objective.inputs(64, 1, np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -36,6 +36,13 @@ def test_a_term_is_there_where_it_has_a_weight_and_is_proportional_to_it(tmp_pat
     assert set(once) == {"pixel", name}
     assert once[name].item() > 0
     assert twice[name].item() == pytest.approx(2 * once[name].item())
+
+
+def test_an_adversary_has_a_term_and_its_discriminator_one_without_a_weight(tmp_path: Path) -> None:
+    once, twice = (terms(tmp_path, adversary_weight=weight, adversary_ramp=0.0) for weight in (1.0, 2.0))
+    assert set(once) == {"pixel", "adversary", "discriminator"}
+    assert twice["adversary"].item() == pytest.approx(2 * once["adversary"].item())
+    assert twice["discriminator"].item() == once["discriminator"].item() > 0
 
 
 def test_repetitions_are_those_of_two_pixels_of_the_small_image(tmp_path: Path) -> None:

@@ -94,11 +94,13 @@ def test_a_recorded_style_step_is_the_usual_one_to_the_bit(
     assert not caplog.records
 
 
-@pytest.mark.parametrize(("perceptual_weight", "steps"), [(0.0, 6), (2.0, 24)])
+@pytest.mark.parametrize(
+    ("options", "steps"), [({}, 6), ({"perceptual_weight": 2.0}, 24), ({"adversary_weight": 0.1, "steps": 6}, 6)]
+)
 def test_a_recorded_super_resolution_step_is_the_usual_one_to_the_bit(
-    tmp_path: Path, perceptual_weight: float, steps: int, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, options: dict[str, Any], steps: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = perceptual_config(tmp_path, perceptual_weight=perceptual_weight, precision="fp32", batch=1)
+    config = perceptual_config(tmp_path, precision="fp32", batch=1, **options)
     recorder = CpuRecorder()
     require_same(trained(config, recorder, steps=steps), trained(config, None, steps=steps), steps)
     assert recorder.replayed >= 4

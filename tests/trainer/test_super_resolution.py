@@ -81,9 +81,10 @@ def test_loss_reduction_is_the_size_of_the_loss_networks_input(tmp_path: Path) -
         ({"feature_weight": 1.0, "loss_reduction": 8}, "leaves the loss network 3 pixels a side, too few"),
         ({"perceptual_weight": 1.0, "loss_reduction": 4}, "leaves the loss network 5 pixels a side, too few"),
         ({"texture_weight": 1.0}, "leaves the loss network 30 pixels a side, too few"),
+        ({"adversary_weight": 1.0, "loss_reduction": 8}, "leaves the loss network 3 pixels a side, too few"),
         (
             {"loss_reduction": 2},
-            "is nothing without --feature-weight, --texture-weight or --perceptual-weight",
+            "is nothing without --feature-weight, --texture-weight, --perceptual-weight or --adversary-weight",
         ),
     ],
 )
