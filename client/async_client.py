@@ -228,7 +228,7 @@ class AsyncJob:
     async def _states(self, seconds: float) -> AsyncIterator[JobStatus]:
         calls = self._client.calls
         end = calls.policy.clock() + seconds
-        status = await self.status()
+        status = await self._client.run(calls.job_status(self.id, end))
         yield status
         while not status.ended:
             status = await self._client.run(calls.next_status(status, end))

@@ -1,6 +1,7 @@
 """The calls of the API as flows: each request, and the reading of its answer. Both clients run these."""
 
 import json
+import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from client.answers import Estimate, Health, JobStatus, ModelDetails, ModelList, ModelSummary
 from client.errors import UnexpectedAnswer, UnknownJob
-from client.flow import Flow, Pause, Send
+from client.flow import Flow, Pause, Send, until
 from client.options import Style, mixture, query
 from client.picture import Picture
 from client.request import Request
@@ -21,6 +22,9 @@ from client.retries import RetryPolicy, exchange, no_answer
 FIRST_POLL_SECONDS = 0.1
 POLL_SECONDS = 1.0
 """Between two looks at a job: short at first, and then as the service asks."""
+
+LOOK_SECONDS = 1.0
+"""What a look at a job is given at the least, though nobody waits for so long: the last one may find it ended."""
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -120,9 +124,11 @@ class Calls:
         request = Request("PUT", path, query({**task.subject, **task.options}), headers, image, mask, timeout)
         return _parse(JobStatus, (yield from exchange(request, self.policy)))
 
-    def job_status(self, job_id: str) -> Flow[JobStatus]:
-        """GET /v1/jobs/{id}."""
-        return _parse(JobStatus, (yield from self._get(_job_path(job_id))))
+    def job_status(self, job_id: str, end: float = math.inf) -> Flow[JobStatus]:
+        """GET /v1/jobs/{id}. Raises TimeoutError where there is no answer at `end`, a time of the policy's clock."""
+        clock = self.policy.clock
+        answer = yield from until(self._get(_job_path(job_id)), max(end, clock() + LOOK_SECONDS), clock)
+        return _parse(JobStatus, answer)
 
     def next_status(self, last: JobStatus, end: float) -> Flow[JobStatus]:
         """The state of a job as soon as it is another than the last one that was seen.
@@ -131,7 +137,7 @@ class Calls:
         """
         pause = FIRST_POLL_SECONDS
         while True:
-            status = yield from self.job_status(last.id)
+            status = yield from self.job_status(last.id, end)
             if status.ended or (status.state, status.progress) != (last.state, last.progress):
                 return status
             if self.policy.clock() >= end:

@@ -5,12 +5,13 @@ Pause with None when that is over. What the flow returns is the result of the ca
 """
 
 import math
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import httpx
 
+from client.errors import NoAnswer
 from client.request import Request
 
 T = TypeVar("T")
@@ -35,3 +36,25 @@ class Pause:
 Reply = httpx.Response | httpx.RequestError | None
 
 Flow = Generator[Send | Pause, Reply, T]
+
+
+def until(flow: Flow[T], end: float, clock: Callable[[], float]) -> Flow[T]:
+    """The same flow. Raises TimeoutError at `end`, a time of the clock, where it has no answer by then."""
+    reply: Reply = None
+    while True:
+        try:
+            step = flow.send(reply)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        except NoAnswer as error:
+            if clock() < end:
+                raise
+            raise TimeoutError(str(error)) from error
+        reply = yield _shortened(step, max(end - clock(), 0.0))
+        if isinstance(step, Pause) and clock() >= end:
+            raise TimeoutError("the service has not answered in time")
+
+
+def _shortened(step: Send | Pause, seconds: float) -> Send | Pause:
+    return replace(step, seconds=min(step.seconds, seconds))

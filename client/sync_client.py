@@ -219,7 +219,7 @@ class Job:
     def _states(self, seconds: float) -> Iterator[JobStatus]:
         calls = self._client.calls
         end = calls.policy.clock() + seconds
-        status = self.status()
+        status = self._client.run(calls.job_status(self.id, end))
         yield status
         while not status.ended:
             status = self._client.run(calls.next_status(status, end))
