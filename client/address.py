@@ -1,4 +1,4 @@
-"""The address of a service, and how a client is made known to it."""
+"""The address of a service, how a client is made known to it, and URLs that it is told."""
 
 from collections.abc import Mapping
 
@@ -24,6 +24,16 @@ def key_headers(key: str | None) -> Mapping[str, str]:
     if not (bare.isascii() and bare.isprintable()):
         raise ValueError("an API key is printable ASCII in one line; this one has other characters")
     return {"Authorization": f"Bearer {bare}"} if bare else {}
+
+
+def ascii_url(url: str) -> str:
+    """A URL as headers can have it: other characters than ASCII are encoded. Raises ValueError for what is none."""
+    if url.isascii():
+        return url
+    try:
+        return str(httpx.URL(url))
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{url!r} is no URL: {error}") from error
 
 
 def _is_address(text: str) -> bool:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from client.address import ascii_url
 from client.answers import Estimate, Health, JobStatus, ModelDetails, ModelList, ModelSummary
 from client.errors import UnexpectedAnswer, UnknownJob
 from client.flow import Flow, Pause, Send, until
@@ -120,7 +121,7 @@ class Calls:
     ) -> Flow[JobStatus]:
         """PUT /v1/jobs/{id}. The id is chosen here if not by the caller, so that a retry begins no second job."""
         path = _job_path(job_id or uuid.uuid4().hex)
-        headers = {} if callback_url is None else {"X-Callback-URL": callback_url}
+        headers = {} if callback_url is None else {"X-Callback-URL": ascii_url(callback_url)}
         request = Request("PUT", path, query({**task.subject, **task.options}), headers, image, mask, timeout)
         return _parse(JobStatus, (yield from exchange(request, self.policy)))
 

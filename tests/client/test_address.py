@@ -1,6 +1,6 @@
 import pytest
 
-from client.address import key_headers, parse_address
+from client.address import ascii_url, key_headers, parse_address
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8000", "https://host.example/prefix", "http://[::1]:80"])
@@ -41,3 +41,19 @@ def test_key_that_no_header_can_have_is_refused_and_not_told(text: str) -> None:
     with pytest.raises(ValueError, match="printable ASCII") as refused:
         key_headers(text)
     assert "cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://app.example/painted?a=%20b", "https://app.example/painted?a=%20b"),
+        ("https://bücher.example/gemälde?für=ü", "https://xn--bcher-kva.example/gem%C3%A4lde?f%C3%BCr=%C3%BC"),
+    ],
+)
+def test_url_in_a_header_is_ascii(url: str, told: str) -> None:
+    assert ascii_url(url) == told
+
+
+def test_url_that_no_header_can_have_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'https://☃.example' is no URL"):
+        ascii_url("https://☃.example")

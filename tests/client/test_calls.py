@@ -68,6 +68,13 @@ def test_submission_chooses_an_id_and_keeps_to_it() -> None:
     assert pauses == [1, 1]
 
 
+def test_callback_may_have_any_letters() -> None:
+    flow = Calls().submit(b"image", Task.of("wave", None, {}), "a", None, None, "https://bücher.example/")
+    _, (request,), _ = run(flow, answer("queued"))
+    with httpx.Client(base_url="http://here") as http:
+        assert request.build(http, math.inf).headers["X-Callback-URL"] == "https://xn--bcher-kva.example/"
+
+
 def test_timeout_of_the_call_comes_before_that_of_the_client() -> None:
     png = httpx.Response(200, headers={"Content-Type": "image/png"})
     for given, expected in ((None, 9), (3, 3)):
