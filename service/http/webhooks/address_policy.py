@@ -4,6 +4,7 @@ Without it, a client could use the service to reach what only the service can re
 """
 
 from collections.abc import Collection
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Protocol
 
@@ -43,7 +44,7 @@ class AddressPolicy:
     def __init__(self, resolver: Addresses, trusted: Collection[str] = ()) -> None:
         """`trusted`: names or addresses of hosts to which every address and plain HTTP is allowed."""
         self._resolver = resolver
-        self._trusted = frozenset(host.lower() for host in trusted)
+        self._trusted = frozenset(map(_spelled, trusted))
 
     def parse(self, url: str) -> httpx.URL:
         """The URL of a target. Raises ForbiddenTarget."""
@@ -67,7 +68,7 @@ class AddressPolicy:
         return found
 
     def _trusts(self, url: httpx.URL) -> bool:
-        return url.host in self._trusted
+        return _spelled(url.host) in self._trusted
 
 
 def _parsed(url: str) -> httpx.URL:
@@ -80,6 +81,15 @@ def _parsed(url: str) -> httpx.URL:
     except (httpx.InvalidURL, UnicodeError) as error:
         raise ForbiddenTarget(f"it is no URL: {error}") from error
     return parsed
+
+
+def _spelled(host: str) -> str:
+    """A host in the one spelling in which hosts are compared: names in lower case, and not encoded (RFC 5891)."""
+    with suppress(ValueError):
+        return str(ip_address(host))
+    with suppress(httpx.InvalidURL, UnicodeError):
+        return httpx.URL(scheme="https", host=host).host
+    return host.lower()
 
 
 def is_public(address: Address) -> bool:

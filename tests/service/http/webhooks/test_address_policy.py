@@ -128,3 +128,18 @@ def test_trusted_host_may_have_any_address_and_no_tls() -> None:
     assert found(policy, "http://127.0.0.1/") == ["127.0.0.1"]
     with pytest.raises(ForbiddenTarget, match="https"):
         policy.parse("http://other.hooks.internal/")
+
+
+@pytest.mark.parametrize(
+    ("trusted", "host"),
+    [
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("xn--bcher-kva.example", "BÜCHER.example"),
+        ("fd00:0::a", "[FD00::A]"),
+        ("FD00::A", "[fd00:0::a]"),
+        ("my_app", "My_App"),
+    ],
+)
+def test_host_is_trusted_in_any_spelling(trusted: str, host: str) -> None:
+    assert found(AddressPolicy(Names(["10.0.0.7"]), [trusted]), f"http://{host}/") == ["10.0.0.7"]
