@@ -315,7 +315,7 @@ class ResultTooLarge(ServiceError):
 
 
 class TooManyJobs(ServiceError):
-    """As many jobs are unfinished as are accepted, in number or in bytes; Retry-After says when to try again."""
+    """As many jobs are unfinished as are accepted, in number or in bytes; or they leave no room for a result."""
 
     status = 503
     kind = "too-many-jobs"

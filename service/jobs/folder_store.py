@@ -12,7 +12,7 @@ from service.jobs.folder import JobFolder
 from service.jobs.job import Job
 from service.jobs.job_table import JobTable, KeptJob
 from service.jobs.record import Delivery, JobOutcome, JobProgress, JobRecord
-from service.jobs.refusals import jobs_unavailable, result_too_large, too_many_bytes
+from service.jobs.refusals import jobs_unavailable, no_room_for_result, too_many_bytes
 from service.jobs.store import ClaimLost, DeliveryClaim, JobCounts, RunClaim
 from service.jobs.uninterrupted import uninterrupted
 from service.pipeline.requests import InputFiles
@@ -175,8 +175,8 @@ class FolderJobStore:
         """Write how a job ended, or that its result is too large or cannot be written; return which."""
         self._table.resize(job_id, 0)  # its input goes
         if not await self._make_room(len(content)):
-            too_large = JobOutcome.failed(result_too_large(len(content), self._settings.job_bytes))
-            outcome, content = too_large.model_copy(update={"started": outcome.started}), b""
+            failed = JobOutcome.failed(no_room_for_result(len(content), self._settings.job_bytes))
+            outcome, content = failed.model_copy(update={"started": outcome.started}), b""
         outcome = await asyncio.to_thread(self._write_outcome, job_id, outcome, content)
         size = await asyncio.to_thread(self._size, job_id, len(content))
         self._table.end(job_id, outcome, size, self._clock())

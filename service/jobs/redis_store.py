@@ -21,7 +21,7 @@ from service.jobs import redis_scripts as scripts
 from service.jobs.job import Job, JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome, JobProgress, JobRecord
 from service.jobs.redis_connections import ANSWER_SECONDS, CONNECT_SECONDS, redis_connections
-from service.jobs.refusals import jobs_unavailable, result_too_large, too_many_bytes, too_many_jobs, too_many_of_owner
+from service.jobs.refusals import jobs_unavailable, no_room_for_result, too_many_bytes, too_many_jobs, too_many_of_owner
 from service.jobs.result_objects import ResultObjects
 from service.jobs.store import MAX_KEPT, ClaimLost, DeliveryClaim, JobCounts, RunClaim
 from service.pipeline.requests import InputFiles
@@ -185,8 +185,8 @@ class RedisJobStore:
         if answer == b"lost":
             raise ClaimLost
         if answer == b"large" and outcome.result is not None:
-            too_large = JobOutcome.failed(result_too_large(len(content), self._settings.job_bytes))
-            return await self.finish(claim, too_large.model_copy(update={"started": outcome.started}))
+            failed = JobOutcome.failed(no_room_for_result(len(content), self._settings.job_bytes))
+            return await self.finish(claim, failed.model_copy(update={"started": outcome.started}))
         return outcome
 
     async def claim_delivery(self) -> DeliveryClaim | None:

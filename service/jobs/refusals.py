@@ -1,6 +1,6 @@
 """What clients are told where a store does not take a job or its result."""
 
-from service.errors import JobsUnavailable, QuotaExceeded, ResultTooLarge, TooManyJobs
+from service.errors import JobsUnavailable, QuotaExceeded, ResultTooLarge, ServiceError, TooManyJobs
 
 TOO_MANY_RETRY_SECONDS = 5
 
@@ -33,9 +33,12 @@ def too_many_bytes(size: int, most: int) -> TooManyJobs:
     return _too_many(f"unfinished jobs leave no room for {size} bytes; {most} are kept")
 
 
-def result_too_large(size: int, most: int) -> ResultTooLarge:
-    """A result would not fit, were all others that have ended deleted."""
-    return ResultTooLarge(f"the result has {size} bytes; at most {most} are kept of all jobs")
+def no_room_for_result(size: int, most: int) -> ServiceError:
+    """A result would not fit though all that have ended were deleted: alone, or beside unfinished jobs."""
+    if size > most:
+        return ResultTooLarge(f"the result has {size} bytes; at most {most} are kept of all jobs")
+    detail = f"unfinished jobs left no room for the {size} bytes of the result; {most} are kept of all jobs"
+    return TooManyJobs(f"{detail}; delete this job, and begin it again later")
 
 
 def _too_many(detail: str) -> TooManyJobs:

@@ -2,7 +2,7 @@ from service.errors import ServiceError
 from service.jobs.refusals import (
     UNFINISHED_JOBS,
     jobs_unavailable,
-    result_too_large,
+    no_room_for_result,
     too_many_bytes,
     too_many_jobs,
     too_many_of_owner,
@@ -14,7 +14,8 @@ def test_each_says_what_would_have_been_accepted() -> None:
         (too_many_of_owner(3, 2), "3 jobs of this client are unfinished; 2 are accepted"),
         (too_many_jobs(9, 8), "9 jobs are unfinished; at most 8 are accepted"),
         (too_many_bytes(70, 60), "no room for 70 bytes; 60 are kept"),
-        (result_too_large(70, 60), "the result has 70 bytes; at most 60 are kept"),
+        (no_room_for_result(70, 60), "the result has 70 bytes; at most 60 are kept"),
+        (no_room_for_result(50, 60), "unfinished jobs left no room for the 50 bytes of the result; 60 are kept"),
         (jobs_unavailable("the disk is full", 7), "the disk is full; a request without `Prefer: respond-async`"),
     ]
     for refusal, said in refusals:

@@ -249,6 +249,18 @@ def test_result_that_is_too_large_is_a_failure(bench: Bench) -> None:
     run(bench, scenario, job_bytes=8000)
 
 
+def test_result_for_which_unfinished_jobs_leave_no_room_is_not_called_too_large(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        await store.create(owned("one"), FILES)
+        await store.create(owned("waiting"), InputFiles(bytes(5000)))
+        stored = await finish(store, bytes(4000))
+        assert stored.failure is not None
+        assert stored.failure.kind == "too-many-jobs"
+        assert "no room for the 4000 bytes of the result; 8000 are kept" in stored.failure.detail
+
+    run(bench, scenario, job_bytes=8000)
+
+
 def test_results_expire(bench: Bench) -> None:
     async def scenario(store: JobStore) -> None:
         await store.create(owned("one", callback="https://example.com/"), FILES)
