@@ -243,13 +243,22 @@ class FolderJobStore:
             return least
 
     def _write_outcome(self, job_id: str, outcome: JobOutcome, content: bytes) -> JobOutcome:
-        """The outcome, or the failure to write it. Blocks."""
+        """The outcome, or the failure to write it, which is written in its place if that is possible. Blocks."""
         try:
             self._folder.finish(job_id, outcome, content)
         except OSError as error:
             logger.exception("the result of job %s cannot be written", job_id)
-            return JobOutcome.failed(JobsUnavailable(f"the result cannot be written: {error.strerror}"))
+            failed = JobOutcome.failed(JobsUnavailable(f"the result cannot be written: {error.strerror}"))
+            return self._write_failure(job_id, failed.model_copy(update={"started": outcome.started}))
         return outcome
+
+    def _write_failure(self, job_id: str, failed: JobOutcome) -> JobOutcome:
+        """The failure, of which this process alone knows where it cannot be written. Blocks."""
+        try:
+            self._folder.finish(job_id, failed)
+        except OSError:
+            logger.exception("job %s has failed, but is begun again by the next process", job_id)
+        return failed
 
     async def _take_over(self, *, create: bool) -> None:
         """Lock the folder, and take over its jobs; where it does not exist, only if it is to be created."""

@@ -263,3 +263,28 @@ def test_result_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(scenario())
+
+
+def test_job_whose_result_cannot_be_written_stays_failed(tmp_path: Path) -> None:
+    """Clients were told so: it is not begun again by the next process."""
+
+    async def scenario() -> None:
+        bench = Bench(tmp_path, None)
+        store = bench.folder_store()
+        await store.open()
+        await store.create(owned("one"), FILES)
+        claim = await store.claim_run()
+        assert claim is not None
+        (tmp_path / "jobs" / "one" / "result").mkdir()
+        failed = await store.finish(claim, SUCCESS.model_copy(update={"started": bench.now}), b"painted")
+        assert failed.started == bench.now
+        await store.close()
+        following = bench.folder_store()
+        await following.open()
+        found = await following.find("one")
+        assert found is not None
+        assert found.outcome == failed
+        assert await following.claim_run() is None
+        await following.close()
+
+    asyncio.run(scenario())
