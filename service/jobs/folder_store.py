@@ -24,9 +24,6 @@ SWEEP_SECONDS = 60.0
 RETRY_SECONDS = 60
 """After how long a folder that cannot be used is tried again."""
 
-LONGEST_WAIT = timedelta(hours=1)
-"""Before a webhook that an earlier process has left is attempted, though the clock was wrong when it was written."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -291,14 +288,10 @@ class FolderJobStore:
             KeptJob(
                 Job(record, outcome),
                 self._folder.size(record.id),
-                self._delivery(record.id) if outcome is not None and record.callback is not None else None,
+                self._folder.delivery(record.id) if outcome is not None and record.callback is not None else None,
             )
             for record, outcome in self._folder.load()
         ]
-
-    def _delivery(self, job_id: str) -> Delivery:
-        delivery = self._folder.delivery(job_id)
-        return delivery.model_copy(update={"next_at": min(delivery.next_at, self._clock() + LONGEST_WAIT)})
 
     def _require_folder(self) -> None:
         """Raises JobsUnavailable."""

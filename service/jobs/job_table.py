@@ -7,7 +7,7 @@ from bisect import bisect_left, insort
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from service.jobs.job import Job, JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome
@@ -16,6 +16,9 @@ from service.jobs.store import MAX_KEPT, JobCounts
 
 ByTime = list[tuple[datetime, str]]
 """Ids of jobs, in the order of times."""
+
+LONGER_THAN_WAITS = timedelta(hours=2)
+"""Whatever webhook would wait so long was put off before the clock was set back."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,10 @@ class JobTable:
 
     def claim_delivery(self, now: datetime, token: str) -> KeptJob | None:
         """The job whose webhook is due first, and is claimed from now on; None where none is due yet."""
-        if not self._due or self._due[0][0] > now:
+        job_id = self._due_job(now)
+        if job_id is None:
             return None
-        claimed = replace(self._leave(self._due[0][1]), delivery_token=token)
+        claimed = replace(self._leave(job_id), delivery_token=token)
         self._enter(claimed)
         return claimed
 
@@ -150,6 +154,15 @@ class JobTable:
         states[JobState.RUNNING] = states[JobState.QUEUED] - len(self._waiting)
         states[JobState.QUEUED] = len(self._waiting)
         return JobCounts(states, self._bytes)
+
+    def _due_job(self, now: datetime) -> str | None:
+        """The job whose webhook is due first; one is due that would wait for longer than any may."""
+        if not self._due:
+            return None
+        (first, job_id), (last, latest_id) = self._due[0], self._due[-1]
+        if first <= now:
+            return job_id
+        return latest_id if last > now + LONGER_THAN_WAITS else None
 
     def _enter(self, kept: KeptJob) -> None:
         self._jobs[kept.job.record.id] = kept

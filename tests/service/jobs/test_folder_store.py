@@ -4,6 +4,7 @@ import asyncio
 import errno
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -286,5 +287,31 @@ def test_job_whose_result_cannot_be_written_stays_failed(tmp_path: Path) -> None
         assert found.outcome == failed
         assert await following.claim_run() is None
         await following.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_webhook_does_not_wait_for_a_clock_that_was_set_back(tmp_path: Path, *, restarted: bool) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path, None)
+        store = bench.folder_store()
+        await store.create(owned("one", callback="https://example.com/"), FILES)
+        claim = await store.claim_run()
+        assert claim is not None
+        await store.finish(claim, SUCCESS)
+        delivering = await store.claim_delivery()
+        assert delivering is not None
+        await store.write_delivery(delivering, Delivery(attempts=1, next_at=bench.now + timedelta(minutes=50)))
+        assert await store.claim_delivery() is None
+        bench.pass_seconds(-86_400)
+        if restarted:
+            await store.close()
+            store = bench.folder_store()
+            await store.open()
+        again = await store.claim_delivery()
+        assert again is not None
+        assert again.delivery.attempts == 1
+        await store.close()
 
     asyncio.run(scenario())
