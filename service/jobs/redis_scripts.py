@@ -88,6 +88,13 @@ local function make_room(wanted)
   return bytes() + wanted <= a.most_bytes, dropped
 end
 
+-- The first of the jobs that this replica has not found to be of another version.
+local function first_readable(ids)
+  for _, id in ipairs(ids) do
+    if a.unreadable[id] ~= redis.call('HGET', job(id), 'order') then return id end
+  end
+end
+
 local function holds(token) return redis.call('HGET', job(a.id), 'token') == token end
 """
 
@@ -120,15 +127,16 @@ return {found[1], found[2], found[3], remove(a.id)}
 CLAIM_RUN = """
 exceed_memory()
 while true do
-  local id = redis.call('ZRANGEBYSCORE', key('running'), '-inf', now, 'LIMIT', 0, 1)[1]
+  local id = first_readable(redis.call('ZRANGEBYSCORE', key('running'), '-inf', now))
   local taken_over = id and 1 or 0
-  id = id or redis.call('ZPOPMIN', key('waiting'))[1]
+  id = id or first_readable(redis.call('ZRANGE', key('waiting'), 0, a.most_unreadable))
   if not id then return false end
-  local record = redis.call('HGET', job(id), 'record')
-  if record then
+  redis.call('ZREM', key('waiting'), id)
+  local found = redis.call('HMGET', job(id), 'record', 'order')
+  if found[1] then
     redis.call('ZADD', key('running'), now + a.lease_seconds, id)
     redis.call('HSET', job(id), 'state', 'running', 'token', a.token, 'progress', a.progress)
-    return {id, record, redis.call('HINCRBY', job(id), 'attempts', 1) - 1, taken_over}
+    return {id, found[2], found[1], redis.call('HINCRBY', job(id), 'attempts', 1) - 1, taken_over}
   end
   redis.call('ZREM', key('running'), id)
 end
@@ -156,12 +164,6 @@ redis.call('ZADD', key('waiting'), redis.call('HGET', job(a.id), 'order'), a.id)
 redis.call('HSET', job(a.id), 'state', 'waiting')
 redis.call('HDEL', job(a.id), 'token', 'progress')
 redis.call('HINCRBY', job(a.id), 'attempts', -1)
-return 1
-"""
-
-PASS_ON = """
-exceed_memory()
-if holds(a.token) then redis.call('HINCRBY', job(a.id), 'attempts', -1) end
 return 1
 """
 
@@ -203,16 +205,25 @@ CLAIM_DELIVERY = """
 exceed_memory()
 local dropped = 0
 while true do
-  local id = redis.call('ZRANGEBYSCORE', key('deliveries'), '-inf', now, 'LIMIT', 0, 1)[1]
+  local due = redis.call('ZRANGEBYSCORE', key('deliveries'), '-inf', now, 'LIMIT', 0, a.most_unreadable + 1)
+  local id = first_readable(due)
   if not id then return {dropped} end
-  local found = redis.call('HMGET', job(id), 'record', 'outcome', 'delivery')
+  local found = redis.call('HMGET', job(id), 'record', 'outcome', 'delivery', 'order')
   if found[1] then
     redis.call('ZADD', key('deliveries'), now + a.lease_seconds, id)
     redis.call('HSET', job(id), 'delivery_token', a.token)
-    return {dropped, found[1], found[2], found[3]}
+    return {dropped, id, found[4], found[1], found[2], found[3]}
   end
   dropped = dropped + redis.call('ZREM', key('deliveries'), id)
 end
+"""
+
+LEAVE_DELIVERY = """
+exceed_memory()
+if redis.call('HGET', job(a.id), 'delivery_token') ~= a.token then return 0 end
+redis.call('HDEL', job(a.id), 'delivery_token')
+redis.call('ZADD', key('deliveries'), now, a.id)
+return 1
 """
 
 WRITE_DELIVERY = """

@@ -61,6 +61,26 @@ REASONS: Sequence[tuple[type[Exception], str]] = (
 logger = logging.getLogger(__name__)
 
 
+class UnreadableJobs:
+    """Jobs of another version, which this replica leaves to others: by their ids and places in the queue."""
+
+    def __init__(self, most: int) -> None:
+        """`most` are remembered; a job that is forgotten is claimed once more, and left again."""
+        self._orders: dict[str, str] = {}
+        self._most = most
+
+    def add(self, job_id: bytes, order: bytes) -> None:
+        """Remember a job."""
+        logger.warning("job %s %s", job_id.decode(), OTHER_VERSION)
+        self._orders[job_id.decode()] = order.decode()
+        if len(self._orders) > self._most:
+            del self._orders[next(iter(self._orders))]
+
+    def arguments(self) -> dict[str, Any]:
+        """Those of scripts that claim."""
+        return {"unreadable": self._orders, "most_unreadable": len(self._orders)}
+
+
 class RedisJobStore:
     """The jobs of all replicas that have the same `jobs_url`."""
 
@@ -79,6 +99,7 @@ class RedisJobStore:
         self._turns = asyncio.Semaphore(self._connections.most)
         self._trouble: str | None = None
         self._is_full = False
+        self._unreadable = UnreadableJobs(MAX_KEPT)
         self._counts = JobCounts(dict.fromkeys(JobState, 0))
 
     @property
@@ -144,15 +165,14 @@ class RedisJobStore:
         token = uuid.uuid4().hex
         progress = JobProgress(started=datetime.now(UTC)).model_dump_json()
         arguments = {"token": token, "progress": progress, "lease_seconds": self._settings.job_lease_seconds}
-        found = await self._run(scripts.CLAIM_RUN, arguments)
-        if found is None:
-            return None
-        job_id, record, attempts, taken_over = found
-        try:
-            return RunClaim(JobRecord.model_validate_json(record), token, attempts, bool(taken_over))
-        except ValidationError:
-            await self._pass_on(job_id.decode(), token)
-            return None
+        while (found := await self._run(scripts.CLAIM_RUN, arguments | self._unreadable.arguments())) is not None:
+            job_id, order, record, attempts, taken_over = found
+            try:
+                return RunClaim(JobRecord.model_validate_json(record), token, attempts, bool(taken_over))
+            except ValidationError:
+                self._unreadable.add(job_id, order)
+                await self._run(scripts.RELEASE, {"id": job_id.decode(), "token": token})
+        return None
 
     async def files(self, claim: RunClaim) -> InputFiles:
         """See JobStore."""
@@ -193,16 +213,19 @@ class RedisJobStore:
         """See JobStore. The claim lasts longer than an attempt may."""
         token = uuid.uuid4().hex
         lease = self._settings.webhook_timeout + self._settings.job_lease_seconds
-        found = await self._run(scripts.CLAIM_DELIVERY, {"token": token, "lease_seconds": lease})
-        dropped, *claimed = found
-        self._count_dropped(dropped)
-        if not claimed:
-            return None
-        record, outcome, delivery = claimed
-        with suppress(JobsUnavailable):  # of another version, whose replicas may claim it when this claim expires
-            if (job := _job(record, outcome, None)) is not None:
-                return DeliveryClaim(job, Delivery.model_validate_json(delivery) if delivery else Delivery(), token)
-        return None
+        arguments = {"token": token, "lease_seconds": lease}
+        while True:
+            found = await self._run(scripts.CLAIM_DELIVERY, arguments | self._unreadable.arguments())
+            dropped, *claimed = found
+            self._count_dropped(dropped)
+            if not claimed:
+                return None
+            job_id, order, record, outcome, delivery = claimed
+            with suppress(JobsUnavailable):
+                if (job := _job(record, outcome, None)) is not None:
+                    return DeliveryClaim(job, Delivery.model_validate_json(delivery) if delivery else Delivery(), token)
+            self._unreadable.add(job_id, order)
+            await self._run(scripts.LEAVE_DELIVERY, {"id": job_id.decode(), "token": token})
 
     def seconds_to_delivery(self) -> float | None:
         """See JobStore. Any replica may have ended a job."""
@@ -227,11 +250,6 @@ class RedisJobStore:
         if self._objects is not None:
             for name in objects:
                 await self._delete(name.decode(), self._objects)
-
-    async def _pass_on(self, job_id: str, token: str) -> None:
-        """Leave a job of another version to its replicas, when this claim expires; it is no attempt."""
-        logger.warning("job %s %s", job_id, OTHER_VERSION)
-        await self._run(scripts.PASS_ON, {"id": job_id, "token": token})
 
     async def _write(self, claim: RunClaim, content: bytes, objects: ResultObjects) -> None:
         """Write an object of the claim's name, which is deleted in an hour unless its job ends with it."""

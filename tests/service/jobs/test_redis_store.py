@@ -512,29 +512,79 @@ def test_claim_on_a_job_that_has_ended_is_not_lost(bench: Bench) -> None:
     run(bench, scenario)
 
 
+class Upgraded:
+    """A job whose record one replica cannot read, and others can."""
+
+    def __init__(self, server: RedisServer, name: str) -> None:
+        self._client, self._key = server.client, f"{PREFIX}job:{name}"
+        self._record: Any = self._client.hget(self._key, "record")
+        self.hide()
+
+    def hide(self) -> None:
+        self._client.hset(self._key, "record", self._record.replace(b'"strength":', b'"unknown": 1, "strength":'))
+
+    def show(self) -> None:
+        self._client.hset(self._key, "record", self._record)
+
+
 def test_job_of_another_version_is_left_to_its_replicas(bench: Bench, server: RedisServer) -> None:
     async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
         await one.create(owned("newer", callback="https://example.com/"), FILES)
         await one.create(owned("two"), FILES)
-        name = f"{PREFIX}job:newer"
-        record: Any = server.client.hget(name, "record")
-        server.client.hset(name, "record", record.replace(b'"strength":', b'"unknown": 1, "strength":'))
+        newer = Upgraded(server, "newer")
         with pytest.raises(JobsUnavailable, match="another version"):
             await one.find("newer")
-        assert await one.claim_run() is None
         two = await claimed(one)
         assert two.record.id == "two"
         await one.finish(two, SUCCESS, b"painted")
-        for _ in range(3):
-            bench.pass_seconds(16)
-            assert await one.claim_run() is None
-        bench.pass_seconds(16)
-        server.client.hset(name, "record", record)
+        assert await one.claim_run() is None
+        newer.show()
         claim = await claimed(other)
         assert (claim.record.id, claim.attempts) == ("newer", 0)
         await other.finish(claim, SUCCESS, b"painted")
-        server.client.hset(name, "record", record.replace(b'"strength":', b'"unknown": 1, "strength":'))
+        newer.hide()
         assert await one.claim_delivery() is None
+        newer.show()
+        delivery = await other.claim_delivery()
+        assert delivery is not None
+        assert delivery.job.record.id == "newer"
+
+    run(bench, scenario)
+
+
+def test_many_jobs_of_another_version_keep_no_other_waiting(bench: Bench, server: RedisServer) -> None:
+    names = [f"newer{index}" for index in range(3)]
+
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        for name in [*names, "own"]:
+            await other.create(owned(name, callback="https://example.com/"), FILES)
+        newer = [Upgraded(server, name) for name in names]
+        own = await claimed(one)
+        assert own.record.id == "own"
+        for each in newer:
+            each.show()
+        for _ in names:
+            await other.finish(await claimed(other), SUCCESS, b"painted")
+        for each in newer:
+            each.hide()
+        await one.finish(own, SUCCESS, b"painted")
+        delivery = await one.claim_delivery()
+        assert delivery is not None
+        assert delivery.job.record.id == "own"
+
+    run(bench, scenario)
+
+
+def test_id_of_a_job_of_another_version_may_be_used_again(bench: Bench, server: RedisServer) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        await other.create(owned("same"), FILES)
+        newer = Upgraded(server, "same")
+        assert await one.claim_run() is None
+        newer.show()
+        await other.remove("same")
+        bench.pass_seconds(1)
+        await one.create(owned("same"), FILES)
+        assert (await claimed(one)).record.id == "same"
 
     run(bench, scenario)
 
