@@ -1,6 +1,7 @@
 """The job store of one replica: a folder, whose jobs are all in memory as well."""
 
 import asyncio
+import errno
 import logging
 import uuid
 from collections.abc import Callable
@@ -9,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 from service.errors import JobsUnavailable
 from service.jobs.folder import JobFolder
-from service.jobs.job import Job
+from service.jobs.job import Job, public_id
 from service.jobs.job_table import JobTable, KeptJob
 from service.jobs.record import Delivery, JobOutcome, JobProgress, JobRecord
-from service.jobs.refusals import jobs_unavailable, no_room_for_result, too_many_bytes
+from service.jobs.refusals import jobs_unavailable, no_room_for_result, taken_by_unreadable, too_many_bytes
 from service.jobs.store import ClaimLost, DeliveryClaim, JobCounts, RunClaim
 from service.jobs.uninterrupted import uninterrupted
 from service.pipeline.requests import InputFiles
@@ -195,10 +196,12 @@ class FolderJobStore:
             logger.exception("job %s: the attempt at it counts, since that cannot be written", job_id)
 
     async def _write(self, record: JobRecord, files: InputFiles) -> Job:
-        """A new job, on the disk already. Raises JobsUnavailable."""
+        """A new job, on the disk already. Raises JobsUnavailable; JobConflict where one lies there unread."""
         try:
             await asyncio.to_thread(self._folder.create, record, files)
         except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise taken_by_unreadable(public_id(record.id)) from error
             raise jobs_unavailable(f"the job cannot be written: {error.strerror}", RETRY_SECONDS) from error
         least = len(files.image) + len(files.mask or b"")
         kept = KeptJob(Job(record), await asyncio.to_thread(self._size, record.id, least))

@@ -1,6 +1,6 @@
 """What clients are told where a store does not take a job or its result."""
 
-from service.errors import JobsUnavailable, QuotaExceeded, ResultTooLarge, ServiceError, TooManyJobs
+from service.errors import JobConflict, JobsUnavailable, QuotaExceeded, ResultTooLarge, ServiceError, TooManyJobs
 
 TOO_MANY_RETRY_SECONDS = 5
 
@@ -12,6 +12,11 @@ def jobs_unavailable(reason: str, retry_after: float) -> JobsUnavailable:
     """The store cannot be used, for that reason, and may be after so many seconds."""
     detail = f"{reason}; a request without `Prefer: respond-async` needs no job"
     return JobsUnavailable(detail, retry_after=retry_after)
+
+
+def taken_by_unreadable(job_id: str) -> JobConflict:
+    """Another version of the service, or a fault of the disk, has left a job of that id that cannot be read."""
+    return JobConflict(f"there is a job {job_id!r} already, which this version cannot read; choose another id")
 
 
 def too_many_of_owner(unfinished: int, most: int) -> QuotaExceeded:

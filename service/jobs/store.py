@@ -89,7 +89,7 @@ class JobStore(Protocol):
         """The job of that id, and whether it is new: then it is stored. Atomic between replicas.
 
         `most_of_owner`: the most unfinished jobs that its owner may have. Expired jobs, and then the oldest ended ones,
-        make room. Raises QuotaExceeded, TooManyJobs.
+        make room. Raises QuotaExceeded, TooManyJobs, JobConflict where what is there under that id cannot be read.
         """
 
     async def find(self, job_id: str) -> Job | None:

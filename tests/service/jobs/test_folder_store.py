@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import JobsUnavailable
+from service.errors import JobConflict, JobsUnavailable
 from service.jobs.folder import JobFolder
 from service.jobs.folder_store import FolderJobStore
 from service.jobs.record import Delivery, DeliveryState
@@ -313,5 +313,22 @@ def test_webhook_does_not_wait_for_a_clock_that_was_set_back(tmp_path: Path, *, 
         assert again is not None
         assert again.delivery.attempts == 1
         await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_id_of_a_job_that_cannot_be_read_is_taken(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path, None)
+        store = bench.folder_store()
+        await store.create(owned("key@one"), FILES)
+        await store.close()
+        (tmp_path / "jobs" / "key@one" / "job.json").write_text("{}")
+        following = bench.folder_store()
+        await following.open()
+        with pytest.raises(JobConflict, match="a job 'one' already, which this version cannot read"):
+            await following.create(owned("key@one"), FILES)
+        await following.create(owned("key@two"), FILES)
+        await following.close()
 
     asyncio.run(scenario())
