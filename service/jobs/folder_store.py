@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from service.errors import JobsUnavailable
 from service.jobs.folder import JobFolder
-from service.jobs.job import Job, public_id
+from service.jobs.job import Job, JobState, public_id
 from service.jobs.job_table import JobTable, KeptJob
 from service.jobs.record import Delivery, JobOutcome, JobProgress, JobRecord
 from service.jobs.refusals import jobs_unavailable, no_room_for_result, taken_by_unreadable, too_many_bytes
@@ -97,13 +97,15 @@ class FolderJobStore:
         """See JobStore."""
         return await asyncio.to_thread(self._folder.result, job_id)
 
-    async def remove(self, job_id: str) -> Job | None:
+    async def remove(self, job_id: str) -> JobState | None:
         """See JobStore."""
         async with self._changing:
             kept = self._table.find(job_id)
-            if kept is not None:
-                await uninterrupted(self._delete(job_id))
-            return kept.job if kept is not None else None
+            if kept is None:
+                self._require_folder()
+                return None
+            await uninterrupted(self._delete(job_id))
+            return kept.job.state
 
     async def claim_run(self) -> RunClaim | None:
         """See JobStore."""

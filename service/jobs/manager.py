@@ -96,8 +96,7 @@ class JobManager:
         """The job of that id. Raises UnknownJob, JobsUnavailable."""
         job = await self._store.find(job_id)
         if job is None:
-            kept = self._settings.job_seconds
-            raise UnknownJob(f"there is no job {public_id(job_id)!r}; finished ones are kept for {kept:.12g} s at most")
+            raise self._unknown(job_id)
         progress = self._runner.progress(job_id)
         return replace(job, progress=progress) if progress is not None else job
 
@@ -157,15 +156,20 @@ class JobManager:
 
     async def remove(self, job_id: str) -> None:
         """Cancel a job, which frees its place on the device, and delete it with its result. Raises UnknownJob."""
-        await self.find(job_id)
-        await uninterrupted(self._remove(job_id))
+        if await uninterrupted(self._remove(job_id)) is None:
+            raise self._unknown(job_id)
 
-    async def _remove(self, job_id: str) -> None:
+    async def _remove(self, job_id: str) -> JobState | None:
         removed = await self._store.remove(job_id)
-        if removed is not None and removed.outcome is None:
+        if removed in (JobState.QUEUED, JobState.RUNNING):
             self._metrics.jobs_ended.labels("cancelled").inc()
         await self._runner.drop(job_id)
         self._ended.notify()
+        return removed
+
+    def _unknown(self, job_id: str) -> UnknownJob:
+        kept = self._settings.job_seconds
+        return UnknownJob(f"there is no job {public_id(job_id)!r}; finished ones are kept for {kept:.12g} s at most")
 
     async def _sweep_once(self) -> None:
         try:

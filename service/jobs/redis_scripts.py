@@ -120,8 +120,9 @@ return {'created', 0, dropped}
 
 REMOVE = """
 exceed_memory()
-local found = redis.call('HMGET', job(a.id), 'record', 'outcome', 'progress')
-return {found[1], found[2], found[3], remove(a.id)}
+local state = redis.call('HGET', job(a.id), 'state')
+if state == 'ended' and redis.call('SISMEMBER', key('failed'), a.id) == 1 then state = 'failed' end
+return {state, remove(a.id)}
 """
 
 CLAIM_RUN = """

@@ -39,6 +39,14 @@ CALL_SECONDS = CONNECT_SECONDS + ANSWER_SECONDS
 
 OTHER_VERSION = "is of another version of the service, and is left to the replicas of that"
 
+STATES = {
+    b"waiting": JobState.QUEUED,
+    b"running": JobState.RUNNING,
+    b"ended": JobState.SUCCEEDED,
+    b"failed": JobState.FAILED,
+}
+"""What the script that deletes a job says of it."""
+
 NO_MEMORY = "Redis has no memory left"
 
 CLUSTER = "Redis is a cluster, which is not spoken here; name a lone Redis, or Sentinels"
@@ -154,11 +162,11 @@ class RedisJobStore:
             raise FileNotFoundError(job_id)
         return inline
 
-    async def remove(self, job_id: str) -> Job | None:
-        """See JobStore."""
-        record, outcome, progress, dropped = await self._run(scripts.REMOVE, {"id": job_id})
+    async def remove(self, job_id: str) -> JobState | None:
+        """See JobStore. It may be of another version."""
+        state, dropped = await self._run(scripts.REMOVE, {"id": job_id})
         self._count_dropped(dropped)
-        return _job(record, outcome, progress)
+        return STATES[state] if state is not None else None
 
     async def claim_run(self) -> RunClaim | None:
         """See JobStore."""

@@ -98,8 +98,8 @@ class JobStore(Protocol):
     async def result(self, job_id: str) -> bytes:
         """The finished image of a job. Raises FileNotFoundError where it is gone."""
 
-    async def remove(self, job_id: str) -> Job | None:
-        """Delete a job with its files and its webhook. What it was; None where there is none."""
+    async def remove(self, job_id: str) -> JobState | None:
+        """Delete a job with its files and its webhook. How far it was; None where there is none."""
 
     async def claim_run(self) -> RunClaim | None:
         """Claim the job that has waited longest, or one whose replica is not heard of; None where there is none."""

@@ -538,6 +538,9 @@ def test_job_of_another_version_is_left_to_its_replicas(bench: Bench, server: Re
         assert two.record.id == "two"
         await one.finish(two, SUCCESS, b"painted")
         assert await one.claim_run() is None
+        await one.create(owned("unwanted"), FILES)
+        Upgraded(server, "unwanted")
+        assert await one.remove("unwanted") is JobState.QUEUED
         newer.show()
         claim = await claimed(other)
         assert (claim.record.id, claim.attempts) == ("newer", 0)
