@@ -82,7 +82,7 @@ class FolderJobStore:
                 return known.job, False
             self._table.require_place(record.owner, most_of_owner)
             size = len(files.image) + len(files.mask or b"")
-            if not await self._make_room(size):
+            if not self._table.admits(size) or not await self._make_room(size):
                 raise too_many_bytes(size, self._settings.job_bytes)
             return await uninterrupted(self._write(record, files)), True
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from service.jobs.job import Job, JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome
 from service.jobs.refusals import too_many_jobs, too_many_of_owner
-from service.jobs.store import MAX_KEPT, JobCounts
+from service.jobs.store import MAX_KEPT, JobCounts, most_unfinished_bytes
 
 ByTime = list[tuple[datetime, str]]
 """Ids of jobs, in the order of times."""
@@ -50,6 +50,7 @@ class JobTable:
     """All jobs: queued, running and ended. Whatever is asked of it takes no longer where there are many."""
 
     def __init__(self, most_jobs: int, most_bytes: int) -> None:
+        """`most_bytes`: of all jobs; those that are unfinished get `most_unfinished_bytes` of it."""
         self._most_jobs = most_jobs
         self._most_bytes = most_bytes
         self._jobs: dict[str, KeptJob] = {}
@@ -142,6 +143,10 @@ class JobTable:
         too_many = len(self._jobs) > MAX_KEPT
         makes_room = self._bytes - self._ended_bytes + wanted <= self._most_bytes < self._bytes + wanted
         return oldest if finished <= expired or too_many or makes_room else None
+
+    def admits(self, wanted: int) -> bool:
+        """Whether unfinished jobs may have that many bytes more."""
+        return self._bytes - self._ended_bytes + wanted <= most_unfinished_bytes(self._most_bytes)
 
     def has_room(self, wanted: int) -> bool:
         """Whether that many bytes fit."""

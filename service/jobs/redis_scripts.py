@@ -64,9 +64,9 @@ end
 
 local function count_unfinished() return redis.call('ZCARD', key('waiting')) + redis.call('ZCARD', key('running')) end
 
--- Whether so many bytes would fit without jobs that have ended.
-local function could_fit(wanted)
-  local missing = bytes() + wanted - a.most_bytes
+-- Whether so many bytes would fit into a space without jobs that have ended.
+local function could_fit(wanted, most)
+  local missing = bytes() + wanted - most
   for _, id in ipairs(missing > 0 and redis.call('ZRANGE', key('ended'), 0, -1) or {}) do
     missing = missing - tonumber(redis.call('HGET', key('sizes'), id) or 0)
     if missing <= 0 then break end
@@ -76,7 +76,7 @@ end
 
 -- Deletes expired jobs, then the oldest ended ones, until so many bytes fit; not those where that is of no use.
 local function make_room(wanted)
-  local dropped, of_use = 0, could_fit(wanted)
+  local dropped, of_use = 0, could_fit(wanted, a.most_bytes)
   while true do
     local oldest = redis.call('ZRANGE', key('ended'), 0, 0, 'WITHSCORES')
     if not oldest[1] then break end
@@ -107,6 +107,7 @@ if a.most_of_owner and own >= a.most_of_owner then return {'owner', own, 0} end
 if count_unfinished() >= a.most_jobs then return {'jobs', count_unfinished(), 0} end
 local size = #ARGV[2] + #ARGV[3] + (ARGV[4] and #ARGV[4] or 0)
 local stale = redis.call('ZSCORE', key('ended'), a.id) and remove(a.id) or 0
+if not could_fit(size, a.most_unfinished_bytes) then return {'bytes', 0, stale} end
 local fits, dropped = make_room(size)
 dropped = dropped + stale
 if not fits then return {'bytes', 0, dropped} end

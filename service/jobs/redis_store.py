@@ -23,7 +23,7 @@ from service.jobs.record import Delivery, DeliveryState, JobOutcome, JobProgress
 from service.jobs.redis_connections import ANSWER_SECONDS, CONNECT_SECONDS, redis_connections
 from service.jobs.refusals import jobs_unavailable, no_room_for_result, too_many_bytes, too_many_jobs, too_many_of_owner
 from service.jobs.result_objects import ResultObjects
-from service.jobs.store import MAX_KEPT, ClaimLost, DeliveryClaim, JobCounts, RunClaim
+from service.jobs.store import MAX_KEPT, ClaimLost, DeliveryClaim, JobCounts, RunClaim, most_unfinished_bytes
 from service.pipeline.requests import InputFiles
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -323,7 +323,12 @@ class RedisJobStore:
 
     def _limits(self) -> dict[str, Any]:
         settings = self._settings
-        return {"most_bytes": settings.job_bytes, "most_kept": MAX_KEPT, "kept_seconds": settings.job_seconds}
+        return {
+            "most_bytes": settings.job_bytes,
+            "most_unfinished_bytes": most_unfinished_bytes(settings.job_bytes),
+            "most_kept": MAX_KEPT,
+            "kept_seconds": settings.job_seconds,
+        }
 
     def _count_dropped(self, webhooks: int) -> None:
         self._metrics.webhooks.labels("dropped").inc(webhooks)

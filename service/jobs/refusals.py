@@ -1,6 +1,7 @@
 """What clients are told where a store does not take a job or its result."""
 
 from service.errors import JobConflict, JobsUnavailable, QuotaExceeded, ResultTooLarge, ServiceError, TooManyJobs
+from service.jobs.store import most_unfinished_bytes
 
 TOO_MANY_RETRY_SECONDS = 5
 
@@ -34,8 +35,9 @@ def too_many_jobs(unfinished: int, most: int) -> TooManyJobs:
 
 
 def too_many_bytes(size: int, most: int) -> TooManyJobs:
-    """Unfinished jobs leave no room for `size` bytes."""
-    return _too_many(f"unfinished jobs leave no room for {size} bytes; {most} are kept")
+    """Unfinished jobs leave no room for `size` bytes, of the `most` of all jobs."""
+    kept = most_unfinished_bytes(most)
+    return _too_many(f"unfinished jobs leave no room for {size} bytes; {kept} are kept of them")
 
 
 def no_room_for_result(size: int, most: int) -> ServiceError:

@@ -18,6 +18,10 @@ from service.pipeline.requests import InputFiles
 MAX_KEPT = 10_000
 """Jobs that are kept at most; each takes some kilobytes beside its files."""
 
+SHARE_OF_RESULTS = 4
+"""A fourth of the space is left to results: most are larger than what they were made of, and would not fit otherwise
+where clients send jobs faster than these are done."""
+
 RETRY_SECONDS = 1.0
 """After how long a store that could not be used is tried again."""
 
@@ -56,6 +60,11 @@ class JobCounts:
 
     jobs: dict[JobState, int]
     bytes: int = 0
+
+
+def most_unfinished_bytes(most: int) -> int:
+    """How much unfinished jobs may have of the space for all jobs."""
+    return most - most // SHARE_OF_RESULTS
 
 
 class JobStore(Protocol):

@@ -273,6 +273,20 @@ def test_result_for_which_unfinished_jobs_leave_no_room_is_not_called_too_large(
     run(bench, scenario, job_bytes=8000)
 
 
+def test_uploads_leave_room_for_results_larger_than_they_are(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        for number in range(5):
+            await store.create(owned(f"job-{number}"), InputFiles(bytes(1200)))
+        with pytest.raises(TooManyJobs, match="no room for 1[0-9]+ bytes; 9000 are kept of them"):
+            await store.create(owned("beyond"), InputFiles(bytes(1200)))
+        for _ in range(5):
+            assert (await finish(store, bytes(2800))).failure is None
+            await store.create(owned("more"), InputFiles(bytes(1000)))
+            await store.remove("more")
+
+    run(bench, scenario, job_bytes=12_000)
+
+
 def test_results_expire(bench: Bench) -> None:
     async def scenario(store: JobStore) -> None:
         await store.create(owned("one", callback="https://example.com/"), FILES)
