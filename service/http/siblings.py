@@ -13,11 +13,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.http.uvicorn_server import HttpServer
-from service.telemetry.merging import merge_expositions
+from service.telemetry.merging import SCRAPE_SECONDS, merge_expositions
 from service.telemetry.metrics import Metrics
-
-SCRAPE_SECONDS = 5.0
-"""After which a process is left out of /metrics."""
 
 LABEL = "process"
 """The label of the process in every sample: its number."""

@@ -14,6 +14,7 @@ from service.http.relay.relay import Application, Relay, without_request_id
 from service.ray.device import replica_name
 from service.settings import Settings
 from service.telemetry import log
+from service.telemetry.merging import SCRAPE_SECONDS
 from service.telemetry.metrics import Metrics
 
 OWN_METRICS = (
@@ -27,9 +28,6 @@ OWN_METRICS = (
     "process_max_fds",
 )
 """What an ingress counts; all else happens in the replicas with a device."""
-
-SCRAPE_SECONDS = 5.0
-"""After which a replica is left out of /metrics."""
 
 
 class RayReplicas:

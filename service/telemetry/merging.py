@@ -10,6 +10,10 @@ from prometheus_client.registry import Collector
 LABEL = "instance"
 """The label of a process, as Prometheus calls the targets that it scrapes one by one: queries are the same for both."""
 
+SCRAPE_SECONDS = 2.0
+"""After which a process that does not answer is left out. Under Ray Serve this is waited for twice, and that within the
+5 s between two scrapes, which are all that Prometheus gives the answer."""
+
 
 class _Merged(Collector):
     """Families by name, with the samples of all replicas."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from service.telemetry.merging import SCRAPE_SECONDS
 from tests.docker.series import metric_names, series
 
 ROOT = Path(__file__).parents[2]
@@ -65,3 +66,9 @@ def test_both_services_are_targets_on_the_port_they_listen_on() -> None:
     [discovery] = job["dns_sd_configs"]
     [name] = discovery["names"]
     assert containers_named(name) == {"pastiche": discovery["port"], "pastiche-gpu": discovery["port"]}
+
+
+def test_scrape_outlasts_the_wait_for_a_process_that_hangs() -> None:
+    """It ends with the interval where that is below 10 s; Ray's replicas and then its ingresses are asked."""
+    interval = load(CONFIG)["global"]["scrape_interval"]
+    assert float(interval.removesuffix("s")) > 2 * SCRAPE_SECONDS
