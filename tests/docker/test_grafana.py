@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import combinations
 from math import isnan
@@ -16,7 +16,9 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
+from service.telemetry.merging import merge_expositions
 from service.telemetry.metrics import Metrics
 from tests.docker.series import metric_names, series
 from tests.service.imaging.images import file, photo
@@ -77,35 +79,75 @@ def test_dashboard_shows_all_but_what_is_known_of_keys() -> None:
     assert hidden == {"pastiche_keys", "pastiche_key_loads", "pastiche_key_requests"}
 
 
-def test_replicas_up_are_those_with_a_device(tmp_path: Path) -> None:
-    """Two of them behind one ingress, which is all that Prometheus reaches of them; then one, and no more ingress."""
+def evaluate(folder: Path, series_: dict[str, str], expected: Sequence[tuple[str, int, float]]) -> None:
+    """Have promtool compare what queries are, at a minute each, with such series."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool, of Prometheus, is not installed")
-    reached = {
-        'up{job="pastiche", instance="ingress"}': "1 1 0",
-        'pastiche_build_info{job="pastiche", instance="one"}': "1 1 stale",
-        'pastiche_build_info{job="pastiche", instance="two"}': "1 stale",
-    }
-    [query] = [panel["targets"][0]["expr"] for panel in GRAPHS if panel["title"] == "Replicas up"]
-    expected = [
-        {
-            "expr": query.replace("$instance", ".*"),
-            "eval_time": f"{minute}m",
-            "exp_samples": [{"labels": "{}", "value": value}],
-        }
-        for minute, value in enumerate([2, 1, 0])
-    ]
     case = {
         "interval": "1m",
-        "input_series": [{"series": name, "values": values} for name, values in reached.items()],
-        "promql_expr_test": expected,
+        "input_series": [{"series": name, "values": values} for name, values in series_.items()],
+        "promql_expr_test": [
+            {"expr": query, "eval_time": f"{minute}m", "exp_samples": [{"labels": "{}", "value": value}]}
+            for query, minute, value in expected
+        ],
     }
-    (tmp_path / "case.yml").write_text(yaml.safe_dump({"tests": [case]}))
-    done = subprocess.run(
-        [promtool, "test", "rules", tmp_path / "case.yml"], check=False, capture_output=True, text=True
-    )
+    (folder / "case.yml").write_text(yaml.safe_dump({"tests": [case]}))
+    done = subprocess.run([promtool, "test", "rules", folder / "case.yml"], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def first_query(title: str) -> str:
+    """The first query of a panel, for all replicas."""
+    [query] = [panel["targets"][0]["expr"] for panel in GRAPHS if panel["title"] == title]
+    return str(query).replace("$instance", ".*")
+
+
+def test_replicas_up_are_those_with_a_device(tmp_path: Path) -> None:
+    """Two of them behind one ingress, which is all that Prometheus reaches of them; then one, and no more ingress."""
+    reached = {
+        'up{job="pastiche", instance="ingress"}': "1 1 0",
+        'pastiche_build_info{job="pastiche", instance="one", process="0"}': "1 1 stale",
+        'pastiche_build_info{job="pastiche", instance="one", process="1"}': "1 1 stale",
+        'pastiche_build_info{job="pastiche", instance="two"}': "1 stale",
+    }
+    query = first_query("Replicas up")
+    evaluate(tmp_path, reached, [(query, minute, value) for minute, value in enumerate([2, 1, 0])])
+
+
+def test_jobs_that_replicas_share_are_counted_once(tmp_path: Path) -> None:
+    told = {
+        f'pastiche_{name}{{instance="{instance}", process="{process}"}}': "7"
+        for name in ('jobs{state="queued"}', "jobs_bytes")
+        for instance in ("one", "two")
+        for process in (0, 1)
+    }
+    told = {name.replace("}{", ", "): value for name, value in told.items()}
+    queries = [f"max({first_query(title)})" for title in ("Jobs by state", "Disk of the jobs")]
+    evaluate(tmp_path, told, [(query, 0, 7) for query in queries])
+
+
+def test_queries_are_none_the_worse_for_several_processes(tmp_path: Path) -> None:
+    """Those of the dashboard and of the document, with what a used service of two processes tells."""
+    publish(tmp_path / "models")
+    with serving(tmp_path / "models") as live:
+        use(live)
+        text = live.client.get("/metrics").content
+    merged = merge_expositions({"0": text, "1": text}, "process").decode()
+    samples = [sample for family in text_string_to_metric_families(merged) for sample in family.samples]
+    told = {f'{each.name}{{instance="a", {_labels(each.labels)}}}': str(each.value) for each in samples}
+    asked = [query.replace("$instance", ".*").replace("$__rate_interval", "5m") for query in QUERIES]
+    evaluate(tmp_path, told, [(f"(count({query}) or vector(0)) >= bool 0", 0, 1) for query in [*asked, *documented()]])
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return ", ".join(f'{name}="{value}"' for name, value in labels.items())
+
+
+def documented() -> list[str]:
+    """The queries of docs/metrics.md: the last cell of each line of its tables."""
+    lines = (ROOT / "docs" / "metrics.md").read_text().splitlines()
+    return [line.split("| `")[-1].removesuffix("` |") for line in lines if line.startswith("| `pastiche_")]
 
 
 def test_provisioning_leads_to_the_dashboard_and_to_prometheus() -> None:
