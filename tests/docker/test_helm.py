@@ -278,6 +278,30 @@ def test_scaling_follows_a_metric_of_the_service() -> None:
 
 
 @needs_helm
+@pytest.mark.parametrize(
+    ("release", "pod_name", "is_own"),
+    [
+        ("pastiche", "pastiche-7d9c5b6f48-x2x9k", True),
+        ("photos", "photos-pastiche-64f8f5b7c-abcde", True),
+        (
+            "pastiche" + "p" * 45,
+            "pastiche" + "p" * 45 + "-7d9cx2x9k",
+            True,
+        ),  # cut before the five letters
+        ("pastiche", "pastiche-gpu-7d9c5b6f48-x2x9k", False),
+        ("pastiche", "other-pastiche-7d9c5b6f48-x2x9k", False),
+    ],
+)
+def test_keda_asks_for_the_pods_of_the_release(release: str, pod_name: str, is_own: bool) -> None:
+    done = helm("template", release, CHART, values={"autoscaling": {"kind": "keda"}})
+    (scaled,) = [each for each in yaml.safe_load_all(done.stdout) if each and each["kind"] == "ScaledObject"]
+    (trigger,) = scaled["spec"]["triggers"]
+    pattern = re.search(r'pod=~"([^"]+)"', trigger["metadata"]["query"])
+    assert pattern is not None
+    assert (re.fullmatch(pattern[1], pod_name) is not None) == is_own
+
+
+@needs_helm
 def test_services_and_policies_meet_the_pods() -> None:
     manifests = render("network") | render("monitor")
     labels = manifests["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
@@ -318,6 +342,7 @@ def test_scraped_pods_have_the_job_of_the_alerts() -> None:
         ({"replicas": "two"}, "replicas"),
         ({"unknown": 1}, "unknown"),
         ({"settings": {"port": 80}}, "'port'"),
+        ({"settings": {"uds": "/tmp/pastiche.sock"}}, "'uds'"),
         ({"environment": {"PASTICHE_PORT": "80"}}, "PASTICHE_PORT"),
         ({"models": {"shipped": False}}, "models"),
         ({"autoscaling": {"kind": "cron"}}, "autoscaling"),
