@@ -7,7 +7,10 @@ import os
 import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from time import monotonic
+from typing import NoReturn
 
 from model_store import StoreError
 from model_store.allocator import configure_allocator
@@ -22,6 +25,10 @@ from service.telemetry import log
 
 logger = logging.getLogger(__name__)
 
+LINGER_SECONDS = 5.0
+"""For threads at the end of the process, such as one that writes a file. One that reads a store that does not answer
+would hold it for a minute, and the orchestrator would kill it."""
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 SWITCH_SECONDS = 0.0005
@@ -32,7 +39,8 @@ for it between any two operations, so that a busy event loop would make it sever
 def run(settings: Settings, membership: Membership | None = None) -> int:
     """Serve with these settings, as one of several processes where there is a membership.
 
-    The exit status is 0 after a requested stop, 1 after a failure, 2 where the settings are wrong.
+    Ends the process: the exit status is 0 after a requested stop, 1 after a failure. Returns 2 where the settings are
+    wrong.
     """
     log.configure(settings.log_level, settings.log_format, membership.index if membership else None)
     configure_allocator()
@@ -43,8 +51,19 @@ def run(settings: Settings, membership: Membership | None = None) -> int:
     except (ValueError, OSError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    with asyncio.Runner(loop_factory=servers[0].config.get_loop_factory()) as runner:
-        return runner.run(serve(service, *servers))
+    threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
+    runner = asyncio.Runner(loop_factory=servers[0].config.get_loop_factory())
+    runner.get_loop().set_default_executor(threads)
+    return _end(runner.run(serve(service, *servers)), threads)
+
+
+def _end(status: int, threads: ThreadPoolExecutor) -> NoReturn:
+    """End the process, though threads are still running that had their time."""
+    waiting = Thread(target=threads.shutdown, daemon=True)
+    waiting.start()
+    waiting.join(LINGER_SECONDS)
+    logging.shutdown()
+    os._exit(status)
 
 
 def _build(settings: Settings, membership: Membership | None) -> tuple[Service, list[HttpServer]]:

@@ -139,6 +139,20 @@ def test_log_says_where_the_service_is_when_it_is_ready(tmp_path: Path) -> None:
             handle.kill()
 
 
+def test_store_that_does_not_answer_does_not_hold_the_end(tmp_path: Path) -> None:
+    """It is asked once more after the deadline of the first question: by then the service has ended."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        stores = f"{tmp_path / 'models'}:http://127.0.0.1:{silent.getsockname()[1]}/models"
+        folders = ["--jobs-folder", str(tmp_path / "jobs"), "--store-cache-folder", str(tmp_path / "cache")]
+        with command(pastiche_serve, "--stores", stores, "--port", "0", "--device", "cpu", *folders) as handle:
+            asked, _ = silent.accept()
+            handle.send_signal(signal.SIGTERM)
+            assert handle.wait() == 0
+            silent.setblocking(False)
+            with asked, pytest.raises(BlockingIOError):
+                silent.accept()
+
+
 def test_second_signal_kills(tmp_path: Path) -> None:
     with stopping(tmp_path, "--drain-seconds", "3600") as (served, in_flight):
         wait_for(lambda: served.client.get("/readyz").status_code, lambda status: status == 503)
