@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
 from service.http.listeners import try_addresses
@@ -36,14 +37,25 @@ def read_settings(arguments: Sequence[str]) -> Settings | None:
     """The settings of a command line, the environment and a file; None after a message where they are wrong."""
     try:
         _require_options(arguments)
-        return Settings(_cli_parse_args=[*arguments], _cli_prog_name="pastiche-serve", _cli_kebab_case=True)
+        return Settings(
+            _cli_parse_args=[*arguments],
+            _cli_prog_name="pastiche-serve",
+            _cli_kebab_case=True,
+            _cli_exit_on_error=False,  # argparse would print all options, and end
+        )
     except ValidationError as error:
         for fault in wrong_values(error):
             option = "".join(f"--{part}: ".replace("_", "-") for part in fault["loc"][:1])
-            print(f"error: {option}{fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+            print(f"error: {option}{_told(fault)}", file=sys.stderr)
     except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {str(error).removeprefix('error parsing CLI: ')}", file=sys.stderr)
     return None
+
+
+def _told(fault: ErrorDetails) -> str:
+    """What is wrong with a value; pydantic does not say which file is none."""
+    named = f": {fault['input']}" if fault["type"] == "path_not_file" else ""
+    return fault["msg"].removeprefix("Value error, ") + named
 
 
 def _require_options(arguments: Sequence[str]) -> None:

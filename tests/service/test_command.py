@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,25 @@ def test_unknown_setting_of_the_file_is_one_line(
 )
 def test_unknown_option_is_one_line(argument: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert read_settings(["--device", "cpu", argument, "1"]) is None
+    assert capsys.readouterr().err == f"error: {told}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["8080"], "unrecognized arguments: 8080"),
+        (["-p", "8080"], "unrecognized arguments: -p 8080"),
+        (["--stores", "one", "two"], "unrecognized arguments: two"),
+        (["--device", "cpu", "--port"], "argument --port: expected one argument"),
+        (["--playground"], "argument --playground: expected one argument"),
+        (["--config", "/none.toml"], "--config: Path does not point to a file: /none.toml"),
+        (["--tls-certificate", "/none.pem"], "--tls-certificate: Path does not point to a file: /none.pem"),
+    ],
+)
+def test_what_is_no_command_line_is_one_line(
+    arguments: Sequence[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert read_settings(arguments) is None
     assert capsys.readouterr().err == f"error: {told}\n"
 
 
