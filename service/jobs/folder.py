@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from pydantic import ValidationError
 
@@ -80,6 +81,13 @@ class JobFolder:
         """Write a new job, whole or not at all."""
         contents = {JOB: record.model_dump_json().encode(), IMAGE: files.image}
         write_folder(self._folder / record.id, contents | ({MASK: files.mask} if files.mask is not None else {}))
+
+    def try_writing(self, size: int) -> None:
+        """Raise OSError where a file of so many bytes could not be written. Leaves no trace."""
+        with TemporaryFile(dir=self._folder) as trial:
+            trial.write(bytes(size))
+            trial.flush()
+            os.fsync(trial.fileno())
 
     def files(self, job: str) -> InputFiles:
         """The files of a job's request."""

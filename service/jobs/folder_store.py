@@ -52,11 +52,15 @@ class FolderJobStore:
         self._changing = asyncio.Lock()
         """Held by whoever adds or deletes a job, or uses the files of a claimed one: its id is no other's then."""
         self._trouble: str | None = None
+        self._unwritten: str | None = None
+        """Why nothing can be written, as on a full disk; what is there is still told."""
+        self._wanted = 0
+        """Bytes that could not be written then."""
 
     @property
     def trouble(self) -> str | None:
         """Why the folder cannot be used; None where it can, or was not needed yet."""
-        return self._trouble
+        return self._trouble or self._unwritten
 
     @property
     def counts(self) -> JobCounts:
@@ -170,6 +174,8 @@ class FolderJobStore:
             if not self._folder.is_open:
                 await self._take_over(create=False)  # the process that held the folder may have ended
             await self._make_room(0)
+            if self._unwritten is not None:
+                await asyncio.to_thread(self._try_writing)
 
     async def _end(self, job_id: str, outcome: JobOutcome, content: bytes) -> JobOutcome:
         """Write how a job ended, or that its result is too large or cannot be written; return which."""
@@ -199,13 +205,15 @@ class FolderJobStore:
 
     async def _write(self, record: JobRecord, files: InputFiles) -> Job:
         """A new job, on the disk already. Raises JobsUnavailable; JobConflict where one lies there unread."""
+        least = len(files.image) + len(files.mask or b"")
         try:
             await asyncio.to_thread(self._folder.create, record, files)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 raise taken_by_unreadable(public_id(record.id)) from error
+            self._note_writing(error, least)
             raise jobs_unavailable(f"the job cannot be written: {error.strerror}", RETRY_SECONDS) from error
-        least = len(files.image) + len(files.mask or b"")
+        self._note_writing(None)
         kept = KeptJob(Job(record), await asyncio.to_thread(self._size, record.id, least))
         self._table.add(kept)
         return kept.job
@@ -250,6 +258,7 @@ class FolderJobStore:
             self._folder.finish(job_id, outcome, content)
         except OSError as error:
             logger.exception("the result of job %s cannot be written", job_id)
+            self._note_writing(error, len(content))
             failed = JobOutcome.failed(JobsUnavailable(f"the result cannot be written: {error.strerror}"))
             return self._write_failure(job_id, failed.model_copy(update={"started": outcome.started}))
         return outcome
@@ -261,6 +270,24 @@ class FolderJobStore:
         except OSError:
             logger.exception("job %s has failed, but is begun again by the next process", job_id)
         return failed
+
+    def _try_writing(self) -> None:
+        """Find out whether there is room again for what could not be written. Blocks."""
+        try:
+            self._folder.try_writing(self._wanted)
+        except OSError as error:
+            self._note_writing(error, self._wanted)
+        else:
+            self._note_writing(None)
+
+    def _note_writing(self, error: OSError | None, wanted: int = 0) -> None:
+        """Log whether jobs can be written, where that is new; `wanted`: the bytes that could not."""
+        before, self._wanted = self._unwritten, wanted
+        self._unwritten = None if error is None else f"the folder of the jobs cannot be written: {error.strerror}"
+        if self._unwritten not in (before, None):
+            logger.warning("no jobs: %s (%s)", self._unwritten, self._settings.jobs_folder)
+        elif self._unwritten is None and before is not None:
+            logger.warning("jobs are available again")
 
     async def _take_over(self, *, create: bool) -> None:
         """Lock the folder, and take over its jobs; where it does not exist, only if it is to be created."""

@@ -92,3 +92,10 @@ def test_foreign_link_in_the_folder_of_a_job_does_not_count(folder: JobFolder, t
     size = folder.size("one")
     (tmp_path / "jobs" / "one" / "link").symlink_to("nowhere")
     assert folder.size("one") == size
+
+
+def test_trial_of_writing_leaves_nothing(tmp_path: Path) -> None:
+    JobFolder(tmp_path).try_writing(1000)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError):
+        JobFolder(tmp_path / "none").try_writing(1000)

@@ -332,3 +332,39 @@ def test_id_of_a_job_that_cannot_be_read_is_taken(tmp_path: Path) -> None:
         await following.close()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("is_result", [False, True])
+def test_operator_is_told_while_nothing_can_be_written(
+    is_result: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a full disk; what was written before is still known."""
+
+    async def scenario() -> None:
+        store = Bench(tmp_path, None).folder_store()
+        await store.open()
+        await store.create(owned("one"), FILES)
+        claim = await store.claim_run()
+        assert claim is not None
+        (tmp_path / "jobs").rename(tmp_path / "elsewhere")
+        (tmp_path / "jobs").symlink_to("/proc")
+        if is_result:
+            await store.finish(claim, SUCCESS, b"painted")
+        else:
+            with pytest.raises(JobsUnavailable):
+                await store.create(owned("two"), FILES)
+        await store.sweep()
+        troubles = [store.trouble]
+        assert await store.find("one") is not None
+        (tmp_path / "jobs").unlink()
+        (tmp_path / "elsewhere").rename(tmp_path / "jobs")
+        await store.sweep()
+        troubles.append(store.trouble)
+        assert troubles == ["the folder of the jobs cannot be written: No such file or directory", None]
+        assert (await store.create(owned("two"), FILES))[1]
+        await store.close()
+
+    asyncio.run(scenario())
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert told[0].startswith("no jobs: ")
+    assert told[-1] == "jobs are available again"
