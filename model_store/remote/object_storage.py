@@ -18,8 +18,12 @@ from model_store.remote.conditional_writes import StoredFile, find_write, write_
 
 Result = TypeVar("Result")
 
-_EXTRAS = {"gs": "stores-gs", "gcs": "stores-gs", "hf": "stores-hf"}
-"""The extra that has the library of a scheme; of all others, `stores`."""
+_EXTRAS = {
+    **dict.fromkeys(("s3", "s3a", "http", "https", "file", "local"), "stores"),
+    **dict.fromkeys(("gs", "gcs"), "stores-gs"),
+    "hf": "stores-hf",
+}
+"""The extra that has the library of a scheme; fsspec names those of further ones."""
 
 _LONGEST_MESSAGE = 300
 """Characters of a library's message in ours."""
@@ -54,7 +58,8 @@ class ObjectStorage:
     """The files below a URL, by their paths relative to it."""
 
     def __init__(self, url: str, policy: TransferPolicy | None = None) -> None:
-        """Raises MissingExtra where the library of the scheme is not installed, StoreError for an unknown scheme."""
+        """Raises MissingExtra where the library of the scheme is not installed, StoreError for an unknown scheme,
+        StoreAway where it cannot be opened."""
         self.url = url
         self._policy = policy or TransferPolicy()
         self._filesystem, root = _open_filesystem(url)
@@ -174,18 +179,24 @@ class ObjectStorage:
 
 def _open_filesystem(url: str) -> tuple[Any, str]:
     """The file system of fsspec and the path in it. Its listings are not kept: a store changes."""
-    scheme = url.partition("://")[0].lower()
-    extra = _EXTRAS.get(scheme, "stores")
     try:
         core = importlib.import_module("fsspec.core")
         filesystem, path = core.url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
-        raise MissingExtra(
-            f"a store at {scheme}:// needs the extra {extra}: pip install 'pastiche[{extra}]'"
-        ) from error
+        raise MissingExtra(_missing_library(url, error)) from error
     except ValueError as error:
         raise StoreError(f"{url} is no store: {error}") from error
+    except Exception as error:  # some libraries connect already here
+        raise StoreAway(f"the store {url} cannot be opened: {_describe(error)}") from error
     return filesystem, str(path)
+
+
+def _missing_library(url: str, error: ImportError) -> str:
+    scheme = url.partition("://")[0].lower()
+    extra = _EXTRAS.get(scheme, "stores" if str(error.name).startswith("fsspec") else None)
+    if extra is None:
+        return f"a store at {scheme}:// needs a library: {error}"
+    return f"a store at {scheme}:// needs the extra {extra}: pip install 'pastiche[{extra}]'"
 
 
 def _modified(info: Mapping[str, Any]) -> float:

@@ -21,7 +21,7 @@ class CacheSettings:
 def open_store(
     location: Location, cache: CacheSettings | None = None, policy: TransferPolicy | None = None
 ) -> ModelStore:
-    """The store in a folder or at a URL; it is not read yet. Raises MissingExtra, StoreError for an unknown scheme."""
+    """The store in a folder or at a URL; it is not read yet. Raises as `ObjectStorage`."""
     if isinstance(location, Path):
         return ModelStore(location)
     chosen = cache or CacheSettings()

@@ -118,6 +118,19 @@ def test_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         ObjectStorage("gs://bucket/store")
     with pytest.raises(StoreError, match="nowhere://store is no store"):
         ObjectStorage("nowhere://store")
+    monkeypatch.setitem(sys.modules, "paramiko", None)
+    with pytest.raises(MissingExtra, match=r"a store at sftp:// needs a library: .*paramiko"):
+        ObjectStorage("sftp://host/store")
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    monkeypatch.delitem(sys.modules, "fsspec.core")
+    with pytest.raises(MissingExtra, match=r"a store at ftp:// needs the extra stores: "):
+        ObjectStorage("ftp://host/store")
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1:1/store", "zip://none/store", "reference://store"])
+def test_store_that_cannot_be_opened_is_named(url: str) -> None:
+    with pytest.raises(StoreAway, match=f"the store {url} cannot be opened: "):
+        ObjectStorage(url)
 
 
 def test_writing_is_tried_in_folders_alone(tmp_path: Path) -> None:
