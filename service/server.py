@@ -100,7 +100,19 @@ def _read_certificate(server: HttpServer, settings: Settings) -> None:
     except OSError as error:
         named = {"tls_certificate": settings.tls_certificate, "tls_key": settings.tls_key}
         files = " and ".join(f"{name} {path}" for name, path in named.items() if path is not None)
-        raise ValueError(f"{files} cannot be used: {error}") from error
+        raise ValueError(f"{files} cannot be used: {_why(error, settings)}") from error
+
+
+def _why(error: OSError, settings: Settings) -> str:
+    """OpenSSL does not say that a password is wrong."""
+    key = settings.tls_key or settings.tls_certificate
+    is_locked = key is not None and b"ENCRYPTED" in key.read_bytes()
+    if is_locked and getattr(error, "reason", None) is None:
+        given = (
+            "it needs tls_key_password" if settings.tls_key_password is None else "tls_key_password is another one's"
+        )
+        return f"the key is encrypted, and {given}"
+    return str(error)
 
 
 def _inherited(descriptor: int) -> socket.socket:

@@ -21,6 +21,9 @@ from service.telemetry.metrics import Metrics
 CHECK_SECONDS = 0.25
 """How often connections are checked for what takes too long."""
 
+NO_PASSWORD = " "
+"""Where there is none: OpenSSL would ask for that of an encrypted key, at the terminal, and wait."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -107,7 +110,7 @@ def build_server(
         uds=str(settings.uds) if settings.uds else None,
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
-        ssl_keyfile_password=settings.tls_key_password.get_secret_value() if settings.tls_key_password else None,
+        ssl_keyfile_password=settings.tls_key_password.get_secret_value() if settings.tls_key_password else NO_PASSWORD,
         ws="none",
         host=settings.host,
         port=settings.port,

@@ -53,10 +53,12 @@ def test_service_speaks_tls(tmp_path: Path) -> None:
         with httpx.Client(base_url=url, verify=trusted, timeout=PATIENCE) as client:
             wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 200)
             assert client.post("/v1/stylize/wave", content=file(photo()), timeout=PATIENCE).status_code == 200
-    with command(main, "--port", "0", "--device", "cpu", *options, "wrong") as done:
-        written = done.stderr.read()
-        assert (done.wait(), written.count("\n")) == (2, 1)
-        assert written.startswith("error: ")
+    for given, told in ((["--tls-key-password", "wrong"], "is another one's"), ([], "needs tls_key_password")):
+        with command(main, "--port", "0", "--device", "cpu", *options[:-1], *given) as done:
+            written = done.stderr.read()
+            assert (done.wait(), written.count("\n")) == (2, 1)
+            assert written.startswith("error: ")
+            assert told in written
 
 
 def test_service_listens_on_a_unix_socket(tmp_path: Path) -> None:
