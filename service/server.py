@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Thread
 from time import monotonic
 from typing import NoReturn
@@ -39,8 +40,8 @@ for it between any two operations, so that a busy event loop would make it sever
 def run(settings: Settings, membership: Membership | None = None) -> int:
     """Serve with these settings, as one of several processes where there is a membership.
 
-    Ends the process: the exit status is 0 after a requested stop, 1 after a failure. Returns 2 where the settings are
-    wrong.
+    The exit status is 0 after a requested stop, 1 after a failure, 2 where the settings are wrong. Where threads do
+    not end, the process ends here.
     """
     log.configure(settings.log_level, settings.log_format, membership.index if membership else None)
     configure_allocator()
@@ -52,17 +53,28 @@ def run(settings: Settings, membership: Membership | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
-    runner = asyncio.Runner(loop_factory=servers[0].config.get_loop_factory())
-    runner.get_loop().set_default_executor(threads)
-    return _end(runner.run(serve(service, *servers)), threads)
+    with asyncio.Runner(loop_factory=servers[0].config.get_loop_factory()) as runner:
+        runner.get_loop().set_default_executor(threads)
+        status = runner.run(serve(service, *servers))
+        if not _ended(threads):
+            _end_process(status)
+    return status
 
 
-def _end(status: int, threads: ThreadPoolExecutor) -> NoReturn:
-    """End the process, though threads are still running that had their time."""
+def _ended(threads: ThreadPoolExecutor) -> bool:
+    """Whether all threads have ended in the time that they are given."""
     waiting = Thread(target=threads.shutdown, daemon=True)
     waiting.start()
     waiting.join(LINGER_SECONDS)
+    return not waiting.is_alive()
+
+
+def _end_process(status: int) -> NoReturn:
+    """End the process, though threads are running: the interpreter would wait for them."""
     logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
     os._exit(status)
 
 
