@@ -15,7 +15,7 @@ from model_store.ignored_entries import describe_ignored_entries
 from model_store.importers.checkpoint import FORMATS
 from model_store.importers.importing import import_checkpoint
 from model_store.importers.labels import Labels
-from model_store.manifest import NAME_PATTERN, Manifest, valid_name
+from model_store.manifest import NAME_PATTERN, Manifest, is_unicode, valid_name
 from model_store.mirroring import mirror
 from model_store.remote.location import Location, parse_location
 from model_store.remote.opening import open_store
@@ -183,10 +183,10 @@ def _add_import(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     subparser.set_defaults(command=_import)
     subparser.add_argument("file", type=Path, help=f"{FORMATS}, whatever its keys: the layout is recognised by them")
     subparser.add_argument("--name", required=True, help="of the model, as in the paths of the service")
-    subparser.add_argument("--title", default="", help="for people")
-    subparser.add_argument("--license", default="", help="SPDX identifier of the licence of the weights")
-    subparser.add_argument("--author", default="", help="who made the network")
-    subparser.add_argument("--source", default="", help="where the file is published")
+    subparser.add_argument("--title", type=_text, default="", help="for people")
+    subparser.add_argument("--license", type=_text, default="", help="SPDX identifier of the licence of the weights")
+    subparser.add_argument("--author", type=_text, default="", help="who made the network")
+    subparser.add_argument("--source", type=_text, default="", help="where the file is published")
     subparser.add_argument(
         "--output", choices=("linear", "tanh"), help="what ends the network, if its keys do not tell"
     )
@@ -218,6 +218,12 @@ def _add_prune(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     help_hours = "age from which files count as left behind, at least 1: longer than any publisher takes (default: 24)"
     subparser.add_argument("--hours", type=_hours, default=24.0, help=help_hours)
     subparser.add_argument("--delete", action="store_true", help="delete it, while nobody runs mirror")
+
+
+def _text(text: str) -> str:
+    if not is_unicode(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8, as a manifest is")
+    return text
 
 
 def _hours(text: str) -> float:

@@ -104,6 +104,15 @@ class Manifest(Draft):
         return f"{self.name}@{self.version}"
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it can be written into a manifest. Arguments and names of files may be bytes that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def valid_name(name: str) -> bool:
     """Whether a network may have this name, which becomes a folder and part of a URL."""
     return re.fullmatch(NAME_PATTERN, name) is not None

@@ -5,6 +5,7 @@ Options are read from the arguments alone, never from the environment.
 
 import json
 import re
+import sys
 from argparse import Action, ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +22,7 @@ from pydantic_settings import (
     get_subcommand,
 )
 
-from model_store.manifest import NAME_PATTERN
+from model_store.manifest import NAME_PATTERN, is_unicode
 from trainer import commands
 from trainer.commands import Command
 from trainer.config import DEVICE_PATTERN
@@ -97,7 +98,8 @@ def parse(arguments: Sequence[str] | None = None) -> Command:
         add_argument_method=_add_argument,
         add_subparsers_method=_add_required_subparsers,
     )
-    given = None if arguments is None else list(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    _require_unicode(given)
     try:
         command = get_subcommand(CliApp.run(CommandLine, cli_args=given, cli_settings_source=source))
     except ValidationError as error:
@@ -106,6 +108,13 @@ def parse(arguments: Sequence[str] | None = None) -> Command:
         command = get_subcommand(command)
     assert isinstance(command, Command)  # argparse requires a command
     return command
+
+
+def _require_unicode(arguments: Sequence[str]) -> None:
+    """Raise OptionError for what could not be kept among the options of a run."""
+    wrong = [argument for argument in arguments if not is_unicode(argument)]
+    if wrong:
+        raise OptionError(f"{wrong[0]!r} is not UTF-8, as options and the names of their files have to be")
 
 
 def explain(error: ValidationError, *, within_command: bool = False) -> str:

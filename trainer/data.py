@@ -91,7 +91,7 @@ class Photographs:
     def digest(self) -> str:
         """SHA-256 of the files' relative paths in order; their contents are not read."""
         names = "\n".join(path.relative_to(self._folder).as_posix() for path in self.files)
-        return hashlib.sha256(names.encode()).hexdigest()
+        return hashlib.sha256(os.fsencode(names)).hexdigest()
 
     def batch(self, step: int, places: range | None = None) -> Tensor:
         """The batch of a step, or its crops at `places`, uint8 (N, 3, S, S).

@@ -1,6 +1,7 @@
 """The tensors of a checkpoint file, whoever wrote it. Nothing but tensors is ever unpickled, and no code is run."""
 
 import hashlib
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -84,7 +85,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UnknownCheckpoint(f"{path.name} cannot be read as {FORMATS}: {reason}") from error
     if not tensors:
         raise UnknownCheckpoint(f"{path.name} holds no tensors; a checkpoint is wanted: {FORMATS}")
-    return Checkpoint(file.name, f"sha256:{digest}", tensors, header)
+    return Checkpoint(_readable(file.name), f"sha256:{digest}", tensors, header)
+
+
+def _readable(name: str) -> str:
+    """A file's name as a manifest can have it: what is no UTF-8 of it becomes �."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _reader(path: Path) -> Callable[[Path], dict[str, Tensor]]:

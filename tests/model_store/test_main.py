@@ -197,6 +197,15 @@ def test_import_refuses_names_and_files_that_cannot_be(tmp_path: Path, capsys: p
     assert "cannot be read: No such file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--title", "--license", "--author", "--source"])
+def test_import_refuses_labels_that_a_manifest_cannot_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path / "models", "import", "any.pth", "--name", "odd", option, os.fsdecode(b"caf\xe9"))
+    assert f"argument {option}: 'caf\\udce9' is not UTF-8" in capsys.readouterr().err
+
+
 def test_mirror_copies_a_store_to_a_url_that_the_other_commands_take(
     root: Path,
     tmp_path_factory: pytest.TempPathFactory,

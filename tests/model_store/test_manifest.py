@@ -1,8 +1,10 @@
+import os
+
 import pytest
 from pydantic import ValidationError
 
 from model_store import Draft, Provenance
-from model_store.manifest import valid_name
+from model_store.manifest import is_unicode, valid_name
 
 
 @pytest.mark.parametrize("name", ["wave", "x4", "2-waves", "a.b_c", "a" * 64])
@@ -16,6 +18,11 @@ def test_other_names_are_refused(name: str) -> None:
     assert not valid_name(name)
     with pytest.raises(ValidationError, match="pattern"):
         Draft(name=name, task="style")
+
+
+def test_text_that_is_no_utf_8_is_told_from_other_text() -> None:
+    assert is_unicode("café")
+    assert not is_unicode(os.fsdecode(b"caf\xe9"))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

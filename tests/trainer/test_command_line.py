@@ -1,3 +1,4 @@
+import os
 import re
 import shlex
 from pathlib import Path
@@ -178,6 +179,12 @@ def test_a_value_that_is_not_accepted_is_explained_with_its_option(arguments: li
         parse(arguments)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("option", ["--content", "--title", "--style-image"])
+def test_what_the_options_of_a_run_cannot_keep_is_refused(option: str) -> None:
+    with pytest.raises(OptionError, match=r"is not UTF-8, as options and the names of their files have to be$"):
+        style(option, os.fsdecode(b"caf\xe9"))
 
 
 def test_every_value_that_is_not_accepted_is_named() -> None:

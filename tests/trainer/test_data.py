@@ -1,4 +1,5 @@
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,15 @@ def test_the_digest_is_that_of_the_names(tmp_path: Path) -> None:
     assert Photographs(other, 16, 1, random_scaled_crop, seed=0).digest == digest
     photograph(other / "more.png")
     assert Photographs(other, 16, 1, random_scaled_crop, seed=0).digest != digest
+
+
+def test_photographs_may_have_names_of_any_bytes(tmp_path: Path) -> None:
+    named = photographs(tmp_path, count=1) / os.fsdecode(b"caf\xe9.png")
+    (tmp_path / "0.png").rename(named)
+    found = Photographs(tmp_path, 16, 1, random_scaled_crop, seed=0)
+    assert found.files == [named]
+    assert len(found.digest) == 64
+    assert found.batch(0).shape == (1, 3, 16, 16)
 
 
 def test_images_have_names_of_their_own(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,12 @@ def test_safetensors_and_arrays_are_read(tmp_path: Path) -> None:
 def test_state_dicts_are_found_wherever_trainers_put_them(tmp_path: Path, content: object, legacy: bool) -> None:
     torch.save(content, tmp_path / "network.pth", _use_new_zipfile_serialization=not legacy)
     assert_read(tmp_path / "network.pth")
+
+
+def test_a_name_of_any_bytes_is_one_that_a_manifest_can_have(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.pth")
+    torch.save(WEIGHTS, path)
+    assert read_checkpoint(path).file == "caf\N{REPLACEMENT CHARACTER}.pth"
 
 
 def test_a_name_that_tensorflow_uses_may_be_one_of_pytorch(tmp_path: Path) -> None:
