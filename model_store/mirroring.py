@@ -9,7 +9,8 @@ def mirror(source: ModelStore, target: ModelStore) -> list[str]:
     """Add to `target` the versions of `source` that it lacks, then make the same ones current. Returns their labels.
 
     Versions keep their numbers. Raises StoreError where both have different versions of one number, and where the copy
-    would lie in what is copied; what `target` has alone stays. An interrupted copy can be repeated.
+    would lie in what is copied, CorruptModel for a damaged version, which is not copied; what `target` has alone stays.
+    An interrupted copy can be repeated.
     """
     _require_outside(source, target)
     target.prepare_writing()

@@ -249,12 +249,16 @@ class ModelStore:
             return None
 
     def files(self, name: str, version: int) -> dict[str, bytes]:
-        """All files of a version by name, as they are stored. Raises CorruptModel where one cannot be read."""
+        """All files of a version by name, as they are stored. Raises CorruptModel where one is damaged or missing."""
         folder = self._folder(name, version, *STORED_FILES)
+        manifest = self.manifest(name, version)
         try:
-            return {file: (folder / file).read_bytes() for file in STORED_FILES if (folder / file).is_file()}
+            files = {file: (folder / file).read_bytes() for file in STORED_FILES if (folder / file).is_file()}
         except OSError as error:
             raise CorruptModel(f"{name}@{version}: unreadable: {_reason(error)}") from error
+        for file, digest in {_WEIGHTS: manifest.digest, _GOLDEN: manifest.golden_digest}.items():
+            _require_digest(files.get(file), file, digest, manifest.label)
+        return files
 
     def add(self, name: str, version: int, files: Mapping[str, bytes]) -> None:
         """Add a version of another store under its number. Raises StoreError where there is another of that number."""
@@ -427,11 +431,18 @@ def _to_storage_precision(network: nn.Module) -> dict[str, Tensor]:
 def _read_tensors(path: Path, digest: str, label: str) -> dict[str, Tensor]:
     try:
         content = path.read_bytes()
-        if _digest(content) != digest:
-            raise CorruptModel(f"{label}: {path.name} is {_digest(content)}, its manifest says {digest}")
+        _require_digest(content, path.name, digest, label)
         return parse_safetensors(content)
     except (OSError, SafetensorError) as error:
         raise CorruptModel(f"{label}: unreadable {path.name}: {_reason(error)}") from error
+
+
+def _require_digest(content: bytes | None, file: str, digest: str, label: str) -> None:
+    """Raise CorruptModel where a file of a version is missing, or another one than its manifest says."""
+    if content is None:
+        raise CorruptModel(f"{label}: {file} is missing")
+    if _digest(content) != digest:
+        raise CorruptModel(f"{label}: {file} is {_digest(content)}, its manifest says {digest}")
 
 
 def _reason(error: Exception) -> str:

@@ -52,6 +52,36 @@ def test_interrupted_copy_is_completed_unless_the_file_is_another(tmp_path: Path
         mirror(source, target)
 
 
+@pytest.mark.parametrize("place", ["copy", "memory://copy"])
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("weights.safetensors", b"other", r"wave@2: weights\.safetensors is sha256:.*, its manifest says"),
+        ("golden.safetensors", None, r"wave@2: golden\.safetensors is missing"),
+        ("manifest.json", b"{", r"wave@2: unreadable manifest\.json"),
+    ],
+)
+def test_a_damaged_version_is_not_copied_until_it_is_repaired(
+    tmp_path: Path, place: str, file: str, content: bytes | None, message: str
+) -> None:
+    fsspec.filesystem("memory").store.clear()
+    source = ModelStore(tmp_path / "source")
+    publish(source)
+    publish(source, 1)
+    path = source.root / "wave/2" / file
+    sound = path.read_bytes()
+    path.unlink()
+    if content:
+        path.write_bytes(content)
+    target = open_store(place if "://" in place else tmp_path / place, CacheSettings(tmp_path / "cache"))
+    with pytest.raises(StoreError, match=message):
+        mirror(source, target)
+    assert target.versions("wave") == [1]
+    path.write_bytes(sound)
+    assert mirror(source, target) == ["wave@2"]
+    assert target.verify("wave").version == 2
+
+
 @pytest.mark.parametrize("prefix", ["", "file://"])
 @pytest.mark.parametrize("inside", ["sub", "wave/copy", "link"])
 def test_a_store_is_not_copied_into_itself(tmp_path: Path, prefix: str, inside: str) -> None:
