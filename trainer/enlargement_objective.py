@@ -115,13 +115,17 @@ class EnlargementObjective:
         return _first_style_layers(loss_network) if self._config.adversary_weight else []
 
     def _check(self) -> None:
-        """Raise TrainerError for crops that are too small for the loss network, and --loss-reduction without one."""
+        """Raise TrainerError for crops that are too small for the loss network, for a layer that it does not have, and
+        for --loss-reduction without one.
+        """
         config = self._config
         if self.loss_network is None:
             if config.loss_reduction > 1:
                 *options, last = (f"--{name.replace('_', '-')}" for name in LOSS_NETWORK_WEIGHTS)
                 raise TrainerError(f"--loss-reduction is nothing without {', '.join(options)} or {last}")
             return
+        if config.feature_weight:
+            self.loss_network.position(config.feature_layer)
         crop = self._hardware.images(torch.zeros(1, 3, config.image_size, config.image_size, dtype=torch.uint8))
         least = downscaled(crop[..., config.image_size // 16 :, config.image_size // 16 :], config.loss_reduction)
         try:

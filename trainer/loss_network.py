@@ -66,7 +66,7 @@ class LossNetwork(nn.Module):
 
         Raises LossNetworkError for a layer that does not exist, and for images that are too small for one.
         """
-        wanted = {self._position(layer): layer for layer in layers}
+        wanted = {self.position(layer): layer for layer in layers}
         x = (image - self.mean) / self.std
         found = {}
         for position, module in enumerate(self.features[: max(wanted) + 1]):
@@ -86,7 +86,8 @@ class LossNetwork(nn.Module):
             raise LossNetworkError(reason) from error
         return result
 
-    def _position(self, layer: str) -> int:
+    def position(self, layer: str) -> int:
+        """Of a layer among the modules of `features`. Raises LossNetworkError for one that does not exist."""
         if layer not in self.index:
             known = ", ".join(self.index)
             raise LossNetworkError(f"{self.layout.name} has no layer {layer!r}; it has: {known}")

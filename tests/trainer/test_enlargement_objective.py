@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tests.trainer.samples import loss_network_file, upscale_config
 from trainer.enlargement_objective import EnlargementObjective
+from trainer.errors import LossNetworkError
 from trainer.hardware import Hardware
 from trainer.losses import repeated_error
 
@@ -43,6 +44,11 @@ def test_an_adversary_has_a_term_and_its_discriminator_one_without_a_weight(tmp_
     assert set(once) == {"pixel", "adversary", "discriminator"}
     assert twice["adversary"].item() == pytest.approx(2 * once["adversary"].item())
     assert twice["discriminator"].item() == once["discriminator"].item() > 0
+
+
+def test_a_layer_that_the_loss_network_does_not_have_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LossNetworkError, match="vgg19-distilled has no layer 'relu9_9'; it has: relu1_1"):
+        terms(tmp_path, feature_weight=1.0, feature_layer="relu9_9")
 
 
 def test_repetitions_are_those_of_two_pixels_of_the_small_image(tmp_path: Path) -> None:
