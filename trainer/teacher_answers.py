@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
@@ -83,9 +83,13 @@ class AnswersFolder:
         replace_file(self._file(number), save(tensors))
 
     def read(self, number: int) -> tuple[Tensor, Tensor]:
-        """The small image and the answer of a number."""
-        with safe_open(self._file(number), "pt") as file:
-            return file.get_tensor("low"), file.get_tensor("answer")
+        """The small image and the answer of a number. Raises RunError where they cannot be read."""
+        try:
+            with safe_open(self._file(number), "pt") as file:
+                return file.get_tensor("low"), file.get_tensor("answer")
+        except (SafetensorError, OSError) as error:
+            again = "remove it, and `pastiche-train answers` computes it again"
+            raise RunError(f"{self._file(number)} cannot be read: {error}; {again}") from error
 
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:06d}.safetensors"

@@ -53,6 +53,20 @@ def test_computing_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert compute_answers(answers_config(tmp_path, answer_count=4), CPU) == 0
 
 
+@pytest.mark.parametrize("content", [b"", b"half of a file"])
+def test_a_damaged_answer_is_named(tmp_path: Path, content: bytes) -> None:
+    config = answers_config(tmp_path)
+    compute_answers(config, CPU)
+    damaged = config.answers / "000001.safetensors"
+    damaged.write_bytes(content)
+    learned = AnsweredPhotographs(AnswersFolder(config.answers), 3, config.content, 16, 3, scale=2, seed=0)
+    with pytest.raises(RunError, match=r"000001\.safetensors cannot be read: .*; remove it, and"):
+        learned.batch(0)
+    damaged.unlink()
+    assert compute_answers(config, CPU) == 1
+    assert len(learned.batch(0)) == 3
+
+
 def test_answers_to_something_else_are_not_mixed_in(tmp_path: Path) -> None:
     compute_answers(answers_config(tmp_path), CPU)
     with pytest.raises(RunError, match="holds answers with another side, seed"):
