@@ -99,8 +99,8 @@ class TrainConfig(BaseModel):
     accumulate: int = Field(
         1,
         ge=1,
-        description="parts in which a batch is computed, one after the other, for less memory; statistics of the batch, "
-        "such as those of batch normalisation and the pooled Gram matrices of --zoom, become those of a part",
+        description="parts in which a batch is computed, one after the other, for less memory; statistics of the "
+        "batch, such as those of batch normalisation and the pooled Gram matrices of --zoom, become those of a part",
     )
     learning_rate: float = Field(1e-3, gt=0, description="Adam's learning rate at its highest")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate (paper: constant)")

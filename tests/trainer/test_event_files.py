@@ -1,3 +1,4 @@
+import resource
 import struct
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,26 @@ def test_a_training_that_cannot_begin_writes_nothing_and_says_why(
     assert main(style_arguments(tmp_path, "--content", "nowhere", "--tensorboard", str(folder))) == 1
     assert "nowhere is no folder" in capsys.readouterr().err
     assert not folder.exists()
+
+
+def test_a_training_goes_on_where_events_can_be_written_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("tensorboardX")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with closing(EventFiles(tmp_path)) as files:
+        files.begin(0)
+        files.log(1, {"content": 0.5})
+        size = sum(path.stat().st_size for path in tmp_path.iterdir())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))  # as on a full disk
+        try:
+            for step in range(2, 40):
+                files.log(step, {"content": 0.5, "tv": 0.5})
+                files.preview(step, torch.zeros(3, 2, 4))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [record.getMessage().partition(": ")[2][:24] for record in caplog.records] == ["no events from step 2 on"]
+    assert scalars(tmp_path) == {("loss/content", 1): 0.5}
 
 
 def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
