@@ -16,12 +16,13 @@ from typing import NoReturn
 from model_store import StoreError
 from model_store.allocator import configure_allocator
 from service.app import Service, build_service
+from service.environment import unknown_variables, variable
 from service.http.listeners import open_listener, open_metrics_listener
 from service.http.siblings import Siblings
 from service.http.uvicorn_server import HttpServer, build_metrics_server, build_server
 from service.lifespan import Lifespan
 from service.membership import Membership
-from service.settings import Settings
+from service.settings import Settings, nearest
 from service.telemetry import log
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ def run(settings: Settings, membership: Membership | None = None) -> int:
     not end, the process ends here.
     """
     log.configure(settings.log_level, settings.log_format, membership.index if membership else None)
+    if membership is None or membership.index == 0:
+        _warn_of_unknown_variables()
     configure_allocator()
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
@@ -76,6 +79,13 @@ def _end_process(status: int) -> NoReturn:
         with suppress(OSError, ValueError):
             stream.flush()
     os._exit(status)
+
+
+def _warn_of_unknown_variables() -> None:
+    """They are not refused, as an environment may be shared with another version."""
+    known = [variable(name) for name in Settings.model_fields]
+    for name in unknown_variables(os.environ, Settings.model_fields):
+        logger.warning("%s in the environment is no setting; %s", name, nearest(name.upper(), known))
 
 
 def _build(settings: Settings, membership: Membership | None) -> tuple[Service, list[HttpServer]]:

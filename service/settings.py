@@ -28,6 +28,7 @@ from pydantic_settings import (
 )
 
 from model_store import SHIPPED, SHIPPED_STORE, CacheSettings, Location, parse_location, split_locations
+from service.environment import PREFIX, Environment
 from service.setting_lists import HostNames, Origins, Proxies, WebhookHosts
 
 MEGA = 1_000_000
@@ -107,7 +108,7 @@ class Settings(BaseSettings):
 
     # The docstring is what `pastiche-serve --help` says. To read them raises ValidationError or SettingsError.
 
-    model_config = SettingsConfigDict(env_prefix="PASTICHE_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     config: FilePath | None = Field(
         None, description="TOML file of further settings, such as `port = 8080`; options and the environment win"
@@ -406,12 +407,12 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 # pydantic-settings passes all by name
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The sources, the first of which decides; options of the command line come before all of them."""
-        return init_settings, env_settings, ConfigFile(settings_cls)
+        return init_settings, Environment(settings_cls), ConfigFile(settings_cls)
 
     @property
     def device_names(self) -> list[str]:

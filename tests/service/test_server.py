@@ -123,14 +123,17 @@ def test_upload_that_outlasts_the_drain_is_told_so(tmp_path: Path) -> None:
         assert served.exit_status() == 0
 
 
-def test_log_says_where_the_service_is_when_it_is_ready(tmp_path: Path) -> None:
+def test_log_says_what_is_no_setting_and_where_the_service_is_when_it_is_ready(tmp_path: Path) -> None:
     publish(tmp_path / "models")
     options = ["--stores", str(tmp_path / "models"), "--jobs-folder", str(tmp_path / "jobs"), "--device", "cpu"]
     command = [sys.executable, "-m", "service", "--port", "0", "--threads", "1", *options]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as handle:
+    misspelt = os.environ | {"PASTICHE_LOG_FROMAT": "json"}
+    with subprocess.Popen(command, cwd=ROOT, env=misspelt, stderr=subprocess.PIPE, text=True) as handle:
         try:
             assert handle.stderr is not None
             lines = iter(handle.stderr.readline, "")
+            warning = "PASTICHE_LOG_FROMAT in the environment is no setting; did you mean PASTICHE_LOG_FORMAT?"
+            assert warning in next(lines)
             url = next(
                 found[1] for line in lines if (found := re.search(r"ready: open (http://\S+) in a browser", line))
             )
