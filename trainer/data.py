@@ -166,7 +166,10 @@ def image_names(files: Sequence[Path], folder: Path) -> list[str]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files under a folder, also behind links; a folder that several links lead to is taken once."""
+    """All files under a folder, also behind links; a folder that several links lead to is taken once.
+
+    Links that lead nowhere are among them, and are told where they are read; pipes and devices are not.
+    """
     seen = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders.sort()
@@ -175,7 +178,8 @@ def _files(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        yield from (Path(parent, name) for name in names)
+        paths = (Path(parent, name) for name in names)
+        yield from (path for path in paths if path.is_file() or not path.exists())
 
 
 def read_rgb(path: Path) -> Pixels:

@@ -74,10 +74,13 @@ class Run:
         """Create the folder and write config.json; returns the saved state with `resume`, else None.
 
         `fingerprint` identifies the images, the loss network and the teacher. Raises RunError without `resume` where
-        there is a state already, and with it where there is none, or one of another fingerprint or other options.
+        there is a state already, and with it where there is none, or one of more steps, another fingerprint or other
+        options.
         """
         self.check(config, resume=resume)
         state = self._resumed(fingerprint) if resume else None
+        if state and state["step"] > getattr(config, "steps", math.inf):
+            raise RunError(f"{self.folder} has done {state['step']} steps already; --steps is that or more")
         self.folder.mkdir(parents=True, exist_ok=True)
         if state is None:
             self.published_file.unlink(missing_ok=True)  # of an earlier run in this folder

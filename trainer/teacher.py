@@ -67,4 +67,4 @@ def _descriptor(path: Path, weights: dict[str, Tensor]) -> Any:
     try:
         return ModelLoader(device="cpu").load_from_state_dict(weights)
     except Exception as error:  # whatever a library raises that guesses by keys and shapes
-        raise TrainerError(f"--teacher {path} is no network that spandrel knows: {error}") from error
+        raise TrainerError(f"--teacher {path} is no network that spandrel knows: {error!r}") from error

@@ -118,6 +118,13 @@ def test_images_behind_links_are_found_once(tmp_path: Path) -> None:
     assert image_files(content) == [content / "first" / "deep" / "a.jpg"]
 
 
+def test_pipes_are_no_images_and_broken_links_are_found(tmp_path: Path) -> None:
+    content = photographs(tmp_path, count=1)
+    os.mkfifo(content / "pipe.jpg")
+    (content / "broken.jpg").symlink_to(tmp_path / "gone.jpg")
+    assert image_files(content) == sorted(path for path in content.iterdir() if path.name != "pipe.jpg")
+
+
 def test_folders_without_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(DataError, match=r"no images in .*; --content takes a folder of images: \.jpg"):

@@ -21,13 +21,13 @@ from trainer.run_folder import Run, png
 
 def test_a_saved_state_is_loaded_with_its_tensors_and_values(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
-    assert run.begin(style_config(tmp_path), "images", resume=False) is None
+    assert run.begin(style_config(tmp_path, steps=8), "images", resume=False) is None
     state = {"step": 7, "fingerprint": "images", "network": {"weight": torch.rand(2, 3)}}
     run.save(state)
     found = Run(tmp_path / "run").load()
     assert found["step"] == 7
     assert torch.equal(found["network"]["weight"], state["network"]["weight"])  # type: ignore[index]
-    resumed = run.begin(style_config(tmp_path), "images", resume=True)
+    resumed = run.begin(style_config(tmp_path, steps=8), "images", resume=True)
     assert resumed is not None
     assert resumed["step"] == 7
 
@@ -80,6 +80,15 @@ def test_a_resumed_run_does_not_repeat_its_metrics_and_remembers_its_options(tmp
     run_training(style_config(tmp_path, log_every=1, title="New"), resume=True)
     assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == [1, 2, 3, 4, 5, 6]
     assert json.loads(Run(tmp_path / "run").config_file.read_text())["title"] == "New"
+
+
+def test_a_run_does_not_go_back_to_fewer_steps_than_it_has_done(tmp_path: Path) -> None:
+    config = style_config(tmp_path, steps=4)
+    run_training(config)
+    with pytest.raises(RunError, match="has done 4 steps already; --steps is that or more"):
+        run_training(style_config(tmp_path, steps=3), resume=True)
+    assert Run(config.folder).config(type(config)).steps == 4
+    run_training(config, resume=True)
 
 
 @pytest.mark.parametrize("size", [0, 100, 5000])
