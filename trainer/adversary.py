@@ -14,11 +14,8 @@ from torch.nn import functional as F
 
 from trainer.ranks import mean_over_ranks
 
-WIDTH = 32
+WIDTH = 64
 """Channels of the discriminator's layers."""
-
-DILATION = 3
-"""Of its last 3×3 convolution: a judge sees nine places a side, enough to find patterns that repeat."""
 
 SLOPE = 0.2
 """Of its rectified linear units below zero."""
@@ -28,7 +25,7 @@ Features = Mapping[str, Tensor]
 
 
 class Discriminator(nn.Module):
-    """Judges images by their features: at each layer, each place with the 9×9 around it (Isola et al. 2017, §3.2.2).
+    """Judges images by their features: at each layer, each place and its eight neighbours (Isola et al. 2017, §3.2.2).
 
     It expects features of about the size of `examples`, which it divides by their standard deviation.
     """
@@ -52,8 +49,6 @@ def _judge(channels: int) -> nn.Sequential:
         nn.Conv2d(channels, WIDTH, 1),
         nn.LeakyReLU(SLOPE),
         nn.Conv2d(WIDTH, WIDTH, 3, padding=1),
-        nn.LeakyReLU(SLOPE),
-        nn.Conv2d(WIDTH, WIDTH, 3, padding=DILATION, dilation=DILATION),
         nn.LeakyReLU(SLOPE),
         nn.Conv2d(WIDTH, 1, 1),
     )
