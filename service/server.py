@@ -6,9 +6,11 @@ import math
 import os
 import signal
 import socket
+import ssl
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 from time import monotonic
 from typing import NoReturn
@@ -126,15 +128,25 @@ def _read_certificate(server: HttpServer, settings: Settings) -> None:
 
 
 def _why(error: OSError, settings: Settings) -> str:
-    """OpenSSL does not say that a password is wrong."""
-    key = settings.tls_key or settings.tls_certificate
-    is_locked = key is not None and b"ENCRYPTED" in key.read_bytes()
-    if is_locked and getattr(error, "reason", None) is None:
-        given = (
-            "it needs tls_key_password" if settings.tls_key_password is None else "tls_key_password is another one's"
-        )
-        return f"the key is encrypted, and {given}"
-    return str(error)
+    """OpenSSL says neither which of the files it cannot read nor that a password is wrong."""
+    certificate, key = settings.tls_certificate, settings.tls_key or settings.tls_certificate
+    is_explained = not isinstance(error, ssl.SSLError) or getattr(error, "reason", None) is not None
+    if is_explained or certificate is None or key is None:
+        return str(error)
+    if not _holds_certificate(certificate):
+        return "tls_certificate holds no certificate"
+    if b"ENCRYPTED" not in key.read_bytes():
+        return str(error)
+    given = "it needs tls_key_password" if settings.tls_key_password is None else "tls_key_password is another one's"
+    return f"the key is encrypted, and {given}"
+
+
+def _holds_certificate(file: Path) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(file)
+    except ssl.SSLError:
+        return False
+    return True
 
 
 def _inherited(descriptor: int) -> socket.socket:

@@ -53,7 +53,13 @@ def test_service_speaks_tls(tmp_path: Path) -> None:
         with httpx.Client(base_url=url, verify=trusted, timeout=PATIENCE) as client:
             wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 200)
             assert client.post("/v1/stylize/wave", content=file(photo()), timeout=PATIENCE).status_code == 200
-    for given, told in ((["--tls-key-password", "wrong"], "is another one's"), ([], "needs tls_key_password")):
+    other = tmp_path / "other.pem"
+    other.write_text("no certificate")
+    for given, told in (
+        (["--tls-key-password", "wrong"], "is another one's"),
+        ([], "needs tls_key_password"),
+        (["--tls-key-password", PASSWORD, "--tls-certificate", str(other)], "tls_certificate holds no certificate"),
+    ):
         with command(main, "--port", "0", "--device", "cpu", *options[:-1], *given) as done:
             written = done.stderr.read()
             assert (done.wait(), written.count("\n")) == (2, 1)
