@@ -13,8 +13,8 @@ from torch import Tensor
 
 from trainer.errors import TrainerError
 
-PLAIN_TAGS = frozenset({"learning_rate", "images_per_second", "gradient"})
-"""Values that are no term of the loss, and stand apart."""
+PLAIN_TAGS = frozenset({"learning_rate", "images_per_second", "gradient", "discriminator"})
+"""Values that are no term of the network's loss, and stand apart."""
 
 log = logging.getLogger(__name__)
 

@@ -35,9 +35,10 @@ def test_values_and_pictures_can_be_read_back(tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX")
     with closing(EventFiles(tmp_path)) as files:
         files.begin(4)
-        files.log(5, {"content": 0.5, "learning_rate": 0.25})
+        files.log(5, {"content": 0.5, "learning_rate": 0.25, "discriminator": 0.75})
         files.preview(5, torch.full((3, 2, 4), 0.5))
-    assert scalars(tmp_path) == {("loss/content", 5): 0.5, ("learning_rate", 5): 0.25}
+    plain = {("learning_rate", 5): 0.25, ("discriminator", 5): 0.75}
+    assert scalars(tmp_path) == {("loss/content", 5): 0.5, **plain}
     images = [value.image for event in events(tmp_path) for value in event.summary.value if value.HasField("image")]
     assert [(image.width, image.height) for image in images] == [(4, 2)]
     assert any(event.HasField("session_log") and event.step == 5 for event in events(tmp_path))  # later ones are void

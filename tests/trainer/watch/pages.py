@@ -16,7 +16,7 @@ def begun(folder: Path, steps: int = 20) -> tuple[StyleConfig, Run]:
     run = Run(config.folder)
     run.begin(config, "images", resume=False)
     for step in range(2, steps + 1, 2):
-        run.log(step, {"content": 1 / step, "tv": 0.1, "learning_rate": 0.001})
+        run.log(step, {"content": 1 / step, "tv": 0.1, "discriminator": 0.7, "learning_rate": 0.001})
     for step in range(10, steps + 1, 10):
         run.preview(step, torch.rand(3, 8, 16))
     return config, run

@@ -144,9 +144,10 @@ def test_page_in_a_browser(tmp_path: Path) -> None:
         page.on("console", lambda message: problems.append(message.text))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(url)
-        page.locator(".chart").nth(3).wait_for()
-        assert page.locator(".chart b").all_inner_texts() == ["total", "content", "tv", "learning rate"]
-        assert page.locator(".chart path.smooth").count() == 4
+        page.locator(".chart").nth(4).wait_for()
+        names = ["total", "content", "tv", "discriminator", "learning rate"]
+        assert page.locator(".chart b").all_inner_texts() == names
+        assert page.locator(".chart path.smooth").count() == len(names)
         assert page.inner_text("#progress-text") == "step 20 of 100"
         assert str(page.get_attribute("#picture", "src")) == "previews/20.png"
         for width in (390, 1280):
@@ -155,6 +156,7 @@ def test_page_in_a_browser(tmp_path: Path) -> None:
         page.locator(".chart svg").nth(1).focus()
         page.keyboard.press("Home")
         assert page.locator(".chart output").nth(1).inner_text() == "0.5 at 2"
+        assert page.locator(".chart output").nth(0).inner_text() == "0.6 at 2"  # what the network minimises
         page.locator("#scrub").focus()
         page.keyboard.press("Home")
         assert page.inner_text("#scrub-text") == "step 10"

@@ -4,7 +4,7 @@ const POLL_MS = 1000, REST_MS = 5000; // while a training runs, and while none d
 const FEW_FAILURES = 2; // so many failed polls may pass before the page says so
 const PLAY_MS = 350;
 const SHORT = 100; // values of a series up to which smoothing is as strong as it is set
-const NO_LOSS = ["learning_rate", "images_per_second", "gradient"];
+const NO_LOSS = ["learning_rate", "images_per_second", "gradient", "discriminator"];
 const TOTAL = "total"; // the sum of the terms
 const PHASES = {
   training: "training", publishing: "publishing", stopping: "stopping after this step", ended: "ended", away: "out of reach",
