@@ -4,6 +4,7 @@ import hashlib
 import io
 import logging
 import os
+import stat
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -168,7 +169,8 @@ def image_names(files: Sequence[Path], folder: Path) -> list[str]:
 def _files(folder: Path) -> Iterator[Path]:
     """All files under a folder, also behind links; a folder that several links lead to is taken once.
 
-    Links that lead nowhere are among them, and are told where they are read; pipes and devices are not.
+    Links that lead nowhere, or where nobody may look, are among them, and are told where they are read; pipes and
+    devices are not.
     """
     seen = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
@@ -179,7 +181,15 @@ def _files(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         paths = (Path(parent, name) for name in names)
-        yield from (path for path in paths if path.is_file() or not path.exists())
+        yield from (path for path in paths if _may_be_read(path))
+
+
+def _may_be_read(path: Path) -> bool:
+    """Whether it is a file, or cannot be looked at."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
 
 
 def read_rgb(path: Path) -> Pixels:
