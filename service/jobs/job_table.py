@@ -145,8 +145,9 @@ class JobTable:
         return oldest if finished <= expired or too_many or makes_room else None
 
     def admits(self, wanted: int) -> bool:
-        """Whether unfinished jobs may have that many bytes more."""
-        return self._bytes - self._ended_bytes + wanted <= most_unfinished_bytes(self._most_bytes)
+        """Whether unfinished jobs may have that many bytes more. A lone one may have all: its input goes at its end."""
+        is_first = len(self._jobs) == len(self._ended)
+        return is_first or self._bytes - self._ended_bytes + wanted <= most_unfinished_bytes(self._most_bytes)
 
     def has_room(self, wanted: int) -> bool:
         """Whether that many bytes fit."""

@@ -107,7 +107,7 @@ if a.most_of_owner and own >= a.most_of_owner then return {'owner', own, 0} end
 if count_unfinished() >= a.most_jobs then return {'jobs', count_unfinished(), 0} end
 local size = #ARGV[2] + #ARGV[3] + (ARGV[4] and #ARGV[4] or 0)
 local stale = redis.call('ZSCORE', key('ended'), a.id) and remove(a.id) or 0
-if not could_fit(size, a.most_unfinished_bytes) then return {'bytes', 0, stale} end
+if count_unfinished() > 0 and not could_fit(size, a.most_unfinished_bytes) then return {'bytes', 0, stale} end
 local fits, dropped = make_room(size)
 dropped = dropped + stale
 if not fits then return {'bytes', 0, dropped} end

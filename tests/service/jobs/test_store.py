@@ -287,6 +287,19 @@ def test_uploads_leave_room_for_results_larger_than_they_are(bench: Bench) -> No
     run(bench, scenario, job_bytes=12_000)
 
 
+def test_an_upload_may_have_all_the_space_while_no_job_is_unfinished(bench: Bench) -> None:
+    async def scenario(store: JobStore) -> None:
+        await store.create(owned("earlier"), FILES)
+        await finish(store, bytes(3000))
+        await store.create(owned("large"), InputFiles(bytes(7000)))
+        with pytest.raises(TooManyJobs):
+            await store.create(owned("small"), FILES)
+        assert (await finish(store, bytes(7200))).failure is None
+        await store.create(owned("small"), FILES)
+
+    run(bench, scenario, job_bytes=8000)
+
+
 def test_results_expire(bench: Bench) -> None:
     async def scenario(store: JobStore) -> None:
         await store.create(owned("one", callback="https://example.com/"), FILES)
