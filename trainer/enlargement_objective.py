@@ -173,10 +173,9 @@ class EnlargementObjective:
         """The network's weighted term and the discriminator's own; each has gradients for its weights alone."""
         enlarged, wanted = ({layer: pairs[layer][side] for layer in discriminator.judges} for side in (0, 1))
         with self._hardware.autocast():
-            return {
-                "adversary": weight * adversary_loss(discriminator, enlarged, wanted),
-                "discriminator": discriminator_loss(discriminator, enlarged, wanted),
-            }
+            adversary = weight * adversary_loss(discriminator, enlarged, wanted)
+        with self._hardware.autocast():  # one of its own: what the first has cast without gradients is kept to its end
+            return {"adversary": adversary, "discriminator": discriminator_loss(discriminator, enlarged, wanted)}
 
     def _perceptual_term(self, loss_network: LossNetwork, enlarged: Tensor, wanted: Tensor) -> Tensor:
         """The weighted perceptual distance at all style layers."""
