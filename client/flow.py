@@ -53,7 +53,7 @@ def until(flow: Flow[T], end: float, clock: Callable[[], float]) -> Flow[T]:
             raise TimeoutError(str(error)) from error
         reply = yield _shortened(step, max(end - clock(), 0.0))
         if isinstance(step, Pause) and clock() >= end:
-            raise TimeoutError("the service has not answered in time")
+            raise TimeoutError("the service did not answer in time, or only that it cannot yet")
 
 
 def _shortened(step: Send | Pause, seconds: float) -> Send | Pause:

@@ -58,7 +58,7 @@ def test_wait_of_tasks_ends_in_time_as_well() -> None:
         async with AsyncClient("http://here", retry=policy, transport=transport, sleep=waits.sleep) as client:
             await client.job("one").wait(timeout=4)
 
-    with pytest.raises(TimeoutError, match="has not answered in time"):
+    with pytest.raises(TimeoutError, match="did not answer in time"):
         asyncio.run(wait())
     assert sum(waits) == pytest.approx(4)
 
