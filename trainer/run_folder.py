@@ -178,7 +178,8 @@ class Run:
 
     def _require_state(self) -> None:
         if not self.state_file.exists():
-            raise RunError(f"{self.folder} holds no state to go on with; start without --resume")
+            advice = "a run that is started without --resume saves one every --save-every steps"
+            raise RunError(f"{self.folder} holds no saved state; {advice}")
 
     def _resumed(self, fingerprint: str) -> State:
         state = self.load()
