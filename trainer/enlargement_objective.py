@@ -17,7 +17,7 @@ from trainer.losses import feature_reconstruction, perceptual_distance, repeated
 from trainer.spectrum import GRID_PERIOD, grid_energy
 from trainer.step_inputs import StepInputs
 
-TEXTURE_LAYERS = 3
+FINE_LAYERS = 3
 """The texture loss and the adversary take the first layers of the layout's style layers, as many as this."""
 
 EXAMPLES = 8
@@ -96,9 +96,10 @@ class EnlargementObjective:
 
     def _new_discriminator(self, loss_network: LossNetwork, examples: Tensor) -> Discriminator:
         seen = downscaled(examples, self._config.loss_reduction)
-        pairs = self._features(loss_network, seen, seen, self._judged(loss_network))
+        with self._hardware.autocast():
+            features = loss_network(seen, self._judged(loss_network))
         torch.manual_seed(self._config.seed)
-        discriminator = Discriminator({layer: features for layer, (_, features) in pairs.items()})
+        discriminator = Discriminator(features)
         self._hardware.place(discriminator)
         return discriminator
 
@@ -108,11 +109,11 @@ class EnlargementObjective:
         return {*feature, *self._textures(loss_network), *self._judged(loss_network)}
 
     def _textures(self, loss_network: LossNetwork) -> list[str]:
-        return _first_style_layers(loss_network) if self._config.texture_weight else []
+        return _fine_layers(loss_network) if self._config.texture_weight else []
 
     def _judged(self, loss_network: LossNetwork) -> list[str]:
         """The layers that the discriminator sees."""
-        return _first_style_layers(loss_network) if self._config.adversary_weight else []
+        return _fine_layers(loss_network) if self._config.adversary_weight else []
 
     def _check(self) -> None:
         """Raise TrainerError for crops that are too small for the loss network, for a layer that it does not have, and
@@ -193,5 +194,5 @@ class EnlargementObjective:
         return {layer: (features[layer], targets[layer]) for layer in layers}
 
 
-def _first_style_layers(loss_network: LossNetwork) -> list[str]:
-    return [*loss_network.layout.style_layers][:TEXTURE_LAYERS]
+def _fine_layers(loss_network: LossNetwork) -> list[str]:
+    return [*loss_network.layout.style_layers][:FINE_LAYERS]
