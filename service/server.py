@@ -6,11 +6,9 @@ import math
 import os
 import signal
 import socket
-import ssl
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from threading import Thread
 from time import monotonic
 from typing import NoReturn
@@ -19,6 +17,7 @@ from model_store import StoreError
 from model_store.allocator import configure_allocator
 from service.app import Service, build_service
 from service.environment import unknown_variables, variable
+from service.http.certificate import read_certificate
 from service.http.listeners import open_listener, open_metrics_listener
 from service.http.siblings import Siblings
 from service.http.uvicorn_server import HttpServer, build_metrics_server, build_server
@@ -53,7 +52,7 @@ def run(settings: Settings, membership: Membership | None = None) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         service, servers = _build(settings, membership)
-        _read_certificate(servers[0], settings)
+        read_certificate(servers[0], settings)
     except (ValueError, OSError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -115,38 +114,6 @@ def _build_member(settings: Settings, membership: Membership) -> tuple[Service, 
         siblings.server(service.metrics),
     ]
     return service, [server for server in servers if server is not None]
-
-
-def _read_certificate(server: HttpServer, settings: Settings) -> None:
-    """Raises ValueError, with the files, where they are no certificate and its key."""
-    try:
-        server.config.load()
-    except OSError as error:
-        named = {"tls_certificate": settings.tls_certificate, "tls_key": settings.tls_key}
-        files = " and ".join(f"{name} {path}" for name, path in named.items() if path is not None)
-        raise ValueError(f"{files} cannot be used: {_why(error, settings)}") from error
-
-
-def _why(error: OSError, settings: Settings) -> str:
-    """OpenSSL says neither which of the files it cannot read nor that a password is wrong."""
-    certificate, key = settings.tls_certificate, settings.tls_key or settings.tls_certificate
-    is_explained = not isinstance(error, ssl.SSLError) or getattr(error, "reason", None) is not None
-    if is_explained or certificate is None or key is None:
-        return str(error)
-    if not _holds_certificate(certificate):
-        return "tls_certificate holds no certificate"
-    if b"ENCRYPTED" not in key.read_bytes():
-        return str(error)
-    given = "it needs tls_key_password" if settings.tls_key_password is None else "tls_key_password is another one's"
-    return f"the key is encrypted, and {given}"
-
-
-def _holds_certificate(file: Path) -> bool:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(file)
-    except ssl.SSLError:
-        return False
-    return True
 
 
 def _inherited(descriptor: int) -> socket.socket:
