@@ -75,12 +75,14 @@ class _ThinConv(NormalizedConv):
 
     conv: nn.Conv2d
 
-    def __init__(self, layer: ConvLayer, weight: Tensor, bias: Tensor, *, block: int = 1, stride: int = 1) -> None:
+    def __init__(
+        self, layer: ConvLayer, weight: Tensor, bias: Tensor | None, *, block: int = 1, stride: int = 1
+    ) -> None:
         """Its outputs are `block` × `block` pixels each."""
         filters, channels, side, _ = weight.shape
-        conv = nn.Conv2d(channels, filters, side, stride, device=weight.device)
+        conv = nn.Conv2d(channels, filters, side, stride, bias=False, device=weight.device)
         conv.weight = nn.Parameter(weight, requires_grad=False)
-        conv.bias = nn.Parameter(bias, requires_grad=False)
+        conv.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
         super().__init__(conv, layer.norm, layer.relu, reflected=layer.reflected)
         self.block = block
         self.kernel = layer.conv.kernel_size[0]
@@ -112,7 +114,8 @@ class PaddedConv(_ThinConv):
         conv = layer.conv
         added = -conv.out_channels % CHANNEL_MULTIPLE
         weight = F.pad(conv.weight, (0, 0, 0, 0, 0, -conv.in_channels % CHANNEL_MULTIPLE, 0, added))
-        super().__init__(layer, weight, F.pad(_bias_or_zeros(conv), (0, added)))
+        bias = None if conv.bias is None else F.pad(conv.bias, (0, added))
+        super().__init__(layer, weight, bias)
         self.filters = conv.out_channels
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
@@ -126,7 +129,7 @@ class StridedConv(_ThinConv):
 
     def __init__(self, layer: ConvLayer) -> None:
         weight = _shifted(layer.conv.weight, 2, multiple=1)
-        super().__init__(layer, weight, _bias_or_zeros(layer.conv).repeat_interleave(4), block=2, stride=2)
+        super().__init__(layer, weight, _repeated_bias(layer.conv, 4), block=2, stride=2)
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
         padded, height, width = self.padded(x, reflected=reflected)
@@ -138,7 +141,7 @@ class BlockedConv(_ThinConv):
 
     def __init__(self, layer: ConvLayer, block: int) -> None:
         weight = F.pixel_unshuffle(_shifted(layer.conv.weight, block, multiple=block), block)
-        super().__init__(layer, weight, _bias_or_zeros(layer.conv).repeat_interleave(block**2), block=block)
+        super().__init__(layer, weight, _repeated_bias(layer.conv, block**2), block=block)
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, reflected: bool) -> Tensor:
         padded, height, width = self.padded(x, reflected=reflected)
@@ -184,5 +187,6 @@ def _shifted(weight: Tensor, block: int, *, multiple: int) -> Tensor:
     return torch.stack([F.pad(weight, shift) for shift in shifts], 1).flatten(0, 1)
 
 
-def _bias_or_zeros(conv: nn.Conv2d) -> Tensor:
-    return conv.bias if conv.bias is not None else conv.weight.new_zeros(conv.out_channels)
+def _repeated_bias(conv: nn.Conv2d, times: int) -> Tensor | None:
+    """The bias, if there is one, for each pixel of a block."""
+    return None if conv.bias is None else conv.bias.repeat_interleave(times)
