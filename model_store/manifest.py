@@ -91,7 +91,7 @@ class Manifest(Draft):
     halo: int = Field(
         ge=0,
         description="input pixels by which the native form reflects an image to the left and above; a tile that begins "
-        "at a multiple of the architecture's stride depends on so many pixels before it",
+        "at a multiple of the network's stride depends on so many pixels before it",
     )
     parameters: int = Field(ge=1)
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$", description="of weights.safetensors")

@@ -21,6 +21,7 @@ def network(
     skip: bool = False,
     seed: int = 0,
     thumbnail: int = 256,
+    noise_channels: int = 0,
 ) -> TransformNetwork:
     """A network in evaluation mode with random weights, scales, shifts and running statistics.
 
@@ -28,8 +29,9 @@ def network(
     layer to layer, the output is uniformly grey, and a test that compares outputs could not fail.
     """
     torch.manual_seed(seed)
-    spec = {"architecture": architecture, "norm": norm, "form": form, "output": output, "skip": skip}
-    built = TransformNetwork(NetworkSpec.model_validate(spec | {"thumbnail": thumbnail}))
+    spec: dict[str, object] = {"architecture": architecture, "norm": norm, "form": form, "output": output, "skip": skip}
+    spec |= {"thumbnail": thumbnail, "noise_channels": noise_channels}
+    built = TransformNetwork(NetworkSpec.model_validate(spec))
     convolutions = [module for module in built.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
     for convolution in convolutions:
         nn.init.kaiming_normal_(convolution.weight)

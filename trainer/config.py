@@ -272,6 +272,13 @@ class SuperResolutionConfig(TrainConfig):
     )
     norm: Norm = Field("none", description="normalisation (paper: batch)")
     skip: bool = Field(True, description="add the enlarged input to the output (paper: no)")
+    noise_channels: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="channels of noise that the network sees beside the image: an adversary has detail made of it, "
+        "where without noise it has a weave (paper: 0)",
+    )
     blur: float = Field(0.0, ge=0, description="σ of a Gaussian blur before the bicubic reduction (paper: 1.0)")
     degradation: Literal["bicubic", "photo"] = Field(
         "bicubic",

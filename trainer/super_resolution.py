@@ -1,11 +1,13 @@
 """Super-resolution (paper §4.2) as a task: its network, photographs, losses, previews and manifest."""
 
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from model_store import Draft, NetworkSpec, TransformNetwork
@@ -45,7 +47,7 @@ class SuperResolutionTask:
         architecture = config.architecture or UPSCALERS.get(config.scale)
         if architecture is None:
             raise TrainerError(f"--scale {config.scale} needs --architecture; defaults are there for {[*UPSCALERS]}")
-        spec = NetworkSpec(architecture=architecture, norm=config.norm, form="same", output="linear", skip=config.skip)
+        spec = self._spec(architecture)
         if spec.scale != config.scale:
             raise TrainerError(f"--architecture {architecture} enlarges ×{spec.scale}, not ×{config.scale}")
         self.network = new_network(config, spec)
@@ -61,11 +63,13 @@ class SuperResolutionTask:
         low, sharp = self._pairs(self.hardware.images(batch))
         drawn = self.objective.inputs(sharp.shape[-1], step, np.random.default_rng((self.config.seed, step, 2)))
         tensors = {"low": low, "sharp": sharp, **drawn.tensors}
+        if self.config.noise_channels:
+            tensors["noise"] = self._noise(batch, low, step)
         return StepInputs({name: self.hardware.upload(each) for name, each in tensors.items()}, drawn.constants)
 
     def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
         with self.hardware.autocast():
-            enlarged = self.network(inputs.tensors["low"])
+            enlarged = self.network(inputs.tensors["low"], noise=inputs.tensors.get("noise"))
         return self.objective(enlarged, inputs.tensors["sharp"], inputs)
 
     def preview(self, network: TransformNetwork) -> Tensor:
@@ -92,6 +96,28 @@ class SuperResolutionTask:
     def _loss_source(self) -> str:
         """What the manifest says of the loss network; empty without one."""
         return self.objective.loss_network.source if self.objective.loss_network else ""
+
+    def _spec(self, architecture: str) -> NetworkSpec:
+        config = self.config
+        channels = config.noise_channels
+        try:
+            return NetworkSpec(
+                architecture=architecture,
+                norm=config.norm,
+                form="same",
+                output="linear",
+                skip=config.skip,
+                noise_channels=channels,
+            )
+        except ValidationError as error:
+            raise TrainerError(f"--noise-channels {channels}: {error.errors()[0]['ctx']['error']}") from error
+
+    def _noise(self, batch: Tensor, low: Tensor, step: int) -> Tensor:
+        """Noise for each image, as the network's own is: it depends on the seed, the step and the image alone."""
+        shape = (self.config.noise_channels, *low.shape[-2:])
+        seeds = ((self.config.seed, step, 4, zlib.crc32(image.numpy().tobytes())) for image in batch)
+        drawn = [np.random.default_rng(seed).uniform(-(3**0.5), 3**0.5, shape) for seed in seeds]
+        return torch.from_numpy(np.stack(drawn).astype(np.float32))
 
     def _photographs(self) -> Photographs:
         """The photographs to learn from: sharp ones, damaged ones, or a teacher's answers to damaged ones.

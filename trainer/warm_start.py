@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from itertools import takewhile
 
+import torch
 from torch import Tensor, nn
 
 from model_store import Architecture, NetworkSpec, TransformNetwork
@@ -30,11 +31,14 @@ def warm_start(network: TransformNetwork, config: TrainConfig) -> str:
     A warning is logged in both cases. Batch, instance and thumbnail normalisation are interchangeable, as they share
     scales and shifts; batch normalisation's statistics are copied where both networks have them. Where only one of the
     two is normalised, a warning is logged. Raises TrainerError where the first layers differ, or the `output` or `skip`
-    options do, and as `stored_weights`.
+    options do, or the stored network has more channels of noise, and as `stored_weights`. Those that `network` has more
+    begin without effect.
     """
     stored = stored_weights(config.store, config.warm_start)
     origins, added = layer_origins(stored.spec, network.spec), added_blocks(stored.spec, network.spec)
     _check_options(network.spec, stored.spec, OPTIONS if origins else ("architecture",), config.warm_start)
+    if stored.spec.noise_channels > network.spec.noise_channels:
+        _check_options(network.spec, stored.spec, ("noise_channels",), config.warm_start)
     _copy(stored.values, network, origins)
     for index in added:
         _make_identity(network.layers[index])
@@ -93,8 +97,19 @@ def _check_options(own: NetworkSpec, stored: NetworkSpec, fields: tuple[str, ...
 def _copy(weights: Mapping[str, Tensor], network: TransformNetwork, origins: dict[int, int]) -> None:
     """Copy stored weights, those of each layer from the layer that it begins as."""
     own = network.state_dict()
-    taken = {key: weights[stored] for key in own if (stored := _stored_key(key, origins)) in weights}
+    taken = {
+        key: _with_inputs(weights[stored], value)
+        for key, value in own.items()
+        if (stored := _stored_key(key, origins)) in weights
+    }
     network.load_state_dict(own | taken)
+
+
+def _with_inputs(stored: Tensor, own: Tensor) -> Tensor:
+    """Stored weights, with zeros for channels of noise that only the own layer has."""
+    if stored.dim() < 2 or stored.shape[1] == own.shape[1]:
+        return stored
+    return torch.cat([stored, stored.new_zeros(own[:, stored.shape[1] :].shape)], dim=1)
 
 
 def _stored_key(key: str, origins: dict[int, int]) -> str:

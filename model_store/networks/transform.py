@@ -1,5 +1,6 @@
 """Transform networks: RGB [0, 1] NCHW in, RGB [0, 1] NCHW out, side × scale, for every size from 1×1 up."""
 
+import math
 from itertools import repeat
 from typing import Literal, Self
 
@@ -32,6 +33,9 @@ Form = Literal["paper", "same", "native", "tensorflow"]
 _BICUBIC_REACH = 2
 """Input pixels that bicubic interpolation reads on either side."""
 
+NOISE_PERIOD = 32
+"""Input pixels after which a network's own noise repeats, in both directions: tiles begin at multiples of it."""
+
 
 class NetworkSpec(BaseModel):
     """Everything needed to build a transform network, except its weights."""
@@ -62,6 +66,14 @@ class NetworkSpec(BaseModel):
         description="longest side, in pixels, of the thumbnail that thumbnail normalisation is measured on",
     )
 
+    noise_channels: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="channels of noise that the first layer sees beside red, green and blue: what detail that nobody "
+        "can know is made of, where without it a weave of the pixels would be",
+    )
+
     @field_validator("architecture")
     @classmethod
     def _canonicalize(cls, notation: str) -> str:
@@ -77,6 +89,10 @@ class NetworkSpec(BaseModel):
         if self.form == "native" and any(isinstance(layer, Transposed) for layer in layers):
             raise ValueError(
                 "a transposed convolution (t64) has no native form: its zeros would lie between tiles; u64 doubles, too"
+            )
+        if self.noise_channels and not isinstance(layers[0], Convolution):
+            raise ValueError(
+                f"noise channels are for a convolution as the first layer; {self.architecture} has another"
             )
         return self
 
@@ -150,29 +166,32 @@ class TransformNetwork(Network):
         self.output = ScaledTanh(spec.tanh_centre) if spec.output == "tanh" else nn.Identity()
         self._twice_zero: Tensor
         self.register_buffer("_twice_zero", 2 * per_channel(spec.input_zero), persistent=False)
+        self._noise: Tensor
+        self.register_buffer("_noise", periodic_noise(spec.noise_channels), persistent=False)
         self._init_last_convolution()
 
     @property
     def stride(self) -> int:
         """Tiles begin at multiples of it, in input pixels."""
-        return self.geometry.stride
+        stride = self.geometry.stride
+        return math.lcm(stride, NOISE_PERIOD) if self.spec.noise_channels else stride
 
     @property
     def needs_statistics(self) -> bool:
         """Whether `transform` requires the statistics of the image's thumbnail."""
         return self.spec.norm == "thumbnail"
 
-    def forward(self, image: Tensor, statistics: Tensor | None = None) -> Tensor:
+    def forward(self, image: Tensor, statistics: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """Stylize or enlarge an image: (N, 3, H, W) to (N, 3, H × scale, W × scale).
 
         A network that needs statistics takes those of the image's own thumbnail by default. For a part of a larger
-        image pass those of the larger one.
+        image pass those of the larger one. `noise`, (N, noise channels, H, W) for the form *same*: instead of its own.
         """
         height, width = image.shape[-2:]
         left, right = self.halos(width)
         top, bottom = self.halos(height)
         given = self._thumbnail_statistics(image) if statistics is None else statistics
-        result = self._run_layers(reflect(image, left, right, top, bottom), given)
+        result = self._run_layers(reflect(image, left, right, top, bottom), given, noise)
         result = result[..., : height * self.scale, : width * self.scale]
         return result if self.training else result.clamp(0.0, 1.0)
 
@@ -187,7 +206,7 @@ class TransformNetwork(Network):
 
     def measure(self, grained: Tensor) -> Tensor:
         """`statistics` of thumbnails that have their grain already."""
-        features = self._normalize_input(grained)
+        features = self._first_features(grained)
         found = [grained.new_empty(grained.shape[0], 2, 0)]
         layers = self._transform_layers()
         last = max((i for i, layer in enumerate(layers, start=1) if layer.channels), default=0)
@@ -218,7 +237,7 @@ class TransformNetwork(Network):
     def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:
         """Run the layers on a plane with its halos. The result is not clamped; its first pixel is the image's first.
 
-        For a native, tileable network any part of the plane that begins at a multiple of `geometry.stride` gives the
+        For a native, tileable network any part of the plane that begins at a multiple of `stride` gives the
         corresponding part of the result. `statistics` are (N, 2, K), or (1, 2, K) if all N planes are parts of one
         image. Raises ValueError if the network needs them and they are missing.
         """
@@ -238,13 +257,29 @@ class TransformNetwork(Network):
     def _transform_layers(self) -> list[TransformLayer]:
         return [layer for layer in self.layers if isinstance(layer, TransformLayer)]
 
-    def _normalize_input(self, image: Tensor) -> Tensor:
-        """Map [0, 1] to [-1, 1], or so that `input_zero` becomes 0, in the precision of the weights."""
-        return (image * 2).sub_(self._twice_zero).to(next(self.layers.parameters()).dtype)
+    def _first_features(self, plane: Tensor, noise: Tensor | None = None) -> Tensor:
+        """What the first layer sees, in the precision of the weights.
 
-    def _run_layers(self, plane: Tensor, statistics: Tensor | None) -> Tensor:
+        That is [0, 1] mapped to [-1, 1], or so that `input_zero` becomes 0, and the noise: its own by default.
+        """
+        precision = next(self.layers.parameters()).dtype
+        mapped = (plane * 2).sub_(self._twice_zero).to(precision)
+        if not self.spec.noise_channels:
+            return mapped
+        own = self.own_noise(plane) if noise is None else noise
+        together = torch.cat([mapped, own.to(precision)], dim=1)
+        return together.contiguous(memory_format=torch.channels_last)
+
+    def own_noise(self, plane: Tensor) -> Tensor:
+        """The network's own noise for a plane with its halos; the image's first pixel always has the same."""
+        begin = self.halos(1)[0]
+        rows, columns = (torch.arange(-begin, side - begin, device=plane.device) for side in plane.shape[-2:])
+        noise = self._noise.index_select(2, rows % NOISE_PERIOD).index_select(3, columns % NOISE_PERIOD)
+        return noise.expand(plane.shape[0], -1, -1, -1)
+
+    def _run_layers(self, plane: Tensor, statistics: Tensor | None, noise: Tensor | None = None) -> Tensor:
         """As `transform`, but without statistics each layer normalises the plane by its own."""
-        features = self._normalize_input(plane)
+        features = self._first_features(plane, noise)
         layers = self._transform_layers()
         parts = repeat(None) if statistics is None else statistics.split([layer.channels for layer in layers], dim=2)
         for layer, affine in zip(layers, parts, strict=False):
@@ -267,12 +302,19 @@ def _enlarge_bicubic(plane: Tensor, scale: int) -> Tensor:
     return F.interpolate(plane.contiguous(), scale_factor=float(scale), mode="bicubic", antialias=True)
 
 
+def periodic_noise(channels: int) -> Tensor:
+    """The noise of all networks with so many channels of it: uniform, with mean 0 and variance 1, one period of it."""
+    shape = 1, channels, NOISE_PERIOD, NOISE_PERIOD
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(0)) - 0.5) * 12**0.5
+
+
 def _build_layers(architecture: Architecture, spec: NetworkSpec) -> list[TransformLayer]:
     last = max(
         i for i, layer in enumerate(architecture.layers) if isinstance(layer, Convolution | Upsampling | Transposed)
     )
     built = []
-    for i, (layer, channels) in enumerate(architecture.channels()):
+    for i, (layer, colours_or_features) in enumerate(architecture.channels()):
+        channels = colours_or_features + (spec.noise_channels if i == 0 else 0)
         norm = spec.norm if i != last or spec.last_norm else "none"
         padding = _choose_padding(layer, architecture, spec.form)
         built.append(_build_layer(layer, channels, norm, spec.form, padding, relu=i != last))

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from model_store import NetworkSpec
 from tests.trainer.samples import (
     loss_network_file,
     photograph,
@@ -94,6 +95,33 @@ def test_too_small_inputs_of_the_loss_network_are_refused(
     network = str(loss_network_file(tmp_path / "loss.safetensors"))
     with pytest.raises(TrainerError, match=complaint):
         build(upscale_config(tmp_path, loss_network=network, **options), Hardware.of("cpu", "fp32"))
+
+
+def test_the_noise_of_an_image_depends_on_the_seed_the_step_and_the_image(tmp_path: Path) -> None:
+    config = upscale_config(tmp_path, noise_channels=3, batch=4)
+    task = build(config, Hardware.of("cpu", "fp32"))
+    batch = task.photographs.batch(0)
+    noise = task.inputs(batch, 0).tensors["noise"]
+    assert noise.shape == (4, 3, 16, 16)
+    assert noise.abs().max() < 1.74
+    assert float(noise.std()) == pytest.approx(1, abs=0.1)
+    assert not torch.equal(noise[0], noise[1])
+    assert torch.equal(task.inputs(batch[2:], 0).tensors["noise"], noise[2:])  # the part of one process of several
+    assert not torch.equal(task.inputs(batch, 1).tensors["noise"], noise)
+    other = build(upscale_config(tmp_path, noise_channels=3, batch=4, seed=1), task.hardware)
+    assert not torch.equal(other.inputs(batch, 0).tensors["noise"], noise)
+
+
+def test_a_network_learns_with_noise_and_is_published_with_it(tmp_path: Path) -> None:
+    manifest = published(upscale_config(tmp_path, noise_channels=2, preview_every=3))
+    assert isinstance(manifest.network, NetworkSpec)
+    assert manifest.network.noise_channels == 2
+    assert manifest.provenance.recipe["noise_channels"] == 2
+
+
+def test_noise_wants_a_convolution_as_the_first_layer(tmp_path: Path) -> None:
+    with pytest.raises(TrainerError, match="--noise-channels 2: noise channels are for a convolution as the first"):
+        build(upscale_config(tmp_path, architecture="R3,c3s1-12,p2", noise_channels=2), Hardware.of("cpu", "fp32"))
 
 
 def test_the_architecture_must_have_the_scale(tmp_path: Path) -> None:

@@ -117,6 +117,25 @@ def _last(norm: str) -> str:
     return "conv.weight" if norm == "none" else "norm.weight"
 
 
+def test_a_network_with_noise_begins_as_one_without(tmp_path: Path) -> None:
+    config = upscale_config(tmp_path, warm_start="x2")
+    torch.manual_seed(0)
+    spec = NetworkSpec(architecture=config.architecture, norm="none", form="same", skip=True, output="linear")
+    stored, noisy = (TransformNetwork(spec.model_copy(update={"noise_channels": count})) for count in (0, 3))
+    store = open_store(config.store)
+    store.publish(stored, Draft(name="x2", task="super-resolution"))
+    warm_start(noisy, config)
+    image = torch.rand(1, 3, 24, 24)
+    torch.testing.assert_close(noisy(image), stored(image), rtol=0, atol=1e-4)
+    noisy(image).square().mean().backward()
+    first = noisy.layers[0].get_parameter("conv.weight")
+    assert first.grad is not None
+    assert first.grad[:, 3:].abs().max() > 0  # the noise can be learned
+    store.publish(noisy, Draft(name="x2", task="super-resolution"))
+    with pytest.raises(TrainerError, match="--warm-start x2 is another network; it has noise_channels 3"):
+        warm_start(stored, config)
+
+
 @pytest.mark.parametrize(
     ("stored", "own", "origins", "added"),
     [

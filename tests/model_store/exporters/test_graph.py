@@ -15,6 +15,7 @@ NETWORKS = {
     "tensorflow": network(SMALL, norm="instance", form="tensorflow"),
     "thumbnail": network(SMALL, norm="thumbnail", thumbnail=64),
     "x4, skip": network("c3s1-4,R4,u4,u4,c9s1-3", norm="none", skip=True),
+    "x4, noise": network("c3s1-4,R4,c3s1-48,p4", norm="none", skip=True, noise_channels=3),
     "x8, shuffled": network("c3s1-4,R4,c3s1-192,p8", norm="none", skip=True),
 }
 

@@ -47,6 +47,14 @@ def test_is_the_same_function_in_every_form_of_thin_layers(norm: str, form: str,
     assert f"2:{layer_form}" in fast.variant or (norm == "thumbnail" and layer_form is LayerForm.PADDED)
 
 
+@pytest.mark.parametrize("architecture", ["c3s1-8,R8,c3s1-48,p4", "c9s1-8,c9s1-3"])
+def test_noise_is_the_same(architecture: str) -> None:
+    trained = network(architecture, "none", skip=True, noise_channels=3)
+    image = pictures(2, 37, 50)
+    with torch.inference_mode():
+        assert (for_inference(trained)(image) - trained(image)).abs().max() < 1e-5
+
+
 def test_thin_layers_are_those_of_large_kernels_from_or_to_few_channels() -> None:
     found = thin_layers(network("c9s1-32,d16,R16,u16,c3s1-3,c9s1-3"), torch.bfloat16)
     assert list(found) == [0, 5]

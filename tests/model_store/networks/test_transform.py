@@ -19,6 +19,7 @@ from model_store import (
 )
 from model_store.golden import as_batch, pattern
 from model_store.networks.layers import TransformLayer, reflect
+from model_store.networks.transform import NOISE_PERIOD, periodic_noise
 from tests.networks import NARROW_STYLE, NARROW_UPSCALE_4, in_form, network, own, pictures
 
 
@@ -105,8 +106,11 @@ def check_size(built: TransformNetwork, side: tuple[int, int]) -> None:
         ("c3s1-9,R9,c3s1-12,p2", "none", True, 4),
     ],
 )
-def test_native_equals_the_interior_of_same(architecture: str, norm: str, skip: bool, halo: int, more: int) -> None:
-    native = network(architecture, norm, skip=skip)
+@pytest.mark.parametrize("noise_channels", [0, 2])
+def test_native_equals_the_interior_of_same(
+    architecture: str, norm: str, skip: bool, halo: int, more: int, noise_channels: int
+) -> None:
+    native = network(architecture, norm, skip=skip, noise_channels=noise_channels)
     image = torch.rand(1, 3, 128 + more, 128 + (more + 1) % 4)
     with torch.inference_mode():
         difference = (native(image) - in_form(native, "same")(image)).abs()
@@ -156,6 +160,42 @@ def test_a_skip_connection_adds_nothing_where_the_layers_give_nothing(output: st
     assert torch.equal(built(image), image)
 
 
+@pytest.mark.parametrize("form", ["native", "same", "paper"])
+def test_noise_is_detail_that_repeats_after_its_period(form: str) -> None:
+    built = network("c3s1-6,R6,c3s1-48,p4", "none", form, skip=True, noise_channels=2)
+    with torch.inference_mode():
+        detail = built(torch.full((2, 3, 80, 80), 0.5))
+    side, period = detail.shape[-1], NOISE_PERIOD * built.scale
+    inside = detail[..., side // 4 : side // 2, side // 4 : side // 2]
+    again = detail[..., side // 4 + period : side // 2 + period, side // 4 : side // 2]
+    assert torch.equal(detail[0], detail[1])
+    assert inside.std() > 0.01
+    torch.testing.assert_close(again, inside, rtol=0, atol=1e-5)
+    other = detail[..., side // 4 + 5 * built.scale : side // 2 + 5 * built.scale, side // 4 : side // 2]
+    assert (other - inside).abs().max() > 0.01
+
+
+def test_noise_is_that_of_every_network_and_of_every_run() -> None:
+    torch.manual_seed(7)
+    one, other = (network("c3s1-6,c3s1-12,p2", "none", seed=seed, noise_channels=2) for seed in (0, 1))
+    plane = torch.rand(1, 3, 40, 50)
+    assert torch.equal(one.own_noise(plane), other.own_noise(plane))
+    noise = periodic_noise(4)
+    assert abs(float(noise.mean())) < 0.05
+    assert float(noise.std()) == pytest.approx(1, abs=0.05)
+    assert noise.flatten()[:2].tolist() == pytest.approx([-0.0129, 0.9288], abs=1e-3)
+    assert not any("noise" in key for key in one.state_dict())
+
+
+def test_other_noise_is_taken_where_it_is_given() -> None:
+    built = network("c3s1-6,R6,c3s1-12,p2", "none", "same", noise_channels=2)
+    image, noise = torch.rand(2, 3, 20, 30), torch.randn(2, 2, 20, 30)
+    with torch.inference_mode():
+        changed = built(image, noise=noise)
+        assert (changed - built(image)).abs().max() > 0.01
+        torch.testing.assert_close(built(image, noise=built.own_noise(image)), built(image))
+
+
 def test_only_training_leaves_the_range() -> None:
     built = network("c3s1-4,c3s1-3", norm="none", output="linear")
     built.state_dict()["layers.1.conv.bias"].fill_(3.0)
@@ -187,6 +227,8 @@ def test_the_spec_is_canonical_and_strict() -> None:
         NetworkSpec(architecture="c3s1-12,p2,c3s2-3")
     with pytest.raises(ValidationError, match="native and same, not paper"):
         NetworkSpec(architecture="c3s1-3", norm="thumbnail", form="paper")
+    with pytest.raises(ValidationError, match="noise channels are for a convolution as the first layer; R3,c3s1-3 has"):
+        NetworkSpec(architecture="R3,c3s1-3", noise_channels=1)
 
 
 def with_norm(original: TransformNetwork, norm: str) -> TransformNetwork:

@@ -19,6 +19,7 @@ NETWORKS = {
     "style": network("c3s1-4,d6,R6,u4,c3s1-3"),
     "thumbnail": network("c3s1-4,d6,R6,u4,c3s1-3", norm="thumbnail", thumbnail=64),
     "x4": network("c3s1-4,R4,u4,u4,c3s1-3", norm="none", skip=True),
+    "noise": network("c3s1-4,R4,c3s1-12,p2", norm="none", skip=True, noise_channels=2),
 }
 
 

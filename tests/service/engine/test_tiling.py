@@ -38,9 +38,9 @@ SIDES = st.floats(0, 1)
 """Parts of the logarithm of the largest side."""
 
 
-def served(architecture: str, norm: str, *, skip: bool = False) -> TransformNetwork:
+def served(architecture: str, norm: str, *, skip: bool = False, noise_channels: int = 0) -> TransformNetwork:
     """A network as it is served, in fp32."""
-    return for_inference(network(architecture, norm, skip=skip, thumbnail=32))
+    return for_inference(network(architecture, norm, skip=skip, thumbnail=32, noise_channels=noise_channels))
 
 
 NETWORKS = {
@@ -51,6 +51,8 @@ NETWORKS = {
     "x2, batch norm, skip": served(NARROW_UPSCALE_2, "batch", skip=True),
     "x4, no norm, skip": served(NARROW_UPSCALE_4, "none", skip=True),
     "x4, thumbnail norm": served(NARROW_UPSCALE_4, "thumbnail"),
+    "x4, noise": served("c3s1-6,R6*2,c3s1-48,p4", "none", skip=True, noise_channels=2),
+    "style, noise": served("c3s1-4,d6,R6,u4,c3s1-3", "thumbnail", noise_channels=1),
 }
 
 
@@ -207,7 +209,7 @@ def test_plan_covers_every_pixel_once(name: str, height: int, width: int, count:
 @plans
 def test_tiles_keep_to_the_grid_and_to_the_bound(name: str, height: int, width: int, count: int, squares: bool) -> None:
     tiling, tiles = planned(name, height, width, count, squares)
-    stride = NETWORKS[name].geometry.stride
+    stride = NETWORKS[name].stride
     for tile in tiles:
         assert tile.top % stride == tile.left % stride == 0
         assert tile.height * tile.width <= tiling.max_tile_pixels
