@@ -82,11 +82,11 @@ VARIANTS = {
 class StandardizedInput(TransformNetwork):
     """Normalises each photograph to a fixed mean and contrast: two scalars per image, which its tiles could share."""
 
-    def forward(self, image: Tensor, statistics: Tensor | None = None) -> Tensor:
+    def forward(self, image: Tensor, statistics: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """As `TransformNetwork`."""
         mean = image.mean((1, 2, 3), keepdim=True)
         deviation = image.std((1, 2, 3), keepdim=True).clamp_min(1 / 255)
-        return super().forward((image - mean) / deviation * SPREAD + 0.5, statistics)
+        return super().forward((image - mean) / deviation * SPREAD + 0.5, statistics, noise)
 
 
 class Study:

@@ -66,7 +66,8 @@ class OpenVinoNetwork(TransformNetwork):
         self._alone, self._shared, self._threads = alone, shared, threads
         self.eval()
 
-    def _run_layers(self, plane: Tensor, statistics: Tensor | None) -> Tensor:
+    def _run_layers(self, plane: Tensor, statistics: Tensor | None, noise: Tensor | None = None) -> Tensor:
+        assert noise is None, "the graph has the network's own noise"
         compiled = self._alone if torch.get_num_threads() >= self._threads else self._shared
         request = compiled.create_infer_request()
         inputs = [plane] if statistics is None else [plane, statistics]

@@ -234,7 +234,7 @@ def test_a_network_that_needs_the_other_precision_gets_it(tmp_path: Path, monkey
 
 def test_device_that_fails_while_a_network_is_loaded_is_lost(tmp_path: Path, runner: Runner) -> None:
     class Failing(TransformNetwork):
-        def forward(self, image: Tensor, statistics: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        def forward(self, image: Tensor, *_: Tensor | None, **__: Tensor | None) -> Tensor:
             raise torch.AcceleratorError(f"illegal memory access by {tuple(image.shape)}")
 
     publish(tmp_path)
