@@ -1,18 +1,20 @@
 """The tensors of a checkpoint file, whoever wrote it. Nothing but tensors is ever unpickled, and no code is run."""
 
 import hashlib
+import io
+import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from model_store.errors import MissingExtra, StoreError, UnknownCheckpoint
@@ -35,7 +37,10 @@ WRAPPERS = ("model_state_dict", "state_dict", "params_ema", "params-ema", "param
 PREFIXES = ("module.", "netG.")
 """Of all keys, where a network was wrapped as it was saved."""
 
-PICKLES = (b"\x80", b"PK")
+_ARCHIVE = b"PK"
+"""How archives begin, those of torch and of NumPy."""
+
+PICKLES = (b"\x80", _ARCHIVE)
 """How files begin that Python has pickled: a pickle of protocol 2 or newer, or torch's archive with one in it."""
 
 
@@ -52,23 +57,19 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a file, or both files of a checkpoint of TensorFlow's second version.
+    """Read a file, or both files of a checkpoint of TensorFlow's second version. Each is read once, so a pipe will do.
 
     Raises UnknownCheckpoint for what holds anything but tensors, or no tensors at all; MissingExtra where a library is
     missing.
     """
+    file, content, table = _read_files(path)
     try:
-        index = find_index(path)
-        file = path if index is None else data_beside(index)
-        content = file.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
         if not content:
             raise UnknownCheckpoint("it is empty")
         with warnings.catch_warnings(action="ignore"):  # of torch, about other versions of its format
-            tensors = _reader(file)(file) if index is None else _read_bundle(index)
-        header = _header(file)
-    except OSError as error:
-        raise StoreError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+            tensors, header = _parse(file, content) if table is None else (read_second_version(table, content), {})
+        for key, tensor in tensors.items():
+            _require_plain(key, tensor, len(content))
     except MissingExtra as error:
         raise MissingExtra(f"{path.name}: {error}") from error
     except UnknownCheckpoint as error:
@@ -85,7 +86,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UnknownCheckpoint(f"{path.name} cannot be read as {FORMATS}: {reason}") from error
     if not tensors:
         raise UnknownCheckpoint(f"{path.name} holds no tensors; a checkpoint is wanted: {FORMATS}")
-    return Checkpoint(_readable(file.name), f"sha256:{digest}", tensors, header)
+    return Checkpoint(_readable(file.name), f"sha256:{hashlib.sha256(content).hexdigest()}", tensors, header)
+
+
+def _read_files(path: Path) -> tuple[Path, bytes, bytes | None]:
+    """The file that has the tensors, its content, and that of the table beside it, where there is one."""
+    try:
+        index = find_index(path)
+        file = path if index is None else data_beside(index)
+        return file, file.read_bytes(), None if index is None else index.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{error.filename or path} cannot be read: {error.strerror}") from error
 
 
 def _readable(name: str) -> str:
@@ -93,48 +104,66 @@ def _readable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def _reader(path: Path) -> Callable[[Path], dict[str, Tensor]]:
-    if path.suffix == ".safetensors":
-        return lambda path: _unprefixed(load_file(path))
-    if is_table(path):
-        return lambda path: read_first_version(path.read_bytes())
-    return {".npz": _read_arrays, ".t7": _read_torch7}.get(path.suffix, _read_pickle)
+def _parse(path: Path, content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a file, and the text in its header."""
+    suffix = path.suffix.lower()
+    if is_table(content):
+        return read_first_version(content), {}
+    if suffix == ".t7":
+        return from_torch7(read_torch7(content)), {}
+    if content[8:9] == b"{" or (suffix == ".safetensors" and not content.startswith(PICKLES)):
+        return _unprefixed(load(content)), _header(content)
+    if content.startswith(_ARCHIVE) and not is_zipfile(io.BytesIO(content)):
+        raise UnknownCheckpoint("its end is missing, as after a download that was interrupted")
+    return (_read_arrays(content) if suffix == ".npz" else _read_pickle(content)), {}
 
 
-def _header(path: Path) -> dict[str, str]:
-    if path.suffix != ".safetensors":
-        return {}
-    with safe_open(path, "pt") as file:
-        return dict(file.metadata() or {})
+def _header(content: bytes) -> dict[str, str]:
+    """The text in the header of a safetensors file, which has been read before."""
+    size = int.from_bytes(content[:8], "little")
+    text: dict[str, str] = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
+    return text
 
 
-def _read_bundle(index: Path) -> dict[str, Tensor]:
-    return read_second_version(index.read_bytes(), data_beside(index).read_bytes())
+def _require_plain(key: str, tensor: Tensor, size: int) -> None:
+    """Raise UnknownCheckpoint for what is no weights: real numbers, all of them in a file of `size` bytes."""
+    if tensor.is_meta:
+        raise UnknownCheckpoint(f"its {key} has a shape, and no values")
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+        kind = str(tensor.dtype if tensor.layout == torch.strided else tensor.layout).removeprefix("torch.")
+        raise UnknownCheckpoint(f"its {key} is {kind}; plain tensors of real numbers can be imported")
+    if tensor.numel() * tensor.itemsize > max(size, tensor.untyped_storage().nbytes()):
+        raise UnknownCheckpoint(f"its {key} says that it is {tuple(tensor.shape)}, which is more than is in the file")
 
 
-def _read_torch7(path: Path) -> dict[str, Tensor]:
-    return from_torch7(read_torch7(path.read_bytes()))
-
-
-def _read_arrays(path: Path) -> dict[str, Tensor]:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+def _read_arrays(content: bytes) -> dict[str, Tensor]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
+def _read_pickle(content: bytes) -> dict[str, Tensor]:
     """What torch.save has written, without the objects that a pickle may construct."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    return _unprefixed(_unwrapped(content)) if isinstance(content, dict) else {}
+    found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return _unprefixed(_unwrapped(found)) if isinstance(found, dict) else {}
 
 
 def _unwrapped(content: dict[Any, Any]) -> dict[str, Tensor]:
-    """The state dict, which may lie under a known key or under a single one."""
-    inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
-    if inner is None and len(content) == 1:
-        inner = next((value for value in content.values() if isinstance(value, dict)), None)
-    if inner is not None:
-        return _unwrapped(inner)
-    return {str(key): value.detach() for key, value in content.items() if isinstance(value, Tensor)}
+    """The state dict, which may lie under a known key, or under the only one that has tensors."""
+    inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict) and content[key]), None)
+    tensors = {str(key): value.detach() for key, value in content.items() if isinstance(value, Tensor)}
+    if inner is None and not tensors:
+        inner = _only_state_dict(content)
+    return tensors if inner is None else _unwrapped(inner)
+
+
+def _only_state_dict(content: dict[Any, Any]) -> dict[Any, Any] | None:
+    """What has tensors beside the state of a trainer, or is alone. Raises UnknownCheckpoint for several networks."""
+    inner = {key: value for key, value in content.items() if isinstance(value, dict)}
+    states = {key: value for key, value in inner.items() if any(isinstance(each, Tensor) for each in value.values())}
+    if len(states) > 1:
+        raise UnknownCheckpoint(f"it holds several networks: {', '.join(map(str, states))}; save one of them alone")
+    found = states or inner
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _unprefixed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -35,18 +35,18 @@ _MOST_DIMENSIONS = 8
 Shape = tuple[int, ...]
 
 
-def is_table(path: Path) -> bool:
-    """Whether a file ends as every table does. Raises OSError."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - len(MAGIC)))
-        return file.read() == MAGIC
+def is_table(content: bytes) -> bool:
+    """Whether a file ends as every table does."""
+    return content.endswith(MAGIC)
 
 
 def find_index(path: Path) -> Path | None:
     """The table of a checkpoint of the second version, named by any of its files or by what their names begin with."""
+    if not path.name:
+        return None
     named = next((suffix for suffix in _SUFFIXES if path.name.endswith(suffix)), "")
     index = path.with_name(path.name.removesuffix(named) + INDEX_SUFFIX)
-    if index == path or (index.is_file() and (named or not path.is_file())):
+    if index == path or ((named or not path.is_file()) and index.is_file()):
         return index
     return None
 

@@ -1,11 +1,12 @@
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from model_store.errors import StoreError, UnknownCheckpoint
 from model_store.importers.checkpoint import read_checkpoint
@@ -45,6 +46,8 @@ def test_safetensors_and_arrays_are_read(tmp_path: Path) -> None:
         {"anything": WEIGHTS},
         {f"module.{key}": tensor for key, tensor in WEIGHTS.items()},
         {"net": {f"netG.{key}": tensor for key, tensor in WEIGHTS.items()}},
+        {"saved_model": WEIGHTS, "epoch": 3, "optimizer": {"state": {0: {"exp_avg": torch.ones(1)}}}},
+        {"params_ema": {}, "params": WEIGHTS},
         WEIGHTS | {"epoch": 3},
     ],
 )
@@ -62,6 +65,69 @@ def test_a_name_of_any_bytes_is_one_that_a_manifest_can_have(tmp_path: Path) -> 
 def test_a_name_that_tensorflow_uses_may_be_one_of_pytorch(tmp_path: Path) -> None:
     torch.save(WEIGHTS, tmp_path / "network.ckpt")
     assert_read(tmp_path / "network.ckpt")
+
+
+def test_several_networks_in_a_file_are_named(tmp_path: Path) -> None:
+    torch.save({"generator": WEIGHTS, "critic": WEIGHTS, "epoch": 3}, tmp_path / "a.pth")
+    with pytest.raises(UnknownCheckpoint, match="it holds several networks: generator, critic; save one"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("name", ["a", "a.SAFETENSORS", "a.pth", "a.npz"])
+def test_safetensors_are_known_by_their_content(tmp_path: Path, name: str) -> None:
+    save_file(WEIGHTS, tmp_path / name, {"said": "so"})
+    assert_read(tmp_path / name)
+    assert read_checkpoint(tmp_path / name).header == {"said": "so"}
+
+
+@pytest.mark.parametrize("name", ["a.PTH", "a.safetensors", "a"])
+def test_files_of_torch_are_known_by_their_content(tmp_path: Path, name: str) -> None:
+    torch.save(WEIGHTS, tmp_path / name)
+    assert_read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.npz"])
+def test_an_interrupted_download_is_called_one(tmp_path: Path, name: str) -> None:
+    torch.save(WEIGHTS, tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    for length in (4, len(whole) // 2, len(whole) - 1):
+        (tmp_path / name).write_bytes(whole[:length])
+        with pytest.raises(UnknownCheckpoint, match=rf"{name} is refused: its end is missing"):
+            read_checkpoint(tmp_path / name)
+
+
+def test_what_comes_through_a_pipe_is_read_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.safetensors"
+    os.mkfifo(pipe)
+    content = save(WEIGHTS)
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,), daemon=True)
+    writer.start()
+    assert read_checkpoint(pipe).digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
+    writer.join()
+
+
+HUGE = torch.zeros(1).expand(10**9, 1000)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "complaint"),
+    [
+        (torch.eye(3).to_sparse(), "its conv.bias is sparse_coo; plain tensors of real numbers can"),
+        (torch.zeros(3, device="meta"), "its conv.bias has a shape, and no values"),
+        (torch.zeros(3, dtype=torch.complex64), "its conv.bias is complex64"),
+        (HUGE, r"its conv.bias says that it is \(1000000000, 1000\), which is more than is in the file"),
+    ],
+)
+def test_what_is_no_plain_tensor_is_refused(tmp_path: Path, tensor: torch.Tensor, complaint: str) -> None:
+    torch.save(WEIGHTS | {"conv.bias": tensor}, tmp_path / "a.pth")
+    with pytest.raises(UnknownCheckpoint, match=r"a\.pth is refused: " + complaint):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+def test_weights_that_share_memory_are_read(tmp_path: Path) -> None:
+    shared = torch.arange(60.0).reshape(6, 10)
+    torch.save({"a": shared.T, "b": shared[:, ::2], "c": shared}, tmp_path / "a.pth")
+    assert read_checkpoint(tmp_path / "a.pth").tensors["b"].equal(shared[:, ::2])
 
 
 @pytest.mark.parametrize("legacy", [True, False])
@@ -108,3 +174,6 @@ def test_files_without_tensors_are_refused(tmp_path: Path) -> None:
 def test_missing_files_are_told_from_unknown_ones(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"absent\.pth cannot be read: No such file"):
         read_checkpoint(tmp_path / "absent.pth")
+    for folder in (tmp_path, Path(), Path("/")):
+        with pytest.raises(StoreError, match=rf"{folder} cannot be read: Is a directory"):
+            read_checkpoint(folder)
