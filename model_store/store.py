@@ -415,10 +415,16 @@ def _to_golden(tensors: dict[str, Tensor], manifest: Manifest) -> Golden:
 def _serialize(tensors: Mapping[str, Tensor], name: str) -> bytes:
     """The tensors in the safetensors format. Raises StoreError if a value is not finite."""
     for key, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
+        if not _is_finite(tensor):
             dtype = str(tensor.dtype).removeprefix("torch.")
             raise StoreError(f"{name}: {key} has values that are not finite in {dtype}; nothing was published")
     return format_safetensors({key: tensor.contiguous() for key, tensor in tensors.items()})
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether no value is infinite or NaN, which torch does not tell of all floats of 8 bits."""
+    widened = tensor.float() if tensor.is_floating_point() and tensor.itemsize == 1 else tensor
+    return bool(torch.isfinite(widened).all())
 
 
 def _to_storage_precision(network: nn.Module) -> dict[str, Tensor]:

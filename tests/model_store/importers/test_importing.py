@@ -44,6 +44,19 @@ def test_the_weights_are_stored_as_they_were(tmp_path: Path, name: str) -> None:
     assert store.verify("tiny").label == "tiny@1"
 
 
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2], ids=str
+)
+@pytest.mark.parametrize("name", ["compact.pth", "compact.safetensors"])
+def test_weights_of_any_precision_are_stored_as_they_were(tmp_path: Path, dtype: torch.dtype, name: str) -> None:
+    store, weights = ModelStore(tmp_path / "models"), {key: tensor.to(dtype) for key, tensor in compact().items()}
+    (save_file if name.endswith(".safetensors") else torch.save)(weights, tmp_path / name)
+    import_checkpoint(store, tmp_path / name, LABELS)
+    stored = load_file(store.root / "tiny/1/weights.safetensors")
+    assert all(stored[key].dtype == dtype and stored[key].equal(tensor) for key, tensor in weights.items())
+    assert store.verify("tiny").label == "tiny@1"
+
+
 def test_the_card_says_where_it_comes_from(tmp_path: Path) -> None:
     card = imported(tmp_path).card("tiny")
     for words in ("Compact, built by spandrel", "`compact.pth` (spandrel Compact)", "somebody", "bsd-3-clause"):
