@@ -38,7 +38,7 @@ def manifest_of(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> Man
     Raises UnknownCheckpoint for one that cannot be read.
     """
     found = tensors.get(MANIFEST_TENSOR)
-    text = header.get(MANIFEST_KEY) if found is None else bytes(found.tolist())
+    text = header.get(MANIFEST_KEY) if found is None else _text_of(found)
     if text is None:
         return None
     try:
@@ -46,6 +46,14 @@ def manifest_of(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> Man
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, complaint["loc"])) or "JSON" for complaint in error.errors())
         raise UnknownCheckpoint(f"its manifest is of another version of Pastiche, or damaged: {fields}") from error
+
+
+def _text_of(tensor: Tensor) -> bytes:
+    """The bytes of MANIFEST_TENSOR, also where a program has converted all tensors of a file, and it with them."""
+    values = tensor.to(torch.uint8)
+    if tensor.dim() != 1 or not values.double().equal(tensor.double()):
+        raise UnknownCheckpoint("its manifest is damaged: a tensor of bytes is wanted")
+    return bytes(values.tolist())
 
 
 def weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -48,7 +48,10 @@ def import_checkpoint(store: ModelStore, path: Path, labels: Labels) -> Manifest
     spandrel is needed and missing.
     """
     checkpoint = read_checkpoint(path)
-    manifest = manifest_of(checkpoint.tensors, checkpoint.header)
+    try:
+        manifest = manifest_of(checkpoint.tensors, checkpoint.header)
+    except UnknownCheckpoint as error:
+        raise UnknownCheckpoint(f"{checkpoint.file}: {error}") from error
     if manifest is not None:
         return publish_exported(store, checkpoint, manifest, labels)
     try:
