@@ -233,7 +233,7 @@ class ModelStore:
         """
         self.prepare_writing()
         newest = self._newest(draft.name)
-        digest = _digest(_serialize(_to_storage_precision(network), draft.name))
+        digest = digest_of(_to_storage_precision(network), draft.name)
         if newest is None or (newest.digest, newest.provenance) != (digest, draft.provenance):
             return self.publish(network, draft, preview)
         if self.current(draft.name) != newest.version:
@@ -410,6 +410,11 @@ def _to_golden(tensors: dict[str, Tensor], manifest: Manifest) -> Golden:
             if not others and output == (torch.float32, 1, 3, height * manifest.scale, width * manifest.scale):
                 return Golden(tensors["input"], tensors["output"])
     raise CorruptModel(f"{manifest.label}: {_GOLDEN} holds {found}, which is no picture and its output")
+
+
+def digest_of(tensors: Mapping[str, Tensor], name: str) -> str:
+    """The digest that these weights have in a store. Raises StoreError where a value is not finite."""
+    return _digest(_serialize(tensors, name))
 
 
 def _serialize(tensors: Mapping[str, Tensor], name: str) -> bytes:

@@ -1,19 +1,25 @@
 """Files that `pastiche-models export` has written, published as what they were."""
 
+from model_store.errors import UnknownCheckpoint
 from model_store.importers.checkpoint import Checkpoint
 from model_store.importers.labels import Labels
 from model_store.manifest import Draft, Manifest, Origin
 from model_store.portable import weights_of
-from model_store.store import ModelStore, build_network
+from model_store.store import ModelStore, build_network, digest_of
 
 
 def publish_exported(store: ModelStore, checkpoint: Checkpoint, manifest: Manifest, labels: Labels) -> Manifest:
     """Publish the weights with their manifest as the next version of `labels.name`; what labels say counts more.
 
-    Raises StoreError where the weights are not those of the manifest.
+    Raises StoreError where the weights are not those of the manifest, to the last bit.
     """
     tensors = weights_of(checkpoint.tensors)
     network = build_network(manifest.network, tensors, checkpoint.file)
+    if digest_of(tensors, checkpoint.file) != manifest.digest:
+        raise UnknownCheckpoint(
+            f"{checkpoint.file}: its weights are not those that its manifest describes: it is damaged, or another "
+            f"program has changed it; what {manifest.label} was exported as is wanted"
+        )
     return store.publish(network, _draft(manifest, labels), tensors=tensors)
 
 
