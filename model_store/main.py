@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -101,8 +102,8 @@ def _describe_import(manifest: Manifest) -> str:
 
 
 def _export(store: ModelStore, options: argparse.Namespace) -> int:
-    name, _, version = options.model.partition("@")
-    if version and not version.isdecimal():
+    name, at, version = options.model.partition("@")
+    if not name or (at and not re.fullmatch("[0-9]{1,18}", version)):
         raise StoreError(f"{options.model!r} is no model; it is written NAME or NAME@VERSION, such as x4@3")
     manifest = export_model(store, name, int(version) if version else None, options.to, options.out)
     print(f"{manifest.label} is written to {options.out}: {TARGETS[options.to]}")
@@ -146,7 +147,10 @@ def _print_error(error: StoreError | OSError) -> int:
 
 
 def _store_location(store: str) -> Location:
-    return SHIPPED_STORE if store == SHIPPED else parse_location(store)
+    try:
+        return SHIPPED_STORE if store == SHIPPED else parse_location(store)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -148,6 +148,17 @@ def test_ctrl_c_ends_a_command_in_one_line_and_leaves_nothing(
     assert (sorted(root.rglob("*")), list(out.iterdir())) == (before, [])
 
 
+@pytest.mark.parametrize("command", [["--store", "{url}", "list"], ["mirror", "{url}"]])
+def test_a_url_with_a_password_is_refused_without_showing_it(
+    capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([part.format(url="s3://me:secret@bucket/models") for part in command])
+    told = capsys.readouterr().err
+    assert "credentials come from the environment" in told
+    assert "secret" not in told
+
+
 def test_the_shipped_networks_have_a_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--store", "shipped", "list"]) == 0
     assert "great-wave@" in capsys.readouterr().out
@@ -181,8 +192,9 @@ def test_export_writes_a_version_and_says_what_it_is(
 
 
 def test_export_refuses_what_is_no_model(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(root, "export", "wave@one", "--to", "pt2", "--out", str(root / "x")) == 1
-    assert "'wave@one' is no model; it is written NAME or NAME@VERSION" in capsys.readouterr().err
+    for model in ("wave@one", "wave@", "@1", "wave@-1", "wave@" + "9" * 5000):
+        assert run(root, "export", model, "--to", "pt2", "--out", str(root / "x")) == 1
+        assert f"{model!r} is no model; it is written NAME or NAME@VERSION" in capsys.readouterr().err
     assert run(root, "export", "waves", "--to", "pt2", "--out", str(root / "x")) == 1
     assert "no model 'waves'" in capsys.readouterr().err
 
