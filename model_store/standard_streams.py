@@ -1,5 +1,6 @@
 """The standard streams of a command."""
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -18,3 +19,9 @@ def open_closed_streams() -> None:
             stream = Path(os.devnull).open(mode)  # noqa: SIM115 # for as long as the process runs
             os.set_inheritable(stream.fileno(), True)
             setattr(sys, name, stream)
+
+
+def escape_unwritable() -> None:
+    """What stdout's encoding has no bytes for is written as \\udce9, say, and ends no command: names of files for one."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
