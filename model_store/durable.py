@@ -42,6 +42,28 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         _sync_folder(path.parent)
 
 
+def create_file(path: Path, content: bytes) -> None:
+    """Write `path` atomically where there is nothing. Raises OSError, and leaves it alone, where there is by now."""
+    with errors_naming(path):
+        with temporary_file(path) as temporary:
+            _write_synced(temporary, content)
+            temporary.chmod(0o644)
+            _move_to_free(temporary, path)
+        _sync_folder(path.parent)
+
+
+def _move_to_free(source: Path, path: Path) -> None:
+    """Rename a file to a name that nobody has. File systems without links leave an instant in which one could come."""
+    try:
+        path.hardlink_to(source)
+    except OSError:
+        if os.path.lexists(path):
+            raise
+        source.rename(path)
+    else:
+        source.unlink()
+
+
 @contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
     """The folder, and those above it, for the block: where that fails, those that were not there leave, if empty."""

@@ -22,6 +22,6 @@ def open_closed_streams() -> None:
 
 
 def escape_unwritable() -> None:
-    """What stdout's encoding has no bytes for is written as \\udce9, say, and ends no command: names of files for one."""
+    """Let stdout escape what its encoding has no bytes for, names of files for one, where that would end a command."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")

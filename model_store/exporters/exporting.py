@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from model_store.durable import create_folder, replace_file
+from model_store.durable import create_file, create_folder
 from model_store.errors import ExportFailed, StoreError
 from model_store.exporters.hub_folder import hub_files
 from model_store.exporters.onnx_file import onnx_bytes
@@ -46,12 +46,12 @@ def export_model(store: ModelStore, name: str, version: int | None, target: Form
 
 def _write(store: ModelStore, model: StoredModel, target: Format, path: Path) -> None:
     if target in GRAPHS:
-        replace_file(path, _graph(model, target))
+        create_file(path, _graph(model, target))
         return
     manifest = model.manifest
     tensors = store.tensors(manifest)
     if target == "safetensors":
-        replace_file(path, safetensors_bytes(manifest, tensors))
+        create_file(path, safetensors_bytes(manifest, tensors))
         return
     preview = store.preview(manifest.name, manifest.version)
     create_folder(path, hub_files(model, tensors, preview.read_bytes() if preview else None))

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from model_store.durable import create_folder, made_folder, move_file, replace_file, try_writing, write_folder
+from model_store.durable import (
+    create_file,
+    create_folder,
+    made_folder,
+    move_file,
+    replace_file,
+    try_writing,
+    write_folder,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -50,6 +58,24 @@ def test_a_folder_that_was_there_before_a_failure_stays(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), made_folder(tmp_path / "empty"):
         raise ZeroDivisionError
     assert names(tmp_path) == ["empty"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_is_written_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    create_file(tmp_path / "one", b"one")
+    assert (tmp_path / "one").read_bytes() == b"one"
+    assert (tmp_path / "one").stat().st_mode & 0o777 == 0o644
+    (tmp_path / "link").symlink_to("nowhere")
+    for path in (tmp_path / "one", tmp_path / "link"):
+        with pytest.raises(OSError, match=path.name):
+            create_file(path, b"other")
+    assert (tmp_path / "one").read_bytes() == b"one"
+    assert names(tmp_path) == ["link", "one"]
 
 
 def test_a_file_is_replaced(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_store import ModelStore, UnknownModel
+from model_store import ModelStore, StoredModel, UnknownModel
 from model_store.errors import ExportFailed, StoreError
 from model_store.exporters.exporting import FORMATS, export_model
 from model_store.importers.importing import import_checkpoint
@@ -71,6 +71,23 @@ def test_nothing_is_written_over_what_is_there(tmp_path: Path, target: str) -> N
     assert (tmp_path / "mine").read_text() == "keep me"
     with pytest.raises(ExportFailed, match="absent is no folder; --out says"):
         export_model(store, "wave", None, target, tmp_path / "absent" / "wave")  # type: ignore[arg-type]
+
+
+class BusyFolder(ModelStore):
+    """While a version of it is read, somebody else writes a file beside it."""
+
+    def load(self, name: str, version: int | None = None) -> StoredModel:
+        (self.root.parent / "wave").write_text("keep me")
+        return super().load(name, version)
+
+
+@pytest.mark.parametrize("target", FORMATS)
+def test_nothing_is_written_over_what_came_meanwhile(tmp_path: Path, target: str) -> None:
+    stored(tmp_path / "models", network("c3s1-3"))
+    with pytest.raises(StoreError, match="wave cannot be written"):
+        export_model(BusyFolder(tmp_path / "models"), "wave", None, target, tmp_path / "wave")  # type: ignore[arg-type]
+    assert (tmp_path / "wave").read_text() == "keep me"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["models", "wave"]
 
 
 def test_a_folder_next_to_other_files_leaves_them_alone(tmp_path: Path) -> None:
