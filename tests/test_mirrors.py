@@ -21,7 +21,6 @@ UNMIRRORED = {
     "service/http/probes.py": "sets of paths; the tests of access, hosts, connections and the log hold them",
     "service/http/routes/parameters.py": "annotations alone; test_openapi.py holds them against the endpoints",
     "service/ray/device.py": "runs in a process of Ray: test_application.py holds it on a cluster",
-    "service/ray/ingress.py": "runs in a process of Ray: test_application.py holds it on a cluster",
     "service/ray/routing.py": "runs in a process of Ray: test_application.py holds it; its ranking: test_ranking.py",
     "service/imaging/frame_transform.py": "an interface; test_style_transform.py and test_upscale_transform.py test it",
     "service/jobs/redis_scripts.py": "text alone; test_redis_store.py and test_store.py run every script",

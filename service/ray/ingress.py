@@ -4,7 +4,7 @@ from typing import Any
 
 from prometheus_client import generate_latest
 from ray import serve
-from ray.exceptions import RayActorError
+from ray.exceptions import ObjectLostError, RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
@@ -42,7 +42,7 @@ class RayReplicas:
         """See `Replicas`."""
         try:
             answer: HttpAnswer = await self._devices.options(multiplexed_model_id=key).answer.remote(call)
-        except (RayActorError, ReplicaUnavailableError) as error:
+        except (RayActorError, ReplicaUnavailableError, ObjectLostError) as error:  # or with its answer, already made
             raise ReplicaLost from error
         except (BackPressureError, DeploymentUnavailableError) as error:
             raise Overloaded("every replica has as much as it takes; retry in 1 s", retry_after=1) from error
