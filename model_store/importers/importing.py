@@ -82,6 +82,8 @@ def _choose(layouts: Sequence[StyleLayout], checkpoint: Checkpoint, labels: Labe
     if len(chosen) == 1:
         return chosen[0]
     named = " or ".join(f"--output {layout.output} ({layout.name})" for layout in layouts)
+    if not chosen:
+        raise UnknownCheckpoint(f"{checkpoint.file}: it is no network of --output {labels.output}, but of {named}")
     raise UnknownCheckpoint(f"{checkpoint.file}: its keys do not tell what ends the network: {named}")
 
 

@@ -134,6 +134,12 @@ def test_a_style_network_becomes_one_of_ours_in_fp32(tmp_path: Path) -> None:
         assert (store.load("mosaic").network(image) - expected).abs().max() < 2e-5
 
 
+def test_an_output_that_the_layout_does_not_have_is_refused(tmp_path: Path) -> None:
+    torch.save(FastNeuralStyle().state_dict(), tmp_path / "mosaic.pth")
+    with pytest.raises(UnknownCheckpoint, match="no network of --output tanh, but of --output linear"):
+        import_checkpoint(ModelStore(tmp_path / "models"), tmp_path / "mosaic.pth", Labels("mosaic", output="tanh"))
+
+
 def test_variants_that_have_the_same_keys_are_told_apart_by_an_option(tmp_path: Path) -> None:
     torch.save(randomized(Rrmina(tanh=True)).state_dict(), tmp_path / "mosaic.pth")
     store = ModelStore(tmp_path / "models")
