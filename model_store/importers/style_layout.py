@@ -131,12 +131,14 @@ class StyleLayout:
         return [*self.down, *inner, *self.up, self.last]
 
     def _expected(self, found: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-        """The shapes of this layout, as wide as the convolutions of the checkpoint are."""
+        """The shapes of this layout, as wide as the convolutions of the checkpoint are; residual blocks keep it."""
         expected: dict[str, tuple[int, ...]] = {}
         width = 3
+        widening = [*self.down, *self.up]
         for step in self._steps(found):
             shape = found.get(f"{step.conv}.weight", ())
-            filters = 3 if step == self.last else shape[step.transposed] if len(shape) > 1 else width
+            told = shape[step.transposed] if step in widening and len(shape) > 1 else width
+            filters = 3 if step == self.last else told
             channels = (width, filters) if step.transposed else (filters, width)
             expected[f"{step.conv}.weight"] = (*channels, step.kernel, step.kernel)
             expected[f"{step.conv}.bias"] = (filters,)

@@ -31,6 +31,17 @@ def test_every_difference_is_named(change: dict[str, torch.Tensor | None], compl
     assert PYTORCH_EXAMPLES.differences(changed) == [complaint]
 
 
+@pytest.mark.parametrize("inner", [5, 9])
+def test_a_residual_block_that_narrows_or_widens_is_a_difference(inner: int) -> None:
+    zeros = torch.zeros
+    first = {"conv1.conv2d.weight": zeros(inner, 8, 3, 3), "conv1.conv2d.bias": zeros(inner)}
+    norm = {"in1.weight": zeros(inner), "in1.bias": zeros(inner)}
+    changed = {**first, **norm, "conv2.conv2d.weight": zeros(8, inner, 3, 3)}
+    found = PYTORCH_EXAMPLES.differences(STATE | {f"res2.{key}": tensor for key, tensor in changed.items()})
+    assert found[0] == f"res2.conv1.conv2d.weight is ({inner}, 8, 3, 3), not (8, 8, 3, 3)"
+    assert len(found) == 5
+
+
 def test_the_tensors_of_the_checkpoint_stay_as_they_are() -> None:
     before = {key: tensor.clone() for key, tensor in STATE.items()}
     PYTORCH_EXAMPLES.convert(STATE)
