@@ -82,7 +82,8 @@ class StyleLayout:
 
     def differences(self, tensors: Mapping[str, Tensor]) -> list[str]:
         """What distinguishes a checkpoint from this layout; empty where it has it."""
-        found = {key: tuple(tensor.shape) for key, tensor in self._used(tensors).items()}
+        used = self._used(tensors)
+        found = {key: tuple(tensor.shape) for key, tensor in used.items()}
         expected = self._expected(found)
         missing = [f"{key} is missing" for key in expected if key not in found]
         surplus = [f"{key} is not part of it" for key in found if key not in expected]
@@ -91,7 +92,12 @@ class StyleLayout:
             for key, shape in expected.items()
             if key in found and found[key] != shape
         ]
-        return missing + shapes + surplus
+        kinds = [
+            f"{key} is {str(used[key].dtype).removeprefix('torch.')}, not of floating point"
+            for key in expected
+            if key in used and not used[key].is_floating_point()
+        ]
+        return missing + shapes + kinds + surplus
 
     @torch.no_grad()
     def convert(self, tensors: Mapping[str, Tensor]) -> TransformNetwork:

@@ -96,7 +96,17 @@ def _describe(tensors: Mapping[str, Tensor]) -> _Described:
     except Exception as error:  # whatever a library raises that guesses by keys and shapes
         reason = " ".join(str(error).split())[:200] or "they fit none of its architectures"
         raise UnknownCheckpoint(f"spandrel knows no network with these weights: {reason}") from error
+    _require_floats(tensors, found)
     return found
+
+
+def _require_floats(tensors: Mapping[str, Tensor], found: _Described) -> None:
+    """Raise UnknownCheckpoint for integers in place of weights, such as quantised ones, which torch would take."""
+    floats = {key for key, tensor in found.model.state_dict().items() if tensor.is_floating_point()}
+    wrong = next((key for key, tensor in tensors.items() if key in floats and not tensor.is_floating_point()), None)
+    if wrong is not None:
+        kind = str(tensors[wrong].dtype).removeprefix("torch.")
+        raise UnknownCheckpoint(f"its {wrong} is {kind}, where {found.architecture.name} has floating point")
 
 
 def _in_rgb(found: _Described) -> Callable[[Tensor], Tensor]:

@@ -86,6 +86,14 @@ NOT_SERVED = r"its network is none that can be served: "
     [
         ({key: tensor * torch.nan for key, tensor in compact().items()}, NOT_FINITE),
         ({key: tensor * 1e30 for key, tensor in compact().items()}, NOT_FINITE),
+        (
+            {key: (tensor * 100).to(torch.int8) for key, tensor in compact().items()},
+            r"its body\.0\.weight is int8, where RealESRGAN Compact has floating point",
+        ),
+        (
+            {key: tensor.to(torch.int8) for key, tensor in FastNeuralStyle().state_dict().items()},
+            r"conv1\.conv2d\.weight is int8, not of floating point",
+        ),
         (compact(scale=17), NOT_SERVED + "Input should be less than or equal to 16"),
         (randomized(FastNeuralStyle(widths=(4, 6, 1025))).state_dict(), NOT_SERVED + "'d1025': its filters are at"),
     ],
