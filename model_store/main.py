@@ -44,9 +44,14 @@ def _list(store: ModelStore, _: argparse.Namespace) -> int:
         others = ", ".join(str(version) for version in store.versions(name))
         return f"{manifest.label:32} ×{manifest.scale}  {manifest.task:16}  versions {others:8}  {manifest.title}"
 
+    _warn_of_foreign(store)
+    return _print_each(store.names(), summarize)
+
+
+def _warn_of_foreign(store: ModelStore) -> None:
+    """Say what lies in a store and is no model: perhaps another folder was meant."""
     if foreign := store.foreign():
         print(f"warning: {describe_ignored_entries(foreign)}", file=sys.stderr)
-    return _print_each(store.names(), summarize)
 
 
 def _show(store: ModelStore, options: argparse.Namespace) -> int:
@@ -112,6 +117,9 @@ def _export(store: ModelStore, options: argparse.Namespace) -> int:
 
 def _mirror(store: ModelStore, options: argparse.Namespace) -> int:
     target = open_store(options.target)
+    if not store.names():
+        _warn_of_foreign(store)
+        raise StoreError(f"{store.location} holds no models: there is nothing to copy")
     added = mirror(store, target)
     print(f"{target.location} has all models of {store.location}; added: {', '.join(added) or 'none'}")
     return 0

@@ -88,6 +88,17 @@ def test_nothing_to_verify_is_an_error(tmp_path: Path, capsys: pytest.CaptureFix
     assert "holds no models" in capsys.readouterr().err
 
 
+def test_nothing_to_mirror_is_an_error_that_names_what_is_there(
+    root: Path, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    target = tmp_path_factory.mktemp("out") / "copy"
+    assert run(root / "wave", "mirror", str(target)) == 1  # a model of the store, not the store
+    told = capsys.readouterr().err
+    assert "warning: '1', '2'" in told
+    assert told.endswith("wave holds no models: there is nothing to copy\n")
+    assert not target.exists()
+
+
 def test_rollback_and_promote(root: Path) -> None:
     assert run(root, "rollback", "wave") == 0
     assert ModelStore(root).current("wave") == 1
