@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from service.errors import JobsUnavailable
 from service.jobs.claim_loop import ClaimLoop
+from service.jobs.delivery_places import PLACES, DeliveryPlaces
 from service.jobs.job import Job
 from service.jobs.record import Delivery, DeliveryState
 from service.jobs.store import ClaimLost, DeliveryClaim, JobStore, when_available
@@ -20,9 +21,6 @@ from service.telemetry.metrics import Metrics
 
 LONGEST_WAIT = 3600.0
 """The most seconds between two attempts."""
-
-AT_ONCE = 8
-"""Webhooks that are sent at the same time."""
 
 FailedResult = Literal["blocked", "unreachable", "refused"]
 """No public address, no answer, or none with a status of 2xx: a label of metrics."""
@@ -54,8 +52,9 @@ class Deliveries:
         self._store = store
         self._sender = sender
         self._metrics = metrics
+        self._places = DeliveryPlaces()
         self._loop: ClaimLoop[DeliveryClaim] = ClaimLoop(
-            AT_ONCE, store.claim_delivery, self._deliver, self._give_back, store.seconds_to_delivery
+            PLACES, self._claim, self._deliver, self._give_back, lambda: store.seconds_to_delivery(self._places.full)
         )
 
     def start(self) -> None:
@@ -71,7 +70,19 @@ class Deliveries:
         """Stop; an attempt that is under way is made again, by the next process or another replica."""
         await self._loop.stop()
 
+    async def _claim(self) -> DeliveryClaim | None:
+        claim = await self._store.claim_delivery(self._places.full)
+        if claim is not None:
+            self._places.take(claim.job.record)
+        return claim
+
     async def _deliver(self, claim: DeliveryClaim) -> None:
+        try:
+            await self._deliver_once(claim)
+        finally:
+            self._places.free(claim.job.record)
+
+    async def _deliver_once(self, claim: DeliveryClaim) -> None:
         assert self._sender is not None
         try:
             delivery = await self._attempt(claim, self._sender)

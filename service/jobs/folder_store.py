@@ -9,12 +9,13 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from service.errors import JobsUnavailable
+from service.jobs.delivery_places import FullPlaces
 from service.jobs.folder import JobFolder
 from service.jobs.job import Job, JobState, public_id
 from service.jobs.job_table import JobTable, KeptJob
 from service.jobs.record import Delivery, JobOutcome, JobProgress, JobRecord
 from service.jobs.refusals import jobs_unavailable, no_room_for_result, taken_by_unreadable, too_many_bytes
-from service.jobs.store import ClaimLost, DeliveryClaim, JobCounts, RunClaim
+from service.jobs.store import NOBODY, ClaimLost, DeliveryClaim, JobCounts, RunClaim
 from service.jobs.uninterrupted import uninterrupted
 from service.pipeline.requests import InputFiles
 from service.settings import Settings
@@ -144,15 +145,15 @@ class FolderJobStore:
                 return kept.job.outcome
             return await uninterrupted(self._end(claim.record.id, outcome, content))
 
-    async def claim_delivery(self) -> DeliveryClaim | None:
+    async def claim_delivery(self, full: FullPlaces = NOBODY) -> DeliveryClaim | None:
         """See JobStore."""
         token = uuid.uuid4().hex
-        kept = self._table.claim_delivery(self._clock(), token)
+        kept = self._table.claim_delivery(self._clock(), token, full)
         return DeliveryClaim(kept.job, kept.delivery, token) if kept is not None and kept.delivery is not None else None
 
-    def seconds_to_delivery(self) -> float | None:
+    def seconds_to_delivery(self, full: FullPlaces = NOBODY) -> float | None:
         """See JobStore."""
-        due = self._table.next_delivery
+        due = self._table.next_delivery(full)
         return None if due is None else max(0.0, (due - self._clock()).total_seconds())
 
     async def write_delivery(self, claim: DeliveryClaim, delivery: Delivery) -> None:

@@ -5,14 +5,15 @@ The folder belongs to one process, so that the table knows all of its jobs. It r
 
 from bisect import bisect_left, insort
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from service.jobs.delivery_places import FullPlaces
 from service.jobs.job import Job, JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome
 from service.jobs.refusals import too_many_jobs, too_many_of_owner
-from service.jobs.store import MAX_KEPT, JobCounts, most_unfinished_bytes
+from service.jobs.store import MAX_KEPT, NOBODY, JobCounts, most_unfinished_bytes
 
 ByTime = list[tuple[datetime, str]]
 """Ids of jobs, in the order of times."""
@@ -47,7 +48,10 @@ class KeptJob:
 
 
 class JobTable:
-    """All jobs: queued, running and ended. Whatever is asked of it takes no longer where there are many."""
+    """All jobs: queued, running and ended. What is asked of it takes no longer where there are many.
+
+    Only webhooks of those whose places are full are passed over one by one.
+    """
 
     def __init__(self, most_jobs: int, most_bytes: int) -> None:
         """`most_bytes`: of all jobs; those that are unfinished get `most_unfinished_bytes` of it."""
@@ -106,14 +110,14 @@ class JobTable:
         delivery = Delivery(next_at=now) if kept.job.record.callback is not None else None
         self._enter(replace(kept, job=replace(kept.job, outcome=outcome), bytes=size, delivery=delivery))
 
-    @property
-    def next_delivery(self) -> datetime | None:
-        """When the next webhook is due that is not claimed; None where there is none."""
-        return self._due[0][0] if self._due else None
+    def next_delivery(self, full: FullPlaces = NOBODY) -> datetime | None:
+        """When the next webhook is due that is not claimed, and has a place; None where there is none."""
+        first = self._first(self._due, full)
+        return first[0] if first is not None else None
 
-    def claim_delivery(self, now: datetime, token: str) -> KeptJob | None:
+    def claim_delivery(self, now: datetime, token: str, full: FullPlaces = NOBODY) -> KeptJob | None:
         """The job whose webhook is due first, and is claimed from now on; None where none is due yet."""
-        job_id = self._due_job(now)
+        job_id = self._due_job(now, full)
         if job_id is None:
             return None
         claimed = replace(self._leave(job_id), delivery_token=token)
@@ -161,14 +165,15 @@ class JobTable:
         states[JobState.QUEUED] = len(self._waiting)
         return JobCounts(states, self._bytes)
 
-    def _due_job(self, now: datetime) -> str | None:
+    def _due_job(self, now: datetime, full: FullPlaces) -> str | None:
         """The job whose webhook is due first; one is due that would wait for longer than any may."""
-        if not self._due:
-            return None
-        (first, job_id), (last, latest_id) = self._due[0], self._due[-1]
-        if first <= now:
-            return job_id
-        return latest_id if last > now + LONGER_THAN_WAITS else None
+        first, last = self._first(self._due, full), self._first(reversed(self._due), full)
+        if first is not None and first[0] <= now:
+            return first[1]
+        return last[1] if last is not None and last[0] > now + LONGER_THAN_WAITS else None
+
+    def _first(self, due: Iterable[tuple[datetime, str]], full: FullPlaces) -> tuple[datetime, str] | None:
+        return next((entry for entry in due if not full.concern(self._jobs[entry[1]].job.record)), None)
 
     def _enter(self, kept: KeptJob) -> None:
         self._jobs[kept.job.record.id] = kept

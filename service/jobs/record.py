@@ -3,7 +3,9 @@
 import uuid
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +24,14 @@ class Callback(BaseModel):
     url: str
     message_id: str = Field(default_factory=lambda: f"msg_{uuid.uuid4().hex}")
     """The same in every attempt to deliver the webhook, by which a receiver knows what it has already."""
+
+    @cached_property
+    def host(self) -> str:
+        """The host of the URL in lower case; empty where there is none."""
+        try:
+            return urlsplit(self.url).hostname or ""
+        except ValueError:
+            return ""
 
 
 class JobRecord(BaseModel):

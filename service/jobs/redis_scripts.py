@@ -3,7 +3,8 @@
 Below the prefix of the keys:
 
 job:<id>     hash: record, state (waiting, running, ended), owner, order, image, mask; attempts, token, progress;
-             outcome, result or object (its name); delivery, delivery_token. It expires with its result
+             outcome, result or object (its name); host (of the callback), delivery, delivery_token. It expires with
+             its result
 waiting      sorted set: ids by their order
 running      sorted set: ids by when their claim expires
 ended        sorted set: ids by when they ended; also of jobs that have expired, until they are swept
@@ -88,10 +89,12 @@ local function make_room(wanted)
   return bytes() + wanted <= a.most_bytes, dropped
 end
 
--- The first of the jobs that this replica has not found to be of another version.
+-- Whether this replica has not found a job to be of another version.
+local function is_readable(id) return a.unreadable[id] ~= redis.call('HGET', job(id), 'order') end
+
 local function first_readable(ids)
   for _, id in ipairs(ids) do
-    if a.unreadable[id] ~= redis.call('HGET', job(id), 'order') then return id end
+    if is_readable(id) then return id end
   end
 end
 
@@ -113,6 +116,7 @@ dropped = dropped + stale
 if not fits then return {'bytes', 0, dropped} end
 redis.call('HSET', job(a.id), 'record', ARGV[2], 'state', 'waiting', 'owner', a.owner, 'order', now, 'image', ARGV[3])
 if ARGV[4] then redis.call('HSET', job(a.id), 'mask', ARGV[4]) end
+if a.host then redis.call('HSET', job(a.id), 'host', a.host) end
 resize(a.id, size)
 unfinished(a.owner, 1)
 redis.call('ZADD', key('waiting'), now, a.id)
@@ -206,9 +210,20 @@ return {'stored', dropped}
 CLAIM_DELIVERY = """
 exceed_memory()
 local dropped = 0
+
+local function has_place(id)
+  local of = redis.call('HMGET', job(id), 'owner', 'host')
+  return not (a.full_owners[of[1]] or a.full_hosts[of[2]])
+end
+
+local function first_with_place()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('deliveries'), '-inf', now)) do
+    if is_readable(id) and has_place(id) then return id end
+  end
+end
+
 while true do
-  local due = redis.call('ZRANGEBYSCORE', key('deliveries'), '-inf', now, 'LIMIT', 0, a.most_unreadable + 1)
-  local id = first_readable(due)
+  local id = first_with_place()
   if not id then return {dropped} end
   local found = redis.call('HMGET', job(id), 'record', 'outcome', 'delivery', 'order')
   if found[1] then

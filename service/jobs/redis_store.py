@@ -18,12 +18,13 @@ from redis import exceptions
 
 from service.errors import JobsUnavailable
 from service.jobs import redis_scripts as scripts
+from service.jobs.delivery_places import FullPlaces
 from service.jobs.job import Job, JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome, JobProgress, JobRecord
 from service.jobs.redis_connections import ANSWER_SECONDS, CONNECT_SECONDS, redis_connections
 from service.jobs.refusals import jobs_unavailable, no_room_for_result, too_many_bytes, too_many_jobs, too_many_of_owner
 from service.jobs.result_objects import ResultObjects
-from service.jobs.store import MAX_KEPT, ClaimLost, DeliveryClaim, JobCounts, RunClaim, most_unfinished_bytes
+from service.jobs.store import MAX_KEPT, NOBODY, ClaimLost, DeliveryClaim, JobCounts, RunClaim, most_unfinished_bytes
 from service.pipeline.requests import InputFiles
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -133,6 +134,8 @@ class RedisJobStore:
         arguments = {"id": record.id, "owner": record.owner, "most_jobs": settings.max_jobs, **self._limits()}
         if most_of_owner is not None:
             arguments["most_of_owner"] = most_of_owner
+        if record.callback is not None:
+            arguments["host"] = record.callback.host
         contents = [_json(record), files.image, *([files.mask] if files.mask is not None else [])]
         answer, number, dropped = await self._run(scripts.CREATE, arguments, *contents)
         self._count_dropped(dropped)
@@ -217,11 +220,12 @@ class RedisJobStore:
             return await self.finish(claim, failed.model_copy(update={"started": outcome.started}))
         return outcome
 
-    async def claim_delivery(self) -> DeliveryClaim | None:
+    async def claim_delivery(self, full: FullPlaces = NOBODY) -> DeliveryClaim | None:
         """See JobStore. The claim lasts longer than an attempt may."""
         token = uuid.uuid4().hex
         lease = self._settings.webhook_timeout + self._settings.job_lease_seconds
         arguments = {"token": token, "lease_seconds": lease}
+        arguments |= {"full_hosts": dict.fromkeys(full.hosts, 1), "full_owners": dict.fromkeys(full.owners, 1)}
         while True:
             found = await self._run(scripts.CLAIM_DELIVERY, arguments | self._unreadable.arguments())
             dropped, *claimed = found
@@ -235,7 +239,7 @@ class RedisJobStore:
             self._unreadable.add(job_id, order)
             await self._run(scripts.LEAVE_DELIVERY, {"id": job_id.decode(), "token": token})
 
-    def seconds_to_delivery(self) -> float | None:
+    def seconds_to_delivery(self, full: FullPlaces = NOBODY) -> float | None:  # noqa: ARG002 # by its name in JobStore
         """See JobStore. Any replica may have ended a job."""
         return self.poll_seconds
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from service.errors import JobsUnavailable
+from service.jobs.delivery_places import FullPlaces
 from service.jobs.job import Job, JobState
 from service.jobs.record import Delivery, JobOutcome, JobProgress, JobRecord
 from service.pipeline.requests import InputFiles
@@ -24,6 +25,9 @@ where clients send jobs faster than these are done."""
 
 RETRY_SECONDS = 1.0
 """After how long a store that could not be used is tried again."""
+
+NOBODY = FullPlaces()
+"""Nobody's webhooks wait for places."""
 
 Answer = TypeVar("Answer")
 
@@ -130,11 +134,11 @@ class JobStore(Protocol):
         Raises ClaimLost.
         """
 
-    async def claim_delivery(self) -> DeliveryClaim | None:
-        """Claim a webhook that is due; None where there is none."""
+    async def claim_delivery(self, full: FullPlaces = NOBODY) -> DeliveryClaim | None:
+        """Claim a webhook that is due, of nobody whose places are full; None where there is none."""
 
-    def seconds_to_delivery(self) -> float | None:
-        """After how long `claim_delivery` may find one; None where it will not, until a job ends."""
+    def seconds_to_delivery(self, full: FullPlaces = NOBODY) -> float | None:
+        """After how long `claim_delivery` may find one; None where it will not, until a job or a webhook ends."""
 
     async def write_delivery(self, claim: DeliveryClaim, delivery: Delivery) -> None:
         """Store how far a delivery is, and give the claim up. Raises ClaimLost."""

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from service.jobs.deliveries import LONGEST_WAIT, Deliveries, DeliveryFailed, wait_seconds
+from service.jobs.delivery_places import PLACES
 from service.jobs.folder import JobFolder
 from service.jobs.folder_store import FolderJobStore
 from service.jobs.job import Job
-from service.jobs.record import Callback, Delivery, DeliveryState, JobOutcome
+from service.jobs.record import Callback, Delivery, DeliveryState, JobOutcome, JobRecord
 from service.jobs.store import DeliveryClaim
 from service.pipeline.requests import InputFiles
 from service.settings import Settings
@@ -59,8 +60,7 @@ class Bench:
         self.metrics = Metrics()
         self.folder = JobFolder(self.settings.jobs_folder)
         if not self.folder.exists():
-            self.folder.create(WITH_CALLBACK, InputFiles(b"image"))
-            self.folder.finish("one", JobOutcome(result=RESULT), b"image")
+            finished(self.folder, WITH_CALLBACK)
         self.store = Watched(self.settings, self.metrics)
         self.deliveries = Deliveries(self.settings, self.store, sender, self.metrics)
 
@@ -166,6 +166,47 @@ def test_webhook_of_a_deleted_job_is_dropped(tmp_path: Path) -> None:
         assert bench.metric("webhooks", outcome="delivered") == 0
 
     asyncio.run(run())
+
+
+class HangingAt(Scripted):
+    """Never hears of one host; tells of any other."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__()
+        self._host = host
+
+    async def send(self, job: Job) -> None:
+        assert job.record.callback is not None
+        if job.record.callback.host == self._host:
+            await asyncio.Event().wait()
+        await super().send(job)
+
+
+@pytest.mark.parametrize("slow_owner", ["", "slow"])
+def test_receiver_that_does_not_answer_delays_its_own_webhooks_alone(tmp_path: Path, slow_owner: str) -> None:
+    """One host of many principals, or one principal's; the webhook of another one is due last."""
+    made = JobFolder(settings(tmp_path / "models").jobs_folder)
+    for number in range(PLACES + 1):
+        asked = {"id": f"slow-{number}", "owner": slow_owner or str(number)}
+        finished(made, record("slow").model_copy(update=asked | {"callback": Callback(url="https://slow.example/")}))
+    finished(made, WITH_CALLBACK)
+
+    async def run() -> None:
+        sender = HangingAt("slow.example")
+        bench = Bench(tmp_path, sender)
+        await bench.start()
+        async with asyncio.timeout(20):
+            await bench.store.settled.wait()
+        await bench.stop()
+        assert bench.delivery.state is DeliveryState.DELIVERED
+        assert bench.folder.delivery("slow-0").attempts == 0
+
+    asyncio.run(run())
+
+
+def finished(folder: JobFolder, asked: JobRecord) -> None:
+    folder.create(asked, InputFiles(b"image"))
+    folder.finish(asked.id, JobOutcome(result=RESULT), b"image")
 
 
 def test_without_a_sender_webhooks_wait_for_one(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_webhooks_are_claimed_in_the_order_in_which_they_are_due() -> None:
     kept = table()
     for name, seconds in (("late", 2), ("early", 1)):
         kept.add(called_back(name, Delivery(next_at=NOW + timedelta(seconds=seconds))))
-    assert kept.next_delivery == NOW + timedelta(seconds=1)
+    assert kept.next_delivery() == NOW + timedelta(seconds=1)
     assert kept.claim_delivery(NOW, "0") is None
     early, late = (kept.claim_delivery(NOW + timedelta(seconds=2), token) for token in "12")
     assert early is not None
@@ -72,7 +72,7 @@ def test_webhooks_are_claimed_in_the_order_in_which_they_are_due() -> None:
     assert kept.claim_delivery(NOW + timedelta(days=1), "3") is None
     kept.end_delivery("late", Delivery(attempts=1, next_at=NOW))
     kept.end_delivery("early", Delivery(state=DeliveryState.DELIVERED, attempts=1))
-    assert kept.next_delivery == NOW
+    assert kept.next_delivery() == NOW
 
 
 def called_back(name: str, delivery: Delivery | None = None) -> KeptJob:
@@ -165,7 +165,7 @@ def require_consistent(made: JobTable, running: int) -> None:
     oldest = min(ended)[1] if not made.has_room(room) else None
     assert [made.to_remove(room + more, NOW - timedelta(days=1)) for more in (0, 1)] == [oldest, None]
     due = [job.delivery.next_at for job in kept if job.delivery and job.has_pending_delivery and not job.delivering]
-    assert made.next_delivery == min(due, default=None)
+    assert made.next_delivery() == min(due, default=None)
     for owner in "ab":
         unfinished = sum(job.job.record.owner == owner and job.job.outcome is None for job in kept)
         made.require_place(owner, unfinished + 1)

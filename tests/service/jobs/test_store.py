@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from service.errors import JobsUnavailable, QuotaExceeded, TooManyJobs
+from service.jobs.delivery_places import FullPlaces
 from service.jobs.job import JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome
 from service.jobs.refusals import jobs_unavailable
@@ -336,6 +337,29 @@ def test_webhook_is_claimed_once_when_it_is_due(bench: Bench) -> None:
         await store.write_delivery(again, Delivery(state=DeliveryState.DELIVERED, attempts=2))
         bench.pass_seconds(3600)
         assert await store.claim_delivery() is None
+
+    run(bench, scenario)
+
+
+@pytest.mark.parametrize(
+    ("full", "expected"),
+    [
+        (FullPlaces(), ["one", "two", "three"]),
+        (FullPlaces(hosts=frozenset({"slow.example"})), ["two", "three"]),
+        (FullPlaces(owners=frozenset({"b"})), ["one", "three"]),
+    ],
+)
+def test_webhooks_without_a_place_are_passed_over(bench: Bench, full: FullPlaces, expected: list[str]) -> None:
+    async def scenario(store: JobStore) -> None:
+        for name, owner, host in (("one", "a", "slow"), ("two", "b", "other"), ("three", "c", "other")):
+            await store.create(owned(name, owner, f"https://{host.upper()}.example:8443/"), FILES)
+            await finish(store)
+            bench.pass_seconds(1)
+        claims = [await store.claim_delivery(full) for _ in expected]
+        assert [claim.job.record.id for claim in claims if claim is not None] == expected
+        assert await store.claim_delivery(full) is None
+        assert store.seconds_to_delivery(full) == store.poll_seconds
+        assert (await store.claim_delivery() is None) == (len(expected) == 3)
 
     run(bench, scenario)
 
