@@ -14,6 +14,7 @@ sizes        hash: bytes by id
 bytes        their sum
 unfinished   hash: jobs that have not ended, by owner
 objects      sorted set: names of results outside of Redis by when they are deleted
+removed:<token>  what the script that has deleted a job said of it, for some seconds
 
 Times are seconds since 1970 of the server's clock, so that the clocks of replicas do not matter. Arguments are a JSON
 object, and after it contents as bytes.
@@ -125,8 +126,12 @@ return {'created', 0, dropped}
 
 REMOVE = """
 exceed_memory()
+local told = key('removed:' .. a.token)
+local before = redis.call('GET', told)
+if before then return {before, 0} end
 local state = redis.call('HGET', job(a.id), 'state')
 if state == 'ended' and redis.call('SISMEMBER', key('failed'), a.id) == 1 then state = 'failed' end
+if state then redis.call('SET', told, state, 'EX', a.told_seconds) end
 return {state, remove(a.id)}
 """
 
@@ -266,6 +271,17 @@ return {
   type(room) == 'number' and 1 or 0,
 }
 """
+
+ANOTHERS = """
+local left = {}
+for id, order in pairs(a.unreadable) do
+  local found = redis.call('HMGET', job(id), 'order', 'state')
+  local wanted = found[2] == 'waiting' or found[2] == 'running' or redis.call('ZSCORE', key('deliveries'), id)
+  if found[1] == order and wanted then table.insert(left, id) end
+end
+return left
+"""
+"""Which of the unreadable jobs a replica could still claim."""
 
 FORGET_OBJECT = """
 exceed_memory()

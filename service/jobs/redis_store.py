@@ -7,8 +7,9 @@ the job any more, however long it was paused.
 import asyncio
 import json
 import logging
+import math
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -84,6 +85,14 @@ class UnreadableJobs:
         self._orders[job_id.decode()] = order.decode()
         if len(self._orders) > self._most:
             del self._orders[next(iter(self._orders))]
+
+    def keep(self, job_ids: Collection[bytes]) -> None:
+        """Forget all but these."""
+        kept = {job_id.decode() for job_id in job_ids}
+        self._orders = {job_id: order for job_id, order in self._orders.items() if job_id in kept}
+
+    def __bool__(self) -> bool:
+        return bool(self._orders)
 
     def arguments(self) -> dict[str, Any]:
         """Those of scripts that claim."""
@@ -167,7 +176,8 @@ class RedisJobStore:
 
     async def remove(self, job_id: str) -> JobState | None:
         """See JobStore. It may be of another version."""
-        state, dropped = await self._run(scripts.REMOVE, {"id": job_id})
+        arguments = {"id": job_id, "token": uuid.uuid4().hex, "told_seconds": math.ceil(2 * CALL_SECONDS)}
+        state, dropped = await self._run(scripts.REMOVE, arguments)
         self._count_dropped(dropped)
         return STATES[state] if state is not None else None
 
@@ -259,6 +269,8 @@ class RedisJobStore:
         self._tell(None)
         self._counts = JobCounts(dict(zip(JobState, counts, strict=True)), size)
         self._count_dropped(dropped)
+        if self._unreadable:
+            self._unreadable.keep(await self._run(scripts.ANOTHERS, self._unreadable.arguments()))
         if self._objects is not None:
             for name in objects:
                 await self._delete(name.decode(), self._objects)
