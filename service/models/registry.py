@@ -16,15 +16,20 @@ class ModelRegistry(ModelSelection):
         self.failures = failures
         """The promoted versions that could not be loaded."""
         self.trouble: str | None = "the models are being loaded"
-        """Why the stores have not been read yet; None once they were."""
+        """Why not all stores have been read yet; None once they were."""
         self.known = asyncio.Event()
-        """Set when the stores were read, and what they promote was loaded, for the first time."""
+        """Set when each store was read or did not answer, and what they promote was loaded, for the first time."""
         self._metrics = metrics
         self._served: dict[str, ServedModel] = {}
 
-    def note_known(self) -> None:
-        """The stores were read, and what they promote was loaded."""
-        self.trouble = None
+    @property
+    def problem(self) -> str | None:
+        """Why no requests should be sent here; a store that does not answer is none, where others have models."""
+        return None if self.known.is_set() and self._served else self.trouble
+
+    def note_known(self, trouble: str | None = None) -> None:
+        """What the stores promote was loaded, of all stores that have answered. `trouble`: why others have not."""
+        self.trouble = trouble
         self.known.set()
 
     def serve(self, model: ServedModel) -> None:

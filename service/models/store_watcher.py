@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic
 
 from model_store import ModelStore, describe_ignored_entries
@@ -16,6 +17,9 @@ from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel
 from service.models.watched_store import Version, WatchedStore
 from service.telemetry.metrics import Metrics
+
+SLOW_SECONDS = 2.0
+"""After how long the models of other stores are no longer held up by one that is slow to answer."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +45,14 @@ class StoreWatcher:
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._refreshing = asyncio.Lock()
+        self._reads: dict[int, asyncio.Task[None]] = {}
+        """Of stores that have not answered yet, by their places in the list."""
+        self._missing: set[str] = set()
+        """Stores that the log has called missing."""
 
     def warnings(self) -> list[str]:
         """What an operator should mend, though everything that was loaded is still served."""
-        missing = [
-            f"the store {watched.store.location} is missing; its models stay loaded{_because(watched.reason)}"
-            for watched in self._stores
-            if watched.missing
-        ]
+        missing = [watched.warning for watched in self._stores if watched.warning is not None]
         ignored = {place: entries.names for place, entries in self._ignored.items() if entries.names}
         return missing + [f"in the store {place} {describe_ignored_entries(names)}" for place, names in ignored.items()]
 
@@ -77,7 +81,9 @@ class StoreWatcher:
             await self._refresh(retry)
 
     async def _refresh(self, retry: bool) -> None:
-        promoted = await self._read_stores(retry)
+        await self._read_stores(wait=retry)
+        self._tell_missing()
+        promoted = {name: version for watched in self._stores for name, version in watched.last.items()}
         for name in {model.name for model in self._models.all()} - promoted.keys():
             old = self._models.served(name)
             self._models.withdraw(name)
@@ -87,27 +93,48 @@ class StoreWatcher:
         if due:
             await self._load_all(due)
             await asyncio.to_thread(trim_heap)  # warming up takes more memory than serving
-        unread = [watched.unread for watched in self._stores if watched.unread is not None]
-        if unread:
-            self._models.trouble = f"a model store could not be read yet: {unread[0]}"
+        self._note_known()
+
+    def _note_known(self) -> None:
+        """Say what is known of the models: all of them, or those of the stores that have answered."""
+        silent = next((watched.store.location for watched in self._stores if not watched.asked), None)
+        unread = next((watched.unread for watched in self._stores if watched.unread is not None), None)
+        if silent is not None:
+            self._models.trouble = f"the model store {silent} has not answered yet"
         else:
-            self._models.note_known()
+            self._models.note_known(f"a model store could not be read yet: {unread}" if unread is not None else None)
 
-    async def _read_stores(self, retry: bool) -> dict[str, Version]:
-        """Those of a later store hide those of an earlier one. All are read at the same time: one may be slow."""
-        reads = (asyncio.to_thread(self._read_store, watched, retry) for watched in self._stores)
-        promoted: dict[str, Version] = {}
-        for found in await asyncio.gather(*reads):
-            promoted |= found
-        return promoted
+    async def _read_stores(self, *, wait: bool) -> None:
+        """Read all at the same time. One that is slow is waited for only if wanted (`wait`), and then asked at once."""
+        if wait and self._reads:
+            await asyncio.wait(self._reads.values())
+        reads = {place: self._read_of(place, retry=wait) for place in range(len(self._stores))}
+        done, _ = await asyncio.wait(reads.values(), timeout=None if wait else SLOW_SECONDS)
+        self._reads = {place: read for place, read in reads.items() if read not in done}
+        failures = [failure for read in done if (failure := read.exception()) is not None]
+        if failures:
+            raise failures[0]
 
-    def _read_store(self, watched: WatchedStore, retry: bool) -> dict[str, Version]:
+    def _read_of(self, place: int, *, retry: bool) -> asyncio.Task[None]:
+        """The read of a store that is under way, or a new one."""
+        begin = partial(asyncio.to_thread, self._read_store, self._stores[place], retry)
+        return self._reads.get(place) or asyncio.create_task(begin())
+
+    def _read_store(self, watched: WatchedStore, retry: bool) -> None:
         place, entries = watched.store.location, self._ignored[watched.store.location]
-        promoted = watched.promoted(retry=retry)
+        watched.promoted(retry=retry)
         self._metrics.store_available.labels(place).set(not watched.missing)
         entries.read()
         self._metrics.store_ignored_entries.labels(place).set(len(entries.names))
-        return promoted
+
+    def _tell_missing(self) -> None:
+        """Log which stores are missing, and which are there again, once each."""
+        found = {watched.store.location: watched.warning for watched in self._stores if watched.warning is not None}
+        for place in found.keys() - self._missing:
+            logger.warning("%s", found[place])
+        for place in self._missing - found.keys():
+            logger.warning("the store %s is there again", place)
+        self._missing = set(found)
 
     def _is_due(self, version: Version) -> bool:
         must_wait = self._models.failures.must_wait(version)
@@ -168,7 +195,3 @@ class StoreWatcher:
         """A version is served no more; its weights go when nobody uses them."""
         if model is not None and isinstance(model.loaded, ResidentModel):
             self._residency.forget(model.loaded)
-
-
-def _because(reason: str) -> str:
-    return f" ({reason})" if reason else ""

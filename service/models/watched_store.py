@@ -39,6 +39,8 @@ class WatchedStore:
         self.missing = False
         """Whether the folder that had models is gone, or another one without models is in its place, or the store at
         the URL does not answer."""
+        self.asked = False
+        """Whether the store was read, or was found not to answer."""
         self.unread: str | None = None
         """Why the store has never been read; None once it was."""
         self.reason = ""
@@ -49,7 +51,8 @@ class WatchedStore:
         self._retry_at = 0.0
         self._identity: tuple[int, int] | None = None
         """Device and inode of the folder when it last had models."""
-        self._last: dict[str, Version] = {}
+        self.last: dict[str, Version] = {}
+        """What the store promoted when it was last read."""
 
     def promoted(self, *, retry: bool = False) -> dict[str, Version]:
         """The promoted version of each model, by name; those of the last time while the store is missing.
@@ -64,7 +67,17 @@ class WatchedStore:
                 self._read()
             except StoreAway as error:
                 self._note_absence(error)
-        return self._last
+        self.asked = True
+        return self.last
+
+    @property
+    def warning(self) -> str | None:
+        """What is wrong with the store, and what is served meanwhile; None where nothing is."""
+        if not self.missing:
+            return None
+        unread = "could not be read yet; its models are not served"
+        served = "is missing; its models stay loaded" if self.unread is None else unread
+        return f"the store {self.store.location} {served}" + (f" ({self.reason})" if self.reason else "")
 
     def _read(self) -> None:
         names, identity = self.store.names(), _identity(self.store.root)
@@ -72,14 +85,14 @@ class WatchedStore:
         self.missing = not names and self._identity is not None and identity != self._identity
         if not self.missing:
             self._identity = identity if names else self._identity
-            self._last = {name: Version(self.store.root, name, _current(self.store, name)) for name in names}
+            self.last = {name: Version(self.store.root, name, _current(self.store, name)) for name in names}
 
     def _note_absence(self, error: StoreAway) -> None:
         """Keep what was promoted; at first, what the cache has of an earlier process."""
         self._failures += 1
         self._retry_at = self._clock() + min(self._first_pause * 2**self._failures, LONGEST_PAUSE)
         self.reason = str(error)
-        if not self._last:
+        if not self.last:
             try:
                 self._read()
             except StoreAway:

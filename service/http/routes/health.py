@@ -117,7 +117,7 @@ class HealthRoutes:
     def _temporary_problems(self) -> list[str]:
         faults = {
             "the service is stopping": self._state.stopping,
-            self._models.trouble or "": self._models.trouble is not None,
+            self._models.problem or "": self._models.problem is not None,
             "no model is served": not self._models.all(),
         }
         return [fault for fault, present in faults.items() if present]

@@ -27,7 +27,7 @@ Scenario = Callable[[ModelRegistry, StoreWatcher], Coroutine[Any, Any, None]]
 
 def following(
     scenario: Scenario,
-    *roots: Path,
+    *stores: Path | ModelStore,
     poll_seconds: float = 0.01,
     backend: Backend | None = None,
     resident_bytes: float = math.inf,
@@ -38,7 +38,8 @@ def following(
     loader = PoolLoader(RunnerPool([runner]), [ModelLoader(runner, [torch.float32], TileSizes(2**20))])
     residency = Residency(ResidencyLimits(resident_bytes), metrics)
     models = ModelRegistry(LoadFailures(poll_seconds), metrics)
-    watcher = StoreWatcher([ModelStore(root) for root in roots], loader, residency, models, metrics, poll_seconds)
+    made = [store if isinstance(store, ModelStore) else ModelStore(store) for store in stores]
+    watcher = StoreWatcher(made, loader, residency, models, metrics, poll_seconds)
     try:
         asyncio.run(scenario(models, watcher))
     finally:

@@ -9,6 +9,7 @@ from model_store import CacheSettings, Draft, open_store
 from tests.buckets import Bucket, s3_server
 from tests.networks import network
 from tests.service.live import Live, serving
+from tests.service.live import publish as publish_locally
 
 URL = "s3://bucket/models"
 
@@ -54,4 +55,16 @@ def test_service_that_knows_nothing_of_its_bucket_is_not_ready(bucket: Bucket, t
         answer = live.client.get("/readyz")
         assert answer.status_code == 503
         assert "a model store could not be read yet: there is no index.json in s3://elsewhere/models" in answer.text
+        assert live.client.post("/v1/stylize/wave", content=b"x").status_code == 503
+
+
+def test_service_that_knows_nothing_of_its_bucket_serves_its_folder(bucket: Bucket, tmp_path: Path) -> None:
+    publish_locally(tmp_path / "folder", "night")
+    stores = (str(tmp_path / "folder"), "s3://elsewhere/models")
+    with serving(tmp_path, stores=stores, store_cache_folder=tmp_path / "cache") as live:
+        ready = live.until("/readyz", lambda answer: answer.status_code == 200).json()
+        assert (ready["models"], ready["problems"]) == (["night@1"], [])
+        missing = "the store s3://elsewhere/models could not be read yet; its models are not served (there is no index"
+        assert ready["warnings"][0].startswith(missing)
+        assert live.metric("pastiche_store_available", store="s3://elsewhere/models") == 0
         assert live.client.post("/v1/stylize/wave", content=b"x").status_code == 503

@@ -3,6 +3,7 @@ import hashlib
 import json
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from model_store import ModelStore
+from model_store import ModelStore, StoreAway
 from service.engine.cpu import CpuBackend
 from service.engine.tiling import TiledImage
 from service.errors import DeviceLost, ModelUnavailable, UnknownModel
@@ -344,6 +345,59 @@ def test_store_that_vanishes_keeps_its_models_loaded(tmp_path: Path) -> None:
 
     metrics = following(scenario, root)
     assert metrics.registry.get_sample_value("pastiche_store_available", {"store": str(root)}) == 1
+
+
+class HangingStore(ModelStore):
+    """A store that does not answer until it is away, or there."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.answers = threading.Event()
+        self.away = True
+
+    def refresh(self) -> None:
+        self.answers.wait()
+        if self.away:
+            raise StoreAway("no route to it")
+
+    def names(self) -> list[str]:
+        if self.away:
+            raise StoreAway("no route to it")
+        return super().names()
+
+
+def test_store_that_does_not_answer_holds_up_no_models_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("service.models.store_watcher.SLOW_SECONDS", 0.01)
+    publish(tmp_path / "folder")
+    publish(tmp_path / "bucket", "night")
+    bucket = HangingStore(tmp_path / "bucket")
+
+    async def scenario(models: ModelRegistry, watcher: StoreWatcher) -> None:
+        watching = asyncio.create_task(watcher.watch())
+        await until(lambda: bool(models.all()))
+        assert models.style("wave").label == "wave@1"
+        await until(lambda: models.problem == f"the model store {bucket.location} has not answered yet")
+        with pytest.raises(ModelUnavailable, match="has not answered yet"):
+            models.style("night")
+        bucket.answers.set()
+        await until(models.known.is_set)
+        unread = f"the store {bucket.location} could not be read yet; its models are not served (no route to it)"
+        assert (models.problem, watcher.warnings()) == (None, [unread])
+        with pytest.raises(ModelUnavailable, match="could not be read yet: no route to it"):
+            models.style("night")
+        bucket.away = False
+        await watcher.refresh(retry=True)
+        assert (models.style("night").label, models.trouble, watcher.warnings()) == ("night@1", None, [])
+        watching.cancel()
+
+    following(scenario, ModelStore(tmp_path / "folder"), bucket)
+    told = [line.getMessage() for line in caplog.records if bucket.location in line.getMessage()]
+    assert [line.partition(bucket.location)[2].partition(";")[0] for line in told] == [
+        " could not be read yet",
+        " is there again",
+    ]
 
 
 def test_log_says_which_model_of_how_many_is_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

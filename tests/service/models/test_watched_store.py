@@ -58,6 +58,21 @@ def test_new_folder_with_models_takes_the_place_of_the_old_one(tmp_path: Path) -
     assert (promoted(store), store.missing) == (["night@1"], False)
 
 
+def test_warning_says_what_is_served_while_a_store_is_missing(tmp_path: Path) -> None:
+    publish(tmp_path)
+    distant = DistantStore(tmp_path)
+    store = WatchedStore(distant, clock=lambda: 0.0)
+    assert (store.asked, store.warning) == (False, None)
+    promoted(store)
+    unread = f"the store {tmp_path} could not be read yet; its models are not served (no route to it)"
+    assert (store.asked, store.warning) == (True, unread)
+    store.promoted(retry=True)
+    assert store.warning == f"the store {tmp_path} is missing; its models stay loaded (no route to it)"
+    distant.away = False
+    store.promoted(retry=True)
+    assert store.warning is None
+
+
 class DistantStore(ModelStore):
     """A store that can be away, and counts how often it is asked."""
 
