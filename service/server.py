@@ -24,6 +24,7 @@ from service.http.uvicorn_server import HttpServer, build_metrics_server, build_
 from service.lifespan import Lifespan
 from service.membership import Membership
 from service.settings import Settings, nearest
+from service.stop_signals import kills, stop_signals
 from service.telemetry import log
 
 logger = logging.getLogger(__name__)
@@ -31,8 +32,6 @@ logger = logging.getLogger(__name__)
 LINGER_SECONDS = 5.0
 """For threads at the end of the process, such as one that writes a file. One that reads a store that does not answer
 would hold it for a minute, and the orchestrator would kill it."""
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 SWITCH_SECONDS = 0.0005
 """After how long a thread yields to one that waits for the interpreter; Python's default is 5 ms. A forward pass waits
@@ -155,15 +154,15 @@ async def tell_address(service: Service, server: HttpServer) -> None:
 
 async def until_end(lifespan: Lifespan) -> int:
     """Wait for a signal (returns 0) or a broken service (1)."""
-    loop, signalled = asyncio.get_running_loop(), asyncio.Event()
+    loop, signalled, numbers = asyncio.get_running_loop(), asyncio.Event(), stop_signals()
 
     def on_signal() -> None:
         signalled.set()
-        for number in SIGNALS:
+        for number in numbers:
             loop.remove_signal_handler(number)
-            signal.signal(number, _kill)
+            signal.signal(number, _kill if kills(number) else signal.SIG_IGN)
 
-    for number in SIGNALS:
+    for number in numbers:
         loop.add_signal_handler(number, on_signal)
     waiting = [asyncio.create_task(event.wait()) for event in (lifespan.broken, signalled)]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

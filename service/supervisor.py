@@ -7,7 +7,6 @@ them. The parent computes nothing, and imports no torch.
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,9 +20,8 @@ from typing import Protocol
 from service.http.listeners import address_of, open_listener, open_metrics_listener
 from service.membership import Membership
 from service.settings import Settings
+from service.stop_signals import kills, stop_signals
 from service.telemetry import log
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 WRONG_SETTINGS = 2
 """Exit status of a process that refuses its settings; where the first one of a place does, all end."""
@@ -115,12 +113,13 @@ class Supervisor:
         self._count = count
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
+        self._killing = False
         self._status = 0
 
     async def run(self) -> int:
         """Keep them running until a signal, and wait for their end. A second signal kills. Returns the exit status."""
         loop = asyncio.get_running_loop()
-        for number in SIGNALS:
+        for number in stop_signals():
             loop.add_signal_handler(number, self._on_signal, number)
         await asyncio.gather(*(self._keep(index) for index in range(self._count)))
         return self._status
@@ -150,7 +149,7 @@ class Supervisor:
             logger.exception("process %d cannot be started", index)
             return 1
         if self._stopping.is_set():  # while it was started
-            _terminate(process)
+            self._end(process)
         try:
             return await process.wait()
         finally:
@@ -158,18 +157,19 @@ class Supervisor:
 
     def _on_signal(self, number: int) -> None:
         if self._stopping.is_set():
-            for process in self._processes.values():
-                with suppress(ProcessLookupError):
-                    process.kill()
-            os._exit(128 + number)
+            if not kills(number):
+                return
+            self._status, self._killing = 128 + number, True
         self._stop()
 
     def _stop(self) -> None:
         self._stopping.set()
         for process in self._processes.values():
-            _terminate(process)
+            self._end(process)
 
-
-def _terminate(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):  # it has ended by itself
-        process.terminate()
+    def _end(self, process: asyncio.subprocess.Process) -> None:
+        with suppress(ProcessLookupError):  # it has ended by itself
+            if self._killing:
+                process.kill()
+            else:
+                process.terminate()

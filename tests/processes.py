@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,5 +73,6 @@ def command(main: Main, *arguments: str) -> Iterator[Command]:
 def _run(main: Main, arguments: tuple[str, ...], stderr: "Connection[bytes, bytes]") -> None:
     os.dup2(stderr.fileno(), 2)
     stderr.close()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as in a terminal, also where the tests run under nohup
     sys.argv = [main.__module__, *arguments]
     sys.exit(main())

@@ -25,7 +25,7 @@ ROOMS = (
     ("service.models",),
     ("service.engine",),
     ("service.imaging", "service.telemetry"),
-    ("service.settings", "service.errors", "service.membership"),
+    ("service.settings", "service.errors", "service.membership", "service.stop_signals"),
     ("service.setting_lists", "service.environment"),
 )
 """From top to bottom. A room imports itself and the rooms below it, not its neighbours."""

@@ -19,7 +19,8 @@ import pytest
 from service.__main__ import main as pastiche_serve
 from service.app import build_service
 from service.http.uvicorn_server import build_server
-from service.server import SIGNALS, serve, until_end
+from service.server import serve, until_end
+from service.stop_signals import stop_signals
 from tests.networks import network
 from tests.processes import Command, command
 from tests.service.imaging.images import file, photo
@@ -67,13 +68,15 @@ def stylize(served: Process, content: bytes, prefer: str = "") -> httpx.Response
 
 
 @contextmanager
-def stopping(root: Path, *options: str, prefer: str = "") -> Iterator[tuple[Process, Future[httpx.Response]]]:
+def stopping(
+    root: Path, *options: str, prefer: str = "", number: int = signal.SIGTERM
+) -> Iterator[tuple[Process, Future[httpx.Response]]]:
     """A service that was told to stop while it paints a large photograph, and the answer to that."""
     publish(root, built=network())
     with process(root, *options) as served, ThreadPoolExecutor(1) as clients:
         in_flight = clients.submit(stylize, served, LARGE, prefer)
         wait_for(lambda: served.metric("pastiche_batch_size_count"), lambda count: count == 1)
-        served.handle.send_signal(signal.SIGTERM)
+        served.handle.send_signal(number)
         yield served, in_flight
 
 
@@ -89,6 +92,14 @@ def test_sigterm_lets_the_request_in_flight_finish_and_refuses_others(tmp_path: 
         answer = in_flight.result()
         assert answer.status_code == 200
         assert pixels(answer.content).shape == (1500, 2000, 3)
+        assert served.exit_status() == 0
+
+
+def test_terminal_that_is_closed_stops_as_sigterm_does(tmp_path: Path) -> None:
+    with stopping(tmp_path, number=signal.SIGHUP) as (served, in_flight):
+        wait_for(lambda: served.client.get("/readyz").status_code, lambda status: status == 503)
+        served.handle.send_signal(signal.SIGHUP)
+        assert in_flight.result().status_code == 200
         assert served.exit_status() == 0
 
 
@@ -221,14 +232,14 @@ def test_port_in_use_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 @pytest.fixture
 def signals() -> Iterator[None]:
     """Those of the test's process as they were."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in stop_signals()}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("signals")
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", stop_signals())
 def test_signal_is_a_reason_to_end_well(tmp_path: Path, number: int) -> None:
     lifespan = build_service(settings(tmp_path), launcher=worker_launcher()).lifespan
 

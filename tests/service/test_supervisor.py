@@ -19,6 +19,7 @@ import pytest
 
 from service import supervisor
 from service.__main__ import main as pastiche_serve
+from service.membership import Membership
 from service.supervisor import Supervisor, supervise
 from tests.processes import Command, command
 from tests.service.imaging.images import file, photo
@@ -111,6 +112,29 @@ def test_processes_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
         children = served.pids()
         os.kill(served.handle.pid, signal.SIGKILL)
         wait_for(lambda: [pid for pid in children if exists(pid)], lambda left: not left)
+
+
+def test_second_signal_kills_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A second SIGHUP does not: a terminal that is closed may send two."""
+    with processes(tmp_path, "--shutdown-delay-seconds", "300") as served:
+        children = served.pids()
+        folder = shared_folder(min(children))
+        assert folder.is_dir()
+        for number in (signal.SIGHUP, signal.SIGHUP):
+            served.handle.send_signal(number)
+            with served.client() as client:
+                wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 503)
+        assert served.pids() == children
+        served.handle.send_signal(signal.SIGTERM)
+        assert served.handle.wait() == 128 + signal.SIGTERM
+        assert not any(map(exists, children))
+        assert not folder.exists()
+
+
+def shared_folder(pid: int) -> Path:
+    """What the processes share, by the command line of one of them."""
+    membership = next(word for word in psutil.Process(pid).cmdline() if word.startswith("{"))
+    return Membership.model_validate_json(membership).folder
 
 
 def test_port_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
