@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
-from model_store.durable import replace_file
+from model_store.durable import replace_file, try_writing
 from trainer.config import DESCRIPTIVE_OPTIONS, PATH_OPTIONS, RESUMABLE_OPTIONS
 from trainer.errors import RunError
 
@@ -65,10 +65,17 @@ class Run:
         """Raise RunError as `begin` does for what the folder shows by itself, before images and networks are read."""
         if resume:
             self._require_same(config)
-            self._require_state()
+            self._require_state("a run that is started without --resume saves one every --save-every steps")
         elif self.state_file.exists():
             advice = f"pass --resume to go on with it, or another {self._option}"
             raise RunError(f"{self.folder} holds a run already; {advice}")
+
+    def require_writable(self) -> None:
+        """Raise RunError where the folder cannot be written, before images and networks are read. Leaves no trace."""
+        try:
+            try_writing(self.folder)
+        except OSError as error:
+            raise RunError(f"{self._option} {self.folder} cannot be written: {error.strerror or error}") from error
 
     def begin(self, config: BaseModel, fingerprint: str, *, resume: bool) -> State | None:
         """Create the folder and write config.json; returns the saved state with `resume`, else None.
@@ -96,7 +103,7 @@ class Run:
 
     def load(self) -> State:
         """The saved state, on the CPU; no pickled code is executed. Raises RunError where there is no whole one."""
-        self._require_state()
+        self._require_state("its training saves one after some steps, and when it is stopped")
         try:
             state: Any = torch.load(self.state_file, map_location="cpu", weights_only=True)
         except Exception as error:  # of zipfile, pickle or torch, by where the file is damaged
@@ -137,16 +144,20 @@ class Run:
         with self._writing(self.metrics_file), self.metrics_file.open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
-    def note_published(self, step: int, label: str) -> None:
-        """Remember that the state of a step was published as name@version."""
-        self._write(self.published_file, json.dumps({"step": step, "label": label}).encode())
+    def note_published(self, step: int, label: str, store: str) -> None:
+        """Remember that the state of a step was published as name@version, and where."""
+        self._write(self.published_file, json.dumps({"step": step, "label": label, "store": store}).encode())
 
-    def published_as(self, step: int) -> str:
-        """The name@version under which the state of a step was published last; empty where it was not."""
+    def published_as(self, step: int, store: str) -> str:
+        """The name@version under which the state of a step was published last; empty where it was not, in that store.
+
+        A note of an earlier version does not say where; it counts for any store.
+        """
         if not self.published_file.exists():
             return ""
         noted = _parse_line(self.published_file.read_bytes())
-        return str(noted["label"]) if noted.get("step") == step and "label" in noted else ""
+        same = noted.get("step") == step and noted.get("store", store) == store
+        return str(noted["label"]) if same and "label" in noted else ""
 
     def preview(self, step: int, picture: Tensor) -> Path:
         """Write a picture, float RGB (3, H, W) in [0, 1], as preview-<step>.png; returns its path."""
@@ -176,9 +187,8 @@ class Run:
             whole, newline, _ = file.read(most).rpartition(b"\n")
         return whole.splitlines(), begin + len(whole) + len(newline)
 
-    def _require_state(self) -> None:
+    def _require_state(self, advice: str) -> None:
         if not self.state_file.exists():
-            advice = "a run that is started without --resume saves one every --save-every steps"
             raise RunError(f"{self.folder} holds no saved state; {advice}")
 
     def _resumed(self, fingerprint: str) -> State:

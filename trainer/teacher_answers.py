@@ -99,15 +99,18 @@ def compute_answers(config: AnswersConfig, hardware: Hardware) -> int:
     """Compute the answers that are missing among the first `answer_count`; returns how many those were.
 
     Answer n is that to pair n of the photographs. It may be interrupted at any time, and goes on where it stopped.
-    Raises TrainerError for a teacher that cannot be used, RunError for a folder with other answers.
+    Raises TrainerError for a teacher that cannot be used, RunError for a folder with other answers, DataError where no
+    photograph can be used; then nothing is written.
     """
     teacher = load_teacher_file(config.teacher, config.scale, hardware)
     pairs = DegradedPhotographs(
         config.content, config.answer_side * config.scale, 1, random_exact_crop, scale=config.scale, seed=config.seed
     )
     answers = AnswersFolder(config.answers)
-    answers.begin(_manifest(config, teacher, pairs, hardware))
     missing = answers.missing(config.answer_count)
+    if missing:
+        pairs.batch(missing[0])  # raises before anything is written
+    answers.begin(_manifest(config, teacher, pairs, hardware))
     for number in tqdm(missing, unit="answer"):
         low, _ = unpack(pairs.batch(number), config.scale)
         with hardware.autocast():

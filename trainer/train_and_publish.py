@@ -46,6 +46,7 @@ def train_and_publish(config: TrainConfig, invocation: Invocation) -> str:
         return _train_along(config, invocation, hardware)
     run = Run(config.folder)
     run.check(config, resume=invocation.resume)
+    run.require_writable()
     require_store(config)
     _warn_without_license(config)
     with ExitStack() as stack:
@@ -82,11 +83,11 @@ def _train_along(config: TrainConfig, invocation: Invocation, hardware: Hardware
 
 
 def _finish(task: Task, config: TrainConfig, run: Run, monitor: TrainingMonitor, *, resumed: bool) -> str:
-    """Publish the last state, unless that was done: before a resumption, or by request after the last step.
+    """Publish the last state, unless that store has it: since before a resumption, or by request after the last step.
 
     Raises RunError, which says how to publish it later, where that is impossible.
     """
-    label = run.published_as(run.load()["step"])
+    label = run.published_as(run.load()["step"], _place(config))
     if label:
         return f"the run was finished, and published as {label}; `publish --run {run.folder}` publishes it again"
     try:
@@ -101,8 +102,13 @@ def _finish(task: Task, config: TrainConfig, run: Run, monitor: TrainingMonitor,
 def _publish(task: Task, config: TrainConfig, run: Run, *, once: bool = False) -> Manifest:
     state = run.load()
     manifest = publish(task, config, state, once=once)
-    run.note_published(state["step"], manifest.label)
+    run.note_published(state["step"], manifest.label, _place(config))
     return manifest
+
+
+def _place(config: TrainConfig) -> str:
+    """The store, also for who resumes the run from another folder."""
+    return str(config.store.absolute()) if isinstance(config.store, Path) else config.store
 
 
 def _describe(manifest: Manifest, config: TrainConfig) -> str:

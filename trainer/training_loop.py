@@ -72,7 +72,7 @@ def _train(
             stopping = _save_if_due(learner, step, config, run, monitor, ranks)
             if ranks.is_first and (step % config.preview_every == 0 or step == config.steps):
                 _preview(task, learner, step, run, monitor)
-            if stopping:
+            if stopping or (step == config.steps and ranks.is_first and monitor.stop_requested.is_set()):
                 raise Interrupted(f"interrupted at step {step}; the same command with --resume goes on from there")
     return learner.average
 

@@ -30,6 +30,26 @@ def test_a_finished_run_that_is_resumed_is_not_published_again(
     assert ModelStore(tmp_path / "models").versions("wave") == [1, 2]
 
 
+def test_a_finished_run_that_is_resumed_with_another_store_is_published_there_once(tmp_path: Path) -> None:
+    assert main(style_arguments(tmp_path)) == 0
+    for _ in range(2):
+        assert main(style_arguments(tmp_path, "--resume", "--store", str(tmp_path / "others"))) == 0
+    for store in ("models", "others"):
+        assert ModelStore(tmp_path / store).versions("wave") == [1]
+
+
+def test_a_run_without_a_state_is_not_published_and_no_option_of_another_command_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(style_arguments(tmp_path)) == 0
+    (tmp_path / "run" / "state.pt").unlink()
+    capsys.readouterr()
+    assert main(["publish", "--run", str(tmp_path / "run")]) == 1
+    told = capsys.readouterr().err
+    assert "holds no saved state; its training saves one" in told
+    assert "--" not in told
+
+
 def test_super_resolution_is_the_other_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["super-resolution", "--name", "x2", "--scale", "2", "--content", str(photographs(tmp_path / "p"))]
     arguments += ["--architecture", "c3s1-12,p2", "--image-size", "16", "--steps", "2", "--device", "cpu"]

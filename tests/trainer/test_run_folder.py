@@ -146,10 +146,18 @@ def test_lines_that_a_crash_has_left_of_metrics_are_removed(tmp_path: Path, left
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"step": 6}', b"\0"])
 def test_a_damaged_note_of_a_publication_is_none(tmp_path: Path, content: bytes) -> None:
     run = Run(tmp_path)
-    run.note_published(6, "wave@1")
-    assert (run.published_as(6), run.published_as(5)) == ("wave@1", "")
+    run.note_published(6, "wave@1", "models")
+    assert (run.published_as(6, "models"), run.published_as(5, "models")) == ("wave@1", "")
     run.published_file.write_bytes(content)
-    assert run.published_as(6) == ""
+    assert run.published_as(6, "models") == ""
+
+
+def test_a_note_of_a_publication_is_of_one_store_or_from_before_that_was_noted(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.note_published(6, "wave@1", "models")
+    assert (run.published_as(6, "models"), run.published_as(6, "others")) == ("wave@1", "")
+    run.published_file.write_text('{"step": 6, "label": "wave@1"}')
+    assert run.published_as(6, "others") == "wave@1"
 
 
 def test_a_full_disk_is_named_with_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +179,7 @@ def test_a_full_disk_is_named_with_how_to_go_on(tmp_path: Path, monkeypatch: pyt
     writes: list[tuple[str, Callable[[], object]]] = [
         ("state.pt", lambda: run.save(state)),
         ("preview-000002.png", lambda: run.preview(2, torch.zeros(3, 2, 2))),
-        ("published.json", lambda: run.note_published(2, "wave@1")),
+        ("published.json", lambda: run.note_published(2, "wave@1", "models")),
         ("result.png", lambda: run.write("result.png", b"png")),
         ("config.json", lambda: run.begin(StyleWeights(), "images", resume=False)),
     ]

@@ -8,7 +8,7 @@ import torch
 from tests.trainer.samples import photographs, teacher_file
 from trainer.config import AnswersConfig
 from trainer.data import random_exact_crop
-from trainer.errors import RunError
+from trainer.errors import DataError, RunError
 from trainer.hardware import Hardware
 from trainer.pairs import DegradedPhotographs, pack, unpack
 from trainer.teacher import load_teacher_file
@@ -51,6 +51,12 @@ def test_computing_goes_on_where_it_stopped(tmp_path: Path) -> None:
     (tmp_path / "answers" / "000001.safetensors").unlink()
     assert compute_answers(answers_config(tmp_path, answer_count=4), CPU) == 2
     assert compute_answers(answers_config(tmp_path, answer_count=4), CPU) == 0
+
+
+def test_photographs_that_are_too_small_leave_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none of the 5 images can be used"):
+        compute_answers(answers_config(tmp_path, answer_side=200), CPU)
+    assert not (tmp_path / "answers").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"half of a file"])

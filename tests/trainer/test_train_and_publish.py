@@ -55,6 +55,13 @@ def test_a_store_that_cannot_be_written_is_found_before_anything_is_loaded(
         publish_run(config, Run(config.folder))
 
 
+def test_a_run_that_cannot_be_written_is_found_before_anything_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    config = style_config(tmp_path, run=tmp_path / "file" / "run", loss_network="nowhere.safetensors")
+    with pytest.raises(RunError, match=re.escape(f"--run {config.folder} cannot be written: Not a directory")):
+        train_and_publish(config, Invocation())
+
+
 @pytest.mark.parametrize("error", [StoreError("wave: weight has values"), OSError(errno.ENOSPC, "No space left")])
 def test_a_trained_state_that_cannot_be_published_is_kept_and_it_is_said_how_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception

@@ -105,6 +105,24 @@ def test_an_interrupted_run_goes_on_exactly_where_it_stopped(
     assert all(torch.equal(whole.state_dict()[key], value) for key, value in resumed.state_dict().items())
 
 
+def test_ctrl_c_during_the_last_preview_stops_before_anything_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = style_config(tmp_path, steps=1)
+    task = build(config, Hardware.of("cpu", "fp32"))
+    preview = task.preview
+
+    def interrupted(network: torch.nn.Module) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGINT)
+        return preview(network)
+
+    monkeypatch.setattr(task, "preview", interrupted)
+    with pytest.raises(Interrupted, match="interrupted at step 1; the same command with --resume goes on from there"):
+        train(task, config, Run(config.folder))
+    assert Run(config.folder).load()["step"] == 1
+    run_training(config, resume=True)
+
+
 def test_a_failing_step_leaves_the_last_saved_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = style_config(tmp_path)
     task = build(config, Hardware.of("cpu", "fp32"))
