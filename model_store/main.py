@@ -16,7 +16,7 @@ from model_store.ignored_entries import describe_ignored_entries
 from model_store.importers.checkpoint import FORMATS
 from model_store.importers.importing import import_checkpoint
 from model_store.importers.labels import Labels
-from model_store.manifest import NAME_PATTERN, Manifest, is_unicode, valid_name
+from model_store.manifest import NAME_PATTERN, Manifest, is_unicode, parse_version, valid_name
 from model_store.mirroring import mirror
 from model_store.remote.location import Location, parse_location
 from model_store.remote.opening import open_store
@@ -107,10 +107,11 @@ def _describe_import(manifest: Manifest) -> str:
 
 
 def _export(store: ModelStore, options: argparse.Namespace) -> int:
-    name, at, version = options.model.partition("@")
-    if not name or (at and not re.fullmatch("[0-9]{1,18}", version)):
-        raise StoreError(f"{options.model!r} is no model; it is written NAME or NAME@VERSION, such as x4@3")
-    manifest = export_model(store, name, int(version) if version else None, options.to, options.out)
+    name, at, text = options.model.partition("@")
+    version = parse_version(text)
+    if not name or (at and version is None):
+        raise StoreError(f"{options.model[:80]!r} is no model; it is written NAME or NAME@VERSION, such as x4@3")
+    manifest = export_model(store, name, version, options.to, options.out)
     print(f"{manifest.label} is written to {options.out}: {TARGETS[options.to]}")
     return 0
 
@@ -182,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
         if name:
             subparser.add_argument("name", nargs="?" if name == "?" else None)
         if version:
-            subparser.add_argument("version", type=int, nargs="?" if version == "?" else None)
+            subparser.add_argument("version", type=_version, nargs="?" if version == "?" else None)
     _add_import(commands)
     _add_export(commands)
     _add_mirror(commands)
@@ -230,6 +231,13 @@ def _add_prune(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     help_hours = "age from which files count as left behind, at least 1: longer than any publisher takes (default: 24)"
     subparser.add_argument("--hours", type=_hours, default=24.0, help=help_hours)
     subparser.add_argument("--delete", action="store_true", help="delete it, while nobody runs mirror")
+
+
+def _version(text: str) -> int:
+    version = parse_version(text)
+    if version is None:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is no number of a version, such as 3")
+    return version
 
 
 def _text(text: str) -> str:

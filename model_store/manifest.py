@@ -113,6 +113,11 @@ def is_unicode(text: str) -> bool:
     return True
 
 
+def parse_version(text: str) -> int | None:
+    """The number of a version; None for what is none, and for more digits than a folder's name has."""
+    return int(text) if re.fullmatch(r"[0-9]{1,255}", text) else None
+
+
 def valid_name(name: str) -> bool:
     """Whether a network may have this name, which becomes a folder and part of a URL."""
     return re.fullmatch(NAME_PATTERN, name) is not None

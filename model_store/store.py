@@ -122,12 +122,12 @@ class ModelStore:
         return sorted(entry.name for entry in entries if not (self.versions(entry.name) or _is_being_written(entry)))
 
     def versions(self, name: str) -> list[int]:
-        """The published versions of a model, ascending; empty for an unknown name."""
+        """The published versions of a model, ascending; empty for an unknown name. An empty folder is none."""
         folder = self.root / name
         if not valid_name(name) or not folder.is_dir():
             return []
         numbered = (entry for entry in folder.iterdir() if re.fullmatch(r"[1-9][0-9]*", entry.name))
-        return sorted(int(entry.name) for entry in numbered if entry.is_dir())
+        return sorted(int(entry.name) for entry in numbered if entry.is_dir() and not _is_empty(entry))
 
     def current(self, name: str) -> int:
         """The promoted version, else the newest. Raises UnknownModel for an unknown name."""
@@ -336,6 +336,14 @@ def build_version(
 
 def _hidden(entry: Path) -> bool:
     return entry.name.startswith(".")
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing is in it, as after a copy that was interrupted. A folder that cannot be looked into has files."""
+    try:
+        return not any(folder.iterdir())
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)  # it was just deleted
 
 
 def _is_being_written(folder: Path) -> bool:

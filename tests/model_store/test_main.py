@@ -190,6 +190,19 @@ def test_import_publishes_a_checkpoint_and_says_how_it_was_understood(
     assert "mosaic@2 states no licence; --license" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "\u0663", "-1", "x"])
+def test_what_is_no_number_of_a_version_is_said_in_one_line(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], number: str
+) -> None:
+    assert run(root, "export", f"wave@{number}", "--to", "safetensors", "--out", str(tmp_path / "out")) == 1
+    assert "is no model; it is written NAME or NAME@VERSION" in capsys.readouterr().err
+    for command in ("promote", "show", "card", "verify"):
+        with pytest.raises(SystemExit) as refused:
+            run(root, command, "wave", "--", number)
+        assert refused.value.code == 2
+        assert len(capsys.readouterr().err.splitlines()[-1]) < 200
+
+
 def test_export_writes_a_version_and_says_what_it_is(
     root: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:

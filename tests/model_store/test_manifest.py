@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from model_store import Draft, Provenance
-from model_store.manifest import is_unicode, valid_name
+from model_store.manifest import is_unicode, parse_version, valid_name
 
 
 @pytest.mark.parametrize("name", ["wave", "x4", "2-waves", "a.b_c", "a" * 64])
@@ -31,3 +31,7 @@ def test_losses_and_metrics_are_finite(value: float) -> None:
         Provenance(data="photographs", losses={"total": value})
     with pytest.raises(ValidationError, match="finite number"):
         Provenance(data="photographs", metrics={"psnr_set5": value})
+
+
+def test_version_has_no_more_digits_than_the_name_of_a_folder() -> None:
+    assert [parse_version(text) for text in ("3", "9" * 5000, "", "v3")] == [3, None, None, None]

@@ -108,6 +108,18 @@ def test_versions_count_up_and_the_newest_is_current(tmp_path: Path) -> None:
     assert store.current("wave") == 3
 
 
+def test_an_empty_folder_is_no_version(tmp_path: Path) -> None:
+    store = published(tmp_path, "wave", "wave")
+    (tmp_path / "wave" / "3").mkdir()
+    (tmp_path / "night" / "1").mkdir(parents=True)
+    assert (store.names(), store.versions("wave"), store.current("wave")) == (["wave"], [1, 2], 2)
+    assert store.foreign() == ["night"]
+    with pytest.raises(UnknownModel, match="no version 3"):
+        store.promote("wave", 3)
+    assert store.publish(network("c3s1-4,R4,c3s1-3"), draft("wave")).version == 3
+    assert (store.versions("wave"), store.current("wave")) == ([1, 2, 3], 3)
+
+
 def test_rollback_and_promote_change_only_the_current_version(tmp_path: Path) -> None:
     store = published(tmp_path, "wave", "wave")
     assert store.rollback("wave") == 1

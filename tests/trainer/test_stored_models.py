@@ -23,7 +23,12 @@ def test_a_network_of_the_own_store_is_found_before_a_shipped_one(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("reference", "message"),
-    [("unknown", "no model 'unknown' in .* great-wave, .*wave"), ("wave@", "names no model"), ("@1", "names no model")],
+    [
+        ("unknown", "no model 'unknown' in .* great-wave, .*wave"),
+        ("wave@", "names no model"),
+        ("@1", "names no model"),
+        ("wave@" + 5000 * "9", "names no model"),
+    ],
 )
 def test_references_to_no_model_are_refused(tmp_path: Path, reference: str, message: str) -> None:
     with pytest.raises(TrainerError, match=message):

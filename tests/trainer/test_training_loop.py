@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from model_store import TransformNetwork
 from tests.trainer.samples import photographs, run_training, style_config, upscale_config
 from trainer.errors import DataError, Interrupted, TrainingDiverged
 from trainer.hardware import Hardware
@@ -112,7 +113,7 @@ def test_ctrl_c_during_the_last_preview_stops_before_anything_is_published(
     task = build(config, Hardware.of("cpu", "fp32"))
     preview = task.preview
 
-    def interrupted(network: torch.nn.Module) -> torch.Tensor:
+    def interrupted(network: TransformNetwork) -> torch.Tensor:
         os.kill(os.getpid(), signal.SIGINT)
         return preview(network)
 
