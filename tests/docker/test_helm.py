@@ -219,6 +219,26 @@ def test_processes_share_the_requested_processors(requests: dict[str, Any], proc
 
 
 @needs_helm
+@pytest.mark.parametrize("resources", [None, {"requests": None, "limits": None}, {"requests": {"cpu": None}}])
+def test_without_requested_processors_there_is_a_thread(resources: dict[str, Any] | None) -> None:
+    """A field that refers to them would be 0, which the service refuses."""
+    container = container_of(helm("template", "photos", CHART, values={"resources": resources, "settings": None}))
+    assert "cpu" not in container["resources"].get("requests", {})
+    given = environment(container)
+    assert (given["threads"], given["codec_workers"]) == ("1", "1")
+
+
+OF_THE_CHART = {"host", "port", "uds", "metrics_host", "metrics_port", "device", "stores", "store_cache_folder"}
+OF_THE_CHART |= {"store_cache_bytes", "jobs_folder", "drain_seconds"}
+"""Settings that the chart makes of other values."""
+
+
+def test_chart_accepts_the_settings_of_the_service() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert set(schema["properties"]["settings"]["properties"]) == set(Settings.model_fields) - OF_THE_CHART
+
+
+@needs_helm
 def test_variables_of_libraries_and_places_of_pods_are_passed_on() -> None:
     (container,) = pod("files")["containers"]
     assert {"name": "AWS_CA_BUNDLE", "value": "/etc/authority/ca.crt"} in container["env"]
@@ -342,6 +362,9 @@ def test_scraped_pods_have_the_job_of_the_alerts() -> None:
         ({"replicas": "two"}, "replicas"),
         ({"unknown": 1}, "unknown"),
         ({"settings": {"port": 80}}, "'port'"),
+        ({"settings": {"max_queue_request": 64}}, "'max_queue_request'"),
+        ({"autoscaling": None}, "'autoscaling'"),
+        ({"drain": {"seconds": None}}, "'seconds'"),
         ({"settings": {"uds": "/tmp/pastiche.sock"}}, "'uds'"),
         ({"environment": {"PASTICHE_PORT": "80"}}, "PASTICHE_PORT"),
         ({"models": {"shipped": False}}, "models"),

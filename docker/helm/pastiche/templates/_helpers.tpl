@@ -29,10 +29,15 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- join ":" $stores }}
 {{- end }}
 
+{{/* The requested processors, or as Kubernetes has it their limit; empty where there is neither. */}}
+{{- define "pastiche.cpu" -}}
+{{- $resources := default dict .Values.resources }}
+{{- coalesce (default dict $resources.requests).cpu (default dict $resources.limits).cpu | default "" }}
+{{- end }}
+
 {{/* The requested processors, rounded up as Kubernetes does, divided among the serving processes: one or more. */}}
 {{- define "pastiche.cpusOfEach" -}}
-{{- $limit := dig "limits" "cpu" 1 .Values.resources }}
-{{- $cpu := dig "requests" "cpu" $limit .Values.resources | toString }}
+{{- $cpu := include "pastiche.cpu" . | default "1" }}
 {{- $whole := ternary (divf (trimSuffix "m" $cpu) 1000) (float64 $cpu) (hasSuffix "m" $cpu) | ceil | int }}
-{{- max 1 (div $whole (int .Values.settings.processes)) }}
+{{- max 1 (div $whole (int (default 1 (default dict .Values.settings).processes))) }}
 {{- end }}
