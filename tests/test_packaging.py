@@ -1,5 +1,6 @@
 """What is installed is what is in the tree."""
 
+import ast
 import itertools
 import os
 import pkgutil
@@ -11,7 +12,9 @@ import sysconfig
 import tomllib
 import venv
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -130,3 +133,57 @@ def test_dependencies_have_one_bound_wherever_they_are_named() -> None:
         requirement = Requirement(line)
         bounds.setdefault(canonicalize_name(requirement.name), set()).add(str(requirement.specifier))
     assert {name: found for name, found in bounds.items() if len(found) > 1} == {}
+
+
+OWN = {*PACKAGES, "tests", "benchmarks"}
+
+IMPORTED_BY_LIBRARIES = {"starlette.testclient": "httpx2"}
+"""What a module of a library needs, and the library does not require."""
+
+
+def test_what_tests_benchmarks_and_documents_import_is_declared() -> None:
+    """By name, or since what is declared requires it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = itertools.chain(project["dependencies"], *project["optional-dependencies"].values())
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
+    available = declared.union(*map(required_by, declared))
+    missing = {module for module in imports() if not distributions_of(module) & available}
+    assert missing == set()
+    assert {needed for module, needed in IMPORTED_BY_LIBRARIES.items() if module in imports()} <= declared
+
+
+@cache
+def imports() -> frozenset[str]:
+    """The modules of others that are imported somewhere."""
+    sources = [path.read_text() for folder in ("tests", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py")]
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        sources += re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    found = {module for source in sources for module in imported(source)}
+    return frozenset(module for module in found if module.split(".")[0] not in {*sys.stdlib_module_names, *OWN})
+
+
+def imported(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
+def distributions_of(module: str) -> set[str]:
+    """Those that have the module; where none is installed, that of its name."""
+    name = module.split(".", maxsplit=1)[0]
+    return {canonicalize_name(found) for found in installed().get(name, [name])}
+
+
+@cache
+def installed() -> dict[str, list[str]]:
+    return {name: list(found) for name, found in packages_distributions().items()}
+
+
+def required_by(distribution: str) -> set[str]:
+    """What a distribution requires, with all of its extras; nothing where it is not installed."""
+    try:
+        return {canonicalize_name(Requirement(line).name) for line in requires(distribution) or ()}
+    except PackageNotFoundError:
+        return set()
