@@ -5,6 +5,7 @@ import signal
 import sys
 
 from model_store.standard_streams import open_closed_streams
+from service.stop_signals import stop_signals
 
 
 def main() -> int:
@@ -14,7 +15,7 @@ def main() -> int:
     has no handler.
     """
     open_closed_streams()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         signal.signal(number, lambda _number, _frame: os._exit(0))
     from service.command import main as serve  # noqa: PLC0415 # the import takes seconds
 

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from service.imaging.workers.preload import preload
 from service.imaging.workers.worker import serve
+from service.stop_signals import stop_signals
 
 FORK, WAIT = b"F", b"W"
 """Commands: fork a worker for the socket that is sent along, and answer its process id; wait for the end of the worker
@@ -27,7 +28,7 @@ UNKNOWN = -(2**32)
 def main() -> None:
     """Serve on the socket whose descriptor is the first argument, until its other end is closed."""
     # Signals to the whole group, from a terminal or a service manager, are the service's business: it closes sockets.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)
     preload()
     with socket.socket(fileno=int(sys.argv[1])) as control:

@@ -66,6 +66,7 @@ def test_signals_to_the_whole_group_end_no_worker(launcher: WorkerLauncher) -> N
         for process in (pid, parent_of(connection)):
             os.kill(process, signal.SIGTERM)
             os.kill(process, signal.SIGINT)
+            os.kill(process, signal.SIGHUP)
         assert parent_of(connection)
         launcher.fork()[1].close()
 
