@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
