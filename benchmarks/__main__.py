@@ -6,33 +6,40 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import (
-    capacity,
-    decisions,
-    devices,
-    engine,
-    enlarge,
-    fuzz,
-    gallery,
-    gpu,
-    hostile,
-    imported,
-    interference,
-    machine,
-    memory,
-    normalisation,
-    overload,
-    ray_serve,
-    report,
-    residency,
-    roofline,
-    serve,
-    soak,
-    train,
-)
-from benchmarks.processes import BackgroundLoad
+from benchmarks.errors import BenchmarkError, missing_package
 from benchmarks.report import Tables
+from model_store import StoreError
 from model_store.standard_streams import open_closed_streams
+from trainer.errors import TrainerError
+
+try:
+    from benchmarks import (
+        capacity,
+        decisions,
+        devices,
+        engine,
+        enlarge,
+        fuzz,
+        gallery,
+        gpu,
+        hostile,
+        imported,
+        interference,
+        machine,
+        memory,
+        normalisation,
+        overload,
+        ray_serve,
+        report,
+        residency,
+        roofline,
+        serve,
+        soak,
+        train,
+    )
+    from benchmarks.processes import BackgroundLoad
+except ModuleNotFoundError as missing:
+    sys.exit(f"python -m benchmarks: {missing_package(missing)}")
 
 BENCHMARKS = {
     "engine": engine,
@@ -59,16 +66,23 @@ BENCHMARKS = {
 
 
 def main() -> int:
-    """Run one benchmark and return 0. Ctrl-C and SIGTERM stop all processes that it started; the status is then 130."""
+    """Run one benchmark and return 0, or 1 where a message on standard error says why there is no result.
+
+    Ctrl-C, SIGTERM and a terminal that goes away stop all processes that it started; the status is then 130.
+    """
     open_closed_streams()
     options = _parse_options()
-    signal.signal(signal.SIGTERM, _raise_interrupt)
+    _interrupt_on_signals()
     run: Callable[[Namespace], Tables] = BENCHMARKS[options.benchmark].run
     background = BackgroundLoad()
     try:
         tables = run(options)
     except KeyboardInterrupt:
         return 130
+    except ModuleNotFoundError as error:
+        return _fail(options.benchmark, missing_package(error))
+    except (BenchmarkError, StoreError, TrainerError) as error:
+        return _fail(options.benchmark, str(error))
     path = options.json or report.default_path(options.benchmark)
     try:
         print(f"\n{report.show(tables)}\n", flush=True)
@@ -88,6 +102,18 @@ def _parse_options() -> Namespace:
         choice.add_argument("--json", type=Path, help="file to write (default: one for each run in benchmarks/results)")
         benchmark.add_options(choice)
     return parser.parse_args()
+
+
+def _fail(benchmark: str, why: str) -> int:
+    print(f"python -m benchmarks {benchmark}: {why}", file=sys.stderr)
+    return 1
+
+
+def _interrupt_on_signals() -> None:
+    """As Ctrl-C does; `nohup` is respected."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _raise_interrupt)
 
 
 def _raise_interrupt(_number: int, _frame: object) -> None:

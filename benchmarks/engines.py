@@ -21,6 +21,7 @@ from torch import Tensor
 
 from benchmarks import machine, networks, photos
 from benchmarks.clock import time_call
+from benchmarks.errors import BenchmarkError
 from model_store import TransformNetwork, for_inference
 from service.engine.openvino_network import import_openvino
 
@@ -79,7 +80,7 @@ class Engines:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the engines ended with status {self._process.wait()}")
+            raise BenchmarkError(f"the engines ended with status {self._process.wait()}")
         return json.loads(line)
 
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.lpips import Lpips
 from benchmarks.report import Row, Tables
 from model_store import parse_location
@@ -43,9 +44,9 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(chosen: Namespace) -> Tables:
-    """Enlarge every photograph, clean and damaged, by every method. Raises ValueError without photographs."""
+    """Enlarge every photograph, clean and damaged, by every method. Raises BenchmarkError without photographs."""
     if not chosen.images:
-        raise ValueError("--images: name folders of photographs that the networks were not trained on")
+        raise BenchmarkError("--images: name folders of photographs that the networks were not trained on")
     files = [file for folder in chosen.images for file in image_files(folder, "--images")[:: chosen.every]]
     files = files[:1] if chosen.quick else files
     scale = find_model(chosen.store, chosen.models[0]).manifest.scale

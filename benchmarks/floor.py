@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.load import Answer, Outcome
 from benchmarks.machine import environment
 from model_store import ModelStore, for_inference
@@ -60,10 +61,10 @@ class Loop:
         )
 
     def wait(self) -> None:
-        """Wait until it has started or finished its photo. Raises RuntimeError if the process ends instead."""
+        """Wait until it has started or finished its photo. Raises BenchmarkError if the process ends instead."""
         assert self._process.stdout is not None
         if not self._process.stdout.readline():
-            raise RuntimeError(f"the floor ended with status {self._process.wait()}")
+            raise BenchmarkError(f"the floor ended with status {self._process.wait()}")
 
     def stylize(self, number: int) -> None:
         """Have the photo with this number stylized and wait for it."""

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.enlarge import Reduce, clean, damaged
+from benchmarks.errors import BenchmarkError
 from benchmarks.report import Row, Tables
 from model_store import SHIPPED_STORE, ModelStore, parse_location
 from trainer.data import Pixels, image_files, read_rgb
@@ -47,10 +48,11 @@ def add_options(parser: ArgumentParser) -> None:
 def run(chosen: Namespace) -> Tables:
     """Write photographs.webp, a sheet for each style, clean.webp and damaged.webp.
 
-    Returns the figures of the enlargements. Raises ValueError without --photos, DataError for a folder without images.
+    Returns the figures of the enlargements. Raises BenchmarkError without --photos, DataError for a folder
+    without images.
     """
     if not chosen.photos:
-        raise ValueError("--photos: name a folder of photographs that may be published")
+        raise BenchmarkError("--photos: name a folder of photographs that may be published")
     files = image_files(chosen.photos, "--photos")[: 1 if chosen.quick else None]
     chosen.out.mkdir(parents=True, exist_ok=True)
     shipped = ModelStore(SHIPPED_STORE)

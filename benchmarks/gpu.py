@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.report import Row, Tables
 
 ROOT = Path(__file__).parents[1]
@@ -95,9 +96,9 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(chosen: Namespace) -> Tables:
-    """Run the missing parts, and return the tables of all. Raises RuntimeError where there is no GPU."""
+    """Run the missing parts, and return the tables of all. Raises BenchmarkError where there is no GPU."""
     if not torch.cuda.is_available() and not chosen.quick:
-        raise RuntimeError("no CUDA device is visible; --quick tries the parts on this machine")
+        raise BenchmarkError("no CUDA device is visible; --quick tries the parts on this machine")
     parts, folder = [part for part in PARTS if part.name in chosen.parts], chosen.out
     if chosen.quick:
         parts, folder = [shortened(part) for part in parts if part.arguments[1] == "benchmarks"], folder / QUICK

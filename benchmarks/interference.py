@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import load, networks, photos, servers, stats
+from benchmarks.errors import BenchmarkError
 from benchmarks.load import Outcome, Plan
 from benchmarks.report import Row, Tables
 from benchmarks.servers import Server
@@ -92,10 +93,10 @@ def _seconds(outcomes: Sequence[Outcome]) -> list[float]:
 
 
 def _check_all_accepted(background: Outcome) -> None:
-    """Raise RuntimeError if a large picture was refused or failed, since then none was in flight."""
+    """Raise BenchmarkError if a large picture was refused or failed, since then none was in flight."""
     for answer in background.answers:
         if answer.kind != "ok":
-            raise RuntimeError(f"the large picture was answered with {answer.status} ({answer.kind})")
+            raise BenchmarkError(f"the large picture was answered with {answer.status} ({answer.kind})")
 
 
 def _wait_until_idle(server: Server, plan: Plan, usual: float) -> None:

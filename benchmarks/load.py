@@ -21,6 +21,8 @@ from typing import Literal, NamedTuple, cast
 import uvloop
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from benchmarks.errors import BenchmarkError
+
 Kind = Literal["ok", "refused", "expired", "timeout", "failed"]
 """A JPEG with status 200; 503 or 429; 504; no answer within the timeout; anything else."""
 
@@ -98,7 +100,7 @@ class Outcome:
 
 
 def run_plan(plan: Plan) -> Outcome:
-    """Execute the plan in another process and wait for it. Raises RuntimeError if that process fails."""
+    """Execute the plan in another process and wait for it. Raises BenchmarkError if that process fails."""
     with running_plan(plan) as process:
         return wait_for_outcome(process)
 
@@ -120,13 +122,13 @@ def running_plan(plan: Plan) -> Iterator["subprocess.Popen[str]"]:
 def wait_for_outcome(process: "subprocess.Popen[str]", *, stop: bool = False) -> Outcome:
     """Wait for the results of a process of `running_plan`; with `stop`, end its plan now.
 
-    Raises RuntimeError if the process failed.
+    Raises BenchmarkError if the process failed.
     """
     if stop:
         process.terminate()
     written, _ = process.communicate()
     if process.returncode:
-        raise RuntimeError(f"the load generator failed with status {process.returncode}")
+        raise BenchmarkError(f"the load generator failed with status {process.returncode}")
     found = json.loads(written)
     return Outcome(tuple(Answer(*answer) for answer in found["answers"]), found["elapsed"], found["cpu"])
 

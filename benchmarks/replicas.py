@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks import servers
+from benchmarks.errors import BenchmarkError
 from benchmarks.servers import Server
 
 WORKER = "service.imaging.workers.fork_server"
@@ -87,11 +88,11 @@ class Replica:
 def running(store: Path, folder: Path, count: int = 2) -> Iterator[tuple[list[Replica], int]]:
     """The replicas and the port of nginx, which are stopped at the end of the block.
 
-    Raises FileNotFoundError where nginx is not installed.
+    Raises BenchmarkError where nginx is not installed.
     """
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
-        raise FileNotFoundError("nginx is not installed")
+        raise BenchmarkError("nginx is not installed")
     replicas = [Replica(f"replica-{number}", store, folder) for number in range(count)]
     try:
         for replica in replicas:

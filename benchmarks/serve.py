@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import load, networks, photos, servers, stats
+from benchmarks.errors import BenchmarkError
 from benchmarks.floor import Floor, floor
 from benchmarks.load import Outcome, Plan
 from benchmarks.processes import BackgroundLoad
@@ -174,12 +175,12 @@ def _server_target(server: Server, sent: Photos, folder: Path) -> Target:
 
 
 def _check_same_pictures(running: Mapping[str, Server], sent: Photos, folder: Path) -> None:
-    """Raise RuntimeError if two servers answer the same photo with different pictures."""
+    """Raise BenchmarkError if two servers answer the same photo with different pictures."""
     pictures = {name: _picture(server, sent.files[0], folder) for name, server in running.items()}
     for (one, first), (other, second) in itertools.pairwise(pictures.items()):
         agreement = 20 * math.log10(255) - 10 * math.log10(max(1e-9, float(np.square(first - second).mean())))
         if agreement < SAME_PICTURE:
-            raise RuntimeError(f"{one} and {other} answer different pictures: {agreement:.1f} dB")
+            raise BenchmarkError(f"{one} and {other} answer different pictures: {agreement:.1f} dB")
 
 
 def _picture(server: Server, photo: bytes, folder: Path) -> NDArray[np.float32]:

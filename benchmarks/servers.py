@@ -17,6 +17,7 @@ import psutil
 from psutil import Process
 
 from benchmarks import machine, processes
+from benchmarks.errors import BenchmarkError
 from benchmarks.load import Request
 from benchmarks.networks import STYLE_NAME
 from benchmarks.processes import Memory
@@ -128,11 +129,11 @@ class Server:
         return self._process.pid
 
     def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
-        """Wait for status 200. Raises RuntimeError with the end of the log if the server ends or the seconds pass."""
+        """Wait for status 200. Raises BenchmarkError with the end of the log if the server ends or the seconds pass."""
         end = time.monotonic() + seconds
         while self._status() != 200:
             if self._process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"{self.spec.name} did not start:\n{self._log.read_text()[-2000:]}")
+                raise BenchmarkError(f"{self.spec.name} did not start:\n{self._log.read_text()[-2000:]}")
             time.sleep(0.1)
 
     def get(self, path: str) -> tuple[int, str]:
@@ -153,7 +154,7 @@ class Server:
         return sum(map(float, values)) if status == 200 and values else None
 
     def post(self, sent: Request) -> bytes:
-        """The body of the answer to a request, within 600 s. Raises RuntimeError if its status is not 200."""
+        """The body of the answer to a request, within 600 s. Raises BenchmarkError if its status is not 200."""
         return post(self.port, sent, self.spec.name)
 
     def memory(self) -> Memory:
@@ -210,7 +211,7 @@ class Server:
 def running(spec: ServerSpec, start_seconds: float = START_SECONDS) -> Iterator[Server]:
     """Start a server and wait until it is ready, for so long. It is stopped at the end of the block.
 
-    Raises RuntimeError if it does not start.
+    Raises BenchmarkError if it does not start.
     """
     with tempfile.TemporaryDirectory() as folder:
         server = Server(spec, Path(folder) / "log")
@@ -236,7 +237,7 @@ def all_running(specs: Sequence[ServerSpec]) -> Iterator[dict[str, Server]]:
 
 
 def post(port: int, sent: Request, server: str) -> bytes:
-    """The body of the answer of the server there, within 600 s. Raises RuntimeError if its status is not 200."""
+    """The body of the answer of the server there, within 600 s. Raises BenchmarkError if its status is not 200."""
     connection = HTTPConnection("127.0.0.1", port, timeout=600)
     try:
         connection.request("POST", sent.path, Path(sent.body).read_bytes(), sent.headers)
@@ -245,7 +246,7 @@ def post(port: int, sent: Request, server: str) -> bytes:
     finally:
         connection.close()
     if answer.status != 200:
-        raise RuntimeError(f"{server} answered {answer.status}: {content[:500].decode(errors='replace')}")
+        raise BenchmarkError(f"{server} answered {answer.status}: {content[:500].decode(errors='replace')}")
     return content
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks import networks, photos, replicas
 from benchmarks.checked_load import CheckedLoad, Question, Tally, ask
+from benchmarks.errors import BenchmarkError
 from benchmarks.faults import FAULTS, Scene, small_disk
 from benchmarks.networks import STYLE_NAME
 from benchmarks.replicas import Replica
@@ -90,7 +91,7 @@ class Jobs:
 
 
 def run(chosen: Namespace) -> Tables:
-    """Load, faults and jobs for the time that was asked for. Raises RuntimeError where anything was lost or wrong."""
+    """Load, faults and jobs for the time that was asked for. Raises BenchmarkError where anything was lost or wrong."""
     if chosen.quick:
         chosen.minutes, chosen.period = 0.5, 4.0
     with ExitStack() as stack:
@@ -131,7 +132,7 @@ def _soak(scene: Scene, questions: Sequence[Question], names: Sequence[str], cho
     }
     if failures := list_failures(tally, jobs, happened):
         print(show(tables), flush=True)  # what else is known of a run that is not to be trusted
-        raise RuntimeError(f"{len(failures)} failures:\n" + "\n".join(failures[:20]))
+        raise BenchmarkError(f"{len(failures)} failures:\n" + "\n".join(failures[:20]))
     return tables
 
 
@@ -188,7 +189,7 @@ def _questions(port: int) -> list[Question]:
     for photo in photos.uniform(SIDE, PHOTOS):
         status, answer = ask(port, path, photo)
         if status != 200:
-            raise RuntimeError(f"an idle replica answered {status}: {answer[:500]!r}")
+            raise BenchmarkError(f"an idle replica answered {status}: {answer[:500]!r}")
         found.append(Question(path, photo, answer))
     return found
 

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import gallery
+from benchmarks.errors import BenchmarkError
 from tests.trainer.samples import photographs, published, style_config
 from trainer.data import read_rgb
 
@@ -41,5 +42,5 @@ def test_the_photographs_themselves_are_shown_as_they_are(tmp_path: Path) -> Non
 
 
 def test_photographs_are_needed() -> None:
-    with pytest.raises(ValueError, match="--photos: name a folder"):
+    with pytest.raises(BenchmarkError, match="--photos: name a folder"):
         gallery.run(chosen())

@@ -2,16 +2,21 @@
 
 import json
 import re
+import signal
+import subprocess
 import sys
 from argparse import ArgumentParser
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 import benchmarks
+from benchmarks import photos
 from benchmarks.__main__ import BENCHMARKS, main
+from tests.benchmarks.test_servers import has_ended, wait_for
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
@@ -43,6 +48,61 @@ def test_results_are_kept_where_nobody_reads_them(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(sys, "stdout", full)
         main()
     assert json.loads(path.read_text())["tables"] == {"Table": [{"ms": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("imported", "--quick"), "spandrel is not installed (pip install -e '.[import]')"),
+        (("ray", "--quick"), "ray is not installed (pip install -e '.[ray]')"),
+        (("enlarge",), "--images: name folders of photographs"),
+        (("enlarge", "--images", "no-such-folder"), "no-such-folder"),
+        (("enlarge", "--images", "{photos}", "--models", "no-such-model"), "no-such-model"),
+        (("gallery",), "--photos: name a folder"),
+    ],
+)
+def test_benchmark_that_cannot_run_says_why_without_a_traceback(
+    arguments: tuple[str, ...],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for missing in ("spandrel", "ray"):
+        monkeypatch.setitem(sys.modules, missing, None)
+    (tmp_path / "photo.jpg").write_bytes(photos.jpeg(photos.photo(16, 16)))
+    arguments = tuple(argument.replace("{photos}", str(tmp_path)) for argument in arguments)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    monkeypatch.setattr("benchmarks.__main__.signal.signal", lambda *_: None)
+    assert main() == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"python -m benchmarks {arguments[0]}: ")
+    assert told in message
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_signal_that_ends_it_leaves_no_process(number: signal.Signals, tmp_path: Path) -> None:
+    """A part of `gpu` has a session of its own, which no terminal tells that it goes away."""
+    command = [sys.executable, "-c", WITH_A_LONG_PART, str(tmp_path), "gpu"]
+    with subprocess.Popen(command, cwd=Path(benchmarks.__file__).parents[1]) as process:
+        log = tmp_path / "slow.log"
+        wait_for(lambda: log.exists() and log.read_text().endswith("\n"))
+        part = psutil.Process(int(log.read_text()))
+        process.send_signal(number)
+        assert process.wait(60) == 130
+    wait_for(lambda: has_ended(part))
+
+
+WITH_A_LONG_PART = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from benchmarks import __main__, gpu
+folder = Path(sys.argv.pop(1))
+part = gpu.Part("slow", ("-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"), 600.0)
+__main__.BENCHMARKS["gpu"] = SimpleNamespace(run=lambda _: gpu.run_part(part, folder), add_options=lambda _: None)
+sys.exit(__main__.main())
+"""
 
 
 def test_contributors_are_told_of_every_benchmark_and_of_those_that_make_runs() -> None:

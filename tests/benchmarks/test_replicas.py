@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks import replicas
 from benchmarks.checked_load import ask
+from benchmarks.errors import BenchmarkError
 from tests.service.live import publish
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin")
@@ -12,7 +13,7 @@ NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin")
 
 def test_missing_proxy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
-    with pytest.raises(FileNotFoundError, match="nginx is not installed"), replicas.running(tmp_path, tmp_path):
+    with pytest.raises(BenchmarkError, match="nginx is not installed"), replicas.running(tmp_path, tmp_path):
         pass
 
 
