@@ -136,6 +136,13 @@ class Server:
                 raise BenchmarkError(f"{self.spec.name} did not start:\n{self._log.read_text()[-2000:]}")
             time.sleep(0.1)
 
+    def check_running(self, consequence: BaseException | None = None) -> None:
+        """Raise BenchmarkError with the end of the log if it has ended, from what has come of that."""
+        status = self._process.poll()
+        if status is not None:
+            log = self._log.read_text()[-2000:]
+            raise BenchmarkError(f"{self.spec.name} has ended, with status {status}:\n{log}") from consequence
+
     def get(self, path: str) -> tuple[int, str]:
         """The status and the text of the answer to a GET. Raises OSError or HTTPException if there is none."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -211,15 +218,27 @@ class Server:
 def running(spec: ServerSpec, start_seconds: float = START_SECONDS) -> Iterator[Server]:
     """Start a server and wait until it is ready, for so long. It is stopped at the end of the block.
 
-    Raises BenchmarkError if it does not start.
+    Raises BenchmarkError if it does not start, or has ended by itself before the end of the block.
     """
     with tempfile.TemporaryDirectory() as folder:
         server = Server(spec, Path(folder) / "log")
         try:
             server.wait_until_ready(start_seconds)
-            yield server
+            with _kept_running(server):
+                yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def _kept_running(server: Server) -> Iterator[None]:
+    """Raise BenchmarkError if the server has ended during the block, in the place of what has come of that."""
+    try:
+        yield
+    except (OSError, HTTPException, RuntimeError) as error:
+        server.check_running(error)
+        raise
+    server.check_running()
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Servers as processes, with a server of a few lines in the place of the real ones."""
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +13,7 @@ import pytest
 from psutil import Process
 
 from benchmarks import processes, servers
+from benchmarks.errors import BenchmarkError
 from benchmarks.servers import LONG_TIMEOUT, SERVER_SPECS, Server, ServerSpec
 
 PROGRAM = """
@@ -107,6 +110,27 @@ def test_a_server_that_ends_at_its_start_is_an_error_with_its_log() -> None:
     failing = replace(SPEC, command=(sys.executable, "-c", "raise SystemExit('no store')"))
     with pytest.raises(RuntimeError, match="small did not start:\nno store"), servers.running(failing):
         pass
+
+
+def end(server: Server) -> None:
+    os.kill(server.pid, signal.SIGKILL)
+    wait_for(lambda: statuses(server) == {psutil.STATUS_ZOMBIE})
+
+
+def end_and_ask(server: Server) -> None:
+    end(server)
+    server.metric("busy")
+
+
+@pytest.mark.parametrize("use", [end, end_and_ask])
+def test_a_server_that_ends_in_the_middle_is_an_error_with_its_log(use: Callable[[Server], None]) -> None:
+    alone = PROGRAM.replace("child = ", "print('all is well', flush=True)  # ")
+    dying = replace(SPEC, command=(sys.executable, "-c", alone, "{port}"))
+    with (
+        pytest.raises(BenchmarkError, match="small has ended, with status -9:\nall is well"),
+        servers.running(dying) as server,
+    ):
+        use(server)
 
 
 def test_settings_are_variables_of_its_environment() -> None:
