@@ -120,22 +120,28 @@ def run_parts(parts: Sequence[Part], folder: Path) -> Mapping[str, Ended]:
     done, spare = read_done(folder), 0.0
     for part in parts:
         seconds = part.seconds + spare
-        if part.name in done and done[part.name].status == OK:
+        if part.name in done and done[part.name].status == OK and _has_results(part, folder):
             spare = seconds
             continue
         done[part.name] = run_part(replace(part, seconds=seconds), folder)
         spare = max(0.0, seconds - done[part.name].seconds)
-        record = {name: asdict(ended) for name, ended in done.items()}
-        (folder / DONE).write_text(json.dumps(record, indent=1) + "\n")
+        _write_done(done, folder)
         print(f"{part.name}: {done[part.name].status} after {done[part.name].seconds:.0f} s", flush=True)
     return done
 
 
 def read_done(folder: Path) -> dict[str, Ended]:
-    """What has been run into this folder."""
-    with suppress(FileNotFoundError):
+    """What has been run into this folder; nothing where the record is damaged."""
+    with suppress(FileNotFoundError, ValueError, TypeError, AttributeError):
         return {name: Ended(**ended) for name, ended in json.loads((folder / DONE).read_text()).items()}
     return {}
+
+
+def _write_done(done: Mapping[str, Ended], folder: Path) -> None:
+    """Keep what has been run, or what had been if this is interrupted."""
+    written = folder / f"{DONE}.new"
+    written.write_text(json.dumps({name: asdict(ended) for name, ended in done.items()}, indent=1) + "\n")
+    written.replace(folder / DONE)
 
 
 def run_part(part: Part, folder: Path) -> Ended:
@@ -154,16 +160,32 @@ def run_part(part: Part, folder: Path) -> Ended:
             return Ended(f"stopped after {part.seconds:g} s", time.monotonic() - began)
         finally:
             _stop_session(process)
-    return Ended(OK if code == 0 else f"exit status {code}", time.monotonic() - began)
+    return Ended(_status(part, folder, code), time.monotonic() - began)
+
+
+def _status(part: Part, folder: Path, code: int) -> str:
+    if code:
+        return f"exit status {code}"
+    return OK if _has_results(part, folder) else "its tables are damaged"
+
+
+def _has_results(part: Part, folder: Path) -> bool:
+    """Whether a part that writes tables has left some that can be read."""
+    return f"{{out}}/{part.name}.json" not in part.arguments or bool(_tables(part, folder))
+
+
+def _tables(part: Part, folder: Path) -> Tables:
+    """What a part has left; nothing where that is missing or damaged."""
+    with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
+        return dict(json.loads((folder / f"{part.name}.json").read_text())["tables"])
+    return {}
 
 
 def found_tables(parts: Sequence[Part], folder: Path) -> Tables:
     """The tables that the parts have left in the folder, under titles that begin with the part's name."""
     tables: dict[str, Sequence[Row]] = {}
     for part in parts:
-        with suppress(FileNotFoundError):
-            found = json.loads((folder / f"{part.name}.json").read_text())["tables"]
-            tables |= {f"{part.name}: {title}": rows for title, rows in found.items()}
+        tables |= {f"{part.name}: {title}": rows for title, rows in _tables(part, folder).items()}
     return tables
 
 

@@ -3,6 +3,7 @@
 import json
 from argparse import ArgumentParser, Namespace
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -34,6 +35,29 @@ def test_parts_that_ended_well_are_not_run_again(tmp_path: Path) -> None:
         assert (done["good"].status, done["bad"].status) == (OK, "exit status 3")
     assert [(tmp_path / f"{name}.runs").read_text() for name in ("good", "bad")] == ["x", "xx"]
     assert read_done(tmp_path) == done
+
+
+@pytest.mark.parametrize(
+    "damaged", ["", '{"good": {"status": "ok", "sec', "[]", '{"good": {"status": "ok"}}', '{"good": 1}']
+)
+def test_parts_of_a_damaged_record_are_run_again(damaged: str, tmp_path: Path) -> None:
+    """As one that was being written when the machine was taken away, or its disk was full."""
+    (tmp_path / "done.json").write_text(damaged)
+    assert run_parts([counted("good")], tmp_path)["good"].status == OK
+    assert list(read_done(tmp_path)) == ["good"]
+
+
+@pytest.mark.parametrize("damaged", ["", '{"tables": {"La', "[]", "{}"])
+def test_part_whose_tables_are_damaged_is_run_again(damaged: str, tmp_path: Path) -> None:
+    table = "import sys; open(sys.argv[1], 'w').write(sys.argv[2])"
+    whole = Part("good", ("-c", table, "{out}/good.json", '{"tables": {"Layers": [{"ms": 1.5}]}}'), 60)
+    damaging = replace(whole, arguments=(*whole.arguments[:3], damaged))
+    assert run_parts([damaging], tmp_path)["good"].status == "its tables are damaged"
+    assert found_tables([damaging], tmp_path) == {}
+    assert run_parts([whole], tmp_path)["good"].status == OK
+    (tmp_path / "good.json").write_text(damaged)
+    assert run_parts([whole], tmp_path)["good"].status == OK
+    assert found_tables([whole], tmp_path) == {"good: Layers": [{"ms": 1.5}]}
 
 
 def test_smoke_runs_are_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
