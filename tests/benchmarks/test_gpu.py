@@ -60,6 +60,18 @@ def test_part_whose_tables_are_damaged_is_run_again(damaged: str, tmp_path: Path
     assert found_tables([whole], tmp_path) == {"good: Layers": [{"ms": 1.5}]}
 
 
+def test_tests_are_run_beside_some_whose_packages_are_missing(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "test_extra.py").write_text("import no_such_package")
+    (tmp_path / "test_gpu.py").write_text(
+        f"import pytest\n@pytest.mark.gpu\ndef test_it(): open({str(ran)!r}, 'w').close()\n"
+    )
+    [part] = [part for part in PARTS if part.name == "tests"]
+    assert part.arguments[-1] == "tests"
+    ended = run_part(replace(part, arguments=(*part.arguments[:-1], str(tmp_path))), tmp_path)
+    assert (ended.status, ran.exists()) == ("exit status 1", True)
+
+
 def test_smoke_runs_are_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "PARTS", [benchmark("decisions", 120)])
     tables = gpu.run(chosen("--quick", "--out", str(tmp_path)))
