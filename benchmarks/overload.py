@@ -1,5 +1,6 @@
 """`overload`: many more clients than a server can satisfy, which leave after a few seconds and return."""
 
+import math
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
@@ -12,7 +13,6 @@ from benchmarks.load import Outcome, Plan
 from benchmarks.report import Row, Tables
 from benchmarks.servers import LONG_TIMEOUT, TIMEOUT_HEADER, Server, ServerSpec
 
-CAPACITY_CLIENTS, CAPACITY_SECONDS = 8, 15
 ALONE_REQUESTS = 5
 """Sequential requests whose median is the latency without load."""
 
@@ -57,12 +57,14 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--timeout", type=float, default=5, help="seconds after which a client leaves")
     parser.add_argument("--seconds", type=float, default=60, help="of the overload")
+    parser.add_argument("--capacity-clients", type=int, default=8, help="whose rate just before is the capacity")
+    parser.add_argument("--capacity-seconds", type=float, default=15, help="for which it is measured")
 
 
 def run(chosen: Namespace) -> Tables:
     """Overload each server in each mode, with a new server process every time."""
     if chosen.quick:
-        chosen.seconds, chosen.timeout = 4, 1
+        chosen.seconds, chosen.timeout, chosen.capacity_seconds = 4, 1, 2
     with tempfile.TemporaryDirectory() as folder:
         store = networks.publish(Path(folder) / "store")
         specs = [servers.SERVER_SPECS[name](store.root) for name in chosen.servers]
@@ -86,9 +88,10 @@ def _measure(server: Server, mode: Mode, chosen: Namespace, bodies: Path) -> Row
     load.run_plan(replace(plan, count=ALONE_REQUESTS))
     alone = stats.median(load.run_plan(replace(plan, count=ALONE_REQUESTS)).seconds())
     began = DeviceTime.of(server)
-    capacity = load.run_plan(replace(plan, clients=CAPACITY_CLIENTS, seconds=2 if chosen.quick else CAPACITY_SECONDS))
+    capacity = load.run_plan(replace(plan, clients=chosen.capacity_clients, seconds=chosen.capacity_seconds))
     calm, calm_cpu = DeviceTime.of(server).since(began), server.cpu_seconds()
     overload = load.run_plan(_overload_plan(server, mode, chosen, bodies))
+    _check_overloaded(overload, chosen.clients)
     after = _time_single_request(server, plan)
     device_total = DeviceTime.of(server).since(began)
     used = server.cpu_seconds() - calm_cpu
@@ -102,6 +105,12 @@ def _measure(server: Server, mode: Mode, chosen: Namespace, bodies: Path) -> Row
         "alone ms": alone * 1000,
         "first after ms": after * 1000,
     }
+
+
+def _check_overloaded(overload: Outcome, clients: int) -> None:
+    """Print that the figures are those of no overload, where every request was answered."""
+    if len(overload.of("ok")) == len(overload.answers):
+        print(f"{clients} clients are no overload: nobody was refused or left. More --clients, or a lower --timeout?")
 
 
 def _plan(server: Server, headers: Mapping[str, str], bodies: Path) -> Plan:
@@ -131,7 +140,8 @@ def _time_single_request(server: Server, plan: Plan) -> float:
 def _goodput(overload: Outcome, capacity: Outcome, seconds: float) -> dict[str, float]:
     """Pictures that a client received, per second. Requests aborted at the end of the overload do not count."""
     goodput = len(overload.of("ok")) / seconds
-    return {"goodput /s": goodput, "of capacity": goodput / capacity.rate, **stats.in_milliseconds(overload.seconds())}
+    share = goodput / capacity.rate if capacity.rate else math.nan
+    return {"goodput /s": goodput, "of capacity": share, **stats.in_milliseconds(overload.seconds())}
 
 
 def _wasted_share(

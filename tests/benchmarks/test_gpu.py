@@ -10,8 +10,9 @@ import psutil
 import pytest
 import torch
 
-from benchmarks import gpu
+from benchmarks import gpu, overload
 from benchmarks.gpu import OK, PARTS, Ended, Part, benchmark, found_tables, read_done, run_part, run_parts, shortened
+from service.settings import Settings
 
 COUNT = "import sys; open(sys.argv[1], 'a').write('x')"
 
@@ -117,8 +118,19 @@ def test_tables_of_all_parts_are_collected(tmp_path: Path) -> None:
     assert found_tables(PARTS, tmp_path) == {"roofline-fp16: Layers": [{"ms": 1.5}]}
 
 
-def test_all_parts_together_take_eight_minutes_and_their_commands_exist() -> None:
-    assert sum(part.seconds for part in PARTS) <= 480
+@pytest.mark.parametrize("part", [part for part in PARTS if "overload" in part.arguments], ids=lambda part: part.name)
+def test_overload_is_one_on_a_gpu_and_has_time_to_start_the_service(part: Part) -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--json")
+    overload.add_options(parser)
+    options = parser.parse_args(part.arguments[3:])
+    assert len(options.modes) * (options.seconds + options.capacity_seconds) <= part.seconds / 2
+    assert options.clients > 2 * Settings().max_queue_requests
+    assert options.capacity_clients <= Settings().max_queue_requests
+
+
+def test_all_parts_together_take_nine_minutes_and_their_commands_exist() -> None:
+    assert sum(part.seconds for part in PARTS) <= 540
     assert len({part.name for part in PARTS}) == len(PARTS)
     for part in PARTS:
         if part.arguments[1] == "benchmarks":

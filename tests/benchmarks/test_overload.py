@@ -5,7 +5,7 @@ import math
 import pytest
 
 from benchmarks.load import Answer, Kind, Outcome
-from benchmarks.overload import DeviceTime, _goodput, _refusals, _wasted_share
+from benchmarks.overload import DeviceTime, _check_overloaded, _goodput, _refusals, _wasted_share
 
 
 def outcome(*kinds: Kind, elapsed: float = 10.0) -> Outcome:
@@ -21,6 +21,18 @@ def test_device_time_is_a_difference_where_the_server_tells() -> None:
 def test_goodput_is_pictures_per_second_of_the_overload() -> None:
     found = _goodput(outcome("ok", "ok", "refused"), outcome("ok", "ok", "ok", "ok", "ok"), seconds=4.0)
     assert (found["goodput /s"], found["of capacity"], found["p50 ms"]) == (0.5, 1.0, 1000)
+
+
+def test_share_of_no_capacity_is_none() -> None:
+    assert math.isnan(_goodput(outcome("refused"), outcome("refused", "failed"), seconds=4.0)["of capacity"])
+
+
+@pytest.mark.parametrize(("kinds", "told"), [(("ok", "ok"), True), (("ok", "refused"), False), (("timeout",), False)])
+def test_load_that_is_no_overload_is_told(
+    kinds: tuple[Kind, ...], told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _check_overloaded(outcome(*kinds), 8)
+    assert ("8 clients are no overload" in capsys.readouterr().out) == told
 
 
 def test_wasted_device_time_is_a_share() -> None:
