@@ -6,7 +6,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmarks", "client", "model_store", "pastiche", "service", "trainer")
 
 UNMIRRORED = {
-    "benchmarks/hostile.py": "starts a service under attack; its files are tested in test_hostile_files.py",
     "benchmarks/memory.py": "starts whole services and reads figures that test_processes.py and test_servers.py test",
     "benchmarks/ray_cluster.py": "starts a cluster of Ray, on which test_ray_serve.py measures",
     "benchmarks/peers/litserve.py": "needs the extra `benchmarks`",
