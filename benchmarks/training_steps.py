@@ -1,12 +1,14 @@
 """Training steps on a device: crops per second, and where the time of a step goes, with and without CUDA graphs."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEvent, FunctionEventAvg
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.report import Row
@@ -94,5 +96,10 @@ def _device_seconds(learner: Learner, batches: Iterator[Tensor], steps: range, d
         return None
     with profile(activities=[ProfilerActivity.CUDA]) as found:
         _run(learner, batches, steps, device)
-    events = (event for event in found.key_averages() if event.device_type.name == "CUDA")
-    return sum(float(event.self_device_time_total) for event in events) / 1e6
+    return computing_seconds(found.key_averages())
+
+
+def computing_seconds(events: Iterable[FunctionEvent | FunctionEventAvg]) -> float:
+    """The sum of kernels and copies. Annotations, such as that of the optimizer's step, span what is summed already."""
+    computed = (event for event in events if event.device_type == DeviceType.CUDA and not event.is_user_annotation)
+    return sum(float(event.self_device_time_total) for event in computed) / 1e6

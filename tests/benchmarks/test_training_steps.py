@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEvent
 
-from benchmarks.training_steps import configs, rows
+from benchmarks.training_steps import computing_seconds, configs, rows
 from tests.trainer.samples import style_config
 
 
@@ -12,6 +14,25 @@ def test_time_of_a_step_is_that_of_the_host_and_of_waiting_where_the_host_comput
     parts = float(row["host ms"] or 0) + float(row["waiting for photographs ms"] or 0)
     assert 0 < parts <= float(row["ms"] or 0)
     assert float(row["crops/s"] or 0) == pytest.approx(2 * 1000 / float(row["ms"] or 0))
+
+
+def test_annotations_of_kernels_are_not_counted_beside_them() -> None:
+    """As torch's profiler has them for a step of an optimizer, on the device's own line."""
+    spans = {"kernel": (0, 20), "copy": (30, 40), "Optimizer.step#Adam.step": (0, 40), "cudaLaunchKernel": (0, 5)}
+    events = [
+        FunctionEvent(
+            number,
+            name,
+            thread=0,
+            start_us=start,
+            end_us=end,
+            device_type=DeviceType.CPU if name.startswith("cuda") else DeviceType.CUDA,
+            use_device="cuda",
+            is_user_annotation=name.startswith("Optimizer"),
+        )
+        for number, (name, (start, end)) in enumerate(spans.items())
+    ]
+    assert computing_seconds(events) == pytest.approx(30e-6)
 
 
 def test_a_gpu_is_measured_with_both_widths_and_tasks(tmp_path: Path) -> None:
