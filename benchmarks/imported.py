@@ -61,7 +61,7 @@ def _rows(path: Path, root: Path, chosen: Namespace) -> Iterator[Row]:
         programs: Mapping[str, Enlarge] = {"Pastiche": model, "spandrel": _by_spandrel(path, chosen.threads)}
         for size in chosen.sizes:
             width, height = map(int, size.split("x"))
-            seconds, difference = _measure(programs, photos.photo(height, width, seed=9), chosen.rounds)
+            seconds, difference = _measure(programs, photos.photo(width, height, seed=9), chosen.rounds)
             ours, theirs = seconds["Pastiche"], seconds["spandrel"]
             yield {
                 "network": f"{manifest.network.architecture} ×{manifest.scale}, {manifest.parameters:,} parameters",

@@ -1,7 +1,9 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from benchmarks import imported
+import pytest
+
+from benchmarks import imported, photos
 from tests.foreign import compact_file
 
 
@@ -20,6 +22,19 @@ def test_both_programs_give_the_same_picture(tmp_path: Path) -> None:
         assert str(row["network"]).startswith("Compact ×2, ")
         assert int(row["largest difference, levels"] or 0) <= 1
         assert float(row["share of its time"] or 0) > 0
+
+
+def test_photographs_have_the_width_before_the_height(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = photos.photo
+    shapes = []
+
+    def photo(width: int, height: int, seed: int = 0) -> photos.Pixels:
+        shapes.append(made(width, height, seed).shape)
+        return made(width, height, seed)
+
+    monkeypatch.setattr(photos, "photo", photo)
+    imported.run(options("--files", str(compact_file(tmp_path)), "--sizes", "33x24", "--rounds", "1"))
+    assert shapes == [(24, 33, 3)]
 
 
 def test_networks_with_random_weights_are_measured_where_no_file_is_given() -> None:
