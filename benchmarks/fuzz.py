@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -14,9 +15,10 @@ from queue import Empty, SimpleQueue
 import numpy as np
 
 from benchmarks import networks, servers, stats
+from benchmarks.errors import BenchmarkError
 from benchmarks.hostile_files import BOMBS, scan_bomb
 from benchmarks.mutations import mutate, sources
-from benchmarks.report import Row, Tables
+from benchmarks.report import Row, Tables, show
 from benchmarks.servers import Server
 
 LATE_SECONDS = 10.0
@@ -27,6 +29,9 @@ PAINTED_SIDE = 1000
 
 ANSWER_SECONDS = 120.0
 """For so long a client waits for an answer."""
+
+FAILURES = (0, HTTPStatus.INTERNAL_SERVER_ERROR)
+"""Statuses that fail the run; 0 is none at all."""
 
 MEMORY_SECONDS = 2.0
 """Between two looks at the memory of the service."""
@@ -52,18 +57,28 @@ class Findings:
 
 
 def run(chosen: Namespace) -> Tables:
-    """Send every file to both endpoints. Raises RuntimeError where one of them was not answered as it should be."""
+    """Send every file to both endpoints. Raises BenchmarkError where one was answered with 500, or not at all."""
     if chosen.quick:
         chosen.files = 100
     with tempfile.TemporaryDirectory() as folder:
         store = networks.publish(Path(folder) / "store")
         with servers.running(servers.ours(store.root)) as server:
             paths = (server.spec.path, "/v1/upscale/2")
-            rows = [_send_all(server, path, chosen) for path in paths]
-    return {f"{chosen.files} hostile files to each endpoint (seed {chosen.seed})": rows}
+            found = {path: _send_all(server, path, chosen) for path in paths}
+    rows = [row for row, _ in found.values()]
+    tables: Tables = {f"{chosen.files} hostile files to each endpoint (seed {chosen.seed})": rows}
+    if failed := sum(_failed(statuses) for _, statuses in found.values()):
+        print(show(tables), flush=True)  # what else is known of a service that fails
+        raise BenchmarkError(f"{failed} files were answered with 500, or not at all")
+    return tables
 
 
-def _send_all(server: Server, path: str, chosen: Namespace) -> Row:
+def _failed(statuses: Counter[int]) -> int:
+    return sum(statuses[status] for status in FAILURES)
+
+
+def _send_all(server: Server, path: str, chosen: Namespace) -> tuple[Row, Counter[int]]:
+    """The row of an endpoint, and how often it answered with each status."""
     waiting: SimpleQueue[tuple[int, bytes]] = SimpleQueue()
     for numbered in enumerate(_files(chosen.files, chosen.seed)):
         waiting.put(numbered)
@@ -75,7 +90,7 @@ def _send_all(server: Server, path: str, chosen: Namespace) -> Row:
     while any(client.is_alive() for client in clients):
         peak = max(peak, server.memory().pss)
         time.sleep(MEMORY_SECONDS)
-    return _summarize(path, findings, before, peak)
+    return _summarize(path, findings, before, peak), _statuses(findings)
 
 
 def _files(count: int, seed: int) -> Iterator[bytes]:
@@ -108,13 +123,17 @@ def _client(port: int, path: str, waiting: "SimpleQueue[tuple[int, bytes]]", fou
         seconds = time.monotonic() - began
         found.statuses[status] += 1
         found.seconds.append(seconds)
-        if status in (0, 500) or seconds > LATE_SECONDS:
+        if status in FAILURES or seconds > LATE_SECONDS:
             found.failures.append(f"file {number}: {status} after {seconds:.1f} s: {text.decode(errors='replace')}")
     connection.close()
 
 
+def _statuses(findings: Sequence[Findings]) -> Counter[int]:
+    return sum((found.statuses for found in findings), Counter())
+
+
 def _summarize(path: str, findings: Sequence[Findings], before: float, peak: float) -> Row:
-    statuses: Counter[int] = sum((found.statuses for found in findings), Counter())
+    statuses = _statuses(findings)
     seconds = [second for found in findings for second in found.seconds]
     failures = [failure for found in findings for failure in found.failures]
     for failure in failures:
