@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent, FunctionEventAvg
 from torch.profiler import ProfilerActivity, profile
 
@@ -101,5 +100,5 @@ def _device_seconds(learner: Learner, batches: Iterator[Tensor], steps: range, d
 
 def computing_seconds(events: Iterable[FunctionEvent | FunctionEventAvg]) -> float:
     """The sum of kernels and copies. Annotations, such as that of the optimizer's step, span what is summed already."""
-    computed = (event for event in events if event.device_type == DeviceType.CUDA and not event.is_user_annotation)
+    computed = (event for event in events if event.device_type.name == "CUDA" and not event.is_user_annotation)
     return sum(float(event.self_device_time_total) for event in computed) / 1e6

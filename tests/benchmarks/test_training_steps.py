@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 
 from benchmarks.training_steps import computing_seconds, configs, rows
