@@ -1,4 +1,4 @@
-"""A load that comes at a fixed rate, whatever the answers, and compares each answer with what it must be."""
+"""A load that comes at a fixed rate, as far as its clients are free, and compares each answer with what it must be."""
 
 import itertools
 import threading
@@ -52,13 +52,16 @@ class CheckedLoad:
         self._questions = questions
         self._clients = clients
         self._lock = threading.Lock()
-        self._sent = 0
+        self.sent = 0
         self._ended = threading.Event()
 
     @contextmanager
     def running(self, rate: float | None = None) -> Iterator[Tally]:
-        """For the length of the block, so many requests a second; None: as many as are answered."""
-        began, sent_before = time.monotonic(), self._sent
+        """For the length of the block, so many requests a second at the most; None: as many as are answered.
+
+        A client sends nothing while it waits for an answer: `sent` says how many requests there were.
+        """
+        began, sent_before = time.monotonic(), self.sent
         self._ended.clear()
         threads = [threading.Thread(target=self._client, args=(began, sent_before, rate)) for _ in range(self._clients)]
         for thread in threads:
@@ -74,7 +77,7 @@ class CheckedLoad:
         connection = HTTPConnection("127.0.0.1", self._port, timeout=ANSWER_SECONDS)
         while not self._ended.is_set():
             with self._lock:
-                number, self._sent = self._sent, self._sent + 1
+                number, self.sent = self.sent, self.sent + 1
             if rate is not None:
                 self._ended.wait(max(0.0, began + (number - sent_before) / rate - time.monotonic()))
             self._ask(connection, self._questions[number % len(self._questions)])

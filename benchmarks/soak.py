@@ -1,4 +1,4 @@
-"""`soak`: two replicas behind nginx for half an hour, at more than they can do, with a fault every 20 seconds.
+"""`soak`: two replicas behind nginx for half an hour, as much as 24 clients get, with a fault every 20 seconds.
 
 Every request must be answered rightly or refused in words, every job be done once, and memory must not grow.
 """
@@ -44,7 +44,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--period", type=float, default=20, help="seconds from one fault to the next")
-    parser.add_argument("--load", type=float, default=1.5, help="requests, as a multiple of what is answered")
+    parser.add_argument("--load", type=float, default=1.5, help="most requests, as a multiple of what is answered")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the faults")
 
 
@@ -77,7 +77,10 @@ class Jobs:
                 if status in (200, 201):
                     begun[name] = question
         for name, question in begun.items():
-            self._check(replica, name, question)
+            try:
+                self._check(replica, name, question)
+            except (OSError, HTTPException) as error:
+                self.wrong.append(f"{name}: {error!r}")
 
     def _check(self, replica: Replica, name: str, question: Question) -> None:
         deadline = time.monotonic() + 120
@@ -119,14 +122,16 @@ def _soak(scene: Scene, questions: Sequence[Question], names: Sequence[str], cho
     ]
     for thread in threads:
         thread.start()
+    began, sent_before = time.monotonic(), load.sent
     with load.running(rate=chosen.load * capacity):
         happened = _happen(scene, names, chosen)
+    sent = (load.sent - sent_before) / (time.monotonic() - began)
     ended.set()
     for thread in threads:
         thread.join()
     tables: Tables = {
-        f"{chosen.minutes:g} minutes at {chosen.load:g} × {capacity:.0f} requests a second": [
-            _summary(tally, jobs, memory, happened)
+        f"{chosen.minutes:g} minutes at up to {chosen.load:g} × {capacity:.1f} requests a second": [
+            {"sent a second": sent, **_summary(tally, jobs, memory, happened)}
         ],
         "Faults": [fault_row(name, tally, happened) for name in names],
     }

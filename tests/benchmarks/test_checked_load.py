@@ -5,6 +5,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from benchmarks.checked_load import CheckedLoad, Question, Tally, ask
 
+HELD = threading.Event()
+
 
 class Answers(BaseHTTPRequestHandler):
     """What each path of the tests is answered."""
@@ -15,6 +17,9 @@ class Answers(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         match self.path:
             case "/echo":
+                self._answer(200, body)
+            case "/held":
+                HELD.wait()
                 self._answer(200, body)
             case "/refusal":
                 self._answer(503, b"", {"Retry-After": "1"})
@@ -87,3 +92,17 @@ def test_gap_reaches_from_answer_to_answer_and_to_the_ends() -> None:
 def test_single_question_has_a_connection_of_its_own() -> None:
     with server() as port:
         assert ask(port, "/echo", b"content") == (200, b"content")
+
+
+def test_client_that_waits_for_an_answer_sends_nothing() -> None:
+    with server() as port:
+        loading = CheckedLoad(port, [Question("/held", b"a", b"a")], clients=2)
+        HELD.clear()
+        with loading.running(rate=1e6) as tally:
+            while loading.sent < 2:
+                threading.Event().wait(0.01)
+            threading.Event().wait(0.2)
+            sent = loading.sent
+            HELD.set()
+    assert sent == 2
+    assert loading.sent == tally.statuses[200] >= 2

@@ -1,6 +1,14 @@
+import threading
 from collections import Counter
+from types import SimpleNamespace
+from typing import cast
 
-from benchmarks.checked_load import Question, Tally
+import pytest
+
+from benchmarks import soak
+from benchmarks.checked_load import Question, Tally, ask
+from benchmarks.replicas import Replica
+from benchmarks.servers import free_port
 from benchmarks.soak import Happened, Jobs, fault_row, list_failures
 
 
@@ -15,6 +23,25 @@ def test_whatever_was_lost_is_a_failure() -> None:
     assert list_failures(Tally(), jobs, [*fine, badly]) == ["restart: exit status -9"]
     jobs.wrong.append("soak-3: failed 500")
     assert list_failures(Tally(), jobs, fine) == ["soak-3: failed 500"]
+
+
+def test_jobs_of_a_replica_that_is_gone_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It died after it had accepted them."""
+    ended = threading.Event()
+
+    def ask_once(port: int, path: str, body: bytes, method: str = "POST") -> tuple[int, bytes]:
+        if method == "PUT":
+            ended.set()
+            return 201, b""
+        return ask(port, path, body, method)
+
+    monkeypatch.setattr(soak, "JOB_SECONDS", 0.01)
+    monkeypatch.setattr(soak, "ask", ask_once)
+    replica = SimpleNamespace(server=SimpleNamespace(port=free_port()))
+    jobs = Jobs([Question("/", b"", b"")])
+    jobs.follow(cast("Replica", replica), ended)
+    assert len(jobs.wrong) == 1
+    assert jobs.wrong[0].startswith("soak-0: ConnectionRefusedError")
 
 
 def test_fault_is_shown_with_the_longest_time_without_an_answer() -> None:
