@@ -16,12 +16,15 @@ from pathlib import Path
 import torch
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.report import Row, Tables
+from benchmarks.report import Row, Tables, show
 
 ROOT = Path(__file__).parents[1]
 
 DONE = "done.json"
 """The file of the folder that says what has run, and how it ended."""
+
+TABLES = "tables.md"
+"""The file of the folder with the tables of all parts that were asked for."""
 
 QUICK = "quick"
 """The folder in it for smoke runs, which are no results."""
@@ -118,7 +121,9 @@ def run(chosen: Namespace) -> Tables:
     if chosen.quick:
         parts, folder = [shortened(part) for part in parts if part.arguments[1] == "benchmarks"], folder / QUICK
     done = run_parts(parts, folder)
-    return {"Parts": _rows(parts, done), **found_tables(parts, folder)}
+    tables: Tables = {"Parts": _rows(parts, done), **found_tables(parts, folder)}
+    (folder / TABLES).write_text(f"{show(tables)}\n")
+    return tables
 
 
 def shortened(part: Part) -> Part:

@@ -12,6 +12,7 @@ import torch
 
 from benchmarks import gpu, overload
 from benchmarks.gpu import OK, PARTS, Ended, Part, benchmark, found_tables, read_done, run_part, run_parts, shortened
+from benchmarks.report import show
 from service.settings import Settings
 
 COUNT = "import sys; open(sys.argv[1], 'a').write('x')"
@@ -78,6 +79,7 @@ def test_smoke_runs_are_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     tables = gpu.run(chosen("--quick", "--out", str(tmp_path)))
     assert [row["status"] for row in tables["Parts"]] == [OK]
     assert "decisions: decisions" in tables
+    assert (tmp_path / "quick" / "tables.md").read_text() == f"{show(tables)}\n"
     assert read_done(tmp_path) == {}
     assert found_tables(gpu.PARTS, tmp_path) == {}
 
