@@ -23,6 +23,7 @@ def describe() -> dict[str, object]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "features": sorted(name for name, present in torch.cpu.get_capabilities().items() if present is True),
         "torch_threads": torch.get_num_threads(),
+        "gpus": _gpus(),
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := installed(name))},
         "environment": {name: os.environ[name] for name in (*ALLOCATOR, "OMP_NUM_THREADS") if name in os.environ},
@@ -42,6 +43,12 @@ def installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _gpus() -> list[str]:
+    """Name, memory and CUDA version of each GPU that is visible."""
+    found = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+    return [f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, CUDA {torch.version.cuda}" for gpu in found]
 
 
 def _processor() -> str:

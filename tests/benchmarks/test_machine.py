@@ -2,8 +2,10 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from benchmarks import machine
 
@@ -14,6 +16,14 @@ def test_description_can_be_saved_as_json() -> None:
     assert found["memory_gb"] > 0
     assert found["packages"]["torch"] == machine.installed("torch")
     assert found["processor"]
+    assert len(found["gpus"]) == torch.cuda.device_count()
+
+
+def test_gpus_are_named_with_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    card = SimpleNamespace(name="NVIDIA H200", total_memory=150_754_820_096)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    assert machine.describe()["gpus"] == [f"NVIDIA H200, 151 GB, CUDA {torch.version.cuda}"]
 
 
 def test_environment_has_the_allocator_settings_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
