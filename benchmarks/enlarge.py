@@ -35,7 +35,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--images", type=Path, nargs="+", help="folders of photographs, which are needed")
     parser.add_argument("--every", type=int, default=1, help="take every N-th photograph of each folder")
-    parser.add_argument("--models", nargs="*", default=["x4"], help="NAME or NAME@VERSION, all of one scale")
+    parser.add_argument("--models", nargs="+", default=["x4"], help="NAME or NAME@VERSION, all of one scale")
     parser.add_argument("--store", type=parse_location, default=Path("models"), help="model store: a folder or a URL")
     parser.add_argument("--teacher", type=Path, nargs="*", default=[], help="also safetensors that spandrel knows")
     parser.add_argument("--lpips", type=Path, help="safetensors of SqueezeNet with LPIPS's lin0 … lin6")

@@ -61,7 +61,8 @@ def run(chosen: Namespace) -> Tables:
     for style in styles:
         network = find_model(chosen.store, style).network.eval()
         _save(chosen.out / f"{style}.webp", painted_sheet(files, chosen.side, network))
-    return {f"Enlarged four times, {kind}": _enlargements(files[: chosen.enlarged], kind, chosen) for kind in KINDS}
+    kinds = KINDS if chosen.enlarged else ()
+    return {f"Enlarged four times, {kind}": _enlargements(files[: chosen.enlarged], kind, chosen) for kind in kinds}
 
 
 def painted_sheet(files: Sequence[Path], side: int, paint: Paint) -> Pixels:

@@ -2,6 +2,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from benchmarks import enlarge
 from tests.benchmarks.test_lpips import lpips_file
@@ -32,3 +33,11 @@ def test_the_damage_is_that_of_its_generator() -> None:
     assert one.shape == (16, 12, 3)
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
+
+
+def test_a_network_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = ArgumentParser()
+    enlarge.add_options(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--models"])
+    assert "--models: expected at least one argument" in capsys.readouterr().err

@@ -33,6 +33,16 @@ def test_sheets_of_photographs_of_a_style_and_of_enlargements_are_written(tmp_pa
     assert float(str(clean[0]["PSNR-Y"])) > float(str(damaged[0]["PSNR-Y"]))
 
 
+def test_no_photograph_needs_to_be_enlarged(tmp_path: Path) -> None:
+    published(style_config(tmp_path, steps=1))
+    folder = photographs(tmp_path / "photos", 1, width=96, height=80)
+    arguments = (
+        f"--photos {folder} --enlarged 0 --side 64 --out {tmp_path / 'out'} --store {tmp_path / 'models'} --styles wave"
+    )
+    assert gallery.run(chosen(*arguments.split())) == {}
+    assert {path.stem for path in (tmp_path / "out").iterdir()} == {"photographs", "wave"}
+
+
 def test_the_photographs_themselves_are_shown_as_they_are(tmp_path: Path) -> None:
     file = photographs(tmp_path, 1, width=64, height=64) / "0.png"
     sheet = gallery.painted_sheet([file], 64, lambda photograph: photograph)
