@@ -146,7 +146,7 @@ def run_parts(parts: Sequence[Part], folder: Path) -> Mapping[str, Ended]:
         done[part.name] = run_part(replace(part, seconds=seconds), folder)
         spare = max(0.0, seconds - done[part.name].seconds)
         _write_done(done, folder)
-        print(f"{part.name}: {done[part.name].status} after {done[part.name].seconds:.0f} s", flush=True)
+        print(f"{part.name}, {done[part.name].seconds:.0f} s: {done[part.name].status}", flush=True)
     return done
 
 

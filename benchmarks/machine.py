@@ -8,11 +8,17 @@ from pathlib import Path
 import torch
 
 from model_store.allocator import SETTINGS
+from service.settings import Settings
 
 PACKAGES = ("pastiche", "torch", "pillow", "fastapi", "uvicorn", "uvloop", "litserve", "openvino")
 
 ALLOCATOR = {variable: str(value) for variable, (_, value) in SETTINGS.items()}
 """Environment variables with the allocator settings of the service."""
+
+SECRETS = {
+    f"PASTICHE_{name.upper()}" for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)
+}
+"""Those whose values are not recorded."""
 
 
 def describe() -> dict[str, object]:
@@ -26,7 +32,7 @@ def describe() -> dict[str, object]:
         "gpus": _gpus(),
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := installed(name))},
-        "environment": {name: os.environ[name] for name in (*ALLOCATOR, "OMP_NUM_THREADS") if name in os.environ},
+        "environment": _environment(),
     }
 
 
@@ -43,6 +49,12 @@ def installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _environment() -> dict[str, str]:
+    """The variables that change what is measured: settings of the service, which servers inherit, are among them."""
+    names = (*ALLOCATOR, "OMP_NUM_THREADS", *(name for name in os.environ if name.startswith("PASTICHE_")))
+    return {name: "(secret)" if name in SECRETS else os.environ[name] for name in names if name in os.environ}
 
 
 def _gpus() -> list[str]:

@@ -63,7 +63,7 @@ class ServerSpec:
 
 
 def ours(store: Path) -> ServerSpec:
-    """Pastiche with default settings and this store."""
+    """Pastiche with this store, and the settings of the environment, which the result records, or by default."""
     # All clients send the same few photos. The other servers compute each request, so this one must not share results.
     settings = {"PASTICHE_STORES": str(store), "PASTICHE_LOG_LEVEL": "warning", "PASTICHE_COALESCE": "false"}
     command = (sys.executable, "-m", "service", "--port", "{port}")

@@ -19,6 +19,15 @@ def test_description_can_be_saved_as_json() -> None:
     assert len(found["gpus"]) == torch.cuda.device_count()
 
 
+def test_settings_that_servers_inherit_are_recorded_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASTICHE_MAX_QUEUE_REQUESTS", "1")
+    monkeypatch.setenv("PASTICHE_JOBS_URL", "redis://:password@host/0")
+    monkeypatch.setenv("PASTICHE_WEBHOOK_SECRET", "password")
+    found = json.loads(json.dumps(machine.describe()))["environment"]
+    assert found["PASTICHE_MAX_QUEUE_REQUESTS"] == "1"
+    assert (found["PASTICHE_JOBS_URL"], found["PASTICHE_WEBHOOK_SECRET"]) == ("(secret)", "(secret)")
+
+
 def test_gpus_are_named_with_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     card = SimpleNamespace(name="NVIDIA H200", total_memory=150_754_820_096)
