@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from argparse import ArgumentParser
 from contextlib import suppress
 from pathlib import Path
@@ -86,10 +87,12 @@ def test_signal_that_ends_it_leaves_no_process(number: signal.Signals, tmp_path:
     command = [sys.executable, "-c", WITH_A_LONG_PART, str(tmp_path), "gpu"]
     with subprocess.Popen(command, cwd=Path(benchmarks.__file__).parents[1]) as process:
         log = tmp_path / "slow.log"
-        wait_for(lambda: log.exists() and log.read_text().endswith("\n"))
+        while not (log.exists() and log.read_text().endswith("\n")):  # all benchmarks are imported before
+            assert process.poll() is None
+            time.sleep(0.05)
         part = psutil.Process(int(log.read_text()))
         process.send_signal(number)
-        assert process.wait(60) == 130
+        assert process.wait() == 130
     wait_for(lambda: has_ended(part))
 
 
