@@ -14,6 +14,10 @@ from trainer.config import TrainConfig
 from trainer.errors import TrainerError
 from trainer.weight_average import StoredWeights, stored_weights
 
+NOISE_SHARE = 0.1
+"""Weights of channels of noise that a network has more than the stored one: so many times those of its colours. It is
+disturbed by noise from its first step on; where it is not, it learns a weave before it learns to use noise."""
+
 log = logging.getLogger(__name__)
 
 OPTIONS = ("output", "skip", "input_zero", "output_zero", "last_norm")
@@ -32,7 +36,7 @@ def warm_start(network: TransformNetwork, config: TrainConfig) -> str:
     scales and shifts; batch normalisation's statistics are copied where both networks have them. Where only one of the
     two is normalised, a warning is logged. Raises TrainerError where the first layers differ, or the `output` or `skip`
     options do, or the stored network has more channels of noise, and as `stored_weights`. Those that `network` has more
-    begin without effect.
+    begin with little effect, see NOISE_SHARE.
     """
     stored = stored_weights(config.store, config.warm_start)
     origins, added = layer_origins(stored.spec, network.spec), added_blocks(stored.spec, network.spec)
@@ -106,10 +110,11 @@ def _copy(weights: Mapping[str, Tensor], network: TransformNetwork, origins: dic
 
 
 def _with_inputs(stored: Tensor, own: Tensor) -> Tensor:
-    """Stored weights, with zeros for channels of noise that only the own layer has."""
+    """Stored weights, with small random ones for channels of noise that only the own layer has."""
     if stored.dim() < 2 or stored.shape[1] == own.shape[1]:
         return stored
-    return torch.cat([stored, stored.new_zeros(own[:, stored.shape[1] :].shape)], dim=1)
+    share = NOISE_SHARE * stored.std() / own.std()
+    return torch.cat([stored, share * own[:, stored.shape[1] :]], dim=1)
 
 
 def _stored_key(key: str, origins: dict[int, int]) -> str:
