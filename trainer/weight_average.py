@@ -31,18 +31,21 @@ class StoredWeights:
 def stored_weights(store: Location, text: str) -> StoredWeights:
     """The weights for --warm-start, from `store` or from the shipped networks.
 
-    Raises TrainerError where the text has another form than FORM, a name is unknown, a network is not one of ours, or
-    several differ in more than their weights.
+    A network with fewer channels of noise than another one counts as one that ignores them. Raises TrainerError where
+    the text has another form than FORM, a name is unknown, a network is not one of ours, or several differ otherwise in
+    more than their weights.
     """
     shares = parse_shares(text)
     found = [find_model(store, reference) for reference in shares]
     networks = [_own_network(stored) for stored in found]
     labels = [stored.manifest.label for stored in found]
     _require_same_spec(networks, labels)
-    values = averaged([network.state_dict() for network in networks], [*shares.values()])
+    most = max(networks, key=lambda network: network.spec.noise_channels)
+    weights = [with_channels(network.state_dict(), most.state_dict()) for network in networks]
+    values = averaged(weights, [*shares.values()])
     if len(labels) > 1:
         labels = [f"{label}:{share:.4g}" for label, share in zip(labels, shares.values(), strict=True)]
-    return StoredWeights(",".join(labels), networks[0].spec, values)
+    return StoredWeights(",".join(labels), most.spec, values)
 
 
 def parse_shares(text: str) -> dict[str, float]:
@@ -57,6 +60,17 @@ def parse_shares(text: str) -> dict[str, float]:
             )
         weights[reference] = weight
     return {reference: weight / sum(weights.values()) for reference, weight in weights.items()}
+
+
+def with_channels(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights, with zeros for the input channels that only those of the same name in `like` have."""
+    return {name: _with_zeros(value, like[name]) for name, value in weights.items()}
+
+
+def _with_zeros(value: Tensor, like: Tensor) -> Tensor:
+    if value.shape == like.shape:
+        return value
+    return torch.cat([value, value.new_zeros(like[:, value.shape[1] :].shape)], dim=1)
 
 
 def averaged(weights: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
@@ -90,7 +104,11 @@ def _own_network(stored: StoredModel) -> TransformNetwork:
     return stored.network
 
 
+def _without_noise(spec: NetworkSpec) -> NetworkSpec:
+    return spec.model_copy(update={"noise_channels": 0})
+
+
 def _require_same_spec(networks: Sequence[TransformNetwork], labels: Sequence[str]) -> None:
     for network, label in zip(networks, labels, strict=True):
-        if network.spec != networks[0].spec:
+        if _without_noise(network.spec) != _without_noise(networks[0].spec):
             raise TrainerError(f"--warm-start: {label} differs from {labels[0]} in more than its weights: no average")

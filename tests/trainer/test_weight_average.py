@@ -71,6 +71,21 @@ def test_one_network_is_itself(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("text", ["wave@1:1,wave@2:3", "wave@2:3,wave@1:1"])
+def test_a_network_without_noise_counts_as_one_that_ignores_it(tmp_path: Path, text: str) -> None:
+    store = filled(tmp_path, 1)
+    store.publish(network(ARCHITECTURE, seed=1, noise_channels=2), Draft(name="wave", task="style"))
+    plain, noisy = (store.load("wave", version).network.state_dict() for version in (1, 2))
+    found = stored_weights(tmp_path, text)
+    assert found.spec == store.load("wave", 2).network.spec
+    first = "layers.0.conv.weight"
+    colours, noise = found.values[first].split([3, 2], dim=1)
+    torch.testing.assert_close(colours, 0.25 * plain[first] + 0.75 * noisy[first][:, :3])
+    torch.testing.assert_close(noise, 0.75 * noisy[first][:, 3:])
+    last = "layers.2.conv.weight"
+    torch.testing.assert_close(found.values[last], 0.25 * plain[last] + 0.75 * noisy[last])
+
+
 def test_networks_that_differ_have_no_average(tmp_path: Path) -> None:
     store = filled(tmp_path, 1)
     store.publish(network("c3s1-4,R4*2,c3s1-3"), Draft(name="deeper", task="style"))
