@@ -110,7 +110,8 @@ class SuperResolutionTask:
                 noise_channels=channels,
             )
         except ValidationError as error:
-            raise TrainerError(f"--noise-channels {channels}: {error.errors()[0]['ctx']['error']}") from error
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise TrainerError(f"--architecture {architecture} with --noise-channels {channels}: {reason}") from error
 
     def _noise(self, batch: Tensor, low: Tensor, step: int) -> Tensor:
         """Noise for each image, as the network's own is: it depends on the seed, the step and the image alone."""

@@ -120,7 +120,7 @@ def test_a_network_learns_with_noise_and_is_published_with_it(tmp_path: Path) ->
 
 
 def test_noise_wants_a_convolution_as_the_first_layer(tmp_path: Path) -> None:
-    with pytest.raises(TrainerError, match="--noise-channels 2: noise channels are for a convolution as the first"):
+    with pytest.raises(TrainerError, match="with --noise-channels 2: noise channels are for a convolution as"):
         build(upscale_config(tmp_path, architecture="R3,c3s1-12,p2", noise_channels=2), Hardware.of("cpu", "fp32"))
 
 
