@@ -35,14 +35,16 @@ def warm_start(network: TransformNetwork, config: TrainConfig) -> str:
     A warning is logged in both cases. Batch, instance and thumbnail normalisation are interchangeable, as they share
     scales and shifts; batch normalisation's statistics are copied where both networks have them. Where only one of the
     two is normalised, a warning is logged. Raises TrainerError where the first layers differ, or the `output` or `skip`
-    options do, or the stored network has more channels of noise, and as `stored_weights`. Those that `network` has more
-    begin with little effect, see NOISE_SHARE.
+    options do, and as `stored_weights`. Channels of noise that `network` has more begin with little effect, see
+    NOISE_SHARE; what it has fewer is left out, with a warning.
     """
     stored = stored_weights(config.store, config.warm_start)
     origins, added = layer_origins(stored.spec, network.spec), added_blocks(stored.spec, network.spec)
     _check_options(network.spec, stored.spec, OPTIONS if origins else ("architecture",), config.warm_start)
     if stored.spec.noise_channels > network.spec.noise_channels:
-        _check_options(network.spec, stored.spec, ("noise_channels",), config.warm_start)
+        log.warning(
+            "--warm-start %s sees noise: --noise-channels %d keeps it", stored.label, stored.spec.noise_channels
+        )
     _copy(stored.values, network, origins)
     for index in added:
         _make_identity(network.layers[index])
@@ -110,9 +112,9 @@ def _copy(weights: Mapping[str, Tensor], network: TransformNetwork, origins: dic
 
 
 def _with_inputs(stored: Tensor, own: Tensor) -> Tensor:
-    """Stored weights, with small random ones for channels of noise that only the own layer has."""
-    if stored.dim() < 2 or stored.shape[1] == own.shape[1]:
-        return stored
+    """Stored weights for as many channels as the own layer has, with small random ones for noise that it has more."""
+    if stored.dim() < 2 or stored.shape[1] >= own.shape[1]:
+        return stored if stored.dim() < 2 else stored[:, : own.shape[1]]
     share = NOISE_SHARE * stored.std() / own.std()
     return torch.cat([stored, share * own[:, stored.shape[1] :]], dim=1)
 

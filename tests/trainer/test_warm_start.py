@@ -117,7 +117,7 @@ def _last(norm: str) -> str:
     return "conv.weight" if norm == "none" else "norm.weight"
 
 
-def test_a_network_with_noise_begins_as_one_without(tmp_path: Path) -> None:
+def test_a_network_with_noise_begins_as_one_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = upscale_config(tmp_path, warm_start="x2")
     torch.manual_seed(0)
     spec = NetworkSpec(architecture=config.architecture, norm="none", form="same", skip=True, output="linear")
@@ -133,8 +133,10 @@ def test_a_network_with_noise_begins_as_one_without(tmp_path: Path) -> None:
     torch.testing.assert_close(without, stored(image), rtol=0, atol=1e-3)
     assert 1e-4 < (noisy(image) - without).std() < 0.05
     store.publish(noisy, Draft(name="x2", task="super-resolution"))
-    with pytest.raises(TrainerError, match="--warm-start x2 is another network; it has noise_channels 3"):
-        warm_start(stored, config)
+    assert not caplog.messages
+    warm_start(stored, config)
+    torch.testing.assert_close(stored(image), without, rtol=0, atol=1e-3)
+    assert caplog.messages == ["--warm-start x2@2 sees noise: --noise-channels 3 keeps it"]
 
 
 @pytest.mark.parametrize(
