@@ -118,7 +118,8 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
 def _network(spec: NetworkSpec | ImportedSpec) -> str:
     if isinstance(spec, ImportedSpec):
         return f"{_line(spec.architecture)}, built by {spec.package}"
-    return f"`{spec.architecture}`, normalisation: {spec.norm}"
+    noise = f", channels of noise: {spec.noise_channels}" if spec.noise_channels else ""
+    return f"`{spec.architecture}`, normalisation: {spec.norm}{noise}"
 
 
 def describe_tiles(manifest: Manifest) -> str:

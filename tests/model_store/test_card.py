@@ -116,6 +116,13 @@ def test_limits_follow_from_how_it_was_trained(recipe: dict[str, Any], said: str
     assert "memory grows with the image" in card
 
 
+def test_noise_is_part_of_the_network() -> None:
+    noisy = network("c3s1-4,c3s1-3", norm="none", noise_channels=2).spec
+    card = model_card(manifest(network=noisy), preview=False)
+    assert "`c3s1-4,c3s1-3`, normalisation: none, channels of noise: 2" in card
+    assert "channels of noise" not in model_card(manifest(), preview=False)
+
+
 def test_texts_of_a_manifest_do_not_break_the_metadata_or_the_tables() -> None:
     provenance = Provenance(data="a | b", style_image="one\n| two")
     card = model_card(manifest(title="a\n---\nb: [", license="x: ]\ny", provenance=provenance), preview=False)
