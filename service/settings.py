@@ -29,6 +29,7 @@ from pydantic_settings import (
 
 from model_store import SHIPPED, SHIPPED_STORE, CacheSettings, Location, parse_location, split_locations
 from service.environment import PREFIX, Environment
+from service.processors import available_cpus
 from service.setting_lists import HostNames, Origins, Proxies, WebhookHosts
 
 MEGA = 1_000_000
@@ -53,11 +54,6 @@ OWN_PATHS = frozenset(
 
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")
 """How a jobs_url begins."""
-
-
-def available_cpus() -> int:
-    """The processors that this process is bound to, which can be fewer than the machine has; not a quota of time."""
-    return len(os.sched_getaffinity(0))
 
 
 def cpus_of_each(settings: Mapping[str, int]) -> int:
