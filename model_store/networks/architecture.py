@@ -12,7 +12,8 @@ An architecture is a comma-separated list of layers, in the notation of the auth
 ``R128*5``   any layer, five times
 ======== ==========================================================================================
 
-Every number is bounded, so that a manifest cannot describe a network too large for any machine.
+Every number is bounded, and so are the layers and all their weights, so that a manifest cannot describe a network too
+large for any machine.
 """
 
 import math
@@ -20,7 +21,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 
 STYLE = "c9s1-32,d64,d128,R128*5,u64,u32,c9s1-3"
 """The paper's network for style transfer (supplementary table 1)."""
@@ -116,6 +117,12 @@ _MAX_SCALE_CHANGE = 64
 """Largest ratio of the side of a plane to that of the input, or the reverse."""
 
 
+_MOST_LAYERS = 256
+
+_MOST_WEIGHTS = 2**27
+"""Of all convolutions: half a gigabyte in fp32, eighty times the paper's style network."""
+
+
 @dataclass(frozen=True)
 class Architecture:
     """The layers of a transform network, RGB in and RGB out, with an integer `scale`."""
@@ -125,7 +132,9 @@ class Architecture:
     @classmethod
     def parse(cls, notation: str) -> "Architecture":
         """Parse the notation. Raises ArchitectureError if it is no RGB-to-RGB network within the bounds."""
-        architecture = cls(tuple(layer for token in notation.split(",") for layer in _parse_token(token.strip())))
+        layers = (layer for token in notation.split(",") for layer in _parse_token(token.strip()))
+        architecture = cls(tuple(islice(layers, _MOST_LAYERS + 1)))
+        architecture._check_size()
         architecture._check()
         return architecture
 
@@ -159,6 +168,13 @@ class Architecture:
 
     def _exact_scale(self) -> Fraction:
         return list(_cumulative_scales(self.layers))[-1]
+
+    def _check_size(self) -> None:
+        if len(self.layers) > _MOST_LAYERS:
+            raise ArchitectureError(f"{str(self)[:80]}… has more than {_MOST_LAYERS} layers")
+        weights = sum(_weights(layer, width) for layer, width in self.channels())
+        if weights > _MOST_WEIGHTS:
+            raise ArchitectureError(f"{str(self)[:80]} has {weights:,} weights; at most {_MOST_WEIGHTS:,} are taken")
 
     def _check(self) -> None:
         for layer, width in self.channels():
@@ -224,6 +240,18 @@ def _cumulative_scales(layers: tuple[Layer, ...]) -> Iterator[Fraction]:
             case Shuffle(factor=factor):
                 scale *= factor
         yield scale
+
+
+def _weights(layer: Layer, width: int) -> int:
+    """Of a layer's convolutions, which get `width` channels."""
+    match layer:
+        case Convolution(kernel=kernel, filters=filters):
+            return kernel**2 * width * filters
+        case Residual(filters=filters):
+            return 2 * 9 * filters**2
+        case Shuffle():
+            return 0
+    return 9 * width * layer.filters
 
 
 def _check_layer(layer: Layer, width: int) -> None:

@@ -53,6 +53,10 @@ def test_scale_and_stride(notation: str, scale: int, stride: int) -> None:
         ("c3s1-3*99999999999", "is no layer"),
         ("u4*7,c3s1-3", "at most 64 times"),
         ("d4*7,u4*7,c3s1-3", "at most 64 times"),
+        ("c3s1-8," + "R8*64," * 4 + "c3s1-3", "has more than 256 layers"),
+        ("c3s1-4," * 10**5 + "c3s1-3", "has more than 256 layers"),
+        ("c3s1-1024,R1024*7,R1024*8,c3s1-3", "has 283,170,816 weights; at most 134,217,728 are taken"),
+        ("c15s1-1024*2,c3s1-3", "has 236,648,448 weights; at most 134,217,728 are taken"),
     ],
 )
 def test_refuses_invalid_notation(notation: str, complaint: str) -> None:
