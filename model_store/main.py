@@ -15,7 +15,7 @@ from model_store.ignored_entries import describe_ignored_entries
 from model_store.importers.checkpoint import FORMATS
 from model_store.importers.importing import import_checkpoint
 from model_store.importers.labels import Labels
-from model_store.manifest import NAME_PATTERN, Manifest, is_unicode, parse_version, valid_name
+from model_store.manifest import NAME_PATTERN, Manifest, is_unicode, parse_reference, parse_version, valid_name
 from model_store.mirroring import mirror
 from model_store.remote.location import Location, parse_location
 from model_store.remote.opening import open_store
@@ -106,11 +106,10 @@ def _describe_import(manifest: Manifest) -> str:
 
 
 def _export(store: ModelStore, options: argparse.Namespace) -> int:
-    name, at, text = options.model.partition("@")
-    version = parse_version(text)
-    if not name or (at and version is None):
+    reference = parse_reference(options.model)
+    if reference is None:
         raise StoreError(f"{options.model[:80]!r} is no model; it is written NAME or NAME@VERSION, such as x4@3")
-    manifest = export_model(store, name, version, options.to, options.out)
+    manifest = export_model(store, *reference, options.to, options.out)
     print(f"{manifest.label} is written to {options.out}: {TARGETS[options.to]}")
     return 0
 

@@ -118,6 +118,13 @@ def parse_version(text: str) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,255}", text) else None
 
 
+def parse_reference(text: str) -> tuple[str, int | None] | None:
+    """NAME or NAME@VERSION → the name and the version, None for the current one; None for what is neither."""
+    name, at, number = text.partition("@")
+    version = parse_version(number)
+    return (name, version) if name and (version is not None or not at) else None
+
+
 def valid_name(name: str) -> bool:
     """Whether a network may have this name, which becomes a folder and part of a URL."""
     return re.fullmatch(NAME_PATTERN, name) is not None

@@ -1,7 +1,7 @@
 """Stored networks: found by name, and used as teachers."""
 
 from model_store import SHIPPED_STORE, Location, ModelStore, StoredModel, open_store
-from model_store.manifest import parse_version
+from model_store.manifest import parse_reference
 from trainer.errors import TrainerError
 
 
@@ -45,8 +45,7 @@ def load_teacher(store: Location, reference: str) -> StoredModel:
 
 def _parse_reference(text: str) -> tuple[str, int | None]:
     """NAME or NAME@VERSION → the name and the version, None for the current one. Raises TrainerError otherwise."""
-    name, at, number = text.partition("@")
-    version = parse_version(number)
-    if not name or (at and version is None):
+    reference = parse_reference(text)
+    if reference is None:
         raise TrainerError(f"{text[:80]!r} names no model; expected NAME or NAME@VERSION, such as great-wave@2")
-    return name, version
+    return reference
