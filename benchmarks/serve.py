@@ -3,7 +3,6 @@
 import io
 import itertools
 import math
-import os
 import tempfile
 from argparse import ArgumentParser, Namespace
 from collections import defaultdict
@@ -24,6 +23,7 @@ from benchmarks.processes import BackgroundLoad
 from benchmarks.report import Row, Tables
 from benchmarks.servers import Server, ServerSpec
 from model_store import STYLE, ModelStore
+from model_store.processors import available_cpus
 
 LEVELS = (1, 4, 16, 64)
 LOADS = ("uniform", "mixed")
@@ -241,4 +241,4 @@ def _write(path: Path, content: bytes) -> Path:
 
 
 def _cpus() -> int:
-    return len(os.sched_getaffinity(0))
+    return available_cpus()

@@ -28,8 +28,8 @@ from pydantic_settings import (
 )
 
 from model_store import SHIPPED, SHIPPED_STORE, CacheSettings, Location, parse_location, split_locations
+from model_store.processors import available_cpus
 from service.environment import PREFIX, Environment
-from service.processors import available_cpus
 from service.setting_lists import HostNames, Origins, Proxies, WebhookHosts
 
 MEGA = 1_000_000

@@ -26,7 +26,7 @@ ROOMS = (
     ("service.engine",),
     ("service.imaging", "service.telemetry"),
     ("service.settings", "service.errors", "service.membership", "service.stop_signals"),
-    ("service.setting_lists", "service.environment", "service.processors"),
+    ("service.setting_lists", "service.environment"),
 )
 """From top to bottom. A room imports itself and the rooms below it, not its neighbours."""
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from model_store import has_fast_bf16
+from model_store.processors import available_cpus
 from trainer.config import Precision
 from trainer.errors import TrainerError
 
@@ -21,13 +22,14 @@ class Hardware:
 
     @classmethod
     def of(cls, device: str, precision: Precision, threads: int = 0) -> "Hardware":
-        """The device and the precision for the options of those names; sets torch's CPU threads unless `threads` is 0.
+        """The device and the precision for the options of those names.
 
+        Sets torch's CPU threads; with 0 only where torch would use more than the quota of a container.
         Device "auto" is a GPU where there is one, precision "auto" is bf16 where the device computes fast in it.
         Raises TrainerError for a GPU where torch finds none.
         """
-        if threads:
-            torch.set_num_threads(threads)
+        if threads or torch.get_num_threads() > available_cpus():
+            torch.set_num_threads(threads or available_cpus())
         chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         if chosen.type == "cuda" and not torch.cuda.is_available():
             raise TrainerError(f"--device {device}: torch finds no GPU here; --device cpu works everywhere")

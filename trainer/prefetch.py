@@ -1,6 +1,5 @@
 """Batches that threads prepare ahead of their use: decoding and resampling release Python's lock."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +8,8 @@ from itertools import islice
 
 import torch
 from torch import Tensor
+
+from model_store.processors import available_cpus
 
 MOST_WORKERS = 8
 """Threads by default."""
@@ -25,7 +26,7 @@ class Prefetch:
     @classmethod
     def of(cls, workers: int, device: torch.device) -> "Prefetch":
         """For the option --workers: 0 is half of the processors, at most MOST_WORKERS."""
-        return cls(workers or workers_for(len(os.sched_getaffinity(0))), device.type == "cuda")
+        return cls(workers or workers_for(available_cpus()), device.type == "cuda")
 
     def batches(self, prepare: Callable[[int], Tensor], steps: range) -> Iterator[Tensor]:
         """What `prepare` returns for each step, in order. While one is used, as many as there are threads are prepared.

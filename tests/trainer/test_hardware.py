@@ -24,13 +24,16 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         Hardware.of("cuda:1", "fp32")
 
 
-def test_threads_are_left_alone_unless_asked_for() -> None:
+def test_threads_are_left_alone_unless_asked_for_or_more_than_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
+    monkeypatch.setattr("trainer.hardware.available_cpus", lambda: before)
     try:
         Hardware.of("cpu", "fp32", 0)
         assert torch.get_num_threads() == before
         Hardware.of("cpu", "fp32", before + 1)
         assert torch.get_num_threads() == before + 1
+        Hardware.of("cpu", "fp32", 0)
+        assert torch.get_num_threads() == before
     finally:
         torch.set_num_threads(before)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.processors import available_cpus, cpu_quotas
+from model_store.processors import available_cpus, cpu_quotas
 
 
 def written(root: Path, files: Mapping[str, str]) -> tuple[Path, Path]:
