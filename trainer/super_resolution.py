@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from model_store import Draft, NetworkSpec, TransformNetwork
+from model_store.networks.noise import NOISE_LIMIT
 from trainer.config import AnswersConfig, SuperResolutionConfig
 from trainer.data import Photographs, low_resolution, random_exact_crop
 from trainer.enlargement_objective import EnlargementObjective
@@ -117,7 +118,7 @@ class SuperResolutionTask:
         """Noise for each image, as the network's own is: it depends on the seed, the step and the image alone."""
         shape = (self.config.noise_channels, *low.shape[-2:])
         seeds = ((self.config.seed, step, 4, zlib.crc32(image.numpy().tobytes())) for image in batch)
-        drawn = [np.random.default_rng(seed).uniform(-(3**0.5), 3**0.5, shape) for seed in seeds]
+        drawn = [np.random.default_rng(seed).uniform(-NOISE_LIMIT, NOISE_LIMIT, shape) for seed in seeds]
         return torch.from_numpy(np.stack(drawn).astype(np.float32))
 
     def _photographs(self) -> Photographs:

@@ -26,15 +26,13 @@ from model_store.networks.layers import (
     reflect,
 )
 from model_store.networks.network import Network
+from model_store.networks.noise import NOISE_PERIOD, noise_pattern, repeated
 from model_store.networks.reduction import area_reduced, is_own_thumbnail, with_grain
 
 Form = Literal["paper", "same", "native", "tensorflow"]
 
 _BICUBIC_REACH = 2
 """Input pixels that bicubic interpolation reads on either side."""
-
-NOISE_PERIOD = 32
-"""Input pixels after which a network's own noise repeats, in both directions: tiles begin at multiples of it."""
 
 
 class NetworkSpec(BaseModel):
@@ -65,7 +63,6 @@ class NetworkSpec(BaseModel):
         le=1024,
         description="longest side, in pixels, of the thumbnail that thumbnail normalisation is measured on",
     )
-
     noise_channels: int = Field(
         0,
         ge=0,
@@ -167,7 +164,7 @@ class TransformNetwork(Network):
         self._twice_zero: Tensor
         self.register_buffer("_twice_zero", 2 * per_channel(spec.input_zero), persistent=False)
         self._noise: Tensor
-        self.register_buffer("_noise", periodic_noise(spec.noise_channels), persistent=False)
+        self.register_buffer("_noise", noise_pattern(spec.noise_channels), persistent=False)
         self._init_last_convolution()
 
     @property
@@ -272,9 +269,7 @@ class TransformNetwork(Network):
 
     def own_noise(self, plane: Tensor) -> Tensor:
         """The network's own noise for a plane with its halos; the image's first pixel always has the same."""
-        begin = self.halos(1)[0]
-        rows, columns = (torch.arange(-begin, side - begin, device=plane.device) for side in plane.shape[-2:])
-        noise = self._noise.index_select(2, rows % NOISE_PERIOD).index_select(3, columns % NOISE_PERIOD)
+        noise = repeated(self._noise, -self.halos(1)[0], *plane.shape[-2:])
         return noise.expand(plane.shape[0], -1, -1, -1)
 
     def _run_layers(self, plane: Tensor, statistics: Tensor | None, noise: Tensor | None = None) -> Tensor:
@@ -302,19 +297,13 @@ def _enlarge_bicubic(plane: Tensor, scale: int) -> Tensor:
     return F.interpolate(plane.contiguous(), scale_factor=float(scale), mode="bicubic", antialias=True)
 
 
-def periodic_noise(channels: int) -> Tensor:
-    """The noise of all networks with so many channels of it: uniform, with mean 0 and variance 1, one period of it."""
-    shape = 1, channels, NOISE_PERIOD, NOISE_PERIOD
-    return (torch.rand(shape, generator=torch.Generator().manual_seed(0)) - 0.5) * 12**0.5
-
-
 def _build_layers(architecture: Architecture, spec: NetworkSpec) -> list[TransformLayer]:
     last = max(
         i for i, layer in enumerate(architecture.layers) if isinstance(layer, Convolution | Upsampling | Transposed)
     )
     built = []
-    for i, (layer, colours_or_features) in enumerate(architecture.channels()):
-        channels = colours_or_features + (spec.noise_channels if i == 0 else 0)
+    for i, (layer, width) in enumerate(architecture.channels()):
+        channels = width if i else width + spec.noise_channels
         norm = spec.norm if i != last or spec.last_norm else "none"
         padding = _choose_padding(layer, architecture, spec.form)
         built.append(_build_layer(layer, channels, norm, spec.form, padding, relu=i != last))
