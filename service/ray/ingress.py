@@ -1,6 +1,8 @@
 """The replicas that clients reach: a relay each, which finds the others by Ray."""
 
-from typing import Any
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 from prometheus_client import generate_latest
 from ray import serve
@@ -16,6 +18,8 @@ from service.settings import Settings
 from service.telemetry import log
 from service.telemetry.merging import SCRAPE_SECONDS
 from service.telemetry.metrics import Metrics
+
+Result = TypeVar("Result")
 
 OWN_METRICS = (
     "pastiche_relay_retries_total",
@@ -59,9 +63,21 @@ class RayReplicas:
 
 async def _answers_of_all(deployment: DeploymentHandle[Any], method: str, *arguments: Any) -> list[tuple[str, Any]]:
     """What the replicas of a deployment answer; without those that fail, or take too long."""
+    end = asyncio.get_running_loop().time() + SCRAPE_SECONDS
     asked = deployment.broadcast(method, *arguments)
-    answers = await asked.results_async(timeout_s=SCRAPE_SECONDS, return_exceptions=True)
+    try:  # not results_async, which gives up on all replicas where one of them does not answer in time
+        replicas = await _until(end, asked._fetch_replica_results_async())  # noqa: SLF001
+    except (TimeoutError, DeploymentUnavailableError):
+        return []
+    calls = [_until(end, replica.get_async()) for replica in replicas]  # type: ignore[no-untyped-call]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
     return [answer for answer in answers if isinstance(answer, tuple)]
+
+
+async def _until(end: float, result: Awaitable[Result]) -> Result:
+    """A result. Raises TimeoutError where it is not there at that time of the event loop."""
+    async with asyncio.timeout_at(end):
+        return await result
 
 
 @serve.ingress()
