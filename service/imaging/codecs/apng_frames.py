@@ -19,7 +19,7 @@ from service.errors import CorruptImage
 from service.imaging.codecs import png
 from service.imaging.codecs.png_rows import require_all_rows
 from service.imaging.codecs.sixteen_bit import read_png
-from service.imaging.pixels import Pixels, to_8_bits
+from service.imaging.pixels import Pixels, row_bands
 
 CONTROL = struct.Struct(">4x4IHHBB")
 """Of fcTL, without its sequence number: width, height, left, top, duration as a fraction, how the frame is disposed of,
@@ -39,7 +39,8 @@ DISPOSE_TO_BACKGROUND, DISPOSE_TO_PREVIOUS, BLEND_OVER = 1, 2, 1
 DEFAULT_DENOMINATOR = 100
 """What a denominator of 0 stands for in a duration."""
 
-CLEAR = (0, 0, 0, 0)
+CHANNELS = 4
+"""Red, green, blue and alpha, which frames of every colour type become."""
 
 SIZE = struct.Struct(">II")
 """Width and height, which the data of IHDR begin with."""
@@ -61,9 +62,9 @@ class FrameControl(NamedTuple):
     blending: int
 
     @property
-    def box(self) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom."""
-        return self.left, self.top, self.left + self.width, self.top + self.height
+    def place(self) -> tuple[slice, slice]:
+        """Its rows and columns."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
     @property
     def milliseconds(self) -> float:
@@ -87,25 +88,26 @@ class _File(NamedTuple):
 
 
 def read_first_frame(data: bytes) -> Pixels:
-    """Decode the first frame, uint8 (H, W, 4). Raises what `read_frames` does."""
+    """Decode the first frame, (H, W, 4). Raises what `read_frames` does."""
     return next(read_frames(data))[0]
 
 
 def read_frames(data: bytes) -> Iterator[tuple[Pixels, int]]:
-    """Decode the frames of an animation one by one, as they are shown: uint8 (H, W, 4), and milliseconds.
+    """Decode the frames of an animation one by one, as they are shown: (H, W, 4) of the file's depth, and milliseconds.
 
     Raises CorruptImage, and errors of the decoders where pixels are damaged or missing.
     """
     file = _split(png.extract_pixels(data))
-    canvas = Image.new("RGBA", SIZE.unpack_from(file.header))
+    width, height = SIZE.unpack_from(file.header)
+    canvas = np.zeros((height, width, CHANNELS), np.uint16 if png.read_bit_depth(data) == DEEP else np.uint8)
     for frame, milliseconds in zip(file.frames, _round_durations(file.frames), strict=True):
         control = frame.control
         _check_place(control, canvas)
         previous = canvas.copy() if control.disposal == DISPOSE_TO_PREVIOUS else canvas
-        _draw(canvas, control, _decode(file, frame))
-        yield np.array(canvas), milliseconds
+        _draw(canvas[control.place], _decode(file, frame), control.blending)
+        yield canvas.copy(), milliseconds
         if control.disposal == DISPOSE_TO_BACKGROUND:
-            canvas.paste(CLEAR, control.box)
+            canvas[control.place] = 0
         canvas = previous
 
 
@@ -132,29 +134,57 @@ def _round_durations(frames: Sequence[_Frame]) -> list[int]:
     return [round(end) - round(start) for start, end in pairwise(starts)]
 
 
-def _check_place(control: FrameControl, canvas: Image.Image) -> None:
+def _check_place(control: FrameControl, canvas: Pixels) -> None:
     """Decoders make room for a whole frame."""
     if not (control.width and control.height):
         raise CorruptImage("a frame of the png image has no pixels; save it anew")
-    if control.box[2] > canvas.width or control.box[3] > canvas.height:
-        size = f"{canvas.width}×{canvas.height}"
+    height, width = canvas.shape[:2]
+    rows, columns = control.place
+    if columns.stop > width or rows.stop > height:
+        size = f"{width}×{height}"
         raise CorruptImage(f"a frame of the png image is not within its {size} pixels; save it anew")
 
 
-def _decode(file: _File, frame: _Frame) -> Image.Image:
+def _decode(file: _File, frame: _Frame) -> Pixels:
+    """The pixels of a frame alone, (H, W, 4)."""
     header = SIZE.pack(frame.control.width, frame.control.height) + bytes(file.header[SIZE.size :])
     colours = [png.build_chunk(kind, body) for kind, body in file.colours]
     pixels = png.build_chunk(b"IDAT", b"".join(frame.compressed))
     alone = b"".join([SIGNATURE, png.build_chunk(b"IHDR", header), *colours, pixels, png.build_chunk(b"IEND", b"")])
     if png.read_bit_depth(alone) == DEEP:
-        return Image.fromarray(to_8_bits(read_png(alone))).convert("RGBA")
+        return _to_rgba(read_png(alone))
     with PngImageFile(io.BytesIO(alone)) as image:
         image.load()
         require_all_rows(image, alone)
-        return image.convert("RGBA")
+        return np.asarray(image.convert("RGBA"))
 
 
-def _draw(canvas: Image.Image, control: FrameControl, pixels: Image.Image) -> None:
-    if control.blending == BLEND_OVER:
-        pixels = Image.alpha_composite(canvas.crop(control.box), pixels)
-    canvas.paste(pixels, control.box)
+def _to_rgba(pixels: Pixels) -> Pixels:
+    """(H, W, 4) of grey or RGB, with or without alpha."""
+    planes = pixels[..., None] if pixels.ndim == 2 else pixels
+    colours, alpha = np.split(planes, [planes.shape[2] - 1 + planes.shape[2] % 2], axis=2)
+    opaque = np.full((*planes.shape[:2], 1), np.iinfo(planes.dtype).max, planes.dtype)
+    return np.dstack([np.broadcast_to(colours, (*planes.shape[:2], 3)), alpha if alpha.size else opaque])
+
+
+def _draw(place: Pixels, pixels: Pixels, blending: int) -> None:
+    """Draw a frame on its place of the canvas."""
+    if blending != BLEND_OVER:
+        place[:] = pixels
+    elif place.dtype == np.uint8:
+        below = Image.fromarray(np.ascontiguousarray(place))
+        place[:] = np.asarray(Image.alpha_composite(below, Image.fromarray(pixels)))
+    else:
+        for rows in row_bands(len(place), place[0].size):
+            place[rows] = _composite(place[rows], pixels[rows])
+
+
+def _composite(below: Pixels, above: Pixels) -> Pixels:
+    """Straight alpha, uint16, which Pillow cannot (PNG, section 13.16)."""
+    most = np.iinfo(above.dtype).max
+    below_alpha, above_alpha = below[..., 3:] / most, above[..., 3:] / most
+    shown = below_alpha * (1 - above_alpha)
+    alpha = above_alpha + shown
+    colours = (above[..., :3] * above_alpha + below[..., :3] * shown) / np.where(alpha > 0, alpha, 1)
+    result: Pixels = np.rint(np.dstack([colours, alpha * most])).astype(above.dtype)
+    return result

@@ -55,6 +55,9 @@ READERS: Mapping[ImageFormat, Callable[[bytes], Pixels]] = {
 }
 """Decoders of formats that Pillow does not read, or not well."""
 
+DEFAULT_IMAGE = "default_image"
+"""What Pillow calls an image before the frames, which an animation does not show, not even one of a single frame."""
+
 LITTLE_BIGTIFF = b"II+\0"
 
 WEBP_CLOCK = 2**32
@@ -122,7 +125,7 @@ def _decode_frames(frames: Iterator[tuple[Pixels, int]], side: SideData, *, is_g
         stored, milliseconds = frame
         colours, alpha = _turn(_split_array(stored), side.orientation)
         pixels, _ = _assign_space(colours[..., 0] if is_grey else colours, side.profile)
-        yield replace(_make_picture(pixels, alpha), milliseconds=milliseconds)
+        yield replace(_make_picture(*Channels(pixels, alpha).to_8_bits()), milliseconds=milliseconds)
 
 
 def _assign_space(
@@ -148,7 +151,7 @@ FRAME_READERS: Mapping[ImageFormat, Callable[[bytes], Iterator[tuple[Pixels, int
     ImageFormat.PNG: apng_frames.read_frames,
     ImageFormat.WEBP: _read_webp_frames,
 }
-"""Decoders of animations: uint8 (H, W, 4), and milliseconds."""
+"""Decoders of animations: uint8 (H, W, 4), of a PNG of 16 bits uint16, and milliseconds."""
 
 
 def _read_loop_count(data: bytes, kind: ImageFormat) -> int:
@@ -207,7 +210,13 @@ def _read_channels(data: bytes, header: ImageHeader, profile: bytes | HdrColours
         return _read_8_bit(data, header, profile)
     if header.format is ImageFormat.JPEG:
         return _read_twelve_bit(data, profile)
-    return _split_array(read_png(extract_pixels(data)))
+    return _split_array(_read_deep_png(data))
+
+
+def _read_deep_png(data: bytes) -> Pixels:
+    with open_image(data, ImageFormat.PNG) as image:
+        is_hidden = image.info.get(DEFAULT_IMAGE)
+    return apng_frames.read_first_frame(data) if is_hidden else read_png(extract_pixels(data))
 
 
 def _read_tiff(data: bytes, profile: bytes | HdrColours | None) -> Channels:
@@ -236,7 +245,7 @@ def _read_8_bit(data: bytes, header: ImageHeader, profile: bytes | HdrColours | 
         # Limits were checked on what another parser found, and a crafted file can give two parsers two sizes.
         if image.width * image.height > header.pixels:
             raise CorruptImage("the file says of its image that it has two sizes; save it anew")
-        if image.info.get("default_image"):  # which an animation does not show, not even one of a single frame
+        if image.info.get(DEFAULT_IMAGE):
             return _split_array(apng_frames.read_first_frame(data))
         image.load()
         if header.format is ImageFormat.PNG:

@@ -113,7 +113,7 @@ def _inspect_still(data: bytes, image: Image.Image, kind: ImageFormat) -> ImageH
         image.width,
         image.height,
         image.has_transparency_data,
-        depth=16 if _is_deep(data, kind) and not image.info.get("default_image") else 8,
+        depth=16 if _is_deep(data, kind) else 8,
         grey=png.is_greyscale(data) if is_png else image.mode in GREY_MODES,
         transposed=kind is not ImageFormat.HEIC and _is_transposed(data, kind),  # libheif applies the orientation
     )

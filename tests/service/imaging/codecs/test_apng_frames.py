@@ -8,8 +8,8 @@ import pytest
 from service.errors import CorruptImage
 from service.imaging.codecs import decode, inspect
 from service.imaging.codecs.apng_frames import read_first_frame, read_frames
-from service.imaging.pixels import Pixels
-from tests.service.imaging.codecs.samples import chunk, moving, picture, pictures, png
+from service.imaging.pixels import Pixels, to_8_bits
+from tests.service.imaging.codecs.samples import chunk, deep_photo, moving, picture, pictures, png
 from tests.service.imaging.images import photo
 
 RED, BLUE, HALF_BLUE, CLEAR = (255, 0, 0, 255), (0, 0, 255, 255), (0, 0, 255, 128), (0, 0, 0, 0)
@@ -132,10 +132,44 @@ def test_every_colour_type_and_depth_is_decoded(channels: int, dtype: type[np.ge
     stored = eight.astype(dtype) * (257 if dtype is np.uint16 else 1)
     data = animated(Frame(stored), Frame(stored[::-1]))
     colours = eight[..., :3] if channels > 2 else eight[..., :1].repeat(3, axis=-1)
-    found = shown(data)
+    found = [to_8_bits(frame) for frame in shown(data)]
+    assert {frame.dtype for frame in shown(data)} == {np.dtype(dtype)}
     assert np.array_equal(found[0][..., :3], colours)
     assert np.array_equal(found[1][..., :3], colours[::-1])
     assert np.array_equal(found[0][..., 3], eight[..., -1] if channels in (2, 4) else np.full(eight.shape[:2], 255))
+
+
+@pytest.mark.parametrize("declared", [chunk(b"gAMA", struct.pack(">I", 100_000)), chunk(b"cICP", bytes([1, 8, 0, 1]))])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_frames_of_16_bits_have_the_colours_of_a_still(declared: bytes, channels: int) -> None:
+    dark = deep_photo(1, channels=channels) // 64
+    dark[..., 3:] = 65_535
+    still = picture(png(dark, declared)).pixels
+    data = animated(Frame(dark), Frame(dark[::-1]))
+    first, second = pictures(data[:33] + declared + data[33:])
+    assert len(np.unique(still)) > 20  # 8 bits of linear light have 5 levels there
+    assert np.array_equal(first.pixels, still)
+    assert np.array_equal(second.pixels, still[::-1])
+
+
+def test_frames_of_16_bits_are_blended_in_16_bits() -> None:
+    below, above = deep_photo(1, channels=4), deep_photo(2, channels=4)
+    below[:2, ..., 3], above[1:3, ..., 3] = 0, 0
+    _, found = shown(animated(Frame(below), Frame(above, over=True)))
+    under, over = below / 65_535, above / 65_535
+    alpha = over[..., 3] + under[..., 3] * (1 - over[..., 3])
+    mixed = over[..., :3] * over[..., 3:] + under[..., :3] * under[..., 3:] * (1 - over[..., 3:])
+    assert np.abs(found[..., 3] - alpha * 65_535).max() < 1
+    assert np.abs(found[..., :3] / 65_535 * alpha[..., None] - mixed).max() < 1 / 65_535
+
+
+def test_the_only_frame_beside_a_default_image_keeps_16_bits() -> None:
+    shown_alone = deep_photo(1, channels=4)
+    data = animated(Frame(shown_alone), default=deep_photo(2, channels=4))
+    assert (inspect(data).frames, inspect(data).depth) == (1, 16)
+    found = picture(data, keep_16_bit=True)
+    assert found.alpha is not None
+    assert np.array_equal(np.dstack([found.pixels, found.alpha]), shown_alone)
 
 
 @pytest.mark.parametrize(("left", "top", "side"), [(6, 0, 3), (0, 6, 3), (2**31 - 1, 0, 3), (0, 0, 0)])
