@@ -1,6 +1,5 @@
 """Decodes files to pictures."""
 
-import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
@@ -21,7 +20,7 @@ from service.imaging.codecs.colour import (
     flatten_to_rgb,
     lab_to_srgb,
 )
-from service.imaging.codecs.exif import EXIF_ERRORS, read_exif, read_orientation
+from service.imaging.codecs.exif import read_exif, read_orientation
 from service.imaging.codecs.formats import ImageFormat
 from service.imaging.codecs.hdr import HdrColours
 from service.imaging.codecs.header import GREY_MODES, ImageHeader, inspect
@@ -36,6 +35,7 @@ from service.imaging.codecs.png import extract_pixels
 from service.imaging.codecs.png_rows import require_all_rows
 from service.imaging.codecs.sixteen_bit import read_png
 from service.imaging.codecs.tiff_directory import Directory
+from service.imaging.codecs.tiff_exif import read_tiff_exif
 from service.imaging.codecs.tiff_layout import Tag, read_layout
 from service.imaging.codecs.tiff_reading import read_tiff
 from service.imaging.pixels import Pixels, apply_orientation, to_8_bits
@@ -57,8 +57,6 @@ READERS: Mapping[ImageFormat, Callable[[bytes], Pixels]] = {
 
 DEFAULT_IMAGE = "default_image"
 """What Pillow calls an image before the frames, which an animation does not show, not even one of a single frame."""
-
-LITTLE_BIGTIFF = b"II+\0"
 
 WEBP_CLOCK = 2**32
 """Milliseconds after which the time that libwebp counts from the first frame begins anew, in the middle negative."""
@@ -166,7 +164,7 @@ def _read_side_data(data: bytes, header: ImageHeader) -> SideData:
     kind = header.format
     if kind is ImageFormat.TIFF:
         layout = read_layout(data)
-        metadata = Metadata(_read_tiff_exif(data), layout.directory.raw(Tag.XMP), _read_tiff_iptc(layout.directory))
+        metadata = Metadata(read_tiff_exif(data), layout.directory.raw(Tag.XMP), _read_tiff_iptc(layout.directory))
         return SideData(layout.directory.raw(Tag.ICC_PROFILE), metadata, layout.orientation)
     with open_metadata(data, kind) as image:
         exif = read_exif(image)
@@ -184,21 +182,6 @@ def _read_tiff_iptc(directory: Directory) -> dict[str, list[str]]:
     """Creator and rights in a tag, whose bytes programs declare as any type, or among the image resources."""
     resources = directory.stored(Tag.IMAGE_RESOURCES)
     return read_owner(directory.stored(Tag.IPTC)) or read_owner(resources and find_iptc(resources))
-
-
-def _read_tiff_exif(data: bytes) -> Image.Exif:
-    """The tags of the first page: an EXIF block is a TIFF file itself.
-
-    Of BigTIFF Pillow reads only files in little-endian order, and wants to be told of them.
-    """
-    exif, first = Image.Exif(), None
-    if data.startswith(LITTLE_BIGTIFF):
-        exif.bigtiff, exif.endian, first = True, "<", int.from_bytes(data[8:16], "little")
-    try:
-        exif.load_from_fp(io.BytesIO(data), first)
-    except EXIF_ERRORS:
-        return Image.Exif()
-    return exif
 
 
 def _read_channels(data: bytes, header: ImageHeader, profile: bytes | HdrColours | None) -> Channels:

@@ -55,6 +55,8 @@ class Directory:
     entries: dict[int, Entry]
     ambiguous: frozenset[int] = field(default=frozenset())
     """Tags that are there twice, with two values."""
+    place: int = 0
+    """Where it is in the file."""
 
     def __contains__(self, tag: int) -> bool:
         return tag in self.entries
@@ -117,12 +119,18 @@ class Directory:
         return self.data[begin : begin + size]
 
 
-def read_directory(data: bytes) -> Directory:
-    """Read the first directory. Raises CorruptImage where it is not in the file."""
+def is_big(data: bytes) -> bool:
+    """Whether a TIFF is a BigTIFF."""
+    return FORMS[data[:4]] is BIGTIFF_FORM
+
+
+def read_directory(data: bytes, place: int | None = None) -> Directory:
+    """Read the directory there, or the first one. Raises CorruptImage where it is not in the file."""
     form = FORMS[data[:4]]
     order: Literal["<", ">"] = "<" if data[:2] == b"II" else ">"
     try:
-        (at,) = struct.unpack_from(order + form.place, data, form.first)
+        (first_place,) = struct.unpack_from(order + form.place, data, form.first)
+        at = first_place if place is None else place
         (count,) = struct.unpack_from(order + form.number, data, at)
         if not 0 < count <= MAX_ENTRIES:
             raise corrupt(f"its directory has {count} tags")
@@ -131,7 +139,7 @@ def read_directory(data: bytes) -> Directory:
         found = [entry.unpack_from(data, first + index * entry.size) for index in range(count)]
     except (struct.error, OverflowError) as error:
         raise corrupt("its directory is not in the file") from error
-    return _collect(data, order, [(tag, Entry(kind, number, value)) for tag, kind, number, value in found])
+    return _collect(data, order, at, [(tag, Entry(kind, number, value)) for tag, kind, number, value in found])
 
 
 def corrupt(what: str) -> CorruptImage:
@@ -139,7 +147,7 @@ def corrupt(what: str) -> CorruptImage:
     return CorruptImage(f"the tiff image is broken: {what}; send a complete file")
 
 
-def _collect(data: bytes, order: Literal["<", ">"], found: list[tuple[int, Entry]]) -> Directory:
+def _collect(data: bytes, order: Literal["<", ">"], place: int, found: list[tuple[int, Entry]]) -> Directory:
     """The first entry of each tag, of a type that is known."""
     entries: dict[int, Entry] = {}
     ambiguous = set()
@@ -147,4 +155,4 @@ def _collect(data: bytes, order: Literal["<", ">"], found: list[tuple[int, Entry
         if entries.setdefault(tag, entry) != entry:
             ambiguous.add(tag)
     known = {tag: entry for tag, entry in entries.items() if entry.kind in TYPE_BYTES}
-    return Directory(data, order, known, frozenset(ambiguous))
+    return Directory(data, order, known, frozenset(ambiguous), place)

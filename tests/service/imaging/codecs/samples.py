@@ -114,6 +114,13 @@ def camera_exif(orientation: int = 1) -> Image.Exif:
     return exif
 
 
+def camera() -> Image.Exif:
+    """The EXIF of a camera, read from a block as from a file."""
+    exif = Image.Exif()
+    exif.load(camera_exif(6).tobytes())
+    return exif
+
+
 def moving(kind: str, count: int = 4, *, alpha: bool = False, **options: Any) -> bytes:
     """An animation of `count` frames with durations of 50, 100, 150 … milliseconds."""
     frames = [Image.fromarray(photo(seed)) for seed in range(count)]

@@ -10,7 +10,7 @@ from PIL.TiffImagePlugin import IFDRational
 from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat
 from service.imaging.codecs.metadata import MAX_SEGMENT_BYTES, SUBJECT_AREA, Metadata, MetadataPolicy
 from service.imaging.codecs.xmp import SourceType
-from tests.service.imaging.codecs.samples import XMP, camera_exif, reencode
+from tests.service.imaging.codecs.samples import XMP, camera, camera_exif, reencode
 from tests.service.imaging.images import file, photo
 
 INTEROP_FORMAT = 0x1000
@@ -23,13 +23,6 @@ def output_exif(exif: Image.Exif, policy: MetadataPolicy, xmp: bytes | None = No
     again = Image.Exif()
     again.load(found.exif_bytes or b"")
     return again
-
-
-def camera() -> Image.Exif:
-    """The EXIF of a camera, read from a block as from a file."""
-    exif = Image.Exif()
-    exif.load(camera_exif(6).tobytes())
-    return exif
 
 
 def test_strip_keeps_nothing() -> None:
@@ -51,16 +44,6 @@ def test_keep_drops_the_orientation_and_updates_the_size() -> None:
     assert details[IFD.MakerNote] == b"secret of the maker"
     assert (details[Base.ExifImageWidth], details[Base.ExifImageHeight]) == (40, 30)
     assert details[Base.ColorSpace] == 65_535
-    assert kept.get_ifd(IFD.GPSInfo)[1] == "N"
-
-
-@pytest.mark.parametrize("big", [False, True])
-def test_exif_of_a_tiff_is_kept(*, big: bool) -> None:
-    data = file(photo(), "TIFF", exif=camera(), big_tiff=big)
-    assert data[2] == (43 if big else 42)
-    kept = Image.open(io.BytesIO(reencode(data, ImageFormat.JPEG, metadata=MetadataPolicy.KEEP))).getexif()
-    assert (kept[Base.Artist], kept[Base.Copyright]) == ("Ansel", "(c) Ansel")
-    assert kept.get_ifd(IFD.Exif)[Base.ExposureTime] == 1 / 125
     assert kept.get_ifd(IFD.GPSInfo)[1] == "N"
 
 

@@ -33,7 +33,7 @@ def make_tiff(strips: Sequence[bytes], tags: Mapping[int, Value], *, big: bool =
     body = b"".join(strips)
     at = first + len(body)
     head = struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0, at) if big else (42, at)))
-    return (b"II" if order == "<" else b"MM") + head + body + _directory(values, at, big=big, order=order)
+    return (b"II" if order == "<" else b"MM") + head + body + make_directory(values, at, big=big, order=order)
 
 
 def grey_tags(**others: Value) -> dict[int, Value]:
@@ -49,7 +49,8 @@ def pack_bits(values: Pixels, bits: int) -> bytes:
     return np.packbits(digits.reshape(len(rows), -1).astype(np.uint8), axis=1).tobytes()
 
 
-def _directory(values: Mapping[int, Value], at: int, *, big: bool, order: str) -> bytes:
+def make_directory(values: Mapping[int, Value], at: int, *, big: bool, order: str) -> bytes:
+    """A directory that begins at an offset, and the values that do not fit into its entries."""
     size, entry_bytes = (8, 20) if big else (4, 12)
     beyond = at + size + entry_bytes * len(values) + (8 if big else 2)
     entries, rest = b"", b""
