@@ -109,9 +109,7 @@ async function sample() {
 	return (await fetch(new URL("playground/cat.webp", document.baseURI))).blob();
 }
 
-function openSample() {
-	open(sample());
-}
+const openSample = () => open(sample());
 
 // ---- what is chosen
 

@@ -35,9 +35,8 @@ export class Crop {
 	/** A drag that begins in the frame moves it; any other moves the picture. */
 	begin(point) {
 		const { x, y, width, height } = this.#shares();
-		const inside = point.x >= x && point.x <= x + width && point.y >= y && point.y <= y + height;
-		if (inside) this.offset = { x: point.x - x - width / 2, y: point.y - y - height / 2 };
-		return inside;
+		this.offset = { x: point.x - x - width / 2, y: point.y - y - height / 2 };
+		return Math.abs(this.offset.x) <= width / 2 && Math.abs(this.offset.y) <= height / 2;
 	}
 
 	move(point) {

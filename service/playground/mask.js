@@ -1,6 +1,6 @@
 // Where the style applies: brushed over the photograph, by pointer or by keys.
 
-import { lay } from "./dom.js";
+import { lay, make } from "./dom.js";
 import { toBlob } from "./picture.js";
 import { ARROWS, within } from "./viewer.js";
 
@@ -25,8 +25,7 @@ export class Mask {
 	/** An empty mask for a picture of that size. */
 	reset({ width, height }) {
 		const scale = Math.min(1, LONGEST / Math.max(width, height));
-		this.canvas.width = Math.max(1, Math.round(width * scale));
-		this.canvas.height = Math.max(1, Math.round(height * scale));
+		Object.assign(this.canvas, { width: Math.round(width * scale) || 1, height: Math.round(height * scale) || 1 });
 		this.empty = true;
 	}
 
@@ -41,27 +40,27 @@ export class Mask {
 	}
 
 	clear() {
-		this.#context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+		this.reset(this.canvas);
 		this.#changed();
 	}
 
 	invert() {
-		this.#context.globalCompositeOperation = "source-out";
-		this.#context.fillStyle = this.#colour();
-		this.#context.fillRect(0, 0, this.canvas.width, this.canvas.height);
+		const { width, height } = this.canvas;
+		Object.assign(this.#context, { globalCompositeOperation: "source-out", fillStyle: this.#colour() });
+		this.#context.fillRect(0, 0, width, height);
 		this.#changed();
 	}
 
 	/** White where the style applies, black elsewhere: what the API takes as `mask`. */
 	file() {
-		const canvas = document.createElement("canvas");
-		Object.assign(canvas, { width: this.canvas.width, height: this.canvas.height });
+		const { width, height } = this.canvas;
+		const canvas = make("canvas", { width, height });
 		const context = canvas.getContext("2d");
 		context.drawImage(this.canvas, 0, 0);
 		for (const [operation, colour] of [["source-in", "#fff"], ["destination-over", "#000"]]) {
 			context.globalCompositeOperation = operation;
 			context.fillStyle = colour;
-			context.fillRect(0, 0, canvas.width, canvas.height);
+			context.fillRect(0, 0, width, height);
 		}
 		return toBlob(canvas, "image/png");
 	}

@@ -1,6 +1,6 @@
 // What is chosen, and the same as the fragment of a link, which never reaches a server or its log.
 
-export const DEFAULTS = Object.freeze({
+const DEFAULTS = Object.freeze({
 	mode: "paint",
 	style: "",
 	blend: "", // a second style

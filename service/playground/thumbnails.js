@@ -38,7 +38,10 @@ export class Thumbnails {
 	async paint(picture) {
 		this.stop();
 		const { signal } = this.#running = new AbortController();
-		if (picture !== this.#picture) this.#forget();
+		if (picture !== this.#picture) {
+			for (const address of this.#kept.values()) URL.revokeObjectURL(address);
+			this.#kept.clear();
+		}
 		this.#picture = picture;
 		const kept = ({ dataset: { digest } }) => this.#kept.get(digest);
 		for (const made of this.buttons.values()) setState(made, kept(made) ? "done" : "waiting", kept(made));
@@ -64,11 +67,6 @@ export class Thumbnails {
 		} catch (error) {
 			if (!signal.aborted) setState(made, "failed", "", error.message);
 		}
-	}
-
-	#forget() {
-		for (const address of this.#kept.values()) URL.revokeObjectURL(address);
-		this.#kept.clear();
 	}
 }
 

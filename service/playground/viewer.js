@@ -75,8 +75,8 @@ export class Viewer {
 	}
 
 	/** One pixel of the picture on one of the screen. */
-	actual() {
-		this.zoomTo(1 / devicePixelRatio);
+	actual(point) {
+		this.zoomTo(1 / devicePixelRatio, point);
 	}
 
 	zoomBy(factor, point) {
@@ -172,7 +172,7 @@ export class Viewer {
 
 	#toggle(event) {
 		if (this.tool) return;
-		if (this.#fitted) this.zoomTo(1 / devicePixelRatio, this.#point(event));
+		if (this.#fitted) this.actual(this.#point(event));
 		else this.fit();
 	}
 
