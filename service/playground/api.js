@@ -2,7 +2,6 @@
 
 const KEY = "pastiche-key";
 const LOST = [0, 502]; // a network that changes, a service that starts again
-const LONGEST_WAIT = 60; // seconds
 const SILENCE = { title: "No answer", detail: "The service cannot be reached. Is it running?" };
 
 /** A call that failed: `message` is the problem's detail (RFC 9457), `status` 0 where nothing answered. */
@@ -101,6 +100,6 @@ export class Api {
 async function asProblem(answer) {
 	const body = (await answer.json().catch(() => null)) || {};
 	const seconds = Number(answer.headers.get("Retry-After"));
-	const retryAfter = answer.headers.has("Retry-After") ? Math.min(Math.max(seconds || 1, 0.5), LONGEST_WAIT) : null;
+	const retryAfter = answer.headers.has("Retry-After") ? Math.max(seconds || 1, 0.5) : null;
 	return new Problem(answer.status, answer.status ? body : SILENCE, retryAfter);
 }

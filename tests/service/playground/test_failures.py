@@ -72,3 +72,12 @@ def test_call_that_sends_a_picture_fails_at_once_where_nothing_answers(browser: 
         start(page, "Paint")
         done(page)
         expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_a_long_wait_is_told_and_kept(browser: Browser, live: Live) -> None:
+    with visit(browser, f"{live.url}#style=wave&delivery=now", allowed="429") as page:
+        refuse = {"status": 429, "headers": {"Retry-After": "600"}, "json": {"title": "Too much", "detail": "used up"}}
+        page.route(lambda url: "v1/stylize" in url and "priority" not in url, lambda route: route.fulfill(**refuse))
+        choose(page)
+        start(page, "Paint")
+        expect(page.locator("#status")).to_contain_text("Too much. This page asks again in 10 min 0 s.")
