@@ -1,12 +1,14 @@
 // The photograph: the file that is sent, and the same for the screen.
 
+import { make } from "./dom.js";
+
 const CELLS = 9;
 const CELL_SIDE = 16; // pixels
 
 /** A file that is open. `image` is what the browser shows of it; `width` and `height` are upright, in pixels. */
 export class Picture {
-	constructor(file, image) {
-		Object.assign(this, { file, image, width: image.naturalWidth, height: image.naturalHeight });
+	constructor(file, image, frames) {
+		Object.assign(this, { file, image, frames, width: image.naturalWidth, height: image.naturalHeight });
 	}
 
 	get url() {
@@ -47,9 +49,18 @@ export class Picture {
 /** Open a file, as it is now: it may be saved anew. What no browser shows, HEIC or TIFF, is shown as `convert` makes it. */
 export async function openPicture(source, convert, signal) {
 	const { name = "cat.webp", type } = source;
-	const file = new File([await source.arrayBuffer()], name, { type });
-	const image = await shown(file, signal).catch(async () => shown(await convert(file, signal), signal));
-	return new Picture(file, image);
+	const data = new Uint8Array(await source.arrayBuffer());
+	const file = new File([data], name, { type });
+	const ways = [() => shown(file, signal), async () => shown(await convert(file, signal), signal)];
+	if (type === "image/webp" && data[15] === 88 && data[20] & 8) ways.reverse(); // EXIF: browsers do not turn it
+	return new Picture(file, await ways[0]().catch(ways[1]), await frames({ type, data }).catch(() => 1));
+}
+
+/** How many. Rejects where the browser cannot tell. */
+async function frames(source) {
+	const { tracks } = new ImageDecoder(source);
+	await tracks.ready;
+	return tracks.selectedTrack.frameCount;
 }
 
 /** An image element of a file. Rejects where the browser cannot show it, or the signal is aborted. */
@@ -73,8 +84,7 @@ export function toBlob(canvas, type, quality) {
 }
 
 function drawn(image, source, width, height) {
-	const canvas = document.createElement("canvas");
-	Object.assign(canvas, { width, height });
+	const canvas = make("canvas", { width, height });
 	const context = canvas.getContext("2d");
 	context.imageSmoothingQuality = "high";
 	context.fillStyle = "#fff"; // under what is transparent

@@ -18,7 +18,7 @@ export function shownFormat(settings, file) {
 }
 
 /** The expression of a style or of two, mixed: `great-wave:0.7,udnie:0.3`. */
-export function styleExpression({ style, blend, share }) {
+function styleExpression({ style, blend, share }) {
 	if (!blend || blend === style) return style;
 	return `${style}:${(100 - share) / 100},${blend}:${share / 100}`;
 }
@@ -67,12 +67,6 @@ export function body(file, mask) {
 	form.append("image", file);
 	form.append("mask", mask, "mask.png");
 	return form;
-}
-
-/** The body of POST /v1/estimate. The mask is no part of it, nor is its feather. */
-export function estimateOf({ query, ...subject }, { width, height }) {
-	const { feather: _, ...options } = query;
-	return { ...subject, width, height, options };
 }
 
 /** `cat-great-wave.jpg`. */

@@ -1,14 +1,14 @@
 // One piece of work: at once or as a job, as fits it, with its timings.
 
 import { runJob } from "./jobs.js";
-import { body, callPath, estimateOf } from "./request.js";
+import { body, callPath } from "./request.js";
 
 const JOB_SECONDS = 4; // of predicted work, from which on it is a job
 const TRIES = 6;
 
-/** What the service expects of it: seconds, tiles, size, or why it would refuse. */
-export function estimate(api, asked, picture, signal) {
-	const sent = JSON.stringify(estimateOf(asked, picture));
+/** What the service expects of it: seconds, tiles, size, or why it would refuse. No mask counts. */
+export function estimate(api, { query: { feather: _, ...options }, ...subject }, { width, height, frames }, signal) {
+	const sent = JSON.stringify({ ...subject, width, height, frames, options });
 	return api.json("v1/estimate", { method: "POST", body: sent, headers: { "Content-Type": "application/json" }, signal });
 }
 
@@ -39,7 +39,7 @@ async function direct(api, asked, sent, { signal, onWait }) {
 }
 
 /** Seconds by stage of `read;dur=0.8, decode;dur=8.8`, which are milliseconds. */
-export function serverTiming(text) {
+function serverTiming(text) {
 	const entries = [...(text || "").matchAll(/([\w-]+);dur=([\d.]+)/g)];
 	return Object.fromEntries(entries.map(([, name, milliseconds]) => [name, milliseconds / 1000]));
 }

@@ -3,10 +3,13 @@
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from PIL.ExifTags import Base
 from playwright.sync_api import Browser, expect
 
+from tests.service.imaging.codecs.samples import moving
 from tests.service.imaging.images import file, photo
 from tests.service.live import Live
 from tests.service.playground.pages import CHROMIUM, PHOTO, choose, done, downloaded, start, visit
@@ -80,3 +83,39 @@ def test_format_of_a_file_without_a_type_is_that_of_its_name(
         start(page, "Paint")
         done(page)
         assert downloaded(page)[0] == saved
+
+
+PIXELS = """(selector) => {
+  const image = document.querySelector(selector);
+  const { naturalWidth: width, naturalHeight: height } = image;
+  const context = Object.assign(document.createElement("canvas"), { width, height }).getContext("2d");
+  context.drawImage(image, 0, 0);
+  return [height, width, ...context.getImageData(0, 0, width, height).data];
+}"""
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 7])
+def test_a_webp_is_shown_as_upright_as_it_is_painted(browser: Browser, live: Live, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[Base.Orientation] = orientation
+    content = file(photo(height=64, width=96), "WEBP", exif=exif, lossless=True)
+    with visit(browser, f"{live.url}#style=wave&delivery=now&strength=0") as page:
+        expect(page.locator("#styles button")).to_have_count(2)
+        choose(page, content, "photo.webp", "image/webp")
+        start(page, "Paint")
+        done(page)
+        before, after = (page.evaluate(PIXELS, f"#viewer .{name} img") for name in ("before", "after"))
+        assert before[:2] == after[:2]
+        assert np.abs(np.array(before) - after).mean() < 8
+
+
+@pytest.mark.parametrize(("kind", "options"), [("GIF", {}), ("WEBP", {}), ("PNG", {}), ("PNG", {"count": 1})])
+def test_all_frames_of_an_animation_are_estimated(
+    browser: Browser, live: Live, kind: str, options: dict[str, int]
+) -> None:
+    content = moving(kind, **options)
+    with visit(browser, live.url) as page:
+        expect(page.locator("#styles button")).to_have_count(2)
+        with page.expect_request("**/v1/estimate") as asked:
+            choose(page, content, f"moving.{kind.lower()}", f"image/{kind.lower()}")
+        assert asked.value.post_data_json["frames"] == options.get("count", 4)
