@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.GifImagePlugin import GifImageFile
 
+from service.errors import CorruptImage, OutOfResources
 from service.imaging.codecs.gif import (
     DESCRIPTOR,
     IMAGE,
@@ -74,9 +75,15 @@ def _decompress(data: bytes, frame: GifFrame, rows: int) -> Pixels:
             data[frame.compressed],
         ]
     )
-    with GifImageFile(io.BytesIO(alone)) as image:
-        image.load()
-        return np.asarray(image)
+    try:
+        with GifImageFile(io.BytesIO(alone)) as image:
+            image.load()
+            return np.asarray(image)
+    except (SyntaxError, OSError) as error:  # what Pillow says where data end
+        if frame.compressed.stop < len(data):
+            raise
+        missing = CorruptImage("the gif image ends before its last pixels; send a complete file")
+        raise (OutOfResources.of(error) or missing) from error
 
 
 def _read_colours(frame: GifFrame) -> Canvas:

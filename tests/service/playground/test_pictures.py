@@ -109,13 +109,11 @@ def test_a_webp_is_shown_as_upright_as_it_is_painted(browser: Browser, live: Liv
         assert np.abs(np.array(before) - after).mean() < 8
 
 
-@pytest.mark.parametrize(("kind", "options"), [("GIF", {}), ("WEBP", {}), ("PNG", {}), ("PNG", {"count": 1})])
-def test_all_frames_of_an_animation_are_estimated(
-    browser: Browser, live: Live, kind: str, options: dict[str, int]
-) -> None:
-    content = moving(kind, **options)
+@pytest.mark.parametrize(("kind", "count"), [("GIF", 4), ("WEBP", 4), ("PNG", 4), ("PNG", 1)])
+def test_all_frames_of_an_animation_are_estimated(browser: Browser, live: Live, kind: str, count: int) -> None:
+    content = moving(kind, count)
     with visit(browser, live.url) as page:
         expect(page.locator("#styles button")).to_have_count(2)
         with page.expect_request("**/v1/estimate") as asked:
             choose(page, content, f"moving.{kind.lower()}", f"image/{kind.lower()}")
-        assert asked.value.post_data_json["frames"] == options.get("count", 4)
+        assert f'"frames":{count},' in (asked.value.post_data or "")

@@ -145,10 +145,11 @@ def test_excess_pixels_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_file_cut_within_a_frame_is_refused(count: int) -> None:
-    data = gif(10, 10, *[frame(PATTERN)] * count)
-    with pytest.raises(CorruptImage, match="send a complete file"):
-        pictures(data[:-30])
+@pytest.mark.parametrize("cut", [10, 30, len(frame(PATTERN)) - 10, len(frame(PATTERN)) - 11])
+def test_a_file_cut_within_a_frame_is_refused(count: int, cut: int) -> None:
+    data = gif(10, 10, *[frame(PATTERN)] * count, end=b"")
+    with pytest.raises(CorruptImage, match="gif image ends before its last pixels; send a complete file"):
+        pictures(data[:-cut])
 
 
 def test_frames_before_the_damage_are_decoded() -> None:
