@@ -4,6 +4,8 @@ import struct
 from typing import Any
 
 from PIL import Image
+from PIL.ExifTags import IFD, Base
+from PIL.TiffImagePlugin import IFDRational
 
 ORIENTATION_TAG = 0x0112
 
@@ -15,6 +17,32 @@ XMP_NAMES = ("xmp", "XML:com.adobe.xmp", "Raw profile type xmp")
 
 EXIF_ERRORS = (SyntaxError, ValueError, TypeError, KeyError, OSError, OverflowError, AttributeError, struct.error)
 """What Pillow raises when it reads or writes damaged EXIF."""
+
+
+UNDEFINED_TAGS = frozenset(
+    {
+        Base.OECF,
+        Base.ComponentsConfiguration,
+        IFD.MakerNote,
+        Base.UserComment,
+        Base.SpatialFrequencyResponse,
+        Base.FileSource,
+        Base.SceneType,
+        Base.DeviceSettingDescription,
+    }
+)
+SIGNED_TAGS = frozenset({Base.ShutterSpeedValue, Base.BrightnessValue, Base.ExposureBiasValue})
+"""Tags of the types UNDEFINED and SRATIONAL (EXIF 2.32, section 4.6.5) that Pillow does not know: it writes BYTE and
+RATIONAL, which strict readers refuse."""
+
+
+class SignedRational(IFDRational):
+    """A fraction that Pillow writes as SRATIONAL, which it takes for those below zero."""
+
+    def __lt__(self, other: object) -> bool:
+        return True
+
+    __hash__ = IFDRational.__hash__
 
 
 class StoredText(str):
@@ -30,8 +58,12 @@ class StoredText(str):
         return super().encode("latin-1")
 
 
-def preserve_text(value: Any) -> Any:
-    """The value of a tag such that Pillow writes the bytes of its text unchanged; other values as they are."""
+def preserve_value(tag: int, value: Any) -> Any:
+    """The value of a tag such that Pillow writes its type, and the bytes of a text, unchanged."""
+    if tag in UNDEFINED_TAGS and isinstance(value, bytes):
+        return (bytearray(value),)
+    if tag in SIGNED_TAGS and isinstance(value, IFDRational):
+        return SignedRational(value)
     return StoredText(value) if isinstance(value, str) else value
 
 

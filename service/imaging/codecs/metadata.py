@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-from service.imaging.codecs.exif import EXIF_ERRORS, preserve_text
+from service.imaging.codecs.exif import EXIF_ERRORS, preserve_value
 from service.imaging.codecs.xmp import Packet, SourceType
 
 DESCRIPTIVE_TAGS = frozenset(
@@ -152,7 +152,7 @@ class Metadata:
     def _read_ifd(self, tag: int) -> dict[int, Any]:
         """The directory that a tag points to; empty where it is missing or damaged."""
         try:
-            return {name: preserve_text(value) for name, value in self.exif.get_ifd(tag).items()}
+            return {name: preserve_value(name, value) for name, value in self.exif.get_ifd(tag).items()}
         except EXIF_ERRORS:
             return {}
 
@@ -160,7 +160,7 @@ class Metadata:
 def _read_value(exif: Image.Exif, tag: int) -> Any:
     """The value of a tag; None where it is damaged."""
     try:
-        return preserve_text(exif[tag])
+        return preserve_value(tag, exif[tag])
     except EXIF_ERRORS:
         return None
 

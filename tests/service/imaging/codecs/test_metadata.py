@@ -9,6 +9,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat
 from service.imaging.codecs.metadata import MAX_SEGMENT_BYTES, SUBJECT_AREA, Metadata, MetadataPolicy
+from service.imaging.codecs.tiff_directory import read_directory
 from service.imaging.codecs.xmp import SourceType
 from tests.service.imaging.codecs.samples import XMP, camera, camera_exif, reencode
 from tests.service.imaging.images import file, photo
@@ -45,6 +46,38 @@ def test_keep_drops_the_orientation_and_updates_the_size() -> None:
     assert (details[Base.ExifImageWidth], details[Base.ExifImageHeight]) == (40, 30)
     assert details[Base.ColorSpace] == 65_535
     assert kept.get_ifd(IFD.GPSInfo)[1] == "N"
+
+
+def test_tags_keep_their_types() -> None:
+    source, exif = Image.Exif(), Image.Exif()
+    unsigned, signed, text = IFDRational(1, 3), IFDRational(2, 3), b"ASCII\0\0\0ruhig"
+    source[IFD.Exif] = {
+        Base.ExposureTime: unsigned,
+        Base.BrightnessValue: IFDRational(-1, 2),
+        Base.ExposureBiasValue: signed,
+        Base.UserComment: text,
+        Base.SceneType: b"\1",
+    }
+    exif.load(source.tobytes())
+    written = Metadata(exif).for_output(MetadataPolicy.KEEP, SourceType.STYLIZED, 40, 30, srgb=True).exif_bytes or b""
+    block = written.removeprefix(b"Exif\0\0")
+    details = read_directory(block, read_directory(block).integer(IFD.Exif))
+    kinds = {Base(tag).name: entry.kind for tag, entry in details.entries.items()}
+    assert kinds == {
+        "ExposureTime": 5,
+        "BrightnessValue": 10,
+        "ExposureBiasValue": 10,
+        "UserComment": 7,
+        "SceneType": 7,
+    }
+    again = Image.Exif()
+    again.load(written)
+    found = again.get_ifd(IFD.Exif)
+    assert (found[Base.ExposureTime], found[Base.ExposureBiasValue], found[Base.UserComment]) == (
+        unsigned,
+        signed,
+        text,
+    )
 
 
 @pytest.mark.parametrize("srgb", [False, True])
