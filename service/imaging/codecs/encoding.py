@@ -66,7 +66,8 @@ def _select_metadata(
 ) -> OutputMetadata:
     height, width = picture.pixels.shape[:2]
     srgb = original.space.is_srgb or not _keeps_space(original, kind)
-    return original.metadata.for_output(output.metadata, source_type, width, height, srgb=srgb)
+    metadata = original.metadata if kind.supports_exif else original.metadata.with_owner_in_xmp()
+    return metadata.for_output(output.metadata, source_type, width, height, srgb=srgb)
 
 
 def select_profile(original: DecodedImage, kind: ImageFormat) -> bytes | None:

@@ -61,6 +61,11 @@ class ImageFormat(StrEnum):
         return self in (ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.TIFF)
 
     @property
+    def supports_exif(self) -> bool:
+        """Whether a file can have EXIF."""
+        return self is not ImageFormat.GIF
+
+    @property
     def supports_profile(self) -> bool:
         """Whether a file can have an ICC profile."""
         return self is not ImageFormat.GIF

@@ -41,7 +41,7 @@ def read_owner(block: bytes | None) -> dict[str, list[str]]:
     """What a block says of creator and rights, by XMP's names; of a damaged one what comes before the damage."""
     found: dict[str, list[str]] = {}
     for dataset, value in _iterate_datasets((block or b"")[:MAX_BLOCK_BYTES]):
-        if dataset in OWNER_DATASETS and (text := _decode_text(value).strip()):
+        if dataset in OWNER_DATASETS and (text := decode_text(value).strip()):
             found.setdefault(OWNER_DATASETS[dataset], []).append(text)
     return found
 
@@ -62,7 +62,7 @@ def _iterate_datasets(block: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:
         at += size
 
 
-def _decode_text(value: bytes) -> str:
+def decode_text(value: bytes) -> str:
     """Programs of today write UTF-8, older ones Latin-1, and few declare which."""
     try:
         return value.decode()

@@ -8,7 +8,8 @@ from typing import Any
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-from service.imaging.codecs.exif import EXIF_ERRORS, preserve_value
+from service.imaging.codecs.exif import EXIF_ERRORS, StoredText, preserve_value
+from service.imaging.codecs.iptc import decode_text
 from service.imaging.codecs.xmp import Packet, SourceType
 
 DESCRIPTIVE_TAGS = frozenset(
@@ -36,6 +37,9 @@ DESCRIPTIVE_TAGS = frozenset(
 """Tags that hold for the output as well. Tags of the file's layout, which a TIFF has in the same directory, do not."""
 
 OWNER_TAGS = frozenset({Base.Artist, Base.Copyright})
+
+OWNER_PROPERTIES = {Base.Artist: "creator", Base.Copyright: "rights"}
+"""The same by their names in XMP."""
 
 MAX_SEGMENT_BYTES = 60_000
 """Largest EXIF or XMP that is written: a JPEG segment holds 65,533 bytes, with an identifier."""
@@ -86,6 +90,12 @@ class Metadata:
     def without_exif(self) -> "Metadata":
         """What is left where no output needs the tags, whose values may lie in the whole file."""
         return replace(self, exif=Image.Exif())
+
+    def with_owner_in_xmp(self) -> "Metadata":
+        """That for a format without EXIF: what it says of creator and rights counts where XMP and IPTC say nothing."""
+        texts = {name: _read_value(self.exif, tag) for tag, name in OWNER_PROPERTIES.items() if tag in self.exif}
+        owner = {name: [decode_text(text.encode())] for name, text in texts.items() if isinstance(text, StoredText)}
+        return replace(self, iptc=owner | dict(self.iptc))
 
     def for_output(
         self, policy: MetadataPolicy, source_type: SourceType, width: int, height: int, *, srgb: bool

@@ -8,6 +8,8 @@ from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import IFDRational
 
 from service.imaging.codecs import WRITTEN_FORMATS, ImageFormat
+from service.imaging.codecs.exif import StoredText
+from service.imaging.codecs.gif import read_xmp
 from service.imaging.codecs.metadata import MAX_SEGMENT_BYTES, SUBJECT_AREA, Metadata, MetadataPolicy
 from service.imaging.codecs.tiff_directory import read_directory
 from service.imaging.codecs.xmp import SourceType
@@ -78,6 +80,18 @@ def test_tags_keep_their_types() -> None:
         signed,
         text,
     )
+
+
+@pytest.mark.parametrize("policy", [MetadataPolicy.COPYRIGHT, MetadataPolicy.KEEP])
+def test_creator_and_rights_of_exif_are_kept_in_a_format_without_it(policy: MetadataPolicy) -> None:
+    exif = Image.Exif()
+    exif[Base.Artist], exif[Base.Copyright] = StoredText("J\xc3\xb6rg"), "(c) Ansel"
+    data = reencode(file(photo(), exif=exif.tobytes()), ImageFormat.GIF, metadata=policy)
+    packet = read_xmp(data) or b""
+    assert "<rdf:li>Jörg</rdf:li>".encode() in packet
+    assert b"(c) Ansel</rdf:li>" in packet
+    named = reencode(file(photo(), "JPEG", exif=exif.tobytes(), xmp=XMP), ImageFormat.GIF, metadata=policy)
+    assert "Jörg".encode() not in (read_xmp(named) or b"")
 
 
 @pytest.mark.parametrize("srgb", [False, True])
