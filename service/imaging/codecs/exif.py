@@ -33,7 +33,7 @@ UNDEFINED_TAGS = frozenset(
 )
 SIGNED_TAGS = frozenset({Base.ShutterSpeedValue, Base.BrightnessValue, Base.ExposureBiasValue})
 """Tags of the types UNDEFINED and SRATIONAL (EXIF 2.32, section 4.6.5) that Pillow does not know: it writes BYTE and
-RATIONAL, which strict readers refuse."""
+RATIONAL."""
 
 
 class SignedRational(IFDRational):
