@@ -18,7 +18,8 @@ class ModelRegistry(ModelSelection):
         self.trouble: str | None = "the models are being loaded"
         """Why not all stores have been read yet; None once they were."""
         self.known = asyncio.Event()
-        """Set when each store was read or did not answer, and what they promote was loaded, for the first time."""
+        """Set when each store was read or did not answer, and what they promote was loaded, for the first time; without
+        waiting for a store that hangs, where others have models."""
         self._metrics = metrics
         self._served: dict[str, ServedModel] = {}
 
@@ -31,6 +32,12 @@ class ModelRegistry(ModelSelection):
         """What the stores promote was loaded, of all stores that have answered. `trouble`: why others have not."""
         self.trouble = trouble
         self.known.set()
+
+    def note_silence(self, trouble: str) -> None:
+        """A store has neither answered nor refused yet, which is waited for only where no other has models."""
+        self.trouble = trouble
+        if self._served:
+            self.known.set()
 
     def serve(self, model: ServedModel) -> None:
         """Serve a version from now on, in place of the one before."""

@@ -47,8 +47,8 @@ class StoreWatcher:
         self._refreshing = asyncio.Lock()
         self._reads: dict[int, asyncio.Task[None]] = {}
         """Of stores that have not answered yet, by their places in the list."""
-        self._missing: set[str] = set()
-        """Stores that the log has called missing."""
+        self._missing: set[tuple[str, bool]] = set()
+        """Stores that the log has called missing, and whether they had been asked by then."""
 
     def warnings(self) -> list[str]:
         """What an operator should mend, though everything that was loaded is still served."""
@@ -83,6 +83,7 @@ class StoreWatcher:
     async def _refresh(self, retry: bool) -> None:
         await self._read_stores(wait=retry)
         self._tell_missing()
+        silent = [watched for watched in self._stores if watched.silent]
         promoted = {name: version for watched in self._stores for name, version in watched.last.items()}
         for name in {model.name for model in self._models.all()} - promoted.keys():
             old = self._models.served(name)
@@ -93,16 +94,18 @@ class StoreWatcher:
         if due:
             await self._load_all(due)
             await asyncio.to_thread(trim_heap)  # warming up takes more memory than serving
-        self._note_known()
+        self._note_known(silent)
 
-    def _note_known(self) -> None:
-        """Say what is known of the models: all of them, or those of the stores that have answered."""
-        silent = next((watched.store.location for watched in self._stores if not watched.asked), None)
+    def _note_known(self, silent: Sequence[WatchedStore]) -> None:
+        """Say what is known of the models: all of them, or those of the stores that have answered.
+
+        `silent`: stores whose models were not loaded. One that has answered since is read before anything is said.
+        """
         unread = next((watched.unread for watched in self._stores if watched.unread is not None), None)
-        if silent is not None:
-            self._models.trouble = f"the model store {silent} has not answered yet"
-        else:
+        if not silent:
             self._models.note_known(f"a model store could not be read yet: {unread}" if unread is not None else None)
+        elif all(watched.silent for watched in silent):
+            self._models.note_silence(f"the model store {silent[0].store.location} has not answered yet")
 
     async def _read_stores(self, *, wait: bool) -> None:
         """Read all at the same time. One that is slow is waited for only if wanted (`wait`), and then asked at once."""
@@ -111,9 +114,16 @@ class StoreWatcher:
         reads = {place: self._read_of(place, retry=wait) for place in range(len(self._stores))}
         done, _ = await asyncio.wait(reads.values(), timeout=None if wait else SLOW_SECONDS)
         self._reads = {place: read for place, read in reads.items() if read not in done}
+        self._note_slowness()
         failures = [failure for read in done if (failure := read.exception()) is not None]
         if failures:
             raise failures[0]
+
+    def _note_slowness(self) -> None:
+        for watched in map(self._stores.__getitem__, self._reads):
+            watched.note_slowness()
+            if watched.silent:
+                self._metrics.store_available.labels(watched.store.location).set(0)
 
     def _read_of(self, place: int, *, retry: bool) -> asyncio.Task[None]:
         """The read of a store that is under way, or a new one."""
@@ -129,10 +139,11 @@ class StoreWatcher:
 
     def _tell_missing(self) -> None:
         """Log which stores are missing, and which are there again, once each."""
-        found = {watched.store.location: watched.warning for watched in self._stores if watched.warning is not None}
-        for place in found.keys() - self._missing:
-            logger.warning("%s", found[place])
-        for place in self._missing - found.keys():
+        warned = [(watched, warning) for watched in self._stores if (warning := watched.warning) is not None]
+        found = {(watched.store.location, not watched.silent): warning for watched, warning in warned}
+        for each in found.keys() - self._missing:
+            logger.warning("%s", found[each])
+        for place in {place for place, _ in self._missing} - {place for place, _ in found}:
             logger.warning("the store %s is there again", place)
         self._missing = set(found)
 

@@ -41,6 +41,7 @@ class WatchedStore:
         the URL does not answer."""
         self.asked = False
         """Whether the store was read, or was found not to answer."""
+        self._slow = False
         self.unread: str | None = None
         """Why the store has never been read; None once it was."""
         self.reason = ""
@@ -70,9 +71,20 @@ class WatchedStore:
         self.asked = True
         return self.last
 
+    def note_slowness(self) -> None:
+        """The store takes longer to be read than others are held up by it."""
+        self._slow = True
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is known of the store yet, since it neither answers nor refuses."""
+        return self._slow and not self.asked
+
     @property
     def warning(self) -> str | None:
         """What is wrong with the store, and what is served meanwhile; None where nothing is."""
+        if self.silent:
+            return f"the store {self.store.location} has not answered yet; its models are not served"
         if not self.missing:
             return None
         unread = "could not be read yet; its models are not served"

@@ -1,12 +1,13 @@
 """A bucket as the store of a running service."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from model_store import CacheSettings, Draft, open_store
-from tests.buckets import Bucket, s3_server
+from tests.buckets import Bucket, s3_server, stuck
 from tests.networks import network
 from tests.service.live import Live, serving
 from tests.service.live import publish as publish_locally
@@ -68,3 +69,16 @@ def test_service_that_knows_nothing_of_its_bucket_serves_its_folder(bucket: Buck
         assert ready["warnings"][0].startswith(missing)
         assert live.metric("pastiche_store_available", store="s3://elsewhere/models") == 0
         assert live.client.post("/v1/stylize/wave", content=b"x").status_code == 503
+
+
+def test_bucket_that_hangs_holds_up_no_folder(bucket: Bucket, tmp_path: Path) -> None:
+    publish_locally(tmp_path / "folder", "night")
+    stores, answers = (str(tmp_path / "folder"), "s3://hanging/models"), threading.Event()
+    bucket.faults.append(("/hanging/models/index.json", stuck(answers)))
+    with serving(tmp_path, stores=stores, store_cache_folder=tmp_path / "cache") as live:
+        ready = live.until("/readyz", lambda answer: answer.status_code == 200).json()
+        silent = "the store s3://hanging/models has not answered yet; its models are not served"
+        assert (ready["models"], ready["warnings"]) == (["night@1"], [silent])
+        assert live.metric("pastiche_store_available", store="s3://hanging/models") == 0
+        answers.set()
+        live.until("/readyz", lambda answer: "could not be read yet" in answer.text)

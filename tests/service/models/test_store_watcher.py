@@ -4,9 +4,11 @@ import json
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -378,11 +380,14 @@ def test_store_that_does_not_answer_holds_up_no_models_of_others(
         watching = asyncio.create_task(watcher.watch())
         await until(lambda: bool(models.all()))
         assert models.style("wave").label == "wave@1"
-        await until(lambda: models.problem == f"the model store {bucket.location} has not answered yet")
+        await until(models.known.is_set)
+        silent = f"the store {bucket.location} has not answered yet; its models are not served"
+        assert (models.problem, watcher.warnings()) == (None, [silent])
         with pytest.raises(ModelUnavailable, match="has not answered yet"):
             models.style("night")
         bucket.answers.set()
-        await until(models.known.is_set)
+        await until(lambda: silent not in watcher.warnings())
+        await until(lambda: models.trouble == "a model store could not be read yet: no route to it")
         unread = f"the store {bucket.location} could not be read yet; its models are not served (no route to it)"
         assert (models.problem, watcher.warnings()) == (None, [unread])
         with pytest.raises(ModelUnavailable, match="could not be read yet: no route to it"):
@@ -395,9 +400,60 @@ def test_store_that_does_not_answer_holds_up_no_models_of_others(
     following(scenario, ModelStore(tmp_path / "folder"), bucket)
     told = [line.getMessage() for line in caplog.records if bucket.location in line.getMessage()]
     assert [line.partition(bucket.location)[2].partition(";")[0] for line in told] == [
+        " has not answered yet",
         " could not be read yet",
         " is there again",
     ]
+
+
+@pytest.mark.parametrize("models_of_others", [False, True])
+def test_store_that_hangs_is_waited_for_only_where_no_other_has_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models_of_others: bool
+) -> None:
+    monkeypatch.setattr("service.models.store_watcher.SLOW_SECONDS", 0.01)
+    (tmp_path / "folder").mkdir()
+    if models_of_others:
+        publish(tmp_path / "folder")
+    publish(tmp_path / "bucket", "night")
+    bucket = HangingStore(tmp_path / "bucket")
+
+    async def scenario(models: ModelRegistry, watcher: StoreWatcher) -> None:
+        await watcher.refresh()
+        silent = f"the model store {bucket.location} has not answered yet"
+        assert (models.known.is_set(), models.problem) == (models_of_others, None if models_of_others else silent)
+        bucket.away = False
+        bucket.answers.set()
+        await watcher.refresh(retry=True)
+        assert (models.known.is_set(), models.problem, models.style("night").label) == (True, None, "night@1")
+
+    following(scenario, ModelStore(tmp_path / "folder"), bucket)
+
+
+def test_store_that_answers_while_models_of_others_are_loaded_is_read_before_it_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.models.store_watcher.SLOW_SECONDS", 0.01)
+    publish(tmp_path / "folder")
+    publish(tmp_path / "bucket", "night")
+    folder, bucket = ModelStore(tmp_path / "folder"), HangingStore(tmp_path / "bucket")
+    bucket.away = False
+
+    async def scenario(models: ModelRegistry, watcher: StoreWatcher) -> None:
+        load = folder.load
+
+        def load_slowly(*version: Any) -> Any:
+            bucket.answers.set()
+            while watcher.warnings():
+                time.sleep(0.001)
+            return load(*version)
+
+        monkeypatch.setattr(folder, "load", load_slowly)
+        await watcher.refresh()
+        assert (models.style("wave").label, models.known.is_set()) == ("wave@1", False)
+        await watcher.refresh()
+        assert (models.style("night").label, models.problem) == ("night@1", None)
+
+    following(scenario, folder, bucket)
 
 
 def test_log_says_which_model_of_how_many_is_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
