@@ -9,8 +9,8 @@ from fastapi.routing import APIRoute
 from service.http.problem_responses import problem_responses
 from service.http.unknown_parameters import StrictRoute
 
-REFUSALS = (401, 403, 421, 429)
-"""What a request may be answered before its endpoint is called."""
+REFUSALS = (401, 403, 421, 422, 429)
+"""What a request may be answered before its endpoint is called: 422 for a parameter that is not known."""
 
 Responses = dict[int | str, dict[str, Any]]
 """The framework's description of responses, by status."""

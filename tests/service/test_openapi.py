@@ -67,10 +67,22 @@ def test_description_promises_what_can_be_answered(tmp_path: Path) -> None:
     statuses = {path: set(next(iter(each.values()))["responses"]) for path, each in document["paths"].items()}
     refusals = {"401", "403", "421", "429"}
     for path in ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready"):
-        assert statuses[path] == {"200", "503"}
+        assert statuses[path] == {"200", "422", "503"}
     assert statuses["/problems"] & refusals == {"421", "429"}
     assert statuses["/v2/models/{name}"] >= refusals
+    assert "503" in statuses["/v1/models/{name}"]  # while it is being loaded
     assert all("408" in statuses[path] for path in statuses if path.startswith("/v1/admin"))
+
+
+def test_unknown_parameter_is_refused_by_every_call_as_described(tmp_path: Path) -> None:
+    publish(tmp_path, "wave")
+    with serving_clients(tmp_path) as live:
+        paths = live.client.get("/openapi.json").json()["paths"]
+        called = [(path, method) for path in paths if not path.startswith("/v1/admin") for method in paths[path]]
+        for path, method in called:
+            answer = live.client.request(method, f"{path.format(**THERE, version=1)}?unknown=1")
+            assert answer.status_code == 422, (method, path, answer.text)
+            assert answer.headers["Content-Type"] in paths[path][method]["responses"]["422"]["content"]
 
 
 def nested_names(value: Any) -> Iterator[str]:

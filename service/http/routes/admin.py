@@ -54,7 +54,7 @@ class AdminRoutes:
         self._model_admin = model_admin
         self._models = models
         self.router = new_router(prefix="/v1/admin", tags=["admin"], route_class=JsonRoute)
-        changed = problem_responses(400, 404, 408, 409, 413, 415, 422, 503)
+        changed = problem_responses(400, 404, 408, 409, 413, 415, 503)
         self.router.add_api_route("/models/{name}/promote", self.promote, methods=["POST"], responses=changed)
         self.router.add_api_route("/models/{name}/rollback", self.rollback, methods=["POST"], responses=changed)
         reloaded = problem_responses(404, 408, 413, 415, 503)

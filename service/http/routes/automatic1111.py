@@ -14,7 +14,7 @@ from service.http.compatible_api_calls import MAX_IMAGES, ImageCalls, check_coun
 from service.http.content_negotiation import JSON
 from service.http.problem_responses import titles_of
 from service.http.relay.exchange import was_admitted_before
-from service.http.routers import new_router
+from service.http.routers import REFUSALS, new_router
 from service.http.routes.parameters import TimeoutHeader
 from service.imaging.json_contents import Path
 from service.imaging.sizes import Size
@@ -37,7 +37,7 @@ class Automatic1111Routes:
         self._models = models
         self._pipeline = pipeline
         self._calls = calls
-        self.router = new_router(prefix=f"{PATH}/v1", tags=["automatic1111"], responses=_failures(401, 403, 421, 429))
+        self.router = new_router(prefix=f"{PATH}/v1", tags=["automatic1111"], responses=_failures(*REFUSALS))
         self.router.add_api_route("/upscalers", self.upscalers)
         failures = _failures(400, 404, 408, 413, 415, 422, 500, 503, 504)
         for path, endpoint, answer in (

@@ -116,7 +116,7 @@ class EstimateRoutes:
         self._models = models
         self._pipeline = pipeline
         self.router = new_router(
-            tags=["images"], responses=problem_responses(400, 408, 413, 415, 422, 503), route_class=JsonRoute
+            tags=["images"], responses=problem_responses(400, 408, 413, 415, 503), route_class=JsonRoute
         )
         self.router.add_api_route("/v1/estimate", self.estimate, methods=["POST"])
 

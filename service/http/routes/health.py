@@ -67,7 +67,7 @@ class HealthRoutes:
         self._state = state
         self._metrics = metrics
         self._siblings = siblings
-        self.router = new_router(tags=["health"], refusals=())
+        self.router = new_router(tags=["health"], refusals=(422,))
         failing: dict[int | str, dict[str, Any]] = {503: {"description": "Failing; the body says why"}}
         self.router.add_api_route("/livez", self.live, response_model=Health, responses=failing)
         self.router.add_api_route("/readyz", self.ready, response_model=Ready, responses=failing)

@@ -72,7 +72,7 @@ class ImageRoutes:
         self._coalescer = coalescer
         self._jobs = jobs
         self._charges = charges
-        failures = problem_responses(400, 404, 406, 408, 413, 415, 422, 500, 501, 503, 504, 507)
+        failures = problem_responses(400, 404, 406, 408, 413, 415, 500, 501, 503, 504, 507)
         self.router = new_router(tags=["images"], responses=failures)
         accepted = {"model": JobStatus, "description": "The job that `Prefer: respond-async` asked for"}
         for path, endpoint, request in (

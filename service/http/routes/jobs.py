@@ -205,11 +205,11 @@ class JobRoutes:
         return job
 
     def _add_job_endpoints(self, path: str) -> None:
-        add, known = self.router.add_api_route, problem_responses(404, 422, 501, 503)
+        add, known = self.router.add_api_route, problem_responses(404, 501, 503)
         begun: Responses = {
             200: {"description": "The job was there already"},
             201: {"model": JobStatus, "description": "The job was created"},
-            **problem_responses(400, 404, 406, 408, 409, 413, 415, 422, 500, 501, 503),
+            **problem_responses(400, 404, 406, 408, 409, 413, 415, 500, 501, 503),
         }
         body = request_body_schema(accepts_mask=True)
         status, begin, cancel = "Status of a job", "Begin a job", "Cancel a job"
@@ -229,7 +229,7 @@ class JobRoutes:
         responses: Responses = {
             200: image_response_schema(),
             304: {"description": "The client has it"},
-            **problem_responses(400, 404, 409, 415, 422, 500, 501, 503, 504, 507),
+            **problem_responses(400, 404, 409, 415, 500, 501, 503, 504, 507),
         }
         add, summary = self.router.add_api_route, "The image of a job"
         add(path, self.result, summary=summary, response_class=Response, responses=responses)

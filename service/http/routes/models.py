@@ -99,7 +99,7 @@ class ModelRoutes:
         self._models = models
         self.router = new_router(prefix="/v1/models", tags=["models"])
         self.router.add_api_route("", self.every)
-        self.router.add_api_route("/{name}", self.one, responses=problem_responses(404))
+        self.router.add_api_route("/{name}", self.one, responses=problem_responses(404, 503))
         self.router.add_api_route(
             "/{name}/preview",
             self.preview,

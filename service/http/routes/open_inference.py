@@ -82,11 +82,11 @@ class OpenInferenceRoutes:
         add_probe(f"{PATH}/health/ready", self.ready, response_model=Ready, responses=_failing(Ready))
         question = {"content": {JSON: {"schema": IndexQuestion.model_json_schema()}}}
         body: dict[str, Any] = {"methods": ["POST"], "openapi_extra": {"requestBody": question}}
-        self._add(f"{PATH}/repository/index", self.index, 408, 413, 415, 422, 503, **body)
+        self._add(f"{PATH}/repository/index", self.index, 408, 413, 415, 503, **body)
         for path in (MODEL, VERSION):
-            self._add(path, self.model, 404, 422, 503)
-            self._add(f"{path}/ready", self.model_ready, 404, 422, 503)
-            statuses = (400, 404, 406, 408, 413, 415, 422, 500, 503, 504)
+            self._add(path, self.model, 404, 503)
+            self._add(f"{path}/ready", self.model_ready, 404, 503)
+            statuses = (400, 404, 406, 408, 413, 415, 500, 503, 504)
             self._add(f"{path}/infer", self.infer, *statuses, methods=["POST"], response_class=Response, **_bodies())
 
     async def server(self) -> ServerMetadata:
@@ -209,7 +209,7 @@ def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _failing(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    return {503: {"model": model, "description": "Failing"}}
+    return {503: {"model": model, "description": "Failing"}, **_failures(422)}
 
 
 def _bodies() -> dict[str, Any]:

@@ -25,7 +25,7 @@ class ProblemRoutes:
     """The pages that the type URIs of problems lead to."""
 
     def __init__(self) -> None:
-        self.router = new_router(tags=["problems"], refusals=(421, 429))
+        self.router = new_router(tags=["problems"], refusals=(421, 422, 429))
         self.router.add_api_route("/problems", self.every)
         self.router.add_api_route("/problems/{kind}", self.one, responses=problem_responses(404))
 
