@@ -89,10 +89,12 @@ class JobRunner:
         self._loop: ClaimLoop[RunClaim] = ClaimLoop(
             settings.max_running_jobs, store.claim_run, self._run, store.release, lambda: store.poll_seconds
         )
+        self._starting: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to run jobs."""
-        self._loop.start()
+        """Begin to run jobs as soon as models are known: until then another replica may run them, and an end of this
+        process is none of their attempts."""
+        self._starting = asyncio.create_task(self._start_with_models())
 
     def wake(self) -> None:
         """There is a new job."""
@@ -104,6 +106,8 @@ class JobRunner:
 
     async def stop(self) -> None:
         """Stop; jobs that have not ended are given back."""
+        if self._starting is not None:
+            self._starting.cancel()
         await self._loop.stop()
 
     def progress(self, job_id: str) -> JobProgress | None:
@@ -117,6 +121,10 @@ class JobRunner:
         if running is not None:
             running.drop()
             await asyncio.wait((running.task,))
+
+    async def _start_with_models(self) -> None:
+        await self._models.known.wait()
+        self._loop.start()
 
     async def _run(self, claim: RunClaim) -> None:
         """Carry a claim out, and renew it meanwhile."""

@@ -13,6 +13,8 @@ from service.jobs.manager import JobManager
 from service.jobs.record import JobOutcome
 from service.jobs.runner import MAX_ATTEMPTS
 from service.jobs.store import RunClaim
+from service.models.load_failures import LoadFailures
+from service.models.registry import ModelRegistry
 from service.pipeline.coalescing import RequestCoalescer
 from service.pipeline.requests import InputFiles
 from service.pipeline.resolve import ResolvedRequest, Timeout
@@ -23,6 +25,13 @@ from service.telemetry.tracing import Propagation
 from tests.service.jobs.test_manager import FILES, REQUEST, put, with_queue
 from tests.service.jobs.test_record import record
 from tests.service.live import publish, settings
+
+
+class Idle(RequestCoalescer):
+    """Is never asked for anything."""
+
+    def __init__(self) -> None:
+        pass
 
 
 @pytest.mark.parametrize("named", [None, 40.0])
@@ -75,6 +84,30 @@ def test_job_that_ended_the_process_too_often_is_given_up(tmp_path: Path) -> Non
         assert job.outcome.failure is not None
         assert job.outcome.failure.kind == "job-lost"
 
+    with_queue(tmp_path / "store", scenario)
+
+
+def test_job_is_not_begun_before_there_are_models(tmp_path: Path) -> None:
+    async def end_before_there_are_models() -> None:
+        queue = build_job_manager(
+            settings(tmp_path / "store"),
+            ModelRegistry(LoadFailures(1), Metrics()),
+            Idle(),
+            None,
+            Metrics(),
+            Propagation(),
+        )
+        await queue.open()
+        await put(queue)
+        await asyncio.sleep(0.05)
+        assert (await queue.find("one")).state is JobState.QUEUED
+        await queue.stop()
+
+    async def scenario(queue: JobManager) -> None:
+        assert (await queue.wait("one")).state is JobState.SUCCEEDED
+
+    for _ in range(MAX_ATTEMPTS):
+        asyncio.run(end_before_there_are_models())
     with_queue(tmp_path / "store", scenario)
 
 
