@@ -285,9 +285,12 @@ class FolderJobStore:
         """Log whether jobs can be written, where that is new; `wanted`: the bytes that could not."""
         before, self._wanted = self._unwritten, wanted
         self._unwritten = None if error is None else f"the folder of the jobs cannot be written: {error.strerror}"
-        if self._unwritten not in (before, None):
-            logger.warning("no jobs: %s (%s)", self._unwritten, self._settings.jobs_folder)
-        elif self._unwritten is None and before is not None:
+        self._tell(before, self._unwritten)
+
+    def _tell(self, before: str | None, trouble: str | None) -> None:
+        if trouble not in (before, None):
+            logger.warning("no jobs: %s (%s)", trouble, self._settings.jobs_folder)
+        elif trouble is None and before is not None:
             logger.warning("jobs are available again")
 
     async def _take_over(self, *, create: bool) -> None:
@@ -299,10 +302,14 @@ class FolderJobStore:
             for kept in await asyncio.to_thread(self._open_and_load, create):
                 self._table.add(kept)
         except OSError as error:
-            self._trouble = f"the folder of the jobs cannot be used: {error.strerror}"
-            logger.warning("no jobs: %s (%s)", self._trouble, self._settings.jobs_folder)
+            self._note_folder(f"the folder of the jobs cannot be used: {error.strerror}")
         else:
-            self._trouble = None
+            self._note_folder(None)
+
+    def _note_folder(self, trouble: str | None) -> None:
+        """Log whether the folder can be used, where that is new."""
+        before, self._trouble = self._trouble, trouble
+        self._tell(before, trouble)
 
     def _open_and_load(self, create: bool) -> list[KeptJob]:
         """The jobs of the folder, which is open only where all of them could be read. Blocks."""

@@ -68,7 +68,7 @@ def test_removed_job_is_gone(folder: JobFolder) -> None:
 
 def test_folder_belongs_to_one_store_at_a_time(folder: JobFolder, tmp_path: Path) -> None:
     other = JobFolder(tmp_path / "jobs")
-    with pytest.raises(OSError, match="temporarily unavailable"):
+    with pytest.raises(OSError, match="another service uses it"):
         other.open()
     assert (folder.is_open, other.is_open) == (True, False)
     folder.close()

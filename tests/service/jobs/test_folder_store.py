@@ -19,7 +19,9 @@ from service.pipeline.requests import InputFiles
 from tests.service.jobs.stores import FILES, SUCCESS, Bench, owned
 
 
-def test_folder_of_another_process_is_taken_over_when_that_ends(tmp_path: Path) -> None:
+def test_folder_of_another_process_is_taken_over_when_that_ends(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     other = JobFolder(tmp_path / "jobs")
     other.open()
     other.create(owned("one"), FILES)
@@ -30,9 +32,10 @@ def test_folder_of_another_process_is_taken_over_when_that_ends(tmp_path: Path) 
         await store.open()
         assert bench.trouble_of(store)
         for call in (store.find("one"), store.create(owned("two"), FILES)):
-            with pytest.raises(JobsUnavailable, match="cannot be used") as refused:
+            with pytest.raises(JobsUnavailable, match="cannot be used: another service uses it") as refused:
                 await call
             assert refused.value.retry_after == 60
+        await store.sweep()
         other.close()
         await store.sweep()
         assert not bench.trouble_of(store)
@@ -40,6 +43,8 @@ def test_folder_of_another_process_is_taken_over_when_that_ends(tmp_path: Path) 
         await store.close()
 
     asyncio.run(scenario())
+    unusable = f"no jobs: the folder of the jobs cannot be used: another service uses it ({tmp_path / 'jobs'})"
+    assert [record.getMessage() for record in caplog.records] == [unusable, "jobs are available again"]
 
 
 @pytest.mark.parametrize("method", ["exists", "open", "load", "size"])
