@@ -2,9 +2,9 @@
 
 Below the prefix of the keys:
 
-job:<id>     hash: record, state (waiting, running, ended), owner, order, image, mask; attempts, token, progress;
-             outcome, result or object (its name); host (of the callback), delivery, delivery_token. It expires with
-             its result
+job:<id>     hash: record, state (waiting, running, ended), owner, order, image, mask; attempts, token, progress,
+             lease (seconds of the claim); outcome, result or object (its name); host (of the callback), delivery,
+             delivery_token, delivery_wait (seconds of its claim, or until it is due). It expires with its result
 waiting      sorted set: ids by their order
 running      sorted set: ids by when their claim expires
 ended        sorted set: ids by when they ended; also of jobs that have expired, until they are swept
@@ -146,7 +146,7 @@ while true do
   local found = redis.call('HMGET', job(id), 'record', 'order')
   if found[1] then
     redis.call('ZADD', key('running'), now + a.lease_seconds, id)
-    redis.call('HSET', job(id), 'state', 'running', 'token', a.token, 'progress', a.progress)
+    redis.call('HSET', job(id), 'state', 'running', 'token', a.token, 'progress', a.progress, 'lease', a.lease_seconds)
     return {id, found[2], found[1], redis.call('HINCRBY', job(id), 'attempts', 1) - 1, taken_over}
   end
   redis.call('ZREM', key('running'), id)
@@ -163,7 +163,7 @@ exceed_memory()
 if not holds(a.token) then return 0 end
 if redis.call('HGET', job(a.id), 'state') ~= 'running' then return 1 end
 redis.call('ZADD', key('running'), now + a.lease_seconds, a.id)
-redis.call('HSET', job(a.id), 'progress', a.progress)
+redis.call('HSET', job(a.id), 'progress', a.progress, 'lease', a.lease_seconds)
 return 1
 """
 
@@ -207,7 +207,10 @@ else redis.call('HSET', job(a.id), 'result', ARGV[3]) end
 unfinished(redis.call('HGET', job(a.id), 'owner'), -1)
 redis.call('ZREM', key('running'), a.id)
 redis.call('ZADD', key('ended'), now, a.id)
-if a.callback then redis.call('ZADD', key('deliveries'), now, a.id) end
+if a.callback then
+  redis.call('HSET', job(a.id), 'delivery_wait', 0)
+  redis.call('ZADD', key('deliveries'), now, a.id)
+end
 redis.call('PEXPIRE', job(a.id), math.ceil(a.kept_seconds * 1000))
 return {'stored', dropped}
 """
@@ -233,7 +236,7 @@ while true do
   local found = redis.call('HMGET', job(id), 'record', 'outcome', 'delivery', 'order')
   if found[1] then
     redis.call('ZADD', key('deliveries'), now + a.lease_seconds, id)
-    redis.call('HSET', job(id), 'delivery_token', a.token)
+    redis.call('HSET', job(id), 'delivery_token', a.token, 'delivery_wait', a.lease_seconds)
     return {dropped, id, found[4], found[1], found[2], found[3]}
   end
   dropped = dropped + redis.call('ZREM', key('deliveries'), id)
@@ -254,14 +257,27 @@ local found = redis.call('HMGET', job(a.id), 'delivery_token', 'delivery')
 if found[1] ~= a.token then return found[2] == a.delivery and 1 or 0 end
 redis.call('HSET', job(a.id), 'delivery', a.delivery)
 redis.call('HDEL', job(a.id), 'delivery_token')
-if a.wait then redis.call('ZADD', key('deliveries'), now + a.wait, a.id)
+if a.wait then
+  redis.call('HSET', job(a.id), 'delivery_wait', a.wait)
+  redis.call('ZADD', key('deliveries'), now + a.wait, a.id)
 else redis.call('ZREM', key('deliveries'), a.id) end
 return 1
 """
 
 SWEEP = """
+-- Where the clock was set back, as by a failover, claims and waits would last that much longer.
+local function shorten(name, seconds)
+  local later = redis.call('ZRANGEBYSCORE', key(name), '(' .. now, '+inf', 'WITHSCORES')
+  for place = 1, #later, 2 do
+    local most = redis.call('HGET', job(later[place]), seconds)
+    if most and tonumber(later[place + 1]) > now + most then redis.call('ZADD', key(name), now + most, later[place]) end
+  end
+end
+
 local room = redis.pcall('INCRBY', key('bytes'), 0)
 exceed_memory()
+shorten('running', 'lease')
+shorten('deliveries', 'delivery_wait')
 local _, dropped = make_room(0)
 local failed = redis.call('SCARD', key('failed'))
 return {

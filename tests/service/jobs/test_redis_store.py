@@ -3,9 +3,9 @@
 import asyncio
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from service.jobs.job import JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome, JobProgress
 from service.jobs.redis_store import PREFIX, RedisJobStore
 from service.jobs.result_objects import ResultObjects
-from service.jobs.store import ClaimLost, RunClaim
+from service.jobs.store import ClaimLost, DeliveryClaim, RunClaim
 from service.pipeline.requests import InputFiles
 from service.telemetry.metrics import Metrics
 from tests.buckets import s3_server, truncated, unavailable
@@ -155,6 +155,41 @@ def test_webhook_of_a_replica_that_is_not_heard_of_is_delivered_by_another(bench
         assert await one.claim_delivery() is None
 
     run(bench, scenario, webhook_timeout=10.0, job_lease_seconds=15.0)
+
+
+def test_claims_and_waits_last_no_longer_though_the_clock_of_redis_is_set_back(bench: Bench) -> None:
+    async def scenario(one: RedisJobStore, other: RedisJobStore) -> None:
+        for name in ("claimed", "due", "running"):
+            await one.create(owned(name, callback="https://example.com/"), FILES)
+        await one.finish(await claimed(one), SUCCESS, b"painted")
+        await one.claim_delivery()
+        await one.finish(await claimed(one), SUCCESS, b"painted")
+        stalled = await claimed(one)
+        bench.pass_seconds(-3600)
+        await other.sweep()
+        waiting = await other.claim_delivery()
+        assert waiting is not None
+        assert (waiting.job.record.id, await other.claim_run()) == ("due", None)
+        later = datetime.now(UTC) + timedelta(seconds=60)
+        await other.write_delivery(waiting, Delivery(attempts=1, next_at=later))
+        bench.pass_seconds(16)
+        assert (await claimed(other)).record == stalled.record
+        bench.pass_seconds(10)
+        retaken = await other.claim_delivery()
+        assert retaken is not None
+        assert retaken.job.record.id == "claimed"
+        bench.pass_seconds(-3600)
+        await other.sweep()
+        bench.pass_seconds(61)
+        assert {claim.job.record.id async for claim in deliveries(other)} == {"claimed", "due"}
+
+    run(bench, scenario, webhook_timeout=10.0, job_lease_seconds=15.0)
+
+
+async def deliveries(store: RedisJobStore) -> AsyncIterator[DeliveryClaim]:
+    """Every webhook that is due."""
+    while (claim := await store.claim_delivery()) is not None:
+        yield claim
 
 
 def test_large_results_are_objects_that_go_with_their_jobs(bench: Bench) -> None:
