@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import Counter, Gauge, Histogram
 
 import client.__main__
+from model_store import SHIPPED_STORE, ModelStore
 from service.settings import MEGA, Settings
 from service.telemetry.metrics import Metrics
 from tests.docker.series import metric_names, series
@@ -37,6 +38,9 @@ from tests.service.live import Live
 from trainer.command_line import parse
 
 README_BYTES = 8192
+MODELS = ROOT / "docs" / "models.md"
+SHOWING_VERSIONS = ("compatible-apis", "examples", "python", "upscaling")
+"""Documents that show versions of the shipped networks as answers have them, beside README.md and api.md."""
 PACKAGES = ("client", "model_store", "pastiche", "service", "trainer")
 TREE = re.compile(rf"(?:{'|'.join(PACKAGES)}|benchmarks|tests|docs|docker|\.ci)/[\w./-]*")
 UNITS = {"": 1, "s": 1, "MiB": 2**20, "GiB": 2**30, "MP": MEGA, "million": MEGA}
@@ -65,6 +69,22 @@ def test_paths_exist(document: Path) -> None:
 def test_readme_links_to_every_document() -> None:
     linked = {(ROOT / link.partition("#")[0]).resolve() for link in links(README)}
     assert {path for path in documents() if path != README} <= linked
+
+
+def test_shipped_networks_are_counted_and_listed() -> None:
+    names = set(ModelStore(SHIPPED_STORE).names())
+    assert f"{len(names)} trained networks" in README.read_text()
+    assert f"{len(names)} networks come with Pastiche" in MODELS.read_text()
+    assert names <= set(first_codes(section(README, "Models")))
+    assert names <= set(codes(MODELS.read_text()))
+
+
+def test_versions_of_shipped_networks_are_those_that_are_served() -> None:
+    shipped = ModelStore(SHIPPED_STORE)
+    written = re.compile(rf"\b({'|'.join(shipped.names())})@(\d+)")
+    for document in (README, API, *(ROOT / "docs" / f"{name}.md" for name in SHOWING_VERSIONS)):
+        told = {f"{name}@{version}" for name, version in written.findall(document.read_text())}
+        assert told == {f"{name}@{shipped.current(name)}" for name in {label.partition("@")[0] for label in told}}
 
 
 def test_architecture_has_every_file() -> None:
