@@ -61,17 +61,18 @@ class StyleTask:
         )
         self.network = new_network(config, spec)
         hardware.place(self.network)
-        self.loss_network = load_loss_network(config.loss_network, config.loss_layout, config.loss_pooling)
-        hardware.place(self.loss_network)
         self._style_digest = file_digest(config.style_image)
         """Of the painting as it was read: its file may be replaced during a training."""
         self.painting = load_painting(config.style_image, config.style_size, hardware)
-        with hardware.autocast():
-            self.objective = style_objective(config, self.loss_network, self.painting)
-            self.nearest = nearest_features(self.objective, self.loss_network, self.painting)
         self.teacher = load_teacher(config.store, config.teacher) if config.teacher else None
         if self.teacher:
             hardware.place(self.teacher.network)
+        # last: it may be downloaded, which is in vain where anything else is missing
+        self.loss_network = load_loss_network(config.loss_network, config.loss_layout, config.loss_pooling)
+        hardware.place(self.loss_network)
+        with hardware.autocast():
+            self.objective = style_objective(config, self.loss_network, self.painting)
+            self.nearest = nearest_features(self.objective, self.loss_network, self.painting)
 
     @property
     def fingerprint(self) -> str:

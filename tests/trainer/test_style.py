@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from model_store import area_reduced
+from model_store import StoreError, area_reduced
 from tests.trainer.samples import published, run_training, style_config, upscale_config
 from trainer.augmentation import random_part
 from trainer.errors import RunError, TrainerError
@@ -23,6 +23,16 @@ def test_the_style_weight_rises_over_its_ramp(tmp_path: Path) -> None:
     assert (first["style_relu1_2"] / after["style_relu1_2"]).item() == pytest.approx(0.1)
     assert (middle["style_relu1_2"] / after["style_relu1_2"]).item() == pytest.approx(0.5)
     assert torch.equal(first["content"], after["content"])
+
+
+@pytest.mark.parametrize("missing", ["painting.jpg", "nobody"])
+def test_what_is_missing_is_told_before_the_loss_network_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setattr("trainer.style.load_loss_network", lambda *_: pytest.fail("it was fetched"))
+    options = {"teacher": "nobody"} if missing == "nobody" else {"style_image": tmp_path / missing}
+    with pytest.raises((TrainerError, StoreError, OSError), match=missing):
+        build(style_config(tmp_path, **options), Hardware.of("cpu", "fp32"))
 
 
 def test_previews_show_the_photographs_of_their_own_folder(tmp_path: Path) -> None:
