@@ -11,8 +11,10 @@ from model_store.store import ModelStore, build_network, digest_of
 def publish_exported(store: ModelStore, checkpoint: Checkpoint, manifest: Manifest, labels: Labels) -> Manifest:
     """Publish the weights with their manifest as the next version of `labels.name`; what labels say counts more.
 
-    Raises StoreError where the weights are not those of the manifest, to the last bit.
+    Raises StoreError where the weights are not those of the manifest, to the last bit, and for labels that only
+    networks of others have.
     """
+    _require_kept(manifest, labels, checkpoint.file)
     tensors = weights_of(checkpoint.tensors)
     network = build_network(manifest.network, tensors, checkpoint.file)
     if digest_of(tensors, checkpoint.file) != manifest.digest:
@@ -21,6 +23,19 @@ def publish_exported(store: ModelStore, checkpoint: Checkpoint, manifest: Manife
             f"program has changed it; what {manifest.label} was exported as is wanted"
         )
     return store.publish(network, _draft(manifest, labels), tensors=tensors)
+
+
+def _require_kept(manifest: Manifest, labels: Labels, file: str) -> None:
+    """Raise UnknownCheckpoint for labels that the manifest has no place for."""
+    if manifest.origin is None and (labels.author or labels.source):
+        raise UnknownCheckpoint(
+            f"{file}: {'--author' if labels.author else '--source'} is of networks of others; {manifest.label} was "
+            "trained by Pastiche, as its manifest says: --title and --license can be given"
+        )
+    if labels.output is not None:
+        raise UnknownCheckpoint(
+            f"{file}: --output is of style networks whose keys do not tell; the manifest of {manifest.label} does"
+        )
 
 
 def _draft(manifest: Manifest, labels: Labels) -> Draft:

@@ -71,9 +71,12 @@ def _recognise(checkpoint: Checkpoint, labels: Labels) -> _Recognised:
         network = layout.convert(tensors)
         return _Recognised(network, "style", layout.name, layout.assumptions, network.state_dict())
     try:
-        return _recognise_enlarger(checkpoint)
+        found = _recognise_enlarger(checkpoint)
     except UnknownCheckpoint as error:
         raise UnknownCheckpoint(f"{checkpoint.file}: {_describe_nearest(differences)}; {error}") from error
+    if labels.output is not None:
+        raise UnknownCheckpoint(f"{checkpoint.file}: --output is of style networks; it is {found.layout}")
+    return found
 
 
 def _choose(layouts: Sequence[StyleLayout], checkpoint: Checkpoint, labels: Labels) -> StyleLayout:

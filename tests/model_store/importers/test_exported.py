@@ -20,6 +20,22 @@ def test_labels_count_more_than_the_manifest(tmp_path: Path) -> None:
     assert published.digest == model.manifest.digest
 
 
+@pytest.mark.parametrize(
+    ("labels", "option"),
+    [
+        (Labels("billow", author="somebody"), "--author"),
+        (Labels("billow", source="https://example.org"), "--source"),
+        (Labels("billow", output="tanh"), "--output"),
+    ],
+)
+def test_labels_that_would_be_lost_are_refused(tmp_path: Path, labels: Labels, option: str) -> None:
+    model, store = stored(tmp_path, network("c3s1-4,c3s1-3")), ModelStore(tmp_path)
+    checkpoint = Checkpoint("wave.safetensors", "sha256:0", store.tensors(model.manifest))
+    with pytest.raises(UnknownCheckpoint, match=f"^wave.safetensors: {option} .*wave@1"):
+        publish_exported(store, checkpoint, model.manifest, labels)
+    assert store.names() == ["wave"]
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     model, store = stored(tmp_path, network("c3s1-4,c3s1-3")), ModelStore(tmp_path)
     checkpoint = Checkpoint("wave.safetensors", "sha256:0", {"layers.0.conv.weight": torch.zeros(1)})

@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,11 @@ def test_an_output_that_the_layout_does_not_have_is_refused(tmp_path: Path) -> N
     torch.save(FastNeuralStyle().state_dict(), tmp_path / "mosaic.pth")
     with pytest.raises(UnknownCheckpoint, match="no network of --output tanh, but of --output linear"):
         import_checkpoint(ModelStore(tmp_path / "models"), tmp_path / "mosaic.pth", Labels("mosaic", output="tanh"))
+
+
+def test_an_output_of_a_network_that_enlarges_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownCheckpoint, match=r"compact\.pth: --output is of style networks; it is spandrel Compact"):
+        import_checkpoint(ModelStore(tmp_path / "models"), compact_file(tmp_path), replace(LABELS, output="tanh"))
 
 
 def test_variants_that_have_the_same_keys_are_told_apart_by_an_option(tmp_path: Path) -> None:
