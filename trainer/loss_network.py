@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as parse_safetensors
 from torch import Tensor, nn
 
+from model_store.importers.prefixes import without_prefixes
 from trainer.errors import LossNetworkError
 
 Weights = Mapping[str, Tensor]
@@ -134,7 +135,7 @@ def _load(source: str, layout: str) -> LossNetwork:
         return LossNetwork(LAYOUTS["vgg16"], _random_vgg16(), "vgg16, random weights")
     try:
         content = Path(source).read_bytes()
-        state = parse_safetensors(content)
+        state = without_prefixes(parse_safetensors(content))
         with safe_open(source, "pt") as file:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from model_store.importers.prefixes import without_prefixes
 from model_store.networks.imported import Enlarger, enlarge_rgb
 from trainer.errors import TrainerError
 from trainer.hardware import Hardware
@@ -42,7 +43,7 @@ def load_teacher_file(path: Path, scale: int, hardware: Hardware) -> Teacher:
         raise TrainerError(f"--teacher {path}: a safetensors file is wanted; other formats can contain code")
     digest = file_digest(path)
     try:
-        weights = {name: _in_fp32(tensor) for name, tensor in load_file(path).items()}
+        weights = {name: _in_fp32(tensor) for name, tensor in without_prefixes(load_file(path)).items()}
     except (SafetensorError, OSError) as error:
         raise TrainerError(f"--teacher {path} cannot be read: {error}; a safetensors file is wanted") from error
     found = _descriptor(path, weights)

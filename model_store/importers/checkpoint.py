@@ -18,6 +18,8 @@ from safetensors.torch import load
 from torch import Tensor
 
 from model_store.errors import MissingExtra, StoreError, UnknownCheckpoint
+from model_store.importers.archive import require_bounded, unpacked_size
+from model_store.importers.prefixes import without_prefixes
 from model_store.importers.tensorflow_checkpoint import (
     data_beside,
     find_index,
@@ -33,9 +35,6 @@ FORMATS = "safetensors, PyTorch's .pth and .pt, TensorFlow's .ckpt, Torch7's .t7
 
 WRAPPERS = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")
 """Keys under which trainers keep the weights beside their own state, the preferred one first."""
-
-PREFIXES = ("module.", "netG.")
-"""Of all keys, where a network was wrapped as it was saved."""
 
 _ARCHIVE = b"PK"
 """How archives begin, those of torch and of NumPy."""
@@ -68,8 +67,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             raise UnknownCheckpoint("it is empty")
         with warnings.catch_warnings(action="ignore"):  # of torch, about other versions of its format
             tensors, header = _parse(file, content) if table is None else (read_second_version(table, content), {})
-        for key, tensor in tensors.items():
-            _require_plain(key, tensor, len(content))
+        _require_weights(tensors, len(content))
     except MissingExtra as error:
         raise MissingExtra(f"{path.name}: {error}") from error
     except UnknownCheckpoint as error:
@@ -86,7 +84,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UnknownCheckpoint(f"{path.name} cannot be read as {FORMATS}: {reason}") from error
     if not tensors:
         raise UnknownCheckpoint(f"{path.name} holds no tensors; a checkpoint is wanted: {FORMATS}")
-    return Checkpoint(_readable(file.name), f"sha256:{hashlib.sha256(content).hexdigest()}", tensors, header)
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return Checkpoint(_readable(file.name), digest, without_prefixes(tensors), header)
 
 
 def _read_files(path: Path) -> tuple[Path, bytes, bytes | None]:
@@ -112,10 +111,17 @@ def _parse(path: Path, content: bytes) -> tuple[dict[str, Tensor], dict[str, str
     if suffix == ".t7":
         return from_torch7(read_torch7(content)), {}
     if content[8:9] == b"{" or (suffix == ".safetensors" and not content.startswith(PICKLES)):
-        return _unprefixed(load(content)), _header(content)
-    if content.startswith(_ARCHIVE) and not is_zipfile(io.BytesIO(content)):
-        raise UnknownCheckpoint("its end is missing, as after a download that was interrupted")
+        return load(content), _header(content)
+    if content.startswith(_ARCHIVE):
+        _require_archive(content)
     return (_read_arrays(content) if suffix == ".npz" else _read_pickle(content)), {}
+
+
+def _require_archive(content: bytes) -> None:
+    """Raise UnknownCheckpoint for an archive without an end, and for one that unpacks to too much."""
+    if not is_zipfile(io.BytesIO(content)):
+        raise UnknownCheckpoint("its end is missing, as after a download that was interrupted")
+    require_bounded(unpacked_size(content), len(content))
 
 
 def _header(content: bytes) -> dict[str, str]:
@@ -123,6 +129,13 @@ def _header(content: bytes) -> dict[str, str]:
     size = int.from_bytes(content[:8], "little")
     text: dict[str, str] = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
     return text
+
+
+def _require_weights(tensors: Mapping[str, Tensor], size: int) -> None:
+    """Raise UnknownCheckpoint for what is no weights, or for more of them than a file of `size` bytes may have."""
+    for key, tensor in tensors.items():
+        _require_plain(key, tensor, size)
+    require_bounded(sum(tensor.numel() * tensor.itemsize for tensor in tensors.values()), size)
 
 
 def _require_plain(key: str, tensor: Tensor, size: int) -> None:
@@ -144,7 +157,7 @@ def _read_arrays(content: bytes) -> dict[str, Tensor]:
 def _read_pickle(content: bytes) -> dict[str, Tensor]:
     """What torch.save has written, without the objects that a pickle may construct."""
     found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return _unprefixed(_unwrapped(found)) if isinstance(found, dict) else {}
+    return _unwrapped(found) if isinstance(found, dict) else {}
 
 
 def _unwrapped(content: dict[Any, Any]) -> dict[str, Tensor]:
@@ -164,10 +177,3 @@ def _only_state_dict(content: dict[Any, Any]) -> dict[Any, Any] | None:
         raise UnknownCheckpoint(f"it holds several networks: {', '.join(map(str, states))}; save one of them alone")
     found = states or inner
     return next(iter(found.values())) if len(found) == 1 else None
-
-
-def _unprefixed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in PREFIXES:
-        if tensors and all(key.startswith(prefix) for key in tensors):
-            tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
-    return tensors

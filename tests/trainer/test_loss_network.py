@@ -52,6 +52,14 @@ def test_distilled_vgg19_of_any_width_is_recognised(tmp_path: Path) -> None:
     assert [tuple(value.shape) for value in features.values()] == [(1, 5, 32, 32), (1, 5, 8, 8), (1, 5, 2, 2)]
 
 
+def test_weights_of_a_wrapped_network_are_recognised(tmp_path: Path) -> None:
+    plain, wrapped = tmp_path / "plain.safetensors", tmp_path / "wrapped.safetensors"
+    save_file({f"_orig_mod.module.{key}": each for key, each in load_file(loss_network_file(plain)).items()}, wrapped)
+    image = torch.rand(1, 3, 32, 32)
+    expected, found = (load_loss_network(str(path))(image, ["relu3_4"]) for path in (plain, wrapped))
+    assert found["relu3_4"].equal(expected["relu3_4"])
+
+
 def test_squeezenet_is_recognised_in_half_precision(tmp_path: Path) -> None:
     state = torchvision.models.squeezenet1_1(weights=None).state_dict()
     save_file({key: value.half() for key, value in state.items()}, tmp_path / "s.safetensors")

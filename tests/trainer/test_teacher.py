@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from spandrel import ModelLoader
 from spandrel.architectures.FDAT import FDAT
 from spandrel.architectures.SAFMN import SAFMN
@@ -42,6 +42,13 @@ def test_whole_numbers_of_a_teacher_stay_such(tmp_path: Path) -> None:
     assert any(not tensor.is_floating_point() for tensor in weights.values())
     save_file(weights, tmp_path / "teacher.safetensors")
     assert load_teacher_file(tmp_path / "teacher.safetensors", 2, CPU).architecture == "FDAT"
+
+
+def test_a_teacher_that_was_compiled_is_recognised(tmp_path: Path) -> None:
+    plain, compiled = teacher_file(tmp_path / "plain.safetensors"), tmp_path / "compiled.safetensors"
+    save_file({f"_orig_mod.{key}": tensor for key, tensor in load_file(plain).items()}, compiled)
+    image = torch.rand(1, 3, 9, 7)
+    assert load_teacher_file(compiled, 2, CPU).answer(image).equal(load_teacher_file(plain, 2, CPU).answer(image))
 
 
 def test_another_scale_is_refused(tmp_path: Path) -> None:

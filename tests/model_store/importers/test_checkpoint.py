@@ -1,7 +1,9 @@
 import hashlib
+import io
 import os
 import threading
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -48,6 +50,8 @@ def test_safetensors_and_arrays_are_read(tmp_path: Path) -> None:
         {"net": {f"netG.{key}": tensor for key, tensor in WEIGHTS.items()}},
         {"saved_model": WEIGHTS, "epoch": 3, "optimizer": {"state": {0: {"exp_avg": torch.ones(1)}}}},
         {"params_ema": {}, "params": WEIGHTS},
+        {f"_orig_mod.{key}": tensor for key, tensor in WEIGHTS.items()},
+        {"model": {f"module._orig_mod.{key}": tensor for key, tensor in WEIGHTS.items()}},
         WEIGHTS | {"epoch": 3},
     ],
 )
@@ -128,6 +132,52 @@ def test_weights_that_share_memory_are_read(tmp_path: Path) -> None:
     shared = torch.arange(60.0).reshape(6, 10)
     torch.save({"a": shared.T, "b": shared[:, ::2], "c": shared}, tmp_path / "a.pth")
     assert read_checkpoint(tmp_path / "a.pth").tensors["b"].equal(shared[:, ::2])
+
+
+ZEROS = torch.zeros(2**24 + 1)  # a value more than any file may unpack to
+
+
+def compressed(content: object, path: Path) -> None:
+    """What torch.save writes, packed by whoever wants a small file to be a large network."""
+    plain = io.BytesIO()
+    torch.save(content, plain)
+    with ZipFile(plain) as source, ZipFile(path, "w", ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+
+
+def test_weights_that_were_compressed_are_read(tmp_path: Path) -> None:
+    compressed(WEIGHTS, tmp_path / "network.pth")
+    assert_read(tmp_path / "network.pth")
+    arrays = {key: each.numpy() for key, each in WEIGHTS.items()}
+    np.savez_compressed(tmp_path / "network.npz", allow_pickle=False, **arrays)
+    assert_read(tmp_path / "network.npz")
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.npz"])
+def test_archives_that_unpack_to_too_much_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def unpack(*_: object, **__: object) -> None:
+        raise AssertionError("it was unpacked")
+
+    if name == "a.npz":
+        np.savez_compressed(tmp_path / name, weight=ZEROS.numpy())
+    else:
+        compressed({"weight": ZEROS}, tmp_path / name)
+    monkeypatch.setattr(torch, "load", unpack)
+    monkeypatch.setattr(np, "load", unpack)
+    with pytest.raises(
+        UnknownCheckpoint, match=r"it unpacks to 67,\d{3},\d{3} bytes; a file of [\d,]+ may unpack to 67,108"
+    ):
+        read_checkpoint(tmp_path / name)
+
+
+def test_weights_that_share_too_much_memory_are_refused(tmp_path: Path) -> None:
+    shared = torch.zeros(2**18)
+    torch.save({str(number): shared for number in range(65)}, tmp_path / "a.pth")
+    with pytest.raises(UnknownCheckpoint, match="it unpacks to 68,157,440 bytes"):
+        read_checkpoint(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("legacy", [True, False])
