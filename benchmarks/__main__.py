@@ -6,11 +6,12 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.errors import BenchmarkError, missing_package
+from benchmarks.errors import BenchmarkError, Incomplete, missing_package
 from benchmarks.report import Tables
 from model_store import StoreError
 from model_store.standard_streams import open_closed_streams
 from trainer.errors import TrainerError
+from trainer.outputs import require_file
 
 try:
     from benchmarks import (
@@ -66,7 +67,7 @@ BENCHMARKS = {
 
 
 def main() -> int:
-    """Run one benchmark and return 0, or 1 where a message on standard error says why there is no result.
+    """Run one benchmark and return 0, or 1 where a message on standard error says why there is no result, or not all.
 
     Ctrl-C, SIGTERM and a terminal that goes away stop all processes that it started; the status is then 130.
     """
@@ -75,21 +76,24 @@ def main() -> int:
     _interrupt_on_signals()
     run: Callable[[Namespace], Tables] = BENCHMARKS[options.benchmark].run
     background = BackgroundLoad()
+    path, why = options.json or report.default_path(options.benchmark), ""
     try:
+        require_file("--json", path)
         tables = run(options)
+    except Incomplete as error:
+        tables, why = error.tables, str(error)
     except KeyboardInterrupt:
         return 130
     except ModuleNotFoundError as error:
         return _fail(options.benchmark, missing_package(error))
     except (BenchmarkError, StoreError, TrainerError) as error:
         return _fail(options.benchmark, str(error))
-    path = options.json or report.default_path(options.benchmark)
     try:
         print(f"\n{report.show(tables)}\n", flush=True)
     finally:  # also where whoever read it has left
         report.save(path, tables, machine.describe() | {"others_cpus": background.cpus()})
     print(f"others used {background.cpus():.2f} processors meanwhile; written to {path}")
-    return 0
+    return _fail(options.benchmark, why) if why else 0
 
 
 def _parse_options() -> Namespace:

@@ -23,6 +23,7 @@ from trainer.data import Pixels, image_files, read_rgb
 from trainer.degradation import blurred, gaussian_kernel, resized, through_jpeg, with_gaussian_noise
 from trainer.evaluate import Enlarge, bicubic, luma, psnr, sharp_image, ssim
 from trainer.hardware import Hardware
+from trainer.outputs import require_folder
 from trainer.run_folder import png
 from trainer.stored_models import find_model
 from trainer.teacher import load_teacher_file
@@ -49,6 +50,8 @@ def run(chosen: Namespace) -> Tables:
         raise BenchmarkError("--images: name folders of photographs that the networks were not trained on")
     files = [file for folder in chosen.images for file in image_files(folder, "--images")[:: chosen.every]]
     files = files[:1] if chosen.quick else files
+    if chosen.pictures:
+        require_folder("--pictures", chosen.pictures)
     scale = find_model(chosen.store, chosen.models[0]).manifest.scale
     methods = dict(_methods(chosen, scale))
     lpips = Lpips(chosen.lpips) if chosen.lpips else None

@@ -17,6 +17,7 @@ from benchmarks.report import Row, Tables
 from model_store import SHIPPED_STORE, ModelStore, parse_location
 from trainer.data import Pixels, image_files, read_rgb
 from trainer.evaluate import Enlarge, bicubic, luma, psnr, ssim
+from trainer.outputs import require_folder
 from trainer.stored_models import find_model
 
 COLUMNS, QUALITY = 4, 78
@@ -54,6 +55,7 @@ def run(chosen: Namespace) -> Tables:
     if not chosen.photos:
         raise BenchmarkError("--photos: name a folder of photographs that may be published")
     files = image_files(chosen.photos, "--photos")[: 1 if chosen.quick else None]
+    require_folder("--out", chosen.out)
     chosen.out.mkdir(parents=True, exist_ok=True)
     shipped = ModelStore(SHIPPED_STORE)
     styles = chosen.styles or [name for name in shipped.names() if shipped.manifest(name).task == "style"]

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.errors import BenchmarkError
+from benchmarks.errors import BenchmarkError, Incomplete
 from benchmarks.report import Row, Tables, show
+from trainer.outputs import require_folder
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,7 +30,7 @@ TABLES = "tables.md"
 QUICK = "quick"
 """The folder in it for smoke runs, which are no results."""
 
-OK = "ok"
+OK, LEFT_OUT = "ok", "left out"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Ended:
     status: str
     """`ok`, or why it has no result."""
     seconds: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has no result though it was begun."""
+        return self.status != OK and not self.status.startswith(LEFT_OUT)
 
 
 def benchmark(name: str, seconds: float, *options: str, part: str = "") -> Part:
@@ -114,15 +120,22 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(chosen: Namespace) -> Tables:
-    """Run the missing parts, and return the tables of all. Raises BenchmarkError where there is no GPU."""
+    """Run the missing parts, and return the tables of all. Raises BenchmarkError where there is no GPU, Incomplete
+    where a part failed.
+    """
     if not torch.cuda.is_available() and not chosen.quick:
         raise BenchmarkError("no CUDA device is visible; --quick tries the parts on this machine")
+    require_folder("--out", chosen.out)
     parts, folder = [part for part in PARTS if part.name in chosen.parts], chosen.out
     if chosen.quick:
         parts, folder = [shortened(part) for part in parts if part.arguments[1] == "benchmarks"], folder / QUICK
     done = run_parts(parts, folder)
     tables: Tables = {"Parts": _rows(parts, done), **found_tables(parts, folder)}
     (folder / TABLES).write_text(f"{show(tables)}\n")
+    if failed := [f"{part.name} ({done[part.name].status})" for part in parts if done[part.name].failed]:
+        raise Incomplete(
+            f"{len(failed)} of {len(parts)} parts failed: {', '.join(failed)}; their logs: {folder}", tables
+        )
     return tables
 
 
@@ -167,7 +180,7 @@ def _write_done(done: Mapping[str, Ended], folder: Path) -> None:
 def run_part(part: Part, folder: Path) -> Ended:
     """Run one part, whose output goes to a log; it is stopped, with all that it has started, when its time is over."""
     if part.needs and find_spec(part.needs) is None:
-        return Ended(f"left out: {part.needs} is not installed", 0.0)
+        return Ended(f"{LEFT_OUT}: {part.needs} is not installed", 0.0)
     command = [sys.executable, *(argument.replace("{out}", str(folder.resolve())) for argument in part.arguments)]
     began = time.monotonic()
     with (folder / f"{part.name}.log").open("wb") as log:

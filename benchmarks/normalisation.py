@@ -20,6 +20,7 @@ from trainer.errors import Interrupted
 from trainer.hardware import Hardware
 from trainer.loss_network import load_loss_network
 from trainer.objective import StyleWeights
+from trainer.outputs import require_folder
 from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.style import StyleTask
@@ -156,6 +157,8 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(chosen: Namespace) -> Tables:
     """Train and evaluate each variant; one row each."""
+    if chosen.runs:
+        require_folder("--runs", chosen.runs)
     with tempfile.TemporaryDirectory() as folder:
         study = _create_study(chosen, Path(folder))
         rows = list(_rows(study, [VARIANTS[name] for name in chosen.variants]))

@@ -18,11 +18,11 @@ import numpy as np
 
 from benchmarks import networks, photos, replicas
 from benchmarks.checked_load import CheckedLoad, Question, Tally, ask
-from benchmarks.errors import BenchmarkError
+from benchmarks.errors import BenchmarkError, Incomplete
 from benchmarks.faults import FAULTS, Scene, small_disk
 from benchmarks.networks import STYLE_NAME
 from benchmarks.replicas import Replica
-from benchmarks.report import Row, Tables, show
+from benchmarks.report import Row, Tables
 from benchmarks.stats import median
 
 SIDE, PHOTOS = 96, 40
@@ -94,7 +94,7 @@ class Jobs:
 
 
 def run(chosen: Namespace) -> Tables:
-    """Load, faults and jobs for the time that was asked for. Raises BenchmarkError where anything was lost or wrong."""
+    """Load, faults and jobs for the time that was asked for. Raises Incomplete where anything was lost or wrong."""
     if chosen.quick:
         chosen.minutes, chosen.period = 0.5, 4.0
     with ExitStack() as stack:
@@ -136,8 +136,7 @@ def _soak(scene: Scene, questions: Sequence[Question], names: Sequence[str], cho
         "Faults": [fault_row(name, tally, happened) for name in names],
     }
     if failures := list_failures(tally, jobs, happened):
-        print(show(tables), flush=True)  # what else is known of a run that is not to be trusted
-        raise BenchmarkError(f"{len(failures)} failures:\n" + "\n".join(failures[:20]))
+        raise Incomplete(f"{len(failures)} failures:\n" + "\n".join(failures[:20]), tables)
     return tables
 
 

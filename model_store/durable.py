@@ -1,5 +1,6 @@
 """Atomic, durable writes: after a crash or a power failure a file or folder is complete or unchanged."""
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -83,8 +84,24 @@ def try_writing(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with errors_naming(folder), TemporaryDirectory(prefix=".trial.", dir=folder) as trial:
             _write_synced(Path(trial) / "file", b"trial")
+    except FileExistsError as error:  # which pathlib says of a file
+        raise _os_error(errno.ENOTDIR, folder) from error
     finally:
         _remove_empty(missing)
+
+
+def try_writing_file(path: Path) -> None:
+    """Raise OSError where a file, whose folder may be missing, cannot be written. Leaves no trace, and it as it is."""
+    if path.is_dir():
+        raise _os_error(errno.EISDIR, path)
+    if not path.exists():
+        try_writing(path.parent)
+    elif not os.access(path, os.W_OK):
+        raise _os_error(errno.EACCES, path)
+
+
+def _os_error(number: int, path: Path) -> OSError:
+    return OSError(number, os.strerror(number), str(path))
 
 
 @contextmanager

@@ -88,12 +88,21 @@ def _rollback(store: ModelStore, options: argparse.Namespace) -> int:
 def _import(store: ModelStore, options: argparse.Namespace) -> int:
     if not valid_name(options.name):
         raise StoreError(f"{options.name!r} is no name of a model; it matches {NAME_PATTERN}")
+    _require_writable(store, options.name)
     labels = Labels(options.name, options.title, options.license, options.author, options.source, options.output)
     manifest = import_checkpoint(store, options.file, labels)
     print(f"{manifest.label} is current: {_describe_import(manifest)}")
     if not manifest.license:
         print(f"warning: {manifest.label} states no licence; --license says what its author allows", file=sys.stderr)
     return 0
+
+
+def _require_writable(store: ModelStore, name: str) -> None:
+    """Raise StoreError where a network could not be published once it is understood, which takes minutes."""
+    try:
+        store.require_writable(name)
+    except OSError as error:
+        raise StoreError(f"--store {store.location} cannot be written: {error.strerror}: {error.filename}") from error
 
 
 def _describe_import(manifest: Manifest) -> str:

@@ -16,6 +16,7 @@ from trainer.image_optimization.gatys import GatysConfig, optimize
 from trainer.image_optimization.inversion import InvertConfig, invert
 from trainer.loss_network import load_loss_network
 from trainer.objective import StyleWeights
+from trainer.outputs import require_file, require_folder
 from trainer.pairs import DegradedPhotographs, sheet
 from trainer.paper.curves import CurvesConfig, curves
 from trainer.paper.loss_networks import LossNetworksConfig, loss_networks
@@ -102,9 +103,11 @@ class Degrade(Command):
         """Raises TrainerError for a size that is no multiple of the scale, DataError where there are no photographs."""
         if self.image_size % self.scale:
             raise TrainerError(f"--image-size {self.image_size} is no multiple of the scale, {self.scale}")
+        require_file("--preview", self.preview)
         pairs = DegradedPhotographs(
             self.content, self.image_size, self.count, random_exact_crop, scale=self.scale, seed=self.seed
         )
+        self.preview.parent.mkdir(parents=True, exist_ok=True)
         self.preview.write_bytes(png(sheet(pairs.batch(0), self.scale)))
         return f"{self.preview}: {self.count} photographs, each with the small image that is made of it"
 
@@ -177,6 +180,7 @@ class Speed(Command, SpeedConfig):
     """Table 1: seconds of 100, 300 and 500 iterations of optimisation against one forward pass."""
 
     def execute(self) -> str:
+        require_folder("--out", self.out)
         return speed(self)
 
 
@@ -184,6 +188,7 @@ class Objective(Resumable, CurvesConfig):
     """Figure 5: the objective over the iterations of optimisation from noise, against a network's."""
 
     def execute(self) -> str:
+        require_folder("--out", self.out)
         return curves(self.config(CurvesConfig), resume=self.resume)
 
 
@@ -191,6 +196,7 @@ class SuperResolutionTable(Command, SuperResolutionTableConfig):
     """Figures 8 and 9: PSNR and SSIM on Y of enlarging networks, beside bicubic's and the paper's."""
 
     def execute(self) -> str:
+        require_folder("--out", self.out)
         return super_resolution(self)
 
 
@@ -198,4 +204,5 @@ class LossNetworks(Resumable, LossNetworksConfig):
     """What the choice of the loss network changes: the scale of its losses, and the images that minimise them."""
 
     def execute(self) -> str:
+        require_folder("--out", self.out)
         return loss_networks(self.config(LossNetworksConfig), resume=self.resume)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.errors import TrainerError
+from trainer.outputs import require_folder
 
 PLAIN_TAGS = frozenset({"learning_rate", "images_per_second", "gradient", "discriminator"})
 """Values that are no term of the network's loss, and stand apart."""
@@ -20,7 +21,8 @@ log = logging.getLogger(__name__)
 
 
 class EventFiles:
-    """A record in a folder that TensorBoard shows. The constructor raises TrainerError without the extra.
+    """A record in a folder that TensorBoard shows. The constructor raises TrainerError without the extra,
+    and where nothing can be written there.
 
     Events are written at once, as tensorboardX's own writer waits for ever where its thread could not write one. What
     cannot be written during a training is lost, and all that comes after it; a warning says so.
@@ -33,6 +35,7 @@ class EventFiles:
             from tensorboardX.record_writer import RecordWriter  # noqa: PLC0415
         except ImportError as error:
             raise TrainerError("--tensorboard needs the extra: pip install 'pastiche[tensorboard]'") from error
+        require_folder("--tensorboard", folder)
         self._folder = folder
         self._open = RecordWriter
         self._summary, self._messages = summary, event_pb2

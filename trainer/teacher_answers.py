@@ -22,6 +22,7 @@ from trainer.config import AnswersConfig
 from trainer.data import Photographs, downscaled, random_exact_crop
 from trainer.errors import RunError
 from trainer.hardware import Hardware
+from trainer.outputs import require_folder
 from trainer.pairs import DegradedPhotographs, pack, unpack
 from trainer.prefetch import ONE_AHEAD, Prefetch
 from trainer.teacher import Teacher, load_teacher_file
@@ -102,6 +103,7 @@ def compute_answers(config: AnswersConfig, hardware: Hardware) -> int:
     Raises TrainerError for a teacher that cannot be used, RunError for a folder with other answers, DataError where no
     photograph can be used; then nothing is written.
     """
+    require_folder("--answers", config.answers)
     teacher = load_teacher_file(config.teacher, config.scale, hardware)
     pairs = DegradedPhotographs(
         config.content, config.answer_side * config.scale, 1, random_exact_crop, scale=config.scale, seed=config.seed

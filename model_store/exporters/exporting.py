@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from model_store.durable import create_file, create_folder
+from model_store.durable import create_file, create_folder, try_writing
 from model_store.errors import ExportFailed, StoreError
 from model_store.exporters.hub_folder import hub_files
 from model_store.exporters.onnx_file import onnx_bytes
@@ -36,8 +36,9 @@ def export_model(store: ModelStore, name: str, version: int | None, target: Form
         raise ExportFailed(f"{path} exists already: remove it, or say another --out")
     if not path.parent.is_dir():
         raise ExportFailed(f"{path.parent} is no folder; --out says where {name} is written")
-    model = store.load(name, version)
     try:
+        try_writing(path.parent)
+        model = store.load(name, version)
         _write(store, model, target, path)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from error

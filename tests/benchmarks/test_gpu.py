@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from benchmarks import gpu, overload
+from benchmarks.errors import Incomplete
 from benchmarks.gpu import OK, PARTS, Ended, Part, benchmark, found_tables, read_done, run_part, run_parts, shortened
 from benchmarks.report import show
 from service.settings import Settings
@@ -82,6 +83,18 @@ def test_smoke_runs_are_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (tmp_path / "quick" / "tables.md").read_text() == f"{show(tables)}\n"
     assert read_done(tmp_path) == {}
     assert found_tables(gpu.PARTS, tmp_path) == {}
+
+
+def test_parts_that_failed_are_named_and_the_tables_of_the_others_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = Part("absent", ("-c", "1/0"), 60, needs="no_such_module")
+    monkeypatch.setattr(gpu, "PARTS", [counted("good"), counted("bad", 3), absent])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(Incomplete, match=r"^1 of 3 parts failed: bad \(exit status 3\); their logs: ") as raised:
+        gpu.run(chosen("--out", str(tmp_path), "--parts", "good", "bad", "absent"))
+    assert [row["part"] for row in raised.value.tables["Parts"]] == ["good", "bad", "absent"]
+    assert (tmp_path / "tables.md").read_text() == f"{show(raised.value.tables)}\n"
 
 
 def test_part_that_takes_too_long_is_stopped_with_what_it_has_started(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 import benchmarks
 from benchmarks import photos
 from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.errors import Incomplete
 from tests.benchmarks.test_servers import has_ended, wait_for
 
 
@@ -51,6 +52,33 @@ def test_results_are_kept_where_nobody_reads_them(tmp_path: Path, monkeypatch: p
     assert json.loads(path.read_text())["tables"] == {"Table": [{"ms": 1}]}
 
 
+def test_a_file_that_cannot_be_written_is_found_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(BENCHMARKS, "decisions", SimpleNamespace(run=None, add_options=lambda _: None))
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "decisions", "--json", str(tmp_path)])
+    monkeypatch.setattr("benchmarks.__main__.signal.signal", lambda *_: None)
+    assert main() == 1
+    told = f"python -m benchmarks decisions: --json {tmp_path} cannot be written: Is a directory\n"
+    assert capsys.readouterr().err == told
+
+
+def test_what_was_measured_is_kept_where_it_is_not_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_: object) -> None:
+        raise Incomplete("1 of 2 parts failed: b (exit status 3)", {"Parts": [{"part": "a"}]})
+
+    monkeypatch.setitem(BENCHMARKS, "decisions", SimpleNamespace(run=run, add_options=lambda _: None))
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "decisions", "--json", str(tmp_path / "result.json")])
+    monkeypatch.setattr("benchmarks.__main__.signal.signal", lambda *_: None)
+    assert main() == 1
+    printed = capsys.readouterr()
+    assert printed.err == "python -m benchmarks decisions: 1 of 2 parts failed: b (exit status 3)\n"
+    assert "## Parts" in printed.out
+    assert json.loads((tmp_path / "result.json").read_text())["tables"] == {"Parts": [{"part": "a"}]}
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -59,6 +87,10 @@ def test_results_are_kept_where_nobody_reads_them(tmp_path: Path, monkeypatch: p
         (("enlarge",), "--images: name folders of photographs"),
         (("enlarge", "--images", "no-such-folder"), "no-such-folder"),
         (("enlarge", "--images", "{photos}", "--models", "no-such-model"), "no-such-model"),
+        (("gallery", "--photos", "{photos}", "--out", "{photos}/photo.jpg"), "photo.jpg cannot be written"),
+        (("enlarge", "--images", "{photos}", "--pictures", "{photos}/photo.jpg"), "photo.jpg cannot be written"),
+        (("normalisation", "--quick", "--runs", "{photos}/photo.jpg"), "photo.jpg cannot be written"),
+        (("gpu", "--quick", "--out", "{photos}/photo.jpg"), "photo.jpg cannot be written"),
         (("gallery",), "--photos: name a folder"),
     ],
 )

@@ -13,6 +13,7 @@ from model_store.durable import (
     move_file,
     replace_file,
     try_writing,
+    try_writing_file,
     write_folder,
 )
 
@@ -123,6 +124,13 @@ def test_whether_a_folder_can_be_written_is_tried_without_a_trace(
     (tmp_path / "file").touch()
     for folder in (tmp_path, tmp_path / "store", tmp_path / "new/store/wave"):
         try_writing(folder)
+    for file in (tmp_path / "file", tmp_path / "new"):
+        try_writing_file(file)
+    for folder in (tmp_path / "file", tmp_path / "file/wave"):
+        with pytest.raises(NotADirectoryError, match=str(folder)):
+            try_writing(folder)
+    with pytest.raises(IsADirectoryError):
+        try_writing_file(tmp_path)
     with pytest.raises(NotADirectoryError, match="file/wave"):
         try_writing(tmp_path / "file/wave")
 

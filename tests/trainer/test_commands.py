@@ -186,6 +186,26 @@ def test_degradation_is_shown_on_a_sheet(tmp_path: Path, capsys: pytest.CaptureF
     assert main([*arguments, "--image-size", "30"]) == 1
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "degrade --content nowhere --preview {file}/sheet.png",
+        "answers --content nowhere --teacher t.safetensors --answers {file}",
+        "paper speed --out {file} --loss-network nowhere",
+        "paper objective --out {file} --style-image nowhere --content nowhere --model wave",
+        "paper super-resolution --out {file} --sets nowhere",
+        "paper loss-networks --out {file} --style-image nowhere --content nowhere --loss-networks random",
+    ],
+)
+def test_what_cannot_be_written_is_found_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(command.format(file=tmp_path / "file").split()) == 1
+    assert f"{tmp_path / 'file'}" in (told := capsys.readouterr().err)
+    assert told.endswith("cannot be written: Not a directory\n")
+
+
 def test_answers_of_a_teacher_can_be_computed_beforehand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     teacher = teacher_file(tmp_path / "teacher.safetensors")
     arguments = ["answers", "--content", str(photographs(tmp_path / "p")), "--teacher", str(teacher), "--scale", "2"]

@@ -63,6 +63,16 @@ def test_a_training_that_cannot_begin_writes_nothing_and_says_why(
     assert not folder.exists()
 
 
+def test_a_folder_that_cannot_be_written_is_found_before_the_training_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboardX")
+    file = tmp_path / "file"
+    file.touch()
+    assert main(style_arguments(tmp_path, "--content", "nowhere", "--tensorboard", str(file))) == 1
+    assert capsys.readouterr().err.endswith(f"error: --tensorboard {file} cannot be written: Not a directory\n")
+
+
 def test_a_training_goes_on_where_events_can_be_written_no_more(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

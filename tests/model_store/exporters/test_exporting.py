@@ -1,3 +1,5 @@
+import errno
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,18 @@ def test_nothing_is_written_over_what_is_there(tmp_path: Path, target: str) -> N
     assert (tmp_path / "mine").read_text() == "keep me"
     with pytest.raises(ExportFailed, match="absent is no folder; --out says"):
         export_model(store, "wave", None, target, tmp_path / "absent" / "wave")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("target", FORMATS)
+def test_a_folder_that_cannot_be_written_is_found_before_the_network_is_loaded(
+    tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", read_only)
+    with pytest.raises(StoreError, match="wave cannot be written: Read-only file system"):
+        export_model(ModelStore(tmp_path), "no-such-model", None, target, tmp_path / "wave")  # type: ignore[arg-type]
 
 
 class BusyFolder(ModelStore):
