@@ -7,8 +7,10 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from threading import Thread
 from time import monotonic
 from typing import NoReturn
@@ -127,7 +129,7 @@ async def serve(service: Service, *servers: HttpServer) -> int:
     Servers are stopped in their order, one after the other. Returns the exit status: 0 after a signal, else 1.
     """
     serving = [asyncio.create_task(server.serve()) for server in servers]
-    ending = asyncio.create_task(until_end(service.lifespan))
+    ending = asyncio.create_task(until_end(service.lifespan, servers[0].remove_socket))
     welcome = asyncio.create_task(tell_address(service, servers[0]))
     await asyncio.wait((*serving, ending), return_when=asyncio.FIRST_COMPLETED)
     welcome.cancel()
@@ -152,15 +154,15 @@ async def tell_address(service: Service, server: HttpServer) -> None:
         logger.info("ready: open %s%s/ in a browser, or POST images", server.address, service.settings.root_path)
 
 
-async def until_end(lifespan: Lifespan) -> int:
-    """Wait for a signal (returns 0) or a broken service (1)."""
+async def until_end(lifespan: Lifespan, at_kill: Callable[[], None]) -> int:
+    """Wait for a signal (returns 0) or a broken service (1). `at_kill` is called where a second signal kills."""
     loop, signalled, numbers = asyncio.get_running_loop(), asyncio.Event(), stop_signals()
 
     def on_signal() -> None:
         signalled.set()
         for number in numbers:
             loop.remove_signal_handler(number)
-            signal.signal(number, _kill if kills(number) else signal.SIG_IGN)
+            signal.signal(number, partial(_kill, at_kill) if kills(number) else signal.SIG_IGN)
 
     for number in numbers:
         loop.add_signal_handler(number, on_signal)
@@ -171,6 +173,7 @@ async def until_end(lifespan: Lifespan) -> int:
     return 0 if signalled.is_set() else 1
 
 
-def _kill(number: int, _frame: object) -> None:
+def _kill(at_kill: Callable[[], None], number: int, _frame: object) -> None:
     """End at once. The default handler would not do: it does not reach the first process of a container."""
+    at_kill()
     os._exit(128 + number)

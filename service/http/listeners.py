@@ -6,6 +6,7 @@ so the first process to wake takes all. Unix sockets have no such option, and ar
 """
 
 import asyncio
+import errno
 import os
 import socket
 import stat
@@ -27,6 +28,7 @@ def try_addresses(settings: Settings) -> None:
     asyncio.run(_try_ports(settings))
     if settings.uds is not None:
         _bind_unix(settings.uds).close()
+        settings.uds.unlink()
 
 
 def open_listener(settings: Settings) -> socket.socket:
@@ -84,14 +86,23 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _bind_unix(path: Path) -> socket.socket:
-    """A socket that an earlier process left at the path is replaced."""
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        path.unlink()
+    """A socket that an earlier process left at the path is replaced, one on which somebody listens is not."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+            _require_left(path)
+            path.unlink()
         listener.bind(str(path))
         path.chmod(UNIX_MODE)
     except OSError as error:
         listener.close()
         raise OSError(f"cannot listen on {path}: {error.strerror}") from error
     return listener
+
+
+def _require_left(path: Path) -> None:
+    """Raise OSError where a process listens on a Unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.setblocking(False)  # it would wait for a process with too much to do
+        if client.connect_ex(str(path)) in (0, errno.EAGAIN):
+            raise OSError(errno.EADDRINUSE, "another process listens there")

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 import uvicorn
@@ -71,8 +72,15 @@ class HttpServer(uvicorn.Server):
 
     def stop(self, seconds: int) -> None:
         """Close the port, and the connections after their requests, at most `seconds` later."""
+        self.remove_socket()
         self.config.timeout_graceful_shutdown = seconds
         self.should_exit = True
+
+    def remove_socket(self) -> None:
+        """Remove the file of the Unix socket that it has opened itself; once, as another process may open the next."""
+        if self._listener is None and self.config.uds and self.listening.is_set() and not self.should_exit:
+            with suppress(OSError):
+                Path(self.config.uds).unlink()
 
     async def _check_connections(self) -> None:
         clock = asyncio.get_running_loop().time

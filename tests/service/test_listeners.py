@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import signal
+import socket
 import ssl
 import subprocess
 import time
@@ -17,7 +19,7 @@ import pytest
 
 from service.__main__ import main
 from service.http.uvicorn_server import CHECK_SECONDS
-from tests.processes import command
+from tests.processes import Command, command
 from tests.service.imaging.images import file, photo
 from tests.service.live import PATIENCE, publish, wait_for
 
@@ -79,6 +81,49 @@ def test_service_listens_on_a_unix_socket(tmp_path: Path) -> None:
         for address in ("192.0.2.1", "192.0.2.2"):  # the proxy at the other end of the socket is believed
             named = {"X-Forwarded-For": address}
             assert [client.get("/v1/models", headers=named).status_code for _ in range(2)] == [200, 429]
+
+
+@contextmanager
+def on_socket(root: Path, path: Path) -> Iterator[tuple[Command, httpx.Client]]:
+    """A service on a Unix socket, and a client of it; told to stop it goes on for a minute."""
+    options = ["--stores", str(root / "models"), "--jobs-folder", str(root / "jobs"), "--device", "cpu"]
+    options += ["--precision", "fp32", "--threads", "1", "--shutdown-delay-seconds", "60"]
+    with command(main, "--uds", str(path), *options) as handle:
+        next(line for line in iter(handle.stderr.readline, "") if "running on unix socket" in line)
+        with httpx.Client(base_url="http://pastiche", transport=httpx.HTTPTransport(uds=str(path))) as client:
+            yield handle, client
+
+
+def test_second_signal_leaves_no_unix_socket(tmp_path: Path) -> None:
+    publish(tmp_path / "models")
+    with on_socket(tmp_path, tmp_path / "socket") as (handle, client):
+        wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 200)
+        handle.send_signal(signal.SIGTERM)
+        wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 503)
+        handle.send_signal(signal.SIGTERM)
+        assert handle.wait() == 128 + signal.SIGTERM
+    assert not (tmp_path / "socket").exists()
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_unix_socket_on_which_a_service_listens_is_not_taken_and_one_that_was_left_is(
+    tmp_path: Path, processes: str
+) -> None:
+    publish(tmp_path / "models")
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    with on_socket(tmp_path, path) as (_, client):
+        with command(main, "--uds", str(path), "--device", "cpu", "--processes", processes) as other:
+            told = f"error: cannot listen on {path}: another process listens there\n"
+            assert (other.stderr.read(), other.wait()) == (told, 1)
+        assert client.get("/livez").status_code == 200
+
+
+def test_settings_that_are_wrong_leave_no_unix_socket(tmp_path: Path) -> None:
+    with command(main, "--uds", str(tmp_path / "socket"), "--device", "cuda:99") as handle:
+        assert handle.wait() == 2
+    assert not (tmp_path / "socket").exists()
 
 
 def test_probes_and_metrics_have_a_port_of_their_own(tmp_path: Path) -> None:

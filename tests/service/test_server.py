@@ -244,7 +244,7 @@ def test_signal_is_a_reason_to_end_well(tmp_path: Path, number: int) -> None:
     lifespan = build_service(settings(tmp_path), launcher=worker_launcher()).lifespan
 
     async def run() -> int:
-        waiting = asyncio.create_task(until_end(lifespan))
+        waiting = asyncio.create_task(until_end(lifespan, lambda: None))
         await asyncio.sleep(0)
         os.kill(os.getpid(), number)
         return await waiting
@@ -255,4 +255,4 @@ def test_signal_is_a_reason_to_end_well(tmp_path: Path, number: int) -> None:
 def test_broken_service_is_a_reason_to_end_badly(tmp_path: Path) -> None:
     lifespan = build_service(settings(tmp_path), launcher=worker_launcher()).lifespan
     lifespan.broken.set()
-    assert asyncio.run(until_end(lifespan)) == 1
+    assert asyncio.run(until_end(lifespan, lambda: None)) == 1
