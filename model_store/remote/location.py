@@ -12,20 +12,55 @@ _ENTRY = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://[^/:]*(?::[^/:@]*@[^/:]*)?(?:
 """A folder, or a URL with its password and port: neither has other colons."""
 
 
+_LOCAL = frozenset({"file", "local"})
+"""Schemes of folders of this machine."""
+
+_ALMOST_URL = re.compile(r"(?:file|local|s3a?|gc?s|hf|https?):|[^/]*://", re.IGNORECASE)
+"""How a URL begins that lacks a slash or a scheme, or several of them."""
+
+_HOST = re.compile(r"(?:[^\[\]:]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
+"""With its port, as in a URL of HTTP."""
+
+
 def is_url(text: str) -> bool:
     """Whether it is a URL rather than the path of a folder."""
     return _SCHEME.match(text) is not None
 
 
 def parse_location(text: str) -> Location:
-    """A URL without its last slash, or a Path. Raises ValueError for a URL with a password, which logs would show."""
+    """A URL without its last slash, or a Path.
+
+    Raises ValueError for a URL that names no place, and for one with a password, which logs would show.
+    """
     if not is_url(text):
-        return Path(text)
+        return _folder(text)
     if "@" in text.partition("://")[2].partition("/")[0] or "?" in text:
         raise ValueError(
             "the URL of a store has no user, password or query: credentials come from the environment (s3: AWS_…)"
         )
-    return text if text.endswith("://") else text.rstrip("/")
+    scheme, _, place = text.partition("://")
+    _require_place(scheme.lower(), place)
+    return f"{scheme.lower()}://{place.rstrip('/')}"
+
+
+def _folder(text: str) -> Path:
+    """Raises ValueError for no name at all, and for what looks like a URL."""
+    if not text:
+        raise ValueError("the place of a store is empty; this folder is written .")
+    if _ALMOST_URL.match(text):
+        raise ValueError("the URL of a store begins like s3://bucket/models; a folder of such a name is written ./…")
+    return Path(text)
+
+
+def _require_place(scheme: str, place: str) -> None:
+    """Raises ValueError where a URL has no place after its scheme, as a file:// URL with a host."""
+    if scheme in _LOCAL and not (place.startswith("/") and place.strip("/")):
+        raise ValueError(f"a URL of a folder is absolute, with three slashes: {scheme}:///srv/models")
+    host = place.partition("/")[0]
+    if scheme not in _LOCAL and not host:
+        raise ValueError(f"the URL names no bucket or host, such as {scheme}://name/models")
+    if scheme in ("http", "https") and not _HOST.fullmatch(host):
+        raise ValueError("the URL has no host and port, such as https://example.org:8443/models")
 
 
 def split_locations(text: str) -> list[str]:
@@ -38,4 +73,4 @@ def local_folder(location: str) -> Path | None:
     scheme, separator, path = location.partition("://")
     if not separator:
         return Path(location).resolve()
-    return Path(path).resolve() if scheme.lower() in {"file", "local"} else None
+    return Path(path).resolve() if scheme.lower() in _LOCAL else None

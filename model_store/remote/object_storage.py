@@ -219,5 +219,6 @@ def _real_reason(error: Exception) -> BaseException:
 
 
 def _describe(error: BaseException) -> str:
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    told = " ".join(str(error).split())
+    text = f"{type(error).__name__}: {told}" if told else type(error).__name__
     return text[:_LONGEST_MESSAGE]

@@ -27,6 +27,47 @@ def test_location_is_a_folder_or_a_url() -> None:
     assert not is_url("models")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is empty; this folder is written"),
+        ("file://", "three slashes: file:///srv/models"),
+        ("file:///", "three slashes"),
+        ("file://host/models", "three slashes"),
+        ("LOCAL://models", "three slashes: local:///srv/models"),
+        ("s3://", "names no bucket or host, such as s3://name/models"),
+        ("s3:///models", "names no bucket or host"),
+        ("hf:///", "names no bucket or host"),
+        ("https:///models", "names no bucket or host"),
+        ("https://host:port/models", "no host and port"),
+        ("https://[::1", "no host and port"),
+        ("file:/srv/models", "begins like s3://bucket/models"),
+        ("S3:bucket", "begins like s3://bucket/models"),
+        ("://bucket", "begins like s3://bucket/models"),
+        ("models:s3://bucket", "begins like s3://bucket/models"),
+    ],
+)
+def test_what_names_no_place_is_refused(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        parse_location(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "location"),
+    [
+        ("FILE:///srv/models/", "file:///srv/models"),
+        ("S3://Bucket/Models", "s3://Bucket/Models"),
+        ("http://[::1]:8000/models", "http://[::1]:8000/models"),
+        ("http://host", "http://host"),
+        ("memory://a", "memory://a"),
+        ("./s3:bucket", Path("s3:bucket")),
+        ("a:b", Path("a:b")),
+    ],
+)
+def test_places_are_taken_as_they_are(text: str, location: Path | str) -> None:
+    assert parse_location(text) == location
+
+
 @pytest.mark.parametrize("url", ["https://user:secret@host/models", "https://host/models?token=secret"])
 def test_secrets_in_urls_are_refused_without_repeating_them(url: str) -> None:
     with pytest.raises(ValueError, match="credentials come from the environment") as caught:
