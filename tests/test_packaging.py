@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 import venv
 import zipfile
@@ -187,3 +188,18 @@ def required_by(distribution: str) -> set[str]:
         return {canonicalize_name(Requirement(line).name) for line in requires(distribution) or ()}
     except PackageNotFoundError:
         return set()
+
+
+def test_source_distribution_holds_every_file_of_the_packages_and_no_tests(tmp_path: Path) -> None:
+    """setuptools would take those that lie in tests/ itself, which are no use without the others."""
+    for name in ("pyproject.toml", "LICENSE", "README.md", "MANIFEST.in"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    for folder in (*PACKAGES, "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    build = "import sys, setuptools.build_meta; print(setuptools.build_meta.build_sdist(sys.argv[1]))"
+    command = [sys.executable, "-c", build, "dist"]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    with tarfile.open(tmp_path / "dist" / done.stdout.splitlines()[-1]) as archive:
+        packed = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+    assert {name for name in packed if name.startswith("tests/")} == set()
+    assert files(tmp_path) <= packed
