@@ -2,13 +2,14 @@
 
 import signal
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.errors import BenchmarkError, Incomplete, missing_package
 from benchmarks.report import Tables
 from model_store import StoreError
+from model_store.command_parser import CommandParser, without_passwords
 from model_store.standard_streams import open_closed_streams
 from trainer.errors import TrainerError
 from trainer.outputs import require_file
@@ -97,7 +98,7 @@ def main() -> int:
 
 
 def _parse_options() -> Namespace:
-    parser = ArgumentParser(prog="python -m benchmarks", description="Measure Pastiche.")
+    parser = CommandParser(prog="python -m benchmarks", description="Measure Pastiche.")
     choices = parser.add_subparsers(dest="benchmark", required=True)
     for name, benchmark in BENCHMARKS.items():
         summary = (benchmark.__doc__ or "").partition(": ")[2]
@@ -109,7 +110,7 @@ def _parse_options() -> Namespace:
 
 
 def _fail(benchmark: str, why: str) -> int:
-    print(f"python -m benchmarks {benchmark}: {why}", file=sys.stderr)
+    print(f"python -m benchmarks {benchmark}: {without_passwords(why)}", file=sys.stderr)
     return 1
 
 

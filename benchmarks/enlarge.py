@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks.errors import BenchmarkError
 from benchmarks.lpips import Lpips
 from benchmarks.report import Row, Tables
-from model_store import parse_location
+from model_store.main import store_location
 from service.imaging.codecs import inspect
 from service.imaging.damage import Fault
 from service.imaging.workers.image_tasks import assess_image
@@ -37,7 +37,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, nargs="+", help="folders of photographs, which are needed")
     parser.add_argument("--every", type=int, default=1, help="take every N-th photograph of each folder")
     parser.add_argument("--models", nargs="+", default=["x4"], help="NAME or NAME@VERSION, all of one scale")
-    parser.add_argument("--store", type=parse_location, default=Path("models"), help="model store: a folder or a URL")
+    parser.add_argument("--store", type=store_location, default=Path("models"), help="model store: a folder or a URL")
     parser.add_argument("--teacher", type=Path, nargs="*", default=[], help="also safetensors that spandrel knows")
     parser.add_argument("--lpips", type=Path, help="safetensors of SqueezeNet with LPIPS's lin0 … lin6")
     parser.add_argument("--seed", type=int, default=0, help="of the damage")

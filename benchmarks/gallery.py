@@ -14,7 +14,8 @@ from torch import Tensor
 from benchmarks.enlarge import Reduce, clean, damaged
 from benchmarks.errors import BenchmarkError
 from benchmarks.report import Row, Tables
-from model_store import SHIPPED_STORE, ModelStore, parse_location
+from model_store import SHIPPED_STORE, ModelStore
+from model_store.main import store_location
 from trainer.data import Pixels, image_files, read_rgb
 from trainer.evaluate import Enlarge, bicubic, luma, psnr, ssim
 from trainer.outputs import require_folder
@@ -39,7 +40,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--side", type=int, default=640, help="their shorter side when they are painted; half is shown")
     parser.add_argument(
         "--store",
-        type=parse_location,
+        type=store_location,
         default=Path("models"),
         help="model store, a folder or a URL, before the shipped networks",
     )

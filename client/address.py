@@ -1,17 +1,25 @@
 """The address of a service, how a client is made known to it, and URLs that it is told."""
 
+import re
 from collections.abc import Mapping
 
 import httpx
 
+_CREDENTIALS = re.compile(r"(:/+)[^\s'\"]*@")
+
 DEFAULT_SERVER = "http://127.0.0.1:8000"
+
+
+def without_passwords(text: str) -> str:
+    """The text with … for what stands before the hosts of its URLs."""
+    return _CREDENTIALS.sub(r"\1…@", text)
 
 
 def parse_address(text: str) -> str:
     """The address of a service as it is, with a path where it has a prefix. Raises ValueError for any other text."""
     if not _is_address(text):
-        example = f"http://{text}" if text and "://" not in text else DEFAULT_SERVER
-        raise ValueError(f"{text!r} is no address of a server; one is written {example}")
+        example = f"http://{without_passwords(text)}" if text and "://" not in text else DEFAULT_SERVER
+        raise ValueError(f"{without_passwords(text)!r} is no address of a server; one is written {example}")
     return text
 
 

@@ -8,9 +8,10 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import quote
 
-from client.address import DEFAULT_SERVER, key_headers, parse_address
+from client.address import DEFAULT_SERVER, key_headers, parse_address, without_passwords
 from client.async_client import AsyncClient
 from client.batch import Batch, BatchCounts
 from client.errors import PasticheError
@@ -41,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         request = _build_request(options, with_format(query, items))
         counts = asyncio.run(_run(options, request, items))
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_passwords(str(error))}", file=sys.stderr)
         return 2
     except PasticheError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_passwords(str(error))}", file=sys.stderr)
         return 1
     if counts.outage_reason:
         print(f"error: {counts.outage_reason}", file=sys.stderr)
@@ -135,8 +136,16 @@ def _summary(counts: BatchCounts) -> str:
     return ", ".join(f"{count} {what}" for what, count in parts.items() if count) or "nothing to do"
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser, also of the commands below it, whose messages show no passwords."""
+
+    def error(self, message: str) -> NoReturn:
+        """See ArgumentParser."""
+        super().error(without_passwords(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("pastiche", description=__doc__, epilog=EPILOG, allow_abbrev=False)
+    parser = _Parser("pastiche", description=__doc__, epilog=EPILOG, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="stylize | upscale")
     for name, target, meaning in (
         ("stylize", "STYLE", "a style of the service, as in GET /v1/models: great-wave"),

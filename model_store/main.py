@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from model_store.card import describe_tiles
+from model_store.command_parser import CommandParser, without_passwords
 from model_store.errors import StoreError
 from model_store.exporters.exporting import FORMATS as TARGETS
 from model_store.exporters.exporting import export_model
@@ -158,11 +159,12 @@ def _print_each(names: Sequence[str], describe: Callable[[str], str]) -> int:
 
 
 def _print_error(error: StoreError | OSError) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {without_passwords(str(error))}", file=sys.stderr)
     return 1
 
 
-def _store_location(store: str) -> Location:
+def store_location(store: str) -> Location:
+    """The value of an option. Raises ArgumentTypeError for what is the place of no store."""
     try:
         return SHIPPED_STORE if store == SHIPPED else parse_location(store)
     except ValueError as error:
@@ -170,12 +172,12 @@ def _store_location(store: str) -> Location:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pastiche-models", description="Look into a model store.")
+    parser = CommandParser(prog="pastiche-models", description="Look into a model store.")
     help_store = (
         f"the store's folder (default: models), or its URL, such as s3://bucket/models; {SHIPPED!r} for the networks "
         "that come with Pastiche"
     )
-    parser.add_argument("--store", type=_store_location, default=Path("models"), help=help_store)
+    parser.add_argument("--store", type=store_location, default=Path("models"), help=help_store)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command, name, version, summary in (
         (_list, None, None, "the models and their versions"),
@@ -198,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_import(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_import(commands: "argparse._SubParsersAction[CommandParser]") -> None:
     subparser = commands.add_parser("import", help="publish the network of a checkpoint of another project")
     subparser.set_defaults(command=_import)
     subparser.add_argument("file", type=Path, help=f"{FORMATS}, whatever its keys: the layout is recognised by them")
@@ -212,7 +214,7 @@ def _add_import(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
 
 
-def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_export(commands: "argparse._SubParsersAction[CommandParser]") -> None:
     subparser = commands.add_parser("export", help="write a model in a format of other programs")
     subparser.set_defaults(command=_export)
     subparser.add_argument("model", metavar="NAME[@VERSION]", help="by default the current version")
@@ -221,7 +223,7 @@ def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     subparser.add_argument("--out", type=Path, required=True, help="the file, or folder, to write; it must not exist")
 
 
-def _add_mirror(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_mirror(commands: "argparse._SubParsersAction[CommandParser]") -> None:
     subparser = commands.add_parser(
         "mirror", help="copy the store to another folder or URL, and make it promote the same"
     )
@@ -229,10 +231,10 @@ def _add_mirror(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     help_target = (
         "a folder; s3://bucket/models; or file:///srv/models, which a web server can serve as an https:// store"
     )
-    subparser.add_argument("target", type=_store_location, help=help_target)
+    subparser.add_argument("target", type=store_location, help=help_target)
 
 
-def _add_prune(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_prune(commands: "argparse._SubParsersAction[CommandParser]") -> None:
     subparser = commands.add_parser("prune", help="find what killed publishers have left in a store at a URL")
     subparser.set_defaults(command=_prune)
     help_hours = "age from which files count as left behind, at least 1: longer than any publisher takes (default: 24)"

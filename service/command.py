@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
+from model_store.command_parser import without_passwords
 from service.http.listeners import try_addresses
 from service.settings import Settings, nearest, wrong_values
 
@@ -22,7 +23,7 @@ def main() -> int:
     try:
         try_addresses(settings)
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _print_error(str(error))
         return 1
     if settings.processes > 1:
         from service.supervisor import supervise  # noqa: PLC0415 # it needs no torch
@@ -46,10 +47,14 @@ def read_settings(arguments: Sequence[str]) -> Settings | None:
     except ValidationError as error:
         for fault in wrong_values(error):
             option = "".join(f"--{part}: ".replace("_", "-") for part in fault["loc"][:1])
-            print(f"error: {option}{_told(fault)}", file=sys.stderr)
+            _print_error(f"{option}{_told(fault)}")
     except SettingsError as error:
-        print(f"error: {str(error).removeprefix('error parsing CLI: ')}", file=sys.stderr)
+        _print_error(str(error).removeprefix("error parsing CLI: "))
     return None
+
+
+def _print_error(message: str) -> None:
+    print(f"error: {without_passwords(message)}", file=sys.stderr)
 
 
 def _told(fault: ErrorDetails) -> str:

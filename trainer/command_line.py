@@ -22,6 +22,7 @@ from pydantic_settings import (
     get_subcommand,
 )
 
+from model_store.command_parser import without_passwords
 from model_store.manifest import NAME_PATTERN, is_unicode
 from trainer import commands
 from trainer.commands import Command
@@ -100,6 +101,7 @@ def parse(arguments: Sequence[str] | None = None) -> Command:
     )
     given = list(sys.argv[1:] if arguments is None else arguments)
     _require_unicode(given)
+    _require_no_passwords(given)
     try:
         command = get_subcommand(CliApp.run(CommandLine, cli_args=given, cli_settings_source=source))
     except ValidationError as error:
@@ -115,6 +117,13 @@ def _require_unicode(arguments: Sequence[str]) -> None:
     wrong = [argument for argument in arguments if not is_unicode(argument)]
     if wrong:
         raise OptionError(f"{wrong[0]!r} is not UTF-8, as options and the names of their files have to be")
+
+
+def _require_no_passwords(arguments: Sequence[str]) -> None:
+    """Raise OptionError for a URL with a password, which the message of a parser would repeat, or a run keep."""
+    shown = next((without_passwords(each) for each in arguments if without_passwords(each) != each), None)
+    if shown is not None:
+        raise OptionError(f"{shown}: no option takes a user or a password: credentials come from the environment")
 
 
 def explain(error: ValidationError, *, within_command: bool = False) -> str:

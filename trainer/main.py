@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from model_store import StoreError
 from model_store.allocator import configure_allocator
+from model_store.command_parser import without_passwords
 from trainer.command_line import explain, parse
 from trainer.errors import Interrupted, OptionError, TrainerError
 
@@ -29,9 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_status
     except (OptionError, ValidationError) as error:
-        print(f"error: {explain(error) if isinstance(error, ValidationError) else error}", file=sys.stderr)
-        return 2
+        return _print_error(explain(error) if isinstance(error, ValidationError) else str(error), 2)
     except (TrainerError, StoreError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _print_error(str(error), 1)
     return 0
+
+
+def _print_error(message: str, status: int) -> int:
+    print(f"error: {without_passwords(message)}", file=sys.stderr)
+    return status

@@ -141,6 +141,18 @@ sys.exit(__main__.main())
 """
 
 
+@pytest.mark.parametrize("arguments", [["enlarge", "--store"], ["gallery", "--store"], ["residency", "--served"], []])
+def test_no_password_is_shown(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments, "https://me:secret@host/models"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    told = capsys.readouterr().err
+    assert "secret" not in told
+    assert ("credentials come from the environment" in told) == ("--store" in arguments)
+
+
 def test_contributors_are_told_of_every_benchmark_and_of_those_that_make_runs() -> None:
     root = Path(benchmarks.__file__).parents[1]
     text = (root / "CONTRIBUTING.md").read_text().partition("`make bench` runs ")[2].partition("\n\n")[0]

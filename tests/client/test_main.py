@@ -2,6 +2,7 @@ import io
 import logging
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -326,3 +327,20 @@ def test_local_run_leaves_the_jobs_of_a_service_alone(
     store.close()
     assert main(["stylize", "wave", str(source), "-o", str(tmp_path / "again"), "--local"]) == 0
     assert {path: path.stat().st_mtime_ns for path in (job, *job.iterdir())} == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["stylize", "wave", "a.jpg", "-o", "b", "--server", "http://me:secret@host:port"],
+        ["stylize", "wave", "http://me:secret@host/a.jpg", "-o", "b"],
+        ["upscale", "http://me:secret@host/a.jpg", "a.jpg", "-o", "b"],
+        ["http://me:secret@host/a.jpg"],
+    ],
+)
+def test_no_password_is_shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with suppress(SystemExit):
+        assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert "…@host" in told
+    assert "secret" not in told

@@ -66,6 +66,12 @@ def test_what_is_no_command_line_is_one_line(
     assert capsys.readouterr().err == f"error: {told}\n"
 
 
+@pytest.mark.parametrize("option", [[], ["--port"], ["--cors-origins"], ["--jobs-url"], ["--stores"]])
+def test_no_password_is_shown(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert read_settings([*option, "http://me:secret@host"]) is None
+    assert "secret" not in capsys.readouterr().err
+
+
 def test_device_that_does_not_exist_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,7 +68,7 @@ def test_every_command_with_a_store_takes_a_url() -> None:
         command = parse([*arguments, "--store", "s3://bucket/models/"])
         assert getattr(command, "store") == "s3://bucket/models"  # noqa: B009
         assert getattr(parse(arguments), "store") == Path("models")  # noqa: B009
-        with pytest.raises(OptionError, match="--store: the URL of a store has no user, password"):
+        with pytest.raises(OptionError, match="s3://…@bucket/models: no option takes a user or a password"):
             parse([*arguments, "--store", "s3://me:secret@bucket/models"])
 
 
@@ -273,3 +273,12 @@ def test_a_command_gives_the_configuration_of_its_run_without_resume() -> None:
     assert config.model_fields_set == {"content", "layers"}
     assert config == InvertConfig(content=Path("a.jpg"), layers=("relu1_2", "relu2_2"))
     assert "resume" not in config.model_dump()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["https://me:secret@host"], ["style", "--store", "https://me:secret@host/models"]]
+)
+def test_no_password_is_shown(arguments: list[str]) -> None:
+    with pytest.raises(OptionError, match=r"https://…@host.*: credentials come from the environment") as raised:
+        parse(arguments)
+    assert "secret" not in str(raised.value)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import TypeAdapter, ValidationError
 
+from model_store.command_parser import CommandParser
 from service.http.access.api_key import KeyName, Right, digest, new_key
 
 
@@ -27,7 +28,7 @@ def _name(text: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pastiche-keys", description="Make an API key.")
+    parser = CommandParser(prog="pastiche-keys", description="Make an API key.")
     parser.add_argument("name", type=_name, help="who gets the key: appears in the log, in metrics, and owns jobs")
     parser.add_argument(
         "--right",
