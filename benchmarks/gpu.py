@@ -2,12 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -39,7 +40,7 @@ class Part:
 
     name: str
     arguments: tuple[str, ...]
-    """Of Python. `{out}` becomes the folder of the results."""
+    """Of Python. `{out}` becomes the folder of the results, and `{tests}` the files of `files_of_gpu_tests`."""
     seconds: float
     """After which it is stopped, unless parts before it have left some of theirs."""
     needs: str = ""
@@ -66,8 +67,14 @@ def benchmark(name: str, seconds: float, *options: str, part: str = "") -> Part:
     return Part(label, ("-m", "benchmarks", name, *options, "--json", f"{{out}}/{label}.json"), seconds)
 
 
-TEST_OPTIONS = ("--timeout=90", "--continue-on-collection-errors")
-"""A test that hangs, or a package that other tests want and this machine lacks, leaves the rest."""
+TESTS = "{tests}"
+
+MARKED = re.compile(r"\bmark\.gpu\b|\btwo_gpus\b")
+"""What a file with tests for GPUs has in it."""
+
+TEST_OPTIONS = ("--timeout=60", "--session-timeout=75", "--continue-on-collection-errors")
+"""A test that hangs, or a package that other tests want and this machine lacks, leaves the rest. Where all take too
+long, pytest ends by itself: stopped from outside, it would not say why tests have failed."""
 
 OVERLOAD = (
     *("--clients", "448", "--timeout", "1", "--seconds", "8"),
@@ -78,7 +85,7 @@ OVERLOAD = (
 PARTS = (
     Part(
         "tests",
-        ("-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *TEST_OPTIONS, "tests"),
+        ("-m", "pytest", "-v", "-m", "gpu", "-p", "no:cacheprovider", *TEST_OPTIONS, TESTS),
         90,
         "pytest_timeout",
     ),
@@ -181,7 +188,7 @@ def run_part(part: Part, folder: Path) -> Ended:
     """Run one part, whose output goes to a log; it is stopped, with all that it has started, when its time is over."""
     if part.needs and find_spec(part.needs) is None:
         return Ended(f"{LEFT_OUT}: {part.needs} is not installed", 0.0)
-    command = [sys.executable, *(argument.replace("{out}", str(folder.resolve())) for argument in part.arguments)]
+    command = [sys.executable, *_arguments(part, folder)]
     began = time.monotonic()
     with (folder / f"{part.name}.log").open("wb") as log:
         process = subprocess.Popen(
@@ -194,6 +201,19 @@ def run_part(part: Part, folder: Path) -> Ended:
         finally:
             _stop_session(process)
     return Ended(_status(part, folder, code), time.monotonic() - began)
+
+
+def _arguments(part: Part, folder: Path) -> Iterator[str]:
+    for argument in part.arguments:
+        if argument == TESTS:
+            yield from map(str, files_of_gpu_tests(ROOT / "tests"))
+        else:
+            yield argument.replace("{out}", str(folder.resolve()))
+
+
+def files_of_gpu_tests(folder: Path) -> list[Path]:
+    """The files with tests for GPUs: to import all others as well takes a third of the time that the part has."""
+    return [file for file in sorted(folder.rglob("test_*.py")) if MARKED.search(file.read_text())]
 
 
 def _status(part: Part, folder: Path, code: int) -> str:

@@ -12,7 +12,20 @@ import torch
 
 from benchmarks import gpu, overload
 from benchmarks.errors import Incomplete
-from benchmarks.gpu import OK, PARTS, Ended, Part, benchmark, found_tables, read_done, run_part, run_parts, shortened
+from benchmarks.gpu import (
+    OK,
+    PARTS,
+    TESTS,
+    Ended,
+    Part,
+    benchmark,
+    files_of_gpu_tests,
+    found_tables,
+    read_done,
+    run_part,
+    run_parts,
+    shortened,
+)
 from benchmarks.report import show
 from service.settings import Settings
 
@@ -63,16 +76,50 @@ def test_part_whose_tables_are_damaged_is_run_again(damaged: str, tmp_path: Path
     assert found_tables([whole], tmp_path) == {"good: Layers": [{"ms": 1.5}]}
 
 
+def part_of_tests(*arguments: str) -> Part:
+    """The part with the tests, and these arguments instead of their files."""
+    [part] = [part for part in PARTS if part.name == "tests"]
+    assert part.arguments[-1] == TESTS
+    return replace(part, arguments=(*part.arguments[:-1], *arguments))
+
+
 def test_tests_are_run_beside_some_whose_packages_are_missing(tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     (tmp_path / "test_extra.py").write_text("import no_such_package")
     (tmp_path / "test_gpu.py").write_text(
         f"import pytest\n@pytest.mark.gpu\ndef test_it(): open({str(ran)!r}, 'w').close()\n"
     )
-    [part] = [part for part in PARTS if part.name == "tests"]
-    assert part.arguments[-1] == "tests"
-    ended = run_part(replace(part, arguments=(*part.arguments[:-1], str(tmp_path))), tmp_path)
+    ended = run_part(part_of_tests(str(tmp_path)), tmp_path)
     assert (ended.status, ran.exists()) == ("exit status 1", True)
+
+
+def test_tests_that_take_too_long_together_leave_what_has_failed(tmp_path: Path) -> None:
+    (tmp_path / "test_gpu.py").write_text(
+        "import time\nimport pytest\npytestmark = pytest.mark.gpu\n"
+        "def test_wrong(): raise ValueError('no graph')\n"
+        "def test_slow(): time.sleep(2)\n"
+        "def test_later(): pass\n"
+    )
+    ended = run_part(part_of_tests("--session-timeout=1", str(tmp_path)), tmp_path)
+    log = (tmp_path / "tests.log").read_text()
+    assert ended.status == "exit status 1"
+    assert "ValueError: no graph" in log
+    assert "test_later" not in log
+
+
+def test_files_without_tests_for_gpus_are_not_even_imported(tmp_path: Path) -> None:
+    sources = {
+        "test_marked.py": "@pytest.mark.gpu\ndef test_it() -> None: ...",
+        "deep/test_two.py": "from tests.service.engine.gpus import two_gpus",
+        "test_other.py": "import no_such_package  # runs without a gpu",
+        "helper.py": "pytest.mark.gpu",
+    }
+    for name, source in sources.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(source)
+    assert files_of_gpu_tests(tmp_path) == [tmp_path / "deep/test_two.py", tmp_path / "test_marked.py"]
+    names = {file.name for file in files_of_gpu_tests(gpu.ROOT / "tests")}
+    assert {"test_cuda.py", "test_runner_pool.py", "test_step_graph.py"} <= names
 
 
 def test_smoke_runs_are_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
