@@ -65,13 +65,20 @@ def _row(config: TrainConfig, hardware: Hardware, steps: int) -> Row:
     found = _run(learner, batches, range(BEFORE, BEFORE + steps), hardware.device)
     computing = _device_seconds(learner, batches, range(BEFORE + steps, BEFORE + steps + PROFILED), hardware.device)
     return {
-        "launched": "as CUDA graphs" if recorder else "one by one",
+        "launched": _launched(learner, wanted=recorder is not None),
         "crops/s": config.batch * steps / found.whole,
         "ms": 1000 * found.whole / steps,
         "device ms": computing and 1000 * computing / PROFILED,
         "host ms": 1000 * found.launching / steps,
         "waiting for photographs ms": 1000 * found.waiting / steps,
     }
+
+
+def _launched(learner: Learner, *, wanted: bool) -> str:
+    """How the steps have been launched; graphs that are wanted are given up where they fail."""
+    if learner.uses_graphs:
+        return "as CUDA graphs"
+    return "one by one: graphs failed" if wanted else "one by one"
 
 
 def _run(learner: Learner, batches: Iterator[Tensor], steps: range, device: torch.device) -> Steps:

@@ -63,6 +63,11 @@ class Learner:
         """Steps since the speed was asked for."""
         self._clock = perf_counter()
 
+    @property
+    def uses_graphs(self) -> bool:
+        """Whether steps are graphs where they can be."""
+        return isinstance(self._run, GraphedSteps) and self._run.are_used
+
     def step(self, batch: Tensor, step: int) -> None:
         """Learn from this process's part of a batch of photographs, uint8 RGB (N, 3, H, W), with the others."""
         inputs = [self._task.inputs(part, step - 1) for part in batch.chunk(self._config.accumulate)]

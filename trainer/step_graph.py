@@ -141,6 +141,11 @@ class GraphedSteps:
         self._seen: Counter[Hashable] = Counter()
         self._recorded: dict[Hashable, Recorded] = {}
 
+    @property
+    def are_used(self) -> bool:
+        """Whether steps are still recorded: none has failed, or was another one than the usual."""
+        return self._recorder is not None
+
     def __call__(self, inputs: Inputs) -> Values:
         """Compute a step."""
         key = tuple(part.key for part in inputs)

@@ -4,7 +4,9 @@ import pytest
 from torch._C._autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 
+from benchmarks import training_steps
 from benchmarks.training_steps import computing_seconds, configs, rows
+from tests.trainer.cpu_recorder import CpuRecorder, FailingRecorder
 from tests.trainer.samples import style_config
 
 
@@ -14,6 +16,17 @@ def test_time_of_a_step_is_that_of_the_host_and_of_waiting_where_the_host_comput
     parts = float(row["host ms"] or 0) + float(row["waiting for photographs ms"] or 0)
     assert 0 < parts <= float(row["ms"] or 0)
     assert float(row["crops/s"] or 0) == pytest.approx(2 * 1000 / float(row["ms"] or 0))
+
+
+@pytest.mark.parametrize(
+    ("recorder", "launched"), [(CpuRecorder, "as CUDA graphs"), (FailingRecorder, "one by one: graphs failed")]
+)
+def test_steps_whose_graphs_have_failed_are_not_taken_for_graphs(
+    recorder: type[CpuRecorder], launched: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_steps, "recorder_of", lambda *_, **__: recorder())
+    (row,) = rows(style_config(tmp_path, precision="fp32"), steps=1)
+    assert row["launched"] == launched
 
 
 def test_annotations_of_kernels_are_not_counted_beside_them() -> None:

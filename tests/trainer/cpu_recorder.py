@@ -34,6 +34,14 @@ class CpuRecorder:
         return result, replay
 
 
+class FailingRecorder(CpuRecorder):
+    """Fails after it has computed."""
+
+    def record(self, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        super().record(work)
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+
 class _Recording(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # of torch

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.trainer.cpu_recorder import CpuRecorder
+from tests.trainer.cpu_recorder import CpuRecorder, FailingRecorder
 from tests.trainer.samples import loss_network_file, photographs, run_training, style_config, upscale_config
 from trainer import step_graph
 from trainer.config import TrainConfig
@@ -40,6 +40,13 @@ STYLES: dict[str, dict[str, Any]] = {
         "neighbour_weight": 1.0,
     },
 }
+
+SUPER_RESOLUTION: list[tuple[dict[str, Any], int]] = [
+    ({}, 6),
+    ({"perceptual_weight": 2.0}, 24),
+    ({"adversary_weight": 0.1, "steps": 6}, 6),
+]
+"""Options, and for how many steps: with a perceptual loss there are many shapes."""
 
 
 @pytest.fixture(autouse=True)
@@ -94,9 +101,7 @@ def test_a_recorded_style_step_is_the_usual_one_to_the_bit(
     assert not caplog.records
 
 
-@pytest.mark.parametrize(
-    ("options", "steps"), [({}, 6), ({"perceptual_weight": 2.0}, 24), ({"adversary_weight": 0.1, "steps": 6}, 6)]
-)
+@pytest.mark.parametrize(("options", "steps"), SUPER_RESOLUTION)
 def test_a_recorded_super_resolution_step_is_the_usual_one_to_the_bit(
     tmp_path: Path, options: dict[str, Any], steps: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -124,14 +129,6 @@ def test_a_run_goes_on_with_graphs_or_without(tmp_path: Path) -> None:
 def require_same_weights(one: Learner, other: Learner) -> None:
     expected = other.average.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in one.average.state_dict().items())
-
-
-class FailingRecorder(CpuRecorder):
-    """Fails after it has computed."""
-
-    def record(self, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
-        super().record(work)
-        raise RuntimeError("operation not permitted when stream is capturing")
 
 
 def test_where_recording_fails_steps_are_the_usual_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -338,11 +335,11 @@ def test_a_gpu_replays_style_steps(tmp_path: Path, name: str, precision: str, ca
 
 
 @gpu
-@pytest.mark.parametrize(("perceptual_weight", "steps"), [(0.0, 6), (2.0, 24)])
+@pytest.mark.parametrize(("options", "steps"), SUPER_RESOLUTION)
 def test_a_gpu_replays_super_resolution_steps(
-    tmp_path: Path, perceptual_weight: float, steps: int, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, options: dict[str, Any], steps: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = perceptual_config(tmp_path, perceptual_weight=perceptual_weight, device="cuda")
+    config = perceptual_config(tmp_path, device="cuda", **options)
     recorder = CountingRecorder()
     trained(config, recorder, "cuda", steps)
     assert not caplog.records
