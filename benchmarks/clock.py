@@ -2,8 +2,14 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
+
+
+def selected(device: torch.device) -> AbstractContextManager[object]:
+    """For the length of the block events are recorded on this device; otherwise those of a second GPU on the first."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def time_call(operation: Callable[[], object]) -> float:

@@ -16,11 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from benchmarks import limits, networks
-from benchmarks.clock import Stopwatch
+from benchmarks.clock import Stopwatch, selected
 from benchmarks.report import Row, Tables, Value
 from benchmarks.stats import median
 from model_store import PRECISIONS, Architecture, LayerForm, TransformNetwork, for_inference
-from service.engine.device import choose_devices, choose_precisions
+from service.engine.device import choose_devices, choose_precisions, configure_torch
 from service.engine.layer_forms import choose_forms, seconds_on_gpu
 
 Build = Callable[[], TransformNetwork]
@@ -58,10 +58,19 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(chosen: Namespace, built: Mapping[str, Build] = NETWORKS, sizes: limits.Sizes = limits.SIZES) -> Tables:
-    """Measure the limits, with operands of these sizes, and each chosen network; one table each."""
+    """Measure the limits, with operands of these sizes, and each chosen network; one table each.
+
+    With torch's settings of the service, without which a GPU computes fp32 in TF32.
+    """
     if chosen.quick:
         chosen.side, chosen.rounds = 64, 1
+    configure_torch()
     device = choose_devices([chosen.device])[0]
+    with selected(device):
+        return _tables(chosen, device, built, sizes)
+
+
+def _tables(chosen: Namespace, device: torch.device, built: Mapping[str, Build], sizes: limits.Sizes) -> Tables:
     precision = choose_precisions(chosen.precision, device)[0]
     found = limits.peak(precision, 2 if chosen.quick else limits.REPETITIONS, device, sizes)
     bandwidth = limits.bandwidth(device, sizes=sizes)

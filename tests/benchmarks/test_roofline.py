@@ -1,12 +1,15 @@
 """What each layer is, and that the table has it all."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import networks, roofline
+from benchmarks import limits, networks, roofline
+from benchmarks.errors import BenchmarkError
 from benchmarks.limits import Sizes
 from benchmarks.roofline import Roofline, Work, layer_work
 from model_store import NetworkSpec, TransformNetwork, for_inference
@@ -60,6 +63,31 @@ def test_table_has_every_layer_the_rest_and_all() -> None:
     assert [row["layer"] for row in rows] == ["c9s1-4", "d6", "d8", "R8", "R8", "u6", "u4", "c9s1-3", "the rest", "all"]
     assert sum(float(row["share"] or 0) for row in rows[:-1]) == pytest.approx(1.0)
     assert float(rows[-1]["GFLOP"] or 0) == pytest.approx(sum(float(row["GFLOP"] or 0) for row in rows[:-2]))
+
+
+def test_a_second_gpu_is_measured_by_its_own_events_and_as_the_service_computes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    current: list[torch.device] = []
+
+    @contextmanager
+    def select(device: torch.device) -> Iterator[None]:
+        current.append(device)
+        yield
+        current.remove(device)
+
+    def peak(precision: torch.dtype, repetitions: int, on: torch.device, sizes: Sizes) -> None:
+        raise BenchmarkError(f"{current} {on} {torch.backends.cudnn.allow_tf32}")
+
+    monkeypatch.setattr(roofline, "choose_devices", lambda names: [torch.device(*names)])
+    monkeypatch.setattr(torch.cuda, "device", select)
+    monkeypatch.setattr(limits, "peak", peak)
+    for flag in ("allow_tf32", "deterministic"):
+        monkeypatch.setattr(torch.backends.cudnn, flag, getattr(torch.backends.cudnn, flag))  # undone afterwards
+    torch.backends.cudnn.allow_tf32 = True
+    chosen = Namespace(networks=["style"], batch=1, device="cuda:1", precision="fp32", quick=True, side=64, rounds=1)
+    with pytest.raises(BenchmarkError, match=r"\[device\(type='cuda', index=1\)\] cuda:1 False"):
+        roofline.run(chosen)
 
 
 def test_options_have_the_sizes_of_a_gpu_tile() -> None:
