@@ -1,5 +1,6 @@
 import copy
-import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -357,20 +358,25 @@ def test_a_run_on_a_gpu_replays_and_goes_on(tmp_path: Path, caplog: pytest.LogCa
 
 
 @gpu
-def test_a_step_that_cannot_be_captured_is_the_usual_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    config = style_config(tmp_path, device="cuda", steps=8)
-    task = build(config, Hardware.of("cuda", "auto"))
+def test_a_step_that_cannot_be_captured_is_the_usual_one(tmp_path: Path) -> None:
+    """In a process of its own: in torch 2.11 nothing can be captured after a capture that has failed."""
+    code = "from tests.trainer.test_step_graph import train_waiting; import sys; train_waiting(sys.argv[1], 'cuda')"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Run(tmp_path / "run").load()["step"] == 8
+    assert "CUDA graphs are not used, and training is slower: recording failed" in done.stderr
+
+
+def train_waiting(root: str, device: str) -> None:
+    """Train by steps in which the host waits for the device."""
+    config = style_config(Path(root), device=device, steps=8)
+    task = build(config, Hardware.of(device, "auto"))
     losses = task.losses
 
     def waiting(inputs: StepInputs) -> Values:
         terms = losses(inputs)
-        assert terms["tv"].item() >= 0  # the host waits for the device
+        assert terms["tv"].item() >= 0
         return terms
 
-    monkeypatch.setattr(task, "losses", waiting)
-    with caplog.at_level(logging.WARNING):
-        train(task, config, Run(config.folder))
-    assert Run(config.folder).load()["step"] == 8
-    assert "CUDA graphs are not used, and training is slower: recording failed" in caplog.text
+    task.losses = waiting  # type: ignore[method-assign]
+    train(task, config, Run(config.folder))
