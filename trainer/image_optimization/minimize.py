@@ -49,7 +49,9 @@ class OptimizationConfig(BaseModel):
     loss_network: str = Field(
         "torchvision", description="torchvision (VGG-16, downloaded), random, or a safetensors file"
     )
-    loss_layout: str = Field("auto", description="vgg16, vgg19-distilled or squeezenet1_1; auto recognises the file")
+    loss_layout: str = Field(
+        "auto", description="vgg16, vgg11, vgg19-distilled or squeezenet1_1; auto recognises the file"
+    )
     device: Device = "auto"
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
 
