@@ -41,6 +41,7 @@ def test_finest_strokes_are_those_of_the_picture_itself(
     content = file(photo(height=size[0], width=size[1]))
     with visit(browser, f"{live.url}#style=wave&delivery=now") as page:
         choose(page, content)
+        expect(page.locator("#styles [data-state=done]")).to_have_count(2)  # it is open
         page.get_by_label("Brush strokes").press("End")
         expect(page.locator("[data-of=stroke]")).to_have_text(strokes)
         start(page, "Paint")
