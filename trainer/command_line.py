@@ -42,6 +42,9 @@ IN_WORDS = {
 }
 """By the pattern of an option, what it accepts."""
 
+WITH_USER = re.compile(r"(?:--[\w-]+=)?[A-Za-z][\w+.-]*:/+[^/\s]*@")
+"""An argument that is a URL with a user or a password (RFC 3986, section 3.2.1)."""
+
 EMPTY_DEFAULT = re.compile(rf" \(default: (\(\)|{NO_VALUE})?\)$")
 TUPLE_DEFAULT = re.compile(r" \(default: \((.+?),?\)\)$")
 
@@ -121,8 +124,9 @@ def _require_unicode(arguments: Sequence[str]) -> None:
 
 def _require_no_passwords(arguments: Sequence[str]) -> None:
     """Raise OptionError for a URL with a password, which the message of a parser would repeat, or a run keep."""
-    shown = next((without_passwords(each) for each in arguments if without_passwords(each) != each), None)
-    if shown is not None:
+    found = next((each for each in arguments if WITH_USER.match(each)), None)
+    if found is not None:
+        shown = without_passwords(found)
         raise OptionError(f"{shown}: no option takes a user or a password: credentials come from the environment")
 
 

@@ -276,9 +276,21 @@ def test_a_command_gives_the_configuration_of_its_run_without_resume() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["https://me:secret@host"], ["style", "--store", "https://me:secret@host/models"]]
+    "arguments",
+    [
+        ["https://me:secret@host"],
+        ["style", "--store", "https://me:secret@host/models"],
+        ["style", "--store=https://me:secret@host/models"],
+    ],
 )
 def test_no_password_is_shown(arguments: list[str]) -> None:
     with pytest.raises(OptionError, match=r"https://…@host.*: credentials come from the environment") as raised:
         parse(arguments)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["https://example.org/@painter", "a photograph of https://example.org/@painter?from=me@b"]
+)
+def test_texts_may_name_a_page_of_somebody(text: str) -> None:
+    assert getattr(style("--data", text), "data") == text  # noqa: B009
