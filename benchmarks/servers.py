@@ -29,6 +29,8 @@ NATIVE = "?size=native"
 
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
+END_SECONDS = 1.0
+"""In which a process has ended whose connections were lost by that."""
 
 TIMEOUT_HEADER = "X-Request-Timeout"
 LONG_TIMEOUT = {TIMEOUT_HEADER: "600"}
@@ -137,9 +139,13 @@ class Server:
             time.sleep(0.1)
 
     def check_running(self, consequence: BaseException | None = None) -> None:
-        """Raise BenchmarkError with the end of the log if it has ended, from what has come of that."""
-        status = self._process.poll()
-        if status is not None:
+        """Raise BenchmarkError with the end of the log if it has ended, from what has come of that.
+
+        A process whose connections are gone may still have to end: where there is a consequence, it is waited for.
+        """
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(0 if consequence is None else END_SECONDS)
+        if (status := self._process.returncode) is not None:
             log = self._log.read_text()[-2000:]
             raise BenchmarkError(f"{self.spec.name} has ended, with status {status}:\n{log}") from consequence
 

@@ -33,7 +33,7 @@ get = partial(httpx.get, timeout=PATIENCE)
 def listening(root: Path, *options: str, count: int = 1) -> Iterator[list[str]]:
     """A service with these options; yields what it says that it listens on, as many times as it does."""
     arguments = ["--stores", str(root), "--port", "0", "--device", "cpu", "--precision", "fp32", "--threads", "1"]
-    arguments += ["--jobs-folder", str(root.parent / "jobs")]
+    arguments += ["--jobs-folder", str(root.parent / f"{root.name}-jobs")]
     with command(main, *arguments, *options) as handle:
         lines = iter(handle.stderr.readline, "")
         found = (re.search(r"running on (https?://\S+|unix socket \S+)", line) for line in lines)

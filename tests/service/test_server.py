@@ -49,7 +49,7 @@ class Process:
 @contextmanager
 def process(root: Path, *options: str) -> Iterator[Process]:
     arguments = ["--stores", str(root), "--port", "0", "--device", "cpu", "--precision", "fp32", "--threads", "1"]
-    arguments += ["--jobs-folder", str(root.parent / "jobs")]
+    arguments += ["--jobs-folder", str(root.parent / f"{root.name}-jobs")]
     with command(pastiche_serve, *arguments, *options) as handle:
         lines = iter(handle.stderr.readline, "")
         url = next(found[1] for line in lines if (found := re.search(r"running on (http://\S+)", line)))
