@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from service.engine.cost_model import CostModel
 from service.engine.tiling import ImageTile, Shape, TiledImage, Tiling
+from service.errors import OutOfDeviceMemory
 from service.imaging.pixels import Pixels
 
 CALIBRATION_AREAS = (1 / 64, 1 / 16)
@@ -21,7 +22,8 @@ RUNS = 3
 """Timed runs of a batch, of which the fastest counts: what interrupts the others says nothing of the device."""
 
 RunTiles = Callable[[Tiling, Sequence[ImageTile], bool], None]
-"""Runs a batch of the network's tiles, cut and batched as the tiling says, exclusively or on one lane, to its end."""
+"""Runs a batch of the network's tiles, cut and batched as the tiling says, exclusively or on one lane, to its end.
+Raises OutOfDeviceMemory where it does not fit into the memory."""
 
 SampleType = type[np.uint8 | np.uint16]
 
@@ -72,10 +74,15 @@ def warm_up(run: RunTiles, tiling: Tiling, sample: SampleType) -> None:
 def choose_batch(seconds: Callable[[int], float], limit: int) -> tuple[int, float]:
     """The smallest batch whose throughput is near the best, and its time; `seconds` measures a batch of a size.
 
-    Sizes are powers of two up to `limit`, and `limit` itself.
+    Sizes are powers of two up to `limit`, and `limit` itself; no larger ones than fit into the memory. Raises
+    OutOfDeviceMemory where not even one plane does.
     """
-    sizes = sorted({limit, *(2**power for power in range(limit.bit_length()))})
-    measured = {size: seconds(size) for size in sizes}
+    measured = {1: seconds(1)}
+    for size in sorted({limit, *(2**power for power in range(limit.bit_length()))} - {1}):
+        try:
+            measured[size] = seconds(size)
+        except OutOfDeviceMemory:
+            break
     best = max(size / time for size, time in measured.items())
     chosen = next(size for size, time in measured.items() if size / time >= THROUGHPUT * best)
     return chosen, measured[chosen]

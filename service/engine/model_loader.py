@@ -218,7 +218,8 @@ class ModelLoader:
 
     def _running(self, network: Network, fp32: Network) -> RunTiles:
         def run(tiling: Tiling, tiles: Sequence[ImageTile], exclusive: bool) -> None:
-            self.runner.run(LoadedNetwork(network, fp32, tiling, CostModel(0.0, 0.0)), tiles, exclusive)
+            run_tiles = self.runner.run if len(tiles) == 1 else self.runner.run_whole
+            run_tiles(LoadedNetwork(network, fp32, tiling, CostModel(0.0, 0.0)), tiles, exclusive)
 
         return run
 

@@ -102,6 +102,15 @@ class Runner:
             tile = tiles[0].tile
             raise OutOfDeviceMemory(f"{tile.width}×{tile.height} px do not fit into the memory of {self.device}")
 
+    def run_whole(self, network: LoadedNetwork, tiles: Sequence[ImageTile], exclusive: bool = False) -> None:
+        """As `run`, but in one batch or not at all, and later batches stay as large as they are.
+
+        Raises OutOfDeviceMemory where the batch does not fit; what was kept for it is freed.
+        """
+        if not self._try_run(network, tiles, exclusive):
+            self.backend.reduce_memory(1)
+            raise OutOfDeviceMemory(f"{len(tiles)} planes at once do not fit into the memory of {self.device}")
+
     def _try_run(
         self, network: LoadedNetwork, tiles: Sequence[ImageTile], exclusive: bool, *, eager: bool = False
     ) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from service.engine.calibration import CALIBRATION_AREAS, RUNS, Calibration, SampleType, calibrate, choose_batch
 from service.engine.tiling import ImageTile, Tiling
+from service.errors import OutOfDeviceMemory
 from tests.service.pointwise import model
 
 
@@ -75,6 +76,27 @@ def test_batch_is_the_smallest_near_the_best_throughput(
     milliseconds: dict[int, float], limit: int, chosen: int
 ) -> None:
     assert choose_batch(milliseconds.__getitem__, limit) == (chosen, milliseconds[chosen])
+
+
+def test_batches_that_do_not_fit_into_the_memory_are_not_chosen() -> None:
+    tried = []
+
+    def seconds(size: int) -> float:
+        tried.append(size)
+        if size > 2:
+            raise OutOfDeviceMemory("too many planes")
+        return 0.01
+
+    assert choose_batch(seconds, 20) == (2, 0.01)
+    assert tried == [1, 2, 4]
+
+
+def test_network_of_which_not_one_plane_fits_is_not_calibrated() -> None:
+    def seconds(size: int) -> float:
+        raise OutOfDeviceMemory(f"{size} planes")
+
+    with pytest.raises(OutOfDeviceMemory, match="1 planes"):
+        choose_batch(seconds, 4)
 
 
 def test_each_cost_model_is_corrected_by_itself() -> None:

@@ -108,6 +108,36 @@ def test_every_shape_runs_in_its_fixed_batch_before_its_network_is_served(tmp_pa
     runner.close()
 
 
+class Small(Recording):
+    """Its memory holds two planes at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reduced: list[int] = []
+
+    def run(
+        self, network: Network, planes: Sequence[Pixels], statistics: Tensor | None, fixed_batch: int = 1
+    ) -> list[Pixels | None]:
+        if fixed_batch > 2:
+            raise torch.OutOfMemoryError
+        return super().run(network, planes, statistics, fixed_batch)
+
+    def reduce_memory(self, fixed_batch: int) -> None:
+        self.reduced.append(fixed_batch)
+
+
+def test_batches_that_do_not_fit_when_they_are_timed_make_no_others_smaller(tmp_path: Path) -> None:
+    publish(tmp_path, built=network(NARROW_STYLE))
+    values = int(Architecture.parse(NARROW_STYLE).values_per_pixel)
+    backend = Small()
+    runner = made(backend=backend, sizes=TileSizes(10**6, (32, 64), 8 * 120**2 * values))
+    tiling = load(runner, stored(tmp_path)).default.tiling
+    assert max(tiling.batch_limit(tiling.plan(side, side)[0]) for side in tiling.sides) > 2
+    assert max(tiling.fixed_batches.values()) <= 2
+    assert set(backend.reduced) == {1}
+    runner.close()
+
+
 def test_networks_of_one_architecture_are_timed_once(tmp_path: Path) -> None:
     publish(tmp_path / "one")
     publish(tmp_path / "same", built=network(STYLE, seed=1))

@@ -179,6 +179,19 @@ def test_out_of_memory_halves_the_batch() -> None:
     runner.close()
 
 
+def test_batch_that_is_to_run_whole_is_not_halved() -> None:
+    device = Limited(capacity=2)
+    runner, sound = made(backend=device), loaded(network())
+    tiled = [TiledImage(photo(seed), sound.tiling) for seed in range(3)]
+    tiles = [ImageTile(image, image.tiles[0]) for image in tiled]
+    with pytest.raises(OutOfDeviceMemory, match="3 planes at once"):
+        runner.run_whole(sound, tiles)
+    assert (device.sizes, device.reduced) == ([3], 1)
+    runner.run_whole(sound, tiles[:2])
+    assert device.sizes == [3, 2]
+    runner.close()
+
+
 def test_single_image_runs_once_more_when_nothing_is_kept_in_the_memory() -> None:
     device = Limited(capacity=1, kept=1)
     runner, sound = made(backend=device), loaded(network())
