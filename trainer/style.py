@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model_store import Draft, NetworkSpec, TransformNetwork, area_reduced
-from model_store.networks.reduction import is_own_thumbnail, with_grain
+from model_store.networks.reduction import is_own_thumbnail, to_measure
 from trainer.adversary import Discriminator
 from trainer.augmentation import Window, random_part, random_shift
 from trainer.blotches import blotch_energy
@@ -91,7 +91,7 @@ class StyleTask:
         tensors["neighbour_weight"] = torch.tensor(share * self.config.neighbour_weight)
         reduced = not self._are_thumbnails(whole)
         if self.network.needs_statistics and (reduced or self.config.stability_weight):
-            tensors["thumbnails"] = with_grain(area_reduced(whole, self.config.thumbnail))
+            tensors["thumbnails"] = to_measure(area_reduced(whole, self.config.thumbnail))
         constants = {"zoomed": whole.shape[-1] > self.config.image_size, "reduced": reduced}
         return StepInputs({name: self.hardware.upload(each) for name, each in tensors.items()}, constants)
 

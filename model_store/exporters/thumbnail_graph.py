@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from model_store.networks.reduction import grain, least_side, with_grain
+from model_store.networks.reduction import grain, least_side, to_measure
 
 
 class _Squares(NamedTuple):
@@ -29,7 +29,7 @@ class _Squares(NamedTuple):
 
 
 class ThumbnailGraph(nn.Module):
-    """Images, float32 (N, 3, H, W), to their thumbnails with grain, what `TransformNetwork.measure` takes."""
+    """Images, float32 (N, 3, H, W), to their thumbnails as `TransformNetwork.measure` takes them."""
 
     def __init__(self, side: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class ThumbnailGraph(nn.Module):
         small = torch.minimum(squares.rows, squares.columns) < self.least
         for axis, cells in ((-2, squares.rows), (-1, squares.columns)):
             reduced = reduced.index_select(axis, self._mirrored(cells, squares.copies, small))
-        return with_grain(reduced, self.noise)
+        return to_measure(reduced, self.noise)
 
     def _squares(self, height: Tensor, width: Tensor) -> _Squares:
         """See `squares_along`."""

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model_store.networks.layers import reflected
+from model_store.networks.plain_parts import without_plain_parts
 
 Pixels = NDArray[np.uint8 | np.uint16]
 """RGB (H, W, 3), using the whole range of the type."""
@@ -66,6 +67,14 @@ def area_reduced(image: Tensor, side: int) -> Tensor:
     if not squares:
         return _mirrored(_reduced_tensor(image, side), side)
     return _joined([_mirrored(_reduced_tensor(image[..., *square], side // 2), side) for square in squares])
+
+
+def to_measure(thumbnails: Tensor, noise: Tensor | None = None) -> Tensor:
+    """Thumbnails, float (N, 3, H, W) in [0, 1], as `TransformNetwork.measure` takes them.
+
+    Without their plain parts, and with grain where they lack contrast; see there for `noise`.
+    """
+    return with_grain(without_plain_parts(thumbnails), noise)
 
 
 def with_grain(thumbnail: Tensor, noise: Tensor | None = None) -> Tensor:

@@ -27,7 +27,7 @@ from model_store.networks.layers import (
 )
 from model_store.networks.network import Network
 from model_store.networks.noise import NOISE_PERIOD, noise_pattern, repeated
-from model_store.networks.reduction import area_reduced, is_own_thumbnail, with_grain
+from model_store.networks.reduction import area_reduced, is_own_thumbnail, to_measure
 
 Form = Literal["paper", "same", "native", "tensorflow"]
 
@@ -148,7 +148,8 @@ class TransformNetwork(Network):
     With thumbnail normalisation an image is first reduced to a thumbnail (see `area_reduced`), which runs through the
     network in the *same* form with instance normalisation. The mean and the variance of each channel there give the
     scale and the shift used for the image: the network is as local as one with batch normalisation, and for an image
-    that is its own thumbnail the result is exactly that of instance normalisation in the *same* form.
+    that is its own thumbnail, and has no plain parts, the result is exactly that of instance normalisation in the
+    *same* form.
     """
 
     pads_planes = False
@@ -196,15 +197,16 @@ class TransformNetwork(Network):
         """The statistics (N, 2, K), in float32, of thumbnails, float32 (N, 3, h, w) in [0, 1].
 
         They are the scales and shifts of the K normalised channels, from the first layer to the last: scale ×
-        convolution + shift is normalised and includes the weight and the bias of the normalisation. Those of a picture
-        of one colour are measured with grain (see `with_grain`).
+        convolution + shift is normalised and includes the weight and the bias of the normalisation. White and black
+        parts that are empty do not count (see `without_plain_parts`), and a picture of one colour has grain (see
+        `with_grain`).
         """
-        return self.measure(with_grain(thumbnail))
+        return self.measure(to_measure(thumbnail))
 
-    def measure(self, grained: Tensor) -> Tensor:
-        """`statistics` of thumbnails that have their grain already."""
-        features = self._first_features(grained)
-        found = [grained.new_empty(grained.shape[0], 2, 0)]
+    def measure(self, prepared: Tensor) -> Tensor:
+        """`statistics` of thumbnails that went through `to_measure` already."""
+        features = self._first_features(prepared)
+        found = [prepared.new_empty(prepared.shape[0], 2, 0)]
         layers = self._transform_layers()
         last = max((i for i, layer in enumerate(layers, start=1) if layer.channels), default=0)
         for layer in layers[:last]:
