@@ -5,14 +5,13 @@ import logging
 from pathlib import Path
 
 import httpx
-import uvicorn
 from prometheus_client import generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.http.uvicorn_server import HttpServer
+from service.http.uvicorn_server import HttpServer, build_socket_server
 from service.telemetry.merging import SCRAPE_SECONDS, merge_expositions
 from service.telemetry.metrics import Metrics
 
@@ -43,8 +42,7 @@ class Siblings:
             return Response(generate_latest(metrics.registry))
 
         app = Starlette(routes=[Route("/metrics", scrape)])
-        path = str(self._socket(self._index))
-        return HttpServer(uvicorn.Config(app, uds=path, ws="none", lifespan="off", log_config=None, access_log=False))
+        return build_socket_server(app, self._socket(self._index), metrics)
 
     async def scrape(self, metrics: Metrics) -> bytes:
         """The metrics of all processes, in Prometheus' text format; one that does not answer is left out."""
@@ -59,8 +57,8 @@ class Siblings:
         transport = httpx.AsyncHTTPTransport(uds=str(self._socket(index)))
         try:
             async with httpx.AsyncClient(transport=transport, timeout=SCRAPE_SECONDS) as client:
-                return (await client.get("http://sibling/metrics")).content
-        except httpx.TransportError as error:
+                return (await client.get("http://sibling/metrics")).raise_for_status().content
+        except httpx.HTTPError as error:
             logger.warning("process %d does not tell its metrics: %r", index, error)
             return b""
 

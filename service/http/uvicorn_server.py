@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn's server without its handling of signals, and without SystemExit.
+    """uvicorn's server of connections of ours, without its handling of signals, and without SystemExit.
 
     uvicorn would close the port on SIGTERM before /readyz can report it, and exit where the port is taken.
     """
@@ -151,19 +151,27 @@ def build_metrics_server(
     """
     if settings.metrics_port is None:
         return None
-    connection = partial(Connection, connection_limits(settings), metrics)
+    address = {"host": settings.metrics_host, "port": settings.metrics_port}
     return HttpServer(
-        uvicorn.Config(
-            app,
-            http=cast("type[asyncio.Protocol]", connection),
-            ws="none",
-            lifespan="off",
-            host=settings.metrics_host,
-            port=settings.metrics_port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-        ),
-        listener,
+        _config_beside(app, partial(Connection, connection_limits(settings), metrics), **address), listener
+    )
+
+
+def build_socket_server(app: ASGIApp, path: Path, metrics: Metrics) -> HttpServer:
+    """The server of an application at a Unix socket, which other processes of the service ask."""
+    return HttpServer(_config_beside(app, partial(Connection, ConnectionLimits(), metrics), uds=str(path)))
+
+
+def _config_beside(app: ASGIApp, connection: Callable[..., Connection], **address: Any) -> uvicorn.Config:
+    """Of a server beside that of the service, which starts and stops the application."""
+    return uvicorn.Config(
+        app,
+        http=cast("type[asyncio.Protocol]", connection),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        **address,
     )

@@ -5,6 +5,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.http.siblings import Siblings
+from service.http.uvicorn_server import CHECK_SECONDS
 from service.telemetry.metrics import Metrics
 
 
@@ -22,6 +23,23 @@ def counted(count: int) -> Metrics:
     metrics = Metrics()
     metrics.relay_retries.inc(count)
     return metrics
+
+
+def test_process_answers_on_a_connection_that_was_checked(tmp_path: Path) -> None:
+    async def run() -> bytes:
+        server = Siblings(tmp_path, 0, 2).server(counted(0))
+        serving = asyncio.create_task(server.serve())
+        await server.listening.wait()
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "0.sock")
+        await asyncio.sleep(2 * CHECK_SECONDS)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: sibling\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        server.stop(1)
+        await serving
+        return answer
+
+    assert asyncio.run(run()).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_metrics_are_those_of_all_processes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
