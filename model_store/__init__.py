@@ -31,9 +31,10 @@ if TYPE_CHECKING:
         thin_layers,
         thumbnail,
     )
-    from model_store.remote.location import Location, is_url, parse_location, split_locations
-    from model_store.remote.opening import CacheSettings, open_store
-    from model_store.store import SHIPPED, SHIPPED_STORE, ModelStore, StoredModel
+    from model_store.remote.location import SHIPPED, SHIPPED_STORE, Location, is_url, parse_location, split_locations
+    from model_store.remote.opening import open_store
+    from model_store.remote.version_cache import CacheSettings
+    from model_store.store import ModelStore, StoredModel
 else:
     from model_store.exports import import_name as __getattr__  # noqa: F401 # looks names up (PEP 562)
 

@@ -18,10 +18,10 @@ from model_store.importers.importing import import_checkpoint
 from model_store.importers.labels import Labels
 from model_store.manifest import NAME_PATTERN, Manifest, is_unicode, parse_reference, parse_version, valid_name
 from model_store.mirroring import mirror
-from model_store.remote.location import Location, parse_location
+from model_store.remote.location import SHIPPED, SHIPPED_STORE, Location, parse_location
 from model_store.remote.opening import open_store
 from model_store.remote.remote_store import RemoteStore
-from model_store.store import SHIPPED, SHIPPED_STORE, ModelStore
+from model_store.store import ModelStore
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

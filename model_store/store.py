@@ -35,12 +35,6 @@ from model_store.networks.layers import InstanceNorm
 from model_store.networks.network import Network, Spec
 from model_store.networks.transform import NetworkSpec, TransformNetwork
 
-SHIPPED_STORE = Path(__file__).parent / "checkpoints"
-"""The networks that come with the package."""
-
-SHIPPED = "shipped"
-"""What stands for it where the place of a store is asked for."""
-
 _MANIFEST, _WEIGHTS, _GOLDEN, _PREVIEW, _CARD, _CURRENT = (
     "manifest.json",
     "weights.safetensors",

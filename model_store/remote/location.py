@@ -6,6 +6,12 @@ from pathlib import Path
 Location = Path | str
 """A folder as a Path, anything else as a URL."""
 
+SHIPPED_STORE = Path(__file__).parent.parent / "checkpoints"
+"""The networks that come with the package."""
+
+SHIPPED = "shipped"
+"""What stands for it where the place of a store is asked for."""
+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 _ENTRY = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://[^/:]*(?::[^/:@]*@[^/:]*)?(?::\d+(?=[/:]|$))?)?[^:]*")

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from model_store.durable import replace_file
@@ -20,6 +21,14 @@ DEFAULT_CACHE_BYTES = 4 * 2**30
 
 _LEAVING = ".leaving."
 """How folders of versions that leave begin."""
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """Where the files of stores at URLs are kept, and how many bytes of each store."""
+
+    folder: Path = DEFAULT_CACHE
+    max_bytes: int = DEFAULT_CACHE_BYTES
 
 
 class Lease:

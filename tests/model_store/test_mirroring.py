@@ -5,7 +5,7 @@ import pytest
 
 from model_store import Draft, ModelStore, StoreError, open_store
 from model_store.mirroring import mirror
-from model_store.remote.opening import CacheSettings
+from model_store.remote.version_cache import CacheSettings
 from tests.networks import network
 
 

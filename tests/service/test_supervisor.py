@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +26,8 @@ from service.supervisor import Supervisor, supervise
 from tests.processes import Command, command
 from tests.service.imaging.images import file, photo
 from tests.service.live import PATIENCE, pixels, publish, settings, wait_for
+
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,13 @@ def test_processes_serve_one_port_and_replace_one_that_ends(tmp_path: Path) -> N
         served.handle.send_signal(signal.SIGTERM)
         assert served.handle.wait() == 0
         assert not any(map(exists, children))
+
+
+def test_parent_imports_no_torch() -> None:
+    """It would take as much memory as a process that serves, and seconds before these are started."""
+    program = "import sys, service.command, service.supervisor\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
 
 
 def test_processes_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from model_store import ModelStore, open_store
-from model_store.remote.opening import CacheSettings
 from model_store.remote.remote_store import RemoteStore
+from model_store.remote.version_cache import CacheSettings
 
 
 def test_location_decides_on_the_kind_of_store(tmp_path: Path) -> None:

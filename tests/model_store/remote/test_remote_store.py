@@ -10,9 +10,9 @@ from model_store import CorruptModel, Draft, Manifest, ModelStore, ReadOnlyStore
 from model_store.mirroring import mirror
 from model_store.remote.conditional_writes import StoredFile
 from model_store.remote.object_storage import ObjectStorage, TransferPolicy
-from model_store.remote.opening import CacheSettings, open_store
+from model_store.remote.opening import open_store
 from model_store.remote.remote_store import RemoteStore
-from model_store.remote.version_cache import VersionCache
+from model_store.remote.version_cache import CacheSettings, VersionCache
 from tests.buckets import Bucket, s3_server, truncated, unavailable, web_server
 from tests.networks import network
 
