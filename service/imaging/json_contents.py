@@ -90,7 +90,7 @@ def _read(value: str | list[Any], where: str) -> list[bytes]:
 
 
 def _decode(text: str, where: str) -> bytes:
-    if text.startswith("data:"):
+    if text.startswith("data:") and DATA_URL in text:
         text = text.partition(DATA_URL)[2]
     try:
         return base64.b64decode("".join(text.split()), validate=True)

@@ -1,5 +1,6 @@
 """What is asked of the web UI's "extras" tab: an image, or several, enlarged by one network."""
 
+import json
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -8,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from service.errors import InvalidRequest
 from service.http.message_validation import invalid_request
 from service.imaging.codecs import ImageFormat
-from service.imaging.json_contents import EACH
+from service.imaging.json_contents import EACH, TakenApart
 from service.imaging.sizes import LONGEST_SIDE, Fit, Size
 from service.pipeline.requests import UpscaleParameters, UpscaleRequest
 
@@ -18,6 +19,13 @@ NONE = "None"
 IMAGE = ("image",)
 IMAGES = ("imageList", EACH, "data")
 """Where the images are in the JSON of a request."""
+
+
+def check_entries(taken: TakenApart) -> None:
+    """Raise InvalidRequest where an entry of a batch has no image, or several: answers are in their order."""
+    entries, images = len(json.loads(taken.document)["imageList"]), len(taken.contents)
+    if entries != images:
+        raise InvalidRequest(f"imageList: it has {entries} entries and {images} images; each needs one, its `data`")
 
 
 class Extras(BaseModel):

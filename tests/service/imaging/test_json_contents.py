@@ -40,6 +40,7 @@ def test_what_a_path_does_not_lead_to_is_left(body: str) -> None:
         (b"[1]", "no JSON object"),
         (b'{"image": "?"}', "image: it is no base64"),
         (b'{"image": "\xc3\xa9"}', "image: it is no base64"),
+        (b'{"image": "data:image/png,abcd"}', "image: it is no base64"),
         *(
             (f'{{"inputs": [{{"data": {values}}}]}}'.encode(), "inputs.0.data: its values must be whole numbers")
             for values in ("[-1]", "[256]", "[0.5]", "[true]", "[null]", '["YQ==", 1]', "[[1], [1, 2]]", f"[{2**70}]")

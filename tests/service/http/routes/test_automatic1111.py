@@ -85,6 +85,16 @@ def test_several_images_are_enlarged_each_by_itself(tmp_path: Path) -> None:
         assert (many.status_code, "send from 1 to 16" in many.json()["detail"]) == (422, True)
 
 
+def test_each_entry_of_a_batch_has_one_image(tmp_path: Path) -> None:
+    publish_upscaler(tmp_path)
+    image = encoded(file(photo()))
+    with serving_clients(tmp_path) as live:
+        for entry, images in (({"name": "a"}, 1), ({"data": None}, 1), ("a", 1), ({"data": [image, image]}, 3)):
+            answer = live.client.post(BATCH, json={**WEBUIAPI, "imageList": [entry, {"data": image}]})
+            assert answer.status_code == 422, entry
+            assert f"imageList: it has 2 entries and {images} images" in answer.json()["detail"]
+
+
 def test_what_cannot_be_done_is_refused(tmp_path: Path) -> None:
     publish(tmp_path)
     publish(tmp_path, "x2", network(seed=1))
