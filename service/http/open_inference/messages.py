@@ -118,6 +118,7 @@ class InputTensor(_Message):
     name: str = Field(max_length=MAX_NAME)
     datatype: str = Field(max_length=MAX_NAME)
     shape: list[Annotated[int, Field(ge=0, le=MAX_INTEGER)]] = Field(max_length=8)
+    data: Any = None
 
     @property
     def binary_size(self) -> int | None:
@@ -126,10 +127,22 @@ class InputTensor(_Message):
         return size if isinstance(size, int) else None
 
 
-class RequestedOutput(_Message):
+class OutputParameters(BaseModel):
+    """How a tensor is wanted: as no classes, and not in shared memory, where a client would find nothing."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    binary_data: bool | None = None
+    """Whether its values come behind the JSON; None where it is as with other outputs."""
+
+
+class RequestedOutput(BaseModel):
     """A tensor that a client wants."""
 
+    model_config = ConfigDict(extra="ignore")
+
     name: str = Field(max_length=MAX_NAME)
+    parameters: OutputParameters = OutputParameters()
 
 
 class InferenceMessage(_Message):

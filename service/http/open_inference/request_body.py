@@ -35,6 +35,9 @@ MAX_HEADER_BYTES = 2**16
 
 DATA = ("inputs", EACH, "data")
 
+SHARED_MEMORY = "shared_memory_region"
+"""The parameter of a tensor whose values are in the memory that a client shares with its server."""
+
 LENGTH = struct.Struct("<I")
 """What is before each element of a binary tensor of BYTES."""
 
@@ -81,6 +84,8 @@ async def parse_call(body: bytes, header_length: str | None, pipeline: ImagePipe
         return await _build_call(message, tensor, taken.contents)
     message = InferenceMessage.parse(memoryview(body)[:length])
     tensor, values = _tensor(message), memoryview(body)[length:]
+    if tensor.data is not None:
+        raise _invalid("its values are in the JSON, and others follow it; send them once")
     if tensor.binary_size != len(values):
         raise _invalid(f"{len(values)} bytes follow the JSON, and binary_data_size is {tensor.binary_size}")
     contents = _split_elements(values) if tensor.datatype == FILES else [values]
@@ -106,7 +111,10 @@ def _tensor(message: InferenceMessage) -> InputTensor:
         raise InvalidRequest(f"inputs: there must be one, named {IMAGE!r}")
     if unknown := [output.name for output in message.outputs if output.name != IMAGE]:
         raise InvalidRequest(f"outputs: there is no {', '.join(map(repr, unknown))}; the model gives {IMAGE!r} alone")
-    return message.inputs[0]
+    tensor = message.inputs[0]
+    if SHARED_MEMORY in tensor.parameters:
+        raise _invalid("its values must be in the body; there is no shared memory here")
+    return tensor
 
 
 async def _build_call(
@@ -183,9 +191,10 @@ def _timeout(message: InferenceMessage) -> float | None:
 def _wants_binary(message: InferenceMessage) -> bool:
     """What is said of the output, or else of all outputs."""
     everywhere = message.parameters.get("binary_data_output", False)
-    return any(bool(output.parameters.get("binary_data", everywhere)) for output in message.outputs) or (
-        not message.outputs and bool(everywhere)
-    )
+    if not isinstance(everywhere, bool):
+        raise InvalidRequest("parameters.binary_data_output: it must be true or false")
+    named = [output.parameters.binary_data for output in message.outputs]
+    return any(everywhere if each is None else each for each in named or [None])
 
 
 def _invalid(what: str) -> InvalidRequest:

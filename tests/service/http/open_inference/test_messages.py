@@ -18,6 +18,13 @@ def test_members_that_are_not_known_are_ignored() -> None:
     assert (message.id, message.outputs, message.inputs[0].binary_size) == (None, [], 3)
 
 
+@pytest.mark.parametrize("parameter", [{"classification": 3}, {"shared_memory_region": "a"}, {"binary_data": "false"}])
+def test_output_that_cannot_be_given_is_refused(parameter: dict[str, object]) -> None:
+    output = {"name": "image", "later": 1, "parameters": parameter}
+    with pytest.raises(InvalidRequest, match=f"outputs.0.parameters.{next(iter(parameter))}: "):
+        InferenceMessage.parse(json.dumps({"inputs": [], "outputs": [output]}).encode())
+
+
 @pytest.mark.parametrize("wrong", [{"name": "x" * 101}, {"shape": [-1]}, {"shape": [1] * 9}, {"datatype": 8}])
 def test_others_are_refused(wrong: dict[str, object]) -> None:
     tensor = {"name": "image", "datatype": "UINT8", "shape": [1]} | wrong

@@ -61,7 +61,10 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
         ({"inputs": [one | {"parameters": {}}]}, "3 bytes follow the JSON, and binary_data_size is None"),
         ({"inputs": [one | {"shape": [1, 1, 2, 3]}]}, "has 6 values, and there are 3"),
         ({"inputs": [one | {"shape": [0, 1, 1, 3]}]}, "RGB by rows"),
+        ({"inputs": [one | {"data": [1, 2, 3]}]}, "send them once"),
+        ({"inputs": [one | {"parameters": {"shared_memory_region": "a"}}]}, "there is no shared memory here"),
         ({"inputs": [one], "parameters": {"timeout": -1}}, "microseconds"),
+        ({"inputs": [one], "parameters": {"binary_data_output": "no"}}, "binary_data_output: it must be true or false"),
         ({"inputs": [one], "parameters": {"x": "x" * MAX_HEADER_BYTES}}, "bytes of JSON are accepted"),
     ):
         with pytest.raises(InvalidRequest, match=words):
