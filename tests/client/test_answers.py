@@ -19,7 +19,7 @@ from service.pipeline import result
         (answers.Estimate, estimates.Estimate, set()),
         (answers.Sides, estimates.Sides, set()),
         (answers.ModelSummary, models.ModelSummary, set()),
-        (answers.ModelDetails, models.ModelDetails, set()),
+        (answers.ModelDetails, models.ModelDetails, {"id", "object", "owned_by"}),  # for OpenAI's clients
         (answers.ModelList, models.ModelList, {"object", "data"}),  # for OpenAI's clients
         (answers.Health, health.Ready, set()),
     ],

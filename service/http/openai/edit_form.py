@@ -1,5 +1,6 @@
 """The form of `POST /v1/images/edits`: its fields, the image and the mask."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -47,9 +48,13 @@ class Edit(BaseModel):
     @classmethod
     def parse(cls, parts: Sequence[tuple[str, bytes]]) -> Self:
         """Of the parts of a form; clients send an empty one for a field that they leave out. Raises InvalidRequest."""
-        texts = {name: content.decode("utf-8", "replace") for name, content in parts if name in cls.model_fields}
+        fields = [(name, content.decode("utf-8", "replace")) for name, content in parts if name in cls.model_fields]
+        texts = [(name, text) for name, text in fields if text.strip()]
+        for name, count in Counter(name for name, _ in texts).items():
+            if count > 1:
+                raise InvalidRequest(f"{name}: given more than once; send it once", param=name)
         try:
-            return cls.model_validate({name: text for name, text in texts.items() if text.strip()})
+            return cls.model_validate(dict(texts))
         except ValidationError as error:
             fault = error.errors()[0]
             name = str(fault["loc"][0])

@@ -21,6 +21,9 @@ from service.models.served_model import ServedModel
 
 PNG, MARKDOWN = "image/png", "text/markdown"
 
+OWNER: Literal["pastiche"] = "pastiche"
+"""Of all models, for OpenAI's clients."""
+
 
 class LoadFailureInfo(BaseModel):
     """A version that was promoted, but is not served."""
@@ -68,7 +71,7 @@ class OpenAIModel(BaseModel):
     id: str
     object: Literal["model"] = "model"
     created: int = Field(description="seconds since 1970")
-    owned_by: Literal["pastiche"] = "pastiche"
+    owned_by: Literal["pastiche"] = OWNER
 
 
 class ModelList(BaseModel):
@@ -87,9 +90,17 @@ class ModelList(BaseModel):
 
 
 class ModelDetails(ModelSummary):
-    """A model, and everything that its manifest says."""
+    """A model, and everything that its manifest says; also what OpenAI's clients read of a model, but for its date."""
 
+    id: str
+    object: Literal["model"] = "model"
+    owned_by: Literal["pastiche"] = OWNER
     manifest: Manifest | None = None
+
+    @classmethod
+    def complete(cls, summary: ModelSummary, manifest: Manifest | None = None) -> Self:
+        """The entry of the list, with the manifest of what is served."""
+        return cls(**dict(summary), id=summary.name, manifest=manifest)
 
 
 class ModelRoutes:
@@ -125,10 +136,10 @@ class ModelRoutes:
         """One model with its whole manifest."""
         failure = self._models.failures.find(name)
         if failure is not None and not any(model.name == name for model in self._models.all()):
-            return ModelDetails(**dict(_failed(failure)))
+            return ModelDetails.complete(_failed(failure))
         model = self._models.find(name)
         summary = ModelSummary.of(model, failure, root_path(request.scope))
-        return ModelDetails(**dict(summary), manifest=model.manifest)
+        return ModelDetails.complete(summary, model.manifest)
 
     async def preview(self, name: ModelPath, if_none_match: IfNoneMatchHeader = None) -> Response:
         """A picture of what a model does."""

@@ -28,6 +28,13 @@ def test_what_is_not_possible_is_refused(field: str, value: bytes, words: str) -
     assert refused.value.members["param"] == field
 
 
+def test_field_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="model: given more than once") as refused:
+        Edit.parse([("model", b"wave"), ("model", b"scream")])
+    assert refused.value.members["param"] == "model"
+    assert Edit.parse([("model", b"wave"), ("model", b"")]).model == "wave"
+
+
 def test_form_has_one_image_and_at_most_one_mask() -> None:
     files = edited_files([("image[]", b"i"), ("mask", b"")])
     assert (files.image, files.mask) == (b"i", None)

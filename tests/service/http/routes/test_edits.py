@@ -257,5 +257,7 @@ def test_openais_client_lists_the_models(tmp_path: Path) -> None:
     publish_upscaler(tmp_path)
     with serving_clients(tmp_path) as live, client(live) as openais:
         models = list(openais.models.list())
+        one = openais.models.retrieve("wave")
+    assert (one.id, one.object, one.owned_by) == ("wave", "model", "pastiche")
     assert [model.id for model in models] == ["wave", "x4"]
     assert models[0].created == int(created.timestamp())
