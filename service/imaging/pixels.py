@@ -35,6 +35,17 @@ def to_8_bits(pixels: Pixels, *, band_values: int = BAND_VALUES) -> NDArray[np.u
     return result
 
 
+def widen(pixels: Pixels, bits: int) -> Pixels:
+    """Scale uint16 values of `bits` bits, 16 at the most, in place, to the whole range, rounded; larger ones clip."""
+    if bits == 16:
+        return pixels
+    most = 2**bits - 1
+    for rows in row_bands(len(pixels), pixels[0].size):
+        values = np.minimum(pixels[rows], most).astype(np.uint32)
+        pixels[rows] = (values * (2 * 65_535) + most) // (2 * most)
+    return pixels
+
+
 def to_luma(pixels: Pixels, *, band_values: int = BAND_VALUES) -> Pixels:
     """Convert (H, W, 3) to its BT.601 luma, (H, W); three equal channels give exactly that channel."""
     result = np.empty(pixels.shape[:2], pixels.dtype)

@@ -9,7 +9,7 @@ from PIL import Image, ImageSequence
 from tifffile import PHOTOMETRIC
 
 from service.errors import CorruptImage, OutOfResources, ServiceError
-from service.imaging.codecs import apng_frames, bmp, gif, gif_frames, jxl
+from service.imaging.codecs import apng_frames, avif, bmp, gif, gif_frames, heic, jxl
 from service.imaging.codecs.alpha import fill_transparent
 from service.imaging.codecs.colour import (
     ColourSpace,
@@ -43,12 +43,11 @@ from service.imaging.pixels import Pixels, apply_orientation, to_8_bits
 STRAIGHT_MODES = {"La": "LA", "RGBa": "RGBA"}
 """Pillow's modes with premultiplied alpha, and the same with straight alpha."""
 
-DEEP_GREY = "I;16"
-
 UPRIGHT_FORMATS = (ImageFormat.HEIC, ImageFormat.JXL)
 """Those whose decoders apply the orientation."""
 
 READERS: Mapping[ImageFormat, Callable[[bytes], Pixels]] = {
+    ImageFormat.AVIF: avif.read_pixels,
     ImageFormat.BMP: bmp.read_pixels,
     ImageFormat.GIF: gif_frames.read_first_frame,
     ImageFormat.JXL: jxl.read_pixels,
@@ -193,7 +192,7 @@ def _read_channels(data: bytes, header: ImageHeader, profile: bytes | HdrColours
         return _read_8_bit(data, header, profile)
     if header.format is ImageFormat.JPEG:
         return _read_twelve_bit(data, profile)
-    return _split_array(_read_deep_png(data))
+    return _split_array(heic.read_deep(data) if header.format is ImageFormat.HEIC else _read_deep_png(data))
 
 
 def _read_deep_png(data: bytes) -> Pixels:
@@ -241,12 +240,7 @@ def _open_pixels(data: bytes, kind: ImageFormat) -> Image.Image:
 
 
 def _split_channels(image: Image.Image, profile: bytes | HdrColours | None) -> Channels:
-    """Colours and alpha of a loaded image in any of Pillow's 8-bit modes; CMYK and Lab are converted to sRGB.
-
-    Grey HEIC of more bits has a mode of 16 bits, which Pillow would not scale but clip.
-    """
-    if image.mode == DEEP_GREY:
-        return Channels(to_8_bits(np.asarray(image)), None)
+    """Colours and alpha of a loaded image in any of Pillow's 8-bit modes; CMYK and Lab are converted to sRGB."""
     image = image.convert(STRAIGHT_MODES[image.mode]) if image.mode in STRAIGHT_MODES else image
     if image.mode in ("CMYK", "LAB"):
         return Channels(np.asarray(flatten_to_rgb(image, profile)), None)

@@ -9,6 +9,7 @@ from service.errors import CorruptImage, OutOfResources, UnsupportedImage
 from service.imaging.codecs import bmp, gif, jxl, png
 from service.imaging.codecs.exif import TRANSPOSING_ORIENTATIONS, read_exif, read_orientation
 from service.imaging.codecs.formats import ImageFormat, readable_types, sniff
+from service.imaging.codecs.isobmff import read_bits, read_crop
 from service.imaging.codecs.jpeg_segments import check_coding
 from service.imaging.codecs.jpeg_twelve_bit import is_twelve_bit
 from service.imaging.codecs.opening import open_image, open_metadata
@@ -29,7 +30,7 @@ class ImageHeader:
     frames: int = 1
     """More than one in an animation."""
     depth: int = 8
-    """Bits a channel, 8 or 16; other depths are decoded to 8."""
+    """Bits a channel, 8 or 16: what is between is decoded to 16, what has fewer to 8."""
     grey: bool = False
     transposed: bool = False
     """Whether the EXIF orientation swaps width and height."""
@@ -51,12 +52,13 @@ class ImageHeader:
         """The format of an output for which none was requested: that of the input wherever possible.
 
         HEIC, JPEG XL and BMP are not written, and a GIF of one frame would be reduced to 256 colours: they become JPEG
-        where that keeps what they have, and else PNG.
+        where that keeps what they have, and else PNG. HEIC is lossy, whatever its depth.
         """
         if self.format is ImageFormat.BMP or (self.format is ImageFormat.GIF and self.frames == 1):
             return ImageFormat.PNG
         if self.format in (ImageFormat.HEIC, ImageFormat.JXL):
-            keeps = not (self.has_alpha or self.lossless or self.depth == 16)
+            is_deep = self.depth == 16 and self.format is ImageFormat.JXL
+            keeps = not (self.has_alpha or self.lossless or is_deep)
             return ImageFormat.JPEG if keeps else ImageFormat.PNG
         return self.format
 
@@ -108,20 +110,26 @@ def _count_pillow_frames(image: Image.Image, kind: ImageFormat) -> int:
 
 def _inspect_still(data: bytes, image: Image.Image, kind: ImageFormat) -> ImageHeader:
     is_png = kind is ImageFormat.PNG
+    crop = read_crop(data, *image.size) if kind is ImageFormat.AVIF else None
     return ImageHeader(
         kind,
-        image.width,
-        image.height,
+        crop.width if crop else image.width,
+        crop.height if crop else image.height,
         image.has_transparency_data,
-        depth=16 if _is_deep(data, kind) else 8,
+        depth=16 if _is_deep(data, image, kind) else 8,
         grey=png.is_greyscale(data) if is_png else image.mode in GREY_MODES,
         transposed=kind is not ImageFormat.HEIC and _is_transposed(data, kind),  # libheif applies the orientation
     )
 
 
-def _is_deep(data: bytes, kind: ImageFormat) -> bool:
-    if kind is ImageFormat.PNG:
-        return png.read_bit_depth(data) == 16
+def _is_deep(data: bytes, image: Image.Image, kind: ImageFormat) -> bool:
+    match kind:
+        case ImageFormat.PNG:
+            return png.read_bit_depth(data) == 16
+        case ImageFormat.HEIC:
+            return int(image.info["bit_depth"]) > 8
+        case ImageFormat.AVIF:
+            return read_bits(data) > 8
     return kind is ImageFormat.JPEG and is_twelve_bit(data)
 
 

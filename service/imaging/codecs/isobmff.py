@@ -1,7 +1,9 @@
-"""The boxes of AVIF and HEIC (ISO/IEC 14496-12; ISO/IEC 23008-12): how colours are meant, and where metadata is."""
+"""The boxes of AVIF and HEIC (ISO/IEC 14496-12; ISO/IEC 23008-12): properties of the picture, and where metadata is."""
 
 import struct
 from collections.abc import Collection, Iterator
+from fractions import Fraction
+from typing import NamedTuple
 
 from service.imaging.codecs.cicp import CodePoints
 
@@ -19,15 +21,50 @@ TYPE_OFFSETS = {2: 8, 3: 10}
 
 HIDDEN_TYPE = b"skip"
 
+AV1_BITS = (8, 8, 10, 12)
+"""Bits a sample, by the flags high_bitdepth and twelve_bit of av1C."""
+
 Range = tuple[int, int]
 """Begin and end of the contents of a box."""
 
 
+class Crop(NamedTuple):
+    """A part of a picture, in whole pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
 def read_code_points(data: bytes) -> CodePoints | None:
     """The code points of the primary item (a colr box of type nclx); None where it has none, or boxes are broken."""
+    for colours in _read_properties(data, b"colr"):
+        if colours[:4] == b"nclx" and len(colours) >= 8:
+            return CodePoints(*struct.unpack_from(">HH", colours, 4))
+    return None
+
+
+def read_bits(data: bytes) -> int:
+    """Bits a sample of the primary item (pixi, or else av1C); 8 where neither says it, or boxes are broken."""
+    for channels in _read_properties(data, b"pixi"):
+        if len(channels) > FULL_BOX_BYTES + 1:
+            return max(channels[FULL_BOX_BYTES + 1 :])
+    for codec in _read_properties(data, b"av1C"):
+        if len(codec) > 2:
+            return AV1_BITS[codec[2] >> 5 & 3]
+    return 8
+
+
+def read_crop(data: bytes, width: int, height: int) -> Crop | None:
+    """The clean aperture (clap) of the primary item, whose stored size is given.
+
+    None where it has none, or one that is not of whole pixels within the picture.
+    """
+    apertures = _read_properties(data, b"clap")
     try:
-        return _read_code_points(data)
-    except (IndexError, struct.error):
+        return _parse_aperture(apertures[0], width, height) if apertures else None
+    except (struct.error, ZeroDivisionError):
         return None
 
 
@@ -40,18 +77,32 @@ def hide_items(data: bytes, types: Collection[bytes] = METADATA_TYPES) -> bytes:
     return bytes(result)
 
 
-def _read_code_points(data: bytes) -> CodePoints | None:
+def _parse_aperture(box: bytes, width: int, height: int) -> Crop | None:
+    """The crop of a clap box, which has the size, and the distance of its centre from that of the picture."""
+    numbers = struct.unpack_from(">IIIIiIiI", box)
+    wide, high, right, down = (Fraction(*numbers[at : at + 2]) for at in range(0, len(numbers), 2))
+    left, top = (width - wide) / 2 + right, (height - high) / 2 + down
+    is_whole = all(edge.denominator == 1 for edge in (left, top, wide, high))
+    fits = 0 <= left < left + wide <= width and 0 <= top < top + high <= height
+    return Crop(int(left), int(top), int(wide), int(high)) if is_whole and fits else None
+
+
+def _read_properties(data: bytes, kind: bytes) -> list[bytes]:
+    """The contents of the properties of that type which the primary item has; none where boxes are broken."""
+    try:
+        return [data[begin:end] for name, (begin, end) in _find_properties(data) if name == kind]
+    except (IndexError, struct.error):
+        return []
+
+
+def _find_properties(data: bytes) -> list[tuple[bytes, Range]]:
+    """Type and contents of the properties of the primary item, in the order in which they are applied."""
     meta = _find_path(data, (0, len(data)), b"meta")
     properties = meta and _find_path(data, meta, b"iprp", b"ipco")
     if not meta or not properties:
-        return None
-    boxes = [(kind, contents) for kind, contents in _iterate_boxes(data, properties)]
-    for index in _find_associations(data, meta):
-        if 0 < index <= len(boxes) and boxes[index - 1][0] == b"colr":
-            begin, end = boxes[index - 1][1]
-            if data[begin : begin + 4] == b"nclx" and end - begin >= 8:
-                return CodePoints(*struct.unpack_from(">HH", data, begin + 4))
-    return None
+        return []
+    boxes = list(_iterate_boxes(data, properties))
+    return [boxes[index - 1] for index in _find_associations(data, meta) if 0 < index <= len(boxes)]
 
 
 def _find_item_types(data: bytes) -> Iterator[int]:

@@ -13,9 +13,9 @@ from service.errors import CorruptImage, UnsupportedImage
 from service.imaging.codecs.formats import readable_types
 from service.imaging.codecs.jpeg import END_MARKER, EOI, SOS
 from service.imaging.codecs.jpeg_segments import MARKER, declare_precision, read_frame
-from service.imaging.pixels import Pixels, row_bands
+from service.imaging.pixels import Pixels, widen
 
-PRECISION, MOST = 12, 2**12 - 1
+PRECISION = 12
 
 SEQUENTIAL, PROGRESSIVE = (0xC0, 0xC1), 0xC2
 """The frames that are decoded: SOF0, SOF1 and SOF2."""
@@ -44,9 +44,7 @@ def read_twelve_bit(data: bytes) -> Pixels:
 
     Raises what `decode_scans` does.
     """
-    pixels = decode_scans(data)
-    for rows in row_bands(len(pixels), pixels[0].size):
-        pixels[rows] = (pixels[rows].astype(np.uint32) * (2 * 65_535) + MOST) // (2 * MOST)
+    pixels = widen(decode_scans(data), PRECISION)
     return ~pixels if pixels.shape[2:] == (4,) else pixels  # 0 is full ink in every CMYK JPEG
 
 

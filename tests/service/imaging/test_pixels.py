@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.imaging.pixels import BAND_VALUES, Pixels, apply_orientation, row_bands, to_8_bits, to_luma
+from service.imaging.pixels import BAND_VALUES, Pixels, apply_orientation, row_bands, to_8_bits, to_luma, widen
 from tests.service.imaging.codecs.samples import deep_photo
 from tests.service.imaging.images import photo
 
@@ -59,3 +59,11 @@ def test_orientation_is_undone(orientation: int) -> None:
 @pytest.mark.parametrize("orientation", [0, 9, 65_535])
 def test_unknown_orientation_changes_nothing(orientation: int) -> None:
     assert np.array_equal(apply_orientation(photo(), orientation), photo())
+
+
+@pytest.mark.parametrize("bits", [9, 10, 12, 16])
+def test_values_are_widened_to_the_whole_range(bits: int) -> None:
+    most = 2**bits - 1
+    values = np.array([[0, 1, most // 2, most, 65_535]], np.uint16)
+    expected = np.rint(np.minimum(values, most) * (65_535 / most))
+    assert np.array_equal(widen(values, bits), expected)

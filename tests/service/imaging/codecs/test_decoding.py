@@ -68,17 +68,6 @@ def test_what_a_decoder_says_is_told_in_one_line() -> None:
         picture(stream.getvalue()[:-20])
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_heic_of_more_than_eight_bits_is_rounded(channels: int) -> None:
-    heif = pytest.importorskip("pillow_heif")
-    deep, stream = deep_photo(channels=channels), io.BytesIO()
-    mode = "L;10" if channels == 1 else "RGB;10"
-    heif.from_bytes(mode, (32, 24), (deep >> 6).tobytes()).save(stream, quality=-1, chroma=444)
-    shown = picture(stream.getvalue(), keep_grey=True).pixels
-    assert shown.dtype == np.uint8
-    assert np.abs(shown - deep / 257).max() < 3
-
-
 @settings(max_examples=60, deadline=None)
 @given(kind=st.sampled_from(WRITTEN_FORMATS), at=st.floats(0, 1), value=st.binary(min_size=1, max_size=8))
 def test_damage_gives_a_picture_or_an_error(kind: ImageFormat, at: float, value: bytes) -> None:

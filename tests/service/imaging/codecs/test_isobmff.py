@@ -1,5 +1,6 @@
 import struct
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,8 +8,9 @@ from PIL import Image
 from service.imaging.codecs import ImageFormat, decode
 from service.imaging.codecs.cicp import CodePoints
 from service.imaging.codecs.colour import srgb_profile
-from service.imaging.codecs.isobmff import hide_items, read_code_points
+from service.imaging.codecs.isobmff import Crop, hide_items, read_bits, read_code_points, read_crop
 from service.imaging.codecs.opening import open_metadata
+from tests.service.imaging.codecs.isobmff_samples import clean_aperture, with_properties
 from tests.service.imaging.codecs.samples import XMP, adobe_rgb, camera_exif, picture
 from tests.service.imaging.images import file, photo
 
@@ -31,10 +33,28 @@ def test_without_a_box_there_are_none(name: bytes) -> None:
     assert read_code_points(PLAIN.replace(name, b"free")) is None
 
 
+def test_bits_of_the_primary_item() -> None:
+    deep = bytes(imagecodecs.avif_encode(np.zeros((16, 16, 3), np.uint16), bitspersample=12, level=100))
+    assert read_bits(PLAIN) == 8
+    assert read_bits(deep) == 12
+    assert read_bits(deep.replace(b"pixi", b"free")) == 12
+    assert read_bits(deep.replace(b"pixi", b"free").replace(b"av1C", b"free")) == 8
+
+
+def test_crop_of_the_primary_item() -> None:
+    data = with_properties(PLAIN, [clean_aperture(10, 9, right=-3, down=1.5)])
+    assert read_crop(data, 32, 24) == Crop(8, 9, 10, 9)
+    assert read_crop(data, 12, 24) is None
+    assert read_crop(PLAIN, 32, 24) is None
+    without_denominator = data.replace(b"\0\0\0\x0a\0\0\0\1", b"\0\0\0\x0a\0\0\0\0")
+    assert read_crop(without_denominator, 32, 24) is None
+
+
 def test_damaged_files_are_read_as_far_as_they_go() -> None:
     generator = np.random.default_rng(0)
     for length in range(0, 400, 3):
         read_code_points(PLAIN[:length])
+        read_crop(PLAIN[:length], 32, 24)
         hide_items(WHOLE[:length])
     for _ in range(500):
         data = bytearray(WHOLE)
