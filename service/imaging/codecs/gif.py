@@ -14,7 +14,9 @@ SCREEN, DESCRIPTOR, CONTROL = struct.Struct("<6xHHB2x"), struct.Struct("<4HB"), 
 EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
 """The first bytes of blocks."""
 
-CONTROL_HEAD = bytes((0xF9, CONTROL.size))
+CONTROL_LABEL = 0xF9
+
+CONTROL_HEAD = bytes((CONTROL_LABEL, CONTROL.size))
 """What a graphic control extension begins with: its label, and the length of its data."""
 
 LOOP_HEADS = (b"\xff\x0bNETSCAPE2.0\x03\x01", b"\xff\x0bANIMEXTS1.0\x03\x01")
@@ -116,7 +118,7 @@ def read_layout(data: bytes) -> Layout:
 def iterate_frames(data: bytes) -> Iterator[GifFrame]:
     """Yield the frames. What stands between blocks is skipped, and the end of the file needs no mark.
 
-    Raises CorruptImage for a file that is shorter than its header.
+    Raises CorruptImage for a file that is shorter than its header, or ends where a frame has begun.
     """
     flags = _read_screen(data)[2]
     table, control = _read_colour_table(data, SCREEN.size, flags), GraphicControl()
@@ -126,6 +128,8 @@ def iterate_frames(data: bytes) -> Iterator[GifFrame]:
             control = GraphicControl()  # it counts for one frame
         elif data.startswith(CONTROL_HEAD, at):
             control = _read_control(data, at + len(CONTROL_HEAD))
+        if kind == EXTENSION and data[at : at + 1] == bytes((CONTROL_LABEL,)) and end >= len(data):
+            raise _ends_in_frame()
 
 
 def read_loop_count(data: bytes) -> int:
@@ -158,14 +162,15 @@ def _read_screen(data: bytes) -> tuple[int, int, int]:
 def _iterate_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield extensions and images whose header is whole: the first byte of a block, the offset after it, and its end.
 
-    Ends at the trailer, or where the file does. Raises CorruptImage for more than MAX_BLOCKS or MAX_SUB_BLOCKS.
+    Ends at the trailer, or where the file does. Raises CorruptImage for more than MAX_BLOCKS or MAX_SUB_BLOCKS, and for
+    an image whose header is not whole.
     """
     at, blocks, sub_blocks = SCREEN.size + _count_colour_table_bytes(data[SCREEN.size - 3]), 0, 0
     while at < len(data) and (kind := data[at]) != TRAILER:
         begin = at = at + 1
         if kind == IMAGE:
             if begin + DESCRIPTOR.size > len(data):
-                return
+                raise _ends_in_frame()
             table = _count_colour_table_bytes(data[begin + DESCRIPTOR.size - 1])
             at, count = _skip_sub_blocks(data, begin + DESCRIPTOR.size + table + 1)
         elif kind == EXTENSION:
@@ -176,6 +181,10 @@ def _iterate_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
         if blocks > MAX_BLOCKS or sub_blocks > MAX_SUB_BLOCKS:
             raise CorruptImage(f"the gif image has more than {MAX_BLOCKS} blocks, or too small ones; save it anew")
         yield kind, begin, at
+
+
+def _ends_in_frame() -> CorruptImage:
+    return CorruptImage("the gif image ends where a frame begins; send a complete file")
 
 
 def _skip_sub_blocks(data: bytes, at: int) -> tuple[int, int]:

@@ -46,9 +46,15 @@ def test_frames_that_begin_are_counted_in_a_truncated_file() -> None:
     assert [read_layout(data[:end]).frames for end in (len(data) // 2, len(data) - 1)] == [2, 4]
 
 
-@pytest.mark.parametrize("end", [b"", bytes(50), b"\x21\xf9\x04\x04", b"\x2c\0\0"])
+@pytest.mark.parametrize("end", [b"", bytes(50), b"\x21", b"\x21\xfe\x04cut", control() + b"\x3b"])
 def test_a_file_need_not_have_an_end(end: bytes) -> None:
     assert read_layout(gif(4, 4, frame(filled(RED, 4, 4)), frame(filled(BLUE, 4, 4)), end=end)).frames == 2
+
+
+@pytest.mark.parametrize("end", [b"\x21\xf9", b"\x21\xf9\x04\x04", control(), b"\x2c", b"\x2c\0\0"])
+def test_a_file_that_ends_where_a_frame_begins_is_refused(end: bytes) -> None:
+    with pytest.raises(CorruptImage, match="ends where a frame begins"):
+        read_layout(gif(4, 4, frame(filled(RED, 4, 4)), frame(filled(BLUE, 4, 4)), end=end))
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_stray_bytes_between_frames_are_skipped() -> None:
     assert [one[0, 0] for one in shown(data)] == [RED, BLUE]
 
 
-@pytest.mark.parametrize("end", [b"", bytes(50), b"\x21\xf9\x04\x04"])
+@pytest.mark.parametrize("end", [b"", bytes(50), b"\x21\xfe\x04cut"])
 def test_a_file_without_end_is_decoded(end: bytes) -> None:
     two = gif(4, 4, frame(filled(RED, 4, 4)), frame(filled(BLUE, 4, 4)), end=end)
     assert [one[0, 0] for one in shown(two)] == [RED, BLUE]
