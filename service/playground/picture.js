@@ -1,4 +1,4 @@
-// The photograph: the file that is sent, and the same for the screen.
+// The photograph: the file, and the same on screen.
 
 import { make } from "./dom.js";
 
@@ -19,7 +19,7 @@ export class Picture {
 	small(side) {
 		const scale = Math.min(1, side / Math.max(this.width, this.height));
 		const [width, height] = [this.width, this.height].map((length) => Math.max(16, Math.round(length * scale)));
-		return toBlob(drawn(this.image, [0, 0, this.width, this.height], width, height), "image/jpeg", 0.92);
+		return toBlob(drawn(this.image, [], width, height), "image/jpeg", 0.92);
 	}
 
 	/** A part of it, pixel by pixel, PNG. */
@@ -30,7 +30,7 @@ export class Picture {
 	/** Where it has the most detail, in shares of the sides: the inner cell that varies most. */
 	busiest() {
 		const side = CELLS * CELL_SIDE;
-		const { data } = drawn(this.image, [0, 0, this.width, this.height], side, side).getContext("2d").getImageData(0, 0, side, side);
+		const { data } = drawn(this.image, [], side, side).getContext("2d").getImageData(0, 0, side, side);
 		const detail = Array(CELLS ** 2).fill(0);
 		for (let at = 1; at < side ** 2; at += 1) {
 			const [column, row] = [at % side, at / side].map((place) => Math.floor(place / CELL_SIDE));
@@ -46,11 +46,12 @@ export class Picture {
 	}
 }
 
-/** Open a file, as it is now: it may be saved anew. What no browser shows, HEIC or TIFF, is shown as `convert` makes it. */
+/** Open a file, as it is now. What no browser shows, HEIC or TIFF, is shown as `convert` makes it. */
 export async function openPicture(source, convert, signal) {
 	const { name = "cat.webp", type } = source;
 	const data = new Uint8Array(await source.arrayBuffer());
 	const file = new File([data], name, { type });
+	file.alpha = /auxid:1|:alpha/.test(String.fromCharCode(...data.slice(0, 9e3))); // of HEIC
 	const ways = [() => shown(file, signal), async () => shown(await convert(file, signal), signal)];
 	if (type === "image/webp" && data[15] === 88 && data[20] & 8) ways.reverse(); // EXIF: browsers do not turn it
 	return new Picture(file, await ways[0]().catch(ways[1]), await frames({ type, data }).catch(() => 1));

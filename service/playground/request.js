@@ -8,7 +8,7 @@ export function formatOf(settings, file) {
 	if (settings.format) return settings.format;
 	const kind = (file.type || file.name).replace(/^image.|.*\./, "").toLowerCase().replace(/^tif$/, "tiff");
 	if (WRITTEN[kind]) return kind;
-	return /^hei/.test(kind) ? "jpeg" : "png";
+	return /^hei/.test(kind) && !file.alpha ? "jpeg" : "png";
 }
 
 /** For the screen: TIFF is shown as PNG. */

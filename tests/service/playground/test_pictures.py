@@ -69,6 +69,7 @@ DROP = """([content, name]) => {
     [
         ("IMG_1.HEIC", "IMG_1-wave.jpg"),
         ("a.b.heif", "a.b-wave.jpg"),
+        ("clear.heic", "clear-wave.png"),
         ("scan.tiff", "scan-wave.tif"),
         ("SCAN.TIF", "SCAN-wave.tif"),
     ],
@@ -77,6 +78,8 @@ def test_format_of_a_file_without_a_type_is_that_of_its_name(
     browser: Browser, live: Live, name: str, saved: str
 ) -> None:
     image = Image.fromarray(photo(height=64, width=96))
+    if name == "clear.heic":
+        image.putalpha(100)
     content = file(image, "TIFF") if "scan" in name.lower() else heic(image)
     with visit(browser, f"{live.url}#style=wave&delivery=now") as page:
         expect(page.locator("#styles button")).to_have_count(2)
