@@ -104,7 +104,8 @@ class Metadata:
 
         It always has the digital source type. The GPS position is copied by KEEP only.
         """
-        packet = Packet.parse(self.xmp, self.iptc)
+        is_read = policy is not MetadataPolicy.STRIP or source_type is SourceType.UPSCALED
+        packet = Packet.parse(self.xmp, self.iptc) if is_read else Packet()
         resolved = packet.resolve_source_type(source_type)
         if policy is MetadataPolicy.STRIP:
             return OutputMetadata(Image.Exif(), Packet().write_owner(resolved))

@@ -1,5 +1,6 @@
 import io
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
@@ -12,7 +13,7 @@ from service.imaging.codecs.exif import StoredText
 from service.imaging.codecs.gif import read_xmp
 from service.imaging.codecs.metadata import MAX_SEGMENT_BYTES, SUBJECT_AREA, Metadata, MetadataPolicy
 from service.imaging.codecs.tiff_directory import read_directory
-from service.imaging.codecs.xmp import SourceType
+from service.imaging.codecs.xmp import Packet, SourceType
 from tests.service.imaging.codecs.samples import XMP, camera, camera_exif, reencode
 from tests.service.imaging.images import file, photo
 
@@ -209,3 +210,20 @@ def test_xmp_takes_precedence_over_iptc(policy: MetadataPolicy) -> None:
     found = Metadata(Image.Exif(), XMP, iptc).for_output(policy, SourceType.STYLIZED, 1, 1, srgb=True).xmp
     assert b"Older" not in found
     assert b"A &amp; B" in found
+
+
+@pytest.mark.parametrize(
+    ("policy", "source_type", "is_read"),
+    [
+        (MetadataPolicy.STRIP, SourceType.STYLIZED, False),
+        (MetadataPolicy.STRIP, SourceType.UPSCALED, True),
+        (MetadataPolicy.COPYRIGHT, SourceType.STYLIZED, True),
+    ],
+)
+def test_a_packet_that_does_not_count_is_not_parsed(
+    monkeypatch: pytest.MonkeyPatch, policy: MetadataPolicy, source_type: SourceType, is_read: bool
+) -> None:
+    parse = Mock(wraps=Packet.parse)
+    monkeypatch.setattr(Packet, "parse", parse)
+    Metadata(Image.Exif(), XMP).for_output(policy, source_type, 40, 30, srgb=True)
+    assert parse.called is is_read
