@@ -306,6 +306,14 @@ class JobLost(ServiceError):
     title = "The job was interrupted too often"
 
 
+class JobFailed(ServiceError):
+    """The job failed by what may pass, and stays so: its result never comes. `problem` says why, as in its state."""
+
+    status = 424
+    kind = "job-failed"
+    title = "The job has failed"
+
+
 class ResultTooLarge(ServiceError):
     """The result of the job alone exceeds the bytes that are kept of all jobs."""
 

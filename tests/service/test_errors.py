@@ -34,6 +34,7 @@ def test_every_kind_is_distinct_and_explained() -> None:
         415,
         421,
         422,
+        424,
         429,
         431,
         499,

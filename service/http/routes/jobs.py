@@ -14,9 +14,11 @@ from service.errors import (
     IdempotencyKeyReused,
     InvalidRequest,
     JobConflict,
+    JobFailed,
     JobsUnavailable,
     JobUnfinished,
     Overloaded,
+    ServiceError,
     UnknownJob,
 )
 from service.http.access.pixel_charges import PixelCharges
@@ -55,6 +57,9 @@ from service.settings import Settings
 
 POLL_SECONDS = 1
 """After how long a client may ask again for the state of a job."""
+
+WORTH_A_RETRY = frozenset({408, 429, 503})
+"""Statuses after which clients send a request again."""
 
 Responses = dict[int | str, dict[str, Any]]
 """What an endpoint answers, for the OpenAPI document."""
@@ -152,7 +157,10 @@ class JobRoutes:
         id: JobId,  # noqa: A002
         if_none_match: IfNoneMatchHeader = None,
     ) -> Response:
-        """The image; the problem of a job that failed, as the call itself would have answered it."""
+        """The image; the problem of a job that failed, as the call itself would have answered it.
+
+        Where that would have said that another try may succeed, it is 424 with that problem: no other GET will.
+        """
         job = await self._job_manager.find(_owned(request, id))
         as_json = Accept.parse(request.headers.getlist("Accept")).prefers_json
         return await self._result_response(request, job, if_none_match, as_json=as_json)
@@ -229,7 +237,7 @@ class JobRoutes:
         responses: Responses = {
             200: image_response_schema(),
             304: {"description": "The client has it"},
-            **problem_responses(400, 404, 409, 415, 500, 501, 503, 504, 507),
+            **problem_responses(400, 404, 409, 415, 424, 500, 501, 503, 504, 507),
         }
         add, summary = self.router.add_api_route, "The image of a job"
         add(path, self.result, summary=summary, response_class=Response, responses=responses)
@@ -268,12 +276,23 @@ class JobRoutes:
             detail = f"job {public_id(job.record.id)!r} is {job.state}; poll once a second"
             raise JobUnfinished(detail, retry_after=POLL_SECONDS)
         if outcome.result is None:
-            assert outcome.failure is not None
-            raise outcome.failure.error()
+            raise self._failure(request, job)
         if matches_etag(if_none_match, entity_tag(outcome.result, as_json=as_json)):
             return not_modified(outcome.result, as_json=as_json)
         content = await self._job_manager.result(job)
         return await image_response(FinishedImage(content, outcome.result), request.state.trace, as_json=as_json)
+
+    def _failure(self, request: Request, job: Job) -> ServiceError:
+        """What is answered instead of the result of a job that failed: nothing that asks for another GET."""
+        assert job.outcome is not None
+        assert job.outcome.failure is not None
+        failure = job.outcome.failure.error()
+        if failure.status not in WORTH_A_RETRY:
+            return failure
+        problem = self._status(request, job).problem
+        assert problem is not None
+        detail = f"job {public_id(job.record.id)!r} has failed, and stays so; begin another one: {failure.detail}"
+        return JobFailed(detail, problem=problem.model_dump())
 
     def _status(self, request: Request, job: Job) -> JobStatus:
         return JobStatus.of(job, self._settings.job_seconds, root_path(request.scope))

@@ -92,6 +92,27 @@ def test_job_that_fails_has_the_problem_of_the_call(tmp_path: Path) -> None:
         assert told | {"instance": ""} == expected.json() | {"instance": ""}
 
 
+def test_failure_that_may_pass_asks_for_no_other_look_at_the_result(tmp_path: Path) -> None:
+    """The job has failed for good: generic clients would send a 503 again and again."""
+    publish(tmp_path)
+    waiting = ASYNC | {"X-Request-Timeout": "1", "Idempotency-Key": '"once"'}
+    with serving(tmp_path, max_queue_requests=1, max_running_jobs=1) as live, ThreadPoolExecutor(1) as clients:
+        with held(live):
+            first = clients.submit(live.client.post, "/v1/stylize/wave", content=file(photo()))
+            wait_for(lambda: live.metric("pastiche_admitted_requests"), lambda admitted: admitted == 1)
+            begun = live.client.post("/v1/stylize/wave", content=file(photo(1)), headers=waiting)
+            job = ended(live.client, begun.headers["Location"])
+        first.result()
+        answers = [live.client.get(f"{begun.headers['Location']}/result")]
+        again = waiting | {"Prefer": "respond-async, wait=5"}
+        answers.append(live.client.post("/v1/stylize/wave", content=file(photo(1)), headers=again))
+    assert (job["state"], job["problem"]["type"], job["problem"]["status"]) == ("failed", "/problems/overloaded", 503)
+    for answer in answers:
+        assert (answer.status_code, answer.json()["type"]) == (424, "/problems/job-failed")
+        assert answer.json()["problem"] == job["problem"]
+        assert "Retry-After" not in answer.headers
+
+
 def test_request_that_can_be_refused_becomes_no_job(tmp_path: Path) -> None:
     publish(tmp_path)
     with serving(tmp_path) as live:
