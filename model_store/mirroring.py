@@ -9,16 +9,27 @@ def mirror(source: ModelStore, target: ModelStore) -> list[str]:
     """Add to `target` the versions of `source` that it lacks, then make the same ones current. Returns their labels.
 
     Versions keep their numbers. Raises StoreError where both have different versions of one number, and where the copy
-    would lie in what is copied, CorruptModel for a damaged version, which is not copied; what `target` has alone stays.
-    An interrupted copy can be repeated.
+    would lie in what is copied, or cannot be written; CorruptModel for a damaged version, which is not copied; what
+    `target` has alone stays. An interrupted copy can be repeated.
     """
     _require_outside(source, target)
     target.prepare_writing()
+    for name in source.names():
+        _require_writable(source, target, name)
     added = [label for name in source.names() for label in _add_versions(source, target, name)]
     for name in source.names():
         if target.current(name) != source.current(name):
             target.promote(name, source.current(name))
     return added
+
+
+def _require_writable(source: ModelStore, target: ModelStore, name: str) -> None:
+    """Raise StoreError where something is to be written of a model, and cannot be: before anything is fetched."""
+    if not set(source.versions(name)) <= set(target.versions(name)) or target.current(name) != source.current(name):
+        try:
+            target.require_writable(name)
+        except OSError as error:
+            raise StoreError(f"{target.location} cannot be written: {error.strerror}: {error.filename}") from error
 
 
 def _require_outside(source: ModelStore, target: ModelStore) -> None:

@@ -96,3 +96,16 @@ def test_a_store_is_not_copied_into_itself(tmp_path: Path, prefix: str, inside: 
     assert sorted(root.rglob("*")) == before
     beside = open_store(f"file://{root}s" if prefix else tmp_path / "stores", CacheSettings(tmp_path / "cache"))
     assert mirror(source, beside) == ["wave@1"]
+
+
+def test_a_target_that_cannot_be_written_is_found_before_anything_is_copied(tmp_path: Path) -> None:
+    source, target = ModelStore(tmp_path / "source"), ModelStore(tmp_path / "target")
+    for name in ("cats", "wave"):
+        source.publish(network("c3s1-4,c3s1-3"), Draft(name=name, task="style"))
+    target.root.mkdir()
+    (target.root / "wave").touch()
+    with pytest.raises(StoreError, match=r"target cannot be written: Not a directory: .*target/wave"):
+        mirror(source, target)
+    assert target.names() == []
+    (target.root / "wave").unlink()
+    assert mirror(source, target) == ["cats@1", "wave@1"]
