@@ -57,6 +57,12 @@ def run(settings: Settings, membership: Membership | None = None) -> int:
     except (ValueError, OSError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    try:
+        if membership is None and settings.uds is not None:
+            servers[0].own_unix_socket(open_listener(settings), settings.uds)
+    except OSError as error:  # another service has taken the path since it was tried
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
     with asyncio.Runner(loop_factory=servers[0].config.get_loop_factory()) as runner:
         runner.get_loop().set_default_executor(threads)
@@ -92,14 +98,12 @@ def _warn_of_unknown_variables() -> None:
 
 def _build(settings: Settings, membership: Membership | None) -> tuple[Service, list[HttpServer]]:
     """The service, and its servers in the order in which they stop. Raises as `build_service`, and OSError."""
-    if membership is None:
-        service = build_service(settings)
-        found = [
-            build_server(service.app, settings, service.metrics, service.shedder),
-            build_metrics_server(service.metrics_app, settings, service.metrics),
-        ]
-        return service, [server for server in found if server is not None]
-    return _build_member(settings, membership)
+    if membership is not None:
+        return _build_member(settings, membership)
+    service = build_service(settings)
+    main = build_server(service.app, settings, service.metrics, service.shedder)
+    metrics = build_metrics_server(service.metrics_app, settings, service.metrics)
+    return service, [main] if metrics is None else [main, metrics]
 
 
 def _build_member(settings: Settings, membership: Membership) -> tuple[Service, list[HttpServer]]:

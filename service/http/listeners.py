@@ -7,13 +7,19 @@ so the first process to wake takes all. Unix sockets have no such option, and ar
 
 import asyncio
 import errno
+import fcntl
 import os
 import socket
 import stat
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 
+from model_store.locks import lock
 from service.settings import Settings
+
+UNIX_BACKLOG = 2048
+"""Connections to a Unix socket that wait to be accepted: uvicorn's number."""
 
 UNIX_MODE = 0o666
 """Permissions of a Unix socket, as uvicorn sets them: the folder says who may reach it."""
@@ -27,13 +33,20 @@ def try_addresses(settings: Settings) -> None:
     """
     asyncio.run(_try_ports(settings))
     if settings.uds is not None:
-        _bind_unix(settings.uds).close()
-        settings.uds.unlink()
+        with _locked(settings.uds.parent):
+            _bind_unix(settings.uds).close()
+            settings.uds.unlink()
 
 
 def open_listener(settings: Settings) -> socket.socket:
-    """A socket bound to the service's port or Unix socket, on which nobody listens yet. Raises OSError."""
-    return _bind_unix(settings.uds) if settings.uds is not None else _bind(settings.host, settings.port)
+    """A socket bound to the service's port, on which nobody listens yet, or its Unix socket. Raises OSError.
+
+    A Unix socket listens already: it has to be known that somebody has the path, and clients wait for what they ask.
+    """
+    if settings.uds is None:
+        return _bind(settings.host, settings.port)
+    with _locked(settings.uds.parent):
+        return _bind_unix(settings.uds)
 
 
 def open_metrics_listener(settings: Settings) -> socket.socket | None:
@@ -94,10 +107,24 @@ def _bind_unix(path: Path) -> socket.socket:
             path.unlink()
         listener.bind(str(path))
         path.chmod(UNIX_MODE)
+        listener.listen(UNIX_BACKLOG)
     except OSError as error:
         listener.close()
         raise OSError(f"cannot listen on {path}: {error.strerror}") from error
     return listener
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Alone with the sockets of a folder, among services; where it cannot be locked, or is not there, not so."""
+    descriptor = None
+    with suppress(OSError):
+        descriptor = lock(folder, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _require_left(path: Path) -> None:

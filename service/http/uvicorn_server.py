@@ -38,12 +38,19 @@ class HttpServer(uvicorn.Server):
         """`listener`: a bound socket, instead of the address of the configuration."""
         super().__init__(config)
         self._listener = listener
+        self._socket_file = Path(config.uds) if config.uds and listener is None else None
         self.listening = asyncio.Event()
         """Set when the ports are open."""
+
+    def own_unix_socket(self, listener: socket.socket, path: Path) -> None:
+        """Serve this Unix socket, instead of the address of the configuration, and remove its file at the end."""
+        self._listener, self._socket_file = listener, path
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, and open the ports."""
         await super().startup(sockets)
+        if self._socket_file is not None and self._listener is not None:
+            logger.info("running on unix socket %s", self._socket_file)
         self.listening.set()
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -77,10 +84,12 @@ class HttpServer(uvicorn.Server):
         self.should_exit = True
 
     def remove_socket(self) -> None:
-        """Remove the file of the Unix socket that it has opened itself; once, as another process may open the next."""
-        if self._listener is None and self.config.uds and self.listening.is_set() and not self.should_exit:
+        """Remove the file of its own Unix socket; once, as another process may open the next."""
+        is_open = self._listener is not None or self.listening.is_set()
+        if self._socket_file is not None and is_open:
             with suppress(OSError):
-                Path(self.config.uds).unlink()
+                self._socket_file.unlink()
+            self._socket_file = None
 
     async def _check_connections(self) -> None:
         clock = asyncio.get_running_loop().time

@@ -90,3 +90,13 @@ def test_metrics_have_a_listener_where_they_have_a_port() -> None:
     assert listener is not None
     with listener:
         assert address_of(listener).startswith("127.0.0.1:")
+
+
+def test_unix_socket_has_one_owner_from_the_moment_it_is_bound(tmp_path: Path) -> None:
+    """Also before it is served, which takes the seconds in which a service starts."""
+    settings = Settings(uds=tmp_path / "pastiche.sock")
+    with open_listener(settings) as listener:
+        for attempt in (open_listener, try_addresses):
+            with pytest.raises(OSError, match="another process listens there"):
+                attempt(settings)
+        connect(listener)
