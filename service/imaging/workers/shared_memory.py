@@ -4,11 +4,16 @@ A segment is a file without a name, of which the descriptor is sent through a so
 has closed it, also where one was killed. Its bytes are copied once, by the sender, and read where they lie.
 """
 
+import errno
+import logging
 import mmap
 import os
+import resource
 import tempfile
 
 from service.imaging.workers.serialization import Parts
+
+logger = logging.getLogger(__name__)
 
 
 def write_segment(parts: Parts) -> int:
@@ -19,10 +24,19 @@ def write_segment(parts: Parts) -> int:
     descriptor = _open_segment()
     try:
         _write(descriptor, parts)
-    except BaseException:
+    except BaseException as error:
         os.close(descriptor)
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            raise _too_large(sum(map(len, parts))) from error
         raise
     return descriptor
+
+
+def _too_large(size: int) -> OSError:
+    """What is raised, and logged, where the process may not make files of that size: a segment is one."""
+    limit = f"files, and shared memory with them, are limited to {resource.getrlimit(resource.RLIMIT_FSIZE)[0]} bytes"
+    logger.error("an image cannot be handed over in %d bytes: %s (ulimit -f, LimitFSIZE)", size, limit)
+    return OSError(errno.EFBIG, limit)
 
 
 def map_segment(descriptor: int) -> memoryview:

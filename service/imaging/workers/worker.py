@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from service.errors import ServiceError
+from service.errors import OutOfResources, ServiceError
 from service.imaging.codecs import configure_codecs
 from service.imaging.workers.messages import receive, send
 from service.imaging.workers.task import Budget, CodecTask, TaskOutcome
@@ -26,8 +26,18 @@ def serve(connection: socket.socket) -> None:
     while (task := receive(connection)) is not None:
         outcome = perform(task, idle_memory)
         del task
-        send(connection, outcome)
+        _answer(connection, outcome)
         del outcome  # a worker that waits keeps no pixels
+
+
+def _answer(connection: socket.socket, outcome: TaskOutcome) -> None:
+    """Send an outcome, or that there is no room for it. Raises ConnectionError, and OSError of any other kind."""
+    try:
+        send(connection, outcome)
+    except OSError as error:
+        if (exhausted := OutOfResources.of(error)) is None:
+            raise
+        send(connection, TaskOutcome(failure=exhausted))
 
 
 def perform(task: CodecTask, idle_memory: int | None = None) -> TaskOutcome:

@@ -1,6 +1,7 @@
 """Functions for workers, which import this module and no torch."""
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -37,3 +38,9 @@ def touch_and_wait_for(marker: Path, other: Path) -> None:
     marker.touch()
     while not other.exists():
         time.sleep(0.001)
+
+
+def make_beyond_limit(size: int) -> bytes:
+    """More bytes than the files of the worker may have from now on."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    return bytes(2 * size)

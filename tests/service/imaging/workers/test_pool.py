@@ -13,11 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.errors import CorruptImage, Draining, ImageTooDemanding, InvalidRequest
+from service.errors import CorruptImage, Draining, ImageTooDemanding, InvalidRequest, OutOfResources
 from service.imaging.workers.launcher import WorkerLauncher
 from service.imaging.workers.pool import TaskTimeouts, WorkerPool
 from service.imaging.workers.task import Budget, CodecTask
-from tests.service.imaging.workers.functions import HOURS, die_once, refuse, touch_and_sleep, touch_and_wait_for
+from tests.service.imaging.workers.functions import (
+    HOURS,
+    die_once,
+    make_beyond_limit,
+    refuse,
+    touch_and_sleep,
+    touch_and_wait_for,
+)
 from tests.service.live import worker_launcher
 
 MIB = 2**20
@@ -272,3 +279,12 @@ def test_closing_ends_tasks_and_refuses_others(tmp_path: Path) -> None:
             os.kill(pid, 0)
 
     with_pool(scenario)
+
+
+def test_result_for_which_there_is_no_shared_memory_is_no_fault_of_the_image() -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        with pytest.raises(OutOfResources, match="limited to 300000 bytes"):
+            await pool.run(task(make_beyond_limit, 300_000))
+        assert await pool.run(task(len, bytes(1000))) == 1000
+
+    assert with_pool(scenario) == []

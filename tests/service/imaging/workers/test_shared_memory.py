@@ -1,4 +1,5 @@
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -34,4 +35,17 @@ def test_what_cannot_be_written_leaves_nothing_open() -> None:
     before = open_files()
     with pytest.raises(BufferError):
         write_segment([*PARTS, memoryview(bytes(16))[::2]])
+    assert open_files() == before
+
+
+def test_limit_of_files_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """It holds for shared memory, too."""
+    before, limits = open_files(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="shared memory with them, are limited to 10000 bytes"):
+            write_segment(PARTS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "limited to 10000 bytes (ulimit -f, LimitFSIZE)" in caplog.text
     assert open_files() == before
