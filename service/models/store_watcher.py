@@ -15,6 +15,7 @@ from service.errors import DeviceLost
 from service.models.ignored_entries import IgnoredEntries
 from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel
+from service.models.store_thread import in_store_thread
 from service.models.watched_store import Version, WatchedStore
 from service.telemetry.metrics import Metrics
 
@@ -127,8 +128,8 @@ class StoreWatcher:
 
     def _read_of(self, place: int, *, retry: bool) -> asyncio.Task[None]:
         """The read of a store that is under way, or a new one."""
-        begin = partial(asyncio.to_thread, self._read_store, self._stores[place], retry)
-        return self._reads.get(place) or asyncio.create_task(begin())
+        read = partial(self._read_store, self._stores[place], retry)
+        return self._reads.get(place) or asyncio.create_task(in_store_thread(read))
 
     def _read_store(self, watched: WatchedStore, retry: bool) -> None:
         place, entries = watched.store.location, self._ignored[watched.store.location]
@@ -189,7 +190,7 @@ class StoreWatcher:
         """Read the files in a thread; verify and warm up beside the batches."""
         store = self._by_root[version.root]
         number = version.number
-        lease = None if number is None else await asyncio.to_thread(store.lease, version.name, number)
+        lease = None if number is None else await in_store_thread(partial(store.lease, version.name, number))
         stored = await asyncio.to_thread(store.load, version.name, version.number)
         loaded = await asyncio.wrap_future(self._loader.submit(stored))
         resident = ResidentModel(

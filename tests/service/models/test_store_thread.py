@@ -1,0 +1,33 @@
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from service.models.store_thread import in_store_thread
+
+
+def test_result_and_errors_come_back() -> None:
+    def fail() -> None:
+        raise LookupError("away")
+
+    async def run() -> None:
+        assert await in_store_thread(lambda: 7) == 7
+        with pytest.raises(LookupError, match="away"):
+            await in_store_thread(fail)
+
+    asyncio.run(run())
+
+
+def test_process_ends_though_a_call_is_under_way() -> None:
+    program = """
+import asyncio, time
+from service.models.store_thread import in_store_thread
+
+async def run():
+    asyncio.create_task(in_store_thread(lambda: time.sleep(3600)))
+    await asyncio.sleep(0.1)
+
+asyncio.run(run())
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=120).returncode == 0
