@@ -21,10 +21,11 @@ from trainer.hardware import Hardware
 from trainer.loss_network import load_loss_network
 from trainer.objective import StyleWeights
 from trainer.outputs import require_folder
+from trainer.pictures import load_painting
 from trainer.publishing import publish
 from trainer.run_folder import Run
 from trainer.style import StyleTask
-from trainer.style_score import StyleScorer
+from trainer.style_score import HARDWARE, StyleScorer
 from trainer.training_loop import train
 
 SIZES = (256, 480)
@@ -132,9 +133,9 @@ class Study:
 
     def _evaluate(self, config: StyleConfig, network: TransformNetwork) -> Row:
         """The means of the objective, of its content loss and of its style loss, at each size."""
-        loss_network = load_loss_network(config.loss_network)
+        painting = load_painting(config.style_image, config.style_size, HARDWARE)
         weights = StyleWeights(style_weight=config.style_weight, tv_weight=config.tv_weight)
-        scorer = StyleScorer(loss_network, config.style_image, config.style_size, weights)
+        scorer = StyleScorer(load_loss_network(config.loss_network), painting, weights)
         found: dict[str, float] = {}
         for side in SIZES:
             terms = scorer.mean(network, self._held_out, side)

@@ -67,12 +67,13 @@ def _convert_video(options: argparse.Namespace, query: dict[str, str]) -> int:
 
 
 async def _run(options: argparse.Namespace, request: Request, items: Sequence[Item]) -> BatchCounts:
-    async with _client(options) as client:
+    names = named_models(options.command, options.target, request.query)
+    async with _client(options, names) as client:
         batch = Batch(
             client,
             request,
             RetryPolicy(options.retries, options.patience),
-            named_models(options.command, options.target, request.query),
+            names,
             parallel=options.parallel,
             overwrite=options.overwrite,
             quiet=options.quiet,
@@ -81,11 +82,11 @@ async def _run(options: argparse.Namespace, request: Request, items: Sequence[It
 
 
 @asynccontextmanager
-async def _client(options: argparse.Namespace) -> AsyncIterator[AsyncClient]:
+async def _client(options: argparse.Namespace, names: Sequence[str]) -> AsyncIterator[AsyncClient]:
     if options.local:
-        from client.local import local  # noqa: PLC0415 # PyTorch takes seconds that a remote service does not need
+        from client.local import local  # noqa: PLC0415 # what a remote service does not need takes its time
 
-        async with local() as client:
+        async with local(names) as client:
             yield client
         return
     async with AsyncClient(options.server, key=options.key) as client:
@@ -176,10 +177,16 @@ def _add_options(command: argparse.ArgumentParser) -> None:
 
 
 def _path(text: str) -> Path:
-    """Not of an empty text, as a variable that is not set gives, which Path takes for the folder that it is in."""
+    """Not of an empty text, as a variable that is not set gives, which Path takes for the folder that it is in.
+
+    A ~ is the home folder also after an equals sign, where shells leave it alone.
+    """
     if not text:
         raise argparse.ArgumentTypeError("a name is empty; this folder is written .")
-    return Path(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"{text} begins with no home folder; write ./{text}") from None
 
 
 def _parallel(text: str) -> int:

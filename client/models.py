@@ -39,7 +39,7 @@ async def _require(client: AsyncClient, name: str, policy: RetryPolicy, outage: 
     try:
         await client.run(exchange(Request("GET", model_path(name)), policy, outage))
     except UnknownModel as error:
-        raise UsageError(f"{error}{_suggestion(name, error.available)}") from error
+        raise UsageError(f"{error}{suggestion(name, error.available)}") from error
     except Unavailable:
         raise
     except AccessDenied as error:
@@ -49,6 +49,7 @@ async def _require(client: AsyncClient, name: str, policy: RetryPolicy, outage: 
         return
 
 
-def _suggestion(name: str, available: Sequence[str]) -> str:
+def suggestion(name: str, available: Sequence[str]) -> str:
+    """What to add to the message that there is no model of that name: the most similar one, if any is."""
     similar = get_close_matches(name, available, 1, SIMILARITY)
     return f"; did you mean {similar[0]}?" if similar else ""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from model_store.errors import CorruptModel, GoldenMismatch, ReadOnlyStore, StoreAway, StoreError, UnknownModel
     from model_store.golden import Golden
     from model_store.ignored_entries import describe_ignored_entries
-    from model_store.manifest import NAME_PATTERN, Draft, Manifest, Provenance
+    from model_store.manifest import Draft, Manifest, Provenance
     from model_store.networks import (
         PRECISIONS,
         STYLE,
@@ -31,7 +31,16 @@ if TYPE_CHECKING:
         thin_layers,
         thumbnail,
     )
-    from model_store.remote.location import SHIPPED, SHIPPED_STORE, Location, is_url, parse_location, split_locations
+    from model_store.published_versions import NAME_PATTERN
+    from model_store.remote.location import (
+        SHIPPED,
+        SHIPPED_STORE,
+        Location,
+        home_expanded,
+        is_url,
+        parse_location,
+        split_locations,
+    )
     from model_store.remote.opening import open_store
     from model_store.remote.version_cache import CacheSettings
     from model_store.store import ModelStore, StoredModel
@@ -73,6 +82,7 @@ __all__ = [
     "describe_ignored_entries",
     "for_inference",
     "has_fast_bf16",
+    "home_expanded",
     "is_url",
     "model_card",
     "open_store",

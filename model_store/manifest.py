@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstrai
 
 from model_store.networks.imported import ImportedSpec
 from model_store.networks.transform import NetworkSpec
-
-NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+from model_store.published_versions import NAME_PATTERN
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Task = Literal["style", "super-resolution", "restoration"]
@@ -123,8 +122,3 @@ def parse_reference(text: str) -> tuple[str, int | None] | None:
     name, at, number = text.partition("@")
     version = parse_version(number)
     return (name, version) if name and (version is not None or not at) else None
-
-
-def valid_name(name: str) -> bool:
-    """Whether a network may have this name, which becomes a folder and part of a URL."""
-    return re.fullmatch(NAME_PATTERN, name) is not None

@@ -9,7 +9,6 @@
 """
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,11 +28,12 @@ from model_store.errors import CorruptModel, GoldenMismatch, MissingExtra, Store
 from model_store.golden import Golden
 from model_store.importers.super_resolution import build_imported
 from model_store.links import require_inside
-from model_store.manifest import Draft, Manifest, valid_name
+from model_store.manifest import Draft, Manifest
 from model_store.networks.imported import ImportedSpec
 from model_store.networks.layers import InstanceNorm
 from model_store.networks.network import Network, Spec
 from model_store.networks.transform import NetworkSpec, TransformNetwork
+from model_store.published_versions import published_names, published_versions, valid_name
 
 _MANIFEST, _WEIGHTS, _GOLDEN, _PREVIEW, _CARD, _CURRENT = (
     "manifest.json",
@@ -101,9 +101,7 @@ class ModelStore:
 
     def names(self) -> list[str]:
         """All models with at least one version, sorted; empty if `root` does not exist."""
-        if not self.root.is_dir():
-            return []
-        return sorted(folder.name for folder in self.root.iterdir() if self.versions(folder.name))
+        return published_names(self.root)
 
     def foreign(self) -> list[str]:
         """What lies in `root` and is no model, sorted: files, invalid names, folders without a version.
@@ -117,11 +115,7 @@ class ModelStore:
 
     def versions(self, name: str) -> list[int]:
         """The published versions of a model, ascending; empty for an unknown name. An empty folder is none."""
-        folder = self.root / name
-        if not valid_name(name) or not folder.is_dir():
-            return []
-        numbered = (entry for entry in folder.iterdir() if re.fullmatch(r"[1-9][0-9]*", entry.name))
-        return sorted(int(entry.name) for entry in numbered if entry.is_dir() and not _is_empty(entry))
+        return published_versions(self.root, name)
 
     def current(self, name: str) -> int:
         """The promoted version, else the newest. Raises UnknownModel for an unknown name."""
@@ -330,14 +324,6 @@ def build_version(
 
 def _hidden(entry: Path) -> bool:
     return entry.name.startswith(".")
-
-
-def _is_empty(folder: Path) -> bool:
-    """Whether nothing is in it, as after a copy that was interrupted. A folder that cannot be looked into has files."""
-    try:
-        return not any(folder.iterdir())
-    except OSError as error:
-        return isinstance(error, FileNotFoundError)  # it was just deleted
 
 
 def _is_being_written(folder: Path) -> bool:

@@ -12,7 +12,6 @@ import resource
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
@@ -27,7 +26,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from model_store import SHIPPED, SHIPPED_STORE, CacheSettings, Location, parse_location, split_locations
+from model_store import (
+    SHIPPED,
+    SHIPPED_STORE,
+    CacheSettings,
+    Location,
+    home_expanded,
+    parse_location,
+    split_locations,
+)
 from model_store.processors import available_cpus
 from service.environment import PREFIX, Environment
 from service.setting_lists import HostNames, Origins, Proxies, WebhookHosts
@@ -86,8 +93,8 @@ class ConfigFile(PydanticBaseSettingsSource):
         if not path:
             return {}
         try:
-            source = TomlConfigSettingsSource(self.settings_cls, Path(path))
-        except (OSError, TOMLDecodeError, UnicodeDecodeError) as error:
+            source = TomlConfigSettingsSource(self.settings_cls, home_expanded(Path(path)))
+        except (OSError, ValueError) as error:  # it is no TOML, or no text
             raise SettingsError(f"{path}: {error}") from error
         for name in source.toml_data:
             self._require_setting(name, path)
@@ -457,6 +464,14 @@ class Settings(BaseSettings):
         if value == "":
             raise ValueError("it is empty; leave it out where there is none")
         return value
+
+    @field_validator(
+        "config", "uds", "tls_certificate", "tls_key", "store_cache_folder", "jobs_folder", "keys_file", mode="before"
+    )
+    @classmethod
+    def _expands_home(cls, value: object) -> object:
+        """No shell does in a file, in a variable of a container, or after an equals sign."""
+        return home_expanded(Path(value)) if isinstance(value, str | Path) and value else value
 
     @field_validator("device")
     @classmethod

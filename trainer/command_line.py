@@ -23,7 +23,8 @@ from pydantic_settings import (
 )
 
 from model_store.command_parser import without_passwords
-from model_store.manifest import NAME_PATTERN, is_unicode
+from model_store.manifest import is_unicode
+from model_store.published_versions import NAME_PATTERN
 from trainer import commands
 from trainer.commands import Command
 from trainer.config import DEVICE_PATTERN

@@ -4,11 +4,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import CliImplicitFlag
 
+from model_store import home_expanded
 from trainer.config import DEFAULT_STORE, AnswersConfig, StoreToRead, StyleConfig, SuperResolutionConfig, TrainConfig
-from trainer.data import random_exact_crop
+from trainer.data import image_files, random_exact_crop
 from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, format_scores
 from trainer.hardware import Hardware
@@ -22,9 +23,10 @@ from trainer.paper.curves import CurvesConfig, curves
 from trainer.paper.loss_networks import LossNetworksConfig, loss_networks
 from trainer.paper.speed import SpeedConfig, speed
 from trainer.paper.super_resolution import SuperResolutionTableConfig, super_resolution
+from trainer.pictures import load_painting
 from trainer.run_folder import Run, png
 from trainer.stored_models import find_style, find_upscaler
-from trainer.style_score import StyleScorer, format_terms
+from trainer.style_score import HARDWARE, StyleScorer, format_terms
 from trainer.teacher_answers import compute_answers
 from trainer.train_and_publish import Invocation, publish_run, train_and_publish
 from trainer.watch.address import WatchAddress
@@ -36,6 +38,14 @@ class Command(BaseModel, ABC):
     """A command: its options as fields, and `execute`, which carries it out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _expands_home(cls, value: object) -> object:
+        """Of every path: shells leave a ~ alone after an equals sign."""
+        if isinstance(value, tuple):
+            return tuple(cls._expands_home(each) for each in value)
+        return home_expanded(value) if isinstance(value, Path) else value
 
     @abstractmethod
     def execute(self) -> str:
@@ -151,11 +161,14 @@ class Judge(Command, StyleWeights):
     store: StoreToRead = DEFAULT_STORE
 
     def execute(self) -> str:
+        """Raises TrainerError, DataError, StoreError, before the loss network is fetched where they are of all else."""
         weights = StyleWeights.model_validate(self.model_dump(include=set(StyleWeights.model_fields)))
-        scorer = StyleScorer(load_loss_network(self.loss_network), self.style_image, self.style_size, weights)
+        image_files(self.images, "--images")
+        found = [find_style(self.store, reference, "--models") for reference in self.models]
+        painting = load_painting(self.style_image, self.style_size, HARDWARE)
+        scorer = StyleScorer(load_loss_network(self.loss_network), painting, weights)
         lines = []
-        for reference in self.models:
-            stored = find_style(self.store, reference, "--models")
+        for stored in found:
             for side in self.sizes:
                 terms = scorer.mean(stored.network, self.images, side)
                 lines.append(f"{stored.manifest.label:24} {side:5} px  {format_terms(terms)}")

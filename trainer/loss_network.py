@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as parse_safetensors
 from torch import Tensor, nn
 
+from model_store import home_expanded
 from model_store.importers.prefixes import without_prefixes
 from trainer.errors import LossNetworkError
 
@@ -134,11 +135,12 @@ def _load(source: str, layout: str) -> LossNetwork:
     if source == "random":
         return LossNetwork(LAYOUTS["vgg16"], _random_vgg16(), "vgg16, random weights")
     try:
-        content = Path(source).read_bytes()
+        path = home_expanded(Path(source))
+        content = path.read_bytes()
         state = without_prefixes(parse_safetensors(content))
-        with safe_open(source, "pt") as file:
+        with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise LossNetworkError(f"{source}: {error}; --loss-network takes torchvision or a safetensors file") from error
     chosen = _choose_layout(state, metadata.get("layout", ""), layout, source)
     return LossNetwork(chosen, state, f"{chosen.name}, sha256:{hashlib.sha256(content).hexdigest()}")

@@ -17,7 +17,7 @@ from trainer.evaluate import luma
 from trainer.hardware import Hardware
 from trainer.loss_network import LossNetwork
 from trainer.objective import ImageObjective, StyleWeights, nearest_features, style_objective
-from trainer.pictures import load_painting, load_scaled
+from trainer.pictures import load_scaled
 from trainer.spectrum import WINDOW, flat_texture
 from trainer.tones import lost_tones
 
@@ -28,9 +28,9 @@ HARDWARE = Hardware(torch.device("cpu"), torch.float32)
 class StyleScorer:
     """Equation 5 (see `StyleObjective`) for one painting and one loss network, lower is better."""
 
-    def __init__(self, loss_network: LossNetwork, style_image: Path, style_size: int, weights: StyleWeights) -> None:
+    def __init__(self, loss_network: LossNetwork, painting: Tensor, weights: StyleWeights) -> None:
+        """`painting`: RGB (1, 3, H, W) in [0, 1], on HARDWARE."""
         self._loss_network = loss_network
-        painting = load_painting(style_image, style_size, HARDWARE)
         self._objective = style_objective(weights, loss_network, painting)
         self._nearest = nearest_features(self._objective, loss_network, painting)
 

@@ -24,6 +24,9 @@ _LOCAL = frozenset({"file", "local"})
 _ALMOST_URL = re.compile(r"(?:file|local|s3a?|gc?s|hf|https?):|[^/]*://", re.IGNORECASE)
 """How a URL begins that lacks a slash or a scheme, or several of them."""
 
+_SCHEME_ALONE = re.compile(r"(?:^|:)((?:file|local|s3a?|gc?s|hf|https?):(?!//)[^:]*)", re.IGNORECASE)
+"""An entry of a list that is the name of a scheme, and the next one: a URL that lacks a slash, or both."""
+
 _HOST = re.compile(r"(?:[^\[\]:]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 """With its port, as in a URL of HTTP."""
 
@@ -55,7 +58,18 @@ def _folder(text: str) -> Path:
         raise ValueError("the place of a store is empty; this folder is written .")
     if _ALMOST_URL.match(text):
         raise ValueError("the URL of a store begins like s3://bucket/models; a folder of such a name is written ./…")
-    return Path(text)
+    return home_expanded(Path(text))
+
+
+def home_expanded(path: Path) -> Path:
+    """The path with the home folder instead of a ~ at its beginning, which a shell leaves alone after an equals sign.
+
+    Raises ValueError where nobody has that name.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path} begins with no home folder; a file of such a name is written ./{path}") from error
 
 
 def _require_place(scheme: str, place: str) -> None:
@@ -70,7 +84,14 @@ def _require_place(scheme: str, place: str) -> None:
 
 
 def split_locations(text: str) -> list[str]:
-    """The parts of a list separated by colons, which those of a URL are not: models:s3://bucket/models."""
+    """The parts of a list separated by colons, which those of a URL are not: models:s3://bucket/models.
+
+    Raises ValueError for what looks like a URL that lacks a slash: it would be two folders.
+    """
+    if almost := _SCHEME_ALONE.search(text):
+        scheme, _, rest = almost[1].partition(":")
+        meant = f"{scheme}://{rest.lstrip('/') or 'bucket/models'}"
+        raise ValueError(f"{almost[1]} would be two folders; a URL is written {meant}, and a folder of such a name ./…")
     return [part for part in _ENTRY.findall(text) if part]
 
 

@@ -14,8 +14,9 @@ from typing import cast, get_args
 
 from model_store.durable import replace_file
 from model_store.errors import CorruptModel, StoreAway, StoreError, UnknownModel, WriteConflict
-from model_store.manifest import Draft, Manifest, valid_name
+from model_store.manifest import Draft, Manifest
 from model_store.networks.network import Network
+from model_store.published_versions import valid_name
 from model_store.remote.conditional_writes import StoredFile
 from model_store.remote.index import INDEX_FILE, FileName, Files, Index, IndexedFile
 from model_store.remote.object_storage import ListedFile, ObjectStorage

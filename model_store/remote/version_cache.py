@@ -16,9 +16,6 @@ from pathlib import Path
 from model_store.durable import replace_file
 from model_store.locks import lock
 
-DEFAULT_CACHE = Path("~/.cache/pastiche/stores")
-DEFAULT_CACHE_BYTES = 4 * 2**30
-
 _LEAVING = ".leaving."
 """How folders of versions that leave begin."""
 
@@ -27,8 +24,8 @@ _LEAVING = ".leaving."
 class CacheSettings:
     """Where the files of stores at URLs are kept, and how many bytes of each store."""
 
-    folder: Path = DEFAULT_CACHE
-    max_bytes: int = DEFAULT_CACHE_BYTES
+    folder: Path = Path("~/.cache/pastiche/stores")
+    max_bytes: int = 4 * 2**30
 
 
 class Lease:

@@ -344,3 +344,18 @@ def test_no_password_is_shown(arguments: list[str], capsys: pytest.CaptureFixtur
     told = capsys.readouterr().err
     assert "…@host" in told
     assert "secret" not in told
+
+
+def test_a_tilde_is_the_home_folder_also_after_an_equals_sign(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    publish(tmp_path / "store")
+    (tmp_path / "photo.png").write_bytes(file(photo()))
+    with serving(tmp_path / "store") as live:
+        command = ["stylize", "wave", "~/photo.png", "--server", live.url, "--quiet"]
+        assert main([*command, "--output=~/painted.png"]) == 0
+    assert (tmp_path / "painted.png").is_file()
+    with pytest.raises(SystemExit):
+        main([*command, "--output=~nobody-of-this-name/painted.png"])
+    assert "begins with no home folder" in capsys.readouterr().err

@@ -275,3 +275,14 @@ def test_mirror_copies_a_store_to_a_url_that_the_other_commands_take(
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     assert main(["--store", "gs://bucket/models", "list"]) == 1
     assert "error: a store at gs:// needs the extra stores-gs" in capsys.readouterr().err
+
+
+def test_a_tilde_is_the_home_folder_also_after_an_equals_sign(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(root))
+    (root / "models").symlink_to(root)
+    assert main(["--store=~/models", "export", "wave", "--to=safetensors", "--out=~/wave.safetensors"]) == 0
+    assert (root / "wave.safetensors").is_file()
+    assert main(["--store=~/models", "import", "~/none.pth", "--name=other"]) == 1
+    assert f"{root}/none.pth" in capsys.readouterr().err

@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from model_store import Draft, Provenance
-from model_store.manifest import is_unicode, parse_version, valid_name
+from model_store.manifest import is_unicode, parse_version
+from model_store.published_versions import valid_name
 
 
 @pytest.mark.parametrize("name", ["wave", "x4", "2-waves", "a.b_c", "a" * 64])

@@ -296,3 +296,22 @@ def test_metrics_have_another_port_than_the_service(hosts: dict[str, str]) -> No
     Settings.model_validate({"port": 8000, "metrics_port": 8001, **hosts})
     Settings.model_validate({"metrics_port": 8000, "uds": "pastiche.sock", **hosts})
     Settings(port=8000, metrics_port=8000, host="192.0.2.1")
+
+
+def test_a_tilde_is_the_home_folder_wherever_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shells leave it alone after an equals sign, and nothing else but they knows it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "pastiche.toml").write_text('uds = "~/socket"')
+    monkeypatch.setenv("PASTICHE_JOBS_FOLDER", "~/jobs")
+    settings = Settings.model_validate({"config": "~/pastiche.toml", "stores": "shipped:~/models", "keys_file": "~/k"})
+    assert settings.uds == tmp_path / "socket"
+    assert settings.jobs_folder == tmp_path / "jobs"
+    assert settings.stores == (SHIPPED_STORE, tmp_path / "models")
+    assert settings.keys_file == tmp_path / "k"
+    with pytest.raises(ValidationError, match="begins with no home folder"):
+        Settings.model_validate({"jobs_folder": "~nobody-of-this-name/jobs"})
+
+
+def test_a_url_that_lacks_a_slash_is_no_list_of_folders() -> None:
+    with pytest.raises(ValidationError, match="a URL is written s3://bucket"):
+        Settings.model_validate({"stores": "s3:bucket"})

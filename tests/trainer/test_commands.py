@@ -214,3 +214,35 @@ def test_answers_of_a_teacher_can_be_computed_beforehand(tmp_path: Path, capsys:
     assert "2 answers computed" in capsys.readouterr().out
     assert main([*arguments, "--device", "cpu"]) == 0
     assert "0 answers computed" in capsys.readouterr().out
+
+
+def test_images_and_networks_are_looked_for_before_the_loss_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which may be a long download."""
+    there, painting = str(photographs(tmp_path / "photos", count=1)), str(tmp_path / "photos" / "0.png")
+    none, models = str(tmp_path / "none"), ["--models", "great-wave"]
+    missing = {
+        ("judge", *models, "--images", none, "--style-image", painting): "none",
+        ("judge", *models, "--images", there, "--style-image", none): "none",
+        ("judge", "--models", "nobody", "--images", there, "--style-image", painting): "nobody",
+        ("optimize", "--content", none, "--style-image", painting): "none",
+        ("optimize", "--content", painting, "--style-image", none): "none",
+        ("invert", "--style-image", none): "none",
+    }
+    for command, named in missing.items():
+        assert main([*command, "--loss-network", str(tmp_path / "loss.safetensors")]) == 1
+        told = capsys.readouterr().err
+        assert named in told
+        assert "loss.safetensors" not in told
+
+
+def test_a_tilde_is_the_home_folder_also_after_an_equals_sign(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    photographs(tmp_path / "photos", count=1)
+    assert main(["degrade", "--content=~/photos", "--preview=~/out/sheet.png", "--count=1", "--image-size=32"]) == 0
+    assert (tmp_path / "out" / "sheet.png").is_file()
+    assert main(["evaluate", "--model=x4", "--images=~/photos", "--store=~/models"]) == 2
+    assert f"{tmp_path}/models is no folder" in capsys.readouterr().err

@@ -9,7 +9,8 @@ from tests.trainer.samples import loss_network_file, photograph, photographs
 from trainer.errors import DataError
 from trainer.loss_network import load_loss_network
 from trainer.objective import StyleWeights
-from trainer.style_score import StyleScorer, format_terms
+from trainer.pictures import load_painting
+from trainer.style_score import HARDWARE, StyleScorer, format_terms
 from trainer.tones import KEPT
 
 
@@ -23,7 +24,7 @@ def identity() -> TransformNetwork:
 
 def judge(folder: Path, painting: Path, weights: StyleWeights | None = None) -> StyleScorer:
     network = load_loss_network(str(loss_network_file(folder / "loss.safetensors")))
-    return StyleScorer(network, painting, 64, weights or StyleWeights())
+    return StyleScorer(network, load_painting(painting, 64, HARDWARE), weights or StyleWeights())
 
 
 def test_the_painting_given_back_has_neither_content_nor_style_loss(tmp_path: Path) -> None:

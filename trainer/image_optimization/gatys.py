@@ -30,10 +30,11 @@ class GatysConfig(StyleWeights, OptimizationConfig):
 def optimize(config: GatysConfig, *, resume: bool = False) -> str:
     """Paint the photograph and return what to print; writes the files of `minimize` into `config.run`."""
     hardware = config.fp32_hardware()
+    photo = load_photograph(config.content, config.image_size, hardware)
+    painting = load_painting(config.style_image, config.style_size, hardware)
     loss_network = load_loss_network(config.loss_network, config.loss_layout)
     hardware.place(loss_network)
-    photo = load_photograph(config.content, config.image_size, hardware)
-    weights = style_objective(config, loss_network, load_painting(config.style_image, config.style_size, hardware))
+    weights = style_objective(config, loss_network, painting)
     objective = ImageObjective(weights, loss_network, photo)
     fingerprint = f"{file_digest(config.content)} {file_digest(config.style_image)} {loss_network.source}"
     begin = noise(photo, config.seed) if config.begin == "noise" else photo

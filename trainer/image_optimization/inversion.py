@@ -12,7 +12,6 @@ from torch import Tensor
 
 from model_store.durable import replace_file
 from trainer.errors import TrainerError
-from trainer.hardware import Hardware
 from trainer.image_optimization.gatys import noise
 from trainer.image_optimization.minimize import OptimizationConfig, minimize
 from trainer.loss_network import LossNetwork, load_loss_network
@@ -28,6 +27,9 @@ LAYERS: dict[Kind, tuple[str, ...]] = {
     "style": ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
 }
 """The layers of the paper's figures 3 and 4; a loss network may have only some of them."""
+
+
+_READ = {"content": load_photograph, "style": load_painting}
 
 
 class InvertConfig(OptimizationConfig):
@@ -49,23 +51,27 @@ def invert(config: InvertConfig, *, resume: bool = False) -> str:
     if not (config.content or config.style_image):
         raise TrainerError("--content takes a photograph, --style-image a painting; one of them is needed, or both")
     hardware = config.fp32_hardware()
+    images = {kind: (path, _READ[kind](path, config.image_size, hardware)) for kind, path in _files(config).items()}
     loss_network = load_loss_network(config.loss_network, config.loss_layout)
     hardware.place(loss_network)
     written = []
-    for kind, path in (("content", config.content), ("style", config.style_image)):
-        if path:
-            row = _reconstructions(config, kind, path, hardware, loss_network, resume)  # type: ignore[arg-type]
-            replace_file(config.run / f"{kind}.png", png(labelled_row(row)))
-            written.append(f"{config.run}/{kind}.png")
+    for kind, (path, image) in images.items():
+        row = _reconstructions(config, kind, path, image, loss_network, resume)
+        replace_file(config.run / f"{kind}.png", png(labelled_row(row)))
+        written.append(f"{config.run}/{kind}.png")
     return ", ".join(written)
 
 
+def _files(config: InvertConfig) -> dict[Kind, Path]:
+    """Those that are given."""
+    given: dict[Kind, Path | None] = {"content": config.content, "style": config.style_image}
+    return {kind: path for kind, path in given.items() if path}
+
+
 def _reconstructions(
-    config: InvertConfig, kind: Kind, path: Path, hardware: Hardware, loss_network: LossNetwork, resume: bool
+    config: InvertConfig, kind: Kind, path: Path, image: Tensor, loss_network: LossNetwork, resume: bool
 ) -> list[LabelledPicture]:
     """The image, and its reconstruction from each layer, labelled."""
-    read = load_photograph if kind == "content" else load_painting
-    image = read(path, config.image_size, hardware)
     row = [(path.stem, image[0])]
     for layer in config.layers or _available_layers(kind, loss_network):
         objective = _objective(kind, layer, image, loss_network, config.tv_weight)

@@ -89,6 +89,7 @@ class Comparison:
         self.hardware = config.fp32_hardware()
         self.model = find_model(config.store, config.model)
         self.hardware.place(self.model.network)
+        _require_painting(config, self.model)
         self.loss_network = load_loss_network(config.loss_network, config.loss_layout)
         self.hardware.place(self.loss_network)
         weights = _weights(config, self.model, self.loss_network)
@@ -134,9 +135,9 @@ def curves(config: CurvesConfig, *, resume: bool = False) -> str:
     `Comparison`, and without matplotlib.
     """
     require_charts()
-    comparison = Comparison(config)
     files = image_files(config.content)
     photographs = list(zip(image_names(files, config.content), files, strict=True))
+    comparison = Comparison(config)
     found = [
         comparison.curve(size, name, path, resume=resume)
         for size, count in config.counts.items()
@@ -150,14 +151,20 @@ def equivalent_iterations(objective: Sequence[float], level: float) -> int | Non
     return next((iteration for iteration, value in enumerate(objective) if value <= level), None)
 
 
-def _weights(config: CurvesConfig, model: StoredModel, loss_network: LossNetwork) -> GatysConfig:
-    """The options of the network's training objective; raises TrainerError as `Comparison`."""
+def _require_painting(config: CurvesConfig, model: StoredModel) -> None:
+    """Raise TrainerError where the painting is not that of the network's training."""
     facts = model.manifest.provenance
     label = model.manifest.label
     if model.manifest.task != "style" or not facts.recipe:
         raise TrainerError(f"{label} is no style network with a recipe; --model takes one that was trained here")
     if facts.style_digest != file_digest(config.style_image):
         raise TrainerError(f"{label} was trained on another painting than {config.style_image}: {facts.style_image}")
+
+
+def _weights(config: CurvesConfig, model: StoredModel, loss_network: LossNetwork) -> GatysConfig:
+    """The options of the network's training objective; raises TrainerError where it had another loss network."""
+    facts = model.manifest.provenance
+    label = model.manifest.label
     if facts.loss_network != loss_network.source:
         raise TrainerError(f"{label} was trained with another loss network: {facts.loss_network}")
     recipe = {name: facts.recipe[name] for name in OBJECTIVE_OPTIONS if name in facts.recipe}

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from model_store import StoredModel
 from trainer.config import DEFAULT_STORE, StoreToRead
 from trainer.data import image_files, image_names
 from trainer.errors import TrainerError
@@ -54,14 +55,16 @@ def loss_networks(config: LossNetworksConfig, *, resume: bool = False) -> str:
     if len(config.loss_networks) < 2:
         raise TrainerError("--loss-networks takes two or more, to compare them: torchvision, random, files")
     hardware = config.fp32_hardware()
-    networks = _load_all(config, hardware)
     photos = [load_square(path, config.image_size, hardware) for path in _files(config).values()]
     painting = load_painting(config.style_image, config.style_size, hardware)
+    judged = [find_style(config.store, reference, "--models") for reference in config.models]
+    networks = _load_all(config, hardware)
     objectives = {
         name: [_objective(config, loss_network, photo, painting) for photo in photos]
         for name, loss_network in networks.items()
     }
-    results = _results(config, objectives, photos, hardware, resume)
+    results = _results(config, objectives, photos, resume)
+    results |= _painted(judged, photos, hardware)
     scales = [
         _scale(name, loss_network, objectives[name][0], photos[0], painting) for name, loss_network in networks.items()
     ]
@@ -130,10 +133,9 @@ def _results(
     config: LossNetworksConfig,
     objectives: Mapping[str, Sequence[ImageObjective]],
     photos: Sequence[Tensor],
-    hardware: Hardware,
     resume: bool,
-) -> Results:
-    """The photographs, the images that minimise each objective, and the outputs of the style networks."""
+) -> dict[str, Sequence[Tensor]]:
+    """The photographs, and the images that minimise each objective."""
     results: dict[str, Sequence[Tensor]] = {PHOTOGRAPH: photos}
     for name, each in objectives.items():
         pairs = zip(_files(config).items(), each, strict=True)
@@ -141,12 +143,15 @@ def _results(
             _minimum(config, f"{name}-{config.image_size}-{photo}", path, objective, resume)
             for (photo, path), objective in pairs
         ]
-    for reference in config.models:
-        stored = find_style(config.store, reference, "--models")
-        hardware.place(stored.network)
-        with torch.no_grad():
-            results[stored.manifest.label] = [stored.network(photo) for photo in photos]
     return results
+
+
+@torch.no_grad()
+def _painted(judged: Sequence[StoredModel], photos: Sequence[Tensor], hardware: Hardware) -> Results:
+    """What style networks make of the photographs."""
+    for stored in judged:
+        hardware.place(stored.network)
+    return {stored.manifest.label: [stored.network(photo) for photo in photos] for stored in judged}
 
 
 def _minimum(config: LossNetworksConfig, name: str, path: Path, objective: ImageObjective, resume: bool) -> Tensor:

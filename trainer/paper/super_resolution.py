@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from trainer.config import DEFAULT_STORE, Device, StoreToRead
-from trainer.data import image_names
+from trainer.data import image_names, read_image
 from trainer.errors import TrainerError
 from trainer.evaluate import Enlarge, bicubic, evaluation_images, reduce_and_enlarge, score_image, sharp_image
 from trainer.hardware import Hardware
@@ -58,8 +58,10 @@ def super_resolution(config: SuperResolutionTableConfig) -> str:
     """
     hardware = Hardware.of(config.device, "fp32", config.threads)
     methods = {scale: _methods(config, scale, hardware) for scale in config.scales}
+    files = [evaluation_images(folder, max(config.scales), "--sets") for folder in config.sets]
+    picture = config.picture or files[0][0]
+    read_image(picture)
     found = {scale: _scores(config, scale, methods[scale], hardware) for scale in config.scales}
-    picture = config.picture or evaluation_images(config.sets[0], max(config.scales), "--sets")[0]
     report = Report(
         "super-resolution",
         "Figures 8 and 9: super-resolution",

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.remote.location import is_url, local_folder, parse_location, split_locations
+from model_store.remote.location import home_expanded, is_url, local_folder, parse_location, split_locations
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,27 @@ def test_folders_of_this_machine_are_known_also_by_their_urls(tmp_path: Path, fo
     (tmp_path / "x").mkdir()
     assert local_folder(form.format(tmp_path)) == tmp_path
     assert local_folder("s3://bucket/models") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("s3:bucket", "s3:bucket would be two folders; a URL is written s3://bucket"),
+        ("models:s3:/bucket/models", "a URL is written s3://bucket/models"),
+        ("https:/host/models", "a URL is written https://host/models"),
+        ("S3:", "a URL is written S3://bucket/models"),
+    ],
+)
+def test_urls_that_lack_a_slash_are_no_two_folders(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        split_locations(text)
+    assert split_locations("./s3:bucket") == ["./s3", "bucket"]
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert parse_location("~/models") == Path("/home/me/models")
+    assert parse_location("./~/models") == Path("~/models")
+    assert home_expanded(Path("a/~")) == Path("a/~")
+    with pytest.raises(ValueError, match=r"~nobody-of-this-name/x begins with no home folder; .* written ./~nobody"):
+        parse_location("~nobody-of-this-name/x")

@@ -1,0 +1,35 @@
+"""Which versions a folder of models has, by the names in it alone: without torch, which takes seconds to import."""
+
+import re
+from pathlib import Path
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+
+
+def valid_name(name: str) -> bool:
+    """Whether a network may have this name, which becomes a folder and part of a URL."""
+    return re.fullmatch(NAME_PATTERN, name) is not None
+
+
+def published_names(root: Path) -> list[str]:
+    """All models with at least one version, sorted; empty if `root` does not exist."""
+    if not root.is_dir():
+        return []
+    return sorted(folder.name for folder in root.iterdir() if published_versions(root, folder.name))
+
+
+def published_versions(root: Path, name: str) -> list[int]:
+    """The published versions of a model, ascending; empty for an unknown name. An empty folder is none."""
+    folder = root / name
+    if not valid_name(name) or not folder.is_dir():
+        return []
+    numbered = (entry for entry in folder.iterdir() if re.fullmatch(r"[1-9][0-9]*", entry.name))
+    return sorted(int(entry.name) for entry in numbered if entry.is_dir() and not _is_empty(entry))
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing is in it, as after a copy that was interrupted. A folder that cannot be looked into has files."""
+    try:
+        return not any(folder.iterdir())
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)  # it was just deleted
