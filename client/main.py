@@ -186,7 +186,9 @@ def _path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise argparse.ArgumentTypeError(f"{text} begins with no home folder; write ./{text}") from None
+        raise argparse.ArgumentTypeError(
+            f"{text} begins with no home folder; a file of such a name is written as {Path.cwd() / text}"
+        ) from None
 
 
 def _parallel(text: str) -> int:

@@ -69,7 +69,9 @@ def home_expanded(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise ValueError(f"{path} begins with no home folder; a file of such a name is written ./{path}") from error
+        raise ValueError(
+            f"{path} begins with no home folder; a file of such a name is written as {Path.cwd() / path}"
+        ) from error
 
 
 def _require_place(scheme: str, place: str) -> None:

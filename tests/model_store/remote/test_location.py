@@ -104,7 +104,8 @@ def test_urls_that_lack_a_slash_are_no_two_folders(text: str, told: str) -> None
 def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert parse_location("~/models") == Path("/home/me/models")
-    assert parse_location("./~/models") == Path("~/models")
     assert home_expanded(Path("a/~")) == Path("a/~")
-    with pytest.raises(ValueError, match=r"~nobody-of-this-name/x begins with no home folder; .* written ./~nobody"):
+    with pytest.raises(
+        ValueError, match=r"~nobody-of-this-name/x begins with no home folder; .* written as /.*/~nobody"
+    ):
         parse_location("~nobody-of-this-name/x")
