@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,14 +56,14 @@ http {{
 class Replica:
     """A service that can be ended and started again on the same port, with its jobs."""
 
-    def __init__(self, name: str, store: Path, folder: Path) -> None:
+    def __init__(self, name: str, store: Path, folder: Path, port: int) -> None:
         self.name = name
         self.jobs_folder = folder / f"{name}-jobs"
         self._log = folder / f"{name}.log"
         spec = servers.ours(store)
         settings = {**spec.settings, "PASTICHE_JOBS_FOLDER": str(self.jobs_folder)}
         self._spec = replace(spec, settings=settings)
-        self.server = Server(self._spec, self._log)
+        self.server = Server(self._spec, self._log, port)
 
     def restart(self) -> int:
         """End the service as an orchestrator does, and start it again. Returns the exit status of the first."""
@@ -93,20 +93,20 @@ def running(store: Path, folder: Path, count: int = 2) -> Iterator[tuple[list[Re
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         raise BenchmarkError("nginx is not installed")
-    replicas = [Replica(f"replica-{number}", store, folder) for number in range(count)]
-    try:
+    with ExitStack() as stack:
+        ports = [stack.enter_context(servers.reserved_port()) for _ in range(count)]
+        replicas = [Replica(f"replica-{number}", store, folder, port) for number, port in enumerate(ports)]
+        for replica in replicas:
+            stack.callback(lambda each: each.server.stop(), replica)
         for replica in replicas:
             replica.server.wait_until_ready()
-        with _nginx(program, replicas, folder) as port:
-            yield replicas, port
-    finally:
-        for replica in replicas:
-            replica.server.stop()
+        port = stack.enter_context(servers.reserved_port())
+        stack.enter_context(_nginx(program, replicas, folder, port))
+        yield replicas, port
 
 
 @contextmanager
-def _nginx(program: str, replicas: list[Replica], folder: Path) -> Iterator[int]:
-    port = servers.free_port()
+def _nginx(program: str, replicas: list[Replica], folder: Path, port: int) -> Iterator[None]:
     # A replica that restarts refuses connections for some seconds: it is tried again after one.
     upstreams = " ".join(f"server 127.0.0.1:{each.server.port} max_fails=1 fail_timeout=1s;" for each in replicas)
     path = folder / "nginx.conf"
@@ -114,7 +114,7 @@ def _nginx(program: str, replicas: list[Replica], folder: Path) -> Iterator[int]
     with subprocess.Popen([program, "-c", path, "-p", folder], stderr=subprocess.DEVNULL) as process:
         try:
             _wait_until_open(port)
-            yield port
+            yield
         finally:
             process.terminate()
 

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import soak
 from benchmarks.checked_load import Question, Tally, ask
 from benchmarks.replicas import Replica
-from benchmarks.servers import free_port
+from benchmarks.servers import reserved_port
 from benchmarks.soak import Happened, Jobs, fault_row, list_failures
 
 
@@ -37,9 +37,9 @@ def test_jobs_of_a_replica_that_is_gone_are_wrong(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(soak, "JOB_SECONDS", 0.01)
     monkeypatch.setattr(soak, "ask", ask_once)
-    replica = SimpleNamespace(server=SimpleNamespace(port=free_port()))
     jobs = Jobs([Question("/", b"", b"")])
-    jobs.follow(cast("Replica", replica), ended)
+    with reserved_port() as port:
+        jobs.follow(cast("Replica", SimpleNamespace(server=SimpleNamespace(port=port))), ended)
     assert len(jobs.wrong) == 1
     assert jobs.wrong[0].startswith("soak-0: ConnectionRefusedError")
 

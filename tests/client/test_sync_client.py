@@ -5,13 +5,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.servers import reserved_port
 from client.answers import JobStatus
 from client.errors import (
     AccessDenied,
@@ -216,13 +216,13 @@ def test_busy_service_is_asked_again(root: Path) -> None:
 
 def test_job_survives_a_restart_of_the_service(root: Path, tmp_path: Path) -> None:
     jobs = tmp_path / "jobs"
-    with ThreadPoolExecutor(1) as threads:
-        with serving(root, jobs_folder=jobs, drain_seconds=0) as live, held(live):
+    with ThreadPoolExecutor(1) as threads, reserved_port() as port:
+        with serving(root, jobs_folder=jobs, port=port, drain_seconds=0) as live, held(live):
             client = connect(live)
             job = client.submit(PHOTO, style="wave", id="lasting")
             waiting = threads.submit(job.wait)
             wait_for(job.status, lambda status: status.progress.tiles > 0)
-        with serving(root, jobs_folder=jobs, port=urlsplit(live.url).port):
+        with serving(root, jobs_folder=jobs, port=port):
             assert waiting.result().state == "succeeded"
             assert same(pixels(job.result().bytes), painted(root, photo()))
             assert client.submit(PHOTO, style="wave", id="lasting").wait().ended

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.servers import reserved_port
 from service.settings import Settings
 from tests.service.imaging.images import file, photo
 from tests.service.live import PATIENCE, Live, publish, serving, wait_for
@@ -23,32 +23,28 @@ NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="needs nginx")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
-
-
 @contextmanager
 def proxy(live: Live, folder: Path) -> Iterator[httpx.Client]:
     """nginx with the server block of docker/nginx.conf, in front of a service; yields a client of it."""
     assert NGINX is not None
-    port = free_port()
-    server = (ROOT / "docker" / "nginx.conf").read_text()
-    server = server.replace("http://pastiche:8000", live.url).replace("listen 8080", f"listen 127.0.0.1:{port}")
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    folders = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
-    main = f"daemon off; pid {folder}/pid; error_log stderr; events {{}} http {{ access_log off; {folders} {server} }}"
-    (folder / "nginx.conf").write_text(main)
-    handle = subprocess.Popen([NGINX, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")])
-    try:
-        elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")  # 127.0.0.1 is the proxy's
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, transport=elsewhere) as client:
-            wait_for(lambda: _status(client), lambda status: status == 200)
-            yield client
-    finally:
-        handle.terminate()
-        handle.wait(PATIENCE)
+    with reserved_port() as port:
+        server = (ROOT / "docker" / "nginx.conf").read_text()
+        server = server.replace("http://pastiche:8000", live.url).replace("listen 8080", f"listen 127.0.0.1:{port}")
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        folders = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
+        main = (
+            f"daemon off; pid {folder}/pid; error_log stderr; events {{}} http {{ access_log off; {folders} {server} }}"
+        )
+        (folder / "nginx.conf").write_text(main)
+        handle = subprocess.Popen([NGINX, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")])
+        try:
+            elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")  # 127.0.0.1 is the proxy's
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, transport=elsewhere) as client:
+                wait_for(lambda: _status(client), lambda status: status == 200)
+                yield client
+        finally:
+            handle.terminate()
+            handle.wait(PATIENCE)
 
 
 def _status(client: httpx.Client) -> int:

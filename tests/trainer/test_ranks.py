@@ -1,6 +1,5 @@
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.servers import reserved_port
 from tests.trainer.two_ranks import config_of, learn
 from trainer.errors import RankLost, TrainerError
 from trainer.ranks import Ranks, device_of_rank, joined, mean_over_ranks
@@ -20,13 +20,11 @@ ROOT = Path(__file__).parents[2]
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which two processes have trained together until the second ended."""
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.trainer.two_ranks", str(folder)]
-    started = [subprocess.Popen(command, cwd=ROOT, env=os.environ | address | {"RANK": rank}) for rank in "01"]
-    assert [process.wait(timeout=300) for process in started] == [0, 7]
+    with reserved_port() as port:
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "tests.trainer.two_ranks", str(folder)]
+        started = [subprocess.Popen(command, cwd=ROOT, env=os.environ | address | {"RANK": rank}) for rank in "01"]
+        assert [process.wait(timeout=300) for process in started] == [0, 7]
     return folder
 
 

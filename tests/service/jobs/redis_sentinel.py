@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from benchmarks.servers import free_port
+from benchmarks.servers import reserved_port
 from tests.service.jobs.redis_server import MISSING
 from tests.service.live import wait_for
 
@@ -21,8 +21,8 @@ SERVICE, PASSWORD, SENTINEL_PASSWORD = "jobs", "of redis", "of sentinel"
 SENTINEL = f"""
 sentinel monitor {SERVICE} 127.0.0.1 %d 1
 sentinel auth-pass {SERVICE} "{PASSWORD}"
-sentinel down-after-milliseconds {SERVICE} 200
-sentinel failover-timeout {SERVICE} 1000
+sentinel down-after-milliseconds {SERVICE} 2000
+sentinel failover-timeout {SERVICE} 5000
 """
 
 
@@ -48,13 +48,13 @@ def watched_redis(folder: Path) -> Iterator[WatchedRedis]:
     """The three for the length of the block. Skips the test where there is no redis-server."""
     if shutil.which("redis-server") is None:
         pytest.skip(MISSING)
-    ports = [free_port() for _ in range(3)]
-    primary, replica, sentinel = (_config(folder / str(port), port) for port in ports)
-    _append(replica, f"replicaof 127.0.0.1 {ports[0]}\n")
-    for config in (primary, replica):
-        _append(config, f'requirepass "{PASSWORD}"\nmasterauth "{PASSWORD}"\nsave ""\nrepl-diskless-sync-delay 0\n')
-    _append(sentinel, SENTINEL % ports[0] + f'requirepass "{SENTINEL_PASSWORD}"\n')
     with ExitStack() as stack:
+        ports = [stack.enter_context(reserved_port()) for _ in range(3)]
+        primary, replica, sentinel = (_config(folder / str(port), port) for port in ports)
+        _append(replica, f"replicaof 127.0.0.1 {ports[0]}\n")
+        for config in (primary, replica):
+            _append(config, f'requirepass "{PASSWORD}"\nmasterauth "{PASSWORD}"\nsave ""\nrepl-diskless-sync-delay 0\n')
+        _append(sentinel, SENTINEL % ports[0] + f'requirepass "{SENTINEL_PASSWORD}"\n')
         first = stack.enter_context(_running(primary))
         stack.enter_context(_running(replica))
         of_primary, of_replica = (stack.enter_context(Redis(port=port, password=PASSWORD)) for port in ports[:2])

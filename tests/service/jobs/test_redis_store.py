@@ -14,7 +14,7 @@ import pytest
 import redis
 from redis.asyncio import Redis
 
-from benchmarks.servers import free_port
+from benchmarks.servers import reserved_port
 from service.errors import JobsUnavailable, ServiceError
 from service.jobs.job import JobState
 from service.jobs.record import Delivery, DeliveryState, JobOutcome, JobProgress
@@ -707,22 +707,22 @@ def test_time_is_that_of_the_server(server: RedisServer, tmp_path: Path) -> None
 def test_redis_cluster_is_told_from_a_redis_that_fails(tmp_path: Path) -> None:
     if shutil.which("redis-server") is None:
         pytest.skip(MISSING)
-    port = free_port()
-    command = ["redis-server", "--port", str(port), "--save", "", "--dir", str(tmp_path)]
-    command += ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]  # by default 10,000 above the other
 
-    async def scenario() -> None:
+    async def scenario(port: int) -> None:
         store = RedisJobStore(settings(tmp_path, jobs_url=f"redis://127.0.0.1:{port}/0"), Metrics())
         with pytest.raises(JobsUnavailable, match="is a cluster, which is not spoken here; name a lone Redis"):
             await store.find("one")
         await store.close()
 
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as node, redis.Redis(port=port) as client:
-        try:
-            wait_for(partial(_answers, client), lambda answers: answers)
-            asyncio.run(scenario())
-        finally:
-            node.kill()
+    with reserved_port() as port, reserved_port() as bus:  # that of the bus is by default 10,000 above the other
+        command = ["redis-server", "--port", str(port), "--save", "", "--dir", str(tmp_path)]
+        command += ["--cluster-enabled", "yes", "--cluster-port", str(bus)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as node, redis.Redis(port=port) as client:
+            try:
+                wait_for(partial(_answers, client), lambda answers: answers)
+                asyncio.run(scenario(port))
+            finally:
+                node.kill()
 
 
 def _answers(client: redis.Redis) -> bool:
