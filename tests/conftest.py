@@ -1,13 +1,28 @@
-"""The signals of every test: a shell that starts a command in the background, or `nohup`, has it ignore some."""
+"""What every test finds: signals that end processes, and the same random numbers and examples in each run.
+
+A shell that starts a command in the background, or `nohup`, has it ignore some signals.
+"""
 
 import signal
 from typing import Any
+
+import pytest
+import torch
+from hypothesis import settings
 
 DEFAULTS: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
 
 
 def pytest_configure() -> None:
-    """Have processes that tests start end by the signals that they are sent."""
+    """Have processes that tests start end by the signals that they are sent, and examples depend on nothing else."""
+    settings.register_profile("pastiche", derandomize=True)
+    settings.load_profile("pastiche")
     for number, default in DEFAULTS.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, default)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Give a test the same random numbers whatever ran before it in its process."""
+    torch.manual_seed(0)
