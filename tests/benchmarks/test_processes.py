@@ -130,4 +130,5 @@ def test_memory_of_several_is_their_sum(name: str) -> None:
     with running(HOLD) as one, running(HOLD) as two:
         both = Memory.of([Process(one), Process(two)])
         each = [Memory.of([Process(pid)]) for pid in (one, two)]
-    assert getattr(both, name) == pytest.approx(sum(getattr(found, name) for found in each), abs=2)
+    # of what several processes share, each has a share that changes when another one starts or ends
+    assert getattr(both, name) == pytest.approx(sum(getattr(found, name) for found in each), abs=16)

@@ -25,7 +25,7 @@ OPTIONS: dict[str, Any] = {"webhook_secret": SECRET, "webhook_hosts": "127.0.0.1
 
 @dataclass(frozen=True)
 class Replicas:
-    """Two services with the same models and one Redis server, which hear quickly of each other."""
+    """Two services with the same models and one Redis server, which hear of each other within a second."""
 
     redis: RedisServer
     one: Live
@@ -37,7 +37,7 @@ def replicas(root: Path) -> Iterator[Replicas]:
     publish(root / "models")
     (root / "redis").mkdir()
     with redis_server(root / "redis") as redis:
-        options = OPTIONS | {"jobs_url": redis.url(), "job_lease_seconds": 1.0, "tile_values": 2**16}
+        options = OPTIONS | {"jobs_url": redis.url(), "job_lease_seconds": 10.0, "tile_values": 2**16}
         with serving(root / "models", **options) as one, serving(root / "models", **options) as other:
             yield Replicas(redis, one, other)
 
@@ -161,7 +161,7 @@ def test_job_of_a_replica_that_is_killed_is_done_by_another(tmp_path: Path) -> N
             assert running == 1
             killed.handle.send_signal(signal.SIGKILL)
             killed.handle.wait()
-        with serving(tmp_path / "models", jobs_url=redis.url(), job_lease_seconds=1.0) as live:
+        with serving(tmp_path / "models", jobs_url=redis.url(), job_lease_seconds=60.0) as live:
             assert ended(live.client, "/v1/jobs/mine")["result"]["width"] == 2000
             assert live.metric("pastiche_jobs_taken_over_total") == 1
 

@@ -75,7 +75,7 @@ def stopping(
     publish(root, built=network())
     with process(root, *options) as served, ThreadPoolExecutor(1) as clients:
         in_flight = clients.submit(stylize, served, LARGE, prefer)
-        wait_for(lambda: served.metric("pastiche_batch_size_count"), lambda count: count == 1)
+        wait_for(lambda: served.metric("pastiche_batch_size_count"), lambda count: count >= 1)
         served.handle.send_signal(number)
         yield served, in_flight
 

@@ -220,6 +220,8 @@ def test_process_that_cannot_start_again_is_tried_again(caplog: pytest.LogCaptur
 def test_waits_grow_until_a_process_lasts(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(supervisor, "LEAST_WAIT", 0.01)
     monkeypatch.setattr(supervisor, "MOST_WAIT", 0.5)
-    programs = Programs([["exit 1", "exit 1", "sleep 0.6; exit 3", STAYS]])
+    begins_and_ends = iter([0.0, 0.4, 1.0, 1.4, 2.0, 2.6, 3.0])  # the third lasts longer than MOST_WAIT
+    monkeypatch.setattr(supervisor, "monotonic", begins_and_ends.__next__)
+    programs = Programs([["exit 1", "exit 1", "exit 3", STAYS]])
     assert asyncio.run(supervised(programs, (4,))) == 0
     assert [record.args for record in caplog.records] == [(0, 1, 0.01), (0, 1, 0.02), (0, 3, 0.01)]

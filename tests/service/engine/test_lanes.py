@@ -140,17 +140,20 @@ def test_lane_is_kept_for_small_requests_while_they_come() -> None:
 
 
 def test_kept_lane_is_used_when_the_small_requests_have_stopped() -> None:
+    clock = Clock()
+
     async def scenario(service: Service) -> None:
         tasks = await service.post(model(fixed=0.01), 0)
         await service.device.finish(0)
         tasks += await service.post(model(**SECOND_PER_TILE), 1, height=10, width=10)
         assert [one.values for one in service.device.running] == [[1]]
+        clock.now += 0.06
         while len(service.device.running) < 2:  # noqa: ASYNC110 # by itself: nothing else happens
             await asyncio.sleep(0.01)
         service.device.free()
         await asyncio.gather(*tasks)
 
-    serving(scenario, lanes=2, small_request_seconds=0.05)
+    serving(scenario, lanes=2, small_request_seconds=0.05, clock=clock)
 
 
 def test_bulky_job_has_all_lanes_where_no_small_ones_come() -> None:

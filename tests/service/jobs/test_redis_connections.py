@@ -15,7 +15,7 @@ from service.jobs.store import RunClaim
 from service.telemetry.metrics import Metrics
 from tests.service.jobs.redis_sentinel import PASSWORD, SENTINEL_PASSWORD, SERVICE, watched_redis
 from tests.service.jobs.stores import FILES, SUCCESS, owned
-from tests.service.live import settings
+from tests.service.live import PATIENCE, settings
 
 
 def options(connections: RedisConnections) -> list[dict[str, Any]]:
@@ -49,12 +49,12 @@ def test_malformed_url_of_sentinels_tells_the_form_without_its_password(rest: st
 
 async def finished(store: RedisJobStore, claim: RunClaim) -> bool:
     """End a job with `painted`, as soon as the Sentinel names the new primary."""
-    for _ in range(200):
-        try:
-            return await store.finish(claim, SUCCESS, b"painted") == SUCCESS
-        except JobsUnavailable:
-            await asyncio.sleep(0.05)
-    return False
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await store.finish(claim, SUCCESS, b"painted") == SUCCESS
+            except JobsUnavailable:
+                await asyncio.sleep(0.05)
 
 
 def test_jobs_outlive_a_failover(tmp_path: Path) -> None:

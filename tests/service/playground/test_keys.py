@@ -67,7 +67,7 @@ def test_key_is_asked_for_once_where_somebody_has_none(browser: Browser, keyed: 
         with page.expect_response("**/v1/models"):
             page.evaluate("dispatchEvent(new Event('focus'))")
         expect(page.get_by_role("alert")).to_contain_text("An API key is needed")
-        page.get_by_role("button", name="Key", exact=True).click(timeout=5000)
+        page.get_by_role("button", name="Key", exact=True).click()
         dialog.get_by_label("API key", exact=True).fill(key)
         dialog.get_by_role("button", name="Use this key").click()
         expect(page.locator("#styles [data-state=done]")).to_have_count(1)

@@ -104,8 +104,8 @@ def test_connection_that_fails_takes_no_others_answer(service: Full) -> None:
 @pytest.mark.parametrize(
     ("fields", "limits"),
     [
-        ((), ConnectionLimits(keep_alive_seconds=0.3)),
-        (("Connection: close",), ConnectionLimits(linger_seconds=0.3)),
+        ((), ConnectionLimits(keep_alive_seconds=1.0)),
+        (("Connection: close",), ConnectionLimits(linger_seconds=1.0)),
     ],
 )
 def test_connection_whose_client_says_no_more_is_closed(

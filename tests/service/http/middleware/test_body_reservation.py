@@ -1,5 +1,7 @@
 import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,12 +10,13 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from service.http.body_budget import BodyBudget
+from service.http.middleware import body_reservation
 from service.http.middleware.body_reservation import BodyReservation, Upload
 from service.http.upload_pace import Pace
 from service.telemetry.metrics import Metrics
 from tests.service.imaging.images import file, photo
 from tests.service.live import Live, publish, serving_clients, wait_for
-from tests.service.wire import connected
+from tests.service.wire import Wire, connected
 
 LARGE = 300_000
 BUDGET = 400_000
@@ -51,11 +54,21 @@ def test_memory_is_released_when_the_request_has_ended(fails: bool) -> None:
 
 @contextmanager
 def uploading(live: Live) -> Iterator[None]:
-    """A client has sent a part of a large body, and stalls."""
-    with connected(live.url) as wire:
+    """A client sends a large body for the length of the block, as slowly as it may within a minute."""
+    ended = threading.Event()
+
+    def send_slowly(wire: Wire) -> None:
+        while not ended.wait(0.2):
+            wire.send(bytes(600))
+
+    with ThreadPoolExecutor(1) as client, connected(live.url) as wire:
         wire.send(f"POST /v1/stylize/wave HTTP/1.1\r\nHost: here\r\nContent-Length: {LARGE}\r\n\r\nx".encode())
         wait_for(lambda: live.metric("pastiche_body_bytes"), lambda held: held == LARGE)
-        yield
+        client.submit(send_slowly, wire)
+        try:
+            yield
+        finally:
+            ended.set()
 
 
 @pytest.mark.parametrize(
@@ -68,10 +81,11 @@ def uploading(live: Live) -> Iterator[None]:
     ],
 )
 def test_large_body_is_refused_while_others_take_its_memory_and_small_ones_are_answered(
-    tmp_path: Path, method: str, path: str, chunked: bool
+    tmp_path: Path, method: str, path: str, chunked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(tmp_path)
-    limits = {"max_body_bytes": LARGE, "max_body_bytes_in_flight": BUDGET, "request_timeout": 6.0}
+    monkeypatch.setattr(body_reservation, "WAIT_SHARE", 0.01)
+    limits = {"max_body_bytes": LARGE, "max_body_bytes_in_flight": BUDGET, "request_timeout": 60.0}
     small = file(photo())
     large = b'--cut\r\nContent-Disposition: form-data; name="image"\r\n\r\n'.ljust(LARGE)
     with serving_clients(tmp_path, **limits) as live:

@@ -175,7 +175,7 @@ def test_new_request_does_not_wait_for_room() -> None:
 
 def test_every_request_of_a_replica_that_is_lost_under_load_is_answered(tmp_path: Path) -> None:
     publish(tmp_path)
-    options = {"coalesce": False, "max_queue_requests": 2, "request_timeout": 5}
+    options = {"coalesce": False, "max_queue_requests": 2, "request_timeout": 60}
     services = [build_service(settings(tmp_path, **options), launcher=worker_launcher()) for _ in range(2)]
 
     async def run() -> None:

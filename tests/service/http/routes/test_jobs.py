@@ -140,7 +140,7 @@ def test_client_may_rather_wait(tmp_path: Path) -> None:
                 "/v1/stylize/wave", content=file(photo(1)), headers={"Prefer": "respond-async, wait=1"}
             )
             assert (late.status_code, late.headers["Preference-Applied"]) == (202, "respond-async")
-            assert late.json()["state"] == "running"
+            assert late.json()["state"] in ("queued", "running")
 
 
 def test_unfinished_job_says_how_far_it_is(tmp_path: Path) -> None:
