@@ -100,7 +100,7 @@ class Floor:
 
         with ThreadPoolExecutor(len(self._loops)) as pool:
             answers = [answer for found in pool.map(work, self._loops) for answer in found]
-        return Outcome(tuple(answers), max(answer.began + answer.seconds for answer in answers), 0.0)
+        return Outcome(tuple(answers), max((each.began + each.seconds for each in answers), default=0.0), 0.0)
 
 
 @contextmanager

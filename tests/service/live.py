@@ -31,7 +31,7 @@ from tests.networks import network
 STYLE, UPSCALE_4 = "c3s1-4,d4,R4,u4,c3s1-3", "c3s1-4,u4,u4,c3s1-3"
 """What is served where a test does not say: every kind of layer, and little around a tile, for a short start."""
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds after which a test that waits for something gives up; nothing is measured with it."""
 
 Seen = TypeVar("Seen")

@@ -29,6 +29,10 @@ PASSWORD = "not empty"
 get = partial(httpx.get, timeout=PATIENCE)
 
 
+def over_socket(path: Path) -> httpx.Client:
+    return httpx.Client(base_url="http://pastiche", transport=httpx.HTTPTransport(uds=str(path)), timeout=PATIENCE)
+
+
 @contextmanager
 def listening(root: Path, *options: str, count: int = 1) -> Iterator[list[str]]:
     """A service with these options; yields what it says that it listens on, as many times as it does."""
@@ -74,7 +78,7 @@ def test_service_listens_on_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with (
         listening(tmp_path / "models", "--uds", str(path), "--address-requests-per-minute", "1") as (where,),
-        httpx.Client(base_url="http://pastiche", transport=httpx.HTTPTransport(uds=str(path))) as client,
+        over_socket(path) as client,
     ):
         assert where == f"unix socket {path}"
         wait_for(lambda: client.get("/readyz").status_code, lambda status: status == 200)
@@ -90,7 +94,7 @@ def on_socket(root: Path, path: Path) -> Iterator[tuple[Command, httpx.Client]]:
     options += ["--precision", "fp32", "--threads", "1", "--shutdown-delay-seconds", "60"]
     with command(main, "--uds", str(path), *options) as handle:
         next(line for line in iter(handle.stderr.readline, "") if "running on unix socket" in line)
-        with httpx.Client(base_url="http://pastiche", transport=httpx.HTTPTransport(uds=str(path))) as client:
+        with over_socket(path) as client:
             yield handle, client
 
 

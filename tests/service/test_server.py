@@ -73,7 +73,8 @@ def stopping(
 ) -> Iterator[tuple[Process, Future[httpx.Response]]]:
     """A service that was told to stop while it paints a large photograph, and the answer to that."""
     publish(root, built=network())
-    with process(root, *options) as served, ThreadPoolExecutor(1) as clients:
+    patient = ["--drain-seconds", "3600", "--request-timeout", "600"]  # on a busy machine the photograph takes long
+    with process(root, *patient, *options) as served, ThreadPoolExecutor(1) as clients:
         in_flight = clients.submit(stylize, served, LARGE, prefer)
         wait_for(lambda: served.metric("pastiche_batch_size_count"), lambda count: count >= 1)
         served.handle.send_signal(number)
@@ -114,7 +115,7 @@ def test_request_that_outlasts_the_drain_is_told_so(tmp_path: Path) -> None:
 def test_client_that_waits_for_a_job_learns_where_it_is_where_that_outlasts_the_drain(
     tmp_path: Path, seconds: str, status: int
 ) -> None:
-    with stopping(tmp_path, "--drain-seconds", seconds, prefer="respond-async, wait=60") as (served, in_flight):
+    with stopping(tmp_path, "--drain-seconds", seconds, prefer="respond-async, wait=600") as (served, in_flight):
         answer = in_flight.result()
         assert (answer.status_code, "Location" in answer.headers) == (status, status == 202)
         assert served.exit_status() == 0

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -21,6 +22,8 @@ PICTURES = [file(photo(seed, 30 + seed, 40)) for seed in range(12)]
 PATHS = ("/v1/stylize/wave", "/v1/stylize/thumb")
 REQUESTS = 40
 MANY_TILES = {"tile_values": 2**15}
+
+post = partial(httpx.post, timeout=PATIENCE)
 
 
 @contextmanager
@@ -71,7 +74,7 @@ def queued(live: Live, requests: int) -> float:
     with ThreadPoolExecutor(requests) as clients:
         with held(live):
             content = file(photo(0, 8, 8))
-            answers = [clients.submit(httpx.post, live.url + PATHS[0], content=content) for _ in range(requests)]
+            answers = [clients.submit(post, live.url + PATHS[0], content=content) for _ in range(requests)]
             wait_for(lambda: live.metric("pastiche_admitted_requests"), lambda admitted: admitted == requests)
             found = wait_for(lambda: live.metric("pastiche_queue_requests"), lambda waiting: waiting == requests - 2)
         assert [answer.result().status_code for answer in answers] == [200] * requests
@@ -132,7 +135,7 @@ def test_what_was_accepted_is_answered_late_where_half_of_the_devices_is_lost(
     with serving(tmp_path, *cpus(2), request_timeout=0.5) as live, ThreadPoolExecutor(6) as clients:
         fail(live, 1, 0, monkeypatch)
         with held(live):
-            answers = [clients.submit(httpx.post, live.url + PATHS[0], content=PICTURES[seed]) for seed in range(6)]
+            answers = [clients.submit(post, live.url + PATHS[0], content=PICTURES[seed]) for seed in range(6)]
             wait_for(lambda: live.metric("pastiche_queue_oldest_age_seconds"), lambda age: age > 0.5)
         found = [answer.result().status_code for answer in answers]
         assert live.service.pool.runners[1].lost
