@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 DEFAULTS: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
 
 
 def pytest_configure() -> None:
-    """Have processes that tests start end by the signals that they are sent, and examples depend on nothing else."""
-    settings.register_profile("pastiche", derandomize=True)
+    """Have processes that tests start end by the signals they are sent, and examples depend on no chance or clock."""
+    too_slow = [HealthCheck.too_slow]
+    settings.register_profile("pastiche", derandomize=True, deadline=None, suppress_health_check=too_slow)
     settings.load_profile("pastiche")
     for number, default in DEFAULTS.items():
         if signal.getsignal(number) is signal.SIG_IGN:
