@@ -1,7 +1,7 @@
 // The controls: what they show of the settings, and what they change.
 
 import { element, make, press } from "./dom.js";
-import { formatOf, LOSSY, WRITTEN } from "./request.js";
+import { formatOf, LOSSY, paintedSize, WRITTEN } from "./request.js";
 import { sides } from "./words.js";
 
 const BROADEST = 192; // pixels: below, a painting shows nothing but strokes
@@ -22,7 +22,7 @@ export class Panel {
 		this.#settings = settings;
 		this.form = element("panel");
 		this.stroke = element("stroke");
-		this.longest = 1024;
+		this.picture = { width: 1024, height: 1024 };
 		this.scales = [];
 		this.onChange = onChange;
 		this.form.addEventListener("submit", (event) => event.preventDefault());
@@ -68,18 +68,18 @@ export class Panel {
 	/** What stands beside the sliders, and which of them count. */
 	showValues() {
 		const { strength, share, feather, quality, stroke, blend, style } = this.#settings;
-		const own = stroke >= this.longest;
+		const size = paintedSize(stroke, this.picture);
 		const texts = {
 			strength: `${strength} %`, share: `${share} %`, feather: feather ? `${feather} px` : "none", quality,
-			stroke: own ? `${this.longest} px, the finest` : `painted at ${stroke} px`,
+			stroke: size > 0 ? `painted at ${size} px` : `${this.#longest} px, the finest`,
 		};
 		for (const output of this.form.querySelectorAll("[data-of]")) output.textContent = texts[output.dataset.of];
 		element("share-label").hidden = !blend || blend === style;
 	}
 
 	#showPicture(picture) {
-		this.longest = Math.max(picture.width, picture.height);
-		this.stroke.value = 100 * Math.log(this.#settings.stroke / this.#broadest) / (Math.log(this.longest / this.#broadest) || 1);
+		this.picture = picture;
+		this.stroke.value = 100 * Math.log(this.#settings.stroke / this.#broadest) / (Math.log(this.#longest / this.#broadest) || 1);
 		for (const button of this.scales) {
 			const scale = Number(button.value);
 			button.lastElementChild.textContent = sides({ width: picture.width * scale, height: picture.height * scale });
@@ -93,14 +93,18 @@ export class Panel {
 		element("quality-label").hidden = !LOSSY.includes(formatOf(this.#settings, picture.file));
 	}
 
+	get #longest() {
+		return Math.max(this.picture.width, this.picture.height);
+	}
+
 	get #broadest() {
-		return Math.min(BROADEST, this.longest / 2);
+		return Math.min(BROADEST, this.#longest / 2);
 	}
 
 	#read(control) {
 		const settings = this.#settings;
 		if (control === this.stroke) {
-			const ratio = this.longest / this.#broadest;
+			const ratio = this.#longest / this.#broadest;
 			settings.stroke = Math.round(this.#broadest * ratio ** (control.value / 100));
 		} else if (control.name in settings) {
 			if (control.type === "checkbox") settings[control.name] = control.checked;

@@ -33,8 +33,15 @@ export function ask(settings, picture, format, hasMask = false) {
 	return { task: "upscale", scale: settings.scale, query };
 }
 
+/** The longest side of a painting, or "native". Of a panorama the shorter one counts, twice. */
+export function paintedSize(stroke, { width, height }) {
+	const longest = Math.max(width, height);
+	const size = Math.round(stroke * Math.max(1, longest / Math.min(width, height) / 2));
+	return size < longest ? size : "native";
+}
+
 function paintQuery(settings, picture, hasMask) {
-	const query = { size: settings.stroke < Math.max(picture.width, picture.height) ? settings.stroke : "native" };
+	const query = { size: paintedSize(settings.stroke, picture) };
 	if (settings.strength !== 100) query.strength = settings.strength / 100;
 	if (settings.colour) query.preserve_color = true;
 	if (settings.side) query.output_size = settings.side;

@@ -50,6 +50,26 @@ def test_finest_strokes_are_those_of_the_picture_itself(
         assert downloaded(page)[1] == painted
 
 
+@pytest.mark.parametrize(
+    ("size", "side", "strokes"),
+    [((100, 300), 225, "painted at 225 px"), ((30, 300), "native", "300 px, the finest")],
+)
+def test_broadest_strokes_leave_a_panorama_what_it_shows(
+    browser: Browser, live: Live, size: tuple[int, int], side: int | str, strokes: str
+) -> None:
+    """As in the API the shorter side counts, twice: half of 300 pixels is 75 for it, and 30 are less than that."""
+    content = file(photo(height=size[0], width=size[1]))
+    with visit(browser, f"{live.url}#style=wave&delivery=now") as page:
+        choose(page, content)
+        expect(page.locator("#styles [data-state=done]")).to_have_count(2)  # it is open
+        page.get_by_label("Brush strokes").press("Home")
+        expect(page.locator("[data-of=stroke]")).to_have_text(strokes)
+        start(page, "Paint")
+        done(page)
+        painted = live.client.post(f"/v1/stylize/wave?format=png&size={side}", content=content).content
+        assert downloaded(page)[1] == painted
+
+
 def heic(image: Image.Image) -> bytes:
     heif, stream = pytest.importorskip("pillow_heif"), io.BytesIO()
     heif.from_pillow(image).save(stream)
