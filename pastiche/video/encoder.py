@@ -18,6 +18,7 @@ from pastiche.video.containers import open_output
 from pastiche.video.encoder_options import EncoderOptions
 from pastiche.video.errors import VideoError
 from pastiche.video.journal import Segment
+from pastiche.video.scheduling import unchanged_scheduling
 from pastiche.video.source import Timing
 
 SEGMENT_FRAMES = 48
@@ -50,6 +51,8 @@ def write_segment(path: Path, frames: Iterator[Painted], timing: Timing, options
             stream = container.add_stream(options.codec, rate=timing.rate, options=options.arguments(width))
             assert isinstance(stream, VideoStream)
             _configure(stream, first, timing, choose_pixel_format(options.codec, timing.pixel_format, first))
+            with unchanged_scheduling():
+                container.start_encoding()
             for count, last in enumerate(chain([first], frames), 1):  # noqa: B007 # both are used after the loop
                 container.mux(stream.encode(_picture(last, stream, last.pts - first.pts, timing)))
             container.mux(stream.encode(None))
