@@ -3,6 +3,10 @@
 Instance normalisation makes the mean of an image a middle tone. Of a portrait before a white wall that is nearly white:
 the wall became grey, and the face as dark as a shadow is elsewhere. So thumbnail normalisation measures the rest of the
 image alone: a plain part of the thumbnail shows another part instead.
+
+Not all of them do. Of a drawing, a sign or a page the rest alone says little: a background of which nothing was
+measured would be any number of standard deviations from the mean, and was one glaring colour. And the first thing that
+enters an empty scene would change all of its light at once.
 """
 
 import torch
@@ -18,12 +22,19 @@ WHITE, BLACK = 0.95, 0.07
 EVEN = 2 / 255
 """Standard deviation, in [0, 1], which no channel of a plain square reaches: of what noise and JPEG leave in one."""
 
+KEPT = 10
+"""One of so many squares may be plain. What is a tenth of an image is at most 3 standard deviations from its mean."""
+
+REPEATED = 7
+"""Plain squares that show the same other one, at most."""
+
 
 def without_plain_parts(thumbnails: Tensor) -> Tensor:
-    """Float (N, 3, H, W) in [0, 1], in which each plain square of CELL pixels shows one that is not.
+    """Float (N, 3, H, W) in [0, 1], in which plain squares of CELL pixels show others that are not plain.
 
-    Those that are shown are spread over the image evenly, so that all of it counts alike. An image whose squares are
-    all plain, or that has none, keeps its values. No branch depends on values: it can be captured and exported.
+    The first ones stay: one in KEPT of all squares, or more where there are not enough others. Those that are shown are
+    spread over the image evenly, so that all of it counts alike. An image whose squares are all plain, or of which no
+    more than that are, keeps its values. No branch depends on values: it can be captured and exported.
     """
     height, width = thumbnails.shape[-2:]
     if min(height, width) < CELL:
@@ -61,7 +72,7 @@ def _plain(images: Tensor) -> Tensor:
 
 
 def _sources(plain: Tensor) -> Tensor:
-    """For squares (N, S) the number of the one that each shows: itself, or where it is plain one of the others."""
+    """For squares (N, S) the number of the one that each shows: itself, or one of the others, see REPEATED and KEPT."""
     count = plain.shape[1]
     numbers = torch.arange(count, device=plain.device).expand_as(plain)
     among_plain, among_others = plain.cumsum(1) - 1, (~plain).cumsum(1) - 1
@@ -69,7 +80,10 @@ def _sources(plain: Tensor) -> Tensor:
     unused = count  # where the numbers of plain squares go
     places = torch.where(plain, unused, among_others)
     others = torch.zeros_like(numbers[:, :1]).expand(-1, count + 1).scatter(1, places, numbers)
-    spread = among_plain * all_others // all_plain.clamp(min=1)
-    place = torch.where(all_plain <= all_others, spread, among_plain % all_others.clamp(min=1))
+    staying = (all_plain + all_others) // KEPT
+    changed = torch.minimum(all_plain - staying, REPEATED * all_others).clamp(min=0)
+    among_changed = among_plain - (all_plain - changed)
+    spread = among_changed * all_others // changed.clamp(min=1)
+    place = torch.where(changed <= all_others, spread, among_changed % all_others.clamp(min=1))
     shown = others.gather(1, place.clamp(min=0))
-    return torch.where(plain & (all_others > 0), shown, numbers)
+    return torch.where(plain & (among_changed >= 0), shown, numbers)

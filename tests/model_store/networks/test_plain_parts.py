@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model_store.networks.plain_parts import BLACK, CELL, EVEN, WHITE, without_plain_parts
+from model_store.networks.plain_parts import BLACK, CELL, EVEN, KEPT, REPEATED, WHITE, without_plain_parts
 from tests.networks import network
 
 
@@ -32,8 +32,22 @@ def test_what_is_plain_shows_all_of_the_rest_alike(colour: tuple[float, float, f
     found = without_plain_parts(image)
     assert torch.equal(found[..., plain:], image[..., plain:])
     counts = uses(found, image[..., plain:])
-    assert sum(counts) == 48
+    assert sum(counts) == 48 - 48 // KEPT
     assert max(counts) - min(counts) <= 1
+
+
+def test_the_first_plain_squares_stay() -> None:
+    image = photograph()
+    image[..., :32] = 1.0
+    found = squares(without_plain_parts(image))
+    stay = [number for number, square in enumerate(found) if (square == 1).all()]
+    assert stay == [0, 1, 2, 3]
+
+
+def test_few_plain_squares_count_as_they_are() -> None:
+    image = photograph()
+    image[..., :CELL, : 4 * CELL] = 1.0
+    assert torch.equal(without_plain_parts(image), image)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +64,7 @@ def test_noise_and_jpeg_may_have_touched_it(deviation: float, is_plain: bool) ->
     image = photograph()
     signs = torch.randint(2, (8, CELL), generator=torch.Generator().manual_seed(0)).float() * 2 - 1
     signs -= signs.mean()
-    image[..., :8, :CELL] = 0.97 + signs / signs.std() * deviation * EVEN
+    image[..., :CELL, :] = (0.97 + signs / signs.std() * deviation * EVEN).repeat(1, 6)
     assert torch.equal(without_plain_parts(image), image) != is_plain
 
 
@@ -72,7 +86,7 @@ def test_rows_and_columns_at_the_end_that_are_no_whole_square_stay() -> None:
     found = without_plain_parts(image)
     assert torch.equal(found[..., -3:, :], image[..., -3:, :])
     assert torch.equal(found[..., -5:], image[..., -5:])
-    assert found[..., :32, :40].mean() < 0.6
+    assert found[..., 8:32, :40].mean() < 0.6
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (CELL, CELL)])
@@ -80,20 +94,32 @@ def test_an_image_that_is_plain_or_has_no_square_keeps_its_values(size: tuple[in
     assert torch.equal(without_plain_parts(torch.ones(2, 3, *size)), torch.ones(2, 3, *size))
 
 
-def test_one_square_that_is_not_plain_is_shown_everywhere() -> None:
-    image = torch.ones(1, 3, 32, 32)
-    image[..., 8:16, 16:24] = photograph(CELL, CELL)
-    assert all(torch.equal(square, image[0, :, 8:16, 16:24]) for square in squares(without_plain_parts(image)))
+@pytest.mark.parametrize("others", [1, 2])
+def test_a_square_is_repeated_a_few_times_only(others: int) -> None:
+    image = torch.ones(1, 3, 64, 64)
+    image[..., 32:40, 16 : 16 + others * CELL] = photograph(CELL, others * CELL)
+    counts = uses(without_plain_parts(image), image[..., 32:40, 16 : 16 + others * CELL])
+    assert counts == [1 + REPEATED] * others
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_statistics_of_a_photograph_do_not_depend_on_a_white_or_black_border(value: float) -> None:
+@pytest.mark.parametrize("grey", [0.1, 0.5, 0.9])
+def test_a_background_is_not_far_from_the_mean(value: float, grey: float) -> None:
+    image = torch.full((1, 3, 80, 80), value)
+    image[..., 16:48, 16:48] = grey
+    found = without_plain_parts(image)
+    deviations = (value - found.mean()).abs() / found.std()
+    assert deviations <= (KEPT - 1) ** 0.5 + 0.01
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_statistics_of_a_photograph_depend_little_on_a_white_or_black_border(value: float) -> None:
     subject = network(norm="thumbnail", thumbnail=64)
     bordered = torch.full((1, 3, 64, 64), value)
     bordered[..., 16:48, 16:48] = photograph(32, 32)
-    rest, whole = subject.statistics(photograph(32, 32)), subject.statistics(bordered)
-    grey = bordered.where(bordered != value, 0.5)
-    assert (rest - whole).abs().mean() < 0.5 * (rest - subject.statistics(grey)).abs().mean()
+    rest = subject.statistics(photograph(32, 32))
+    counted, found = ((rest - each).abs().mean() for each in (subject.measure(bordered), subject.statistics(bordered)))
+    assert found < 0.6 * counted
 
 
 def test_values_in_half_precision_are_only_moved() -> None:
