@@ -1,3 +1,5 @@
+from statistics import fmean
+
 import numpy as np
 import pytest
 import torch
@@ -71,21 +73,24 @@ def test_other_periods_and_small_planes_are_refused() -> None:
         grid_level(torch.zeros(80, 63), 4)
 
 
-def made(name: str) -> Tensor:
-    """Luma (H, W) of the outputs in the preview picture of a shipped network."""
-    path = SHIPPED.preview(name)
+def made(name: str) -> list[Tensor]:
+    """Luma (H, W) of what a shipped style paints of the photographs in its preview, or of the enlargements in it."""
+    path, stored = SHIPPED.preview(name), SHIPPED.load(name)
     assert path is not None
     picture = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)[None].float() / 255
-    rows = 2 if SHIPPED.manifest(name).task == "style" else 3  # photographs and paintings; bicubic, enlarged, sharp
-    result: Tensor = luma(picture.chunk(rows, dim=2)[1])[0, 0]
-    return result
+    if stored.manifest.task == "super-resolution":
+        bicubic_enlarged_sharp = picture.chunk(3, dim=2)
+        return [luma(each)[0, 0] for each in bicubic_enlarged_sharp[1].chunk(4, dim=3)]
+    photographs = picture.chunk(2, dim=2)[0].chunk(4, dim=3)  # above the paintings, which are reduced
+    with torch.inference_mode():
+        return [luma(painted[None])[0, 0] for painted in stored.network.eval()(torch.cat(photographs))]
 
 
 @pytest.mark.parametrize("name", GRIDLESS)
 def test_shipped_networks_leave_no_grid(name: str) -> None:
     scale = SHIPPED.manifest(name).scale
     for period in (2, 4) if scale == 1 else (2 * scale,):
-        assert grid_level(made(name), period) < 6
+        assert fmean(grid_level(plane, period) for plane in made(name)) < 6
 
 
 def stripes(period: int, height: int = 128, width: int = 128) -> Tensor:
