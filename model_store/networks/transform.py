@@ -198,8 +198,8 @@ class TransformNetwork(Network):
 
         They are the scales and shifts of the K normalised channels, from the first layer to the last: scale ×
         convolution + shift is normalised and includes the weight and the bias of the normalisation. White and black
-        parts that are empty do not count (see `without_plain_parts`), and a picture of one colour has grain (see
-        `with_grain`).
+        parts that are empty count as a tenth at most (see `without_plain_parts`), and a picture of one colour has grain
+        (see `with_grain`).
         """
         return self.measure(to_measure(thumbnail))
 
