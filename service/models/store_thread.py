@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
+from concurrent.futures import Future
 from threading import Thread
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -15,20 +14,16 @@ async def in_store_thread(call: Callable[[], T]) -> T:
 
     So it may write files only as a whole, as the cache of a store does, and run no network.
     """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(setter: Callable[[Any], None], value: object) -> None:
-        if not future.done():
-            setter(value)
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()  # who stops waiting does not stop the call
 
     def run() -> None:
         try:
-            done = partial(settle, future.set_result, call())
+            done.set_result(call())
+        except StopIteration as error:  # no future can carry it to asyncio, and whoever waits would wait for ever
+            done.set_exception(RuntimeError(f"a call of a store ended with {error!r}"))
         except Exception as error:  # noqa: BLE001 # whoever waits gets it
-            done = partial(settle, future.set_exception, error)
-        with suppress(RuntimeError):  # the event loop has ended
-            loop.call_soon_threadsafe(done)
+            done.set_exception(error)
 
     Thread(target=run, name="store", daemon=True).start()
-    return await future
+    return await asyncio.wrap_future(done)

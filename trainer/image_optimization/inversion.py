@@ -28,8 +28,8 @@ LAYERS: dict[Kind, tuple[str, ...]] = {
 }
 """The layers of the paper's figures 3 and 4; a loss network may have only some of them."""
 
-
 _READ = {"content": load_photograph, "style": load_painting}
+"""How an image of each kind is read."""
 
 
 class InvertConfig(OptimizationConfig):

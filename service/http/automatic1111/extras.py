@@ -1,15 +1,15 @@
 """What is asked of the web UI's "extras" tab: an image, or several, enlarged by one network."""
 
-import json
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from service.errors import InvalidRequest
 from service.http.message_validation import invalid_request
 from service.imaging.codecs import ImageFormat
-from service.imaging.json_contents import EACH, TakenApart
+from service.imaging.json_contents import EACH
 from service.imaging.sizes import LONGEST_SIDE, Fit, Size
 from service.pipeline.requests import UpscaleParameters, UpscaleRequest
 
@@ -19,13 +19,6 @@ NONE = "None"
 IMAGE = ("image",)
 IMAGES = ("imageList", EACH, "data")
 """Where the images are in the JSON of a request."""
-
-
-def check_entries(taken: TakenApart) -> None:
-    """Raise InvalidRequest where an entry of a batch has no image, or several: answers are in their order."""
-    entries, images = len(json.loads(taken.document)["imageList"]), len(taken.contents)
-    if entries != images:
-        raise InvalidRequest(f"imageList: it has {entries} entries and {images} images; each needs one, its `data`")
 
 
 class Extras(BaseModel):
@@ -45,6 +38,8 @@ class Extras(BaseModel):
     extras_upscaler_2_visibility: float = 0
     gfpgan_visibility: float = Field(0, le=0, description="0: faces are not restored")
     codeformer_visibility: float = Field(0, le=0, description="0: faces are not restored")
+    entries: SkipJsonSchema[Any] = Field(None, alias="imageList")
+    """Of a batch, without their images; a list where there was an image in it."""
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
@@ -61,6 +56,12 @@ class Extras(BaseModel):
             return cls.model_validate_json(document)
         except ValidationError as error:
             raise invalid_request(error) from error
+
+    def check_entries(self, images: int) -> None:
+        """Raise InvalidRequest where an entry of a batch has no image, or several: answers are in their order."""
+        if len(self.entries) != images:
+            found = f"it has {len(self.entries)} entries and {images} images"
+            raise InvalidRequest(f"imageList: {found}; each needs one, its `data`")
 
     def request(self, size: Size, network_scale: float, timeout: float | None) -> UpscaleRequest:
         """What is done with an image of that upright size by a network of that scale, 1 where none is named.

@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel
 
 from service.http.automatic1111.answers import EnlargedImage, EnlargedImages, Upscaler, WebUIError
-from service.http.automatic1111.extras import IMAGE, IMAGES, Extras, check_entries
+from service.http.automatic1111.extras import IMAGE, IMAGES, Extras
 from service.http.body import read_body
 from service.http.compatible_api_calls import MAX_IMAGES, ImageCalls, check_count
 from service.http.content_negotiation import JSON
@@ -77,7 +77,7 @@ class Automatic1111Routes:
         extras = Extras.parse(taken.document)
         check_count(len(taken.contents), path[0], most)
         if path is IMAGES:
-            check_entries(taken)
+            extras.check_entries(len(taken.contents))
         admitted_before = was_admitted_before(request)
         work = await gather(self._resolve(extras, image, seconds, admitted_before) for image in taken.contents)
         return await self._calls.run_all(request, work)

@@ -34,35 +34,24 @@ def test_picture_is_what_it_was_when_it_was_chosen(browser: Browser, live: Live,
         assert content == live.client.post("/v1/stylize/wave?format=png", content=PHOTO).content
 
 
-@pytest.mark.parametrize(("size", "strokes"), [((64, 96), "96 px, the finest"), ((48, 1400), "1400 px, the finest")])
-def test_finest_strokes_are_those_of_the_picture_itself(
-    browser: Browser, live: Live, size: tuple[int, int], strokes: str
-) -> None:
-    content = file(photo(height=size[0], width=size[1]))
-    with visit(browser, f"{live.url}#style=wave&delivery=now") as page:
-        choose(page, content)
-        expect(page.locator("#styles [data-state=done]")).to_have_count(2)  # it is open
-        page.get_by_label("Brush strokes").press("End")
-        expect(page.locator("[data-of=stroke]")).to_have_text(strokes)
-        start(page, "Paint")
-        done(page)
-        painted = live.client.post("/v1/stylize/wave?format=png&size=native", content=content).content
-        assert downloaded(page)[1] == painted
-
-
 @pytest.mark.parametrize(
-    ("size", "side", "strokes"),
-    [((100, 300), 225, "painted at 225 px"), ((30, 300), "native", "300 px, the finest")],
+    ("key", "size", "side", "strokes"),
+    [
+        ("End", (64, 96), "native", "96 px, the finest"),
+        ("End", (48, 1400), "native", "1400 px, the finest"),
+        ("Home", (100, 300), 225, "painted at 225 px"),
+        ("Home", (30, 300), "native", "300 px, the finest"),
+    ],
 )
-def test_broadest_strokes_leave_a_panorama_what_it_shows(
-    browser: Browser, live: Live, size: tuple[int, int], side: int | str, strokes: str
+def test_strokes_are_as_fine_as_the_picture_and_leave_a_panorama_what_it_shows(
+    browser: Browser, live: Live, key: str, size: tuple[int, int], side: int | str, strokes: str
 ) -> None:
     """As in the API the shorter side counts, twice: half of 300 pixels is 75 for it, and 30 are less than that."""
     content = file(photo(height=size[0], width=size[1]))
     with visit(browser, f"{live.url}#style=wave&delivery=now") as page:
         choose(page, content)
         expect(page.locator("#styles [data-state=done]")).to_have_count(2)  # it is open
-        page.get_by_label("Brush strokes").press("Home")
+        page.get_by_label("Brush strokes").press(key)
         expect(page.locator("[data-of=stroke]")).to_have_text(strokes)
         start(page, "Paint")
         done(page)

@@ -44,3 +44,12 @@ def test_what_a_network_enlarges_too_much_is_reduced() -> None:
     assert extras(upscaling_resize=8).request(Size(25, 33), 4, None).scale == 8
     cropped = extras(resize_mode=1, upscaling_resize_w=64, upscaling_resize_h=64).request(Size(24, 32), 4, None)
     assert (cropped.scale, cropped.parameters.width, cropped.parameters.fit) == (4, 64, Fit.COVER)
+
+
+def test_entries_are_counted_and_no_option_of_the_document() -> None:
+    batch = extras(imageList=[{"data": None}, {}])
+    batch.check_entries(2)
+    with pytest.raises(InvalidRequest, match="imageList: it has 2 entries and 1 images"):
+        batch.check_entries(1)
+    assert extras(imageList=None).upscaler_1 == "x4"
+    assert "imageList" not in Extras.model_json_schema()["properties"]
