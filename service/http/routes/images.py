@@ -17,6 +17,7 @@ from service.http.job_headers import JobHeaders
 from service.http.job_status import JobStatus
 from service.http.load_shedding.refusal_cache import RefusalCache
 from service.http.load_shedding.request_class import ANY_SIZE, RequestClass, classify
+from service.http.memoized_parameters import MemoizingRoute
 from service.http.problem_responses import problem_responses
 from service.http.relay.exchange import was_admitted_before
 from service.http.responses import image_response, image_response_schema
@@ -73,7 +74,7 @@ class ImageRoutes:
         self._jobs = jobs
         self._charges = charges
         failures = problem_responses(400, 404, 406, 408, 413, 415, 500, 501, 503, 504, 507)
-        self.router = new_router(tags=["images"], responses=failures)
+        self.router = new_router(tags=["images"], responses=failures, route_class=MemoizingRoute)
         accepted = {"model": JobStatus, "description": "The job that `Prefer: respond-async` asked for"}
         for path, endpoint, request in (
             ("/v1/stylize/{style}", self.stylize, StylizeRequest),
