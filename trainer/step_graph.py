@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from model_store.graph_capture import GraphCapture
 from trainer.step_inputs import StepInputs
 
 Inputs = Sequence[StepInputs]
@@ -63,26 +64,15 @@ class CudaRecorder:
     """Records CUDA graphs, which share their memory."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._stream = torch.cuda.Stream(device)
-        self._pool = torch.cuda.graph_pool_handle()
+        self._capture = GraphCapture(device)
 
     def warm_up(self, work: Callable[[], Result]) -> Result:
         """See `Recorder`."""
-        current = torch.cuda.current_stream(self._device)
-        self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            result = work()
-        current.wait_stream(self._stream)
-        return result
+        return self._capture.warm_up(work)
 
     def record(self, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
         """See `Recorder`. Threads that prepare photographs go on meanwhile."""
-        graph = torch.cuda.CUDAGraph()
-        with (
-            torch.cuda.stream(self._stream),  # a failed capture would leave it the current one
-            torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"),
-        ):
+        with self._capture.capture() as graph:
             result = work()
         return result, graph.replay
 
@@ -150,7 +140,7 @@ class GraphedSteps:
         """Compute a step."""
         key = tuple(part.key for part in inputs)
         recorded = self._recorded.get(key)
-        if self._recorder is None or (recorded is None and len(self._recorded) == MAX_GRAPHS):
+        if self._recorder is None:
             return self._compute(inputs)
         if recorded is None:
             return self._warm_up(key, inputs, self._recorder)
@@ -163,9 +153,9 @@ class GraphedSteps:
 
         Its inputs, learning rate and average will then be other ones than those with which it was recorded.
         """
-        values = recorder.warm_up(partial(self._compute, inputs))
+        values = self._usual(inputs, recorder)
         self._seen[key] += 1
-        if self._seen[key] == WARM_UP_STEPS:
+        if self._recorder and self._seen[key] >= WARM_UP_STEPS and len(self._recorded) < MAX_GRAPHS:
             before = self._copied_state()
             try:
                 self._recorded[key] = self._record(list(values), inputs, recorder)
@@ -174,6 +164,19 @@ class GraphedSteps:
                 self._give_up(f"recording failed: {error}")
             self._restore(before)
         return values
+
+    def _usual(self, inputs: Inputs, recorder: Recorder) -> Values:
+        """Compute the usual step; where there is no memory for it beside that of graphs, it takes theirs."""
+        if not self._recorded:
+            return recorder.warm_up(partial(self._compute, inputs))
+        before = self._copied_state()
+        try:
+            return recorder.warm_up(partial(self._compute, inputs))
+        except torch.OutOfMemoryError as error:
+            reason = str(error)
+        self._give_up(f"there is no memory for usual steps beside recorded ones: {reason}")
+        self._restore(before)
+        return self._compute(inputs)
 
     def _record(self, names: list[str], inputs: Inputs, recorder: Recorder) -> Recorded:
         own = [part.clone() for part in inputs]

@@ -61,7 +61,7 @@ class CudaBackend:
         self._upload_stream = torch.cuda.Stream(device)
         self._download_stream = torch.cuda.Stream(device)
         self._lock = Lock()
-        self._graph_memory = GraphMemory(self._compute_stream)
+        self._graph_memory = GraphMemory(device)
         self._graphs: LruCache[GraphKey, CapturedGraph] = LruCache(max_graphs)
         self._statistics_graphs = StatisticsGraphs(
             lambda network, thumbnail: self._capture(network, [thumbnail], _measure),

@@ -1,25 +1,33 @@
 """CUDA graphs of networks: what they are captured for, how they run with other weights, and which of them are kept."""
 
 import copy
+import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from functools import partial
+from typing import Generic, NamedTuple, Protocol, TypeVar
 from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
 
 from model_store import Network
+from model_store.graph_capture import GraphCapture
 
 WARM_UP_RUNS = 3
 """Runs before a capture, in which libraries choose their algorithms and allocate memory."""
+
+CAPTURE = "captur"
+"""In all messages of CUDA and of torch about what a capture does not allow, and about one that has failed by that."""
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 Computation = Callable[[Network, Sequence[Tensor | None]], tuple[Tensor, ...]]
 """What a graph does: a network and its inputs to the outputs."""
+
+logger = logging.getLogger(__name__)
 
 
 class LruCache(Generic[Key, Value]):
@@ -85,6 +93,26 @@ class GraphKey(NamedTuple):
         return self != other and self._replace(shape=other.shape) == other and self.shape[1:] == other.shape[1:]
 
 
+class Graph(Protocol):
+    """See `torch.cuda.CUDAGraph`."""
+
+    def replay(self) -> object:
+        """Compute from what the memory of the inputs contains, into that of the outputs."""
+
+
+@dataclass
+class Launches:
+    """Stands in for a graph that could not be captured: computes the same, with all its launches."""
+
+    compute: Callable[[], tuple[Tensor, ...]]
+    outputs: tuple[Tensor, ...]
+
+    def replay(self) -> None:
+        """See `Graph`."""
+        for output, found in zip(self.outputs, self.compute(), strict=True):
+            output.copy_(found)
+
+
 @dataclass
 class CapturedGraph:
     """A CUDA graph, and the memory from which it reads its input and its weights and to which it writes its output."""
@@ -95,7 +123,7 @@ class CapturedGraph:
     """The network whose weights are in `network`; None of a mixture, where they could not be copied. What is served no
     more is not kept on the device for that."""
     outputs: tuple[Tensor, ...]
-    graph: torch.cuda.CUDAGraph
+    graph: Graph
 
     def replay(self, network: Network, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
         """The outputs for a network of this architecture and for inputs, of which those of the last planes may lack."""
@@ -116,28 +144,42 @@ class CapturedGraph:
 class GraphMemory:
     """Captures graphs on one device, whose intermediate planes share one memory pool.
 
-    The stream of captures is separate, since whatever another thread launches on a stream during a capture becomes part
-    of the graph.
+    Where one cannot be captured none is from then on: all have the same operations.
     """
 
-    def __init__(self, compute_stream: torch.cuda.Stream) -> None:
-        self._compute_stream = compute_stream
-        self._capture_stream = torch.cuda.Stream(compute_stream.device)
-        self._pool = torch.cuda.graph_pool_handle()
+    def __init__(self, device: torch.device) -> None:
+        self._capture = GraphCapture(device)
+        self._failed = False
 
     def capture(self, network: Network, inputs: Sequence[Tensor | None], computation: Computation) -> CapturedGraph:
-        """A graph of the computation for inputs of these shapes."""
+        """A graph of the computation for inputs of these shapes, or else what launches it each time."""
         own = copy.deepcopy(network)
         memory = [None if given is None else given.clone() for given in inputs]
-        self._capture_stream.wait_stream(self._compute_stream)
-        with torch.cuda.stream(self._capture_stream):
-            for _ in range(WARM_UP_RUNS):
-                computation(own, memory)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, self._pool, self._capture_stream, capture_error_mode="thread_local"):
-            outputs = computation(own, memory)
-        self._compute_stream.wait_stream(self._capture_stream)
+        compute = partial(computation, own, memory)
+        outputs, graph = self._captured(compute) or _launched(compute)
         return CapturedGraph(own, memory, ref(network), outputs, graph)
+
+    def _captured(self, compute: Callable[[], tuple[Tensor, ...]]) -> tuple[tuple[Tensor, ...], Graph] | None:
+        """None where that is not possible. A lack of memory is raised: it may have been the batch's."""
+        if self._failed:
+            return None
+        for _ in range(WARM_UP_RUNS):
+            self._capture.warm_up(compute)
+        try:
+            with self._capture.capture() as graph:
+                outputs = compute()
+        except RuntimeError as error:
+            if CAPTURE not in str(error):
+                raise
+            self._failed = True
+            logger.warning("CUDA graphs are not used, and batches are slower: %s", error)
+            return None
+        return outputs, graph
+
+
+def _launched(compute: Callable[[], tuple[Tensor, ...]]) -> tuple[tuple[Tensor, ...], Graph]:
+    outputs = compute()
+    return outputs, Launches(compute, outputs)
 
 
 def _copy_weights(source: Network, target: Network) -> None:

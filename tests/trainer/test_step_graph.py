@@ -268,6 +268,25 @@ def test_the_usual_step_is_taken_again_where_there_was_no_memory_beside_a_graph(
     assert "CUDA out of memory" in caplog.text
 
 
+def test_graphs_make_room_for_the_usual_step_of_a_larger_shape(caplog: pytest.LogCaptureFixture) -> None:
+    toy, recorder = Toy(), CpuRecorder()
+
+    def compute(inputs: Inputs) -> Values:
+        values = toy.compute(inputs)
+        if inputs[0].constants and steps.are_used:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return values
+
+    steps = graphed(toy, recorder, compute)
+    assert toy.run(steps, 3) == EXPECTED[:3]
+    for _ in range(2):
+        steps([StepInputs({"change": torch.ones(3)}, {"large": True})])
+    assert toy.weight[0].item() == EXPECTED[2] + 2 * 3
+    assert not steps.are_used
+    (record,) = caplog.records
+    assert record.getMessage().endswith("no memory for usual steps beside recorded ones: CUDA out of memory")
+
+
 def test_each_shape_has_a_graph_and_there_are_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_graph, "MAX_GRAPHS", 2)
     toy, recorder = Toy(), CpuRecorder()

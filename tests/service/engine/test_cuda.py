@@ -1,5 +1,7 @@
 """What only a GPU can show: graphs, weights as data, batches of a fixed size, streams; and which graphs are kept."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -187,6 +189,38 @@ def test_picture_that_is_not_finite_is_told_apart(backend: CudaBackend) -> None:
     with backend.lane(exclusive=False):
         results = backend.run(placed(broken), images, None, FIXED_BATCH)
     assert [result is None for result in results] == [False, True, False]
+
+
+class Waiting(TransformNetwork):
+    """Waits for the device, which no capture allows."""
+
+    def transform(self, plane: Tensor, statistics: Tensor | None = None) -> Tensor:
+        assert plane.sum().item() >= 0
+        return super().transform(plane, statistics)
+
+
+@gpu
+def test_networks_that_cannot_be_captured_are_launched() -> None:
+    """In a process of its own, as a capture that has failed may leave more behind than is known."""
+    code = "from tests.service.engine.test_cuda import launch_what_cannot_be_captured as check; check()"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "CUDA graphs are not used, and batches are slower" in done.stderr
+
+
+def launch_what_cannot_be_captured() -> None:
+    backend, images = CudaBackend(torch.device("cuda")), planes(network(), 8)
+    subjects = [placed(network()), placed(network(seed=1))]
+    expected = [run(CudaBackend(torch.device("cuda")), subject, images) for subject in subjects]
+    waiting = Waiting(network().spec).eval()
+    waiting.load_state_dict(network().state_dict())
+    for _ in range(2):
+        assert equal(run(backend, placed(waiting), images), expected[0])
+        for subject, wanted in zip(subjects, expected, strict=True):
+            assert equal(run(backend, subject, images), wanted)
+            assert equal(run(backend, subject, images[:1]), wanted[:1])
+        with torch.inference_mode(), backend.lane(exclusive=False):
+            backend.reduce_memory(1)  # nothing is left behind that would keep memory from being freed
 
 
 @gpu

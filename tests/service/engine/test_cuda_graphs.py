@@ -2,7 +2,7 @@
 
 import copy
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import ref
@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from model_store import TransformNetwork, for_inference
-from service.engine.cuda_graphs import CapturedGraph, GraphKey, LruCache
+from model_store import Network, TransformNetwork, for_inference
+from service.engine.cuda_graphs import CapturedGraph, GraphKey, GraphMemory, LruCache
 from tests.networks import network
+from tests.simulated_graphs import SimulatedCuda
 
 
 def test_least_recently_used_thing_makes_room_for_a_new_one() -> None:
@@ -137,3 +138,50 @@ def test_networks_that_have_run_are_not_kept() -> None:
     del one, other
     gc.collect()
     assert [network() for network in served] == [None, None]
+
+
+def doubled(subject: Network, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    """A weight, and the first input twice."""
+    (given,) = inputs
+    assert given is not None
+    return next(subject.parameters()).flatten()[:1].clone(), 2 * given
+
+
+@torch.inference_mode()
+def test_what_cannot_be_captured_is_launched_from_then_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cuda = SimulatedCuda(monkeypatch)
+    memory, one, other = GraphMemory(torch.device("cuda", 0)), network(seed=1), network(seed=2)
+
+    def waiting(subject: Network, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        cuda.wait()
+        return doubled(subject, inputs)
+
+    graphs = [memory.capture(one, [torch.zeros(3, 2)], waiting) for _ in range(2)]
+    for graph in graphs:
+        for subject in (one, other, one):
+            weight, twice = graph.replay(subject, [torch.ones(2, 2)])
+            assert weight == next(subject.parameters()).flatten()[0]
+            assert twice.tolist() == [[2.0, 2.0], [2.0, 2.0], [0.0, 0.0]]
+    assert cuda.captures == 1
+    assert not cuda.allocating
+    (record,) = caplog.records
+    assert record.getMessage().startswith("CUDA graphs are not used, and batches are slower: CUDA error: operation")
+
+
+@torch.inference_mode()
+def test_a_lack_of_memory_in_a_capture_is_raised_and_later_ones_are_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda, subject, enough = SimulatedCuda(monkeypatch), network(), iter([True, True, True, False])
+    memory = GraphMemory(torch.device("cuda", 0))
+
+    def compute(subject: Network, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        if not next(enough, True):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return doubled(subject, inputs)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        memory.capture(subject, [torch.zeros(1)], compute)
+    graph: Any = memory.capture(subject, [torch.zeros(1)], compute).graph
+    graph.replay()
+    assert (cuda.captures, graph.replays) == (2, 1)
