@@ -76,15 +76,19 @@ def choose_batch(seconds: Callable[[int], float], limit: int) -> tuple[int, floa
 
     Sizes are powers of two up to `limit`, and `limit` itself; no larger ones than fit into the memory. Raises
     OutOfDeviceMemory where not even one plane does.
+
+    The largest is first: graphs of smaller ones find room in what it has taken of the memory, and a lack of memory, for
+    which all graphs are dropped, comes before what is kept.
     """
-    measured = {1: seconds(1)}
-    for size in sorted({limit, *(2**power for power in range(limit.bit_length()))} - {1}):
+    measured = dict[int, float]()
+    for size in sorted({limit, *(2**power for power in range(limit.bit_length()))}, reverse=True):
         try:
             measured[size] = seconds(size)
         except OutOfDeviceMemory:
-            break
+            if size == 1:
+                raise
     best = max(size / time for size, time in measured.items())
-    chosen = next(size for size, time in measured.items() if size / time >= THROUGHPUT * best)
+    chosen = min(size for size, time in measured.items() if size / time >= THROUGHPUT * best)
     return chosen, measured[chosen]
 
 

@@ -50,7 +50,7 @@ def test_batches_of_several_sizes_are_tried_for_every_side_of_square_tiles() -> 
     device = Device()
     measured = calibrate(device.run, model(tile=400, batch=600, sides=(10, 20)).tiling, np.uint8, device.clock)
     tried = [(side, count, exclusive) for side, _, count, exclusive in device.batches[:: 1 + RUNS]]
-    assert tried[:-1] == [(10, count, False) for count in (1, 2, 4, 6)] + [(20, 1, False)]
+    assert tried[:-1] == [(10, count, False) for count in (6, 4, 2, 1)] + [(20, 1, False)]
     assert tried[-1] == (20, measured.fixed_batches[20, 20], True)
     assert device.padded == [count for _, _, count, _ in device.batches]  # nothing but the tiles themselves is timed
     assert set(measured.fixed_batches) == {(10, 10), (20, 20)}
@@ -88,7 +88,7 @@ def test_batches_that_do_not_fit_into_the_memory_are_not_chosen() -> None:
         return 0.01
 
     assert choose_batch(seconds, 20) == (2, 0.01)
-    assert tried == [1, 2, 4]
+    assert tried == [20, 16, 8, 4, 2, 1]  # what fits comes last, and is still there
 
 
 def test_network_of_which_not_one_plane_fits_is_not_calibrated() -> None:
