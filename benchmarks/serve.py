@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,16 @@ from benchmarks.load import Outcome, Plan
 from benchmarks.processes import BackgroundLoad
 from benchmarks.report import Row, Tables
 from benchmarks.servers import Server, ServerSpec
-from model_store import STYLE, ModelStore
+from model_store import ModelStore, Network
 from model_store.processors import available_cpus
 
 LEVELS = (1, 4, 16, 64)
 LOADS = ("uniform", "mixed")
-ARCHITECTURES = {"paper": STYLE, "pointwise": networks.POINTWISE}
+NETWORKS: Mapping[str, Callable[[], Network]] = {
+    "paper": networks.style,
+    "pointwise": partial(networks.style, networks.POINTWISE),
+    "shipped": networks.shipped_style,
+}
 
 STAGES = ("read", "decode", "queue", "infer", "encode")
 STAGE_SERIES = "pastiche_stage_duration_seconds"
@@ -70,9 +75,9 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--loads", nargs="+", choices=LOADS, default=LOADS, help="512×512, or 256–1536 px mixed")
     parser.add_argument(
         "--network",
-        choices=tuple(ARCHITECTURES),
+        choices=tuple(NETWORKS),
         default="paper",
-        help="pointwise: a 1×1 convolution, so that codecs decide",
+        help="pointwise: a 1×1 convolution, so that codecs decide; shipped: great-wave, with thumbnail normalisation",
     )
     parser.add_argument("--levels", nargs="+", type=int, default=LEVELS, help="closed-loop clients")
     parser.add_argument(
@@ -91,7 +96,7 @@ def run(chosen: Namespace) -> Tables:
         chosen.levels, chosen.seconds, chosen.rounds = (1, 4), 2, 1
     tables: dict[str, list[Row]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        store = networks.publish(Path(folder) / "store", ARCHITECTURES[chosen.network])
+        store = networks.publish(Path(folder) / "store", NETWORKS[chosen.network])
         for name in chosen.loads:
             tables |= _measure(name, _photos(name, quick=chosen.quick), store, chosen, Path(folder))
     return tables

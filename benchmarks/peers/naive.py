@@ -1,6 +1,7 @@
 """A plain FastAPI service: `python -m benchmarks.peers.naive STORE PORT`.
 
-FastAPI and uvicorn, a sync endpoint in the default pool of 40 threads, Pillow, eager fp32 PyTorch as trained.
+FastAPI and uvicorn, a sync endpoint in the default pool of 40 threads, Pillow, eager fp32 PyTorch as trained, with
+torch's own settings: on a GPU convolutions are computed in TF32.
 """
 
 import io

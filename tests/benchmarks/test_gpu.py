@@ -10,7 +10,7 @@ import psutil
 import pytest
 import torch
 
-from benchmarks import gpu, overload
+from benchmarks import gpu, overload, serve
 from benchmarks.errors import Incomplete
 from benchmarks.gpu import (
     OK,
@@ -189,6 +189,14 @@ def test_overload_is_one_on_a_gpu_and_has_time_to_start_the_service(part: Part) 
     assert len(options.modes) * (options.seconds + options.capacity_seconds) <= part.seconds / 2
     assert options.clients > 2 * Settings().max_queue_requests
     assert options.capacity_clients <= Settings().max_queue_requests
+
+
+def test_styles_of_both_kinds_of_normalisation_are_served() -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--json")
+    serve.add_options(parser)
+    served = [parser.parse_args(part.arguments[3:]) for part in PARTS if "serve" in part.arguments]
+    assert {options.network for options in served} == {"paper", "shipped"}
 
 
 def test_all_parts_together_take_nine_minutes_and_their_commands_exist() -> None:

@@ -1,5 +1,7 @@
 """The networks that are measured, and the work that they are."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -26,6 +28,12 @@ def test_native_form_does_more_work_and_its_fast_form_less() -> None:
     native = networks.flops(network, 512, 512)
     assert paper_work(STYLE, 512) * 1e9 < native
     assert networks.flops(for_inference(network), 512, 512) < native
+
+
+def test_a_shipped_style_takes_the_place_of_the_papers(tmp_path: Path) -> None:
+    store = networks.publish(tmp_path, networks.shipped_style)
+    assert store.load(networks.STYLE_NAME).network.needs_statistics
+    assert store.load(networks.UPSCALE_NAME).network.scale == 4
 
 
 @pytest.mark.parametrize("architecture", ["c9s1-4,d6,d8,R8*5,u6,u4,c9s1-3", "c9s1-6,R6*4,u6,u6,c9s1-3"])
