@@ -111,6 +111,10 @@ class Recorded:
         self.replay()
         return dict(zip(self.names, self.values.clone().unbind(), strict=True))
 
+    def free(self) -> None:
+        """Free its memory, whoever knows it. It cannot be run any more."""
+        del self.inputs, self.values, self.replay
+
 
 class Outcome(NamedTuple):
     """What a step has led to."""
@@ -205,7 +209,10 @@ class GraphedSteps:
         return found.values
 
     def _give_up(self, reason: str) -> None:
+        """Free what graphs hold, so that it is there for usual steps."""
         self._recorder = None
+        for recorded in self._recorded.values():
+            recorded.free()
         self._recorded.clear()
         log.warning("CUDA graphs are not used, and training is slower: %s", reason)
 

@@ -1,8 +1,5 @@
 """Graphs that fail leave nothing behind; what a GPU makes of those that do not is tested where they are used."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -52,16 +49,8 @@ def test_after_a_capture_that_has_failed_others_succeed(cuda: SimulatedCuda) -> 
     graph.replay()
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_captures_and_frees_memory_after_a_capture_that_has_failed() -> None:
-    """In a process of its own, as such a capture may leave more behind than is known."""
-    code = "from tests.model_store.test_graph_capture import capture_after_a_failure; capture_after_a_failure()"
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 def capture_after_a_failure() -> None:
+    """What a GPU allows then. Called in a process of its own by the test of what is launched instead of captured."""
     capture, values = GraphCapture(DEVICE), torch.ones(2**20, device=DEVICE)
     capture.warm_up((values * 2).sum)
     with pytest.raises(RuntimeError, match="captur"), capture.capture():

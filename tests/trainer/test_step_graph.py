@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from weakref import ReferenceType, ref
 
 import pytest
 import torch
@@ -266,6 +267,40 @@ def test_the_usual_step_is_taken_again_where_there_was_no_memory_beside_a_graph(
 
     assert toy.run(graphed(toy, CpuRecorder(), compute), 5) == EXPECTED
     assert "CUDA out of memory" in caplog.text
+
+
+class Memory:
+    """Of a graph."""
+
+
+class HoldingRecorder(CpuRecorder):
+    """Its graphs have memory."""
+
+    memory: "ReferenceType[Memory] | None" = None
+
+    def record(self, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        result, replay = super().record(work)
+        memory = Memory()
+        self.memory = ref(memory)
+
+        def holding() -> None:
+            assert isinstance(memory, Memory)
+            replay()
+
+        return result, holding
+
+
+@pytest.mark.parametrize("enough", [2, 3])
+def test_a_graph_that_is_given_up_is_freed_before_the_usual_step(enough: int) -> None:
+    """The first step is the usual one, the second is recorded, and the next two are compared with the graph."""
+    toy, recorder = Toy(), HoldingRecorder()
+
+    def compute(inputs: Inputs) -> Values:
+        if toy.steps >= enough and recorder.memory and recorder.memory():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return toy.compute(inputs)
+
+    assert toy.run(graphed(toy, recorder, compute), 5) == EXPECTED
 
 
 def test_graphs_make_room_for_the_usual_step_of_a_larger_shape(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,6 +18,7 @@ from service.engine.shared_by_gpus import SharedByGpus
 from service.engine.statistics_graphs import COMINGS
 from service.engine.tiling import TiledImage, TileSizes, Tiling
 from service.imaging.codecs import Pixels
+from tests.model_store.test_graph_capture import capture_after_a_failure
 from tests.networks import NARROW_UPSCALE_4, network
 from tests.service.imaging.images import photo
 from tests.service.live import same
@@ -209,6 +210,7 @@ def test_networks_that_cannot_be_captured_are_launched() -> None:
 
 
 def launch_what_cannot_be_captured() -> None:
+    capture_after_a_failure()
     backend, images = CudaBackend(torch.device("cuda")), planes(network(), 8)
     subjects = [placed(network()), placed(network(seed=1))]
     expected = [run(CudaBackend(torch.device("cuda")), subject, images) for subject in subjects]
