@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from service.imaging.codecs import DecodedImage, ImageFormat, Picture, Pixels, prepare_array, select_profile
+from service.imaging.codecs.exif import read_exif, read_orientation
 from service.imaging.codecs.sixteen_bit import write_png
 from service.imaging.pixels import to_8_bits
 
@@ -36,6 +37,7 @@ OTHER_BYTE_ORDERS = frozenset({"I;16B", "I;16L", "I;16N"})
 
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 TIFF_MODES = ("CMYK", "LAB")
+TURNED_ORIENTATIONS = range(2, 9)
 FLOAT_LEVELS = 65535
 """Numbers from 0 to 1 are computed with 16 bits a channel."""
 
@@ -78,13 +80,14 @@ def to_array(picture: Picture, original: DecodedImage, given: Array) -> Array:
 
 
 def _image_file(image: Image.Image) -> bytes:
+    image.load()  # which turns a TIFF upright
     options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile"), "exif": _orientation(image)}
     image = _in_file_mode(image)
     stream = io.BytesIO()
     if image.mode in PNG_MODES:
         image.save(stream, "PNG", compress_level=0, **options)
     elif image.mode in TIFF_MODES:
-        image.save(stream, "TIFF", **options)
+        image.save(stream, "TIFF", compression="raw", **options)  # which may have been opened as JPEG in TIFF
     else:
         accepted = ", ".join([*PNG_MODES, *TIFF_MODES, *CONVERTED_MODES])
         raise ValueError(f"an image of mode {image.mode} is not accepted; these are: {accepted}")
@@ -98,10 +101,11 @@ def _in_file_mode(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> Image.Exif:
-    """EXIF of the orientation alone, which Pillow leaves to be applied."""
-    exif = Image.Exif()
-    orientation = image.getexif().get(ExifTags.Base.Orientation)
-    if orientation is not None:
+    """EXIF of the orientation alone, which Pillow leaves to be applied: what the service would read of the file."""
+    exif, same_info = Image.Exif(), Image.new("1", (1, 1))
+    same_info.info = dict(image.info)
+    orientation = read_orientation(read_exif(same_info))
+    if orientation in TURNED_ORIENTATIONS:
         exif[ExifTags.Base.Orientation] = orientation
     return exif
 

@@ -3,11 +3,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from pastiche.pictures import read_source, to_array, to_image
 from service.imaging.codecs import decode
-from tests.service.imaging.images import photo
+from tests.service.imaging.images import file, photo
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "HSV", "YCbCr", "RGBa", "La", "PA", "RGBX"])
@@ -28,6 +28,40 @@ def test_byte_order_of_grey_does_not_matter(mode: str) -> None:
     stored = Image.open(io.BytesIO(read_source(image)))
     np.testing.assert_array_equal(np.asarray(stored), levels)
     assert stored.info["icc_profile"] == b"profile"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_opened_image_is_turned_as_its_file_is(kind: str) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    given = file(photo(), kind, exif=exif)
+    expected = next(decode(given).pictures).pixels
+    opened = Image.open(io.BytesIO(given))
+    for _ in ("not yet loaded", "loaded"):
+        np.testing.assert_allclose(next(decode(read_source(opened)).pictures).pixels, expected, atol=1)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"exif": b"Exif\0\0no TIFF file"},
+        {"exif": b"Exif\0\0II*\0"},
+        {"exif": b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\4\0\1\0\0\0\xff\xff\xff\xff\0\0\0\0"},
+        {"xmp": b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"/>'},
+    ],
+)
+def test_orientation_that_is_broken_or_only_in_xmp_does_not_count(info: dict[str, bytes]) -> None:
+    image = Image.fromarray(photo())
+    image.info.update(info)
+    np.testing.assert_array_equal(next(decode(read_source(image)).pictures).pixels, photo())
+    assert image.info == info
+
+
+def test_image_made_of_a_lossy_tiff_is_not_compressed_as_that_was() -> None:
+    image = Image.fromarray(photo()).convert("CMYK")
+    image.info["compression"] = "jpeg"
+    stored = Image.open(io.BytesIO(read_source(image)))
+    np.testing.assert_array_equal(np.asarray(stored), np.asarray(image))
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
