@@ -258,7 +258,7 @@ def _call_routers(
         jobs.router,
         *(router for name, router in others.items() if name in settings.apis),
         EstimateRoutes(settings, models, pipeline).router,
-        ModelRoutes(models).router,
+        ModelRoutes(models, settings.openai_names if "openai" in settings.apis else {}).router,
         ProblemRoutes().router,
         AdminRoutes(ModelAdmin(engine.stores, models, engine.watcher), models).router,
     ]

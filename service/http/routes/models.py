@@ -1,7 +1,7 @@
 """`GET /v1/models`: what is served, what is known of it, and what could not be loaded."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -82,11 +82,15 @@ class ModelList(BaseModel):
     data: list[OpenAIModel]
 
     @classmethod
-    def of(cls, models: Sequence[ModelSummary]) -> Self:
-        """The list, sorted by name."""
+    def of(cls, models: Sequence[ModelSummary], further: Mapping[str, str]) -> Self:
+        """The list, sorted by name; behind it the `further` names that OpenAI's clients may use."""
         ordered = sorted(models, key=lambda model: model.name)
-        dated = [(model.name, model.created) for model in ordered if model.created is not None]
-        return cls(models=ordered, data=[OpenAIModel(id=name, created=int(at.timestamp())) for name, at in dated])
+        dates = {model.name: int(model.created.timestamp()) for model in ordered if model.created is not None}
+        for name, expression in further.items():
+            parts = _model_names(expression)
+            if dates.keys() >= set(parts):
+                dates.setdefault(name, max(dates[part] for part in parts))
+        return cls(models=ordered, data=[OpenAIModel(id=name, created=at) for name, at in dates.items()])
 
 
 class ModelDetails(ModelSummary):
@@ -98,16 +102,18 @@ class ModelDetails(ModelSummary):
     manifest: Manifest | None = None
 
     @classmethod
-    def complete(cls, summary: ModelSummary, manifest: Manifest | None = None) -> Self:
-        """The entry of the list, with the manifest of what is served."""
-        return cls(**dict(summary), id=summary.name, manifest=manifest)
+    def complete(cls, name: str, summary: ModelSummary, manifest: Manifest | None = None) -> Self:
+        """The entry of the list, with the manifest of what is served; `name` is what it was asked for by."""
+        return cls(**dict(summary), id=name, manifest=manifest)
 
 
 class ModelRoutes:
     """GET /v1/models, one model, its preview and its card."""
 
-    def __init__(self, models: ModelRegistry) -> None:
+    def __init__(self, models: ModelRegistry, further: Mapping[str, str]) -> None:
+        """`further`: what further names mean to OpenAI's clients, a model or several that are mixed."""
         self._models = models
+        self._further = further
         self.router = new_router(prefix="/v1/models", tags=["models"])
         self.router.add_api_route("", self.every)
         self.router.add_api_route("/{name}", self.one, responses=problem_responses(404, 503))
@@ -130,16 +136,18 @@ class ModelRoutes:
         served = [ModelSummary.of(model, failure(model.name), prefix) for model in self._models.all()]
         known = {model.name for model in served}
         failed = [_failed(failure) for failure in self._models.failures.all() if failure.version.name not in known]
-        return ModelList.of([*served, *failed])
+        return ModelList.of([*served, *failed], self._further)
 
     async def one(self, request: Request, name: ModelPath) -> ModelDetails:
-        """One model with its whole manifest."""
-        failure = self._models.failures.find(name)
-        if failure is not None and not any(model.name == name for model in self._models.all()):
-            return ModelDetails.complete(_failed(failure))
-        model = self._models.find(name)
+        """One model with its whole manifest; by a further name of several that are mixed, the first of them."""
+        served = {model.name for model in self._models.all()}
+        known = name if name in served else _model_names(self._further.get(name, name))[0]
+        failure = self._models.failures.find(known)
+        if failure is not None and known not in served:
+            return ModelDetails.complete(name, _failed(failure))
+        model = self._models.find(known)
         summary = ModelSummary.of(model, failure, root_path(request.scope))
-        return ModelDetails.complete(summary, model.manifest)
+        return ModelDetails.complete(name, summary, model.manifest)
 
     async def preview(self, name: ModelPath, if_none_match: IfNoneMatchHeader = None) -> Response:
         """A picture of what a model does."""
@@ -171,3 +179,8 @@ def _file_responses(description: str, media_type: str) -> dict[int | str, dict[s
 
 def _failed(failure: LoadFailure) -> ModelSummary:
     return ModelSummary(name=failure.version.name, state="failed", version=None, failure=LoadFailureInfo.of(failure))
+
+
+def _model_names(expression: str) -> list[str]:
+    """The names in what a further name means: `name`, or `name:weight,…`."""
+    return [part.partition(":")[0] for part in expression.split(",")]

@@ -49,6 +49,24 @@ def test_openais_client_works_unchanged(tmp_path: Path) -> None:
         assert live.metric("pastiche_http_requests_total", route="/v1/images/edits", code="200") == 2
 
 
+def test_further_names_are_listed_and_found(tmp_path: Path) -> None:
+    publish(tmp_path)
+    publish_upscaler(tmp_path)
+    names = "gpt-image-1=wave mixed=x4:1,wave:3 wave=x4 gone=cats half-gone=wave:1,cats:1"
+    with serving_clients(tmp_path, openai_models=names) as live, client(live) as openais:
+        dates = {model.id: model.created for model in openais.models.list()}
+        assert list(dates) == ["wave", "x4", "gpt-image-1", "mixed"]
+        assert (dates["gpt-image-1"], dates["mixed"]) == (dates["wave"], max(dates["wave"], dates["x4"]))
+        found = {name: openais.models.retrieve(name) for name in dates}
+        assert [model.id for model in found.values()] == list(dates)
+        assert [(model.model_extra or {})["name"] for model in found.values()] == ["wave", "x4", "wave", "x4"]
+        with pytest.raises(openai.NotFoundError):
+            openais.models.retrieve("gone")
+    with serving_clients(tmp_path, openai_models=names, client_apis="") as live:
+        assert [model["id"] for model in live.client.get("/v1/models").json()["data"]] == ["wave", "x4"]
+        assert live.client.get("/v1/models/gpt-image-1").status_code == 404
+
+
 def test_failures_are_those_that_openais_client_knows(tmp_path: Path) -> None:
     publish(tmp_path)
     image = file(photo())
