@@ -40,15 +40,21 @@ OBSOLETE_PROPERTIES: Mapping[str, Sequence[str]] = {
     NS_PHOTOSHOP: ("ColorMode", "ICCProfile"),
     NS_DC: ("format",),
     NS_XMP: ("Thumbnails",),
-    NS_IPTC_EXT: ("DigitalSourceType",),
+    NS_IPTC_EXT: ("DigitalSourceType", "ImageRegion"),
+    "http://www.metadataworkinggroup.com/schemas/regions/": ("Regions",),
+    "http://ns.microsoft.com/photo/1.2/": ("RegionInfo",),
     "http://ns.adobe.com/xmp/note/": ("HasExtendedXMP",),
     "http://ns.adobe.com/hdr-gain-map/1.0/": ("*",),
     "http://ns.apple.com/HDRGainMap/1.0/": ("*",),
     "http://ns.google.com/photos/1.0/container/": ("*",),
     "http://ns.google.com/photos/1.0/camera/": ("MicroVideo*", "MotionPhoto*"),
+    "http://ns.google.com/photos/1.0/depthmap/": ("*",),
+    "http://ns.google.com/photos/1.0/image/": ("*",),
+    "http://ns.google.com/photos/1.0/audio/": ("*",),
 }
-"""Patterns of properties, by namespace, that hold for the input only: its size, places in it, how its colours and its
-file are coded, and what the file has beside the picture (more XMP, a gain map, a video)."""
+"""Patterns of properties, by namespace, that hold for the input only: its size, places in it (faces are where they are
+before it is turned upright), how its colours and its file are coded, and what the file has beside the picture (more
+XMP, a gain map, a depth map, a video)."""
 
 OWNER_PROPERTIES = [
     (NS_DC, "dc", "creator"),
