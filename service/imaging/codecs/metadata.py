@@ -152,8 +152,11 @@ class Metadata:
         return details | {tag: value for tag, value in updates.items() if tag in details}
 
     def _select_tags(self, tags: frozenset[Base]) -> Image.Exif:
-        """Those of the tags that the file has with a value that can be written."""
-        selected = Image.Exif()
+        """Those of the tags that the file has with a value that can be written; in its order of bytes.
+
+        That is also the one of what is inside of values: texts in UTF-16, and maker notes (EXIF 2.32, section 4.6.5).
+        """
+        selected = _empty_exif(self.exif.endian)
         for tag in sorted(tags & set(self.exif)):
             value = _read_value(self.exif, tag)
             if value is not None and _is_writable(_single_tag(tag, value)):
@@ -182,9 +185,16 @@ def _single_tag(tag: int, value: Any) -> Image.Exif:
     return result
 
 
+def _empty_exif(endian: str | None) -> Image.Exif:
+    """EXIF without tags, to be written in that order of bytes."""
+    result = Image.Exif()
+    result.endian = endian
+    return result
+
+
 def _add_ifds(exif: Image.Exif, ifds: Mapping[IFD, Mapping[int, Any]]) -> Image.Exif:
     """A copy with further directories; empty ones are left out."""
-    result = Image.Exif()
+    result = _empty_exif(exif.endian)
     for tag, value in (*exif.items(), *((tag, ifd) for tag, ifd in ifds.items() if ifd)):
         result[tag] = value
     return result

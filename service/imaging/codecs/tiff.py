@@ -1,7 +1,8 @@
 """Writes TIFF with 8 or 16 bits a channel and metadata (TIFF 6.0; Adobe's supplements 1 and 2)."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import imagecodecs
 import numpy as np
@@ -17,18 +18,25 @@ STRIP_BYTES = 2**18
 
 DEFLATE_LEVEL = 6
 
+ByteOrder = Literal["<", ">"]
+"""Little or big end first, as NumPy and Pillow call it."""
+
+HEADERS: Mapping[ByteOrder, bytes] = {"<": b"II*\0\0\0\0\0", ">": b"MM\0*\0\0\0\0"}
+"""What a TIFF begins with."""
+
 
 def write_tiff(pixels: Pixels, profile: bytes | None, metadata: OutputMetadata, *, compressed: bool = True) -> bytes:
     """Encode (H, W) or (H, W, C): grey or RGB, with straight alpha where there is one channel more.
 
-    Without compression all pixels are one strip.
+    The order of bytes is that of the EXIF. Without compression all pixels are one strip.
     """
+    order: ByteOrder = ">" if metadata.exif.endian == ">" else "<"
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     rows = max(1, STRIP_BYTES // (width * channels * pixels.itemsize)) if compressed else height
     write_strip = _compress_strip if compressed else _store_strip
-    strips = [write_strip(pixels[top : top + rows]) for top in range(0, height, rows)]
-    directory = ImageFileDirectory_v2(b"II*\0\0\0\0\0")
+    strips = [write_strip(pixels[top : top + rows], order) for top in range(0, height, rows)]
+    directory = ImageFileDirectory_v2(HEADERS[order])
     _set_metadata(directory, profile, metadata)
     _set_layout(directory, pixels, rows)
     _set_compression(directory, compressed=compressed)
@@ -73,13 +81,13 @@ def _assemble(strips: Sequence[bytes], directory: ImageFileDirectory_v2) -> byte
     return file.getvalue()
 
 
-def _compress_strip(rows: Pixels) -> bytes:
-    """Deflate the differences of horizontal neighbours (TIFF 6.0, section 14), in little-endian order."""
-    differences = rows.astype(rows.dtype.newbyteorder("<"))
+def _compress_strip(rows: Pixels, order: ByteOrder) -> bytes:
+    """Deflate the differences of horizontal neighbours (TIFF 6.0, section 14), in that order of bytes."""
+    differences = rows.astype(rows.dtype.newbyteorder(order))
     differences[:, 1:] -= rows[:, :-1]
     return bytes(imagecodecs.deflate_encode(differences.tobytes(), DEFLATE_LEVEL))
 
 
-def _store_strip(rows: Pixels) -> bytes:
-    """The values as they are, in little-endian order."""
-    return rows.astype(rows.dtype.newbyteorder("<"), copy=False).tobytes()
+def _store_strip(rows: Pixels, order: ByteOrder) -> bytes:
+    """The values as they are, in that order of bytes."""
+    return rows.astype(rows.dtype.newbyteorder(order), copy=False).tobytes()

@@ -36,6 +36,7 @@ def read_tiff_exif(data: bytes) -> Image.Exif:
 def _fill(exif: Image.Exif, data: bytes) -> None:
     """Read from a BigTIFF, whose pointers are of a type that Pillow does not know (IFD8)."""
     page = read_directory(data)
+    exif.endian = "<" if data.startswith(b"II") else ">"
     exif.update(_read_values(page))
     details = _follow(page, IFD.Exif)
     for name, source in zip(POINTERS, (page, page, details), strict=True):

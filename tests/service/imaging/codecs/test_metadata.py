@@ -145,6 +145,19 @@ def test_text_keeps_its_bytes_in_every_format(kind: ImageFormat, encoding: str) 
     assert kept.get_ifd(IFD.Interop)[INTEROP_FORMAT] == shown
 
 
+@pytest.mark.parametrize(("order", "encoding"), [("<", "utf-16-le"), (">", "utf-16-be")])
+@pytest.mark.parametrize("kind", [kind for kind in WRITTEN_FORMATS if kind is not ImageFormat.GIF])
+def test_order_of_bytes_is_that_of_texts_in_utf_16(kind: ImageFormat, order: str, encoding: str) -> None:
+    exif = Image.Exif()
+    exif.endian = order
+    exif[IFD.Exif] = {Base.UserComment: b"UNICODE\0" + "你好".encode(encoding)}
+    given = file(photo(), "JPEG", exif=exif)
+    for data in (given, reencode(given, ImageFormat.TIFF, metadata=MetadataPolicy.KEEP)):
+        kept = Image.open(io.BytesIO(reencode(data, kind, metadata=MetadataPolicy.KEEP))).getexif()
+        comment = kept.get_ifd(IFD.Exif)[Base.UserComment]
+        assert comment.decode("utf-16-le" if kept.endian == "<" else "utf-16-be").endswith("你好")
+
+
 @pytest.mark.parametrize("tag", [Base.ExposureTime, Base.UserComment])
 @pytest.mark.parametrize("value", [object(), -(10**12), "€" * 9])
 def test_values_that_cannot_be_written_are_left_out(tag: Base, value: Any) -> None:

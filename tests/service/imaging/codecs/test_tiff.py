@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from service.imaging.codecs.metadata import OutputMetadata
@@ -14,13 +15,18 @@ from tests.service.imaging.images import photo
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("deep", [True, False])
 @pytest.mark.parametrize("size", [(24, 32), (1, 1), (700, 301)])
-def test_tiff_is_read_back_by_tifffile_and_pillow(channels: int, deep: bool, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiff_is_read_back_by_tifffile_and_pillow(channels: int, deep: bool, size: tuple[int, int], order: str) -> None:
+    exif = Image.Exif()
+    exif.endian = order
     whole = deep_photo(2, *size, channels=max(channels, 1))
     pixels = whole if deep else (whole >> 8).astype(np.uint8)
     pixels = pixels[..., 0] if channels == 1 else pixels
-    data = write_tiff(pixels, b"profile " * 20, OutputMetadata(Image.Exif(), b"<xmp/>"))
+    data = write_tiff(pixels, b"profile " * 20, OutputMetadata(exif, b"<xmp/>"))
+    assert data[:2] == {"<": b"II", ">": b"MM"}[order]
     colours, alpha, _ = read_tiff(data)
     assert np.array_equal(colours if alpha is None else np.dstack([colours, alpha]), pixels)
+    assert np.array_equal(tifffile.imread(io.BytesIO(data)), pixels)
     if not deep:
         image = Image.open(io.BytesIO(data))
         assert np.array_equal(np.asarray(image), pixels)
