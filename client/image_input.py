@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +33,12 @@ PNG_MODES = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
 
 WITH_ALPHA = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}
 """Modes of Pillow with alpha, and those that they become; other modes with colours become RGB."""
+
+CONVERTED_MODES = frozenset({"CMYK", "LAB"})
+"""Modes of Pillow that become sRGB, by their profile."""
+
+RAW_PROFILE = "Raw profile type exif"
+"""Where Pillow has the EXIF of PNGs that ImageMagick wrote before they had a chunk for it."""
 
 MAX_LEVEL = 65_535
 """Of a PNG."""
@@ -73,7 +80,20 @@ def _in_png_mode(image: "PIL.Image.Image") -> "PIL.Image.Image":
         return image
     if image.mode == "F" or image.mode.startswith("I"):
         return _deep_grey(image)
-    return image.convert(WITH_ALPHA.get(image.mode, "RGB"))
+    return _to_srgb(image) if image.mode in CONVERTED_MODES else image.convert(WITH_ALPHA.get(image.mode, "RGB"))
+
+
+def _to_srgb(image: "PIL.Image.Image") -> "PIL.Image.Image":
+    """By the profile of the image, as the service does with its file; by Pillow's formulas without a usable one."""
+    from PIL import ImageCms  # noqa: PLC0415 # only for those who have such images
+
+    profile, flags = image.info.get("icc_profile"), ImageCms.Flags.BLACKPOINTCOMPENSATION
+    with suppress(ImageCms.PyCMSError, OSError, TypeError):
+        source, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile or b"")), ImageCms.createProfile("sRGB")
+        intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+        converted = ImageCms.profileToProfile(image, source, srgb, intent, "RGB", flags=flags)
+        return converted if converted is not None else image.convert("RGB")
+    return image.convert("RGB")
 
 
 def _deep_grey(image: "PIL.Image.Image") -> "PIL.Image.Image":
@@ -93,9 +113,19 @@ def _deep_grey(image: "PIL.Image.Image") -> "PIL.Image.Image":
 def _write_png(image: "PIL.Image.Image", origin: "PIL.Image.Image") -> bytes:
     """A PNG with the profile and the orientation of its origin; compressed a little, since it is sent once."""
     stream = io.BytesIO()
-    profile, exif = origin.info.get("icc_profile"), origin.getexif()
-    image.save(stream, "PNG", compress_level=1, icc_profile=profile, exif=exif)
+    image.load()  # which turns a TIFF upright
+    profile = None if origin.mode in CONVERTED_MODES else origin.info.get("icc_profile")
+    image.save(stream, "PNG", compress_level=1, icc_profile=profile, exif=_stored_exif(origin))
     return stream.getvalue()
+
+
+def _stored_exif(image: "PIL.Image.Image") -> bytes | None:
+    """As its file has it, damaged or not: the service leaves out what is broken, and an orientation in XMP alone."""
+    stored: bytes | None = image.info.get("exif")
+    if stored is None and (image.format == "TIFF" or RAW_PROFILE in image.info):
+        with suppress(Exception):  # Pillow raises any for what is damaged
+            return image.getexif().tobytes()
+    return stored
 
 
 def _to_bytes(array: Any) -> Any:

@@ -7,8 +7,14 @@ import pytest
 from PIL import Image, ImageCms
 
 from client.image_input import read_image
+from service.imaging.codecs import Pixels, decode
 from tests.service.imaging.images import file, photo
 from tests.service.live import pixels
+
+
+def upright(data: bytes) -> Pixels:
+    """A file as the service reads it."""
+    return next(decode(data).pictures).pixels
 
 
 def test_files_are_sent_as_they_are(tmp_path: Path) -> None:
@@ -69,6 +75,52 @@ def test_profile_and_orientation_of_an_image_are_sent() -> None:
     sent = Image.open(io.BytesIO(read_image(opened)))
     assert sent.info["icc_profile"] == profile
     assert sent.getexif()[0x0112] == 6
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_opened_image_is_turned_as_its_file_is(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Kamera"
+    given = file(photo(), kind, exif=exif)
+    opened = Image.open(io.BytesIO(given))
+    for _ in ("not yet loaded", "loaded"):
+        sent = read_image(opened)
+        np.testing.assert_allclose(upright(sent), upright(given), atol=1)
+        assert Image.open(io.BytesIO(sent)).getexif()[0x010F] == "Kamera"
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"exif": b"Exif\0\0no TIFF file"},
+        {"exif": b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\4\0\1\0\0\0\xff\xff\xff\xff\0\0\0\0"},
+        {"xmp": b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"/>'},
+    ],
+)
+def test_orientation_that_is_broken_or_only_in_xmp_does_not_count(info: dict[str, bytes]) -> None:
+    image = Image.fromarray(photo())
+    image.info.update(info)
+    assert np.array_equal(upright(read_image(image)), photo())
+
+
+def test_other_colours_become_srgb_by_their_profile() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB", 6_500))
+    base, srgb = Image.fromarray(photo()), ImageCms.createProfile("sRGB")
+    image = ImageCms.profileToProfile(base, srgb, profile, outputMode="LAB")
+    assert image is not None
+    image.info["icc_profile"] = profile.tobytes()
+    sent = read_image(image)
+    np.testing.assert_allclose(upright(sent), upright(file(image, "TIFF", icc_profile=profile.tobytes())), atol=1)
+    assert "icc_profile" not in Image.open(io.BytesIO(sent)).info
+
+
+@pytest.mark.parametrize("profile", [b"no profile", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()])
+def test_profile_of_other_channels_does_not_count(profile: bytes) -> None:
+    image = Image.fromarray(photo()).convert("CMYK")
+    image.info["icc_profile"] = profile
+    sent = read_image(image)
+    assert np.array_equal(upright(sent), upright(file(image, "TIFF")))
+    assert "icc_profile" not in Image.open(io.BytesIO(sent)).info
 
 
 @pytest.mark.parametrize(
