@@ -4,12 +4,11 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from pathlib import Path
 
 from benchmarks.errors import BenchmarkError, Incomplete, missing_package
 from benchmarks.report import Tables
 from model_store import StoreError
-from model_store.command_parser import CommandParser, without_passwords
+from model_store.command_parser import CommandParser, path_argument, without_passwords
 from model_store.standard_streams import open_closed_streams
 from trainer.errors import TrainerError
 from trainer.outputs import require_file
@@ -104,7 +103,9 @@ def _parse_options() -> Namespace:
         summary = (benchmark.__doc__ or "").partition(": ")[2]
         choice = choices.add_parser(name, help=summary, description=summary)
         choice.add_argument("--quick", action="store_true", help="a smoke run: its figures mean nothing")
-        choice.add_argument("--json", type=Path, help="file to write (default: one for each run in benchmarks/results)")
+        choice.add_argument(
+            "--json", type=path_argument, help="file to write (default: one for each run in benchmarks/results)"
+        )
         benchmark.add_options(choice)
     return parser.parse_args()
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from benchmarks.errors import BenchmarkError
 from benchmarks.lpips import Lpips
 from benchmarks.report import Row, Tables
+from model_store.command_parser import path_argument
 from model_store.main import store_location
 from service.imaging.codecs import inspect
 from service.imaging.damage import Fault
@@ -34,14 +35,16 @@ Reduce = Callable[[Pixels, int, np.random.Generator], Pixels]
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of this benchmark."""
-    parser.add_argument("--images", type=Path, nargs="+", help="folders of photographs, which are needed")
+    parser.add_argument("--images", type=path_argument, nargs="+", help="folders of photographs, which are needed")
     parser.add_argument("--every", type=int, default=1, help="take every N-th photograph of each folder")
     parser.add_argument("--models", nargs="+", default=["x4"], help="NAME or NAME@VERSION, all of one scale")
     parser.add_argument("--store", type=store_location, default=Path("models"), help="model store: a folder or a URL")
-    parser.add_argument("--teacher", type=Path, nargs="*", default=[], help="also safetensors that spandrel knows")
-    parser.add_argument("--lpips", type=Path, help="safetensors of SqueezeNet with LPIPS's lin0 … lin6")
+    parser.add_argument(
+        "--teacher", type=path_argument, nargs="*", default=[], help="also safetensors that spandrel knows"
+    )
+    parser.add_argument("--lpips", type=path_argument, help="safetensors of SqueezeNet with LPIPS's lin0 … lin6")
     parser.add_argument("--seed", type=int, default=0, help="of the damage")
-    parser.add_argument("--pictures", type=Path, help="folder for the enlarged photographs")
+    parser.add_argument("--pictures", type=path_argument, help="folder for the enlarged photographs")
 
 
 def run(chosen: Namespace) -> Tables:

@@ -15,6 +15,7 @@ from benchmarks.enlarge import Reduce, clean, damaged
 from benchmarks.errors import BenchmarkError
 from benchmarks.report import Row, Tables
 from model_store import SHIPPED_STORE, ModelStore
+from model_store.command_parser import path_argument
 from model_store.main import store_location
 from trainer.data import Pixels, image_files, read_rgb
 from trainer.evaluate import Enlarge, bicubic, luma, psnr, ssim
@@ -34,9 +35,9 @@ Paint = Callable[[Tensor], Tensor]
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of this benchmark."""
-    parser.add_argument("--photos", type=Path, help="folder of photographs, which is needed; 4 to a row")
+    parser.add_argument("--photos", type=path_argument, help="folder of photographs, which is needed; 4 to a row")
     parser.add_argument("--enlarged", type=int, default=4, help="how many of them, the first, are also enlarged")
-    parser.add_argument("--out", type=Path, default=Path("docs/gallery"), help="folder of the pictures")
+    parser.add_argument("--out", type=path_argument, default=Path("docs/gallery"), help="folder of the pictures")
     parser.add_argument("--side", type=int, default=640, help="their shorter side when they are painted; half is shown")
     parser.add_argument(
         "--store",

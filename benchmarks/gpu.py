@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.errors import BenchmarkError, Incomplete
 from benchmarks.report import Row, Tables, show
+from model_store.command_parser import path_argument
 from trainer.outputs import require_folder
 
 ROOT = Path(__file__).parents[1]
@@ -128,7 +129,7 @@ PARTS = (
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of this benchmark."""
     names = [part.name for part in PARTS]
-    parser.add_argument("--out", type=Path, default=Path("gpu-results"), help="folder of results and logs")
+    parser.add_argument("--out", type=path_argument, default=Path("gpu-results"), help="folder of results and logs")
     parser.add_argument("--parts", nargs="+", choices=names, default=names, help="what is run, if it has not been")
 
 

@@ -16,6 +16,7 @@ from benchmarks import photos
 from benchmarks.report import Row, Tables
 from benchmarks.stats import median
 from model_store import ModelStore
+from model_store.command_parser import path_argument
 from model_store.importers.checkpoint import read_checkpoint
 from model_store.importers.importing import import_checkpoint
 from model_store.importers.labels import Labels
@@ -37,7 +38,9 @@ class Seconds:
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of this benchmark."""
-    parser.add_argument("--files", type=Path, nargs="*", help="checkpoints; by default networks with random weights")
+    parser.add_argument(
+        "--files", type=path_argument, nargs="*", help="checkpoints; by default networks with random weights"
+    )
     parser.add_argument("--sizes", nargs="+", default=["256x192", "768x513"], help="WIDTHxHEIGHT of the photographs")
     parser.add_argument("--threads", type=int, default=1, help="of the processor, for either program")
     parser.add_argument("--precision", default="auto", help="of Pastiche: auto, fp32 or bf16; spandrel has fp32")

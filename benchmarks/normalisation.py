@@ -14,6 +14,7 @@ from benchmarks import photos
 from benchmarks.report import Row, Tables
 from benchmarks.train import loss_network_file
 from model_store import TransformNetwork, open_store
+from model_store.command_parser import path_argument
 from trainer.config import StyleConfig
 from trainer.data import image_files
 from trainer.errors import Interrupted
@@ -146,14 +147,16 @@ class Study:
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of this benchmark."""
-    parser.add_argument("--style-image", type=Path, help="the painting (default: generated, as all that is not given)")
-    parser.add_argument("--content", type=Path, help="folder of photographs to train on")
-    parser.add_argument("--held-out", type=Path, help="folder of photographs to judge on")
+    parser.add_argument(
+        "--style-image", type=path_argument, help="the painting (default: generated, as all that is not given)"
+    )
+    parser.add_argument("--content", type=path_argument, help="folder of photographs to train on")
+    parser.add_argument("--held-out", type=path_argument, help="folder of photographs to judge on")
     parser.add_argument("--loss-network", default="torchvision", help="torchvision or a safetensors file")
     parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=tuple(VARIANTS))
     parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to torch")
-    parser.add_argument("--runs", type=Path, help="folder of the runs, to go on with them another time")
+    parser.add_argument("--runs", type=path_argument, help="folder of the runs, to go on with them another time")
 
 
 def run(chosen: Namespace) -> Tables:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from model_store.card import describe_tiles
-from model_store.command_parser import CommandParser, without_passwords
+from model_store.command_parser import CommandParser, path_argument, without_passwords
 from model_store.errors import StoreError
 from model_store.exporters.exporting import FORMATS as TARGETS
 from model_store.exporters.exporting import export_model
@@ -19,7 +19,7 @@ from model_store.importers.labels import Labels
 from model_store.manifest import Manifest, is_unicode, parse_reference, parse_version
 from model_store.mirroring import mirror
 from model_store.published_versions import NAME_PATTERN, valid_name
-from model_store.remote.location import SHIPPED, SHIPPED_STORE, Location, home_expanded, parse_location
+from model_store.remote.location import SHIPPED, SHIPPED_STORE, Location, parse_location
 from model_store.remote.opening import open_store
 from model_store.remote.remote_store import RemoteStore
 from model_store.store import ModelStore
@@ -204,7 +204,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_import(commands: "argparse._SubParsersAction[CommandParser]") -> None:
     subparser = commands.add_parser("import", help="publish the network of a checkpoint of another project")
     subparser.set_defaults(command=_import)
-    subparser.add_argument("file", type=_path, help=f"{FORMATS}, whatever its keys: the layout is recognised by them")
+    subparser.add_argument(
+        "file", type=path_argument, help=f"{FORMATS}, whatever its keys: the layout is recognised by them"
+    )
     subparser.add_argument("--name", required=True, help="of the model, as in the paths of the service")
     subparser.add_argument("--title", type=_text, default="", help="for people")
     subparser.add_argument("--license", type=_text, default="", help="SPDX identifier of the licence of the weights")
@@ -221,7 +223,9 @@ def _add_export(commands: "argparse._SubParsersAction[CommandParser]") -> None:
     subparser.add_argument("model", metavar="NAME[@VERSION]", help="by default the current version")
     formats = "; ".join(f"{name}: {what}" for name, what in TARGETS.items())
     subparser.add_argument("--to", choices=TARGETS, required=True, help=formats)
-    subparser.add_argument("--out", type=_path, required=True, help="the file, or folder, to write; it must not exist")
+    subparser.add_argument(
+        "--out", type=path_argument, required=True, help="the file, or folder, to write; it must not exist"
+    )
 
 
 def _add_mirror(commands: "argparse._SubParsersAction[CommandParser]") -> None:
@@ -241,13 +245,6 @@ def _add_prune(commands: "argparse._SubParsersAction[CommandParser]") -> None:
     help_hours = "age from which files count as left behind, at least 1: longer than any publisher takes (default: 24)"
     subparser.add_argument("--hours", type=_hours, default=24.0, help=help_hours)
     subparser.add_argument("--delete", action="store_true", help="delete it, while nobody runs mirror")
-
-
-def _path(text: str) -> Path:
-    try:
-        return home_expanded(Path(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _version(text: str) -> int:

@@ -2,14 +2,14 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_settings import CliImplicitFlag
 
 from model_store import home_expanded
 from trainer.config import DEFAULT_STORE, AnswersConfig, StoreToRead, StyleConfig, SuperResolutionConfig, TrainConfig
-from trainer.data import image_files, random_exact_crop
+from trainer.data import image_files, random_exact_crop, read_image
 from trainer.errors import TrainerError
 from trainer.evaluate import bicubic, evaluate, format_scores
 from trainer.hardware import Hardware
@@ -33,11 +33,23 @@ from trainer.watch.address import WatchAddress
 
 Config = TypeVar("Config", bound=BaseModel)
 
+Side = Annotated[int, Field(ge=16)]
+
 
 class Command(BaseModel, ABC):
     """A command: its options as fields, and `execute`, which carries it out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _names_a_place(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse an empty path, as a variable that is not set gives: it would be the folder that the process is in."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        types = {annotation, *get_args(annotation)}
+        if Path in types and str not in types and "" in (value if isinstance(value, list) else [value]):
+            raise ValueError("a name is empty; this folder is written .")
+        return value
 
     @field_validator("*")
     @classmethod
@@ -155,15 +167,16 @@ class Judge(Command, StyleWeights):
     models: tuple[str, ...] = Field(description="NAME or NAME@VERSION")
     images: Path = Field(description="folder of photographs")
     style_image: Path = Field(description="the painting")
-    style_size: int = Field(512, description="its longer side")
-    sizes: tuple[int, ...] = Field((512,), description="longer sides of the photographs")
+    style_size: int = Field(512, ge=16, description="its longer side")
+    sizes: tuple[Side, ...] = Field((512,), description="longer sides of the photographs")
     loss_network: str = Field("torchvision", description="torchvision or a safetensors file")
     store: StoreToRead = DEFAULT_STORE
 
     def execute(self) -> str:
         """Raises TrainerError, DataError, StoreError, before the loss network is fetched where they are of all else."""
         weights = StyleWeights.model_validate(self.model_dump(include=set(StyleWeights.model_fields)))
-        image_files(self.images, "--images")
+        for path in image_files(self.images, "--images"):
+            read_image(path)
         found = [find_style(self.store, reference, "--models") for reference in self.models]
         painting = load_painting(self.style_image, self.style_size, HARDWARE)
         scorer = StyleScorer(load_loss_network(self.loss_network), painting, weights)

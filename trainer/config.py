@@ -63,6 +63,11 @@ StoreToRead = Annotated[
 
 Device = Annotated[str, Field(pattern=DEVICE_PATTERN, description="auto, cpu, cuda or cuda:N")]
 
+Threads = Annotated[int, Field(ge=0, le=1024, description="CPU threads; 0 leaves the choice to torch")]
+"""With very many, torch ends the process."""
+
+Steps = Annotated[int, Field(ge=1, le=10**9)]
+
 DESCRIPTIVE_OPTIONS = ("title", "description", "license", "data", "style_title", "working_size")
 """Texts for people; they change nothing in the network."""
 
@@ -94,7 +99,7 @@ class TrainConfig(BaseModel):
         DEFAULT_STORE, description="model store to publish into: a folder, or a URL such as s3://…"
     )
     run: Path | None = Field(None, description="folder of the run's state, metrics and previews (runs/<name>)")
-    steps: int = Field(40_000, ge=1, description="optimisation steps")
+    steps: Steps = Field(40_000, description="optimisation steps")
     batch: int = Field(4, ge=1, description="images per step")
     accumulate: int = Field(
         1,
@@ -121,7 +126,7 @@ class TrainConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**64, description="of the first weights and of the order and crops of the images")
     device: Device = "auto"
     precision: Precision = Field("auto", description="of the networks; losses are always computed in fp32")
-    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
+    threads: Threads = 0
     cuda_graphs: bool = Field(
         True, description="launch a step as one CUDA graph, on one GPU; where that fails, a warning says so"
     )
@@ -129,9 +134,9 @@ class TrainConfig(BaseModel):
         0, ge=0, le=64, description="threads that prepare photographs; 0: half of the processors, at most 8"
     )
     cache_mb: int = Field(1024, ge=0, description="memory for decoded photographs")
-    log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
-    preview_every: int = Field(250, ge=1, description="steps between preview pictures")
-    save_every: int = Field(250, ge=1, description="steps between saved states")
+    log_every: Steps = Field(10, description="steps between lines of metrics.jsonl")
+    preview_every: Steps = Field(250, description="steps between preview pictures")
+    save_every: Steps = Field(250, description="steps between saved states")
     preview: Path | None = Field(None, description="folder of photographs that previews show (default: --content)")
     loss_network: str = Field("torchvision", description="torchvision (VGG-16, downloaded) or a safetensors file")
     loss_layout: str = Field(
@@ -265,7 +270,7 @@ class SuperResolutionConfig(TrainConfig):
     )
     scale: int = Field(4, ge=2, le=16, description="output side over input side")
     batch: int = Field(16, ge=1, description="images per step (paper: 4)")
-    steps: int = Field(200_000, ge=1, description="optimisation steps")
+    steps: Steps = Field(200_000, description="optimisation steps")
     image_size: int = Field(192, ge=16, description="side of the high-resolution crops (paper: 288)")
     architecture: str = Field(
         "", description="layers in the paper's notation (c3s1-64,R64*4,c3s1-48,p4 for ×4; paper: c9s1-64,R64*4,u64,…)"
@@ -370,4 +375,4 @@ class AnswersConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**64, description="of the crops and their damage")
     device: Device = "auto"
     precision: Precision = Field("auto", description="of the teacher")
-    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
+    threads: Threads = 0

@@ -72,6 +72,7 @@ class Photographs:
         Raises DataError where there are no images.
         """
         self.files = image_files(folder, option)
+        self._lengths = [_length(path) for path in self.files]
         self._folder = folder
         self.skipped: dict[Path, str] = {}
         self.size = size
@@ -89,10 +90,15 @@ class Photographs:
         return f"{len(self.files)} photographs"
 
     @property
-    def digest(self) -> str:
-        """SHA-256 of the files' relative paths in order; their contents are not read."""
+    def names_digest(self) -> str:
+        """SHA-256 of the files' relative paths in order."""
         names = "\n".join(path.relative_to(self._folder).as_posix() for path in self.files)
         return hashlib.sha256(os.fsencode(names)).hexdigest()
+
+    @property
+    def digest(self) -> str:
+        """`names_digest`, +, and the SHA-256 of how long the files were at first; their contents are not read."""
+        return f"{self.names_digest}+{hashlib.sha256(repr(self._lengths).encode()).hexdigest()}"
 
     def batch(self, step: int, places: range | None = None) -> Tensor:
         """The batch of a step, or its crops at `places`, uint8 (N, 3, S, S).
@@ -190,6 +196,14 @@ def _may_be_read(path: Path) -> bool:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:
         return True
+
+
+def _length(path: Path) -> int:
+    """Of a file, in bytes; -1 where it cannot be looked at."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def read_rgb(path: Path) -> Pixels:

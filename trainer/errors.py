@@ -1,8 +1,17 @@
 """The errors that end a command with a message; each message says what would have been accepted."""
 
+import torch
+
 
 class TrainerError(Exception):
     """Base class: a command that cannot start or continue."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether it says that a processor, or a GPU, has no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 class OptionError(TrainerError):

@@ -141,7 +141,10 @@ def _load(source: str, layout: str) -> LossNetwork:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except (OSError, ValueError, SafetensorError) as error:
-        raise LossNetworkError(f"{source}: {error}; --loss-network takes torchvision or a safetensors file") from error
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise LossNetworkError(
+            f"{source or 'an empty name'}: {reason}; --loss-network takes torchvision or a safetensors file"
+        ) from error
     chosen = _choose_layout(state, metadata.get("layout", ""), layout, source)
     return LossNetwork(chosen, state, f"{chosen.name}, sha256:{hashlib.sha256(content).hexdigest()}")
 

@@ -10,7 +10,7 @@ from model_store import StoreError
 from model_store.allocator import configure_allocator
 from model_store.command_parser import without_passwords
 from trainer.command_line import explain, parse
-from trainer.errors import Interrupted, OptionError, TrainerError
+from trainer.errors import Interrupted, OptionError, TrainerError, lacks_memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _print_error(explain(error) if isinstance(error, ValidationError) else str(error), 2)
     except (TrainerError, StoreError, OSError) as error:
         return _print_error(str(error), 1)
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        less = "smaller images need less, and in a training a smaller --batch or a larger --accumulate"
+        return _print_error(f"there is not enough memory; {less}", 1)
     return 0
 
 

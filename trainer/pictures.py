@@ -70,7 +70,9 @@ def stack_rows(rows: Sequence[Tensor]) -> Tensor:
 
 
 def file_digest(path: Path) -> str:
-    """`sha256:` and the file's SHA-256 in hexadecimal. Raises DataError where it cannot be read."""
+    """`sha256:` and the file's SHA-256 in hexadecimal. Raises DataError where it cannot be read, as often as wanted."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is no file; an image file is wanted, no folder and no pipe")
     try:
         return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
     except OSError as error:

@@ -5,7 +5,7 @@ from torch import Tensor
 from model_store import Draft, Manifest, NetworkSpec, TransformNetwork, open_store
 from trainer.config import TrainConfig
 from trainer.errors import RunError, TrainerError
-from trainer.run_folder import State, png
+from trainer.run_folder import State, png, same_inputs
 from trainer.task import Task
 from trainer.task_parts import served_spec
 
@@ -50,7 +50,7 @@ def _with_origin(draft: Draft, origin: str) -> Draft:
 
 
 def _require_same_inputs(task: Task, config: TrainConfig, state: State) -> None:
-    if state["fingerprint"] != task.fingerprint:
+    if not same_inputs(state["fingerprint"], task.fingerprint):
         raise RunError(
             f"{config.name} was trained with other photographs, another painting, loss network or teacher than there "
             "are now; the manifest would name the wrong ones: put back what the run was begun with"

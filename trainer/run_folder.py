@@ -193,7 +193,7 @@ class Run:
 
     def _resumed(self, fingerprint: str) -> State:
         state = self.load()
-        if state["fingerprint"] != fingerprint:
+        if not same_inputs(state["fingerprint"], fingerprint):
             other = "was begun with other images, another loss network or another teacher"
             raise RunError(f"{self.folder} {other}; resume it with the same, or use another {self._option}")
         return state
@@ -228,6 +228,11 @@ class Run:
                 "; the same command with --resume goes on from the saved state" if self.state_file.exists() else ""
             )
             raise RunError(f"{path} cannot be written: {error.strerror or error}{going_on}") from error
+
+
+def same_inputs(before: str, now: str) -> bool:
+    """Whether two fingerprints are of the same images; those of earlier versions do not say how long files are."""
+    return before in (now, re.sub(r"\+[0-9a-f]{64}\b", "", now))
 
 
 def _step_of(line: bytes) -> float:

@@ -40,7 +40,7 @@ class AnswersManifest(BaseModel):
     digest: str = Field(description="sha256:… of its file")
     architecture: str
     license: str = Field(description="SPDX identifier of the teacher's licence")
-    photographs: str = Field(description="digest of the photographs")
+    photographs: str = Field(description="digest of the names of the photographs")
     degradation: str
     scale: int
     side: int = Field(description="of the small images, in pixels")
@@ -127,7 +127,7 @@ def _manifest(config: AnswersConfig, teacher: Teacher, pairs: Photographs, hardw
         digest=teacher.digest,
         architecture=teacher.architecture,
         license=config.teacher_license,
-        photographs=pairs.digest,
+        photographs=pairs.names_digest,
         degradation="photo",
         scale=config.scale,
         side=config.answer_side,
@@ -182,7 +182,7 @@ class AnsweredPhotographs(Photographs):
     @property
     def description(self) -> str:
         """As `Photographs.description`; those of the folder may be others than the answers are about."""
-        same = super().digest == self.manifest.photographs
+        same = self.names_digest == self.manifest.photographs
         source = super().description if same else "other photographs than those of --content"
         return f"{self._count} answers of a teacher to damaged squares of {source}"
 

@@ -30,6 +30,11 @@ def test_benchmark_has_a_summary_and_defaults_for_its_options(name: str) -> None
     assert (benchmark.__doc__ or "").startswith(f"`{name}`: ")
 
 
+def test_a_tilde_is_the_home_folder_in_every_path() -> None:
+    sources = Path(benchmarks.__file__).parent.glob("*.py")
+    assert not [source.name for source in sources if "type=Path" in source.read_text()]
+
+
 def test_help_names_every_benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--help"])
     with pytest.raises(SystemExit) as ended:

@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from model_store.command_parser import CommandParser, without_passwords
+from model_store.command_parser import CommandParser, path_argument, without_passwords
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,16 @@ def test_commands_below_a_parser_show_no_passwords_either(capsys: pytest.Capture
         told = capsys.readouterr().err
         assert "http://…@host" in told
         assert "secret" not in told
+
+
+def test_paths_are_neither_empty_nor_of_nobody(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    parser = CommandParser(prog="x")
+    parser.add_argument("--out", type=path_argument)
+    assert parser.parse_args(["--out=~/results"]).out == Path("/home/me/results")
+    for wrong, told in {"": "this folder is written .", "~nobody0/x": "~nobody0/x begins with no home folder"}.items():
+        with pytest.raises(SystemExit, match="2"):
+            parser.parse_args([f"--out={wrong}"])
+        assert told in capsys.readouterr().err

@@ -237,6 +237,18 @@ def test_images_and_networks_are_looked_for_before_the_loss_network(
         assert "loss.safetensors" not in told
 
 
+def test_all_photographs_are_read_before_networks_are_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = photographs(tmp_path / "photos", count=2)
+    command = ["judge", "--models", "great-wave", "--images", str(folder), "--style-image", str(folder / "0.png")]
+    (folder / "1.png").write_bytes((folder / "0.png").read_bytes()[:80])
+    assert main([*command, "--loss-network", "none"]) == 1
+    assert "1.png cannot be read" in capsys.readouterr().err
+    assert main([*command, "--sizes", "64", "0"]) == 2
+    assert "--sizes.1: Input should be greater than or equal to 16" in capsys.readouterr().err
+
+
 def test_a_tilde_is_the_home_folder_also_after_an_equals_sign(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -259,12 +259,18 @@ def test_paintings_too_narrow_for_the_loss_network_are_refused(tmp_path: Path) -
         read_painting(tmp_path / "narrow.png", 600)
 
 
-def test_the_digest_is_that_of_the_names(tmp_path: Path) -> None:
+def test_the_digest_is_that_of_the_names_and_of_how_long_the_files_were_at_first(tmp_path: Path) -> None:
     one, other = (photographs(tmp_path / name) for name in ("one", "other"))
-    digest = Photographs(one, 16, 1, random_scaled_crop, seed=0).digest
-    assert Photographs(other, 16, 1, random_scaled_crop, seed=0).digest == digest
+    found, same = (Photographs(folder, 16, 1, random_scaled_crop, seed=0) for folder in (one, other))
+    digest = found.digest
+    assert same.digest == digest
+    photograph(other / "1.png", width=90)
+    assert same.digest == digest
+    replaced = Photographs(other, 16, 1, random_scaled_crop, seed=0)
+    assert replaced.digest != digest
+    assert replaced.names_digest == found.names_digest
     photograph(other / "more.png")
-    assert Photographs(other, 16, 1, random_scaled_crop, seed=0).digest != digest
+    assert Photographs(other, 16, 1, random_scaled_crop, seed=0).names_digest != found.names_digest
 
 
 def test_photographs_may_have_names_of_any_bytes(tmp_path: Path) -> None:
@@ -272,7 +278,7 @@ def test_photographs_may_have_names_of_any_bytes(tmp_path: Path) -> None:
     (tmp_path / "0.png").rename(named)
     found = Photographs(tmp_path, 16, 1, random_scaled_crop, seed=0)
     assert found.files == [named]
-    assert len(found.digest) == 64
+    assert len(found.digest) == 129
     assert found.batch(0).shape == (1, 3, 16, 16)
 
 

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from trainer import errors
 
@@ -9,3 +10,12 @@ ERRORS = [value for value in vars(errors).values() if isinstance(value, type) an
 def test_every_error_is_one_that_the_command_line_explains(error: type[Exception]) -> None:
     assert issubclass(error, errors.TrainerError)
     assert str(error("--steps takes a number")) == "--steps takes a number"
+
+
+def test_a_lack_of_memory_is_known_whoever_tells_it() -> None:
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(2**50)
+    assert errors.lacks_memory(refused.value)
+    assert errors.lacks_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert errors.lacks_memory(MemoryError())
+    assert not errors.lacks_memory(RuntimeError("sizes do not match"))

@@ -35,6 +35,13 @@ def test_one_command_trains_and_publishes(tmp_path: Path, capsys: pytest.Capture
         ("--seed", str(2**64), "--seed: Input should be less than 18446744073709551616", 2),
         ("--warm-start", "wave@abc", "expected NAME or NAME@VERSION", 1),
         ("--run", "/dev/null/run", "Not a directory", 1),
+        ("--run", "", "--run: a name is empty; this folder is written .", 2),
+        ("--content", "", "--content: a name is empty; this folder is written .", 2),
+        ("--loss-network", "", "an empty name: Is a directory; --loss-network takes", 1),
+        ("--style-image", "/dev/zero", "/dev/zero is no file; an image file is wanted", 1),
+        ("--threads", "100000000", "--threads: Input should be less than or equal to 1024", 2),
+        ("--log-every", "9" * 20, "--log-every: Input should be less than or equal to 1000000000", 2),
+        ("--image-size", "100000000", "there is not enough memory; smaller images need less", 1),
     ],
 )
 def test_mistakes_are_explained_in_one_line(

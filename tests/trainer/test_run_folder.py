@@ -16,7 +16,7 @@ from PIL import Image
 from tests.trainer.samples import loss_network_file, photograph, run_training, style_config
 from trainer.errors import RunError
 from trainer.objective import StyleWeights
-from trainer.run_folder import Run, png
+from trainer.run_folder import Run, png, same_inputs
 
 
 def test_a_saved_state_is_loaded_with_its_tensors_and_values(tmp_path: Path) -> None:
@@ -253,3 +253,11 @@ def test_a_training_that_is_killed_holds_its_folder_no_more(tmp_path: Path) -> N
         process.wait()
         with Run(tmp_path / "run").exclusive():
             pass
+
+
+def test_photographs_are_compared_by_what_a_run_noted_of_them() -> None:
+    names, lengths, others = "a" * 64, "+" + "b" * 64, "+" + "c" * 64
+    assert same_inputs(f"{names}{lengths} vgg16", f"{names}{lengths} vgg16")
+    assert not same_inputs(f"{names}{lengths} vgg16", f"{names}{others} vgg16")
+    assert same_inputs(f"{names} vgg16", f"{names}{lengths} vgg16")  # begun by an earlier version
+    assert not same_inputs(f"{names} vgg16", f"{names}{lengths} vgg11")

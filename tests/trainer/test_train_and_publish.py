@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model_store import ModelStore, StoreAway, StoreError, open_store
-from tests.trainer.samples import photographs, run_training, style_arguments, style_config, upscale_config
+from tests.trainer.samples import photograph, photographs, run_training, style_arguments, style_config, upscale_config
 from trainer.__main__ import main
 from trainer.errors import LossNetworkError, RunError, TrainerError
 from trainer.hardware import Hardware
@@ -170,3 +170,14 @@ def test_an_address_that_cannot_be_listened_on_ends_the_command_at_once(tmp_path
 def test_options_of_an_invocation_are_options_of_the_command(tmp_path: Path) -> None:
     assert main(style_arguments(tmp_path, "--watch", "127.0.0.1:0")) == 0
     assert '"watch"' not in (tmp_path / "run/config.json").read_text()
+
+
+def test_a_run_is_neither_resumed_nor_published_with_photographs_of_the_same_names(tmp_path: Path) -> None:
+    config = style_config(tmp_path)
+    train_and_publish(config, Invocation())
+    photograph(tmp_path / "photos" / "0.png", width=90)
+    longer = config.model_copy(update={"steps": 8})
+    with pytest.raises(RunError, match="was begun with other images"):
+        train_and_publish(longer, Invocation(resume=True))
+    with pytest.raises(RunError, match="was trained with other photographs"):
+        publish_run(config, Run(config.folder))

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from tqdm import tqdm
 
-from trainer.config import Device
+from trainer.config import Device, Threads
 from trainer.errors import Interrupted
 from trainer.hardware import Hardware
 from trainer.image_optimization.optimizers import (
@@ -53,7 +53,7 @@ class OptimizationConfig(BaseModel):
         "auto", description="vgg16, vgg11, vgg19-distilled or squeezenet1_1; auto recognises the file"
     )
     device: Device = "auto"
-    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
+    threads: Threads = 0
 
     @property
     def optimization(self) -> "OptimizationConfig":

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model_store import STYLE, NetworkSpec, TransformNetwork, for_inference
-from trainer.config import Device
+from trainer.config import Device, Threads
 from trainer.hardware import Hardware
 from trainer.image_optimization.optimizers import ProjectedLBFGS
 from trainer.loss_network import LossNetwork, load_loss_network
@@ -33,7 +33,7 @@ class SpeedConfig(TableConfig):
     loss_network: str = Field("random", description="random (VGG-16's shapes), torchvision or a safetensors file")
     loss_layout: str = Field("auto", description="layout of the file; auto recognises it")
     device: Device = "auto"
-    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
+    threads: Threads = 0
 
 
 def speed(config: SpeedConfig) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from tqdm import tqdm
 
-from trainer.config import DEFAULT_STORE, Device, StoreToRead
+from trainer.config import DEFAULT_STORE, Device, StoreToRead, Threads
 from trainer.data import image_names, read_image
 from trainer.errors import TrainerError
 from trainer.evaluate import Enlarge, bicubic, evaluation_images, reduce_and_enlarge, score_image, sharp_image
@@ -37,7 +37,7 @@ class SuperResolutionTableConfig(TableConfig):
     store: StoreToRead = DEFAULT_STORE
     picture: Path | None = Field(None, description="image whose middle the figure shows (default: the sets' first)")
     device: Device = "auto"
-    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch")
+    threads: Threads = 0
 
     @model_validator(mode="after")
     def _check_sets(self) -> Self:
