@@ -18,7 +18,7 @@ from model_store.importers.importing import import_checkpoint
 from model_store.importers.labels import Labels
 from model_store.manifest import Manifest, is_unicode, parse_reference, parse_version
 from model_store.mirroring import mirror
-from model_store.published_versions import NAME_PATTERN, valid_name
+from model_store.published_versions import NAME_IN_WORDS, valid_name
 from model_store.remote.location import SHIPPED, SHIPPED_STORE, Location, parse_location
 from model_store.remote.opening import open_store
 from model_store.remote.remote_store import RemoteStore
@@ -89,7 +89,7 @@ def _rollback(store: ModelStore, options: argparse.Namespace) -> int:
 
 def _import(store: ModelStore, options: argparse.Namespace) -> int:
     if not valid_name(options.name):
-        raise StoreError(f"{options.name!r} is no name of a model; it matches {NAME_PATTERN}")
+        raise StoreError(f"{options.name!r} is no name of a model; expected {NAME_IN_WORDS}")
     _require_writable(store, options.name)
     labels = Labels(options.name, options.title, options.license, options.author, options.source, options.output)
     manifest = import_checkpoint(store, options.file, labels)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
+NAME_IN_WORDS = "up to 64 small letters, digits, '.', '_' and '-', the first of them a letter or a digit"
+
 
 def valid_name(name: str) -> bool:
     """Whether a network may have this name, which becomes a folder and part of a URL."""

@@ -24,7 +24,7 @@ from pydantic_settings import (
 
 from model_store.command_parser import without_passwords
 from model_store.manifest import is_unicode
-from model_store.published_versions import NAME_PATTERN
+from model_store.published_versions import NAME_IN_WORDS, NAME_PATTERN
 from trainer import commands
 from trainer.commands import Command
 from trainer.config import DEVICE_PATTERN
@@ -38,7 +38,7 @@ TUPLE_TYPE = re.compile(r"tuple\[(\w+),\.\.\.\]")
 """How pydantic-settings shows the type of an option that takes several values."""
 
 IN_WORDS = {
-    NAME_PATTERN: "expected up to 64 small letters, digits, '.', '_' and '-', the first of them a letter or a digit",
+    NAME_PATTERN: f"expected {NAME_IN_WORDS}",
     DEVICE_PATTERN: "expected auto, cpu, cuda or cuda:N",
 }
 """By the pattern of an option, what it accepts."""

@@ -18,6 +18,12 @@ def unpacked_size(content: bytes) -> int:
         return sum(member.file_size for member in archive.infolist())
 
 
+def is_torchscript(content: bytes) -> bool:
+    """Whether an archive is a program that torch.jit has saved."""
+    with ZipFile(io.BytesIO(content)) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
 def require_bounded(unpacked: int, packed: int) -> None:
     """Raise UnknownCheckpoint where so many bytes would come of a file of so many."""
     most = max(MOST_TIMES * packed, ALWAYS_TAKEN)

@@ -18,7 +18,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from model_store.errors import MissingExtra, StoreError, UnknownCheckpoint
-from model_store.importers.archive import require_bounded, unpacked_size
+from model_store.importers.archive import is_torchscript, require_bounded, unpacked_size
 from model_store.importers.prefixes import without_prefixes
 from model_store.importers.tensorflow_checkpoint import (
     data_beside,
@@ -94,6 +94,8 @@ def _read_files(path: Path) -> tuple[Path, bytes, bytes | None]:
         index = find_index(path)
         file = path if index is None else data_beside(index)
         return file, file.read_bytes(), None if index is None else index.read_bytes()
+    except MemoryError as error:
+        raise UnknownCheckpoint(f"{path.name} is larger than the memory that there is") from error
     except OSError as error:
         raise StoreError(f"{error.filename or path} cannot be read: {error.strerror}") from error
 
@@ -122,6 +124,8 @@ def _require_archive(content: bytes) -> None:
     if not is_zipfile(io.BytesIO(content)):
         raise UnknownCheckpoint("its end is missing, as after a download that was interrupted")
     require_bounded(unpacked_size(content), len(content))
+    if is_torchscript(content):
+        raise UnknownCheckpoint("it is a program, of TorchScript; the state dict of its network is wanted")
 
 
 def _header(content: bytes) -> dict[str, str]:
@@ -156,6 +160,8 @@ def _read_arrays(content: bytes) -> dict[str, Tensor]:
 
 def _read_pickle(content: bytes) -> dict[str, Tensor]:
     """What torch.save has written, without the objects that a pickle may construct."""
+    if not content.startswith(PICKLES):
+        raise UnpicklingError("it is no pickle")  # torch raises anything else, by the first byte
     found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return _unwrapped(found) if isinstance(found, dict) else {}
 

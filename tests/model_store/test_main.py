@@ -226,7 +226,7 @@ def test_export_refuses_what_is_no_model(root: Path, capsys: pytest.CaptureFixtu
 def test_import_refuses_names_and_files_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"weight": torch.ones(1)}, tmp_path / "odd.pth")
     assert run(tmp_path / "models", "import", str(tmp_path / "odd.pth"), "--name", "My Model") == 1
-    assert "'My Model' is no name of a model; it matches" in capsys.readouterr().err
+    assert "'My Model' is no name of a model; expected up to 64 small letters" in capsys.readouterr().err
     assert run(tmp_path / "models", "import", str(tmp_path / "odd.pth"), "--name", "odd") == 1
     assert "error: odd.pth: of the layouts of style networks" in capsys.readouterr().err
     assert run(tmp_path / "models", "import", str(tmp_path / "absent.pth"), "--name", "odd") == 1

@@ -227,3 +227,14 @@ def test_missing_files_are_told_from_unknown_ones(tmp_path: Path) -> None:
     for folder in (tmp_path, Path(), Path("/")):
         with pytest.raises(StoreError, match=rf"{folder} cannot be read: Is a directory"):
             read_checkpoint(folder)
+
+
+def test_text_and_programs_are_refused_in_words_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "page.pth").write_text("hello")
+    with pytest.raises(UnknownCheckpoint, match=r"page\.pth cannot be read as safetensors, .*\.npz$"):
+        read_checkpoint(tmp_path / "page.pth")
+    with ZipFile(tmp_path / "program.pt", "w") as archive:  # as torch.jit.save names its files
+        archive.writestr("program/constants.pkl", b"\x80\x02).")
+        archive.writestr("program/data.pkl", b"\x80\x02}.")
+    with pytest.raises(UnknownCheckpoint, match="it is a program, of TorchScript; the state dict"):
+        read_checkpoint(tmp_path / "program.pt")
