@@ -18,10 +18,15 @@ def unpacked_size(content: bytes) -> int:
         return sum(member.file_size for member in archive.infolist())
 
 
-def is_torchscript(content: bytes) -> bool:
-    """Whether an archive is a program that torch.jit has saved."""
+def require_state_dict(content: bytes) -> None:
+    """Raise UnknownCheckpoint for an archive that torch.save has not written, such as the programs of torch."""
     with ZipFile(io.BytesIO(content)) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+        names = {name.rpartition("/")[2] for name in archive.namelist()}
+    if "data.pkl" not in names or "constants.pkl" in names:
+        raise UnknownCheckpoint(
+            "it is no state dict, but another archive, such as a program of TorchScript or PT2; the state dict of its "
+            "network is wanted, as torch.save writes it"
+        )
 
 
 def require_bounded(unpacked: int, packed: int) -> None:

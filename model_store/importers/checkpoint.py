@@ -18,7 +18,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from model_store.errors import MissingExtra, StoreError, UnknownCheckpoint
-from model_store.importers.archive import is_torchscript, require_bounded, unpacked_size
+from model_store.importers.archive import require_bounded, require_state_dict, unpacked_size
 from model_store.importers.prefixes import without_prefixes
 from model_store.importers.tensorflow_checkpoint import (
     data_beside,
@@ -124,8 +124,6 @@ def _require_archive(content: bytes) -> None:
     if not is_zipfile(io.BytesIO(content)):
         raise UnknownCheckpoint("its end is missing, as after a download that was interrupted")
     require_bounded(unpacked_size(content), len(content))
-    if is_torchscript(content):
-        raise UnknownCheckpoint("it is a program, of TorchScript; the state dict of its network is wanted")
 
 
 def _header(content: bytes) -> dict[str, str]:
@@ -162,6 +160,8 @@ def _read_pickle(content: bytes) -> dict[str, Tensor]:
     """What torch.save has written, without the objects that a pickle may construct."""
     if not content.startswith(PICKLES):
         raise UnpicklingError("it is no pickle")  # torch raises anything else, by the first byte
+    if content.startswith(_ARCHIVE):
+        require_state_dict(content)
     found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return _unwrapped(found) if isinstance(found, dict) else {}
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save, save_file
 
 from model_store.errors import StoreError, UnknownCheckpoint
+from model_store.importers.archive import require_state_dict
 from model_store.importers.checkpoint import read_checkpoint
 
 WEIGHTS = {"conv.weight": torch.arange(6.0).reshape(2, 3), "conv.bias": torch.zeros(2)}
@@ -233,8 +234,10 @@ def test_text_and_programs_are_refused_in_words_of_ours(tmp_path: Path) -> None:
     (tmp_path / "page.pth").write_text("hello")
     with pytest.raises(UnknownCheckpoint, match=r"page\.pth cannot be read as safetensors, .*\.npz$"):
         read_checkpoint(tmp_path / "page.pth")
-    with ZipFile(tmp_path / "program.pt", "w") as archive:  # as torch.jit.save names its files
-        archive.writestr("program/constants.pkl", b"\x80\x02).")
-        archive.writestr("program/data.pkl", b"\x80\x02}.")
-    with pytest.raises(UnknownCheckpoint, match="it is a program, of TorchScript; the state dict"):
-        read_checkpoint(tmp_path / "program.pt")
+    torch.save(WEIGHTS, tmp_path / "network.pt")
+    require_state_dict((tmp_path / "network.pt").read_bytes())
+    for file in ("constants.pkl", "models/model.json"):  # of TorchScript, of PT2
+        with ZipFile(tmp_path / "program.pt", "w") as archive:
+            archive.writestr(f"program/{file}", b"\x80\x02).")
+        with pytest.raises(UnknownCheckpoint, match="it is no state dict, but another archive, such as a program"):
+            read_checkpoint(tmp_path / "program.pt")
