@@ -267,6 +267,8 @@ class TransformNetwork(Network):
             return mapped
         own = self.own_noise(plane) if noise is None else noise
         together = torch.cat([mapped, own.to(precision)], dim=1)
+        if torch.compiler.is_exporting():
+            return together  # a graph that asks for a layout takes no single image beside batches
         return together.contiguous(memory_format=torch.channels_last)
 
     def own_noise(self, plane: Tensor) -> Tensor:

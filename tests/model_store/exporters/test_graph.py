@@ -28,9 +28,9 @@ def test_graph_gives_the_networks_answers_at_any_size(subject: TransformNetwork)
             require_equal(graph(image), expected, "it")
 
 
-def test_traced_graph_has_no_size_of_its_own() -> None:
-    """Of the one form that the tests of ONNX and PT2 files do not trace."""
-    subject = network(TINY, norm="instance", form="same")
+@pytest.mark.parametrize("subject", [network(TINY, norm="instance", form="same"), NETWORKS["x4, noise"]])
+def test_traced_graph_has_no_size_of_its_own(subject: TransformNetwork) -> None:
+    """Of what the tests of PT2 files do not trace."""
     program = trace(subject, "wave@1").module()
     for image, expected in answers(subject):
         with torch.no_grad():
