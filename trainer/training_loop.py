@@ -1,7 +1,7 @@
 """The training loop, the same for all tasks."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 
 from torch import Tensor
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from model_store import TransformNetwork
 from trainer.config import TrainConfig
-from trainer.errors import DataError, Interrupted, TrainerError
+from trainer.errors import DataError, Interrupted, RunError, TrainerError
 from trainer.interruption import interruption
 from trainer.learner import ALONE, Learner, learning_rate
 from trainer.monitor import TrainingMonitor
@@ -34,9 +34,10 @@ def train(
     """Train `task.network` for `config.steps` steps and return the averaged network.
 
     The state is saved every `save_every` steps, at the end, where the monitor asks for it, and after a first Ctrl-C or
-    SIGTERM or a request to stop, between two steps; then Interrupted is raised. On a CPU a resumed run gives the same
-    bits as an uninterrupted one. Raises TrainingDiverged where a loss or the gradient is not a finite number, and does
-    not save that state; RunError as `Run.begin`.
+    SIGTERM or a request to stop, between two steps; then Interrupted is raised. It is saved, too, where there is no
+    next batch, before DataError or RunError is raised. On a CPU a resumed run gives the same bits as an uninterrupted
+    one. Raises TrainingDiverged where a loss or the gradient is not a finite number, and does not save that state;
+    RunError as `Run.begin`.
 
     Of several processes, `ranks`, each computes its part of every batch, and the first reads and writes the run's
     folder. All stop where one is asked to. Raises RunError where another run in that folder is under way,
@@ -60,6 +61,8 @@ def _train(
     begin = learner.restore(saved) if saved else 0
     monitor.begin(begin, config.steps)
     batches = task.photographs.batches(begin, config.steps, ranks.part(config.batch))
+    if ranks.is_first:
+        batches = _saved_without_more(batches, learner, begin, run)
     bar = tqdm(batches, initial=begin, total=config.steps, unit="step", disable=not ranks.is_first)
     with interruption(monitor.stop_requested):
         for step, batch in enumerate(bar, start=begin + 1):
@@ -75,6 +78,22 @@ def _train(
             if stopping or (step == config.steps and ranks.is_first and monitor.stop_requested.is_set()):
                 raise Interrupted(f"interrupted at step {step}; the same command with --resume goes on from there")
     return learner.average
+
+
+def _saved_without_more(batches: Iterator[Tensor], learner: Learner, begin: int, run: Run) -> Iterator[Tensor]:
+    """The batches. Where the next one cannot be had, as without the disk of the photographs, the state is saved."""
+    step = begin
+    try:
+        for batch in batches:
+            yield batch
+            step += 1
+    except (DataError, RunError) as error:
+        if step == begin:
+            raise
+        run.save(learner.state(step))
+        raise type(error)(
+            f"{error}; stopped after step {step}: the same command with --resume goes on from there"
+        ) from error
 
 
 def _log(values: Mapping[str, float], step: int, run: Run, monitor: TrainingMonitor, bar: "tqdm[Tensor]") -> None:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from itertools import count
@@ -101,6 +102,27 @@ def test_an_interrupted_run_goes_on_exactly_where_it_stopped(
         train(task, config, Run(config.folder))
     assert signal.getsignal(number) == before
     assert Run(config.folder).load()["step"] == 4
+    whole = run_training(style_config(tmp_path / "whole", precision="fp32"))
+    resumed = run_training(config, resume=True)
+    assert all(torch.equal(whole.state_dict()[key], value) for key, value in resumed.state_dict().items())
+
+
+def test_a_run_whose_photographs_are_gone_saves_its_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = style_config(tmp_path, cache_mb=0, save_every=100, precision="fp32")
+    task = build(config, Hardware.of("cpu", "fp32"))
+    batch = task.photographs.batch
+
+    def gone(step: int, places: range | None = None) -> torch.Tensor:
+        if step == 4:
+            shutil.rmtree(config.content)
+        return batch(step, places)
+
+    monkeypatch.setattr(task.photographs, "batch", gone)
+    told = r"none of the 5 images can be used; .*; stopped after step 4: the same command with --resume goes on"
+    with pytest.raises(DataError, match=told):
+        train(task, config, Run(config.folder))
+    assert Run(config.folder).load()["step"] == 4
+    photographs(config.content)
     whole = run_training(style_config(tmp_path / "whole", precision="fp32"))
     resumed = run_training(config, resume=True)
     assert all(torch.equal(whole.state_dict()[key], value) for key, value in resumed.state_dict().items())
