@@ -303,8 +303,15 @@ class ModelStore:
                 if version not in self.versions(draft.name):
                     raise
             else:
-                self.promote(draft.name, version)
+                self._promote_newest(draft.name)
                 return manifest
+
+    def _promote_newest(self, name: str) -> None:
+        """Of several publishers the last to write `current` sees the versions of all, so none undoes another's."""
+        promoted = 0
+        while (newest := self.versions(name)[-1]) != promoted:
+            self.promote(name, newest)
+            promoted = newest
 
 
 def next_version(versions: list[int]) -> int:

@@ -382,6 +382,18 @@ def test_a_publication_between_two_reads_is_no_corruption(tmp_path: Path) -> Non
     assert ModelStore(tmp_path).current("wave") == 2
 
 
+def test_of_two_publishers_the_newer_version_is_current_whoever_promotes_last(tmp_path: Path) -> None:
+    class Overtaken(ModelStore):
+        def promote(self, name: str, version: int) -> None:
+            if version == 1:
+                published(self.root, "wave")
+            super().promote(name, version)
+
+    assert Overtaken(tmp_path).publish(network("c3s1-4,R4,c3s1-3"), draft()).version == 1
+    assert ModelStore(tmp_path).versions("wave") == [1, 2]
+    assert ModelStore(tmp_path).current("wave") == 2
+
+
 def _publish_forever(root: Path) -> None:
     store = ModelStore(root)
     while True:
