@@ -36,6 +36,12 @@ FORMATS = "safetensors, PyTorch's .pth and .pt, TensorFlow's .ckpt, Torch7's .t7
 WRAPPERS = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")
 """Keys under which trainers keep the weights beside their own state, the preferred one first."""
 
+MOST_BYTES = 2**31
+"""Of a file that is read: many times the largest network that can be imported, also with a trainer's state."""
+
+_CHUNK = 2**24
+"""Bytes that are read at a time."""
+
 _ARCHIVE = b"PK"
 """How archives begin, those of torch and of NumPy."""
 
@@ -93,11 +99,22 @@ def _read_files(path: Path) -> tuple[Path, bytes, bytes | None]:
     try:
         index = find_index(path)
         file = path if index is None else data_beside(index)
-        return file, file.read_bytes(), None if index is None else index.read_bytes()
+        return file, _read_bounded(file), None if index is None else _read_bounded(index)
     except MemoryError as error:
         raise UnknownCheckpoint(f"{path.name} is larger than the memory that there is") from error
     except OSError as error:
         raise StoreError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+
+
+def _read_bounded(path: Path) -> bytes:
+    """The content of a file or a pipe. Raises UnknownCheckpoint for one without an end, as a device may be."""
+    content = bytearray()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            content += chunk
+            if len(content) > MOST_BYTES:
+                raise UnknownCheckpoint(f"{path.name} is refused: it has more than {MOST_BYTES:,} bytes")
+    return bytes(content)
 
 
 def _readable(name: str) -> str:

@@ -111,6 +111,12 @@ def test_what_comes_through_a_pipe_is_read_once(tmp_path: Path) -> None:
     writer.join()
 
 
+def test_what_has_no_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model_store.importers.checkpoint.MOST_BYTES", 2**20)
+    with pytest.raises(UnknownCheckpoint, match="zero is refused: it has more than 1,048,576 bytes"):
+        read_checkpoint(Path("/dev/zero"))
+
+
 HUGE = torch.zeros(1).expand(10**9, 1000)
 
 
