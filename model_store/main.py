@@ -9,7 +9,7 @@ from pathlib import Path
 
 from model_store.card import describe_tiles
 from model_store.command_parser import CommandParser, path_argument, without_passwords
-from model_store.errors import StoreError
+from model_store.errors import StoreError, in_words
 from model_store.exporters.exporting import FORMATS as TARGETS
 from model_store.exporters.exporting import export_model
 from model_store.ignored_entries import describe_ignored_entries
@@ -160,7 +160,7 @@ def _print_each(names: Sequence[str], describe: Callable[[str], str]) -> int:
 
 
 def _print_error(error: StoreError | OSError) -> int:
-    print(f"error: {without_passwords(str(error))}", file=sys.stderr)
+    print(f"error: {without_passwords(in_words(error))}", file=sys.stderr)
     return 1
 
 

@@ -24,7 +24,15 @@ from torch import Tensor, nn
 
 from model_store.card import PREVIEW_FILE, model_card
 from model_store.durable import replace_file, try_writing, write_folder
-from model_store.errors import CorruptModel, GoldenMismatch, MissingExtra, StoreError, UnknownCheckpoint, UnknownModel
+from model_store.errors import (
+    CorruptModel,
+    GoldenMismatch,
+    MissingExtra,
+    StoreError,
+    UnknownCheckpoint,
+    UnknownModel,
+    reason_of,
+)
 from model_store.golden import Golden
 from model_store.importers.super_resolution import build_imported
 from model_store.links import require_inside
@@ -139,7 +147,7 @@ class ModelStore:
         try:
             manifest = _parse_manifest((folder / _MANIFEST).read_bytes(), label)
         except OSError as error:
-            raise CorruptModel(f"{label}: unreadable {_MANIFEST}: {_reason(error)}") from error
+            raise CorruptModel(f"{label}: unreadable {_MANIFEST}: {reason_of(error)}") from error
         if (manifest.name, str(manifest.version)) != (name, folder.name):
             raise CorruptModel(f"{label}: {_MANIFEST} describes {manifest.label}")
         return manifest
@@ -243,7 +251,7 @@ class ModelStore:
         try:
             files = {file: (folder / file).read_bytes() for file in STORED_FILES if (folder / file).is_file()}
         except OSError as error:
-            raise CorruptModel(f"{name}@{version}: unreadable: {_reason(error)}") from error
+            raise CorruptModel(f"{name}@{version}: unreadable: {reason_of(error)}") from error
         for file, digest in {_WEIGHTS: manifest.digest, _GOLDEN: manifest.golden_digest}.items():
             _require_digest(files.get(file), file, digest, manifest.label)
         return files
@@ -254,7 +262,7 @@ class ModelStore:
         try:
             write_folder(self.root / name / str(version), files)
         except OSError as error:
-            raise StoreError(f"{name}@{version} cannot be added to {self.root}: {_reason(error)}") from error
+            raise StoreError(f"{name}@{version} cannot be added to {self.root}: {reason_of(error)}") from error
 
     def promote(self, name: str, version: int) -> None:
         """Make a version the current one. Raises UnknownModel if it does not exist, CorruptModel if it is elsewhere."""
@@ -289,7 +297,7 @@ class ModelStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise CorruptModel(f"{name}: unreadable {_CURRENT}: {_reason(error)}") from error
+            raise CorruptModel(f"{name}: unreadable {_CURRENT}: {reason_of(error)}") from error
 
     def _publish_next(self, draft: Draft, network: Network, files: Mapping[str, bytes]) -> Manifest:
         """Write the next version; if another publisher has taken its number meanwhile, the one after it."""
@@ -440,7 +448,7 @@ def _read_tensors(path: Path, digest: str, label: str) -> dict[str, Tensor]:
         _require_digest(content, path.name, digest, label)
         return parse_safetensors(content)
     except (OSError, SafetensorError) as error:
-        raise CorruptModel(f"{label}: unreadable {path.name}: {_reason(error)}") from error
+        raise CorruptModel(f"{label}: unreadable {path.name}: {reason_of(error)}") from error
 
 
 def _require_digest(content: bytes | None, file: str, digest: str, label: str) -> None:
@@ -449,11 +457,6 @@ def _require_digest(content: bytes | None, file: str, digest: str, label: str) -
         raise CorruptModel(f"{label}: {file} is missing")
     if _digest(content) != digest:
         raise CorruptModel(f"{label}: {file} is {_digest(content)}, its manifest says {digest}")
-
-
-def _reason(error: Exception) -> str:
-    """The message without the path, which clients of the service must not see."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _digest(content: bytes) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 
+from model_store.errors import reason_of
 from trainer.errors import DataError
 from trainer.prefetch import ONE_AHEAD, Prefetch
 
@@ -220,7 +221,7 @@ def read_image(path: Path) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # Pillow's plugins raise errors of any type
-        raise DataError(f"{path} cannot be read: {error}") from error
+        raise DataError(f"{path} cannot be read: {reason_of(error)}") from error
 
 
 def read_painting(path: Path, longer_side: int) -> Pixels:

@@ -18,6 +18,7 @@ from safetensors.torch import load as parse_safetensors
 from torch import Tensor, nn
 
 from model_store import home_expanded
+from model_store.errors import reason_of
 from model_store.importers.prefixes import without_prefixes
 from trainer.errors import LossNetworkError
 
@@ -136,14 +137,13 @@ def _load(source: str, layout: str) -> LossNetwork:
         return LossNetwork(LAYOUTS["vgg16"], _random_vgg16(), "vgg16, random weights")
     try:
         path = home_expanded(Path(source))
+        with safe_open(path, "pt") as file:  # first: it refuses at once what has no end, such as a device
+            metadata = file.metadata() or {}
         content = path.read_bytes()
         state = without_prefixes(parse_safetensors(content))
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
     except (OSError, ValueError, SafetensorError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
         raise LossNetworkError(
-            f"{source or 'an empty name'}: {reason}; --loss-network takes torchvision or a safetensors file"
+            f"{source or 'an empty name'}: {reason_of(error)}; --loss-network takes torchvision or a safetensors file"
         ) from error
     chosen = _choose_layout(state, metadata.get("layout", ""), layout, source)
     return LossNetwork(chosen, state, f"{chosen.name}, sha256:{hashlib.sha256(content).hexdigest()}")
@@ -157,7 +157,7 @@ def _torchvision_weights() -> Weights:
         weights: Weights = _TORCHVISION.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
         advice = "--loss-network takes a safetensors file of VGG-16, VGG-19 or SqueezeNet (docs/training.md)"
-        raise LossNetworkError(f"torchvision's VGG-16 could not be downloaded: {error}; {advice}") from error
+        raise LossNetworkError(f"torchvision's VGG-16 could not be downloaded: {reason_of(error)}; {advice}") from error
     return weights
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from model_store import StoreError
 from model_store.allocator import configure_allocator
 from model_store.command_parser import without_passwords
+from model_store.errors import in_words
 from trainer.command_line import explain, parse
 from trainer.errors import Interrupted, OptionError, TrainerError, lacks_memory
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OptionError, ValidationError) as error:
         return _print_error(explain(error) if isinstance(error, ValidationError) else str(error), 2)
     except (TrainerError, StoreError, OSError) as error:
-        return _print_error(str(error), 1)
+        return _print_error(in_words(error), 1)
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise

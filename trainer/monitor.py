@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
+from model_store.errors import in_words
 from trainer.time_left import Progress
 
 Phase = Literal["training", "publishing", "stopping", "ended"]
@@ -119,7 +120,7 @@ class TrainingMonitor:
         try:
             self.note_published(self._publish())
         except Exception as error:
-            self._message = f"not published: {error}"
+            self._message = f"not published: {in_words(error)}"
             log.exception("the weights of step %d could not be published; the training goes on", self._progress.step)
         finally:
             self._publishing = False

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model_store.durable import try_writing, try_writing_file
+from model_store.errors import reason_of
 from trainer.errors import TrainerError
 
 
@@ -21,4 +22,4 @@ def _require(option: str, path: Path, attempt: Callable[[Path], None]) -> None:
     try:
         attempt(path)
     except OSError as error:
-        raise TrainerError(f"{option} {path} cannot be written: {error.strerror or error}") from error
+        raise TrainerError(f"{option} {path} cannot be written: {reason_of(error)}") from error

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from model_store.durable import replace_file, try_writing
+from model_store.errors import reason_of
 from trainer.config import DESCRIPTIVE_OPTIONS, PATH_OPTIONS, RESUMABLE_OPTIONS
 from trainer.errors import RunError
 
@@ -75,7 +76,7 @@ class Run:
         try:
             try_writing(self.folder)
         except OSError as error:
-            raise RunError(f"{self._option} {self.folder} cannot be written: {error.strerror or error}") from error
+            raise RunError(f"{self._option} {self.folder} cannot be written: {reason_of(error)}") from error
 
     def begin(self, config: BaseModel, fingerprint: str, *, resume: bool) -> State | None:
         """Create the folder and write config.json; returns the saved state with `resume`, else None.
@@ -120,7 +121,7 @@ class Run:
         except FileNotFoundError as error:
             raise RunError(f"{self.folder} holds no run; --run takes the folder of one, such as runs/wave") from error
         except (OSError, ValueError) as error:
-            raise RunError(f"{self.config_file} cannot be read: {error}; {_BACKUP}") from error
+            raise RunError(f"{self.config_file} cannot be read: {reason_of(error)}; {_BACKUP}") from error
         if not isinstance(options, dict):
             raise RunError(f"{self.config_file} holds no options of a run; {_BACKUP}")
         return options
@@ -227,7 +228,7 @@ class Run:
             going_on = (
                 "; the same command with --resume goes on from the saved state" if self.state_file.exists() else ""
             )
-            raise RunError(f"{path} cannot be written: {error.strerror or error}{going_on}") from error
+            raise RunError(f"{path} cannot be written: {reason_of(error)}{going_on}") from error
 
 
 def same_inputs(before: str, now: str) -> bool:

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from model_store.errors import reason_of
 from model_store.importers.prefixes import without_prefixes
 from model_store.networks.imported import Enlarger, enlarge_rgb
 from trainer.errors import TrainerError
@@ -45,7 +46,9 @@ def load_teacher_file(path: Path, scale: int, hardware: Hardware) -> Teacher:
     try:
         weights = {name: _in_fp32(tensor) for name, tensor in without_prefixes(load_file(path)).items()}
     except (SafetensorError, OSError) as error:
-        raise TrainerError(f"--teacher {path} cannot be read: {error}; a safetensors file is wanted") from error
+        raise TrainerError(
+            f"--teacher {path} cannot be read: {reason_of(error)}; a safetensors file is wanted"
+        ) from error
     found = _descriptor(path, weights)
     if (found.scale, found.input_channels, found.output_channels) != (scale, 3, 3):
         made = f"turns {found.input_channels} channels into {found.output_channels}, ×{found.scale}"

@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model_store.durable import replace_file
+from model_store.errors import reason_of
 from trainer.config import AnswersConfig
 from trainer.data import Photographs, downscaled, random_exact_crop
 from trainer.errors import RunError
@@ -90,7 +91,7 @@ class AnswersFolder:
                 return file.get_tensor("low"), file.get_tensor("answer")
         except (SafetensorError, OSError) as error:
             again = "remove it, and `pastiche-train answers` computes it again"
-            raise RunError(f"{self._file(number)} cannot be read: {error}; {again}") from error
+            raise RunError(f"{self._file(number)} cannot be read: {reason_of(error)}; {again}") from error
 
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:06d}.safetensors"

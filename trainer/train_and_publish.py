@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_store import Manifest, StoreError
+from model_store.errors import in_words
 from trainer.config import SuperResolutionConfig, TrainConfig
 from trainer.errors import RunError, TrainerError
 from trainer.evaluate import format_scores
@@ -94,7 +95,9 @@ def _finish(task: Task, config: TrainConfig, run: Run, monitor: TrainingMonitor,
         manifest = _publish(task, config, run, once=resumed)
     except (StoreError, TrainerError, OSError) as error:
         later = f"`pastiche-train publish --run {run.folder}` publishes it"
-        raise RunError(f"not published: {error}. The trained state is kept in {run.folder}: {later}") from error
+        raise RunError(
+            f"not published: {in_words(error)}. The trained state is kept in {run.folder}: {later}"
+        ) from error
     monitor.note_published(manifest.label)
     return _describe(manifest, config)
 

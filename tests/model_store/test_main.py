@@ -120,7 +120,7 @@ def test_a_store_that_cannot_be_written_is_an_error_in_one_line(
     importing = ["import", str(root / "mosaic.pth"), "--name", "mosaic", "--license", "CC0-1.0"]
     for case in (["promote", "wave", "1"], ["rollback", "wave"]):
         assert run(root, *case) == 1
-        assert capsys.readouterr().err == f"error: [Errno 30] Read-only file system: '{root}/wave/current'\n"
+        assert capsys.readouterr().err == f"error: {root}/wave/current: Read-only file system\n"
     monkeypatch.setattr("model_store.main.import_checkpoint", None)  # the file is not read before
     (root / "file").touch()
     for store, why in ((root, "Read-only file system"), (root / "file", "Not a directory")):

@@ -108,6 +108,8 @@ def test_clear_errors(tmp_path: Path) -> None:
     file = loss_network_file(tmp_path / "l.safetensors")
     with pytest.raises(LossNetworkError, match=r"no layer 'relu9_9'; it has: relu1_1"):
         load_loss_network(str(file))(torch.rand(1, 3, 8, 8), ["relu9_9"])
+    with pytest.raises(LossNetworkError, match=r"zero: .*; --loss-network takes torchvision or a safetensors file"):
+        load_loss_network("/dev/zero")
     with pytest.raises(LossNetworkError, match="takes torchvision or a safetensors file"):
         load_loss_network(str(tmp_path / "none"))
     with pytest.raises(LossNetworkError, match="there are: auto, vgg16, vgg11, vgg19-distilled, squeezenet1_1"):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from model_store import ModelStore, StoreAway, StoreError, open_store
+from model_store.errors import in_words
 from tests.trainer.samples import photograph, photographs, run_training, style_arguments, style_config, upscale_config
 from trainer.__main__ import main
 from trainer.errors import LossNetworkError, RunError, TrainerError
@@ -72,8 +73,10 @@ def test_a_trained_state_that_cannot_be_published_is_kept_and_it_is_said_how_to(
         raise error
 
     monkeypatch.setattr(ModelStore, "_publish_next", fail)
-    told = f"not published: {error}. The trained state is kept in {config.folder}: `pastiche-train publish --run "
-    with pytest.raises(RunError, match=re.escape(f"{told}{config.folder}` publishes it")):
+    kept = f"The trained state is kept in {config.folder}: `pastiche-train publish --run "
+    with pytest.raises(
+        RunError, match=re.escape(f"not published: {in_words(error)}. {kept}{config.folder}` publishes it")
+    ):
         train_and_publish(config, Invocation())
     monkeypatch.undo()
     assert open_store(config.store).names() == []
