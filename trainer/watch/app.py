@@ -28,6 +28,9 @@ ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "
 MOST_METRICS = 2**20
 """Bytes of metrics.jsonl in one answer; the page asks again for the rest."""
 
+MOST_DIGITS = 15
+"""Of a place in metrics.jsonl: no file is longer."""
+
 TOKEN_HEADER = "X-Watch-Token"
 
 HEADERS = {
@@ -69,7 +72,7 @@ class Guard:
             return None
         token = request.headers.get(TOKEN_HEADER, "")
         origin = request.headers.get("Origin", f"http://{host}")
-        if urlsplit(origin).netloc == host and secrets.compare_digest(token.encode(), self._token.encode()):
+        if origin.partition("://")[2] == host and secrets.compare_digest(token.encode(), self._token.encode()):
             return None
         return PlainTextResponse("only the page itself may ask for that", 403)
 
@@ -122,16 +125,16 @@ class Watch:
     def metrics(self, request: Request) -> Response:
         """Whole lines of metrics.jsonl from a byte on, and the byte from which the page goes on."""
         text = request.query_params.get("from", "0")
-        begin = int(text) if text.isdecimal() else 0
+        begin = int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else 0
         lines, end = self._run.metrics(begin, MOST_METRICS)
         return JSONResponse({"next": end, "lines": [json.loads(line) for line in lines]})
 
     def preview(self, request: Request) -> Response:
         """A preview as it was written to the run's folder."""
-        step: int = request.path_params["step"]
-        if step not in self._run.previews():
+        step: str = request.path_params["step"]
+        if step not in map(str, self._run.previews()):
             return PlainTextResponse(f"there is no preview of step {step}", 404)
-        return Response(self._run.preview_file(step).read_bytes(), media_type="image/png")
+        return Response(self._run.preview_file(int(step)).read_bytes(), media_type="image/png")
 
     def stop(self, _: Request) -> Response:
         """Ask for the training to stop."""
@@ -152,7 +155,7 @@ def create_app(watch: Watch, *, host: str, token: str) -> Starlette:
             *(Route(f"/{name}", watch.asset) for name in ASSETS),
             Route("/status", watch.status),
             Route("/metrics", watch.metrics),
-            Route("/previews/{step:int}.png", watch.preview),
+            Route("/previews/{step}.png", watch.preview),
             Route("/stop", watch.stop, methods=["POST"]),
             Route("/publish", watch.publish, methods=["POST"]),
         ],

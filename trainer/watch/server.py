@@ -1,5 +1,6 @@
 """Serves the page of a training in a thread beside it."""
 
+import asyncio
 import errno
 import logging
 import secrets
@@ -12,7 +13,9 @@ from types import TracebackType
 from typing import Self
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from model_store.errors import reason_of
 from trainer.config import TrainConfig
 from trainer.errors import TrainerError
 from trainer.monitor import Phase, TrainingMonitor
@@ -22,6 +25,9 @@ from trainer.watch.app import Watch, create_app
 
 FAREWELL_SECONDS = 3.0
 """How long the server stays after the end of a training, for a page that was open to learn of it."""
+
+MOST_CONNECTIONS = 64
+"""Open at once. The training needs files, which are of the same number as connections."""
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +54,8 @@ def listen(text: str) -> Iterator[Listener]:
         found = _bind(address)
     except OSError as error:
         if text != ANY_PORT or error.errno != errno.EADDRINUSE:
-            raise TrainerError(f"--watch {text}: {error.strerror or error}; another HOST:PORT may be free") from error
+            reason = reason_of(error).partition(" (while")[0]  # what Python adds is its own notation
+            raise TrainerError(f"--watch {text}: {reason}; another HOST:PORT may be free") from error
         found = _bind(Address(LOOPBACK, 0))
     if is_open(address.host):
         log.warning("whoever reaches %s can see this training, stop it, and publish from it", text)
@@ -59,6 +66,16 @@ def listen(text: str) -> Iterator[Listener]:
 def _bind(address: Address) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     return socket.create_server(address, family=family)
+
+
+class _Connection(H11Protocol):
+    """A connection, closed at once where too many are open. h11 bounds heads, and refuses those with two hosts."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See Protocol."""
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
 
 
 class WatchServer:
@@ -73,8 +90,10 @@ class WatchServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 create_app(watch, host=listener.host, token=token),
+                http=_Connection,
+                backlog=MOST_CONNECTIONS,  # that are accepted at once
                 log_config=None,
-                log_level=logging.WARNING,
+                log_level=logging.ERROR,  # not of each request that is none
                 access_log=False,
                 lifespan="off",
                 ws="none",

@@ -1,7 +1,7 @@
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,45 @@ def test_an_error_of_the_page_is_its_own(tmp_path: Path) -> None:
         httpx.get(f"{url}status", timeout=PATIENCE)
 
 
+def _answered(url: str, head: bytes) -> bytes:
+    """The first line of what the page's server says to these bytes."""
+    address = httpx.URL(url)
+    with socket.create_connection((address.host, address.port or 0), PATIENCE) as connection:
+        connection.sendall(head)
+        return connection.recv(2**16).partition(b"\r\n")[0]
+
+
+def test_what_is_no_request_is_refused_without_a_word_in_the_terminal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    with serving(tmp_path, running()) as url:
+        for rest in (b"\x00\r\n\r\n", b"Host: evil.example\r\n\r\n", b"X: " + 2**17 * b"a"):
+            assert _answered(url, begin + rest).startswith(b"HTTP/1.1 400 ")
+        assert _answered(url, begin + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n") == b"HTTP/1.1 200 OK"
+    assert caplog.records == []
+
+
+def test_only_so_many_connections_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.watch.server.MOST_CONNECTIONS", 3)
+    with serving(tmp_path, running()) as url, ExitStack() as opened_ones:
+        address = (httpx.URL(url).host, httpx.URL(url).port or 0)
+        for _ in range(3):
+            opened_ones.enter_context(socket.create_connection(address, PATIENCE)).sendall(b"GET ")
+        with pytest.raises(httpx.TransportError):
+            httpx.get(url, timeout=PATIENCE)
+        opened_ones.close()
+        while not _is_answered(url):
+            pass
+
+
+def _is_answered(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=PATIENCE).is_success
+    except httpx.TransportError:
+        return False  # it has not yet noticed that others have left
+
+
 def test_the_usual_port_or_a_free_one_is_chosen() -> None:
     with listen(ANY_PORT) as first, listen(ANY_PORT) as second:
         ports = [each.socket.getsockname()[1] for each in (first, second)]
@@ -63,7 +102,8 @@ def test_the_usual_port_or_a_free_one_is_chosen() -> None:
 def test_a_port_that_is_taken_is_an_error_where_it_was_asked_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         text = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(TrainerError, match=rf"--watch {text}: .*; another HOST:PORT may be free"), listen(text):
+        told = f"--watch {text}: Address already in use; another HOST:PORT may be free"
+        with pytest.raises(TrainerError, match=told), listen(text):
             pass
 
 
