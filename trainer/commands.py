@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_settings import CliImplicitFlag
 
 from model_store import home_expanded
+from model_store.durable import errors_naming
 from trainer.config import DEFAULT_STORE, AnswersConfig, StoreToRead, StyleConfig, SuperResolutionConfig, TrainConfig
 from trainer.data import image_files, random_exact_crop, read_image
 from trainer.errors import TrainerError
@@ -130,7 +131,9 @@ class Degrade(Command):
             self.content, self.image_size, self.count, random_exact_crop, scale=self.scale, seed=self.seed
         )
         self.preview.parent.mkdir(parents=True, exist_ok=True)
-        self.preview.write_bytes(png(sheet(pairs.batch(0), self.scale)))
+        content = png(sheet(pairs.batch(0), self.scale))
+        with errors_naming(self.preview):
+            self.preview.write_bytes(content)
         return f"{self.preview}: {self.count} photographs, each with the small image that is made of it"
 
 
