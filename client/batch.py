@@ -10,7 +10,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from client.async_client import AsyncClient
-from client.errors import PasticheError, Unavailable
+from client.errors import PasticheError, Unavailable, in_words
 from client.exchange import RefusedForAll, send_image
 from client.files import Item, ResultExists
 from client.models import require_models
@@ -97,7 +97,7 @@ class Batch:
                 self._skip_rest()
             except (PasticheError, OSError) as error:
                 self._counts.failed += 1
-                self._print_line(f"{item.source}: {error}")
+                self._print_line(f"{item.source}: {in_words(error)}")
                 if isinstance(error, RefusedForAll):
                     self._skip_rest()
             else:

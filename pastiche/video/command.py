@@ -8,6 +8,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 import pastiche
+from client.errors import in_words
 from client.files import names_in
 from client.formats import VIDEO_SUFFIXES
 from model_store.allocator import configure_allocator
@@ -64,7 +65,7 @@ def run(
         _convert(command, models, source, target, options, progress)
     except (VideoError, ServiceError, ValueError, OSError) as error:
         progress.close()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return 2 if isinstance(error, InvalidRequest | UnknownModel | UnknownVersion) else 1
     return 0
 

@@ -2,6 +2,7 @@ import asyncio
 from pathlib import Path
 
 import httpx
+import pytest
 
 from client.async_client import AsyncClient
 from client.batch import Batch, BatchCounts
@@ -77,11 +78,12 @@ def test_a_result_that_cannot_be_written_is_a_failure_and_the_image_is_not_sent(
     assert not sent
 
 
-def test_a_folder_in_the_place_of_a_result_is_a_failure(tmp_path: Path) -> None:
+def test_a_folder_in_the_place_of_a_result_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     items = items_in(tmp_path, file(photo()))
     (tmp_path / "out" / "0.png").mkdir(parents=True)
     counts = run(items)
     assert (counts.failed, counts.skipped) == (1, 0)
+    assert "Errno" not in capsys.readouterr().err
 
 
 def test_a_result_that_another_run_has_written_meanwhile_is_there_already(tmp_path: Path) -> None:
