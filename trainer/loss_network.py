@@ -137,7 +137,8 @@ def _load(source: str, layout: str) -> LossNetwork:
         return LossNetwork(LAYOUTS["vgg16"], _random_vgg16(), "vgg16, random weights")
     try:
         path = home_expanded(Path(source))
-        with safe_open(path, "pt") as file:  # first: it refuses at once what has no end, such as a device
+        path.open("rb").close()  # which says of a folder that it is one
+        with safe_open(path, "pt") as file:  # before all is read: it refuses at once what has no end, such as a device
             metadata = file.metadata() or {}
         content = path.read_bytes()
         state = without_prefixes(parse_safetensors(content))

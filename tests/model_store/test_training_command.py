@@ -54,7 +54,7 @@ def test_answers_that_the_training_would_not_compute_have_a_command_of_their_own
     assert (training.teacher, training.answers) == (None, answers.answers)
     assert (str(answers.teacher), answers.teacher_license) == (teacher["teacher"], teacher["license"])
     assert (answers.scale, answers.seed, answers.answer_side) == (teacher["scale"], teacher["seed"], teacher["side"])
-    assert answers.answer_count == training.answer_count == 1200
+    assert answers.answer_count == training.answer_count == stored.provenance.recipe["answer_count"]
 
 
 def test_other_answers_have_no_command() -> None:
