@@ -10,7 +10,8 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from client.async_client import AsyncClient
-from client.errors import PasticheError, Unavailable, in_words
+from client.error_messages import in_words
+from client.errors import PasticheError, Unavailable
 from client.exchange import RefusedForAll, send_image
 from client.files import Item, ResultExists
 from client.models import require_models

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from model_store.card import describe_tiles
 from model_store.command_parser import CommandParser, path_argument, without_passwords
-from model_store.errors import StoreError, in_words
+from model_store.error_messages import in_words
+from model_store.errors import StoreError
 from model_store.exporters.exporting import FORMATS as TARGETS
 from model_store.exporters.exporting import export_model
 from model_store.ignored_entries import describe_ignored_entries

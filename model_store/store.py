@@ -24,15 +24,8 @@ from torch import Tensor, nn
 
 from model_store.card import PREVIEW_FILE, model_card
 from model_store.durable import replace_file, try_writing, write_folder
-from model_store.errors import (
-    CorruptModel,
-    GoldenMismatch,
-    MissingExtra,
-    StoreError,
-    UnknownCheckpoint,
-    UnknownModel,
-    reason_of,
-)
+from model_store.error_messages import reason_of
+from model_store.errors import CorruptModel, GoldenMismatch, MissingExtra, StoreError, UnknownCheckpoint, UnknownModel
 from model_store.golden import Golden
 from model_store.importers.super_resolution import build_imported
 from model_store.links import require_inside

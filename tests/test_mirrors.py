@@ -9,6 +9,7 @@ UNMIRRORED = {
     "benchmarks/memory.py": "starts whole services and reads figures that test_processes.py and test_servers.py test",
     "benchmarks/ray_cluster.py": "starts a cluster of Ray, on which test_ray_serve.py measures",
     "benchmarks/peers/litserve.py": "needs the extra `benchmarks`",
+    "model_store/errors.py": "exceptions without code, each raised in the tests of its module",
     "pastiche/video/errors.py": "an exception without code, raised in the tests of its package",
     "service/engine/deadline.py": "data alone; test_admission.py and test_scheduler.py hold it",
     "model_store/networks/network.py": "an interface; test_transform.py and test_imported.py test both of its classes",

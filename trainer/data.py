@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 
-from model_store.errors import reason_of
+from model_store.error_messages import reason_of
 from trainer.errors import DataError
 from trainer.prefetch import ONE_AHEAD, Prefetch
 

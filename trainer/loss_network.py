@@ -18,7 +18,7 @@ from safetensors.torch import load as parse_safetensors
 from torch import Tensor, nn
 
 from model_store import home_expanded
-from model_store.errors import reason_of
+from model_store.error_messages import reason_of
 from model_store.importers.prefixes import without_prefixes
 from trainer.errors import LossNetworkError
 

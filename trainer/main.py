@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from model_store import StoreError
 from model_store.allocator import configure_allocator
 from model_store.command_parser import without_passwords
-from model_store.errors import in_words
+from model_store.error_messages import in_words
 from trainer.command_line import explain, parse
 from trainer.errors import Interrupted, OptionError, TrainerError, lacks_memory
 

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from model_store.errors import in_words
+from model_store.error_messages import in_words
 from trainer.time_left import Progress
 
 Phase = Literal["training", "publishing", "stopping", "ended"]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model_store.durable import try_writing, try_writing_file
-from model_store.errors import reason_of
+from model_store.error_messages import reason_of
 from trainer.errors import TrainerError
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from model_store.durable import replace_file, try_writing
-from model_store.errors import reason_of
+from model_store.error_messages import reason_of
 from trainer.config import DESCRIPTIVE_OPTIONS, PATH_OPTIONS, RESUMABLE_OPTIONS
 from trainer.errors import RunError
 

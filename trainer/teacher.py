@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from model_store.errors import reason_of
+from model_store.error_messages import reason_of
 from model_store.importers.prefixes import without_prefixes
 from model_store.networks.imported import Enlarger, enlarge_rgb
 from trainer.errors import TrainerError

@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model_store.durable import replace_file
-from model_store.errors import reason_of
+from model_store.error_messages import reason_of
 from trainer.config import AnswersConfig
 from trainer.data import Photographs, downscaled, random_exact_crop
 from trainer.errors import RunError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_store import Manifest, StoreError
-from model_store.errors import in_words
+from model_store.error_messages import in_words
 from trainer.config import SuperResolutionConfig, TrainConfig
 from trainer.errors import RunError, TrainerError
 from trainer.evaluate import format_scores

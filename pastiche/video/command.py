@@ -8,7 +8,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 import pastiche
-from client.errors import in_words
+from client.error_messages import in_words
 from client.files import names_in
 from client.formats import VIDEO_SUFFIXES
 from model_store.allocator import configure_allocator

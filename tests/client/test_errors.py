@@ -1,21 +1,14 @@
 import copy
-import errno
 import pickle
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from client.errors import NoAnswer, PasticheError, Problem, ProblemDetails, UnknownModel, in_words
+from client.errors import PasticheError, Problem, ProblemDetails, UnknownModel
 from client.problems import build_problem
 
 MISSING = {"type": "https://pastiche/problems/unknown-model", "detail": "no model is named x", "available": ["wave"]}
-
-
-def test_errors_of_the_operating_system_are_told_without_numbers() -> None:
-    assert in_words(OSError(errno.ENOSPC, "No space left on device")) == "No space left on device"
-    assert in_words(OSError(errno.EACCES, "Permission denied", "out/a.png")) == "out/a.png: Permission denied"
-    assert in_words(NoAnswer("no answer")) == "no answer"
 
 
 def pickled(error: PasticheError) -> Any:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model_store import ModelStore, StoreAway, StoreError, open_store
-from model_store.errors import in_words
+from model_store.error_messages import in_words
 from tests.trainer.samples import photograph, photographs, run_training, style_arguments, style_config, upscale_config
 from trainer.__main__ import main
 from trainer.errors import LossNetworkError, RunError, TrainerError

@@ -15,7 +15,7 @@ from typing import Self
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from model_store.errors import reason_of
+from model_store.error_messages import reason_of
 from trainer.config import TrainConfig
 from trainer.errors import TrainerError
 from trainer.monitor import Phase, TrainingMonitor

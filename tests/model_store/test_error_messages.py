@@ -2,7 +2,8 @@ import errno
 
 import pytest
 
-from model_store.errors import StoreError, in_words, reason_of
+from model_store.error_messages import in_words, reason_of
+from model_store.errors import StoreError
 
 FULL = "No space left on device"
 
