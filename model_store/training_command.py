@@ -64,8 +64,9 @@ def _teacher(recipe: Mapping[str, Any]) -> list[str]:
 
 
 def _answers(teacher: Mapping[str, Any]) -> list[str]:
-    """A teacher's file, its licence and the folder of its answers; a recipe also has the digest of the file."""
-    words = ["--teacher", str(teacher["teacher"]), "--answers", ANSWERS]
+    """A teacher's file, its restorer's, their licence and the folder of answers; a recipe also has their digests."""
+    words = ["--teacher", str(teacher["teacher"]), *_option("teacher_restorer", teacher.get("restorer"))]
+    words += ["--answers", ANSWERS]
     return words + (["--teacher-license", str(teacher["license"])] if teacher.get("license") else [])
 
 

@@ -68,10 +68,32 @@ Threads = Annotated[int, Field(ge=0, le=1024, description="CPU threads; 0 leaves
 
 Steps = Annotated[int, Field(ge=1, le=10**9)]
 
+TeacherRestorer = Annotated[
+    Path | None,
+    Field(
+        description="another such file: the teacher sees what it makes of an image, reduced to the size of the image"
+    ),
+]
+
+TeacherLicense = Annotated[
+    str, Field(description="SPDX expression of the licences of the teacher and its restorer, for the manifest")
+]
+
 DESCRIPTIVE_OPTIONS = ("title", "description", "license", "data", "style_title", "working_size")
 """Texts for people; they change nothing in the network."""
 
-PATH_OPTIONS = ("store", "run", "content", "style_image", "loss_network", "teacher", "validation", "preview", "answers")
+PATH_OPTIONS = (
+    "store",
+    "run",
+    "content",
+    "style_image",
+    "loss_network",
+    "teacher",
+    "teacher_restorer",
+    "validation",
+    "preview",
+    "answers",
+)
 """Paths and names of inputs and outputs. A resumed run may have other ones: inputs are compared by their digests."""
 
 RESUMABLE_OPTIONS = (
@@ -293,7 +315,8 @@ class SuperResolutionConfig(TrainConfig):
     teacher: Path | None = Field(
         None, description="a safetensors file of a large network that spandrel knows, whose answers are learned"
     )
-    teacher_license: str = Field("", description="SPDX identifier of the teacher's licence, for the manifest")
+    teacher_restorer: TeacherRestorer = None
+    teacher_license: TeacherLicense = ""
     answers: Path | None = Field(
         None, description="folder that keeps the teacher's answers; without --teacher those that it has are learned"
     )
@@ -355,6 +378,8 @@ class SuperResolutionConfig(TrainConfig):
     def _check_answers(self) -> Self:
         if self.teacher and not self.answers:
             raise ValueError("--teacher needs --answers, a folder for what it makes of photographs")
+        if self.teacher_restorer and not self.teacher:
+            raise ValueError("--teacher-restorer restores what a --teacher sees: name one")
         if self.answers and self.degradation != "photo":
             raise ValueError("--answers are those to damaged photographs: add --degradation photo")
         return self
@@ -367,7 +392,8 @@ class AnswersConfig(BaseModel):
 
     content: Path = Field(description="folder of sharp photographs, searched recursively")
     teacher: Path = Field(description="a safetensors file of a network that spandrel knows")
-    teacher_license: str = Field("", description="SPDX identifier of the teacher's licence, for the manifest")
+    teacher_restorer: TeacherRestorer = None
+    teacher_license: TeacherLicense = ""
     answers: Path = Field(description="folder that keeps the answers; computing goes on where it stopped")
     answer_count: int = Field(1000, ge=1, description="answers that there will be")
     answer_side: int = Field(64, ge=16, description="side of the small images")

@@ -26,7 +26,7 @@ from trainer.hardware import Hardware
 from trainer.outputs import require_folder
 from trainer.pairs import DegradedPhotographs, pack, unpack
 from trainer.prefetch import ONE_AHEAD, Prefetch
-from trainer.teacher import Teacher, load_teacher_file
+from trainer.teacher import Teacher, load_restored_teacher
 
 MARGIN = 4
 """Pixels of a small image next to its borders that are not learned from: the teacher pads them."""
@@ -40,7 +40,9 @@ class AnswersManifest(BaseModel):
     teacher: str = Field(description="its file, without the folder")
     digest: str = Field(description="sha256:… of its file")
     architecture: str
-    license: str = Field(description="SPDX identifier of the teacher's licence")
+    restorer: str = Field("", description="of the teacher, its file without the folder; empty without one")
+    restorer_digest: str = Field("", description="sha256:… of its file")
+    license: str = Field(description="SPDX expression of the licences of both")
     photographs: str = Field(description="digest of the names of the photographs")
     degradation: str
     scale: int
@@ -105,7 +107,7 @@ def compute_answers(config: AnswersConfig, hardware: Hardware) -> int:
     photograph can be used; then nothing is written.
     """
     require_folder("--answers", config.answers)
-    teacher = load_teacher_file(config.teacher, config.scale, hardware)
+    teacher = load_restored_teacher(config.teacher, config.teacher_restorer, config.scale, hardware)
     pairs = DegradedPhotographs(
         config.content, config.answer_side * config.scale, 1, random_exact_crop, scale=config.scale, seed=config.seed
     )
@@ -127,6 +129,8 @@ def _manifest(config: AnswersConfig, teacher: Teacher, pairs: Photographs, hardw
         teacher=config.teacher.name,
         digest=teacher.digest,
         architecture=teacher.architecture,
+        restorer=config.teacher_restorer.name if config.teacher_restorer else "",
+        restorer_digest=teacher.restorer.digest if teacher.restorer else "",
         license=config.teacher_license,
         photographs=pairs.names_digest,
         degradation="photo",

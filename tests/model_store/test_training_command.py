@@ -44,6 +44,14 @@ def test_teacher_has_its_file_its_licence_and_a_folder_of_answers() -> None:
     assert found[7:] == [*teaching, "--scale", "4"]
 
 
+def test_restorer_of_a_teacher_is_an_option_beside_it() -> None:
+    teacher = {"teacher": "large.safetensors", "restorer": "small.safetensors", "scale": 4, "seed": 3}
+    recipe = {"scale": 4, "seed": 5, "teacher": teacher, "answer_count": 7}
+    answers = parse(words(answers_command(manifest(provenance=Provenance(data="", recipe=recipe)))))
+    assert isinstance(answers, Answers)
+    assert (str(answers.teacher), str(answers.teacher_restorer)) == ("large.safetensors", "small.safetensors")
+
+
 @pytest.mark.parametrize("name", ["x4-photo", "x2-photo"])
 def test_answers_that_the_training_would_not_compute_have_a_command_of_their_own(name: str) -> None:
     stored = ModelStore(SHIPPED_STORE).manifest(name)
@@ -53,6 +61,7 @@ def test_answers_that_the_training_would_not_compute_have_a_command_of_their_own
     teacher = stored.provenance.recipe["teacher"]
     assert (training.teacher, training.answers) == (None, answers.answers)
     assert (str(answers.teacher), answers.teacher_license) == (teacher["teacher"], teacher["license"])
+    assert (str(answers.teacher_restorer) if answers.teacher_restorer else "") == teacher.get("restorer", "")
     assert (answers.scale, answers.seed, answers.answer_side) == (teacher["scale"], teacher["seed"], teacher["side"])
     assert answers.answer_count == training.answer_count == stored.provenance.recipe["answer_count"]
 

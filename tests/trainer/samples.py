@@ -48,11 +48,11 @@ def loss_network_file(path: Path, width: int = 3) -> Path:
     return path
 
 
-def teacher_file(path: Path) -> Path:
-    """Write a narrow network that enlarges ×2 (SRVGGNetCompact, which spandrel knows), with random weights."""
+def teacher_file(path: Path, scale: int = 2) -> Path:
+    """Write a narrow network that enlarges so much (SRVGGNetCompact, which spandrel knows), with random weights."""
     generator = torch.Generator().manual_seed(0)
     weights: dict[str, Tensor] = {f"body.{index}.weight": torch.full((4,), 0.2) for index in (1, 3)}
-    for index, channels in ((0, (4, 3)), (2, (4, 4)), (4, (12, 4))):
+    for index, channels in ((0, (4, 3)), (2, (4, 4)), (4, (3 * scale**2, 4))):
         weights[f"body.{index}.weight"] = torch.randn(*channels, 3, 3, generator=generator) / 10
         weights[f"body.{index}.bias"] = torch.zeros(channels[0])
     save_file(weights, path)

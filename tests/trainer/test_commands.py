@@ -216,6 +216,13 @@ def test_answers_of_a_teacher_can_be_computed_beforehand(tmp_path: Path, capsys:
     assert "0 answers computed" in capsys.readouterr().out
 
 
+def test_a_restorer_without_a_teacher_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["super-resolution", "--name", "x2", "--scale", "2", "--content", str(photographs(tmp_path / "p"))]
+    arguments += ["--degradation", "photo", "--teacher-restorer", str(tmp_path / "small.safetensors")]
+    assert main([*arguments, "--answers", str(tmp_path / "answers")]) == 2
+    assert "--teacher-restorer restores what a --teacher sees: name one" in capsys.readouterr().err
+
+
 def test_images_and_networks_are_looked_for_before_the_loss_network(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ import torch
 from tests.trainer.samples import photographs, teacher_file
 from trainer.config import AnswersConfig
 from trainer.data import random_exact_crop
-from trainer.errors import DataError, RunError
+from trainer.errors import DataError, RunError, TrainerError
 from trainer.hardware import Hardware
 from trainer.pairs import DegradedPhotographs, pack, unpack
 from trainer.teacher import load_teacher_file
@@ -44,6 +44,27 @@ def test_answers_are_what_the_teacher_makes_of_damaged_photographs(tmp_path: Pat
     assert (answer / 255 - expected[0]).abs().max() <= 0.5 / 255 + 1e-6
     manifest = folder.manifest()
     assert (manifest.teacher, manifest.license, manifest.seed) == ("teacher.safetensors", "CC0-1.0", 5)
+
+
+def test_a_restorer_shows_the_teacher_its_answers_reduced(tmp_path: Path) -> None:
+    restorer = teacher_file(tmp_path / "restorer.safetensors", scale=4)
+    config = answers_config(tmp_path, teacher_restorer=restorer)
+    compute_answers(config, CPU)
+    folder = AnswersFolder(config.answers)
+    low, answer = folder.read(2)
+    restored = load_teacher_file(restorer, 4, CPU).answer(low[None] / 255)
+    seen = restored.unflatten(-1, (20, 4)).unflatten(-3, (20, 4)).mean((-1, -3))
+    expected = load_teacher_file(config.teacher, 2, CPU).answer(seen)
+    assert (answer / 255 - expected[0]).abs().max() <= 0.5 / 255 + 1e-5
+    assert folder.manifest().restorer == "restorer.safetensors"
+    with pytest.raises(RunError, match="holds answers with another restorer, restorer_digest"):
+        compute_answers(answers_config(tmp_path), CPU)
+
+
+def test_a_restorer_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "restorer.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(TrainerError, match=r"--teacher-restorer .* cannot be read"):
+        compute_answers(answers_config(tmp_path, teacher_restorer=tmp_path / "restorer.safetensors"), CPU)
 
 
 def test_computing_goes_on_where_it_stopped(tmp_path: Path) -> None:
