@@ -257,3 +257,15 @@ def test_broken_service_is_a_reason_to_end_badly(tmp_path: Path) -> None:
     lifespan = build_service(settings(tmp_path), launcher=worker_launcher()).lifespan
     lifespan.broken.set()
     assert asyncio.run(until_end(lifespan, lambda: None)) == 1
+
+
+def test_what_is_imported_is_left_out_of_collections(tmp_path: Path) -> None:
+    (tmp_path / "no.pem").touch()
+    code = (
+        "import gc, sys; gc.disable(); from service.server import run; from service.settings import Settings;"
+        "print(run(Settings(tls_certificate=sys.argv[1], stores=sys.argv[2])), gc.get_freeze_count() > 50_000)"
+        "; assert gc.isenabled()"
+    )
+    arguments = [sys.executable, "-c", code, str(tmp_path / "no.pem"), str(tmp_path)]
+    ended = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, check=False, timeout=PATIENCE)
+    assert (ended.stdout, "no.pem" in ended.stderr) == ("2 True\n", True)
