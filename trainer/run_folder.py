@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import torch
 from PIL import Image
@@ -180,11 +180,13 @@ class Run:
         return sorted(int(name[1]) for name in names if name)
 
     def metrics(self, begin: int, most: int) -> tuple[list[bytes], int]:
-        """The whole lines of metrics.jsonl in the `most` bytes from `begin` on, and the byte after the last of them."""
-        if not self.metrics_file.exists():
-            return [], begin
-        with self.metrics_file.open("rb") as file:
-            file.seek(begin)
+        """The whole lines of metrics.jsonl in the `most` bytes from `begin` on, and the byte after the last of them.
+
+        Raises RunError where no line begins there, as after a resumption, which shortens the file.
+        """
+        with self.metrics_file.open("rb") if self.metrics_file.exists() else io.BytesIO() as file:
+            if not _is_at_line(file, begin):
+                raise RunError(f"no line of {self.metrics_file.name} begins at byte {begin}")
             whole, newline, _ = file.read(most).rpartition(b"\n")
         return whole.splitlines(), begin + len(whole) + len(newline)
 
@@ -234,6 +236,14 @@ class Run:
 def same_inputs(before: str, now: str) -> bool:
     """Whether two fingerprints are of the same images; those of earlier versions do not say how long files are."""
     return before in (now, re.sub(r"\+[0-9a-f]{64}\b", "", now))
+
+
+def _is_at_line(file: BinaryIO, begin: int) -> bool:
+    """Whether a line begins, or will begin, at a byte: then the file is read from there on."""
+    if not 0 <= begin <= file.seek(0, io.SEEK_END):  # not every place can be gone to
+        return False
+    file.seek(max(begin - 1, 0))
+    return begin == 0 or file.read(1) == b"\n"
 
 
 def _step_of(line: bytes) -> float:

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trainer.config import TrainConfig
+from trainer.errors import RunError
 from trainer.monitor import Phase, TrainingMonitor
 from trainer.run_folder import Run
 from trainer.watch.address import is_own_name
@@ -30,6 +31,8 @@ MOST_METRICS = 2**20
 
 MOST_DIGITS = 15
 """Of a place in metrics.jsonl: no file is longer."""
+
+PLACES = "0, or what the last answer had as next"
 
 TOKEN_HEADER = "X-Watch-Token"
 
@@ -123,10 +126,17 @@ class Watch:
         return JSONResponse(facts | asdict(status) | {"previews": previews})
 
     def metrics(self, request: Request) -> Response:
-        """Whole lines of metrics.jsonl from a byte on, and the byte from which the page goes on."""
-        text = request.query_params.get("from", "0")
-        begin = int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else 0
-        lines, end = self._run.metrics(begin, MOST_METRICS)
+        """Whole lines of metrics.jsonl from a byte on, and the byte from which the page goes on.
+
+        400 where no line begins there: the page is loaded anew.
+        """
+        texts = request.query_params.getlist("from") or ["0"]
+        if len(texts) > 1 or not texts[0].isdecimal() or len(texts[0]) > MOST_DIGITS:
+            return PlainTextResponse(f"from is one number: {PLACES}", 400)
+        try:
+            lines, end = self._run.metrics(int(texts[0]), MOST_METRICS)
+        except RunError as error:
+            return PlainTextResponse(f"{error}; from is {PLACES}", 400)
         return JSONResponse({"next": end, "lines": [json.loads(line) for line in lines]})
 
     def preview(self, request: Request) -> Response:

@@ -70,8 +70,28 @@ def test_metrics_are_read_from_where_the_page_had_come_to(client: TestClient) ->
     first = client.get("/metrics").json()
     assert [line["step"] for line in first["lines"]] == list(range(2, 21, 2))
     assert client.get(f"/metrics?from={first['next']}").json() == {"next": first["next"], "lines": []}
-    for text in ("all", "9" * 30, "9" * 5000):
-        assert client.get(f"/metrics?from={text}").json() == first
+    assert client.get("/metrics?from=0").json() == first
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["from=1", "from=40", "from=999999", "from=-1", "from=", "from=all", "from=²", "from=0&from=0"]
+    + [f"from={'9' * digits}" for digits in (15, 30, 5000)],
+)
+def test_metrics_are_read_from_the_beginning_of_a_line_alone(client: TestClient, query: str) -> None:
+    answer = client.get(f"/metrics?{query}")
+    assert answer.status_code == 400
+    assert "from is " in answer.text
+    assert answer.text.endswith("0, or what the last answer had as next")
+
+
+def test_a_run_without_metrics_has_none_from_the_beginning_alone(tmp_path: Path) -> None:
+    config, run = begun(tmp_path)
+    run.metrics_file.unlink()
+    app = create_app(Watch(running(), run, config, TOKEN, print), host="127.0.0.1", token=TOKEN)
+    client = TestClient(app, base_url=HERE)
+    assert client.get("/metrics").json() == {"next": 0, "lines": []}
+    assert client.get("/metrics?from=70").status_code == 400
 
 
 def test_previews_are_pictures_and_nothing_else_is_readable(client: TestClient) -> None:

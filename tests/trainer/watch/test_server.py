@@ -157,6 +157,16 @@ def test_page_reads_each_line_once_whatever_is_asked_of_it(tmp_path: Path) -> No
 
 
 @in_a_browser
+def test_page_that_has_read_what_a_resumed_run_repeats_begins_anew(tmp_path: Path) -> None:
+    with serving(tmp_path, running()) as url, opened(url) as page:
+        with page.expect_navigation():
+            (tmp_path / "run/metrics.jsonl").write_text('{"step": 2, "content": 0.25, "tv": 0.1}\n')
+        page.locator(".chart svg").nth(1).focus()
+        page.keyboard.press("End")
+        assert page.locator(".chart output").nth(1).inner_text() == "0.25 at 2"
+
+
+@in_a_browser
 def test_page_says_what_it_could_not_ask_for(tmp_path: Path) -> None:
     with serving(tmp_path, running()) as url, opened(url) as page:
         message = page.locator("#message")

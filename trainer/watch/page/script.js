@@ -316,6 +316,7 @@ function inWords(name) {
 
 async function read(path) {
   const answer = await fetch(path, { signal: AbortSignal.timeout(10000) });
+  if (answer.status === 400) location.reload(); // no such place in the metrics: the training was resumed
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer.json();
 }
