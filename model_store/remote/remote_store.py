@@ -132,8 +132,8 @@ class RemoteStore(ModelStore):
         return [file for files in killed if max(each.modified for each in files) < before for file in files]
 
     def delete(self, file: ListedFile) -> None:
-        """Delete what `unindexed` found. Raises ReadOnlyStore, StoreAway."""
-        self._storage.delete(file.path)
+        """Delete what `unindexed` found, unless it was written since. Raises ReadOnlyStore, StoreAway."""
+        self._storage.delete(file)
 
     def _publish_next(self, draft: Draft, network: Network, files: Mapping[str, bytes]) -> Manifest:
         """The first file claims the number: the index is read late, and has it last."""

@@ -1,8 +1,9 @@
 import http.server
+import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -44,6 +45,31 @@ def test_answer_that_does_not_come_is_not_waited_for(server: Bucket) -> None:
             ObjectStorage("s3://bucket/store", impatient).read("file")
     finally:
         go_on.set()
+
+
+def test_first_file_that_comes_while_files_are_listed_is_no_fault(server: Bucket) -> None:
+    def publish(body: Iterable[bytes], _: list[tuple[str, str]]) -> tuple[None, Iterable[bytes]]:
+        server.write("new/wave/1/manifest.json", b"{}")
+        return None, body
+
+    server.faults = [("GET /bucket", publish)]
+    storage = ObjectStorage("s3://bucket/new", QUICK)
+    assert storage.files() == []
+    assert server.faults == []
+    assert [file.path for file in storage.files()] == ["wave/1/manifest.json"]
+
+
+def test_file_that_was_written_since_it_was_listed_is_not_deleted(tmp_path: Path) -> None:
+    storage = ObjectStorage(f"file://{tmp_path}")
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(b"of a killed publisher")
+    os.utime(file, (10**9, 10**9))
+    [killed] = storage.files()
+    storage.delete(killed)
+    assert not file.exists()
+    file.write_bytes(b"of one that lives")
+    storage.delete(killed)
+    assert file.read_bytes() == b"of one that lives"
 
 
 def test_missing_file_is_no_fault(server: Bucket) -> None:
