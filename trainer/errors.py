@@ -2,6 +2,12 @@
 
 import torch
 
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
+"""Parts of what torch, CUDA and its libraries say where memory does not suffice, in a plain RuntimeError."""
+
+_NO_PRIMITIVE = "could not create a primitive"
+"""All that oneDNN says then, on a CPU; other messages of it go on."""
+
 
 class TrainerError(Exception):
     """Base class: a command that cannot start or continue."""
@@ -11,7 +17,8 @@ def lacks_memory(error: BaseException) -> bool:
     """Whether it says that a processor, or a GPU, has no memory left."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    said = str(error)
+    return isinstance(error, RuntimeError) and (said == _NO_PRIMITIVE or any(words in said for words in _OUT_OF_MEMORY))
 
 
 class OptionError(TrainerError):
@@ -32,6 +39,10 @@ class RunError(TrainerError):
 
 class TrainingDiverged(TrainerError):
     """A loss or the gradient is not a finite number."""
+
+
+class OutOfMemory(TrainerError):
+    """There is not enough memory for a step, after others had enough."""
 
 
 class RankLost(TrainerError):

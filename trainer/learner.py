@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.config import TrainConfig
-from trainer.errors import TrainingDiverged
+from trainer.errors import TrainerError, TrainingDiverged
 from trainer.ranks import Ranks
 from trainer.run_folder import State
 from trainer.step_graph import Compute, GraphedSteps, Recorder
@@ -58,6 +58,9 @@ class Learner:
         self._run: Compute = self._compute
         if recorder:
             self._run = GraphedSteps(self._compute, self._changed, recorder, task.hardware.precision)
+        self._statistics = [buffer for network in self._networks() for buffer in network.buffers()]
+        """What a step changes while it computes losses, before the optimiser changes the weights."""
+        self._former_statistics = [buffer.clone() for buffer in self._statistics]
         self._recent: deque[dict[str, Tensor]] = deque(maxlen=config.log_every)
         self._untimed = 0
         """Steps since the speed was asked for."""
@@ -69,7 +72,11 @@ class Learner:
         return isinstance(self._run, GraphedSteps) and self._run.are_used
 
     def step(self, batch: Tensor, step: int) -> None:
-        """Learn from this process's part of a batch of photographs, uint8 RGB (N, 3, H, W), with the others."""
+        """Learn from this process's part of a batch of photographs, uint8 RGB (N, 3, H, W), with the others.
+
+        Where that fails, there is the `former_state`.
+        """
+        _copy(self._statistics, self._former_statistics)
         inputs = [self._task.inputs(part, step - 1) for part in batch.chunk(self._config.accumulate)]
         self._share.fill_(1 - min(self._config.ema, step / (step + 10)))
         self._set_learning_rate(learning_rate(self._config, step - 1))
@@ -138,6 +145,17 @@ class Learner:
             **({"discriminator": self._discriminator.state_dict()} if self._discriminator else {}),
         }
 
+    def former_state(self, step: int) -> State:
+        """The state after `step` again, where the next one has failed. Raises TrainerError where that changed weights.
+
+        It ends the training: gradients are given up, whose memory may be missing.
+        """
+        self._optimizer.zero_grad(set_to_none=True)
+        if any(int(values["step"]) > step for values in self._optimizer.state.values()):
+            raise TrainerError(f"step {step + 1} has changed weights already")
+        _copy(self._former_statistics, self._statistics)
+        return self.state(step)
+
     def restore(self, saved: State) -> int:
         """Go on from a saved state; returns its step."""
         self._origin = saved.get("warm_start", "")  # states of earlier versions have none
@@ -157,6 +175,11 @@ class Learner:
         state = self._optimizer.state_dict()
         usual = {"lr": learning_rate(self._config, step - 1), "capturable": False}
         return state | {"param_groups": [group | usual for group in state["param_groups"]]}
+
+
+def _copy(values: list[Tensor], places: list[Tensor]) -> None:
+    if values:  # torch takes no empty lists
+        torch._foreach_copy_(places, values)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

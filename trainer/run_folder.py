@@ -23,6 +23,9 @@ from trainer.errors import RunError
 State = dict[str, Any]
 Config = TypeVar("Config", bound=BaseModel)
 
+GOING_ON = "; the same command with --resume goes on from the saved state"
+"""Ends the message of an error that happens where there is one."""
+
 _BACKUP = "put it back from a copy, or begin another run"
 
 
@@ -227,9 +230,7 @@ class Run:
         try:
             yield
         except OSError as error:
-            going_on = (
-                "; the same command with --resume goes on from the saved state" if self.state_file.exists() else ""
-            )
+            going_on = GOING_ON if self.state_file.exists() else ""
             raise RunError(f"{path} cannot be written: {reason_of(error)}{going_on}") from error
 
 

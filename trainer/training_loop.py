@@ -1,7 +1,7 @@
 """The training loop, the same for all tasks."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 
 from torch import Tensor
@@ -9,8 +9,9 @@ from tqdm import tqdm
 
 from model_store import TransformNetwork
 from trainer.config import TrainConfig
-from trainer.errors import DataError, Interrupted, RunError, TrainerError
+from trainer.errors import DataError, Interrupted, TrainerError, lacks_memory
 from trainer.interruption import interruption
+from trainer.last_state import learn_or_save, saved_without_more
 from trainer.learner import ALONE, Learner, learning_rate
 from trainer.monitor import TrainingMonitor
 from trainer.ranks import Ranks
@@ -35,9 +36,9 @@ def train(
 
     The state is saved every `save_every` steps, at the end, where the monitor asks for it, and after a first Ctrl-C or
     SIGTERM or a request to stop, between two steps; then Interrupted is raised. It is saved, too, where there is no
-    next batch, before DataError or RunError is raised. On a CPU a resumed run gives the same bits as an uninterrupted
-    one. Raises TrainingDiverged where a loss or the gradient is not a finite number, and does not save that state;
-    RunError as `Run.begin`.
+    next batch, or not enough memory for the next step, before DataError, RunError or OutOfMemory is raised. On a CPU a
+    resumed run gives the same bits as an uninterrupted one. Raises TrainingDiverged where a loss or the gradient is not
+    a finite number, and does not save that state; RunError as `Run.begin`.
 
     Of several processes, `ranks`, each computes its part of every batch, and the first reads and writes the run's
     folder. All stop where one is asked to. Raises RunError where another run in that folder is under way,
@@ -62,11 +63,14 @@ def _train(
     monitor.begin(begin, config.steps)
     batches = task.photographs.batches(begin, config.steps, ranks.part(config.batch))
     if ranks.is_first:
-        batches = _saved_without_more(batches, learner, begin, run)
+        batches = saved_without_more(batches, learner, begin, run)
     bar = tqdm(batches, initial=begin, total=config.steps, unit="step", disable=not ranks.is_first)
     with interruption(monitor.stop_requested):
         for step, batch in enumerate(bar, start=begin + 1):
-            learner.step(batch, step)
+            if ranks.is_first and step > begin + 1:
+                learn_or_save(learner, batch, step, run)
+            else:
+                learner.step(batch, step)
             monitor.advance(step)
             if step % config.log_every == 0:
                 values = _measure(learner, config, step)
@@ -80,22 +84,6 @@ def _train(
     return learner.average
 
 
-def _saved_without_more(batches: Iterator[Tensor], learner: Learner, begin: int, run: Run) -> Iterator[Tensor]:
-    """The batches. Where the next one cannot be had, as without the disk of the photographs, the state is saved."""
-    step = begin
-    try:
-        for batch in batches:
-            yield batch
-            step += 1
-    except (DataError, RunError) as error:
-        if step == begin:
-            raise
-        run.save(learner.state(step))
-        raise type(error)(
-            f"{error}; stopped after step {step}: the same command with --resume goes on from there"
-        ) from error
-
-
 def _log(values: Mapping[str, float], step: int, run: Run, monitor: TrainingMonitor, bar: "tqdm[Tensor]") -> None:
     run.log(step, values)
     monitor.log(step, values)
@@ -103,11 +91,16 @@ def _log(values: Mapping[str, float], step: int, run: Run, monitor: TrainingMoni
 
 
 def _preview(task: Task, learner: Learner, step: int, run: Run, monitor: TrainingMonitor) -> None:
-    """A warning says so where the photographs can be read no more: a training is not lost for that."""
+    """A warning says so where there is no photograph or no memory for it: a training is not lost for that."""
     try:
         picture = task.preview(learner.average)
     except DataError as error:
         log.warning("no preview of step %d: %s", step, error)
+        return
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        log.warning("no preview of step %d: there is not enough memory for it", step)
         return
     run.preview(step, picture)
     monitor.preview(step, picture)

@@ -18,4 +18,8 @@ def test_a_lack_of_memory_is_known_whoever_tells_it() -> None:
     assert errors.lacks_memory(refused.value)
     assert errors.lacks_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert errors.lacks_memory(MemoryError())
+    assert errors.lacks_memory(RuntimeError("CUDA error: out of memory"))
+    assert errors.lacks_memory(RuntimeError("could not create a primitive"))
+    assert not errors.lacks_memory(RuntimeError("could not create a primitive descriptor for a convolution"))
+    assert errors.lacks_memory(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
     assert not errors.lacks_memory(RuntimeError("sizes do not match"))

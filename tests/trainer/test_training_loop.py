@@ -153,11 +153,11 @@ def test_a_failing_step_leaves_the_last_saved_state(tmp_path: Path, monkeypatch:
 
     def failing(inputs: StepInputs) -> dict[str, torch.Tensor]:
         if next(steps) == 4:
-            raise MemoryError
+            raise RuntimeError("the device is gone")
         return losses(inputs)
 
     monkeypatch.setattr(task, "losses", failing)
-    with pytest.raises(MemoryError):
+    with pytest.raises(RuntimeError, match="the device is gone"):
         train(task, config, Run(config.folder))
     assert Run(config.folder).load()["step"] == 3
 
@@ -181,6 +181,20 @@ def test_a_preview_that_fails_costs_no_training(tmp_path: Path, caplog: pytest.L
     assert Run(config.folder).load()["step"] == 6
     assert Run(config.folder).previews() == []
     assert "no preview of step 2: none of the 5 images can be used" in caplog.text
+
+
+def test_a_preview_without_memory_costs_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = style_config(tmp_path, preview_every=2)
+    task = build(config, Hardware.of("cpu", "fp32"))
+    monkeypatch.setattr(task, "preview", lambda _: torch.empty(2**50))
+    train(task, config, Run(config.folder))
+    assert Run(config.folder).load()["step"] == 6
+    assert "no preview of step 2: there is not enough memory for it" in caplog.text
+    monkeypatch.setattr(task, "preview", lambda _: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="size"):
+        train(task, style_config(tmp_path, run=tmp_path / "other"), Run(tmp_path / "other"))
 
 
 @pytest.mark.parametrize("make", [style_config, upscale_config])
