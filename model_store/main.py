@@ -57,33 +57,43 @@ def _warn_of_foreign(store: ModelStore) -> None:
 
 
 def _show(store: ModelStore, options: argparse.Namespace) -> int:
-    print(store.manifest(options.name, options.version).model_dump_json(indent=2))
+    print(store.manifest(*_chosen(options)).model_dump_json(indent=2))
     return 0
 
 
 def _card(store: ModelStore, options: argparse.Namespace) -> int:
-    print(store.card(options.name, options.version), end="")
+    print(store.card(*_chosen(options)), end="")
     return 0
 
 
 def _verify(store: ModelStore, options: argparse.Namespace) -> int:
+    chosen, version = (None, None) if options.name is None else _chosen(options)
+
     def verify(name: str) -> str:
-        manifest = store.verify(name, options.version)
+        manifest = store.verify(name, version)
         return f"{manifest.label}: files, weights and golden output are sound ({manifest.digest})"
 
-    names = [options.name] if options.name else store.names()
+    names = store.names() if chosen is None else [chosen]
     if not names:
         raise StoreError(f"{store.location} holds no models: there is nothing to verify")
     return _print_each(names, verify)
 
 
 def _promote(store: ModelStore, options: argparse.Namespace) -> int:
-    store.promote(options.name, options.version)
-    print(f"{options.name}@{options.version} is current")
+    name, version = _chosen(options)
+    if version is None:
+        there = f"{store.versions(name)}, of which {store.current(name)} is current"
+        raise StoreError(f"promote takes a version, NAME VERSION or NAME@VERSION; of {name!r} there are {there}")
+    store.promote(name, version)
+    print(f"{name}@{version} is current")
     return 0
 
 
 def _rollback(store: ModelStore, options: argparse.Namespace) -> int:
+    if "@" in options.name:
+        raise StoreError(
+            "rollback takes NAME alone: it goes to the version before the current one; promote goes to any"
+        )
     print(f"{options.name}@{store.rollback(options.name)} is current")
     return 0
 
@@ -118,10 +128,7 @@ def _describe_import(manifest: Manifest) -> str:
 
 
 def _export(store: ModelStore, options: argparse.Namespace) -> int:
-    reference = parse_reference(options.model)
-    if reference is None:
-        raise StoreError(f"{options.model[:80]!r} is no model; it is written NAME or NAME@VERSION, such as x4@3")
-    manifest = export_model(store, *reference, options.to, options.out)
+    manifest = export_model(store, *_reference(options.model), options.to, options.out)
     print(f"{manifest.label} is written to {options.out}: {TARGETS[options.to]}")
     return 0
 
@@ -147,6 +154,21 @@ def _prune(store: ModelStore, options: argparse.Namespace) -> int:
     told = "deleted" if options.delete else "would be deleted by --delete"
     print(f"{len(found)} files of {store.location} that belong to no version, older than {options.hours:g} h: {told}")
     return 0
+
+
+def _chosen(options: argparse.Namespace) -> tuple[str, int | None]:
+    """The model and the version of NAME, NAME VERSION or NAME@VERSION, as they are printed. Raises StoreError."""
+    name, version = _reference(options.name)
+    if version is None or options.version is None:
+        return name, options.version if version is None else version
+    raise StoreError(f"{options.name} names a version, and {options.version} another time; give one")
+
+
+def _reference(text: str) -> tuple[str, int | None]:
+    reference = parse_reference(text)
+    if reference is None:
+        raise StoreError(f"{text[:80]!r} is no model; it is written NAME or NAME@VERSION, such as x4@3")
+    return reference
 
 
 def _print_each(names: Sequence[str], describe: Callable[[str], str]) -> int:
@@ -186,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
         (_show, "name", "?", "the manifest of a model"),
         (_card, "name", "?", "the model card of a model, as Markdown"),
         (_verify, "?", "?", "check files, weights and golden outputs; of one model or of all"),
-        (_promote, "name", "version", "make a version the current one"),
+        (_promote, "name", "?", "make a version the current one"),
         (_rollback, "name", None, "make the version before the current one current"),
     ):
         subparser = commands.add_parser(command.__name__.strip("_"), help=summary)
@@ -194,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
         if name:
             subparser.add_argument("name", nargs="?" if name == "?" else None)
         if version:
-            subparser.add_argument("version", type=_version, nargs="?" if version == "?" else None)
+            subparser.add_argument("version", type=_version, nargs=version, help="also as NAME@VERSION")
     _add_import(commands)
     _add_export(commands)
     _add_mirror(commands)

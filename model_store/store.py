@@ -121,9 +121,7 @@ class ModelStore:
     def current(self, name: str) -> int:
         """The promoted version, else the newest. Raises UnknownModel for an unknown name."""
         chosen = self._read_current(name) if valid_name(name) else None
-        versions = self.versions(name)  # after `chosen`: another process may publish between the two
-        if not versions:
-            raise UnknownModel(f"no model {name!r} in {self.root}; there are: {', '.join(self.names()) or 'none'}")
+        versions = self._known_versions(name)  # after `chosen`: another process may publish between the two
         if chosen is None:
             return versions[-1]
         if chosen not in map(str, versions):
@@ -274,12 +272,20 @@ class ModelStore:
     def _folder(self, name: str, version: int | None, *_: str) -> Path:
         """The folder of a version, by default of the current one, with those of the given files that it has."""
         chosen = self.current(name) if version is None else version
-        if chosen not in self.versions(name):
-            raise UnknownModel(f"no version {chosen} of {name!r}; there are: {self.versions(name)}")
+        versions = self._known_versions(name)
+        if chosen not in versions:
+            raise UnknownModel(f"no version {chosen} of {name!r}; there are: {versions}")
         folder = self.root / name / str(chosen)
         files = (folder / file for file in STORED_FILES)
         require_inside(self.root, (folder.parent, folder, *files), f"{name}@{chosen}")
         return folder
+
+    def _known_versions(self, name: str) -> list[int]:
+        """The versions of a model, at least one. Raises UnknownModel."""
+        versions = self.versions(name)
+        if not versions:
+            raise UnknownModel(f"no model {name!r} in {self.location}; there are: {', '.join(self.names()) or 'none'}")
+        return versions
 
     def _read_current(self, name: str) -> str | None:
         """The content of the file `current`, None if there is no such file."""

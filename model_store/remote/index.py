@@ -88,21 +88,24 @@ class Index(BaseModel):
 
     def with_current(self, name: str, version: int) -> "Index":
         """The index with another current version. Raises UnknownModel where it is not there."""
-        known = self.models.get(name)
-        if known is None or version not in known.versions:
-            there = sorted(known.versions) if known else []
-            raise UnknownModel(f"no version {version} of {name!r}; there are: {there}")
+        known = self._known(name)
+        if version not in known.versions:
+            raise UnknownModel(f"no version {version} of {name!r}; there are: {sorted(known.versions)}")
         return self._with(name, IndexedModel(current=version, versions=known.versions))
 
     def with_rollback(self, name: str) -> "Index":
         """The index with the version before the current one. Raises UnknownModel where there is none."""
-        known = self.models.get(name)
-        if known is None:
-            raise UnknownModel(f"no model {name!r}; there are: {', '.join(sorted(self.models)) or 'none'}")
+        known = self._known(name)
         earlier = [version for version in known.versions if version < known.current]
         if not earlier:
             raise UnknownModel(f"{name}@{known.current} is the oldest version; there is none to roll back to")
         return self.with_current(name, max(earlier))
+
+    def _known(self, name: str) -> IndexedModel:
+        known = self.models.get(name)
+        if known is None:
+            raise UnknownModel(f"no model {name!r}; there are: {', '.join(sorted(self.models)) or 'none'}")
+        return known
 
     def _with(self, name: str, model: IndexedModel) -> "Index":
         return Index(models={**self.models, name: model})

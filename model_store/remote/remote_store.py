@@ -18,7 +18,7 @@ from model_store.manifest import Draft, Manifest
 from model_store.networks.network import Network
 from model_store.published_versions import valid_name
 from model_store.remote.conditional_writes import StoredFile
-from model_store.remote.index import INDEX_FILE, FileName, Files, Index, IndexedFile
+from model_store.remote.index import INDEX_FILE, FileName, Files, Index, IndexedFile, IndexedModel
 from model_store.remote.object_storage import ListedFile, ObjectStorage
 from model_store.remote.version_cache import Lease, VersionCache
 from model_store.store import STORED_FILES, ModelStore, build_version, next_version
@@ -87,10 +87,7 @@ class RemoteStore(ModelStore):
 
     def current(self, name: str) -> int:
         """See ModelStore."""
-        known = self._index().models.get(name)
-        if known is None:
-            raise UnknownModel(f"no model {name!r} in {self.location}; there are: {', '.join(self.names()) or 'none'}")
-        return known.current
+        return self._known(name).current
 
     def has_preview(self, name: str, version: int) -> bool:
         """See ModelStore. Fetches nothing."""
@@ -163,10 +160,16 @@ class RemoteStore(ModelStore):
         return self.root / name / str(chosen)
 
     def _files(self, name: str, version: int) -> Files:
+        known = self._known(name).versions
+        if version not in known:
+            raise UnknownModel(f"no version {version} of {name!r}; there are: {sorted(known)}")
+        return known[version]
+
+    def _known(self, name: str) -> IndexedModel:
         known = self._index().models.get(name)
-        if known is None or version not in known.versions:
-            raise UnknownModel(f"no version {version} of {name!r}; there are: {self.versions(name)}")
-        return known.versions[version]
+        if known is None:
+            raise UnknownModel(f"no model {name!r} in {self.location}; there are: {', '.join(self.names()) or 'none'}")
+        return known
 
     def _fetch(self, path: str, file: IndexedFile) -> bool:
         """Have a file in the cache. Whether it had to be fetched. Raises CorruptModel where it is another one."""

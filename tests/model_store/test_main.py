@@ -107,6 +107,38 @@ def test_rollback_and_promote(root: Path) -> None:
     assert run(root, "promote", "wave", "9") == 1
 
 
+def test_a_version_may_be_written_as_it_is_printed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "promote", "wave@1") == 0
+    assert ModelStore(root).current("wave") == 1
+    assert run(root, "verify", "wave@2") == 0
+    assert "wave@2: files, weights and golden output are sound" in capsys.readouterr().out
+    assert run(root, "show", "wave@2") == 0
+    assert json.loads(capsys.readouterr().out)["version"] == 2
+    assert run(root, "card", "wave@2") == 0
+    assert capsys.readouterr().out == (root / "wave/2/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["show", "wave@9"], "no version 9 of 'wave'; there are: [1, 2]"),
+        (["show", "wave@0"], "no version 0 of 'wave'; there are: [1, 2]"),
+        (["card", "wave@"], "'wave@' is no model; it is written NAME or NAME@VERSION, such as x4@3"),
+        (["verify", ""], "'' is no model; it is written NAME or NAME@VERSION"),
+        (["show", "wave@1", "2"], "wave@1 names a version, and 2 another time; give one"),
+        (["promote", "wave"], "or NAME@VERSION; of 'wave' there are [1, 2], of which 2 is current"),
+        (["promote", "waves"], "no model 'waves' in "),
+        (["promote", "waves", "1"], "there are: wave"),
+        (["rollback", "wave@1"], "rollback takes NAME alone"),
+    ],
+)
+def test_what_names_no_version_is_told_what_does(
+    root: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert run(root, *arguments) == 1
+    assert told in capsys.readouterr().err
+
+
 def test_a_store_that_cannot_be_written_is_an_error_in_one_line(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
