@@ -121,7 +121,7 @@ class Run:
         """What config.json says. Raises RunError where there is none, or no whole one."""
         try:
             options = json.loads(self.config_file.read_bytes())
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise RunError(f"{self.folder} holds no run; --run takes the folder of one, such as runs/wave") from error
         except (OSError, ValueError) as error:
             raise RunError(f"{self.config_file} cannot be read: {reason_of(error)}; {_BACKUP}") from error

@@ -86,6 +86,9 @@ def test_validation_goes_into_the_manifest(tmp_path: Path, capsys: pytest.Captur
 def test_publishing_needs_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["publish", "--run", str(tmp_path)]) == 1
     assert "holds no run" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["publish", "--run", str(tmp_path / "file")]) == 1
+    assert "holds no run; --run takes the folder of one" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["state.pt", "config.json"])
