@@ -147,9 +147,9 @@ def _prune(store: ModelStore, options: argparse.Namespace) -> int:
     if not isinstance(store, RemoteStore):
         raise StoreError(f"{store.location} is a folder: there publishers remove what killed ones have left")
     found = store.unindexed(time.time() - 3600 * options.hours)
+    if options.delete:
+        found = [file for file in found if store.delete(file)]
     for file in found:
-        if options.delete:
-            store.delete(file)
         print(f"{file.path}  {file.size:,} bytes")
     told = "deleted" if options.delete else "would be deleted by --delete"
     print(f"{len(found)} files of {store.location} that belong to no version, older than {options.hours:g} h: {told}")
@@ -161,7 +161,7 @@ def _chosen(options: argparse.Namespace) -> tuple[str, int | None]:
     name, version = _reference(options.name)
     if version is None or options.version is None:
         return name, options.version if version is None else version
-    raise StoreError(f"{options.name} names a version, and {options.version} another time; give one")
+    raise StoreError(f"{options.name} has a version already, and {options.version} is given besides; give one")
 
 
 def _reference(text: str) -> tuple[str, int | None]:

@@ -18,7 +18,7 @@ def main() -> int:
     settings = read_settings(sys.argv[2:])
     if settings is None:
         return 2
-    gc.disable()  # while objects are made that stay; `service.server` enables it
+    gc.disable()  # while objects are made that stay; what serves enables it
     from service.server import run  # noqa: PLC0415
 
     return run(settings, membership)

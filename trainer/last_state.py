@@ -10,6 +10,9 @@ from trainer.errors import DataError, OutOfMemory, RunError, TrainerError, lacks
 from trainer.learner import Learner
 from trainer.run_folder import GOING_ON, Run, State
 
+SAID = 240
+"""Characters of an error, at most, that are told."""
+
 
 def learn_or_save(learner: Learner, batch: Tensor, step: int, run: Run) -> None:
     """Take a step. Where memory does not suffice for it, the state before it is saved, and OutOfMemory is raised."""
@@ -19,8 +22,9 @@ def learn_or_save(learner: Learner, batch: Tensor, step: int, run: Run) -> None:
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise
+        said = _said(error)
     # the error is gone, and with it all that the step had computed
-    raise OutOfMemory(_without_memory(_save(run, step - 1, partial(learner.former_state, step - 1))))
+    raise OutOfMemory(_without_memory(said, _save(run, step - 1, partial(learner.former_state, step - 1))))
 
 
 def saved_without_more(batches: Iterator[Tensor], learner: Learner, begin: int, run: Run) -> Iterator[Tensor]:
@@ -39,7 +43,7 @@ def saved_without_more(batches: Iterator[Tensor], learner: Learner, begin: int, 
         stopped = _save(run, step, partial(learner.state, step))
         if isinstance(error, DataError | RunError):
             raise type(error)(f"{error}; {stopped}") from error
-        raise OutOfMemory(_without_memory(stopped)) from error
+        raise OutOfMemory(_without_memory(_said(error), stopped)) from error
 
 
 def _save(run: Run, step: int, state: Callable[[], State]) -> str:
@@ -53,8 +57,14 @@ def _save(run: Run, step: int, state: Callable[[], State]) -> str:
     return f"stopped after step {step}: the same command with --resume goes on from there"
 
 
-def _without_memory(stopped: str) -> str:
+def _said(error: BaseException) -> str:
+    """Where memory is lacking and how much, as far as the error says it, in brackets."""
+    first_line = str(error).partition("\n")[0][:SAID]
+    return f" ({first_line})" if first_line else ""
+
+
+def _without_memory(said: str, stopped: str) -> str:
     return (
-        f"there is not enough memory any more; {stopped}. A smaller --cache-mb and fewer --workers need less, as does "
-        "a new run with a smaller --batch or a larger --accumulate"
+        f"there is not enough memory any more{said}; {stopped}. A smaller --cache-mb and fewer --workers need less, "
+        "as does a new run with a smaller --batch or a larger --accumulate"
     )

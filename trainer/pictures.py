@@ -69,14 +69,18 @@ def stack_rows(rows: Sequence[Tensor]) -> Tensor:
     return torch.cat(filled, dim=1)
 
 
-def file_digest(path: Path) -> str:
-    """`sha256:` and the file's SHA-256 in hexadecimal. Raises DataError where it cannot be read, as often as wanted."""
+def file_digest(path: Path, wanted: str = "an image file", option: str = "") -> str:
+    """`sha256:` and the file's SHA-256 in hexadecimal. Raises DataError where it cannot be read, as often as wanted.
+
+    The error says what kind of file is wanted, and for which option.
+    """
+    named = f"{option} {path}".lstrip()
     if path.exists() and not path.is_file():
-        raise DataError(f"{path} is no file; an image file is wanted, no folder and no pipe")
+        raise DataError(f"{named} is no file; {wanted} is wanted, no folder and no pipe")
     try:
         return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}; an image file is wanted") from error
+        raise DataError(f"{named} cannot be read: {error.strerror}; {wanted} is wanted") from error
 
 
 def _to_tensor(pixels: Pixels, hardware: Hardware) -> Tensor:

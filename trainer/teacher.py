@@ -38,7 +38,7 @@ class Teacher:
         return enlarge_rgb(self.network, seen, channels=3).clamp(0, 1)
 
     def restore(self, low: Tensor) -> Tensor:
-        """Its answer, reduced to the size of the images by the means of squares."""
+        """Its answer, reduced to the size of the images: each pixel is the mean of a square of pixels."""
         return avg_pool2d(self.answer(low), self.scale)
 
 
@@ -58,7 +58,7 @@ def load_teacher_file(path: Path, scale: int | None, hardware: Hardware, option:
     """
     if path.suffix != ".safetensors":
         raise TrainerError(f"{option} {path}: a safetensors file is wanted; other formats can contain code")
-    digest = file_digest(path)
+    digest = file_digest(path, "a safetensors file", option)
     try:
         weights = {name: _in_fp32(tensor) for name, tensor in without_prefixes(load_file(path)).items()}
     except (SafetensorError, OSError) as error:

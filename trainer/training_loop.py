@@ -36,9 +36,9 @@ def train(
 
     The state is saved every `save_every` steps, at the end, where the monitor asks for it, and after a first Ctrl-C or
     SIGTERM or a request to stop, between two steps; then Interrupted is raised. It is saved, too, where there is no
-    next batch, or not enough memory for the next step, before DataError, RunError or OutOfMemory is raised. On a CPU a
-    resumed run gives the same bits as an uninterrupted one. Raises TrainingDiverged where a loss or the gradient is not
-    a finite number, and does not save that state; RunError as `Run.begin`.
+    next batch, or the first process has not enough memory for the next step, before DataError, RunError or OutOfMemory
+    is raised. On a CPU a resumed run gives the same bits as an uninterrupted one. Raises TrainingDiverged where a loss
+    or the gradient is not a finite number, and does not save that state; RunError as `Run.begin`.
 
     Of several processes, `ranks`, each computes its part of every batch, and the first reads and writes the run's
     folder. All stop where one is asked to. Raises RunError where another run in that folder is under way,

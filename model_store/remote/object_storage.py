@@ -100,16 +100,19 @@ class ObjectStorage:
             if info["type"] != "directory"  # as s3fs says of the URL where the first file has just come
         ]
 
-    def delete(self, file: ListedFile) -> None:
-        """Delete a file, if it is there, and has not been written since it was listed. Raises ReadOnlyStore, StoreAway.
+    def delete(self, file: ListedFile) -> bool:
+        """Delete a file, if it is there, and has not been written since it was listed; returns whether that was so.
 
-        So of two that delete the same files, the slower one spares what a publisher has put in their place.
+        So of two that delete the same files, the slower one spares what a publisher has put in their place. Raises
+        ReadOnlyStore, StoreAway.
         """
         self.require_writable()
         with suppress(FileNotFoundError):
             info = self._try(partial(self._look_once, file.path), file.path, None)
             if int(_modified(info)) <= int(file.modified):  # some say it in whole seconds
                 self.discard(file.path)
+                return True
+        return False
 
     def discard(self, path: str) -> None:
         """Delete a file that nobody else writes, if it is there. Raises StoreAway."""

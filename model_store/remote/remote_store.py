@@ -128,9 +128,9 @@ class RemoteStore(ModelStore):
         killed = [files for folder, files in versions.items() if _is_unindexed(folder, index)]
         return [file for files in killed if max(each.modified for each in files) < before for file in files]
 
-    def delete(self, file: ListedFile) -> None:
-        """Delete what `unindexed` found, unless it was written since. Raises ReadOnlyStore, StoreAway."""
-        self._storage.delete(file)
+    def delete(self, file: ListedFile) -> bool:
+        """Delete what `unindexed` found; returns False where it was written since. Raises ReadOnlyStore, StoreAway."""
+        return self._storage.delete(file)
 
     def _publish_next(self, draft: Draft, network: Network, files: Mapping[str, bytes]) -> Manifest:
         """The first file claims the number: the index is read late, and has it last."""

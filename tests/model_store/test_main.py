@@ -125,7 +125,7 @@ def test_a_version_may_be_written_as_it_is_printed(root: Path, capsys: pytest.Ca
         (["show", "wave@0"], "no version 0 of 'wave'; there are: [1, 2]"),
         (["card", "wave@"], "'wave@' is no model; it is written NAME or NAME@VERSION, such as x4@3"),
         (["verify", ""], "'' is no model; it is written NAME or NAME@VERSION"),
-        (["show", "wave@1", "2"], "wave@1 names a version, and 2 another time; give one"),
+        (["show", "wave@1", "2"], "wave@1 has a version already, and 2 is given besides; give one"),
         (["promote", "wave"], "or NAME@VERSION; of 'wave' there are [1, 2], of which 2 is current"),
         (["promote", "waves"], "no model 'waves' in "),
         (["promote", "waves", "1"], "there are: wave"),

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -63,8 +64,17 @@ def test_a_restorer_shows_the_teacher_its_answers_reduced(tmp_path: Path) -> Non
 
 def test_a_restorer_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "restorer.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(TrainerError, match=r"--teacher-restorer .* cannot be read"):
-        compute_answers(answers_config(tmp_path, teacher_restorer=tmp_path / "restorer.safetensors"), CPU)
+    for name in ("restorer.safetensors", "none.safetensors"):
+        with pytest.raises(TrainerError, match=rf"--teacher-restorer .*{name} cannot be read: .*; a safetensors"):
+            compute_answers(answers_config(tmp_path, teacher_restorer=tmp_path / name), CPU)
+
+
+def test_answers_without_a_restorer_have_the_digest_that_they_had_before_there_were_any(tmp_path: Path) -> None:
+    compute_answers(answers_config(tmp_path), CPU)
+    learned = answered(tmp_path)
+    before = {name: value for name, value in learned.manifest.model_dump().items() if "restorer" not in name}
+    written = json.dumps(before, separators=(",", ":"), ensure_ascii=False)
+    assert learned.digest == hashlib.sha256(f"{written} 3".encode()).hexdigest()
 
 
 def test_computing_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -65,10 +65,10 @@ def test_file_that_was_written_since_it_was_listed_is_not_deleted(tmp_path: Path
     file.write_bytes(b"of a killed publisher")
     os.utime(file, (10**9, 10**9))
     [killed] = storage.files()
-    storage.delete(killed)
+    assert storage.delete(killed)
     assert not file.exists()
     file.write_bytes(b"of one that lives")
-    storage.delete(killed)
+    assert not storage.delete(killed)
     assert file.read_bytes() == b"of one that lives"
 
 
