@@ -1,6 +1,5 @@
 """`pastiche-serve`: handles SIGTERM and Ctrl-C before the slow imports begin."""
 
-import gc
 import os
 import signal
 import sys
@@ -18,7 +17,6 @@ def main() -> int:
     open_closed_streams()
     for number in stop_signals():
         signal.signal(number, lambda _number, _frame: os._exit(0))
-    gc.disable()  # while objects are made that stay; what serves, or supervises, enables it
     from service.command import main as serve  # noqa: PLC0415 # the import takes seconds
 
     return serve()

@@ -1,6 +1,5 @@
 """The command `pastiche-serve`: reads the settings, and serves in this process or in several."""
 
-import gc
 import sys
 from collections.abc import Sequence
 
@@ -29,7 +28,6 @@ def main() -> int:
     if settings.processes > 1:
         from service.supervisor import supervise  # noqa: PLC0415 # it needs no torch
 
-        gc.enable()
         return supervise(settings, sys.argv[1:])
     from service.server import run  # noqa: PLC0415 # the import takes seconds
 

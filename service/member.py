@@ -1,6 +1,5 @@
 """The program of one of several serving processes: `python -m service.member MEMBERSHIP OPTION…`."""
 
-import gc
 import os
 import signal
 import sys
@@ -18,7 +17,6 @@ def main() -> int:
     settings = read_settings(sys.argv[2:])
     if settings is None:
         return 2
-    gc.disable()  # while objects are made that stay; what serves enables it
     from service.server import run  # noqa: PLC0415
 
     return run(settings, membership)

@@ -52,8 +52,7 @@ def run(settings: Settings, membership: Membership | None = None) -> int:
         _warn_of_unknown_variables()
     configure_allocator()
     sys.setswitchinterval(SWITCH_SECONDS)
-    gc.freeze()  # what is imported stays, 250,000 objects; the end of the process looks at all others
-    gc.enable()
+    gc.freeze()  # what is imported stays, 250,000 objects, and the end of the process looks at all that are not frozen
     try:
         service, servers = _build(settings, membership)
         read_certificate(servers[0], settings)

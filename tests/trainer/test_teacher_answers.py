@@ -47,14 +47,15 @@ def test_answers_are_what_the_teacher_makes_of_damaged_photographs(tmp_path: Pat
     assert (manifest.teacher, manifest.license, manifest.seed) == ("teacher.safetensors", "CC0-1.0", 5)
 
 
-def test_a_restorer_shows_the_teacher_its_answers_reduced(tmp_path: Path) -> None:
-    restorer = teacher_file(tmp_path / "restorer.safetensors", scale=4)
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_a_restorer_shows_the_teacher_its_answers_reduced(tmp_path: Path, scale: int) -> None:
+    restorer = teacher_file(tmp_path / "restorer.safetensors", scale)
     config = answers_config(tmp_path, teacher_restorer=restorer)
     compute_answers(config, CPU)
     folder = AnswersFolder(config.answers)
     low, answer = folder.read(2)
-    restored = load_teacher_file(restorer, 4, CPU).answer(low[None] / 255)
-    seen = restored.unflatten(-1, (20, 4)).unflatten(-3, (20, 4)).mean((-1, -3))
+    restored = load_teacher_file(restorer, scale, CPU).answer(low[None] / 255)
+    seen = restored.unflatten(-1, (20, scale)).unflatten(-3, (20, scale)).mean((-1, -3))
     expected = load_teacher_file(config.teacher, 2, CPU).answer(seen)
     assert (answer / 255 - expected[0]).abs().max() <= 0.5 / 255 + 1e-5
     assert folder.manifest().restorer == "restorer.safetensors"
