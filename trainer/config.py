@@ -31,6 +31,7 @@ from trainer.presets import (
     style_preset,
     super_resolution_preset,
 )
+from trainer.style_levels import LEAST_SIDE
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -263,6 +264,13 @@ class StyleConfig(StyleWeights, TrainConfig):
         description="of the distance between each place of a painting and the nearest one of the painter's, in the "
         "features of the two last style layers: planes and edges instead of one texture everywhere (paper: 0)",
     )
+    style_levels: int = Field(
+        1,
+        ge=1,
+        le=4,
+        description="sizes at which the style and the nearest places are compared, each half of the one before: with "
+        "more, a network learns forms that are larger than what the loss network sees (paper: 1)",
+    )
     stability_weight: float = Field(
         0.0,
         ge=0,
@@ -280,6 +288,16 @@ class StyleConfig(StyleWeights, TrainConfig):
     @classmethod
     def preset_options(cls, given: Mapping[str, Any], /) -> Options:
         return style_preset(str(given.get("preset")))
+
+    @model_validator(mode="after")
+    def _check_style_levels(self) -> Self:
+        least = LEAST_SIDE * 2 ** (self.style_levels - 1)
+        if self.style_levels > 1 and self.image_size < least:
+            raise ValueError(
+                f"--style-levels {self.style_levels} wants crops of at least {least} pixels, not --image-size "
+                f"{self.image_size}"
+            )
+        return self
 
 
 class SuperResolutionConfig(TrainConfig):

@@ -152,11 +152,17 @@ class StyleObjective:
             "content": self.content_weight
             * feature_reconstruction(features[self.content_layer], content)
             / self._variance,
-            **{
-                f"style_{layer}": weight * self._style(layer, features[layer], pooled)
-                for layer, weight in zip(self.style_layers, weights, strict=True)
-            },
+            **self.style_terms(features, weights, pooled=pooled),
             "tv": self.tv_weight * total_variation(image) / image[0].numel(),
+        }
+
+    def style_terms(
+        self, features: Mapping[str, Tensor], weights: Iterable[float] | Tensor, *, pooled: bool = False
+    ) -> dict[str, Tensor]:
+        """The weighted terms `style_<layer>` alone; as in `__call__`, with the weight of each layer."""
+        return {
+            f"style_{layer}": weight * self._style(layer, features[layer], pooled)
+            for layer, weight in zip(self.style_layers, weights, strict=True)
         }
 
     def style_weights(self, factor: float = 1.0) -> list[float]:

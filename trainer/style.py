@@ -25,6 +25,7 @@ from trainer.spectrum import GRID_PERIOD, grid_energy, texture_energy
 from trainer.stability_loss import Disturbed, disturbed, stability_loss
 from trainer.step_inputs import StepInputs
 from trainer.stored_models import load_teacher
+from trainer.style_levels import StyleLevel
 from trainer.task_parts import crops_of, new_network, preview_folder
 from trainer.tones import lost_tones
 
@@ -73,6 +74,10 @@ class StyleTask:
         with hardware.autocast():
             self.objective = style_objective(config, self.loss_network, self.painting)
             self.nearest = nearest_features(self.objective, self.loss_network, self.painting)
+            self.levels = [
+                StyleLevel(2**level, config, self.loss_network, self.painting)
+                for level in range(1, config.style_levels)
+            ]
 
     @property
     def fingerprint(self) -> str:
@@ -100,7 +105,8 @@ class StyleTask:
         photographs, window = tensors["photographs"], Window(tensors["rows"], tensors["columns"])
         with self.hardware.autocast():
             painted = self.network(photographs, self._statistics(inputs) if inputs.constants["reduced"] else None)
-            features = self.loss_network(window.of(painted), self.objective.layers)
+            seen = window.of(painted)
+            features = self.loss_network(seen, self.objective.layers)
             with torch.no_grad():
                 content = self.loss_network(window.of(photographs), [self.objective.content_layer])
         target = content[self.objective.content_layer]
@@ -115,6 +121,7 @@ class StyleTask:
             terms["tones"] = self.config.tone_weight * lost_tones(painted, photographs)
         if self.config.neighbour_weight:
             terms["neighbours"] = tensors["neighbour_weight"] * self.nearest.distance(features)
+        terms |= self._terms_of_levels(inputs, seen)
         if self.config.stability_weight:
             terms["stability"] = self.config.stability_weight * self._stability(inputs, painted)
         if "wanted" in tensors:
@@ -137,8 +144,16 @@ class StyleTask:
         return drawn
 
     def _style_share(self, step: int) -> float:
-        """Of the style weight, in a step."""
-        return min(1.0, (step + 1) / (self.config.style_ramp * self.config.steps + 1))
+        """Of the style weight, at each level in a step."""
+        return min(1.0, (step + 1) / (self.config.style_ramp * self.config.steps + 1)) / self.config.style_levels
+
+    def _terms_of_levels(self, inputs: StepInputs, painted: Tensor) -> dict[str, Tensor]:
+        """Those of the paintings at smaller sizes."""
+        weights, zoomed = inputs.tensors["style_weights"], bool(inputs.constants["zoomed"])
+        near = inputs.tensors["neighbour_weight"] if self.config.neighbour_weight else None
+        with self.hardware.autocast():
+            each = [level.terms(painted, weights, near, pooled=zoomed) for level in self.levels]
+            return {name: term for terms in each for name, term in terms}
 
     def _stability(self, inputs: StepInputs, painted: Tensor) -> Tensor:
         """Of the paintings of parts of the photographs, all with the statistics of the whole ones."""

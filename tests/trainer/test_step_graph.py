@@ -40,6 +40,7 @@ STYLES: dict[str, dict[str, Any]] = {
         "blotch_weight": 10.0,
         "tone_weight": 1.0,
         "neighbour_weight": 1.0,
+        "style_levels": 2,
     },
 }
 
