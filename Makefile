@@ -29,12 +29,15 @@ train: $(RUNTIME) ## train a network: make train ARGS="style --style-image wave.
 
 # The networks in the tests are so small that several threads per operation would only add overhead; one process more than
 # the two processors of the smallest machine works while another one waits.
+# Without bytecode, each of the hundreds of processes that the tests start would compile what it imports.
 test: export OMP_NUM_THREADS ?= 1
+test: export PYTHONDONTWRITEBYTECODE :=
 test: lint ## everything that must pass: lint, types, tests (ARGS="-k tiling" goes to pytest)
 	$(BIN)/pytest --numprocesses=$(JOBS) --dist=worksteal $(ARGS)
 
 # Old libraries warn of what newer ones beside them have renamed.
 test-lowest: export OMP_NUM_THREADS ?= 1
+test-lowest: export PYTHONDONTWRITEBYTECODE :=
 test-lowest: $(LOWEST)/installed ## the tests, with the lowest versions that pyproject.toml allows (PYTHON=python3.11)
 	$(LOWEST)/bin/pytest --numprocesses=$(JOBS) --dist=worksteal -W default::DeprecationWarning \
 	  -W default::PendingDeprecationWarning $(ARGS)
