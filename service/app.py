@@ -1,7 +1,7 @@
 """The composition root: builds every part of the service and connects them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -248,15 +248,15 @@ def _call_routers(
     models, charges = engine.models, PixelCharges(pipeline, metrics)
     jobs = JobRoutes(settings, models, pipeline, job_manager, charges, webhooks)
     image_calls = ImageCalls(coalescer, charges)
-    others = {
-        "openai": EditRoutes(settings, models, pipeline, image_calls, jobs).router,
-        "open-inference": OpenInferenceRoutes(settings, models, pipeline, image_calls, health).router,
-        "automatic1111": Automatic1111Routes(settings, models, pipeline, image_calls).router,
+    others: dict[str, Callable[[], Router]] = {
+        "openai": lambda: EditRoutes(settings, models, pipeline, image_calls, jobs).router,
+        "open-inference": lambda: OpenInferenceRoutes(settings, models, pipeline, image_calls, health).router,
+        "automatic1111": lambda: Automatic1111Routes(settings, models, pipeline, image_calls).router,
     }
     return [
         ImageRoutes(settings, models, refusals, pipeline, coalescer, jobs, charges).router,
         jobs.router,
-        *(router for name, router in others.items() if name in settings.apis),
+        *(build() for name, build in others.items() if name in settings.apis),
         EstimateRoutes(settings, models, pipeline).router,
         ModelRoutes(models, settings.openai_names if "openai" in settings.apis else {}).router,
         ProblemRoutes().router,

@@ -13,6 +13,7 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": titles_of(status), "content": content} for status in statuses}
 
 
+@cache
 def titles_of(status: int) -> str:
     """The titles of all problems with that status."""
     return "; ".join(kind.title for kind in ServiceError.kinds() if kind.status == status)

@@ -80,6 +80,7 @@ def _device_name(device: torch.device) -> str:
     return f"{torch.cuda.get_device_name(device)}, cuDNN {torch.backends.cudnn.version()}"
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

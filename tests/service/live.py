@@ -48,7 +48,8 @@ class Live:
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of a series as it is scraped, 0 where it is not there yet."""
-        families = text_string_to_metric_families(self.client.get("/metrics").text)
+        lines = self.client.get("/metrics").text.splitlines(keepends=True)
+        families = text_string_to_metric_families("".join(line for line in lines if line.startswith(name)))
         samples = [sample for family in families for sample in family.samples]
         return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 
