@@ -12,7 +12,7 @@ from tests.networks import network
 from tests.service.imaging.images import file, photo
 from tests.service.live import PATIENCE, Live, publish, serving
 
-REQUESTS = 400
+REQUESTS = 240
 AT_ONCE = 64
 SIZES = ((1, 1), (7, 40), (16, 16), (24, 32), (33, 21), (48, 64))
 PATHS = ("/v1/stylize/wave", "/v1/stylize/thumb", "/v1/upscale/2")
@@ -46,7 +46,7 @@ def check(root: Path, **options: object) -> None:
     publish(root, "wave", network(STYLE))
     publish(root, "thumb", network(STYLE, norm="thumbnail", seed=1))
     publish(root, "x2", network(UPSCALE, skip=True))
-    pictures = [file(photo(seed, *SIZES[seed % len(SIZES)])) for seed in range(31)]
+    pictures = [file(photo(seed, *SIZES[seed % len(SIZES)])) for seed in range(19)]
     with serving(root, max_queue_requests=2 * REQUESTS, request_timeout=600, coalesce=False, **options) as live:
         alone = {
             (picture, path): live.client.post(path, content=data).content

@@ -22,8 +22,7 @@ pytestmark = pytest.mark.timeout(900)  # the exporter takes a minute where the m
 NETWORKS = {
     "style": network("c3s1-3,R3,c3s1-3"),
     "thumbnail": network("c3s1-3,c3s1-3", norm="thumbnail", thumbnail=64),
-    "x2": network("c3s1-3,u3,c3s1-3", norm="none", skip=True),
-    "noise": network("c3s1-4,c3s1-12,p2", norm="none", skip=True, noise_channels=2),
+    "x4 with noise": network("c3s1-3,u3,c3s1-12,p2", norm="none", skip=True, noise_channels=2),
     "imported style": network(TINY, norm="instance", form="tensorflow"),
 }
 
