@@ -39,7 +39,8 @@ class Processes:
 
     def client(self) -> httpx.Client:
         """A client that opens a connection for each request, so that any process may answer."""
-        return httpx.Client(base_url=self.url, timeout=PATIENCE, limits=httpx.Limits(max_keepalive_connections=0))
+        limits = httpx.Limits(max_keepalive_connections=0)
+        return httpx.Client(base_url=self.url, timeout=PATIENCE, limits=limits, verify=False)
 
     def pids(self) -> set[int]:
         """The process ids of the serving processes."""

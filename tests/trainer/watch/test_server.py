@@ -15,7 +15,7 @@ from trainer.watch.address import ANY_PORT, USUAL_PORT
 from trainer.watch.server import WatchServer, listen
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Browser, Page, Route
 
 PATIENCE = 60.0
 """Seconds, for a busy machine."""
@@ -87,7 +87,7 @@ def test_only_so_many_connections_stay_open(tmp_path: Path, monkeypatch: pytest.
 
 def _is_answered(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=PATIENCE).is_success
+        return httpx.get(url, timeout=PATIENCE, verify=False).is_success
     except httpx.TransportError:
         return False  # it has not yet noticed that others have left
 
@@ -113,19 +113,27 @@ def test_others_who_reach_the_page_are_warned_of(caplog: pytest.LogCaptureFixtur
     assert "whoever reaches 0.0.0.0:0 can see this training" in caplog.text
 
 
-@contextmanager
-def opened(url: str) -> Iterator["Page"]:
-    """The page in a browser, with its charts; no error of its scripts may be left over."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A browser for all tests of the page."""
     api = pytest.importorskip("playwright.sync_api")
     with api.sync_playwright() as playwright:
-        page = playwright.chromium.launch(executable_path=shutil.which("chromium")).new_page()
-        page.set_default_timeout(PATIENCE * 1000)
-        problems: list[str] = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto(url)
-        page.locator(".chart").nth(3).wait_for()
-        yield page
-        page.context.browser.close()
+        started: Browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        yield started
+        started.close()
+
+
+@contextmanager
+def opened(browser: "Browser", url: str) -> Iterator["Page"]:
+    """The page, with its charts; no error of its scripts may be left over."""
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE * 1000)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(url)
+    page.locator(".chart").nth(3).wait_for()
+    yield page
+    page.close()
     assert problems == []
 
 
@@ -133,8 +141,8 @@ in_a_browser = pytest.mark.skipif(shutil.which("chromium") is None, reason="need
 
 
 @in_a_browser
-def test_page_reads_each_line_once_whatever_is_asked_of_it(tmp_path: Path) -> None:
-    with serving(tmp_path, running()) as url, opened(url) as page:
+def test_page_reads_each_line_once_whatever_is_asked_of_it(browser: "Browser", tmp_path: Path) -> None:
+    with serving(tmp_path, running()) as url, opened(browser, url) as page:
         held: list[Route] = []
 
         def hold(route: "Route") -> None:
@@ -157,8 +165,8 @@ def test_page_reads_each_line_once_whatever_is_asked_of_it(tmp_path: Path) -> No
 
 
 @in_a_browser
-def test_page_that_has_read_what_a_resumed_run_repeats_begins_anew(tmp_path: Path) -> None:
-    with serving(tmp_path, running()) as url, opened(url) as page:
+def test_page_that_has_read_what_a_resumed_run_repeats_begins_anew(browser: "Browser", tmp_path: Path) -> None:
+    with serving(tmp_path, running()) as url, opened(browser, url) as page:
         with page.expect_navigation():
             (tmp_path / "run/metrics.jsonl").write_text('{"step": 2, "content": 0.25, "tv": 0.1}\n')
         page.locator(".chart svg").nth(1).focus()
@@ -167,8 +175,8 @@ def test_page_that_has_read_what_a_resumed_run_repeats_begins_anew(tmp_path: Pat
 
 
 @in_a_browser
-def test_page_says_what_it_could_not_ask_for(tmp_path: Path) -> None:
-    with serving(tmp_path, running()) as url, opened(url) as page:
+def test_page_says_what_it_could_not_ask_for(browser: "Browser", tmp_path: Path) -> None:
+    with serving(tmp_path, running()) as url, opened(browser, url) as page:
         message = page.locator("#message")
         page.route("**/publish", lambda route: route.fulfill(status=500))
         page.click("#publish")
@@ -184,11 +192,9 @@ def test_page_says_what_it_could_not_ask_for(tmp_path: Path) -> None:
 
 
 @in_a_browser
-def test_page_in_a_browser(tmp_path: Path) -> None:
-    api = pytest.importorskip("playwright.sync_api")
+def test_page_in_a_browser(browser: "Browser", tmp_path: Path) -> None:
     monitor = running()
-    with serving(tmp_path, monitor) as url, api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+    with serving(tmp_path, monitor) as url:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         problems: list[str] = []
         page.on("console", lambda message: problems.append(message.text))
@@ -220,5 +226,5 @@ def test_page_in_a_browser(tmp_path: Path) -> None:
         assert monitor.stop_requested.wait(30)
         monitor.end("interrupted at step 20")
         page.locator("#message", has_text="interrupted at step 20").wait_for()
-        browser.close()
+        page.close()
     assert problems == []
