@@ -25,12 +25,12 @@ from tests.tensorflow import first_version, second_version
 STYLES = ("great-wave", "starry-night", "the-scream", "udnie", "scream")
 UPSCALERS = {
     "x2": "c3s1-4,c3s1-12,p2",
-    "x4": "c3s1-3,u3,u3,c3s1-3",
-    "x4-perceptual": "c3s1-3,u3,u3,c3s1-3",
-    "x4plus": "c3s1-3,u3,u3,c3s1-3",
+    "x4": "c3s1-48,p4",
+    "x4-perceptual": "c3s1-48,p4",
+    "x4plus": "c3s1-48,p4",
     "x8": "c3s1-4,c3s1-192,p8",
 }
-NARROW_STYLE = "c3s1-3,d3,u3,c3s1-3"
+NARROW_STYLE = "c3s1-3,c3s1-3"
 TILE_VALUES = 2**23
 """Small tiles, so that networks are warmed up quickly."""
 

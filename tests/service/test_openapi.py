@@ -49,8 +49,9 @@ def test_service_does_what_its_description_says(tmp_path: Path) -> None:
         assert len(operations) == sum(len(path) for path in live.service.app.openapi()["paths"].values()) >= 15
         for operation in operations:
             check(live, operation, GenerationMode.POSITIVE)
-            with suppress(Unsatisfiable):  # nothing can be wrong about a GET without parameters
-                check(live, operation, GenerationMode.NEGATIVE)
+            if not takes_any_text(operation):  # of which it takes hundreds of attempts to find nothing wrong
+                with suppress(Unsatisfiable):  # a version may be any text, too
+                    check(live, operation, GenerationMode.NEGATIVE)
         assert live.metric("pastiche_http_requests_total", code="500") == 0
         assert live.metric("pastiche_http_requests_total", code="422") > len(operations)
         assert live.metric("pastiche_http_requests_total", code="200") > len(operations)
@@ -91,6 +92,13 @@ def nested_names(value: Any) -> Iterator[str]:
     for name, member in members:
         yield str(name)
         yield from nested_names(member)
+
+
+def takes_any_text(operation: Operation) -> bool:
+    """Whether nothing can be wrong: there is no body, and no parameter but names of any text in the path."""
+    parameters = operation.definition.raw.get("parameters", [])
+    texts = [each["schema"].get("type") == "string" and "pattern" not in each["schema"] for each in parameters]
+    return not operation.body and all(each["in"] == "path" for each in parameters) and all(texts)
 
 
 def check(live: Live, operation: Operation, mode: GenerationMode) -> None:
