@@ -96,7 +96,7 @@ NOT_SERVED = r"its network is none that can be served: "
             r"conv1\.conv2d\.weight is int8, not of floating point",
         ),
         (compact(scale=17), NOT_SERVED + "Input should be less than or equal to 16"),
-        (randomized(FastNeuralStyle(widths=(4, 6, 1025))).state_dict(), NOT_SERVED + "'d1025': its filters are at"),
+        (randomized(FastNeuralStyle(widths=(4, 1025, 8))).state_dict(), NOT_SERVED + "'d1025': its filters are at"),
     ],
 )
 def test_a_network_that_cannot_be_served_is_refused(tmp_path: Path, weights: object, complaint: str) -> None:
