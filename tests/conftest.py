@@ -1,9 +1,10 @@
-"""What every test finds: signals that end processes, and the same random numbers and examples in each run.
+"""What every test finds: signals that end processes, no log of another test, and the same random numbers and examples.
 
 A shell that starts a command in the background, or `nohup`, has it ignore some signals.
 """
 
 import gc
+import logging
 import signal
 from collections.abc import Generator
 from typing import Any
@@ -34,6 +35,18 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Undo how a command set up logging: its handler would write to a stream that pytest has closed."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        return (yield)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 @pytest.hookimpl(tryfirst=True)
