@@ -98,7 +98,7 @@ class Batch:
                 self._skip_rest()
             except (PasticheError, OSError) as error:
                 self._counts.failed += 1
-                self._print_line(f"{item.source}: {in_words(error)}")
+                self._print_line(f"{item.source}: {in_words(error, item.source)}")
                 if isinstance(error, RefusedForAll):
                     self._skip_rest()
             else:

@@ -4,7 +4,7 @@ import errno
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,18 +131,36 @@ def _require_there(sources: Sequence[Path]) -> None:
 
 
 def _find_images(source: Path, out: Path) -> list[tuple[Path, Path]]:
-    """The images of a source with their paths relative to it, without anything below `out`."""
+    """The images of a source with their paths relative to it, without anything below `out`.
+
+    A folder below it that cannot be looked into stands for its images, all of which fail.
+    """
     if source.is_file():
         return [(source, Path(source.name))]
-    files = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
-    images = [path for path in files if _is_image(path) and not _resolve_link(path).is_relative_to(out.resolve())]
-    if not images:
+    closed: list[OSError] = []
+    images = [path for path in _files_below(source, closed.append) if _is_image(path)]
+    closed_folders = {Path(error.filename): error for error in closed}
+    if source in closed_folders:
+        raise UsageError(f"{source} cannot be read: {closed_folders[source].strerror}")
+    found = [path for path in [*images, *closed_folders] if not _resolve_link(path).is_relative_to(out.resolve())]
+    if not found:
         raise UsageError(f"{source} holds no images, by their names: {', '.join(sorted(SUFFIXES))}")
-    return [(path, path.relative_to(source)) for path in images]
+    return [(path, path.relative_to(source)) for path in sorted(found)]
+
+
+def _files_below(folder: Path, note: Callable[[OSError], None]) -> Iterator[Path]:
+    """All files in a folder, at any depth. `note`: called for each folder that cannot be looked into."""
+    for parent, _, names in os.walk(folder, onerror=note):
+        yield from (Path(parent, name) for name in names)
 
 
 def _is_image(path: Path) -> bool:
-    """Whether it is a file or a broken link. A broken link is reported as a failed image instead of being ignored."""
+    """Whether it is a file or a broken link, by its name an image that is not hidden.
+
+    A broken link is reported as a failed image instead of being ignored.
+    """
+    if path.suffix.lower() not in SUFFIXES or path.name[0] == ".":
+        return False
     return path.is_file() or (path.is_symlink() and not path.exists())
 
 

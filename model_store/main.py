@@ -221,6 +221,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_mirror(commands)
     _add_prune(commands)
+    for subparser in commands.choices.values():  # as people write it, too, after the command
+        subparser.add_argument("--store", type=store_location, default=argparse.SUPPRESS, help=help_store)
     return parser
 
 

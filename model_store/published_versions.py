@@ -14,19 +14,33 @@ def valid_name(name: str) -> bool:
 
 
 def published_names(root: Path) -> list[str]:
-    """All models with at least one version, sorted; empty if `root` does not exist."""
+    """All models with at least one version, sorted; empty if `root` does not exist.
+
+    A folder that cannot be looked into is one of them. Raises OSError where that is `root`.
+    """
     if not root.is_dir():
         return []
-    return sorted(folder.name for folder in root.iterdir() if published_versions(root, folder.name))
+    return sorted(folder.name for folder in root.iterdir() if _may_have_versions(root, folder.name))
 
 
 def published_versions(root: Path, name: str) -> list[int]:
-    """The published versions of a model, ascending; empty for an unknown name. An empty folder is none."""
+    """The published versions of a model, ascending; empty for an unknown name. An empty folder is none.
+
+    Raises OSError for a folder that cannot be looked into.
+    """
     folder = root / name
     if not valid_name(name) or not folder.is_dir():
         return []
     numbered = (entry for entry in folder.iterdir() if re.fullmatch(r"[1-9][0-9]*", entry.name))
     return sorted(int(entry.name) for entry in numbered if entry.is_dir() and not _is_empty(entry))
+
+
+def _may_have_versions(root: Path, name: str) -> bool:
+    """Whether there are some, or the folder cannot be looked into."""
+    try:
+        return bool(published_versions(root, name))
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError)  # it was just deleted
 
 
 def _is_empty(folder: Path) -> bool:

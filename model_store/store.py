@@ -101,7 +101,10 @@ class ModelStore:
         return None
 
     def names(self) -> list[str]:
-        """All models with at least one version, sorted; empty if `root` does not exist."""
+        """All models with at least one version, sorted; empty if `root` does not exist.
+
+        A folder that cannot be looked into is one of them. Raises OSError where that is `root`.
+        """
         return published_names(self.root)
 
     def foreign(self) -> list[str]:
@@ -112,11 +115,18 @@ class ModelStore:
         if not self.root.is_dir():
             return []
         entries = (entry for entry in self.root.iterdir() if not (_hidden(entry) or entry.name == _LOST_AND_FOUND))
-        return sorted(entry.name for entry in entries if not (self.versions(entry.name) or _is_being_written(entry)))
+        models = set(self.names())
+        return sorted(entry.name for entry in entries if not (entry.name in models or _is_being_written(entry)))
 
     def versions(self, name: str) -> list[int]:
-        """The published versions of a model, ascending; empty for an unknown name. An empty folder is none."""
-        return published_versions(self.root, name)
+        """The published versions of a model, ascending; empty for an unknown name. An empty folder is none.
+
+        Raises CorruptModel for a folder that cannot be looked into.
+        """
+        try:
+            return published_versions(self.root, name)
+        except OSError as error:
+            raise CorruptModel(f"{name}: its folder cannot be read: {reason_of(error)}") from error
 
     def current(self, name: str) -> int:
         """The promoted version, else the newest. Raises UnknownModel for an unknown name."""

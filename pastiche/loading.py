@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from model_store import Location, Manifest, ModelStore, StoreError, open_store, parse_location
+from model_store.error_messages import in_words
 from pastiche.catalogue import Catalogue
 from pastiche.model import Model
 from pastiche.options import Target, checked
@@ -47,9 +48,9 @@ def load(
         pinned = target.pinned if isinstance(target, Target) else {}
         catalogue = Catalogue(_open_stores(settings), assembled.loader, pinned)
         return Model(target, settings, catalogue, assembled)
-    except StoreError as error:
+    except (StoreError, OSError) as error:
         assembled.pool.close()
-        raise ModelUnavailable(f"{error}") from error
+        raise ModelUnavailable(in_words(error)) from error
     except BaseException:
         assembled.pool.close()
         raise

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import model_store
 from model_store import ModelStore, ReadOnlyStore, StoreAway, StoreError
+from model_store.error_messages import in_words
 from service.errors import StoreUnwritable, UnknownModel, UnknownVersion, VersionRefused
 from service.models.registry import ModelRegistry
 from service.models.served_model import ServedModel
@@ -66,8 +67,8 @@ class ModelAdmin:
                 if store.versions(name):
                     return store
             names = sorted({known for store in self._stores for known in store.names()})
-        except StoreAway as error:
-            raise StoreUnwritable(f"{error}") from error
+        except (StoreError, OSError) as error:
+            raise StoreUnwritable(in_words(error)) from error
         raise UnknownModel(f"no model is named {name!r}; there are: {', '.join(names) or 'none'}", available=names)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from model_store import ModelStore, describe_ignored_entries
+from model_store import ModelStore, StoreError, describe_ignored_entries
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,10 @@ class IgnoredEntries:
 
     def read(self) -> None:
         """Look at the folder, and log what is new there."""
-        found = set(self._store.foreign())
+        try:
+            found = set(self._store.foreign())
+        except (StoreError, OSError):  # the store cannot be read, which is told elsewhere
+            found = set()
         known, self.names = set(self.names), sorted(found & self._last)
         self._last = found
         new = [name for name in self.names if name not in known]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from time import monotonic
 
-from model_store import ModelStore, describe_ignored_entries
+from model_store import ModelStore, StoreError, describe_ignored_entries
 from model_store.allocator import trim_heap
+from model_store.error_messages import in_words
 from service.engine.pool_loader import PoolLoader
 from service.engine.residency import Residency
 from service.engine.resident_model import ResidentModel
@@ -172,11 +173,8 @@ class StoreWatcher:
             model = await self._load_version(version)
         except DeviceLost:
             raise
-        except Exception as error:
-            self._models.failures.record(version, error)
-            self._metrics.model_loads.labels(version.name, "failed").inc()
-            # of whatever kind, the old version goes on
-            logger.exception("cannot serve %s from %s", version.label, self._by_root[version.root].location)
+        except Exception as error:  # noqa: BLE001 # of whatever kind, the old version goes on
+            self._note_failure(version, error)
             return
         old = self._models.served(version.name)
         self._models.serve(model)
@@ -185,6 +183,12 @@ class StoreWatcher:
         self._metrics.model_loads.labels(version.name, "ok").inc()
         self._metrics.model_load_duration.labels(version.name).observe(seconds)
         logger.info("serving %s (%s) after %.1f s", model.label, model.manifest.digest, seconds)
+
+    def _note_failure(self, version: Version, error: Exception) -> None:
+        self._models.failures.record(version, error)
+        self._metrics.model_loads.labels(version.name, "failed").inc()
+        told = (version.label, self._by_root[version.root].location, in_words(error))
+        logger.error("cannot serve %s from %s: %s", *told, exc_info=None if isinstance(error, StoreError) else error)
 
     async def _load_version(self, version: Version) -> ServedModel:
         """Read the files in a thread; verify and warm up beside the batches."""

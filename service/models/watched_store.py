@@ -1,4 +1,7 @@
-"""A model store that may vanish for a while, as when its volume is unmounted or its bucket cannot be reached."""
+"""A model store that may vanish for a while, as when its volume is unmounted or its bucket cannot be reached.
+
+So may one that is there and cannot be read, as by another user, or on a disk that fails.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from model_store import ModelStore, StoreAway, StoreError
+from model_store.error_messages import reason_of
 
 LONGEST_PAUSE = 60.0
 """The most seconds between attempts to read a store that does not answer."""
@@ -37,15 +41,15 @@ class WatchedStore:
         """`first_pause`: half of the seconds until a store that does not answer is asked for the second time."""
         self.store = store
         self.missing = False
-        """Whether the folder that had models is gone, or another one without models is in its place, or the store at
-        the URL does not answer."""
+        """Whether the folder that had models is gone, or another one without models is in its place, or it cannot be
+        read, or the store at the URL does not answer."""
         self.asked = False
         """Whether the store was read, or was found not to answer."""
         self._slow = False
         self.unread: str | None = None
         """Why the store has never been read; None once it was."""
         self.reason = ""
-        """Why a store at a URL does not answer."""
+        """Why a store cannot be read, or does not answer."""
         self._first_pause = first_pause
         self._clock = clock
         self._failures = 0
@@ -59,7 +63,7 @@ class WatchedStore:
         """The promoted version of each model, by name; those of the last time while the store is missing.
 
         Models that are removed one by one, down to the last, are gone: the folder is still the same then.
-        `retry`: ask a store now that did not answer.
+        `retry`: ask a store now that did not answer. A folder that cannot be read is looked at each time.
         """
         if retry or self._clock() >= self._retry_at:
             try:
@@ -67,6 +71,10 @@ class WatchedStore:
                 self._failures, self.reason = 0, ""
                 self._read()
             except StoreAway as error:
+                self._failures += 1
+                self._retry_at = self._clock() + min(self._first_pause * 2**self._failures, LONGEST_PAUSE)
+                self._note_absence(error)
+            except OSError as error:
                 self._note_absence(error)
         self.asked = True
         return self.last
@@ -99,16 +107,14 @@ class WatchedStore:
             self._identity = identity if names else self._identity
             self.last = {name: Version(self.store.root, name, _current(self.store, name)) for name in names}
 
-    def _note_absence(self, error: StoreAway) -> None:
+    def _note_absence(self, error: StoreAway | OSError) -> None:
         """Keep what was promoted; at first, what the cache has of an earlier process."""
-        self._failures += 1
-        self._retry_at = self._clock() + min(self._first_pause * 2**self._failures, LONGEST_PAUSE)
-        self.reason = str(error)
+        self.reason = reason_of(error)
         if not self.last:
             try:
                 self._read()
-            except StoreAway:
-                self.unread = str(error)
+            except (StoreAway, OSError):
+                self.unread = self.reason
         self.missing = True
 
 

@@ -1,4 +1,6 @@
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,23 @@ def test_broken_links_are_not_ignored(tmp_path: Path) -> None:
     (tmp_path / "in" / "c.jpg").symlink_to("c.jpg")
     sources = [item.source.name for item in plan([tmp_path / "in"], tmp_path / "out")]
     assert sources == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_folders_that_cannot_be_read_are_not_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "in" / "b.jpg")
+    touch(tmp_path / "in" / "closed" / "a.jpg")
+    scandir = os.scandir
+
+    def refuse(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+        if Path(folder).name == "closed":  # permissions do not hold back root
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert [item.source.name for item in plan([tmp_path / "in"], tmp_path / "out")] == ["b.jpg", "closed"]
+    with pytest.raises(UsageError, match=r"closed cannot be read: Permission denied"):
+        plan([tmp_path / "in" / "closed"], tmp_path / "out")
+    assert [item.source.name for item in plan([tmp_path / "in"], tmp_path / "in" / "closed")] == ["b.jpg"]
 
 
 def test_result_does_not_overwrite_its_own_image(tmp_path: Path) -> None:

@@ -35,6 +35,27 @@ def test_list_names_models_and_versions(root: Path, capsys: pytest.CaptureFixtur
     assert "The Wave" in line
 
 
+def test_the_store_may_be_named_before_the_command_or_after_it(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (["--store", str(root), "show", "wave"], ["show", "wave", f"--store={root}"]):
+        assert main(arguments) == 0
+        assert json.loads(capsys.readouterr().out)["name"] == "wave"
+    assert main(["--store", str(tmp_path / "none"), "show", "--store", str(root), "wave"]) == 0  # the last one counts
+
+
+def test_models_that_cannot_be_looked_into_are_told_beside_the_others(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "night").symlink_to("x" * 300)  # even to look is an error
+    for command in ("list", "verify"):
+        assert run(root, command) == 1
+        printed = capsys.readouterr()
+        assert "wave@2" in printed.out
+        assert printed.err.startswith("error: night: ")
+        assert "File name too long" in printed.err
+
+
 def test_list_warns_of_what_is_no_model(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "mosaic.pth").touch()
     assert run(root, "list") == 0

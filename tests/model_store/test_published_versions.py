@@ -2,6 +2,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from model_store.published_versions import published_names, published_versions
 
 
@@ -15,6 +17,15 @@ def test_models_and_versions_are_told_by_their_folders(tmp_path: Path) -> None:
     assert published_versions(tmp_path, "wave") == [1, 2, 10]
     assert published_versions(tmp_path, "../wave") == published_versions(tmp_path, "none") == []
     assert published_names(tmp_path / "none") == []
+
+
+def test_folder_that_cannot_be_looked_into_is_a_model(tmp_path: Path) -> None:
+    """So that what is served of it goes on, and nobody takes it for gone."""
+    (tmp_path / "wave").symlink_to("x" * 300)  # no file system has such a name: even to look is an error
+    (tmp_path / "Cats").symlink_to("x" * 300)
+    assert published_names(tmp_path) == ["wave"]
+    with pytest.raises(OSError, match="File name too long"):
+        published_versions(tmp_path, "wave")
 
 
 def test_neither_they_nor_the_settings_need_torch() -> None:

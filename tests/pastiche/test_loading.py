@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,15 @@ def test_wrong_settings_are_refused(tmp_path: Path) -> None:
         pastiche.load("wave", stores=tmp_path, device="gpu")
     with pytest.raises(ValueError, match="cuda:99 does not exist"):
         pastiche.load("wave", stores=tmp_path, device="cuda:99")
+
+
+def test_store_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(store: ModelStore) -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(store.root))  # which does not hold back root
+
+    monkeypatch.setattr(ModelStore, "names", refuse)
+    with pytest.raises(ModelUnavailable, match=f"{tmp_path}: Permission denied"):
+        pastiche.load("wave", stores=tmp_path)
 
 
 def test_broken_model_is_refused_alone(tmp_path: Path) -> None:

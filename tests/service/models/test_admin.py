@@ -128,6 +128,16 @@ def test_store_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     promoting(scenario, tmp_path)
 
 
+def test_store_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "wave").symlink_to("x" * 300)  # even to look is an error
+
+    async def scenario(_models: ModelRegistry, model_admin: ModelAdmin) -> None:
+        with pytest.raises(StoreUnwritable, match="wave: its folder cannot be read: File name too long"):
+            await model_admin.promote("wave", 1)
+
+    promoting(scenario, tmp_path)
+
+
 def test_reload_tries_again_what_has_failed(tmp_path: Path) -> None:
     publish(tmp_path)
     corrupt(tmp_path, "wave", 1)

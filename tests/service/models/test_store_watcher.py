@@ -296,13 +296,52 @@ def test_model_whose_files_make_no_sense_does_not_stop_the_others(tmp_path: Path
     following(scenario, tmp_path)
 
 
+def test_version_that_becomes_unreadable_goes_on_and_does_not_stop_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(models: ModelRegistry, watcher: StoreWatcher) -> None:
+        publish(tmp_path, "night")
+        await watcher.refresh()
+        held = models.style("night")
+        (tmp_path / "night").rename(tmp_path / ".night")
+        (tmp_path / "night").symlink_to("x" * 300)  # even to look is an error
+        publish(tmp_path, "wave")
+        await watcher.refresh()
+        assert models.style("night") is held
+        assert models.style("wave").label == "wave@1"
+        assert [failure.version.label for failure in models.failures.all()] == ["night@?"]
+
+    following(scenario, tmp_path)
+    assert f"cannot serve night@? from {tmp_path}: " in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_store_that_cannot_be_read_holds_up_no_models_of_others(tmp_path: Path) -> None:
+    closed, other = tmp_path / "closed", tmp_path / "other"
+
+    async def scenario(models: ModelRegistry, watcher: StoreWatcher) -> None:
+        closed.symlink_to("x" * 300)
+        publish(other)
+        await watcher.refresh()
+        assert models.style("wave").label == "wave@1"
+        told = f"the store {closed} could not be read yet; its models are not served (File name too long)"
+        assert watcher.warnings() == [told]
+        closed.unlink()
+        publish(closed, "night")
+        await watcher.refresh()
+        assert (models.style("night").label, watcher.warnings()) == ("night@1", [])
+
+    metrics = following(scenario, closed, other)
+    assert metrics.registry.get_sample_value("pastiche_store_available", {"store": str(closed)}) == 1
+
+
 def test_stores_that_cannot_be_read_do_not_end_the_following(tmp_path: Path) -> None:
     async def scenario(models: ModelRegistry, watcher: StoreWatcher) -> None:
         root = tmp_path / "store"
         root.symlink_to("x" * 300)  # no file system has such a name: even to look is an error
         following = asyncio.create_task(watcher.watch())
         await until(lambda: models.trouble != "the models are being loaded")
-        assert models.trouble == "the model stores cannot be read: OSError; the log has the details"
+        assert models.trouble == "a model store could not be read yet: File name too long"
         root.unlink()
         publish(root)
         await until(lambda: models.trouble is None and bool(models.all()))
