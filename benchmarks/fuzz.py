@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import networks, servers, stats
 from benchmarks.errors import Incomplete
-from benchmarks.hostile_files import BOMBS, scan_bomb
+from benchmarks.hostile_files import FILES, scan_bomb
 from benchmarks.mutations import mutate, sources
 from benchmarks.report import Row, Tables
 from benchmarks.servers import Server
@@ -95,7 +95,7 @@ def _send_all(server: Server, path: str, chosen: Namespace) -> tuple[Row, Counte
 def _files(count: int, seed: int) -> Iterator[bytes]:
     """Mutated files, with the bombs of `hostile_files` among them."""
     valid, rng = sources(), np.random.default_rng(seed)
-    others = [make() for name, make in BOMBS.items() if name != "scans"]
+    others = [make() for name, make in FILES.items() if name != "scans"]
     bombs = [scan_bomb(side=PAINTED_SIDE), *others]
     for number in range(count):
         if number % 500 < len(bombs) and number >= 500:

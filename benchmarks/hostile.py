@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import load, networks, photos, servers, stats
-from benchmarks.hostile_files import BOMBS
+from benchmarks.hostile_files import FILES
 from benchmarks.load import Answer, Plan
 from benchmarks.report import Row, Tables, Value
 from benchmarks.servers import Server
@@ -38,7 +38,7 @@ class Probe(NamedTuple):
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of this benchmark."""
-    parser.add_argument("--files", nargs="+", choices=tuple(BOMBS), default=tuple(BOMBS), help="what arrives")
+    parser.add_argument("--files", nargs="+", choices=tuple(FILES), default=tuple(FILES), help="what arrives")
     parser.add_argument("--attackers", type=int, default=2, help="clients that send them in a closed loop")
     parser.add_argument("--seconds", type=float, default=15, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=2, help="measurements without and with each file in turn")
@@ -58,7 +58,7 @@ def run(chosen: Namespace) -> Tables:
 
 
 def _measure(server: Server, bodies: Path, name: str, chosen: Namespace) -> Row:
-    content = BOMBS[name]()
+    content = FILES[name]()
     small = tuple(servers.request(server.spec, photo, bodies) for photo in photos.uniform(THUMBNAIL, 8))
     sent = servers.request(server.spec, content, bodies)
     hostile = replace(sent, path=sent.path.partition("?")[0] + QUERY, headers={"X-Request-Timeout": "60"})

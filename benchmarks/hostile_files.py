@@ -1,4 +1,4 @@
-"""Files that are small and costly to read or to decode, for measurements of what they do to others."""
+"""Files that are small and costly to read or to decode, and one that is not, to measure what they do to others."""
 
 import io
 import struct
@@ -30,9 +30,7 @@ def scan_bomb(scans: int = 100, side: int = SIDE) -> bytes:
 
 def chunk_bomb(chunks: int = 1_000_000) -> bytes:
     """A PNG of 64×64 with many empty chunks before its pixels."""
-    file = io.BytesIO()
-    _gradient().resize((64, 64)).save(file, "PNG")
-    content = file.getvalue()
+    content = harmless()
     pixels = content.index(b"IDAT") - 4
     return content[:pixels] + _chunk(b"teSt", b"") * chunks + content[pixels:]
 
@@ -48,9 +46,7 @@ def block_bomb(blocks: int = 1_000_000) -> bytes:
 
 def packet_bomb(elements: int = 1_500_000) -> bytes:
     """A PNG of 64×64 whose XMP has many elements."""
-    file = io.BytesIO()
-    _gradient().resize((64, 64)).save(file, "PNG")
-    content = file.getvalue()
+    content = harmless()
     pixels = content.index(b"IDAT") - 4
     packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">' + b"<x:a/>" * elements + b"</x:xmpmeta>"
     text = b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(packet, 9)
@@ -64,7 +60,15 @@ def pixel_bomb() -> bytes:
     return file.getvalue()
 
 
-BOMBS: Mapping[str, Callable[[], bytes]] = {
+def harmless() -> bytes:
+    """A PNG of 64×64: beside it one sees what any two more clients cost."""
+    file = io.BytesIO()
+    _gradient().resize((64, 64)).save(file, "PNG")
+    return file.getvalue()
+
+
+FILES: Mapping[str, Callable[[], bytes]] = {
+    "harmless": harmless,
     "scans": scan_bomb,
     "chunks": chunk_bomb,
     "blocks": block_bomb,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 from PIL import Image
 
-from benchmarks.hostile_files import BOMBS, block_bomb, chunk_bomb, packet_bomb, scan_bomb
+from benchmarks.hostile_files import FILES, block_bomb, chunk_bomb, harmless, packet_bomb, scan_bomb
 
 
 @pytest.mark.parametrize(
@@ -24,5 +24,10 @@ def test_bomb_is_a_valid_file_with_as_many_parts(
     Image.open(io.BytesIO(content)).load()
 
 
+def test_harmless_file_is_as_large_as_those_beside_it() -> None:
+    for content in (harmless(), chunk_bomb(1), block_bomb(1), packet_bomb(1)):
+        assert Image.open(io.BytesIO(content)).size == (64, 64)
+
+
 def test_every_kind_has_a_name() -> None:
-    assert set(BOMBS) == {"scans", "chunks", "blocks", "packet", "pixels"}
+    assert set(FILES) == {"harmless", "scans", "chunks", "blocks", "packet", "pixels"}
