@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 ARGS   ?=
-JOBS   ?= 3
+JOBS   ?= 4
 
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -27,8 +27,8 @@ serve: $(RUNTIME) ## serve on http://127.0.0.1:8000 (PASTICHE_PORT=… and the l
 train: $(RUNTIME) ## train a network: make train ARGS="style --style-image wave.jpg …"; bare, its options
 	$(BIN)/pastiche-train $(or $(ARGS),--help)
 
-# The networks in the tests are so small that several threads per operation would only add overhead; one process more than
-# the two processors of the smallest machine works while another one waits.
+# The networks in the tests are so small that several threads per operation would only add overhead; two processes more than
+# the two processors of the smallest machine work while others wait.
 # Without bytecode, each of the hundreds of processes that the tests start would compile what it imports.
 test: export OMP_NUM_THREADS ?= 1
 test: export PYTHONDONTWRITEBYTECODE :=
