@@ -1,13 +1,15 @@
 """Load shedding: while the service is full, requests like those just refused are refused without an ASGI call.
 
 Clients that retry at once would otherwise take the processor from the answers that others wait for. A refusal holds for
-half a second at most (`RefusalCache`), and is sent at the end of a period, which bounds how often each connection can
-ask. Only requests that would have reached admission are refused here, so that other faults are reported however full
-the service is. They are counted, but neither timed nor logged.
+half a second at most (`RefusalCache`). It is sent at the end of a period, which bounds how often a connection can ask,
+and of many refusals only some are sent at the end of one, which bounds how often all connections can. Only requests
+that would have reached admission are refused here, so that other faults are reported however full the service is. They
+are counted, but neither timed nor logged.
 """
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -39,6 +41,13 @@ ROUTES = {"/v1/stylize/": "/v1/stylize/{style}", "/v1/upscale/": "/v1/upscale/{s
 
 PERIOD = 0.048
 """Seconds, at whose multiples refusals are sent: all together, which costs less for each."""
+
+MOST_AT_ONCE = 64
+"""Refusals that are sent at the end of a period, unless one would then wait for longer than `LONGEST_PAUSE`: hundreds
+of clients that retry at once would take the processor from the answers."""
+
+LONGEST_PAUSE = 1.0
+"""Seconds after which every refusal is sent."""
 
 INSTANCE = "instance-of-a-refusal"
 """Stands for the id of the request in a response that is rendered once for many."""
@@ -123,12 +132,19 @@ class LoadShedder:
         if request_class is None or refusal is None:
             return False
         if not self._pending:
-            asyncio.get_running_loop().call_later(self._period - monotonic() % self._period, self._send_pending)
+            self._send_later()
         self._pending.append(PendingRefusal(request_class, refusal, *_identify(fields), send))
         return True
 
+    def _send_later(self) -> None:
+        asyncio.get_running_loop().call_later(self._period - monotonic() % self._period, self._send_pending)
+
     def _send_pending(self) -> None:
-        pending, self._pending = self._pending, []
+        """Send those that have waited longest; the others wait for the end of the next period."""
+        count = max(MOST_AT_ONCE, math.ceil(len(self._pending) * self._period / LONGEST_PAUSE))
+        pending, self._pending = self._pending[:count], self._pending[count:]
+        if self._pending:
+            self._send_later()
         for (route, status, kind), count in Counter(map(self._send, pending)).items():
             self._metrics.requests.labels(route, "POST", status).inc(count)
             if kind:

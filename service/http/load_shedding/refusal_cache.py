@@ -15,19 +15,21 @@ MAX_ENTRIES = 256
 
 @dataclass
 class CachedRefusal:
-    """A refusal that holds until `end`, and for `hold` seconds more while a request probes whether it still does."""
+    """A refusal that holds until `end`. Then a request probes whether it still does, while it holds for the others.
+
+    How long it takes to decide on the probe is of no account: were all let through while that takes long, deciding on
+    them would take longer still.
+    """
 
     refusal: Overloaded
     hold: float
     end: float
     places: int = 0
     """Requests that may be let through since there may be room for them."""
-    probing: bool = False
-    """Whether a request was let through because of the time, and is not decided on yet."""
 
     def is_expired(self, now: float) -> bool:
-        """Whether no request has asked for it for so long, or the probe was not refused."""
-        return now > self.end + self.hold or (self.probing and now > self.end)
+        """Whether no request has asked for it for so long."""
+        return now > self.end + self.hold
 
     def lets_through(self, now: float) -> bool:
         """Whether a request may be let through."""
@@ -38,7 +40,7 @@ class CachedRefusal:
         if self.places:
             self.places -= 1
         else:
-            self.end, self.probing = now + self.hold, True
+            self.end = now + self.hold
 
 
 class RefusalCache:
@@ -46,7 +48,7 @@ class RefusalCache:
 
     Requests that were refused together come back together. So where there may be room again, because something was
     admitted or answered or because time has passed, one of them is let through, and the others are refused as before
-    until that one is decided on.
+    until that one is decided on; one that is admitted makes room for the next one to be let through.
     """
 
     def __init__(

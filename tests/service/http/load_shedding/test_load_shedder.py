@@ -1,3 +1,4 @@
+import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 
 from service.errors import Overloaded
-from service.http.load_shedding.load_shedder import RenderedRefusal
-from service.http.load_shedding.request_class import size_class
+from service.http.load_shedding.load_shedder import LoadShedder, RenderedRefusal
+from service.http.load_shedding.refusal_cache import RefusalCache
+from service.http.load_shedding.request_class import ANY_SIZE, RequestClass, size_class, timeout_class
 from service.http.problems import PROBLEM_MEDIA_TYPE
+from service.telemetry.metrics import Metrics
 from tests.service.full import QUERY, STYLE, UPSCALE, Full, full
 from tests.service.imaging.images import file, photo
 from tests.service.live import held, publish, serving, wait_for
@@ -179,6 +182,34 @@ def test_proxy_may_remove_the_prefix_or_leave_it(tmp_path: Path) -> None:
         assert service.live.metric("pastiche_http_requests_total", **labels) == 4
         for path in (f"/pastiche/pastiche{STYLE}", f"/pastiche2{STYLE}"):
             assert service.ask("POST", path).status_code == 404
+
+
+@pytest.mark.parametrize(("clients", "period", "sent_at_once"), [(150, 0.001, 64), (1000, 0.1, 100)])
+def test_many_refusals_are_sent_one_part_after_the_other(clients: int, period: float, sent_at_once: int) -> None:
+    """Otherwise hundreds of clients that retry at once would take the processor from the answers."""
+    refusals = RefusalCache()
+    target = (STYLE, "", "", "", "")
+    refusals.store(
+        Overloaded("full"), RequestClass(target, timeout_class(60.0), default_timeout=True, size_class=ANY_SIZE)
+    )
+    shedder = LoadShedder(refusals, Metrics(), default_timeout=60.0, longest_timeout=600.0, period=period)
+    sent: list[tuple[bytes, int]] = []
+
+    def send(_: RenderedRefusal, instance: bytes, __: bytes) -> bool:
+        sent.append((instance, shedder.pending))
+        return True
+
+    async def scenario() -> None:
+        for number in range(clients):
+            fields = [(b"content-length", b"1"), (b"x-request-id", b"%d" % number)]
+            assert shedder.refuse(STYLE.encode(), fields, send)
+        while shedder.pending:  # noqa: ASYNC110 # nothing announces it
+            await asyncio.sleep(0.001)
+
+    asyncio.run(scenario())
+    assert [instance for instance, _ in sent] == [b"%d" % number for number in range(clients)]
+    assert [waiting for _, waiting in sent[:sent_at_once]] == [clients - sent_at_once] * sent_at_once
+    assert sent[-1][1] == 0
 
 
 def test_refusal_leads_to_where_the_service_is_mounted() -> None:
